@@ -71,8 +71,10 @@ def doctor(
     seconds = check_seconds("timeout", timeout)
     started = time.monotonic()
     with time_limit(max(seconds, _CLOCK_WITHIN)):
-        clock = _to_microseconds(source.now)
-    at = clock if now is None else _to_microseconds(to_datetime(now, now=clock, name="now"))
+        clock = source.now
+    at = clock if now is None else to_datetime(now, now=clock, name="now")
+    # Servers report nanoseconds, and pandas warns when it drops them.
+    clock, at = (pd.Timestamp(time).to_pydatetime(warn=False) for time in (clock, at))
     over = f"the timeout of {format_duration(to_timedelta(timeout), exact=True)} is over"
     reads = Reads(source, timeout, over=over, spent=time.monotonic() - started, now=at, remembers=True)
     folder = source.transport.audit.folder if is_lab(source) else None
@@ -91,12 +93,6 @@ def doctor(
     )
 
 
-def _to_microseconds(value: datetime) -> datetime:
-    """Return a timestamp without nanoseconds: servers report them, and pandas warns when it drops them."""
-    rounded: datetime = pd.Timestamp(value).floor("us").to_pydatetime()
-    return rounded
-
-
 @dataclass(frozen=True, slots=True)
 class _CheckOutcome:
     findings: Sequence[Finding] = ()
@@ -105,21 +101,21 @@ class _CheckOutcome:
 
 
 def _run_check(check: Check, context: CheckContext) -> _CheckOutcome:
-    """Run one check and return its findings, its statistics, and its gap if it did not check everything."""
     reason = _reason_not_to_apply(check, context)
     if reason:
-        return _CheckOutcome(gap=_gap(check, reason, applies=False))
+        return _CheckOutcome(gap=CheckGap(check.name, reason, check.description, applies=False))
     context.excluded.clear()
     before, started = len(context.source.statements), time.monotonic()
     try:
         check_supported(context.source, "this check", needs_open=check.needs_open)
         if check.needs_payloads and not context.has_payloads:
-            return _CheckOutcome(gap=_gap(check, "this source has no payloads of journals", applies=False))
+            reason = "this source has no payloads of journals"
+            return _CheckOutcome(gap=CheckGap(check.name, reason, check.description, applies=False))
         findings = [replace(finding, check=check.name) for finding in check.run(context)]
     except RestateLabError as error:
         is_over = isinstance(error, TimedOut) and not context.source.seconds_left
         reason = context.source.over if is_over else " ".join(str(error).split()) or type(error).__name__
-        return _CheckOutcome(gap=_gap(check, reason))
+        return _CheckOutcome(gap=CheckGap(check.name, reason, check.description))
     sent = context.source.statements[before:]
     run = CheckRun(
         check.name,
@@ -129,8 +125,10 @@ def _run_check(check: Check, context: CheckContext) -> _CheckOutcome:
         time.monotonic() - started,
         sum(each.rows for each in sent),
     )
-    excluded = "; ".join(dict.fromkeys(context.excluded))
-    return _CheckOutcome(findings, run, _gap(check, f"incomplete: {excluded}") if excluded else None)
+    if not context.excluded:
+        return _CheckOutcome(findings, run)
+    reason = f"incomplete: {'; '.join(dict.fromkeys(context.excluded))}"
+    return _CheckOutcome(findings, run, CheckGap(check.name, reason, check.description))
 
 
 def _reason_not_to_apply(check: Check, context: CheckContext) -> str:
@@ -147,10 +145,6 @@ def _reason_not_to_apply(check: Check, context: CheckContext) -> str:
         period = format_duration(check.needs_period)
         return f"this check needs the invocations that ended in the last {period}, from an archive of that time"
     return ""
-
-
-def _gap(check: Check, reason: str, *, applies: bool = True) -> CheckGap:
-    return CheckGap(check.name, reason, check.description, applies)
 
 
 def _choose_checks(checks: str | Iterable[str] | None) -> list[Check]:

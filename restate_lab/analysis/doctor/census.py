@@ -25,11 +25,10 @@ MAX_FAILED = 50_000
 MAX_PAUSED = 1_000  # if there are more, the question ``paused`` reads them
 NO_HANDLER = "/"  # for an empty list: IN () is not valid SQL
 _UNKNOWN: Handler = ("unknown", "unknown")
-DETAILS = [
+DETAILS = [  # the columns of ``doctor/sql/invocations.sql``
     *("id", "target", "target_service_name", "target_handler_name"),
     *("status", "pinned_deployment_id", "created_at", "modified_at"),
 ]
-"""The columns of ``doctor/sql/invocations.sql``."""
 SUSPENDED = ["id", "target", "modified_at", "created_at", "invoked_by_id", "completions", "signals"]
 FAILURE = ["id", "target_service_name", "target_handler_name", "completed_at", "invoked_by_id", "failure"]
 _SURPLUS = 1_000  # rows that may be new since the census
@@ -37,14 +36,16 @@ _SURPLUS = 1_000  # rows that may be new since the census
 
 @dataclass(frozen=True, slots=True)
 class HandlerOutcomes:
-    """How the retained invocations of a handler ended, in total and recently; excludes cancelled and killed ones."""
+    """How the retained invocations of a handler ended, in total and recently; excludes cancelled and killed ones.
+
+    ``median_ms`` is the median duration of the succeeded ones in milliseconds, from their first attempt.
+    """
 
     succeeded: int = 0
     failed: int = 0
     recently_succeeded: int = 0
     recently_failed: int = 0
     median_ms: float | None = None
-    """The median duration of the succeeded ones in milliseconds, from their first attempt."""
 
     @property
     def failure_rate(self) -> float:
@@ -78,18 +79,18 @@ class Census:
         sums: dict[Handler, int] = defaultdict(int)
         for row in self.rows:
             if ending is None or row["ending"] == ending:
-                sums[_handler_of(row)] += int(row[column] or 0)
+                sums[handler_of(row)] += int(row[column] or 0)
         return sorted(((each, n) for each, n in sums.items() if n), key=lambda pair: (-pair[1], pair[0]))
 
     def count_slow(self, handler: Handler) -> int:
         """Return how many invocations of a handler were slow."""
-        return sum(int(row["slow"]) for row in self.rows if _handler_of(row) == handler)
+        return sum(int(row["slow"]) for row in self.rows if handler_of(row) == handler)
 
     def longest_journals(self) -> list[tuple[Handler, int]]:
         """Return the longest journal of each handler in entries, longest first."""
         longest: dict[Handler, int] = defaultdict(int)
         for row in self.rows:
-            longest[_handler_of(row)] = max(longest[_handler_of(row)], int(row["longest_journal"] or 0))
+            longest[handler_of(row)] = max(longest[handler_of(row)], int(row["longest_journal"] or 0))
         return sorted(longest.items(), key=lambda pair: (-pair[1], pair[0]))
 
     def samples_by_handler(self) -> dict[Handler, list[str]]:
@@ -97,7 +98,7 @@ class Census:
         samples: dict[Handler, list[str]] = defaultdict(list)
         for row in self.rows:
             ids = (row[column] for column in ("one_id", "other_id"))
-            samples[_handler_of(row)] += [id_ for id_ in ids if id_ is not None]
+            samples[handler_of(row)] += [id_ for id_ in ids if id_ is not None]
         return {handler: list(dict.fromkeys(ids)) for handler, ids in sorted(samples.items()) if ids}
 
     def outcomes(self) -> Mapping[Handler, HandlerOutcomes]:
@@ -105,7 +106,7 @@ class Census:
         rows: dict[Handler, dict[str, Row]] = defaultdict(dict)
         for row in self.rows:
             if row["ending"] in {"succeeded", "failed"}:
-                rows[_handler_of(row)][row["ending"]] = row
+                rows[handler_of(row)][row["ending"]] = row
         return {handler: _outcomes_of(by_ending) for handler, by_ending in rows.items()}
 
     def fails_often(self, limits: Thresholds) -> bool:
@@ -134,19 +135,6 @@ class SampleRequest:
     failed: bool
     slow: tuple[str, ...]
     limit: int
-
-    def __bool__(self) -> bool:
-        return bool(self.statuses) or self.failed or bool(self.slow)
-
-    def params(self) -> dict[str, Any]:
-        """Return the parameters of ``samples.sql`` for these kinds."""
-        return {
-            "statuses": list(self.statuses) or [NO_HANDLER],
-            "failed": self.failed,
-            "slow": bool(self.slow),
-            "slow_handlers": list(self.slow) or [NO_HANDLER],
-            "limit": self.limit,
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +210,8 @@ def _outcomes_of(by_ending: Mapping[str, Row]) -> HandlerOutcomes:
     return HandlerOutcomes(int(good["n"]), int(bad["n"]), int(good["recent"]), int(bad["recent"]), good["median_ms"])
 
 
-def _handler_of(row: Row) -> Handler:
+def handler_of(row: Row) -> Handler:
+    """Return the handler of a row."""
     return row["target_service_name"], row["target_handler_name"]
 
 

@@ -21,6 +21,7 @@ from restate_lab.analysis.doctor.census import (
     DETAILS,
     MAX_FAILED,
     MAX_ROWS,
+    NO_HANDLER,
     Census,
     Handler,
     HandlerOutcomes,
@@ -86,8 +87,9 @@ class Check:
 class CheckContext(DoctorReader):
     """One source at one time, with the reads that the checks share; the first check that needs a read makes it.
 
-    ``partitions`` is the number of the cluster's partitions, None if the caller did not state it. ``audit_folder`` is
-    the folder of this connection's audit log, None if the source is not a live cluster.
+    ``clock`` is the current time of the source, even if ``now`` looks ahead. ``partitions`` is the number of the
+    cluster's partitions, None if the caller did not state it. ``audit_folder`` is the folder of this connection's audit
+    log, None if the source is not a live cluster.
     """
 
     def __init__(
@@ -104,7 +106,6 @@ class CheckContext(DoctorReader):
         self._audit_folder = audit_folder
         self.thresholds = thresholds
         self.clock = clock
-        """The current time of the source, even if ``now`` looks ahead."""
         self._edges: dict[str, pd.DataFrame] = {}
         self._computed: dict[Any, Any] = {}
 
@@ -138,9 +139,18 @@ class CheckContext(DoctorReader):
         request = sample_request(
             census, list(census.slow_handlers(limits)), failed=census.fails_often(limits), suspended=limits.waits
         )
-        if not request:
+        if not (request.statuses or request.failed or request.slow):
             return _NO_SAMPLES
-        rows = self.table("samples", since=self.now - _DAY, slow_ms=limits.slow_ms, **request.params())
+        rows = self.table(
+            "samples",
+            since=self.now - _DAY,
+            slow_ms=limits.slow_ms,
+            statuses=list(request.statuses) or [NO_HANDLER],
+            failed=request.failed,
+            slow=bool(request.slow),
+            slow_handlers=list(request.slow) or [NO_HANDLER],
+            limit=request.limit,
+        )
         # If there are many more than the census counted, each kind is read separately.
         return Samples(rows, request) if len(rows) < request.limit else _NO_SAMPLES
 
@@ -203,8 +213,9 @@ class CheckContext(DoctorReader):
     @functools.cached_property
     def retrying_invocations(self) -> tuple[RetryingInvocation, ...]:
         """Return the invocations whose attempts fail, most attempts first."""
-        if self._has_no_attempts():
-            return ()
+        with contextlib.suppress(RestateLabError):  # which the checks that need the census report
+            if not self.census.count_open("invoked"):
+                return ()  # no scan for failing ones, as vqueues require it, is needed
         rows = self.rows("attempts", limit=MAX_ROWS)
         if rows:
             # The waits are needed in any case, and reading them here reads the samples, too.
@@ -267,13 +278,6 @@ class CheckContext(DoctorReader):
             self._computed[compute] = compute(self)
         result: T = self._computed[compute]
         return result
-
-    def _has_no_attempts(self) -> bool:
-        """Return whether no invocation is invoked: then a scan for failing ones (with vqueues) is not needed."""
-        try:
-            return not self.census.count_open("invoked")
-        except RestateLabError:
-            return False
 
     def blocked_by(self, ids: Iterable[str], *, at_least: int = 0) -> Blocked:
         """Return the invocations that were read and wait for these, directly or through others.

@@ -58,24 +58,19 @@ class Diagnosis(Result):
     - ``.suggested_calls, .evidence_calls``: the same next steps and evidence as data, one for each row of ``findings``.
     - ``.subjects``: what each row of ``findings`` is about, with ``name, services``; two diagnoses can be compared by
       the check and this name, because it does not contain counts, ids of invocations or times.
+    - ``.skipped``: the number of checks that were not selected.
     - ``.queries``: the statements that were sent, each as a dict of ``sql, params, times``.
     """
 
     findings: pd.DataFrame
     checked: pd.DataFrame
     verdict: str
-    """"incomplete" if a check did not run or did not read everything; else "critical", "warning" or "healthy"."""
     worst: str | None
-    """The worst severity of the findings; None without findings."""
     seconds: float
     skipped: int
-    """The number of checks that were not selected."""
     suggested_calls: tuple[tuple[SuggestedCall, ...], ...] = ()
-    """The next step of each finding as data, in the order of ``findings``; ``suggested_code`` is the same as code."""
     evidence_calls: tuple[SuggestedCall, ...] = ()
-    """The call that shows the rows behind each finding; ``evidence_code`` is the same as code."""
     subjects: tuple[Subject, ...] = ()
-    """What each finding is about: ``name`` (the same while counts, ids and times change) and ``services``."""
 
     @property
     def summary(self) -> str:
@@ -98,7 +93,29 @@ class Diagnosis(Result):
         return "\n".join(_lines(self))
 
     def _card(self) -> str:
-        return card_of(self)
+        rows = self.findings.to_dict("records")
+        causes = [row for row in rows if row["severity"] != "note"]
+        notes = [row for row in rows if row["severity"] == "note"]
+        return render(
+            "analysis/doctor/card.html.j2",
+            title=self.summary,
+            place=self.where,
+            lines=[footer_of(self)],
+            # A critical finding stays red even if the verdict is "incomplete".
+            accent=_COLOURS["critical" if self.worst == "critical" else self.verdict],
+            causes=[_finding_context(row, self.read_at) for row in causes[:_MAX_CAUSES]],
+            more_causes=len(causes) - _MAX_CAUSES,
+            not_checked=gap_reasons(self),
+            incomplete=_COLOURS["incomplete"],
+            notes=[_finding_context(row, self.read_at) for row in notes[:_MAX_NOTES]],
+            note_count=len(notes),
+            checks=[
+                # Without a time, another check had already read its data.
+                (row["description"], format_duration(row["seconds"]) if row["seconds"] >= _NOTICEABLE else "")
+                for row in self.checked.to_dict("records")
+            ],
+            is_healthy=self.verdict == "healthy",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +137,7 @@ class CheckGap:
     part: str
     reason: str
     description: str
-    applies: bool
+    applies: bool = True
 
 
 def missing_runs(coverage: Coverage) -> list[CheckGap]:
@@ -140,7 +157,7 @@ def missing_runs(coverage: Coverage) -> list[CheckGap]:
         reasons.append(f"ended invocations may be missing of {names}; ask(history, 'coverage') has the times")
     if never:
         reasons.append(f"the cluster does not keep ended invocations of {join(never, _MAX_HANDLERS)}")
-    return [CheckGap("coverage", each, "the times in which no invocation is missing", applies=True) for each in reasons]
+    return [CheckGap("coverage", each, "the times in which no invocation is missing") for each in reasons]
 
 
 def build_diagnosis(
@@ -257,33 +274,6 @@ def lines_of(finding: Mapping[Any, Any]) -> list[str]:
     """Return the title, the blocked invocations and the details of a row of ``findings``, without the empty ones."""
     blocks = f"Blocks {finding['blocks']}." if finding["blocks"] else ""
     return [each for each in (finding["title"], blocks, finding["details"]) if each]
-
-
-def card_of(diagnosis: Diagnosis) -> str:
-    """Return the card as HTML; all text from the cluster is escaped."""
-    rows = diagnosis.findings.to_dict("records")
-    causes = [row for row in rows if row["severity"] != "note"]
-    notes = [row for row in rows if row["severity"] == "note"]
-    return render(
-        "analysis/doctor/card.html.j2",
-        title=diagnosis.summary,
-        place=diagnosis.where,
-        lines=[footer_of(diagnosis)],
-        # A critical finding stays red even if the verdict is "incomplete".
-        accent=_COLOURS["critical" if diagnosis.worst == "critical" else diagnosis.verdict],
-        causes=[_finding_context(row, diagnosis.read_at) for row in causes[:_MAX_CAUSES]],
-        more_causes=len(causes) - _MAX_CAUSES,
-        not_checked=gap_reasons(diagnosis),
-        incomplete=_COLOURS["incomplete"],
-        notes=[_finding_context(row, diagnosis.read_at) for row in notes[:_MAX_NOTES]],
-        note_count=len(notes),
-        checks=[
-            # Without a time, another check had already read its data.
-            (row["description"], format_duration(row["seconds"]) if row["seconds"] >= _NOTICEABLE else "")
-            for row in diagnosis.checked.to_dict("records")
-        ],
-        is_healthy=diagnosis.verdict == "healthy",
-    )
 
 
 def findings_card(findings: pd.DataFrame) -> str:

@@ -18,13 +18,15 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class StepGroup(Generic[_T]):
-    """Members that fail in steps of one pattern, or in many different steps of one handler."""
+    """Members that fail in steps of one pattern, or in many different steps of one handler.
+
+    ``steps`` has the name of each member's step; None outside of any step. ``labels`` has the pattern of each member's
+    step, or its name if no other step in the group has the same pattern.
+    """
 
     members: Sequence[_T]
     steps: Sequence[str | None]
-    """The name of each member's step; None outside of any step."""
     labels: Sequence[str | None]
-    """The pattern of each member's step; the name of the step if no other step in the group has the same pattern."""
 
     @property
     def only_step(self) -> str | None:

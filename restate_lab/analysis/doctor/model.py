@@ -149,7 +149,10 @@ _REASONS = {
 
 @dataclass(frozen=True, slots=True)
 class RetryingInvocation:
-    """One invocation whose attempts fail, with the times of its last progress, its last attempt and its next one."""
+    """One invocation whose attempts fail, with the times of its last progress, its last attempt and its next one.
+
+    ``in_flight`` is whether the attempt at ``attempted_at`` has not failed yet.
+    """
 
     id: str
     service: str
@@ -163,7 +166,6 @@ class RetryingInvocation:
     next_at: datetime | None
     attempted_at: datetime | None
     in_flight: bool = False
-    """Whether the attempt at ``attempted_at`` has not failed yet."""
 
     @property
     def target(self) -> str:

@@ -25,37 +25,33 @@ from restate_lab.frames import records
 from restate_lab.reads import Reads
 from restate_lab.server import has_vqueues
 
+# The statements that findings suggest, to look at their rows.
 PINNED_INVOCATIONS = (
     "SELECT id, target, status FROM sys_invocation_status "
     "WHERE pinned_deployment_id = :deployment AND status <> 'completed'"
 )
-"""The statement that a finding suggests, to list the open invocations pinned to a deployment."""
 QUEUED_CHANGES = """SELECT v.entry_id, m.lock_name, m.scope, v.created_at FROM sys_vqueues v
 JOIN sys_vqueue_meta m ON m.id = v.id
 WHERE v.entry_kind = 'state-mutation' AND v.stage = 'inbox' AND m.service_name = :service ORDER BY v.created_at"""
-"""The statement behind a finding: the changes of state that wait for the keys of a service."""
 OUTLIVED = """SELECT id, target, completed_at, completion_retention FROM sys_invocation_status
 WHERE status = 'completed' AND completed_at + completion_retention < :before
 ORDER BY completed_at + completion_retention LIMIT 100"""
-"""The statement behind a finding: completed invocations that should have been removed."""
 UNSCHEDULED = """SELECT v.id, v.entry_id, v.status, v.run_at, c.status AS scheduler FROM sys_vqueues v
 JOIN sys_vqueue_meta m ON m.id = v.id LEFT JOIN sys_scheduler c ON c.id = v.id
 WHERE v.stage = 'inbox' AND v.run_at < now() AND NOT m.queue_is_paused
 AND coalesce(c.status, 'none') NOT IN ('blocked', 'scheduled') ORDER BY v.run_at LIMIT 100"""
-"""The statement behind a finding: the entries of vqueues that are due and not blocked."""
 _HAVE_HANDLERS = "Only the Admin API of a live cluster and an archive have them."
 _IDS_PER_STATEMENT = 5_000
 Row = dict[Any, Any]
 
 
 class DoctorReader:
-    """Read from one source at one time; ``excluded`` collects messages about rows that a limit cut off."""
+    """Read from one source at one time; ``excluded`` tells what the current check did not read."""
 
     def __init__(self, source: Reads) -> None:
         self.source = source
         self.now = source.now
         self.excluded: list[str] = []
-        """Messages about the data that the current check did not read."""
 
     @property
     def has_vqueues(self) -> bool:
@@ -120,7 +116,6 @@ class DoctorReader:
         return handlers
 
     def _file(self, name: str) -> str:
-        """Return the file of a statement in its variant for this source."""
         missing: list[str] = []
         for file, needs in _variants(name).items():
             lacks = self.source.missing(needs)
@@ -138,9 +133,14 @@ def timestamp_of(value: Any) -> datetime | None:
     return None if is_missing(value) else pd.Timestamp(value).to_pydatetime(warn=False)
 
 
+def first_of(times: Iterable[datetime | None]) -> datetime | None:
+    """Return the earliest time; None if all are missing."""
+    return min((time for time in times if time is not None), default=None)
+
+
 def earliest(rows: Iterable[Mapping[Any, Any]], column: str) -> datetime | None:
     """Return the earliest time in a column of rows; None if all are missing."""
-    return min((at for row in rows if (at := timestamp_of(row[column]))), default=None)
+    return first_of(timestamp_of(row[column]) for row in rows)
 
 
 def handlers_of(rows: Iterable[Row]) -> str:
@@ -155,7 +155,6 @@ def services_of(rows: Iterable[Row]) -> tuple[str, ...]:
 
 @functools.cache
 def _variants(name: str) -> dict[str, tuple[str, ...]]:
-    """Return file → needs, for each variant of a statement."""
     folder = files("restate_lab.analysis.doctor").joinpath("sql")
     found = [folder.joinpath(f"{name}{tag}.sql") for tag in ("", "@1.6")]
     return {

@@ -13,7 +13,7 @@ import pytest
 from restate_lab.analysis.doctor import doctor
 from restate_lab.analysis.doctor.checks import CHECKS
 from restate_lab.analysis.doctor.diagnosis import Diagnosis
-from restate_lab.analysis.doctor.upgrade import UPGRADE, migration
+from restate_lab.analysis.doctor.upgrade import UPGRADE, _time_range
 from restate_lab.cli._result_pages import doctor_exit_code
 from restate_lab.errors import ArgumentError
 from restate_lab.source import Coverage, SourceWrapper
@@ -147,8 +147,8 @@ def test_a_long_migration_has_advice(monkeypatch: pytest.MonkeyPatch) -> None:
     """From the number that the release note names it is a warning, and a long one names the ways to shorten it."""
     source = SampleRows(sys_invocation_status=[ended(A), ended(B)])
     (short,) = doctor(source, checks="upgrade_migration").findings.to_dict("records")
-    monkeypatch.setattr(migration, "_MANY", 2)
-    monkeypatch.setattr(migration, "_LONG", timedelta(0))
+    monkeypatch.setattr("restate_lab.analysis.doctor.upgrade._MANY", 2)
+    monkeypatch.setattr("restate_lab.analysis.doctor.upgrade._LONG", timedelta(0))
     (long,) = doctor(source, checks="upgrade_migration").findings.to_dict("records")
     assert (short["severity"], long["severity"]) == ("note", "warning")
     assert "skip-completed" in long["details"]
@@ -161,7 +161,7 @@ def test_a_long_migration_has_advice(monkeypatch: pytest.MonkeyPatch) -> None:
     [(1, "less than 1s"), (100_000, "1s to 1.29s"), (10_000_000, "32.1s to 2m 8s"), (140_000_000, "7m 30s to 30m")],
 )
 def test_the_expected_time_is_half_to_twice_the_report_and_at_least_a_second(count: int, text: str) -> None:
-    assert migration._time_range(count) == text
+    assert _time_range(count) == text
 
 
 def test_the_largest_partition_is_only_named_with_their_number() -> None:

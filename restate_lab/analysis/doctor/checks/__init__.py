@@ -19,14 +19,19 @@ from restate_lab.analysis.doctor.checks.faults import (
     stale_timers,
 )
 from restate_lab.analysis.doctor.checks.outliers import large_states, long_journals, slow_handlers
-from restate_lab.analysis.doctor.checks.queues import backlog, blocked_queues, late_starts, long_attempts
+from restate_lab.analysis.doctor.checks.queues import (
+    backlog,
+    blocked_queues,
+    late_starts,
+    long_attempts,
+    sampled_backlog,
+)
 from restate_lab.analysis.doctor.checks.retries import (
     journal_mismatches,
     removed_deployments,
     retry_storm,
     unreachable_deployments,
 )
-from restate_lab.analysis.doctor.checks.samples import sampled_backlog
 from restate_lab.analysis.doctor.checks.waits import awakeables, blocked_keys, deadlocks, promises, suspended_on_run
 from restate_lab.analysis.doctor.context import Check
 

@@ -1,6 +1,8 @@
 """Checks of agents: their tools, their models, their tokens, and their waits for people.
 
-The findings have names of tools and handlers, and no text of a prompt, a response, an argument or an error.
+The census has a few invocations of each handler. If no journal of them has a response of a model, nothing else is read.
+Otherwise the runs of these handlers that are in flight or ended recently are read, without the results of tools. The
+findings have names of tools and handlers, and no text of a prompt, a response, an argument or an error.
 """
 
 from __future__ import annotations
@@ -8,21 +10,27 @@ from __future__ import annotations
 import re
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from restate_lab._text import format_age, format_duration, join, one_line, plural, sentences, verb_form
-from restate_lab.analysis.agents.entries import AgentEntry
-from restate_lab.analysis.agents.run import AgentRun
-from restate_lab.analysis.doctor.agent_runs import read_agent_runs, without_models
+from restate_lab.analysis.agents.entries import AgentEntry, agent_entries
+from restate_lab.analysis.agents.reader import AgentReader, Scope, describe_unread
+from restate_lab.analysis.agents.run import AgentRun, read_runs
+from restate_lab.analysis.doctor.census import Row
 from restate_lab.analysis.doctor.context import CheckContext
 from restate_lab.analysis.doctor.model import MAX_IDS, Finding, RetryingInvocation, Severity
-from restate_lab.analysis.journal.entries import OPEN
+from restate_lab.analysis.doctor.reader import first_of
+from restate_lab.analysis.journal.entries import OPEN, entries_of
 from restate_lab.analysis.patterns import group_by
 from restate_lab.analysis.suggestions import SuggestedCall, why_call
 
+_SAMPLED = 20  # journals of one handler
+_MOST_HANDLERS = 100  # whose journals are searched for responses of models
+_MOST_ENTRIES = 2_000  # of one journal
+_OF_HANDLERS = "target_service_name || '/' || target_handler_name IN :handlers AND "
+_IN_FLIGHT, _ENDED = "status <> 'completed'", "status = 'completed' AND completed_at >= :since"
 _MALFORMED = "The arguments are not a JSON object, and such a call runs no tool"
 _SHOWN = 20  # ids in a call that shows the rows
 _REFUSED = re.compile(r"ModelRefusalError|ContentFilterError")
@@ -98,7 +106,7 @@ def agent_waits(context: CheckContext) -> list[Finding]:
 
 
 def _wait_finding(context: CheckContext, handler: str, runs: Sequence[AgentRun]) -> Finding:
-    count, tools, since = len(runs), runs[0].waiting_tools, _first(run.last_at for run in runs)
+    count, tools, since = len(runs), runs[0].waiting_tools, first_of(run.last_at for run in runs)
     kind = "in the tool " if len(tools) == 1 else "in one of the tools "
     title = (
         f"{plural(count, 'run')} of {handler} {verb_form(count, 'waits', 'wait')} for a person"
@@ -108,10 +116,77 @@ def _wait_finding(context: CheckContext, handler: str, runs: Sequence[AgentRun])
     return _finding(context, handler, runs, title, severity=Severity.WARNING, since=since, explain=True)
 
 
-def _runs_by_handler(context: CheckContext) -> dict[str, list[AgentRun]]:
-    found = context.once(read_agent_runs)
+@dataclass(frozen=True, slots=True)
+class _AgentRuns:
+    """The runs of each handler that were read, and messages about those that were not."""
+
+    by_handler: Mapping[str, Sequence[AgentRun]]
+    excluded: Sequence[str]
+
+
+def _runs_by_handler(context: CheckContext) -> Mapping[str, Sequence[AgentRun]]:
+    found = context.once(_read_runs)
     context.excluded += found.excluded
-    return found.by_handler()
+    return found.by_handler
+
+
+def _read_runs(context: CheckContext) -> _AgentRuns:
+    reader, notes = AgentReader(context.source), list[str]()
+    handlers = _agent_handlers(context, reader, notes)
+    runs = read_runs(reader, _rows_of(context, reader, handlers, notes)) if handlers else []
+    notes += describe_unread(sum(run.excluded for run in runs))
+    groups = group_by(sorted(runs, key=lambda run: run.handler), lambda run: run.handler)
+    return _AgentRuns({runs[0].handler: runs for runs in groups}, notes)
+
+
+def _without_models(context: CheckContext, retrying: Sequence[RetryingInvocation]) -> list[RetryingInvocation]:
+    reader = AgentReader(context.source)
+    counts: Counter[str] = Counter()
+    chosen = []
+    for each in retrying:
+        counts[each.target] += 1
+        chosen += [each] if counts[each.target] <= _SAMPLED else []
+    if len(chosen) < len(retrying):
+        context.excluded.append(f"only {_SAMPLED} failing invocations of a handler were searched for calls of models")
+    rows = reader.chosen([each.id for each in chosen])
+    models = reader.model_steps(list(rows), ())
+    journals = {id_: agent_entries(entries_of(table), {}) for id_, table in reader.entries(rows).items()}
+    callers = {id_ for id_, entries in journals.items() if any(each.is_model_call for each in entries)}
+    return [each for each in chosen if each.id in journals and each.id not in models and each.id not in callers]
+
+
+def _agent_handlers(context: CheckContext, reader: AgentReader, notes: list[str]) -> list[str]:
+    """Return the handlers, as "service/handler", of which a journal has a response of a model."""
+    samples = context.census.samples_by_handler()
+    if len(samples) > _MOST_HANDLERS:
+        notes.append(f"only the journals of {_MOST_HANDLERS} of {len(samples):,} handlers were searched for agents")
+    owners = {
+        id_: "/".join(handler) for handler, ids in list(samples.items())[:_MOST_HANDLERS] for id_ in ids[:_SAMPLED]
+    }
+    models = reader.model_steps(list(owners), ()) if owners else {}
+    return sorted({owners[id_] for id_, each in models.items() if each.steps})
+
+
+def _rows_of(context: CheckContext, reader: AgentReader, handlers: list[str], notes: list[str]) -> dict[str, Row]:
+    most = context.thresholds.agent_runs
+    rows: dict[str, Row] = {}
+    conditions = {
+        "in flight": Scope(_OF_HANDLERS + _IN_FLIGHT, {"handlers": handlers}),
+        "that ended recently": Scope(
+            _OF_HANDLERS + _ENDED, {"handlers": handlers, "since": context.now - context.thresholds.recent}
+        ),
+    }
+    for kind, scope in conditions.items():
+        read = reader.recent(scope, most + 1)
+        if len(read) > most:
+            notes.append(f"only the {most:,} newest runs of agents {kind} were read")
+        rows |= dict(list(read.items())[:most])
+    large = [id_ for id_, row in rows.items() if (row["journal_size"] or 0) > _MOST_ENTRIES]
+    if large:
+        notes.append(
+            f"{plural(len(large), 'journal')} of agents with more than {_MOST_ENTRIES:,} entries were not read"
+        )
+    return {id_: row for id_, row in rows.items() if id_ not in large}
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +245,7 @@ def _repeated_response_finding(
         "The response is in the journal, so retries do not help and call no model. Kill the run, or change the code so "
         "that it ends with a terminal error"
     )
-    since = _first(run.last_at for run in runs)
+    since = first_of(run.last_at for run in runs)
     return _finding(context, handler, runs, title, details, severity=Severity.CRITICAL, since=since, explain=True)
 
 
@@ -180,7 +255,7 @@ def _unjournaled_findings(context: CheckContext) -> list[Finding]:
         for each in context.retrying_invocations
         if each.step is None and each.attempts >= context.thresholds.attempts and _OF_AGENTS.search(each.message)
     ]
-    found = without_models(context, suspects) if suspects else []
+    found = _without_models(context, suspects) if suspects else []
     return [_unjournaled_finding(context, members) for members in group_by(found, lambda each: each.target)]
 
 
@@ -199,7 +274,7 @@ def _unjournaled_finding(context: CheckContext, members: Sequence[RetryingInvoca
         count=count,
         ids=tuple(ids[:MAX_IDS]),
         blocked=context.blocked_by(ids),
-        since=_first(each.since for each in members),
+        since=first_of(each.since for each in members),
         evidence=SuggestedCall("journal", (ids[0],)),
         suggested=(why_call(context.most_blocking(ids)),),
     )
@@ -230,7 +305,7 @@ def _long_call_findings(context: CheckContext, handler: str, runs: Sequence[Agen
         "The client may retry by itself, which Restate does not record. Turn off its retries and set a timeout",
     )
     severity = Severity.WARNING if is_open else Severity.NOTE
-    since = _first(entry.entry.started for _, entry, _ in long)
+    since = first_of(entry.entry.started for _, entry, _ in long)
     affected = list({run.id: run for _, _, run in long}.values())
     return [_finding(context, handler, affected, title, details, severity=severity, since=since)]
 
@@ -280,7 +355,3 @@ def _finding(
         evidence=SuggestedCall("agent_runs", (), {"ids": tuple(ids[:_SHOWN])}),
         suggested=(why_call(example) if explain else SuggestedCall("conversation", (example,)),),
     )
-
-
-def _first(times: Any) -> datetime | None:
-    return min((each for each in times if each is not None), default=None)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from datetime import datetime
 
 from restate_lab._text import join, plural, verb_form
 from restate_lab.analysis.doctor.context import CheckContext
 from restate_lab.analysis.doctor.model import MAX_IDS, DeploymentInfo, Finding, Severity, Subject
-from restate_lab.analysis.doctor.reader import PINNED_INVOCATIONS
+from restate_lab.analysis.doctor.reader import PINNED_INVOCATIONS, first_of
 from restate_lab.analysis.suggestions import SuggestedCall, ask_call
 
 _SDK = re.compile(r"(?P<name>.+)/(?P<version>\d+(?:\.\d+)*)[^/]*")
@@ -56,7 +55,7 @@ def _unused_finding(deployments: list[DeploymentInfo]) -> Finding:
         subject=Subject("unused"),
         count=count,
         ids=tuple(each.id for each in deployments)[:MAX_IDS],
-        since=_first(deployments),
+        since=first_of(each.created_at for each in deployments),
         evidence=ask_call("deployment_pins"),
         # Servers up to 1.7 remove a deployment only with force.
         suggested=(
@@ -80,7 +79,7 @@ def _pinned_finding(deployments: list[DeploymentInfo], pinned: Mapping[str, int]
         subject=Subject("in use"),
         count=count,
         ids=tuple(each.id for each in deployments)[:MAX_IDS],
-        since=_first(deployments),
+        since=first_of(each.created_at for each in deployments),
         evidence=ask_call("deployment_pins"),
         suggested=(SuggestedCall("lab.sql", (PINNED_INVOCATIONS,), {"deployment": deployments[0].id}),),
     )
@@ -96,7 +95,7 @@ def _outdated_finding(context: CheckContext, old: Mapping[str, str]) -> Finding:
         subject=Subject(""),
         count=len(old),
         ids=tuple(old)[:MAX_IDS],
-        since=_first(known),
+        since=first_of(each.created_at for each in known),
         evidence=ask_call("sdks"),
         suggested=(SuggestedCall("lab.admin.list_deployments", result="frame()"),),
     )
@@ -112,10 +111,6 @@ def _newest_versions(sdks: Iterable[str | None]) -> dict[str, tuple[int, ...]]:
 
 def _parse_version(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split("."))
-
-
-def _first(deployments: list[DeploymentInfo]) -> datetime | None:
-    return min((each.created_at for each in deployments if each.created_at), default=None)
 
 
 def _addresses(deployments: list[DeploymentInfo]) -> str:

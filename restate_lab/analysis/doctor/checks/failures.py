@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from restate_lab._text import format_timestamp, join, one_line, plural, sentences, verb_form
-from restate_lab.analysis.doctor.census import MAX_ROWS, HandlerOutcomes
+from restate_lab.analysis.doctor.census import MAX_ROWS, Handler, HandlerOutcomes, handler_of
 from restate_lab.analysis.doctor.context import CheckContext
 from restate_lab.analysis.doctor.grouping import StepGroup, group_by_step
 from restate_lab.analysis.doctor.model import MAX_IDS, Blocked, Finding, Severity, Subject
@@ -24,14 +24,16 @@ def terminal_failures(context: CheckContext) -> list[Finding]:
     """Find handlers that fail permanently more often than the thresholds allow, by kind of message."""
     ended = context.outcomes
     if not context.census.fails_often(context.thresholds):
-        return _census_findings(ended)
+        failed = sorted(((each.failed, handler) for handler, each in ended.items() if each.failed), reverse=True)
+        handlers, count = [handler for _, handler in failed], sum(n for n, _ in failed)
+        return [_rare_failures_finding(handlers, count)] if failed else []
     # The check ``refused_protocols`` reports the others.
     rows = [row for row in context.failed_invocations() if not deprecated_deployment(row["failure"])]
     causes, callers = _separate_callers(_with_kinds(rows))
     often: dict[tuple[str, str], list[list[Row]]] = defaultdict(list)
     rest: list[Row] = []
-    for members in sorted(group_by(causes, lambda row: (*_handler_of(row), row["message"])), key=len, reverse=True):
-        handler = _handler_of(members[0])
+    for members in sorted(group_by(causes, lambda row: (*handler_of(row), row["message"])), key=len, reverse=True):
+        handler = handler_of(members[0])
         is_often = (
             len(members) >= context.thresholds.failures
             and ended.get(handler, HandlerOutcomes()).failure_rate >= context.thresholds.failure_rate
@@ -43,7 +45,7 @@ def terminal_failures(context: CheckContext) -> list[Finding]:
     findings = [
         _failures_finding(members, ended[handler], callers) for handler, kinds in often.items() for members in kinds
     ]
-    return findings + ([_rare_failures_finding(rest)] if rest else [])
+    return findings + ([_rare_failures_finding(dict.fromkeys(map(handler_of, rest)), len(rest), rest)] if rest else [])
 
 
 def paused_invocations(context: CheckContext) -> list[Finding]:
@@ -55,7 +57,7 @@ def paused_invocations(context: CheckContext) -> list[Finding]:
     rows = [row for row in context.paused_invocations() if row["deployment_id"] in deployed]
     grouped = group_by_step(
         [row for row in rows if not is_stale_timer(row["message"])],
-        lambda row: (*_handler_of(row), row["error_code"], row["message"] is None),
+        lambda row: (*handler_of(row), row["error_code"], row["message"] is None),
         lambda row: row["step"],
     )
     return [_paused_finding(context, part) for group in grouped for part in _group_by_message(group)]
@@ -164,7 +166,7 @@ def _failed_callers(ids: Iterable[str], callers: Mapping[str, str]) -> Blocked:
 
 
 def _failures_finding(rows: Sequence[Row], ended: HandlerOutcomes, callers: Mapping[str, str]) -> Finding:
-    service, handler = _handler_of(rows[0])
+    service, handler = handler_of(rows[0])
     blocked = _failed_callers((row["id"] for row in rows), callers)
     more = (
         f"{plural(blocked.count, 'caller')} failed because of {verb_form(len(rows), 'it', 'them')}" if blocked else ""
@@ -186,37 +188,15 @@ def _failures_finding(rows: Sequence[Row], ended: HandlerOutcomes, callers: Mapp
     )
 
 
-def _census_findings(ended: Mapping[tuple[str, str], HandlerOutcomes]) -> list[Finding]:
-    """Return the finding from the counts alone; it is used if no handler fails often."""
-    failed = sorted(((each.failed, handler) for handler, each in ended.items() if each.failed), reverse=True)
-    count, handlers = sum(n for n, _ in failed), join("/".join(handler) for _, handler in failed)
-    if not failed:
-        return []
-    return [
-        Finding(
-            severity=Severity.NOTE,
-            title=f"{plural(count, 'invocation')} of {handlers} failed permanently; the number or the rate is low",
-            where=handlers,
-            subject=Subject("", tuple(sorted({service for service, _ in ended}))),
-            count=count,
-            ids=(),
-            evidence=ask_call("terminal_failures"),
-            suggested=(ask_call("terminal_failures"),),
-        )
-    ]
-
-
-def _rare_failures_finding(rows: Sequence[Row]) -> Finding:
-    count, handlers = len(rows), join(map("/".join, dict.fromkeys(map(_handler_of, rows))))
-    messages = join(
-        (one_line(_common_message(alike), 80) for alike in group_by(rows, lambda row: row["message"])), most=2
-    )
+def _rare_failures_finding(handlers: Collection[Handler], count: int, rows: Sequence[Row] = ()) -> Finding:
+    """Return the finding from the counts, and with ``rows`` also from the failures themselves."""
+    names, kinds = join(map("/".join, handlers)), group_by(rows, lambda row: row["message"])
     return Finding(
         severity=Severity.NOTE,
-        title=f"{plural(count, 'invocation')} of {handlers} failed permanently; the number or the rate is low",
-        details=sentences(messages),
-        where=handlers,
-        subject=Subject("", services_of(rows)),
+        title=f"{plural(count, 'invocation')} of {names} failed permanently; the number or the rate is low",
+        details=sentences(join((one_line(_common_message(alike), 80) for alike in kinds), most=2)),
+        where=names,
+        subject=Subject("", tuple(sorted({service for service, _ in handlers}))),
         count=count,
         ids=tuple(row["id"] for row in rows)[:MAX_IDS],
         since=earliest(rows, "completed_at"),
@@ -257,12 +237,7 @@ def _with_code(failure: str, message: str) -> str:
     return f"{code} {message}" if code else message
 
 
-def _handler_of(row: Row) -> tuple[str, str]:
-    return row["target_service_name"], row["target_handler_name"]
-
-
 def _restart_chain(id_: str, before: Mapping[str, str]) -> list[str]:
-    """Return an invocation, the invocation from which it was restarted, and so on."""
     line = {id_: None}
     while (earlier := before.get(id_)) and earlier not in line:
         line[earlier] = None
@@ -270,13 +245,9 @@ def _restart_chain(id_: str, before: Mapping[str, str]) -> list[str]:
     return list(line)
 
 
-def _messages_of(group: StepGroup[Row]) -> list[str]:
-    return group.messages(lambda row: row["message"] or "")
-
-
 def _group_by_message(group: StepGroup[Row]) -> list[StepGroup[Row]]:
     """Split a group by kind of message, because each may need another action; too many kinds stay one group."""
-    messages = _messages_of(group)
+    messages = group.messages(lambda row: row["message"] or "")
     kind_of = message_kinds(messages)
     kinds = group_by(range(len(messages)), lambda at: kind_of[messages[at]])
     return [group.subset(each) for each in kinds] if len(kinds) <= _MAX_KINDS else [group]
@@ -291,7 +262,11 @@ def _paused_finding(context: CheckContext, group: StepGroup[Row]) -> Finding:
     place = f" in {step}" if step else ""
     # Without vqueues the event is the same if the retry policy paused the invocation or a person did between attempts.
     why = f"after failing{place}" if message else "by hand"
-    error = f"[{code or 'no code'}] {summarize_messages(_messages_of(group))}" if message else ""
+    error = (
+        f"[{code or 'no code'}] {summarize_messages(group.messages(lambda row: row['message'] or ''))}"
+        if message
+        else ""
+    )
     evidence = ask_call("paused", service=first["target_service_name"])
     return Finding(
         severity=Severity.CRITICAL if message or blocked else Severity.WARNING,

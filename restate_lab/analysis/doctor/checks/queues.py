@@ -1,12 +1,22 @@
-"""Checks of work that should run: no free slot, a paused queue, a late start, and very long attempts."""
+"""Checks of work that should run: no free slot, a paused queue, a late start, very long attempts, and samples of it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
+from itertools import takewhile
 
-from restate_lab._text import format_age, format_duration, join, plural, sentences, verb_form
+from restate_lab._text import (
+    format_age,
+    format_duration,
+    format_timestamp,
+    join,
+    one_line,
+    plural,
+    sentences,
+    verb_form,
+)
 from restate_lab.analysis.doctor.census import MAX_ROWS
 from restate_lab.analysis.doctor.checks.faults import uncounted_rows
 from restate_lab.analysis.doctor.context import CheckContext
@@ -14,10 +24,11 @@ from restate_lab.analysis.doctor.model import MAX_IDS, Finding, Severity, Subjec
 from restate_lab.analysis.doctor.reader import Row, earliest, handlers_of, services_of, timestamp_of
 from restate_lab.analysis.patterns import group_by
 from restate_lab.analysis.suggestions import SuggestedCall, ask_call, why_call
+from restate_lab.errors import NotOnThisServer
 
 _KEY = "lock"  # the checks of waits report these
 _PAUSED = "queue paused"
-_NOT_STUCK = {_KEY, "backing-off", "scheduled"}
+_NOT_STUCK = {_KEY, "backing-off", "scheduled", "new", None}
 _RESOURCES = {
     "invoker-concurrency": "a slot of the invoker",
     "limit-key-concurrency": "a free place in a concurrency rule",
@@ -25,6 +36,16 @@ _RESOURCES = {
     "invoker-throttling": "the invoker, which is throttled",
     "invoker-memory": "free memory of the invoker",
     "throttling-rules": "a throttling rule",
+}
+
+_COURSE = """SELECT sampled_at, invocations, oldest_created_at FROM samples
+WHERE key IS NULL AND service = :service AND handler = :handler AND status = :status
+ORDER BY sampled_at DESC LIMIT 100"""
+# Status in the samples → its text in a title, and the severity; a suspended invocation may wait for days.
+_STATES = {
+    "paused": ("paused", Severity.WARNING),
+    "inboxed": ("queued for a key", Severity.WARNING),
+    "invoked": ("running or retrying", Severity.NOTE),
 }
 
 
@@ -62,7 +83,6 @@ def blocked_queues(context: CheckContext) -> list[Finding]:
     if not context.census.count_open("inboxed"):
         return []
     rows = [row for row in context.ask("blocked_heads") if row["blocked_on"] not in _NOT_STUCK]
-    rows = [row for row in rows if row["blocked_on"] not in {None, "new"}]
     return [_queue_finding(context, members) for members in group_by(rows, lambda row: row["blocked_on"])]
 
 
@@ -115,6 +135,22 @@ def long_attempts(context: CheckContext) -> list[Finding]:
     ]
 
 
+def sampled_backlog(context: CheckContext) -> list[Finding]:
+    """Find handlers whose invocations were paused, queued for long, or running for very long in the newest sample."""
+    rows = context.rows("sampled_counts")
+    if not rows:
+        raise NotOnThisServer(f"{context.source.name} has no samples; visits with samples=True (the default) add them.")
+    times = sorted({row["sampled_at"] for row in rows}, reverse=True)
+    counts = [row for row in rows if row["key"] is None and row["status"] in _STATES]
+    courses = group_by(counts, lambda row: (row["status"], row["service"], row["handler"]))
+    keys = [row for row in rows if row["key"] is not None and row["sampled_at"] == times[0]]
+    return [
+        _sample_finding(course, times, [row for row in keys if row["service"] == course[0]["service"]])
+        for course in courses
+        if course[0]["sampled_at"] == times[0] and _is_reported(context, course[0])
+    ]
+
+
 def _queue_finding(context: CheckContext, rows: Sequence[Row]) -> Finding:
     what = rows[0]["blocked_on"]
     ids = [row["entry_id"] for row in context.rows("queued", ids=[row["vqueue_id"] for row in rows], limit=MAX_ROWS)]
@@ -151,3 +187,51 @@ def _severity_by_age(context: CheckContext, since: datetime | None) -> Severity:
 
 def _oldest_age(context: CheckContext, since: datetime | None) -> str:
     return f", the oldest for {format_age(since, context.now)}" if since else ""
+
+
+def _is_reported(context: CheckContext, row: Row) -> bool:
+    """Return whether the newest sample of a handler and status shows a problem, even if the next one shows none."""
+    limits, oldest = context.thresholds, timestamp_of(row["oldest_created_at"])
+    age = row["sampled_at"] - oldest if oldest else timedelta(0)
+    if row["status"] == "inboxed":
+        return bool(row["invocations"] >= limits.queue and age >= limits.waiting_long)
+    return bool(row["status"] == "paused" or age >= limits.attempt)
+
+
+def _sample_finding(course: Sequence[Row], times: Sequence[datetime], keys: Sequence[Row]) -> Finding:
+    newest, oldest = course[0], course[0]["oldest_created_at"]
+    # The newest samples in a row with the same oldest invocation; a sample without a row ends them.
+    pairs = zip(course, times, strict=False)
+    alike = takewhile(lambda pair: (pair[0]["sampled_at"], pair[0]["oldest_created_at"]) == (pair[1], oldest), pairs)
+    same = [row for row, _ in alike]
+    count, handler = int(newest["invocations"]), f"{newest['service']}/{newest['handler']}"
+    names = join(f"{one_line(str(row['key']), 40)} ({row['invocations']:,})" for row in keys)
+    text, severity = _STATES[newest["status"]]
+    age = format_age(timestamp_of(newest["oldest_created_at"]), newest["sampled_at"])
+    return Finding(
+        severity=severity,
+        title=f"sample of {format_timestamp(newest['sampled_at'])}: {plural(count, 'invocation')} of {handler} "
+        f"{verb_form(count, 'was', 'were')} {text}, the oldest created {age} before",
+        details=sentences(
+            _course_text(same),
+            f"Longest queues of the service by key: {names}" if names and newest["status"] == "inboxed" else "",
+        ),
+        where=handler,
+        count=count,
+        ids=(),
+        since=timestamp_of(same[-1]["sampled_at"]),
+        evidence=SuggestedCall(
+            "lab.sql", (_COURSE,), {name: newest[name] for name in ("service", "handler", "status")}
+        ),
+        suggested=(SuggestedCall("doctor", comment="on the live cluster: an archive has only their numbers"),),
+    )
+
+
+def _course_text(same: Sequence[Row]) -> str:
+    if len(same) < 2:
+        return ""
+    least = min(int(row["invocations"]) for row in same)
+    first = format_timestamp(same[-1]["sampled_at"])
+    return (
+        f"The oldest one is the same in {len(same):,} samples since {first}, and they were never fewer than {least:,}"
+    )

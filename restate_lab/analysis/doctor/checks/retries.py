@@ -20,7 +20,7 @@ from restate_lab.analysis.doctor.model import (
     Subject,
     failure_reason,
 )
-from restate_lab.analysis.doctor.reader import Row, earliest, handlers_of, timestamp_of
+from restate_lab.analysis.doctor.reader import Row, earliest, first_of, handlers_of, timestamp_of
 from restate_lab.analysis.patterns import group_by, summarize_messages
 from restate_lab.analysis.suggestions import SuggestedCall, ask_call, move_call, replay_call, why_call
 
@@ -105,7 +105,7 @@ def _storm_finding(context: CheckContext, group: StepGroup[RetryingInvocation], 
         count=count,
         ids=tuple(ids[:MAX_IDS]),
         blocked=blocked,
-        since=_since(members),
+        since=first_of(each.since for each in members),
         evidence=evidence,
         suggested=(why_call(context.most_blocking(ids)),),
     )
@@ -203,7 +203,7 @@ def _unreachable_finding(context: CheckContext, members: Sequence[RetryingInvoca
         count=len(members),
         ids=tuple(ids[:MAX_IDS]),
         blocked=blocked,
-        since=_since(members),
+        since=first_of(each.since for each in members),
         evidence=ask_call("failing_deployments"),
         suggested=(address if is_latest else move_call(ids[:MAX_IDS], total=len(ids)),),
     )
@@ -223,7 +223,7 @@ def _mismatch_finding(context: CheckContext, members: Sequence[RetryingInvocatio
         count=count,
         ids=tuple(ids[:MAX_IDS]),
         blocked=blocked,
-        since=_since(members),
+        since=first_of(each.since for each in members),
         evidence=ask_call("retry_storm_ids", service=first.service, handler=first.handler, error_code=first.code),
         suggested=(SuggestedCall("journal_diff", (context.most_blocking(ids),)), replay_call(ids[:MAX_IDS])),
     )
@@ -261,7 +261,7 @@ def _removed_finding(context: CheckContext, rows: Sequence[Row]) -> Finding:
 
 def _severity(context: CheckContext, members: Sequence[RetryingInvocation], blocked: Blocked) -> Severity:
     limits = context.thresholds
-    failing_for = context.age(_since(members))
+    failing_for = context.age(first_of(each.since for each in members))
     is_new = _most_attempts(members) < limits.attempts or failing_for < limits.failing_for
     if is_new and not _waits_long(context, members):
         return Severity.NOTE
@@ -273,7 +273,7 @@ def _severity(context: CheckContext, members: Sequence[RetryingInvocation], bloc
 
 def _is_first_failure(context: CheckContext, members: Sequence[RetryingInvocation]) -> bool:
     """Return whether each invocation failed only once, recently, and has its next attempt soon."""
-    is_young = context.age(_since(members)) < context.thresholds.waiting
+    is_young = context.age(first_of(each.since for each in members)) < context.thresholds.waiting
     return _most_attempts(members) <= 1 and is_young and not _waits_long(context, members)
 
 
@@ -300,10 +300,6 @@ def _longest_wait(context: CheckContext, members: Iterable[RetryingInvocation]) 
 
 def _most_attempts(members: Iterable[RetryingInvocation]) -> int:
     return max(each.attempts for each in members)
-
-
-def _since(members: Iterable[RetryingInvocation]) -> datetime | None:
-    return min((each.since for each in members if each.since), default=None)
 
 
 def _target_deployment(context: CheckContext, each: RetryingInvocation) -> str | None:

@@ -65,20 +65,16 @@ def promises(context: CheckContext) -> list[Finding]:
 
 @dataclass(frozen=True, slots=True)
 class _EdgeGroup:
-    """Edges of one kind and handler, oldest first; ``flag`` is their common value in the column for grouping."""
+    """Edges of one kind and handler, oldest first; ``flag`` is their common value in the column for grouping.
+
+    ``ids`` are the waiting invocations; the first one has waited since ``since``.
+    """
 
     handler: Handler
     flag: bool
     edges: pd.DataFrame
-
-    @property
-    def ids(self) -> list[str]:
-        return list(dict.fromkeys(self.edges["waiter"].tolist()))
-
-    @property
-    def since(self) -> datetime | None:
-        """Return the time since which the first one has waited."""
-        return timestamp_of(self.edges["since"].min())
+    ids: list[str]
+    since: datetime | None
 
 
 def _groups(edges: pd.DataFrame, flag: str) -> list[_EdgeGroup]:
@@ -86,14 +82,21 @@ def _groups(edges: pd.DataFrame, flag: str) -> list[_EdgeGroup]:
     groups: dict[tuple[Handler, bool], list[int]] = defaultdict(list)
     for at, (target, value) in enumerate(zip(edges["waiter_target"].tolist(), edges[flag].tolist(), strict=True)):
         groups[handlers[target], value].append(at)
-    return [_EdgeGroup(handler, value, edges.iloc[at]) for (handler, value), at in groups.items()]
+    return [
+        _EdgeGroup(
+            handler, value, rows, list(dict.fromkeys(rows["waiter"].tolist())), timestamp_of(rows["since"].min())
+        )
+        for (handler, value), at in groups.items()
+        for rows in [edges.iloc[at]]
+    ]
 
 
 @dataclass(frozen=True, slots=True)
 class _QueueBlocker:
     """A root blocker with a queue for a key; ``row`` is its row from ``waits``, ``awaited`` are its own edges.
 
-    ``queue`` has the edges of the queue, oldest first. ``unread`` counts the calls in the queue that were not read.
+    ``queue`` has the edges of the queue, oldest first; its first call has waited since ``since``. ``unread`` counts the
+    calls in the queue that were not read.
     """
 
     row: Row
@@ -101,11 +104,7 @@ class _QueueBlocker:
     awaited: Sequence[Edge]
     queue: pd.DataFrame
     unread: int
-
-    @property
-    def since(self) -> datetime | None:
-        """Return the time since which the first call has waited."""
-        return timestamp_of(self.queue["since"].min())
+    since: datetime | None
 
 
 def _edges_without_queue(context: CheckContext, kind: str) -> pd.DataFrame:
@@ -146,9 +145,9 @@ def _queue_blockers(context: CheckContext) -> list[_QueueBlocker]:
     for row in rows:
         waiting, blocked = graph.waiters_of([row["id"]]), context.blocked_by([row["id"]])
         queue = edges.iloc[sorted(positions[id_] for id_ in waiting if id_ in positions)]
-        unread = blocked.count - len(waiting)
+        unread, since = blocked.count - len(waiting), timestamp_of(queue["since"].min())
         if len(queue):
-            blockers.append(_QueueBlocker(row, blocked, awaited.get(row["id"], ()), queue, unread))
+            blockers.append(_QueueBlocker(row, blocked, awaited.get(row["id"], ()), queue, unread, since))
     return blockers
 
 
