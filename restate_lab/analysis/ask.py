@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any
 
@@ -161,7 +160,7 @@ def _waits(source: Reads, values: Mapping[str, Any]) -> pd.DataFrame:
     waiting = [
         {**_row_of(run.row), "waiting_since": run.last_at, "tools": run.waiting_tools}
         for run in runs
-        if run.is_awaiting_approval and _age(run.last_at, source.now) >= values["older_than"]
+        if run.is_awaiting_approval and source.now - (run.last_at or source.now) >= values["older_than"]
     ]
     waiting.sort(key=lambda row: (row["waiting_since"], row["id"]))
     columns: dict[str, pa.DataType] = {**_RUN, "waiting_since": _TIME, "tools": pa.list_(pa.string())}
@@ -196,7 +195,6 @@ QUESTION_FUNCTIONS: Mapping[str, QuestionFunction] = MappingProxyType(
         "coverage": _coverage,
     }
 )
-"""Name of the question → the function that reads its rows."""
 
 
 def _select(reader: AgentReader, values: Mapping[str, Any]) -> RunSelection:
@@ -205,10 +203,6 @@ def _select(reader: AgentReader, values: Mapping[str, Any]) -> RunSelection:
 
 def _row_of(row: Mapping[str, Any]) -> dict[str, Any]:
     return {name: row[name] for name in _RUN}
-
-
-def _age(time: datetime | None, now: datetime) -> timedelta:
-    return now - time if time is not None else timedelta(0)
 
 
 def _frame(

@@ -51,7 +51,7 @@ def check_invocation_id(value: object, *, name: str = "id") -> str:
         raise ArgumentError(
             f"{name} is a {type(value).__name__}: pass the id of one invocation as text (inv_1…), such as frame.id[0]."
         )
-    if decode_invocation_id(_EARLIER_RUN.sub("", value)) is None:
+    if not is_invocation_id(value):
         raise ArgumentError(
             f"{name} is {value!r}, which is not an invocation id; an id is inv_1 followed by 33 letters and digits "
             f"(case-sensitive)."
@@ -147,7 +147,8 @@ def is_other_run(created_at: datetime | None, of: Mapping[str, frozenset[datetim
 
 def describe_new_run(created_at: datetime | None, reviewed: datetime | None) -> str:
     """Return a message that an id now has another run than the reviewed one, with both creation times."""
-    return f"{NEW_RUN}: created {_format_time(created_at)}; the reviewed run was created {_format_time(reviewed)}"
+    now, before = (format_timestamp(each, exact=True, missing="at an unknown time") for each in (created_at, reviewed))
+    return f"{NEW_RUN}: created {now}; the reviewed run was created {before}"
 
 
 def _decode_base62(text: str) -> int:
@@ -183,10 +184,6 @@ def _not_timestamps_message(name: str, why: str) -> str:
     )
 
 
-def _format_time(time: datetime | None) -> str:
-    return format_timestamp(time, exact=True, missing="at an unknown time")
-
-
 def parse_ids(targets: Any) -> tuple[list[str], int]:
     """Return the ids in order, without duplicates, and the number of duplicates.
 
@@ -219,11 +216,7 @@ def parse_created(targets: Any) -> dict[str, frozenset[datetime]]:
 
 def is_invocation_id(value: Any) -> bool:
     """Return whether a value has the form of an invocation id."""
-    try:
-        check_invocation_id(value)
-    except ArgumentError:
-        return False
-    return True
+    return isinstance(value, str) and decode_invocation_id(_EARLIER_RUN.sub("", value)) is not None
 
 
 def _values_of(targets: Any) -> Iterable[Any]:
@@ -246,9 +239,6 @@ def _column_values(column: Any) -> Iterable[Any]:
 
 
 def _column_names(targets: Any) -> list[str] | None:
-    """Return the names of a frame's or table's columns; None for other values."""
-    if isinstance(targets, str):
-        return None
     names = getattr(targets, "column_names", None) or getattr(targets, "columns", None)
     return None if names is None else [str(name) for name in names]
 

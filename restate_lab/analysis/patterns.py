@@ -16,8 +16,7 @@ import pandas as pd
 from restate_lab._text import one_line, plural
 from restate_lab.frames import records
 
-CANDIDATES = 100_000
-"""The maximum number of rows that are read and then aggregated."""
+CANDIDATES = 100_000  # rows that are read and then aggregated, at most
 _MOST_KINDS = 5  # values of a position in a message, and kinds of messages; with more, they differ by data
 _STATUSES = frozenset(  # of HTTP
     str(status)
@@ -26,7 +25,6 @@ _STATUSES = frozenset(  # of HTTP
 )
 _CAUSE = ("target_service_name", "target_handler_name", "error_code")
 _FAILURE = ("target_service_name", "target_handler_name", "status", "code")
-_MESSAGES = ("message", "example_message")
 _SUMS: Mapping[str, Callable[[Sequence[Any]], Any]] = {
     **dict.fromkeys(("n", "attempts"), sum),
     **dict.fromkeys(("worst", "last_at"), max),
@@ -152,7 +150,7 @@ def without_refusal(message: str) -> str:
 
 def hide_refusals(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the frame without the texts with which models refused, which are payloads, in messages and failures."""
-    for name in frame.columns.intersection([*_MESSAGES, "failure"]):
+    for name in frame.columns.intersection(["message", "example_message", "failure"]):
         texts = frame[name].tolist()
         hidden = [without_refusal(text) if isinstance(text, str) else text for text in texts]
         if hidden != texts:
@@ -232,7 +230,6 @@ def merge_failures(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _frame_like(frame: pd.DataFrame, rows: Sequence[_Row]) -> pd.DataFrame:
-    """Return the rows as a frame with these columns; the frame itself if no rows were merged."""
     if len(rows) == len(frame):
         return hide_refusals(frame)
     columns = {name: pd.Series([row[name] for row in rows], dtype=dtype) for name, dtype in frame.dtypes.items()}
@@ -376,7 +373,6 @@ def _join(shape: _Shape) -> str:
 
 
 def _merge_patterns(rows: Sequence[_Row]) -> list[_Row]:
-    """Return the rows of one handler and error code; rows with the same pattern are merged."""
     patterns = step_patterns({row["step"] for row in rows if row["step"]})
     names = Counter(patterns.values())
     merged: list[_Row] = []

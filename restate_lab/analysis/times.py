@@ -29,7 +29,7 @@ def to_datetime(value: TimeInput, *, now: datetime, ahead: bool = False, name: s
     try:
         if isinstance(value, datetime):
             return _to_utc(value, name)
-        if isinstance(value, str) and _is_timestamp_text(value):
+        if isinstance(value, str) and re.match(r"\s*\d{4}-\d", value):
             return _to_utc(datetime.fromisoformat(value.strip()), name)
         distance = _distance(value)
         return _to_utc(now + distance if ahead else now - distance, name)
@@ -61,10 +61,6 @@ def _distance(value: object) -> timedelta:
     except ArgumentError as error:
         raise ValueError(str(error)) from error
     raise ValueError
-
-
-def _is_timestamp_text(text: str) -> bool:
-    return re.match(r"\s*\d{4}-\d", text) is not None
 
 
 def _to_utc(value: datetime, name: str) -> datetime:

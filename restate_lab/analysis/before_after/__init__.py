@@ -106,7 +106,9 @@ class BeforeAfter(Result):
     def _text(self) -> str:
         lines = [f"{self.where}: {self.summary}", self._method()]
         rows = self.changed.to_dict("records")
-        lines += [f"  {_label(row)}: {before_and_after(row)}, {_change(row)}" for row in rows[:_MOST_LINES]]
+        lines += [
+            f"  {_label(row)}: {before_and_after(row)}, {_change(row)} ({_interval(row)})" for row in rows[:_MOST_LINES]
+        ]
         if len(rows) > _MOST_LINES:
             lines.append(f"  … and {len(rows) - _MOST_LINES:,} more, in .changed")
         return "\n".join([*lines, *self._other_results()])
@@ -299,7 +301,6 @@ def _compare(series: BlockSeries) -> dict[str, Any] | None:
 
 
 def _shortage(series: BlockSeries, counts: Sequence[int], blocks: Sequence[int]) -> str:
-    """Return the reason why a series cannot be compared; "" if it can."""
     if series.hours == 0:
         return "no hour after the change is complete"
     if min(blocks) < 1 or sum(blocks) < _LEAST_BLOCKS:
@@ -350,8 +351,8 @@ def _value(row: Mapping[Any, Any], side: str) -> str:
 
 def _change(row: Mapping[Any, Any]) -> str:
     if row["unit"] == "%":
-        return f"{row['change']:+.3g} points ({_interval(row)})"
-    return f"× {row['change']:.3g} ({_interval(row)})"
+        return f"{row['change']:+.3g} points"
+    return f"× {row['change']:.3g}"
 
 
 def _interval(row: Mapping[Any, Any]) -> str:
@@ -359,11 +360,5 @@ def _interval(row: Mapping[Any, Any]) -> str:
 
 
 def _cells(row: Mapping[Any, Any]) -> list[str]:
-    change, _, interval = _change(row).partition(" (")
-    return [
-        _handler(row),
-        _measure(row),
-        *(_value(row, side) for side in ("before", "after")),
-        change,
-        interval.rstrip(")"),
-    ]
+    values = (_value(row, side) for side in ("before", "after"))
+    return [_handler(row), _measure(row), *values, _change(row), _interval(row)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 
@@ -28,8 +28,6 @@ _LEAST_IN_BLOCK = {0.5: 5, 0.95: 20}
 _MOST_ERRORS = 20  # kinds of failures per handler, the most frequent first
 _LONG = 0.99  # in an archive, a block is complete if its invocations could take as long as this share of all
 _RUN = ["service", "handler"]
-_WITHOUT_BLOCK = "a whole block on each side"
-_WITHOUT_HOURS = "a whole hour after the change and the same hour of an earlier day"
 Frames: TypeAlias = Mapping[str, pd.DataFrame]
 """The rows of each SQL file: "runs", "failures", "retried", "steps"."""
 Mask: TypeAlias = np.ndarray[Any, np.dtype[np.bool_]]
@@ -131,11 +129,12 @@ def read_series(
     for row in rows:
         row["from"], row["journal_from"] = _kept_since(reads, row, period, is_archive=is_archive)
     grid = grid_of(period, block)
-    reader = BlockReader(reads, period, grid, is_archive=is_archive)
+    reader = _BlockReader(reads, period, grid, is_archive=is_archive)
     series = reader.series(rows, reader.read(service)) if rows and grid.is_comparable else []
-    notes = reader.notes.texts()
+    notes = reader.notes()
     if rows and not grid.is_comparable:
-        missing = _WITHOUT_BLOCK if grid.hours is None else _WITHOUT_HOURS
+        hours = "a whole hour after the change and the same hour of an earlier day"
+        missing = "a whole block on each side" if grid.hours is None else hours
         notes.append(f"{plural(len(rows), 'handler')} without {missing}")
     return series, [*period.notes, *notes]
 
@@ -205,47 +204,37 @@ def grid_of(period: Period, block: timedelta | None) -> BlockGrid:
     return BlockGrid(start, size, split, split + min(after // size, _MOST_BLOCKS))
 
 
-@dataclass(slots=True)
-class Notes:
-    """The numbers of invocations and blocks that are not compared."""
-
-    is_archive: bool
-    unit: timedelta
-    open: int = 0
-    undecided: set[tuple[str, str, int]] = field(default_factory=set)
-    unfinished: int = 0
-    lost: list[str] = field(default_factory=list)
-    errors: int = 0
-
-    def texts(self) -> list[str]:
-        """Return a text for each number that is not zero."""
-        texts = []
-        if self.open:
-            texts.append(f"{plural(self.open, 'open invocation')} counted as longer than their age")
-        if self.undecided:
-            texts.append(f"{plural(len(self.undecided), 'block')} with too many open invocations not compared")
-        if self.is_archive:
-            texts.append("invocations that have not ended are not in an archive")
-        if self.unfinished:
-            unit = UNITS.get(self.unit, "block")
-            texts.append(f"{plural(self.unfinished, unit)} too recent to have all long invocations not compared")
-        if self.lost:
-            texts.append(f"{join(self.lost, 2)}, because the archive may lack invocations of that time")
-        if self.errors:
-            texts.append(f"{plural(self.errors, 'rare error')} not compared")
-        return texts
-
-
-class BlockReader:
+class _BlockReader:
     """Reads the blocks of a grid, and turns the rows of a handler into series."""
 
     def __init__(self, reads: Reads, period: Period, grid: BlockGrid, *, is_archive: bool) -> None:
         self._reads, self._period, self._grid, self._coverage = reads, period, grid, reads.coverage
         self._numbers = np.arange(grid.count * grid.units)
-        self.notes = Notes(is_archive=is_archive, unit=grid.unit)
+        self._is_archive = is_archive
+        # The invocations and blocks that are not compared.
+        self._open, self._unfinished, self._errors = 0, 0, 0
+        self._undecided, self._lost = set[tuple[str, str, int]](), list[str]()
+
+    def notes(self) -> list[str]:
+        """Return what the series do not contain."""
+        texts = []
+        if self._open:
+            texts.append(f"{plural(self._open, 'open invocation')} counted as longer than their age")
+        if self._undecided:
+            texts.append(f"{plural(len(self._undecided), 'block')} with too many open invocations not compared")
+        if self._is_archive:
+            texts.append("invocations that have not ended are not in an archive")
+        if self._unfinished:
+            unit = UNITS.get(self._grid.unit, "block")
+            texts.append(f"{plural(self._unfinished, unit)} too recent to have all long invocations not compared")
+        if self._lost:
+            texts.append(f"{join(self._lost, 2)}, because the archive may lack invocations of that time")
+        if self._errors:
+            texts.append(f"{plural(self._errors, 'rare error')} not compared")
+        return texts
 
     def read(self, service: str | None) -> Frames:
-        """Return the numbers of invocations and steps per handler and unit of time; ``block`` is the unit's number."""
+        # In the rows, ``block`` is the number of the unit of time.
         grid = self._grid
         steps = "steps_in_archive" if self._reads.has("journal_entries") else "steps"
         params = {
@@ -262,7 +251,6 @@ class BlockReader:
         return {name: self._reads.frame(f"before_after/{file}", **params) for name, file in files.items()}
 
     def series(self, handlers: Sequence[Mapping[Any, Any]], frames: Frames) -> list[BlockSeries]:
-        """Return all series of the handlers; blocks that are not complete have no number."""
         groups = {name: dict(list(frame.groupby(_RUN))) for name, frame in frames.items()}
         series: list[BlockSeries] = []
         for row in handlers:
@@ -290,14 +278,14 @@ class BlockReader:
     def _of_runs(self, key: tuple[str, str], frames: Frames, complete: Mask) -> Iterator[BlockSeries]:
         outcome = frames["runs"]["outcome"]
         runs = frames["runs"].assign(is_open=outcome == "open")
-        self.notes.open += int(runs.loc[runs["is_open"], "n"].sum())
+        self._open += int(runs.loc[runs["is_open"], "n"].sum())
         for share in _LEAST_IN_BLOCK:
             yield self._latency(key, "latency", f"p{share * 100:.0f}", runs, complete, share)
         is_decided = complete & (self._sums(runs[runs["is_open"]]) <= _MOST_OPEN * self._sums(runs))
         ended = self._sums(runs[outcome.isin(["succeeded", "failed"])])
         errors = {str(name): rows for name, rows in frames["failures"].groupby("name")}
         names = sorted(errors, key=lambda name: -errors[name]["n"].sum())
-        self.notes.errors += len(names[_MOST_ERRORS:])
+        self._errors += len(names[_MOST_ERRORS:])
         only = names[0] if len(names) == 1 else ""  # the only kind is the same as all failures
         yield self._rate(key, "failures", only, runs[outcome == "failed"], is_decided, ended)
         for name in names[:_MOST_ERRORS] if len(names) > 1 else []:
@@ -305,20 +293,20 @@ class BlockReader:
 
     def _complete_units(self, key: tuple[str, str], runs: pd.DataFrame, since: datetime) -> Mask:
         """Return which units have all of their invocations, as far as the source can have them."""
-        grid, period, notes = self._grid, self._period, self.notes
+        grid, period = self._grid, self._period
         complete = self._since(since) & (self._numbers % grid.units < grid.part // grid.unit)
-        if not notes.is_archive:
+        if not self._is_archive:
             return complete
         durations = np.repeat(runs["bin"].to_numpy(), runs["n"].to_numpy())
         long = timedelta(milliseconds=float(np.exp(np.quantile(durations, _LONG) / 100)))
         until = self._coverage.until or period.now
         last = (min(until, period.now) - long - grid.start) // grid.unit
         finished = self._numbers < last
-        notes.unfinished += int((complete & ~finished).sum())
+        self._unfinished += int((complete & ~finished).sum())
         lost = complete & finished & self._can_have_lost(key, long)
         if lost.any():
             unit = plural(int(complete.sum()), UNITS.get(grid.unit, "block"))
-            notes.lost.append(f"{int(lost.sum()):,} of {unit} of {one_line('/'.join(key), 60)}")
+            self._lost.append(f"{int(lost.sum()):,} of {unit} of {one_line('/'.join(key), 60)}")
         return np.asarray(complete & finished & ~lost)
 
     def _can_have_lost(self, key: tuple[str, str], long: timedelta) -> Mask:
@@ -356,7 +344,7 @@ class BlockReader:
                 ended, still_open = ((bins[side] / 100, numbers[side]) for side in (~is_open, is_open))
                 values[block] = quantile_of_block(ended, still_open, share)
                 if np.isnan(values[block]):
-                    self.notes.undecided.add((*key, block))
+                    self._undecided.add((*key, block))
         return self._series(key, measure, name, values, np.where(np.isnan(values), np.nan, counts))
 
     def _rate(

@@ -18,6 +18,7 @@ from restate_lab.analysis.doctor.diagnosis import CheckGap, CheckRun, Diagnosis,
 from restate_lab.analysis.doctor.model import Finding, rank_findings
 from restate_lab.analysis.doctor.thresholds import thresholds_of
 from restate_lab.analysis.doctor.upgrade import UPGRADE
+from restate_lab.analysis.journal.encoding import content_column
 from restate_lab.analysis.times import to_datetime
 from restate_lab.client.arguments import check_count, check_seconds, time_limit
 from restate_lab.client.lab import is_lab
@@ -108,7 +109,7 @@ def _run_check(check: Check, context: CheckContext) -> _CheckOutcome:
     before, started = len(context.source.statements), time.monotonic()
     try:
         check_supported(context.source, "this check", needs_open=check.needs_open)
-        if check.needs_payloads and not context.has_payloads:
+        if check.needs_payloads and content_column(context.source, context.source.has) is None:
             reason = "this source has no payloads of journals"
             return _CheckOutcome(gap=CheckGap(check.name, reason, check.description, applies=False))
         findings = [replace(finding, check=check.name) for finding in check.run(context)]

@@ -20,8 +20,7 @@ from restate_lab.result import Result
 from restate_lab.source import Coverage
 from restate_lab.status import STATUSES
 
-_MAX_CAUSES = 25  # on the card; the frame has all of them
-_MAX_NOTES = 25
+_MAX_FINDINGS = 25  # causes, and notes, on the card; the frame has all of them
 _MAX_SHOWN_IDS = 12
 _MAX_HANDLERS = 10
 _NOTICEABLE = 0.01  # seconds
@@ -103,11 +102,11 @@ class Diagnosis(Result):
             lines=[footer_of(self)],
             # A critical finding stays red even if the verdict is "incomplete".
             accent=_COLOURS["critical" if self.worst == "critical" else self.verdict],
-            causes=[_finding_context(row, self.read_at) for row in causes[:_MAX_CAUSES]],
-            more_causes=len(causes) - _MAX_CAUSES,
+            causes=[_finding_context(row, self.read_at) for row in causes[:_MAX_FINDINGS]],
+            more_causes=len(causes) - _MAX_FINDINGS,
             not_checked=gap_reasons(self),
             incomplete=_COLOURS["incomplete"],
-            notes=[_finding_context(row, self.read_at) for row in notes[:_MAX_NOTES]],
+            notes=[_finding_context(row, self.read_at) for row in notes[:_MAX_FINDINGS]],
             note_count=len(notes),
             checks=[
                 # Without a time, another check had already read its data.
@@ -278,7 +277,7 @@ def lines_of(finding: Mapping[Any, Any]) -> list[str]:
 
 def findings_card(findings: pd.DataFrame) -> str:
     """Return the card of a frame of findings as HTML."""
-    rows = findings.head(_MAX_CAUSES).to_dict("records")
+    rows = findings.head(_MAX_FINDINGS).to_dict("records")
     now = datetime.fromisoformat(findings.attrs["read_at"])
     return render(
         "analysis/doctor/findings_card.html.j2",

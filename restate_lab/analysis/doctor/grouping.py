@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -87,11 +87,9 @@ def _group_by_pattern(members: Sequence[_T], step: Callable[[_T], str | None], m
     patterns = step_patterns({each for each in steps if each is not None})
     names = Counter(patterns.values())
     labels = [each if each is None or names[patterns[each]] == 1 else patterns[each] for each in steps]
-    groups: dict[str | None, list[int]] = defaultdict(list)
-    for at, label in enumerate(labels):
-        groups[label].append(at)
+    groups = group_by(range(len(labels)), labels.__getitem__)
     whole = StepGroup(members, steps, labels)
-    return [whole] if most is not None and len(groups) > most else [whole.subset(each) for each in groups.values()]
+    return [whole] if most is not None and len(groups) > most else [whole.subset(each) for each in groups]
 
 
 def _most_frequent(names: Iterable[str | None]) -> str:

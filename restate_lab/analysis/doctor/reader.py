@@ -15,7 +15,6 @@ import pyarrow as pa
 
 from restate_lab._cells import is_missing
 from restate_lab._text import join
-from restate_lab.analysis.journal.encoding import content_column
 from restate_lab.analysis.questions import run_question
 from restate_lab.analysis.questions.catalog import parse_variant
 from restate_lab.client.arguments import time_limit
@@ -40,7 +39,6 @@ UNSCHEDULED = """SELECT v.id, v.entry_id, v.status, v.run_at, c.status AS schedu
 JOIN sys_vqueue_meta m ON m.id = v.id LEFT JOIN sys_scheduler c ON c.id = v.id
 WHERE v.stage = 'inbox' AND v.run_at < now() AND NOT m.queue_is_paused
 AND coalesce(c.status, 'none') NOT IN ('blocked', 'scheduled') ORDER BY v.run_at LIMIT 100"""
-_HAVE_HANDLERS = "Only the Admin API of a live cluster and an archive have them."
 _IDS_PER_STATEMENT = 5_000
 Row = dict[Any, Any]
 
@@ -57,11 +55,6 @@ class DoctorReader:
     def has_vqueues(self) -> bool:
         """Return whether the server has vqueues."""
         return has_vqueues(self.source)
-
-    @property
-    def has_payloads(self) -> bool:
-        """Return whether the source has the payloads of journals; evidence may have none."""
-        return content_column(self.source, self.source.has) is not None
 
     def ask(self, name: str, **params: Any) -> list[Row]:
         """Return the rows of a named question; ``excluded`` gets a message if a limit cut off rows."""
@@ -108,7 +101,10 @@ class DoctorReader:
         if services is not None:
             return {service.name: {each.name for each in service.handlers or ()} for service in services}
         if not self.source.has("visits.retention"):
-            raise NotOnThisServer(f"{self.source.name} does not have the handlers of its services. {_HAVE_HANDLERS}")
+            raise NotOnThisServer(
+                f"{self.source.name} does not have the handlers of its services. Only the Admin API of a live cluster "
+                f"and an archive have them."
+            )
         handlers: dict[str, set[str]] = defaultdict(set)
         for row in self.rows("archived_handlers"):
             for each in json.loads(row["retention"]):

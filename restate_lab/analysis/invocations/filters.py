@@ -29,7 +29,6 @@ PRESETS: Mapping[str, tuple[str, ...]] = {
     "ended": ENDED,
     ALL: (*_IN_FLIGHT, *ENDED),
 }
-"""The statuses of each preset."""
 _RAW = {
     "pending": "inboxed",
     **dict.fromkeys(("ready", "backing-off", "running", RETRYING), "invoked"),
@@ -145,12 +144,10 @@ class Filters:
         The condition on the raw status comes first, because the server applies it during the scan.
         """
         params: dict[str, Any] = {}
-        inner = [self._raw_status(params)]
-        inner += [*self._equal(_INNER, params), *self._time_conditions(params, now)]
+        inner = [self._raw_status(params), *self._equal(_INNER, params), *self._time_conditions(params, now)]
         return Conditions(tuple(inner), tuple(self._outer(params)), params)
 
     def _equal(self, conditions: Mapping[str, str], params: dict[str, Any]) -> Iterator[str]:
-        """Yield the conditions of the filters that are set."""
         for name, condition in conditions.items():
             value = getattr(self, name)
             if value not in (None, ()):

@@ -17,8 +17,6 @@ _COLUMNS = (
     "target_service_name", "target_handler_name", "target_service_key", "status", "retry_count", "error_code",
     "failure", "step",
 )  # fmt: skip
-_FAILING = "same step, same error"
-_QUEUED = "same key"
 _RANKS = {"paused": 0, "backing-off": 1, "running": 4, "pending": 2, "suspended": 3, "scheduled": 6, "failed": 7}
 _ENDED_RANK, _OTHER_RANK = 8, 5
 _Row = Mapping[str, Any]
@@ -33,9 +31,9 @@ def group_invocations(frame: pd.DataFrame, *, is_sorted: bool = False) -> pd.Dat
     """
     rows = records(frame[list(_COLUMNS)])
     keys = _group_keys(rows)
-    sizes = Counter(key for key in keys if key is not None)
+    sizes: Counter[tuple[Any, ...] | None] = Counter(key for key in keys if key is not None)
     groups = [key if key is not None and sizes[key] > 1 else None for key in keys]
-    labels = [None if key is None else (_QUEUED if key[0] == "key" else _FAILING) for key in groups]
+    labels = [None if key is None else ("same key" if key[0] == "key" else "same step, same error") for key in groups]
     grouped = frame.assign(
         group=pd.Series(
             [None if key is None else "\x1f".join(map(str, key)) for key in groups], index=frame.index, dtype="object"
@@ -45,23 +43,15 @@ def group_invocations(frame: pd.DataFrame, *, is_sorted: bool = False) -> pd.Dat
     if is_sorted:
         return grouped
     ranks = [status_rank(row["status"], row["retry_count"]) for row in rows]
-    best: dict[tuple[Any, ...], int] = {}
+    best: dict[tuple[Any, ...] | None, int] = {}
     for key, rank in zip(groups, ranks, strict=True):
         if key is not None:
             best[key] = min(rank, best.get(key, rank))
     order = sorted(
         range(len(rows)),
-        key=lambda at: _order(at, groups[at], ranks[at], best, sizes),
+        key=lambda at: (best.get(groups[at], ranks[at]), -sizes[groups[at]], str(groups[at]), at),
     )
     return grouped.iloc[order].reset_index(drop=True)
-
-
-def _order(
-    at: int, group: tuple[Any, ...] | None, rank: int, best: Mapping[tuple[Any, ...], int], sizes: Counter[Any]
-) -> tuple[Any, ...]:
-    if group is None:
-        return (rank, -1, "", at)
-    return (best[group], -sizes[group], str(group), at)
 
 
 def status_rank(status: str, retry_count: int | None = None) -> int:

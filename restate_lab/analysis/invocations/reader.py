@@ -114,8 +114,6 @@ _TROUBLE = """CASE
     WHEN completed_at IS NOT NULL THEN 8
     ELSE 5 END, retry_count DESC NULLS LAST, completed_at DESC NULLS LAST, created_at, id"""
 _ORDERS = {"trouble": _TROUBLE, "newest": "created_at DESC, id", "oldest": "created_at, id"}
-_COUNT_BEGIN = "SELECT count(*) AS n\nFROM ("
-_IDS_BEGIN = "SELECT id\nFROM ("
 _FACETS = """SELECT target_service_name, status, status = 'running' AND retry_count > 1 AS is_retried, count(*) AS n
 FROM ("""
 _HISTOGRAM = """SELECT 'created' AS kind, date_bin(:bin, s.created_at) AS start, 'created' AS result, count(*) AS n
@@ -145,13 +143,13 @@ class InvocationQuery:
     @property
     def counting(self) -> InvocationQuery:
         """Return the statement that counts the rows of this one without its limit."""
-        inner = self.sql.replace(_BEGIN, _COUNT_BEGIN, 1).rpartition("\nORDER BY ")[0]
+        inner = self.sql.replace(_BEGIN, "SELECT count(*) AS n\nFROM (", 1).rpartition("\nORDER BY ")[0]
         return InvocationQuery(inner, {name: value for name, value in self.params.items() if name != "limit"})
 
     @property
     def for_ids(self) -> InvocationQuery:
         """Return the statement that reads only the ids: it scans only the columns of the filters and the order."""
-        return InvocationQuery(self.sql.replace(_BEGIN, _IDS_BEGIN, 1), {**self.params, "limit": FIRST})
+        return InvocationQuery(self.sql.replace(_BEGIN, "SELECT id\nFROM (", 1), {**self.params, "limit": FIRST})
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +186,7 @@ def statement_of(filters: Filters, *, now: datetime) -> InvocationQuery:
     """Return the statement that reads the invocations, in the order of ``filters.sort``, to be completed.
 
     A filter by text or error code joins the journals' events, which requires a scan of all events. Without such a
-    filter, failures that are recorded only in events are null; ``errors_sql`` reads them for the resulting rows.
+    filter, failures that are recorded only in events are null; ``read_rows`` adds them to the resulting rows.
     """
     conditions = filters.conditions(now)
     before, body = _body(conditions, events=filters.needs_events)
@@ -205,14 +203,6 @@ def _body(conditions: Conditions, *, events: bool) -> tuple[str, str]:
         **event,
     )
     return _PARTS + (_EVENTS.format(ids=_FAILING) if events else ""), f"{_WITH_WORDS}\n  FROM ({joined})"
-
-
-def errors_sql() -> str:
-    """Return the statement that reads the last error of each of ``:ids`` from its journal's events, by point reads.
-
-    Columns: ``id, error_code, failure`` (the first line), ``step``.
-    """
-    return _EVENTS.format(ids=":ids") + _LAST
 
 
 @translate_errors
@@ -329,7 +319,9 @@ def _add_reasons(reads: Reads, frame: pd.DataFrame) -> str:
     if not lacking.any():
         return ""
     try:
-        found = reads.query_frame(errors_sql(), {"ids": list(frame.loc[lacking, "id"])}).set_index("id")
+        # Point reads of the last error of each.
+        statement = _EVENTS.format(ids=":ids") + _LAST
+        found = reads.query_frame(statement, {"ids": list(frame.loc[lacking, "id"])}).set_index("id")
     except RestateLabError as error:
         return f"The failures of {int(lacking.sum()):,} invocations could not be read: {error}"
     for name in ("failure", "error_code", "step"):

@@ -37,7 +37,6 @@ from restate_lab.source import Source, check_supported
 
 QuestionFunction: TypeAlias = Callable[[Reads, Mapping[str, Any]], pd.DataFrame]
 """Returns all rows of a question that is not a statement, from the values of its parameters."""
-NO_FUNCTIONS: Mapping[str, QuestionFunction] = MappingProxyType({})
 ALL_ROWS = 2**62  # used as no limit: with LIMIT NULL the server rejects a statement that orders in a subquery
 AGGREGATIONS: Mapping[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
     "retry_storm": merge_by_pattern,
@@ -51,7 +50,7 @@ NO_INVOCATION = "inv_1" + "0" * 33  # a well-formed id that no invocation has, f
 def run_question(
     source: Source,
     name: str,
-    functions: Mapping[str, QuestionFunction] = NO_FUNCTIONS,
+    functions: Mapping[str, QuestionFunction] = MappingProxyType({}),
     /,
     *,
     timeout: DurationInput | None = None,
@@ -103,11 +102,10 @@ def questions(*, full: bool = False) -> pd.DataFrame:
     tried) and ``needs`` (the tables, columns and features that each variant needs).
     """
     rows = pd.DataFrame([_summary_row(get_question(name)) for name in names()])
-    return with_card(rows if full else rows[["name", "question", "parameters", "cost"]], questions_card)
+    return with_card(rows if full else rows[["name", "question", "parameters", "cost"]], _questions_card)
 
 
-def questions_card(frame: pd.DataFrame) -> str:
-    """Return the card of the named questions as HTML."""
+def _questions_card(frame: pd.DataFrame) -> str:
     note = 'Run one with rl.ask(lab, "name", parameter=value). questions(full=True) has more columns.'
     return render("analysis/questions/card.html.j2", questions=frame.to_dict("records"), note=note)
 

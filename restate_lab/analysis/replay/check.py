@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
@@ -14,15 +13,16 @@ from queue import SimpleQueue
 from types import MappingProxyType
 from typing import Any, TypeVar
 
+from restate_lab.analysis.patterns import group_by
 from restate_lab.analysis.replay.reader import RecordingReader, target_ids, uri_of_deployment
-from restate_lab.analysis.replay.recording import NOT_CHECKABLE, Obstacle, Recording
+from restate_lab.analysis.replay.recording import NOT_CHECKABLE, Recording, ReplayOutcome
 from restate_lab.analysis.replay.result import (
     SAMPLED_OUT,
     Replay,
     not_read_frame,
     outcome_frames,
 )
-from restate_lab.analysis.replay.verdict import FAILS, ReplayOutcome, judge
+from restate_lab.analysis.replay.verdict import FAILS, judge
 from restate_lab.client.endpoint import Endpoint
 from restate_lab.client.endpoint.discovery import EndpointManifest, endpoint_address, is_unencrypted
 from restate_lab.client.lab import is_lab
@@ -50,9 +50,6 @@ _CHANCE = "Code that decides by the clock or by its environment can take another
 _RESTART = "The journals were replayed under another id, as after a restart: awakeable ids and random values differ."
 _NO_HEADERS = "Headers that are registered for the deployment are not in the source and were not sent."
 _CONFIRM = f"{CONTACT} {{problem}}Nothing was sent. To confirm, pass confirm={{address!r}}."
-_UNENCRYPTED = "{address} is not encrypted and not on this machine: others can read the payloads of the journals."
-_MOVED = "it changed while it was read"
-_GONE = "it does not exist"
 
 
 def confirm_address(address: str, confirm: object, *, stacklevel: int = 4) -> None:
@@ -72,7 +69,8 @@ def confirm_address(address: str, confirm: object, *, stacklevel: int = 4) -> No
 
 def encryption_warning(address: str) -> str:
     """Return the warning that journals would be sent to an address without encryption; "" if they would not."""
-    return _UNENCRYPTED.format(address=address) if is_unencrypted(address) else ""
+    warning = f"{address} is not encrypted and not on this machine: others can read the payloads of the journals."
+    return warning if is_unencrypted(address) else ""
 
 
 def deployment_address(source: Source, deployment: object) -> str:
@@ -89,10 +87,7 @@ def deployment_address(source: Source, deployment: object) -> str:
 
 def choose_sample(groups: Mapping[str, Hashable], most: int) -> list[str]:
     """Return at most so many ids, in turns from each group, the largest group first; the order of ids is kept."""
-    members: defaultdict[Hashable, list[str]] = defaultdict(list)
-    for id_, group in groups.items():
-        members[group].append(id_)
-    by_size = sorted(members.values(), key=len, reverse=True)
+    by_size = sorted(group_by(groups, groups.__getitem__), key=len, reverse=True)
     turns = chain.from_iterable(zip_longest(*by_size))
     chosen = {id_ for id_, _ in zip((id_ for id_ in turns if id_ is not None), range(most), strict=False)}
     return [id_ for id_ in groups if id_ in chosen]
@@ -152,7 +147,7 @@ class ReplayCheck:
     def _select(self, targets: Any, most: int | None) -> None:
         ids = target_ids(self.reads, targets)
         rows = self._reader.rows(ids)
-        self.missed += [({"id": id_}, _GONE) for id_ in ids if id_ not in rows]
+        self.missed += [({"id": id_}, "it does not exist") for id_ in ids if id_ not in rows]
         if most is not None and len(rows) > most:
             chosen = set(choose_sample(self._reader.shapes(rows), most))
             self.missed += [(row, SAMPLED_OUT) for id_, row in rows.items() if id_ not in chosen]
@@ -170,7 +165,7 @@ class ReplayCheck:
             try:
                 for recordings, moved in self._reader.recordings(self.rows, self.last_entries):
                     seen.update(moved, (each.id for each in recordings))
-                    self.missed += [(self.rows[id_], _MOVED) for id_ in moved]
+                    self.missed += [(self.rows[id_], "it changed while it was read") for id_ in moved]
                     ready = [_with_obstacle(each, manifest, refusal) for each in recordings]
                     self._judge(runner, ready, progress)
             except TimedOut:
@@ -197,7 +192,7 @@ class ReplayCheck:
             queries=tuple(self.reads.queries),
         )
 
-    def _judge(self, runner: ReplayRunner, recordings: Sequence[Recording], progress: Progress) -> None:
+    def _judge(self, runner: _ReplayRunner, recordings: Sequence[Recording], progress: Progress) -> None:
         before = len(self.outcomes)
         outcomes = runner.judge(recordings, lambda done: progress.update(before + done, len(self.rows)))
         for recording, outcome in zip(recordings, outcomes, strict=True):
@@ -209,10 +204,10 @@ class ReplayCheck:
     def _over(self) -> str:
         return f"the timeout of {self.reads.limit} was over"
 
-    def _refusal(self, manifest: EndpointManifest) -> Obstacle | None:
+    def _refusal(self, manifest: EndpointManifest) -> ReplayOutcome | None:
         if manifest.status != 200:
             reason = f"the deployment accepts only requests that the server has signed ({manifest.status})"
-            return Obstacle(NOT_CHECKABLE, reason)
+            return ReplayOutcome(NOT_CHECKABLE, reason)
         name, _, version = (manifest.sdk or _UNKNOWN).partition("/")
         if {name, manifest.sdk} & self.allowed:
             self.warnings.append(f"It was never tried whether {name} runs no step in a check.")
@@ -221,14 +216,14 @@ class ReplayCheck:
         number = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
         if tried is None or not tried[0] <= number < (tried[1][0] + 1,):
             reason = f"it was never tried whether {manifest.sdk or 'an SDK without a name'} runs no step in a check"
-            return Obstacle(NOT_CHECKABLE, f"{reason}; allow={name!r} checks it anyway")
+            return ReplayOutcome(NOT_CHECKABLE, f"{reason}; allow={name!r} checks it anyway")
         if number > tried[1]:
             newest = ".".join(map(str, tried[1]))
             self.warnings.append(f"{manifest.sdk} is newer than {newest}, the newest version that was tried.")
         return None
 
 
-def _with_obstacle(recording: Recording, manifest: EndpointManifest, refusal: Obstacle | None) -> Recording:
+def _with_obstacle(recording: Recording, manifest: EndpointManifest, refusal: ReplayOutcome | None) -> Recording:
     """Return the recording, with the reason why it is not sent if the deployment cannot replay it."""
     obstacle, start, row = recording.obstacle or refusal, recording.start, recording.row
     if obstacle is None and start is not None:
@@ -237,10 +232,10 @@ def _with_obstacle(recording: Recording, manifest: EndpointManifest, refusal: Ob
             start = replace(start, version=min(start.version, offered[-1]))  # it is not pinned to a version yet
         if not manifest.has_handler(row["service"], row["handler"]):
             reason = f"the deployment does not have the handler {row['service']}/{row['handler']} (RT0012)"
-            obstacle = Obstacle(FAILS, reason)
+            obstacle = ReplayOutcome(FAILS, reason)
         elif start.version not in offered:
             reason = f"its journal has protocol version {start.version}, and the deployment supports {_span(offered)}"
-            obstacle = Obstacle(NOT_CHECKABLE, f"{reason}: the server does not move it there")
+            obstacle = ReplayOutcome(NOT_CHECKABLE, f"{reason}: the server does not move it there")
     return replace(recording, start=start, obstacle=obstacle)
 
 
@@ -249,7 +244,7 @@ def _span(versions: range) -> str:
 
 
 @dataclass(slots=True)
-class ReplayRunner:
+class _ReplayRunner:
     """Workers with a connection each; ``ends`` (of time.monotonic) is the end of the whole run.
 
     ``refusal`` is set by a response after which no other journal may be sent.
@@ -259,10 +254,9 @@ class ReplayRunner:
     pool: ThreadPoolExecutor
     ends: float
     idle: SimpleQueue[Endpoint] = field(default_factory=SimpleQueue)
-    refusal: Obstacle | None = None
+    refusal: ReplayOutcome | None = None
 
     def discover(self, on_wait: Callable[[], object]) -> EndpointManifest:
-        """Return the manifest of the deployment; the other workers use the same version of HTTP."""
         first = self.endpoints[0]
         (manifest,) = self._run([first.discover], lambda _: on_wait())
         if manifest is None:
@@ -272,7 +266,7 @@ class ReplayRunner:
         return manifest
 
     def judge(self, recordings: Sequence[Recording], on_progress: Callable[[int], None]) -> list[ReplayOutcome | None]:
-        """Return the outcome of each recording, in their order; None for those that the end of the run cut off."""
+        # The end of the run cuts off those that are None.
         return self._run([partial(self._judge_one, each) for each in recordings], on_progress)
 
     def _judge_one(self, recording: Recording) -> ReplayOutcome:
@@ -289,7 +283,7 @@ class ReplayRunner:
         finally:
             self.idle.put(endpoint)
         if outcome.ends_check:
-            self.refusal = Obstacle(outcome.verdict, f"not sent, because the check was ended: {outcome.reason}")
+            self.refusal = ReplayOutcome(outcome.verdict, f"not sent, because the check was ended: {outcome.reason}")
         return outcome
 
     def _run(self, calls: Sequence[Callable[[], T]], on_progress: Callable[[int], object]) -> list[T | None]:
@@ -306,12 +300,12 @@ class ReplayRunner:
 
 
 @contextlib.contextmanager
-def running(first: Endpoint, *, workers: int, ends: float) -> Iterator[ReplayRunner]:
+def running(first: Endpoint, *, workers: int, ends: float) -> Iterator[_ReplayRunner]:
     """Yield a runner; at the end of the block, also by an error or an interrupt, its requests and threads end."""
     endpoints = [first, *(first.sibling() for _ in range(workers - 1))]
     pool = ThreadPoolExecutor(workers, thread_name_prefix="restate-lab-replay")
     try:
-        runner = ReplayRunner(endpoints, pool, ends)
+        runner = _ReplayRunner(endpoints, pool, ends)
         for each in endpoints:
             runner.idle.put(each)
         yield runner

@@ -27,9 +27,7 @@ from restate_lab.source import Source
 from restate_lab.status import ENDED, STATUS_SQL
 
 Row = Mapping[str, Any]
-Shape = tuple[Any, ...]
-"""The handler of an invocation and the sequence of its entries: (type, name)."""
-
+Shape = tuple[Any, ...]  # the handler of an invocation and the sequence of its entries: (type, name)
 _INVOCATIONS = f"""
 SELECT id, target, target_service_name AS service, target_handler_name AS handler, target_service_key AS key,
   {STATUS_SQL} AS status, pinned_service_protocol_version AS protocol_version, pinned_deployment_id AS deployment_id,
@@ -138,7 +136,6 @@ class RecordingReader:
         return entries
 
     def _has_moved(self, before: Row, after: Row | None, entries: int) -> bool:
-        """Return whether an invocation or its journal changed between the first and the last read."""
         names = ("created_at", "journal_size", "deployment_id", "protocol_version")
         if after is None or any(before[name] != after[name] for name in names):
             return True

@@ -24,7 +24,6 @@ _BITS_64 = (1 << 64) - 1
 _KEY_BYTES = 8  # of the partition key in an id; the other 16 bytes are the invocation's own
 _UNPINNED = 6  # the protocol version for a journal with only its input, which is not pinned to a deployment
 _COMMAND = "Command: "
-_OUTPUT = "Output"
 _KEYED = frozenset(
     [*("GetLazyState", "SetState", "ClearState", "GetEagerState", "GetPromise", "PeekPromise", "CompletePromise")]
 )
@@ -48,26 +47,34 @@ class RecordedCommand:
 
 
 @dataclass(frozen=True, slots=True)
-class Obstacle:
-    """The reason why a journal is not sent, and the verdict that follows."""
+class ReplayOutcome:
+    """The verdict on one invocation: the command at which the paths part, what the code does there, and the reason.
+
+    ``now`` is the command of the code, ``continues_with`` the command after the recorded ones, or what it waits for.
+    With ``ends_check``, no other journal may be sent.
+    """
 
     verdict: str
     reason: str
+    command_index: int | None = None
+    now: str | None = None
+    continues_with: str | None = None
+    ends_check: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Recording:
     """One invocation with its journal; ``row`` is its row of ``sys_invocation``.
 
-    If the journal cannot be sent, ``obstacle`` is set and there is no ``start``. ``seed_is_known`` is False if the
-    random numbers of the recorded attempts may have come from another seed.
+    If the journal cannot be sent, ``obstacle`` is the verdict, and there is no ``start``. ``seed_is_known`` is False if
+    the random numbers of the recorded attempts may have come from another seed.
     """
 
     row: Mapping[str, Any]
     commands: tuple[RecordedCommand, ...] = ()
     messages: tuple[Message, ...] = ()
     start: Start | None = None
-    obstacle: Obstacle | None = None
+    obstacle: ReplayOutcome | None = None
     seed_is_known: bool = True
 
     @property
@@ -78,7 +85,7 @@ class Recording:
     @property
     def has_output(self) -> bool:
         """Return whether the journal ends with the result of the handler; killed invocations have none."""
-        return bool(self.commands) and self.commands[-1].type == _OUTPUT
+        return bool(self.commands) and self.commands[-1].type == "Output"
 
     def without_last_command(self) -> tuple[Message, ...]:
         """Return the messages without the last command; its notifications stay."""
@@ -116,9 +123,9 @@ def recording_of(
         if last_entry is not None:
             entries, messages = _kept_entries(entries, messages, last_entry)
     except ValueError as error:
-        return Recording(row, obstacle=Obstacle(CANNOT_SAY, f"its journal cannot be encoded: {error}"))
+        return Recording(row, obstacle=ReplayOutcome(CANNOT_SAY, f"its journal cannot be encoded: {error}"))
     if messages and any(map(_is_masked, entries)):
-        return Recording(row, obstacle=Obstacle(CANNOT_SAY, "values of its journal are masked"))
+        return Recording(row, obstacle=ReplayOutcome(CANNOT_SAY, "values of its journal are masked"))
     commands = tuple(_command(entry, message) for entry, message in zip(entries, messages, strict=True) if _is(entry))
     is_known = not (has_unique_seeds and row["restarted_from"])
     start = _start(row, as_restart=as_restart, has_unique_seeds=has_unique_seeds)
@@ -147,19 +154,19 @@ def _kept_entries(
     return [entry for entry, _ in kept], tuple(message for _, message in kept)
 
 
-def _find_obstacle(row: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> Obstacle | None:
+def _find_obstacle(row: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> ReplayOutcome | None:
     version = row["protocol_version"]
     if row["status"] in _NEVER_STARTED:
-        return Obstacle(FITS, "it has not started, so it has no recorded path")
+        return ReplayOutcome(FITS, "it has not started, so it has no recorded path")
     if not entries:
-        return Obstacle(NOT_CHECKABLE, _NO_ENTRIES)
+        return ReplayOutcome(NOT_CHECKABLE, _NO_ENTRIES)
     if version is None and len(entries) > 1:
-        return Obstacle(CANNOT_SAY, "it has no protocol version")
+        return ReplayOutcome(CANNOT_SAY, "it has no protocol version")
     if version is not None and version not in PROTOCOLS:
         problem = "has the old form of" if version < PROTOCOLS.start else "is newer than a check knows:"
-        return Obstacle(NOT_CHECKABLE, f"its journal {problem} protocol version {version}")
+        return ReplayOutcome(NOT_CHECKABLE, f"its journal {problem} protocol version {version}")
     if all(entry.get("raw") is None and entry.get("entry_json") is None for entry in entries):
-        return Obstacle(NOT_CHECKABLE, _FROZEN)
+        return ReplayOutcome(NOT_CHECKABLE, _FROZEN)
     return None
 
 

@@ -14,8 +14,15 @@ from restate_lab._html import render
 from restate_lab._public import public
 from restate_lab._text import plural
 from restate_lab.analysis.patterns import normalize
-from restate_lab.analysis.replay.recording import CANNOT_SAY, FITS, NOT_CHECKABLE, RecordedCommand, Recording
-from restate_lab.analysis.replay.verdict import DIVERGES, FAILS, OTHER_RESULT, VERDICTS, ReplayOutcome
+from restate_lab.analysis.replay.recording import (
+    CANNOT_SAY,
+    FITS,
+    NOT_CHECKABLE,
+    RecordedCommand,
+    Recording,
+    ReplayOutcome,
+)
+from restate_lab.analysis.replay.verdict import DIVERGES, FAILS, OTHER_RESULT, VERDICTS
 from restate_lab.client.arguments import check_id
 from restate_lab.errors import ArgumentError
 from restate_lab.frames import records, rows_to_table
@@ -100,7 +107,6 @@ class Replay(Result):
     address: str
     sdk: str
     warnings: tuple[str, ...]
-    """What the check does not show."""
     _paths: Mapping[str, tuple[RecordedCommand, ...]]
 
     @property
@@ -240,9 +246,8 @@ def _missed_lines(replay: Replay) -> list[str]:
 def _group_block(row: Mapping[Any, Any], commands: Sequence[RecordedCommand]) -> dict[str, Any]:
     at, steps = row["command_index"], []
     if at is not None:
-        path = [(f"{number}", str(commands[number])) for number in range(max(0, at - _BEFORE), at + 1)]
-        steps = [(number, recorded, recorded) for number, recorded in path]
-        steps[-1] = (*path[-1], row["now"] or "")
+        followed = [(f"{number}", str(commands[number])) for number in range(max(0, at - _BEFORE), at)]
+        steps = [(*each, each[1]) for each in followed] + [(f"{at}", str(commands[at]), row["now"] or "")]
     return {
         "colour": _COLOURS[row["verdict"]],
         "heading": f"{row['verdict']}: {plural(row['invocations'], 'invocation')} of {row['handler']}",
@@ -255,8 +260,7 @@ def _group_block(row: Mapping[Any, Any], commands: Sequence[RecordedCommand]) ->
 def _diff_frame(outcome: Mapping[str, Any], commands: Sequence[RecordedCommand]) -> pd.DataFrame:
     at = outcome["command_index"]
     rows = list(_diff_rows(outcome, commands))
-    table = rows_to_table(rows, _DIFF)
-    frame: pd.DataFrame = table.to_pandas(types_mapper=_NULLABLE.get)
+    frame = _frame(rows, _DIFF)
     frame.attrs |= {
         "id": outcome["id"],
         "verdict": outcome["verdict"],

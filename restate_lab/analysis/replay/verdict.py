@@ -9,12 +9,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TypeAlias
 
 from restate_lab._text import escape_invisible, join, one_line
-from restate_lab.analysis.replay.recording import CANNOT_SAY, FITS, NOT_CHECKABLE, Recording, describe_command
+from restate_lab.analysis.replay.recording import (
+    CANNOT_SAY,
+    FITS,
+    NOT_CHECKABLE,
+    Recording,
+    ReplayOutcome,
+    describe_command,
+)
 from restate_lab.client.endpoint import Answer
 from restate_lab.client.endpoint.messages import ErrorMessage, Message, Start
 
@@ -40,27 +47,11 @@ _STATUSES = MappingProxyType(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ReplayOutcome:
-    """The verdict on one invocation: the command at which the paths part, what the code does there, and the reason.
-
-    ``now`` is the command of the code, ``continues_with`` the command after the recorded ones, or what it waits for.
-    With ``ends_check``, no other journal may be sent.
-    """
-
-    verdict: str
-    reason: str
-    command_index: int | None = None
-    now: str | None = None
-    continues_with: str | None = None
-    ends_check: bool = False
-
-
 def judge(recording: Recording, ask: Ask) -> ReplayOutcome:
     """Return the verdict on a recording; ``ask`` sends messages with the stop command and returns the response."""
     start, obstacle = recording.start, recording.obstacle
     if obstacle is not None:
-        return ReplayOutcome(obstacle.verdict, obstacle.reason)
+        return obstacle
     if start is None or not recording.commands:
         return ReplayOutcome(CANNOT_SAY, "its journal has no input")
     return _judge(recording, lambda messages: ask(start, messages))

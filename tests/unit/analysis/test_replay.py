@@ -17,9 +17,9 @@ from restate_lab._text import escape_invisible
 from restate_lab.analysis.ids import decode_invocation_id, encode_invocation_id
 from restate_lab.analysis.journal.encoding import encode_entry
 from restate_lab.analysis.replay.check import choose_sample
-from restate_lab.analysis.replay.recording import other_id, random_seed, recording_of
+from restate_lab.analysis.replay.recording import ReplayOutcome, other_id, random_seed, recording_of
 from restate_lab.analysis.replay.result import outcome_frames
-from restate_lab.analysis.replay.verdict import ReplayOutcome, judge
+from restate_lab.analysis.replay.verdict import judge
 from restate_lab.client.endpoint import Answer
 from restate_lab.client.endpoint.messages import ErrorMessage, Message
 from support.fake_endpoint import (

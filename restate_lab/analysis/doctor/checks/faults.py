@@ -39,9 +39,7 @@ _CONFIRM = 1.0  # seconds between two reads: an entry that is starting at the fi
 
 def refused_protocols(context: CheckContext) -> list[Finding]:
     """Find invocations that failed at once because their deployment speaks service protocol 3 or older."""
-    if not context.census.total("refused"):
-        return []
-    rows = context.rows("refused", limit=MAX_ROWS)
+    rows = context.rows("refused", limit=MAX_ROWS) if context.census.total("refused") else []
     grouped = group_by(rows, lambda row: (row["target_service_name"], deprecated_deployment(row["failure"])))
     return [_refused_finding(context, members) for members in grouped]
 
@@ -105,11 +103,9 @@ def uncounted_rows(context: CheckContext) -> list[Row]:
     if idle <= 0 and not context.census.count_open("inboxed"):
         return []
     queues = [row["vqueue_id"] for row in context.rows("unblocked_queues", limit=MAX_ROWS)]
-    if not queues:
-        return []
     # Ages are counted from the present even if ``now`` looks ahead: what is scheduled then is not known.
     before = context.clock - context.thresholds.ready_for
-    first = context.rows("unscheduled", ids=queues, before=before, limit=MAX_ROWS)
+    first = context.rows("unscheduled", ids=queues, before=before, limit=MAX_ROWS) if queues else []
     if not first:
         return []
     pause = min(_CONFIRM, context.source.seconds_left)
@@ -154,9 +150,9 @@ def late_cleanup(context: CheckContext) -> list[Finding]:
 
 def queued_changes(context: CheckContext) -> list[Finding]:
     """Find changes of state that were accepted and wait until the invocation that holds their key ends."""
-    if not context.census.count_open("inboxed", "invoked", "suspended", "paused"):
-        return []
-    queues = context.rows("queued_changes", before=context.now - context.thresholds.waiting, limit=MAX_ROWS)
+    has_holders = context.census.count_open("inboxed", "invoked", "suspended", "paused")
+    before = context.now - context.thresholds.waiting
+    queues = context.rows("queued_changes", before=before, limit=MAX_ROWS) if has_holders else []
     if not queues:
         return []
     locks = {row["vqueue_id"]: row for row in context.rows("locks", ids=[row["vqueue_id"] for row in queues])}

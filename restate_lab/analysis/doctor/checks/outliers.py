@@ -22,9 +22,7 @@ def long_journals(context: CheckContext) -> list[Finding]:
     average = context.census.total("journal_entries") / total if total else 0.0
     limit = max(context.thresholds.journal_entries, int(average * context.thresholds.journal_outlier))
     handlers = [f"{service}/{name}" for (service, name), n in context.census.longest_journals() if n >= limit]
-    if not handlers:
-        return []
-    rows = context.rows("long_journals", entries=limit, limit=_MAX_JOURNALS)
+    rows = context.rows("long_journals", entries=limit, limit=_MAX_JOURNALS) if handlers else []
     if not rows:
         return []
     count, first = len(rows), rows[0]

@@ -26,9 +26,7 @@ from restate_lab.analysis.patterns import group_by
 from restate_lab.analysis.suggestions import SuggestedCall, ask_call, why_call
 from restate_lab.errors import NotOnThisServer
 
-_KEY = "lock"  # the checks of waits report these
-_PAUSED = "queue paused"
-_NOT_STUCK = {_KEY, "backing-off", "scheduled", "new", None}
+_NOT_STUCK = {"lock", "backing-off", "scheduled", "new", None}  # the checks of waits report locks
 _RESOURCES = {
     "invoker-concurrency": "a slot of the invoker",
     "limit-key-concurrency": "a free place in a concurrency rule",
@@ -159,7 +157,7 @@ def _queue_finding(context: CheckContext, rows: Sequence[Row]) -> Finding:
     count = len(ids) if 0 < len(ids) < MAX_ROWS else total
     since = earliest(rows, "waiting_since")
     handlers = handlers_of([row for row in rows if row["target_service_name"] is not None]) or "unknown handlers"
-    is_paused = what == _PAUSED
+    is_paused = what == "queue paused"
     reason = "wait in paused queues" if is_paused else f"wait for {_RESOURCES.get(what, what)}"
     verb = reason if count != 1 else reason.replace("wait", "waits", 1)
     resume = SuggestedCall("lab.admin.resume_vqueue", (rows[0]["vqueue_id"],))

@@ -24,7 +24,6 @@ from restate_lab.analysis.doctor.reader import Row, earliest, first_of, handlers
 from restate_lab.analysis.patterns import group_by, summarize_messages
 from restate_lab.analysis.suggestions import SuggestedCall, ask_call, move_call, replay_call, why_call
 
-_LOST = "Single attempts are lost: look for an overload, for restarts of its processes, and for limits of a proxy"
 _FAILING_STATUSES = {"backing-off", "running", "ready", "paused", "pending"}
 
 
@@ -174,7 +173,12 @@ def _unsteady_finding(context: CheckContext, members: Sequence[RetryingInvocatio
         severity=Severity.WARNING if whole.severity is Severity.CRITICAL else whole.severity,
         title=f"{whole.where} responds, but not to {count:,} of {count + responses.count:,} invocations ({handlers}), "
         f"{_attempts_text(members)}",
-        details=sentences(f"[{members[0].code}] {messages}", others, _LOST, _wait_text(context, members)),
+        details=sentences(
+            f"[{members[0].code}] {messages}",
+            others,
+            "Single attempts are lost: look for an overload, for restarts of its processes, and for limits of a proxy",
+            _wait_text(context, members),
+        ),
         suggested=(why_call(context.most_blocking(whole.ids)),),
     )
 

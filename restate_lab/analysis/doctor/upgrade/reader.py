@@ -35,7 +35,6 @@ CHANGES = (
 )
 HELD = "SELECT service_name, service_key, invocation_id FROM sys_keyed_service_status"
 RUNNING = "SELECT count(*) AS running FROM sys_invocation_state WHERE in_flight"
-_STATE_CHANGES = ("modify_service_state", "set_state")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +88,6 @@ def has_legacy(context: CheckContext) -> bool:
 
 def state_changes(context: CheckContext) -> list[Row]:
     """Return the records of changes of state of this cluster that the server may have accepted."""
-    return [
-        record
-        for record in context.audit_records or ()
-        if record["action"] in _STATE_CHANGES and record["outcome"] not in {"refused", "not sent"}
-    ]
+    actions, not_accepted = {"modify_service_state", "set_state"}, {"refused", "not sent"}
+    records = context.audit_records or ()
+    return [each for each in records if each["action"] in actions and each["outcome"] not in not_accepted]

@@ -28,13 +28,7 @@ from restate_lab.analysis.doctor.upgrade.reader import (
 from restate_lab.analysis.suggestions import SuggestedCall, ask_call, plan_call, why_call
 from restate_lab.server import is_older
 
-_NOT_COUNTED = "Invocations without an attempt have no protocol yet and are not counted"
-_AGAIN = (
-    "The restart of a node ends these attempts, and the steps are executed again, also if they are still executing."
-)
-
 _CONSISTENT = "1.7.13"  # from here on, all replicas apply a change of state (Restate issue 5416)
-_KEPT = "The migration keeps changes that are in a vqueue."  # observed on 1.7.12
 _UNSEEN = (
     "In partitions without vqueues, SQL does not show waiting changes; this computer's audit log has only its own",
     "Wait until the holders end, and change no state of these keys before the upgrade is complete",
@@ -134,7 +128,10 @@ def _pinned_finding(context: CheckContext, count: int) -> Finding:
         f"{fails} after the upgrade (RT0020)",
         SuggestedCall("lab.sql", (PINNED,)),
         subject="invocations",
-        details=sentences("Let them end before the upgrade, or cancel them", _NOT_COUNTED),
+        details=sentences(
+            "Let them end before the upgrade, or cancel them",
+            "Invocations without an attempt have no protocol yet and are not counted",
+        ),
         rows=rows,
         count=count,
         ids=ids,
@@ -176,7 +173,8 @@ def _steps_finding(context: CheckContext, steps: Sequence[Row]) -> Finding:
         f"{names} for up to {format_age(since, context.now)}",
         SuggestedCall("journal", (ids[0],)),
         subject="steps",
-        details=_AGAIN,
+        details="The restart of a node ends these attempts, and the steps are executed again, also if they are still "
+        "executing.",
         rows=known,
         ids=ids,
         since=since,
@@ -218,7 +216,7 @@ def _queued_finding(rows: Sequence[Row]) -> Finding:
         title,
         SuggestedCall("lab.sql", (CHANGES,)),
         subject="queued",
-        details=_KEPT,
+        details="The migration keeps changes that are in a vqueue.",  # observed on 1.7.12
         rows=rows,
         ids=[row["entry_id"] for row in rows],
         since=timestamp_of(rows[0]["created_at"]),
