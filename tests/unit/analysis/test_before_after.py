@@ -54,9 +54,7 @@ def test_no_change_is_reported_where_there_is_none() -> None:
     assert sum(bool(changed(archive(seed, days=7))) for seed in range(ARCHIVES)) <= ARCHIVES * 0.05
 
 
-def test_a_test_of_single_invocations_would_report_many() -> None:
-    """The drift of these archives is not harmless: with invocations as the unit, most of them report a change."""
-
+def test_with_single_invocations_as_the_unit_the_drift_is_reported() -> None:
     def is_wrong(seed: int) -> bool:
         rng = np.random.default_rng(seed)
         days = [rng.normal(rng.normal(0, 0.15), 0.5, 300) for _ in range(14)]
@@ -67,16 +65,14 @@ def test_a_test_of_single_invocations_would_report_many() -> None:
     assert sum(map(is_wrong, range(100))) > 40
 
 
-def test_planted_changes_are_found() -> None:
-    """A step that takes 1.5 times as long and a failure that is 3 times as frequent are found, and hardly any other."""
+def test_a_slower_step_and_a_more_frequent_failure_are_found_and_hardly_any_other() -> None:
     planted = {("first", "step", "0"), ("first", "failures", "0")}
     results = [changed(archive(seed, per_day=150, slower=1.5, failing=3)) for seed in range(20)]
     assert sum(planted <= each for each in results) >= 18
     assert sum(bool(each - planted) for each in results) <= 4
 
 
-def test_intervals_contain_the_truth() -> None:
-    """The 95 % interval contains the true ratio in about 95 % of the archives, with few days and with many."""
+def test_the_interval_contains_the_true_ratio_in_95_percent_of_the_archives() -> None:
     for days in (4, 7):
         hits = 0
         for seed in range(200):
@@ -122,8 +118,7 @@ def test_a_quantile_is_unknown_if_it_depends_on_open_invocations() -> None:
     assert quantile_of_block(ended, NOTHING_OPEN, 0.5) == pytest.approx(np.log(20))
 
 
-def test_a_slow_step_and_a_frequent_failure_are_found_in_the_tables() -> None:
-    """The verb finds both planted changes through SQL, by deployment and by time, with the right size."""
+def test_both_changes_are_found_through_sql_by_deployment_and_by_time() -> None:
     weeks = Weeks(0, days=9, per_day=120, slower=1.5, failing=3, drift=0.05)
     source = weeks.source()
     result = rl.before_after(source, DEPLOYMENT, window="9d")
@@ -188,8 +183,7 @@ def test_hours_are_compared_with_the_same_hours_of_earlier_days() -> None:
     assert "12h after, with the same hours of the 6 days before, by start; " in str(result)
 
 
-def test_without_the_same_hours_of_earlier_days_nothing_is_compared() -> None:
-    """With few earlier days the reason has their number; with none, or before the first hour, a note does."""
+def test_too_few_earlier_days_are_a_reason_and_no_whole_hour_is_a_note() -> None:
     source = Weeks(4, days=2, per_day=240, slower=3).source(now=AT + timedelta(hours=12, minutes=5))
     few = rl.before_after(source, DEPLOYMENT)
     assert few.summary == "too few to compare"
@@ -251,8 +245,7 @@ def test_a_share_changes_if_its_rest_does() -> None:
     assert compare_rates((counts * 0.01, counts), (counts * 0.05, counts)).ratio == pytest.approx(5)
 
 
-def test_intervals_of_shares_contain_the_truth() -> None:
-    """The 95 % interval contains the true difference in about 95 % of the archives, also if days differ."""
+def test_the_interval_of_a_share_contains_the_true_difference_also_if_days_differ() -> None:
     rng = np.random.default_rng(3)
     for spread, after in ((0.0, 7), (0.0, 1), (0.3, 7)):
         hits = 0
@@ -301,8 +294,7 @@ def test_blocks_in_which_an_archive_may_have_lost_invocations_are_excluded_and_c
     assert text in result._repr_html_()
 
 
-def test_lost_invocations_change_no_number() -> None:
-    """An archive that lost successes in a gap reports the same as one that has them; without the gap it would not."""
+def test_an_archive_with_a_gap_reports_the_same_as_one_without() -> None:
     first, last = AT + timedelta(days=1), AT + timedelta(days=5)
     gap = CoverageGap(service="Shop", handler="checkout", since=first, until=last, reason="no visit")
     weeks = Weeks(3, per_day=60, rate=0.2)

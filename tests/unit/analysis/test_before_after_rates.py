@@ -64,7 +64,6 @@ class SimulatedWeeks:
 
     @property
     def period(self) -> Period:
-        """Return the period that is compared; the last invocations after it have ended, too."""
         now = AT + self.after + timedelta(minutes=10)
         return Period(AT, AT - 7 * DAY, min(now, AT + 7 * DAY), now)
 
@@ -78,7 +77,6 @@ class SimulatedWeeks:
         ]
 
     def source(self, seed: int) -> WeekTables:
-        """Return the same invocations as the tables of an archive."""
         rng = np.random.default_rng(seed)
         tables: dict[str, list[dict[str, Any]]] = {"sys_invocation_status": [], "sys_journal": []}
         for number in range(self.handlers):
@@ -96,7 +94,6 @@ class SimulatedWeeks:
         return source
 
     def _invocations(self, rng: np.random.Generator) -> tuple[Numbers, Numbers, Numbers]:
-        """Return the starts (milliseconds since the deployment), durations and failures of a handler."""
         hours = np.arange(-24 * self.before, int(np.ceil((self.after + timedelta(minutes=10)) / timedelta(hours=1))))
         days, is_after = hours // 24 + self.before, hours >= 0
         wave = 1 + self.curve * np.sin(2 * np.pi * (hours / 24 + self.phase))
@@ -118,7 +115,6 @@ class SimulatedWeeks:
         return start[is_there], ms[is_there], failed[is_there]
 
     def _levels(self, rng: np.random.Generator, days: int) -> Numbers:
-        """Return the logarithm of each day's level: a stationary autoregressive process of order 1."""
         levels = rng.normal(0, self.spread, days)
         levels[1:] *= np.sqrt(1 - self.alike**2)
         for day in range(1, days):
@@ -159,7 +155,6 @@ class SimulatedWeeks:
             yield latency("step", name, np.round(ms * share), 0.5)
 
     def _lost_units(self, ms: Numbers, grid: BlockGrid) -> Numbers:
-        """Return which units have invocations that can have ended in the gap."""
         if self.gap is None:
             return np.zeros(grid.count * grid.units, dtype=bool)
         start, unit = grid.split * grid.block, grid.unit
@@ -185,7 +180,6 @@ def _quantiles(block: Numbers, ms: Numbers, counts: Numbers, share: float) -> Nu
 def _add(
     tables: Mapping[str, list[dict[str, Any]]], handler: str, begin: int, ms: float, failed: bool, *, has_steps: bool
 ) -> None:
-    """Add the rows of an invocation and of its steps."""
     number, start = len(tables["sys_invocation_status"]), AT + begin * _MILLISECOND
     row = {
         "id": f"inv_1{number:033}",

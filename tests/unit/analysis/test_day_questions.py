@@ -32,7 +32,6 @@ def source(weeks: Weeks) -> WeekTables:
 
 @pytest.fixture(scope="module")
 def runs(weeks: Weeks, source: WeekTables) -> pd.DataFrame:
-    """Return the rows of the invocations, with the day and the duration."""
     rows = pd.DataFrame(weeks.tables["sys_invocation_status"])
     for name in ("created_at", "completed_at"):
         rows[name] = rows[name].dt.floor("ms")
@@ -106,8 +105,9 @@ def test_slow_steps_has_exact_percentiles_by_deployment_and_the_slower_step_firs
     assert row["total_ms"] == pytest.approx(durations.sum())
 
 
-def test_usage(weeks: Weeks, runs: pd.DataFrame) -> None:
-    """Invocations, commands and bytes are sums per day; tokens are those of an archive's table, otherwise unknown."""
+def test_usage_sums_invocations_commands_and_bytes_per_day_and_tokens_of_an_archive(
+    weeks: Weeks, runs: pd.DataFrame
+) -> None:
     live = rl.ask(weeks.source(), "usage", since=SINCE).set_index("day")
     days = runs.groupby("day")
     assert list(live["invocations"]) == list(days.size())
@@ -122,8 +122,7 @@ def test_usage(weeks: Weeks, runs: pd.DataFrame) -> None:
     assert archived["input_tokens"].isna().sum() == len(archived) - 1
 
 
-def test_error_families() -> None:
-    """A family keeps its name; its days, its pause, its return and its trend are those of its invocations."""
+def test_an_error_family_keeps_its_name_with_its_days_pause_return_and_trend() -> None:
     ago = {days: NOW - timedelta(days=days) for days in range(30)}
     card = [failure(n, ago[days], f"[402] card 4{n} declined\nmore") for n, days in enumerate((20, 20, 19, 3, 2))]
     steady = [failure(10 + days, ago[days], "[500 Internal] no stock") for days in range(14)]
@@ -160,8 +159,7 @@ def test_error_families() -> None:
     assert not rl.ask(source, "error_families", pause=16)["came_back"].any()
 
 
-def test_slo() -> None:
-    """The budget, its rest, and the burn rates of the window, the last day and the last hour."""
+def test_slo_has_the_budget_its_rest_and_the_burn_rates_of_three_windows() -> None:
     rows = [failure(n, NOW - timedelta(days=9), "", result="success") for n in range(990)]
     rows += [failure(990 + n, NOW - timedelta(days=9), "[500] broken") for n in range(2)]
     rows += [failure(995 + n, NOW - timedelta(hours=2), "", result="success") for n in range(7)]

@@ -75,8 +75,7 @@ def test_messages_that_differ_in_one_term_are_counted_separately() -> None:
     )
 
 
-def test_what_all_of_them_say_is_shown_as_it_is() -> None:
-    """Only if messages differ do "#" and "…" replace the different parts."""
+def test_a_message_has_placeholders_only_if_the_messages_differ() -> None:
     assert summarize_messages(["KeyError('K99')"] * 3) == "KeyError('K99')"
     assert summarize_messages(["KeyError('K99')", "KeyError('K17')"]) == "KeyError(“…”)"
 
@@ -108,8 +107,7 @@ def test_a_title_with_a_very_long_key_is_cut() -> None:
     assert finding(title=" ".join(["word"] * 26)).title == " ".join(["word"] * 25) + "…"
 
 
-def test_verdict() -> None:
-    """A gap in the checks decides, unless it does not apply; otherwise the worst finding, which is always shown too."""
+def test_a_gap_that_applies_makes_the_verdict_incomplete_and_otherwise_the_worst_finding_decides() -> None:
     gone = CheckGap("paused", "took too long", "paused ones", applies=True)
     alien = replace(gone, applies=False)
     worst, bad, known = finding(Severity.CRITICAL), finding(), finding(Severity.NOTE)
@@ -135,8 +133,7 @@ def test_an_incomplete_diagnosis_shows_its_worst_finding_and_its_verdict() -> No
         assert "incomplete · 2 critical · 1 not checked" in text
 
 
-def test_card_and_text_hold_everything_and_escape_it() -> None:
-    """Text from the cluster is escaped; the code to paste is there; checks that did not run are listed, too."""
+def test_card_and_text_have_all_findings_code_and_gaps_and_escape_texts_of_the_cluster() -> None:
     gone = CheckGap("deadlocks", HOSTILE, "circles", applies=True)
     worst = finding(Severity.CRITICAL, title=HOSTILE, details=HOSTILE, suggested=(why_call(HOSTILE),))
     told = made(worst, gaps=(gone,))

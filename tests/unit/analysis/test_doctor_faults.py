@@ -29,8 +29,7 @@ def ended(id_: str, *, at: Any = BEFORE, kept: timedelta = DAY, failure: str | N
     return invocation(id_, "completed", completion_result=result, completion_failure=failure, **times, **columns)
 
 
-def test_refused_protocols_are_one_finding_with_the_remedy() -> None:
-    """RT0020: what failed because of an old SDK is counted once, without those that were restarted as new."""
+def test_failures_by_an_old_sdk_are_counted_once_without_those_restarted_as_new() -> None:
     source = SampleRows(
         sys_invocation_status=[
             *(ended(id_, failure=REFUSED) for id_ in (A, B)),
@@ -49,8 +48,7 @@ def test_refused_protocols_are_one_finding_with_the_remedy() -> None:
     assert diagnosis.subjects[0].name == "Svc on dp_1"
 
 
-def test_a_timer_of_an_earlier_invocation_is_no_storm_and_no_pause() -> None:
-    """#5425: invocations whose journal has a foreign result are critical, and no retry or resume is suggested."""
+def test_a_timer_of_an_earlier_invocation_is_critical_and_suggests_no_retry_or_resume() -> None:
     retry = {"id": A, "in_flight": False, "retry_count": 9, "last_failure_error_code": "RT0007"}
     source = SampleRows(
         sys_invocation_status=[invocation(A, "invoked"), invocation(B, "paused")],
@@ -68,8 +66,7 @@ def test_a_timer_of_an_earlier_invocation_is_no_storm_and_no_pause() -> None:
     assert found(diagnosis, "retry_storm") == found(diagnosis, "paused") == []
 
 
-def test_completed_ones_that_outlive_their_retention_are_counted() -> None:
-    """Two hours after its retention a completed invocation should be gone; one that expires later does not count."""
+def test_completed_invocations_are_counted_two_hours_after_their_retention() -> None:
     source = SampleRows(
         sys_invocation_status=[
             ended(A, at=NOW - DAY - timedelta(hours=3)),
@@ -143,15 +140,15 @@ def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
         (Queues(LOST, {"transitioned_at": NOW - timedelta(seconds=30)}), []),
     ],
 )
-def test_what_the_scheduler_does_not_count_is_found(source: Queues, ids: list[str]) -> None:
-    """An invocation is found if it has been ready for a minute, and nothing that the scheduler reports explains it."""
+def test_an_invocation_that_is_ready_for_a_minute_and_not_counted_by_the_scheduler_is_found(
+    source: Queues, ids: list[str]
+) -> None:
     rows = found(doctor(source, checks="scheduler_gaps"), "scheduler_gaps")
     assert [id_ for row in rows for id_ in row["ids"]] == ids
     assert all(row["severity"] == "critical" for row in rows)
 
 
-def test_without_any_scheduler_the_configuration_is_the_cause() -> None:
-    """If no partition has a scheduler, the finding is another one and names the option that causes it."""
+def test_without_any_scheduler_the_finding_names_the_option_that_causes_it() -> None:
     diagnosis = doctor(Queues(None, {}), checks="scheduler_gaps")
     (row,) = found(diagnosis, "scheduler_gaps")
     assert row["title"] == "1 invocation of Svc/run is ready, and no partition has a scheduler"
@@ -170,9 +167,7 @@ def test_an_entry_that_moves_between_two_reads_is_not_found() -> None:
     assert found(doctor(Busy(LOST, {}), checks="scheduler_gaps"), "scheduler_gaps") == []
 
 
-def test_a_source_of_one_time_does_not_compare_times() -> None:
-    """Evidence cannot show that something stays, so the check does not apply, and the verdict is not incomplete."""
-
+def test_a_check_that_compares_two_times_does_not_apply_to_evidence() -> None:
     class Frozen(Queues):
         live = False
 
@@ -183,8 +178,7 @@ def test_a_source_of_one_time_does_not_compare_times() -> None:
     assert diagnosis.verdict == "healthy"
 
 
-def test_changes_of_state_that_wait_name_the_holder() -> None:
-    """Changes that wait for a key are counted with the holder; after ten minutes they are a warning."""
+def test_changes_of_state_that_wait_name_the_holder_and_are_a_warning_after_ten_minutes() -> None:
     check, change = "queued_changes", {"entry_id": "mut_1", "entry_kind": "state-mutation"}
     source = Queues({"status": "blocked", "blocked_on": "lock"}, change, {**change, "entry_id": "mut_2"}, {}, held=True)
     (row,) = found(doctor(source, checks=check), check)

@@ -55,8 +55,7 @@ def ended(id_: str, seconds: float, *, handler: str = "run", failure: str | None
     )
 
 
-def test_a_step_without_a_name_is_reported() -> None:
-    """A step needs no name, and a key may be empty: both are reported unchanged."""
+def test_a_step_without_a_name_and_an_empty_key_are_reported_unchanged() -> None:
     source = SampleRows(
         sys_invocation_status=[invocation(A, **waiting_columns(1)), invocation(B, **waiting_columns(1))],
         sys_journal=[
@@ -111,8 +110,6 @@ def test_a_check_without_its_table_makes_the_diagnosis_incomplete() -> None:
 
 
 class Failing(SampleRows):
-    """Raises an error for statements that contain a text."""
-
     def __init__(self, text: str, error: Exception, **tables: Any) -> None:
         super().__init__(**tables)
         self.text, self.error = text, error
@@ -190,16 +187,14 @@ def causes(diagnosis: Diagnosis) -> dict[str, set[str]]:
     return {row["check"]: set(row["ids"]) for row in diagnosis.findings.to_dict("records")}
 
 
-def test_what_is_looked_at_one_by_one_costs_one_scan() -> None:
-    """Besides the census, one scan of the status table returns all kinds; the rest is read by id."""
+def test_all_kinds_that_are_examined_one_by_one_cost_one_scan_beside_the_census() -> None:
     source = SampleRows(**many_kinds())
     assert set(causes(diagnose(source))) == {"terminal_failures", "slow_handlers", "paused", "suspended_on_run"}
     scans = [each for each in source.asked if "FROM sys_invocation_status" in each and "id IN" not in each]
     assert len(scans) == 2, scans
 
 
-def test_without_agents_only_a_few_journals_are_searched() -> None:
-    """The checks of agents search the steps of a few invocations of each handler by id, once, and read nothing else."""
+def test_without_agents_the_checks_of_agents_search_a_few_journals_once_and_read_nothing_else() -> None:
     source = SampleRows(**many_kinds())
     diagnosis = diagnose(source, checks=[name for name in CHECKS if name.startswith("agent_")])
     assert list(diagnosis.checked["findings"]) == [0] * 4
@@ -218,9 +213,7 @@ def test_too_many_invocations_of_a_kind_for_one_scan_are_read_separately(monkeyp
             assert causes(diagnose(SampleRows(**many_kinds()))) == expected, name
 
 
-def test_paused_ones_are_told_apart_by_what_they_say() -> None:
-    """Two reasons in one step are two findings; more kinds of messages than a person reads are one finding."""
-
+def test_two_reasons_of_a_pause_in_one_step_are_two_findings_and_very_many_reasons_are_one() -> None:
     def paused(*messages: str) -> list[set[str]]:
         ids = [sample_id(number) for number in range(len(messages))]
         failures = [{"restate_doc_error_code": "RT0007", "error_message": each} for each in messages]
@@ -281,8 +274,7 @@ def test_sixty_messages_with_their_own_numbers_are_one_finding() -> None:
     assert "cannot reach shard-# for case #: HTTP 504" in storm["details"]
 
 
-def test_a_caller_makes_it_critical_and_is_not_blamed() -> None:
-    """The callers of a retrying invocation are listed as blocked by it, and are not causes themselves."""
+def test_a_retrying_invocation_with_callers_is_critical_and_lists_them_as_blocked() -> None:
     source = SampleRows(
         sys_invocation_status=[
             invocation(A, "invoked", invoked_by_id=B),
@@ -302,8 +294,7 @@ def test_a_caller_makes_it_critical_and_is_not_blamed() -> None:
     assert storm["affected"] == 4
 
 
-def test_a_finding_names_what_it_blocks_and_its_example_blocks_something() -> None:
-    """The next step explains an invocation that blocks others, and the text has their number and handlers."""
+def test_the_next_step_of_a_finding_explains_an_invocation_that_blocks_others() -> None:
     source = SampleRows(
         sys_invocation_status=[
             *(invocation(each, "invoked") for each in (C, A)),
@@ -320,8 +311,7 @@ def test_a_finding_names_what_it_blocks_and_its_example_blocks_something() -> No
     assert [call.arguments for call in diagnosis.suggested_calls[0]] == [(A,)]
 
 
-def test_a_journal_mismatch_suggests_the_check() -> None:
-    """The first next step shows the difference, and the second one replays these journals on the corrected code."""
+def test_a_journal_mismatch_suggests_the_difference_and_then_a_replay() -> None:
     source = SampleRows(
         sys_invocation_status=[invocation(each, "invoked") for each in (A, B)],
         sys_invocation_state=[retrying(each, 20, "RT0016", "mismatch") for each in (A, B)],
@@ -350,10 +340,9 @@ def at(seconds: float) -> dict[str, Any]:
         ([], [5, 4], [1], "does not respond to 3 invocations of Svc/run, up to 9 attempts"),
     ],
 )
-def test_a_deployment_that_responds_to_others_is_running(
+def test_lost_attempts_of_a_deployment_that_responds_to_others_are_a_warning(
     lost: list[float], answered: list[float], completed: list[float], title: str
 ) -> None:
-    """Lost attempts beside responses to others are a warning with both numbers; without these, it must be started."""
     ids = [sample_id(number) for number in range(20)]
     lost_ids, answered_ids, completed_ids = ids[:3], ids[3 : 3 + len(answered)], ids[10 : 10 + len(completed)]
     times: list[Any] = list(map(at, lost)) or [{}] * 3
@@ -381,8 +370,7 @@ def test_a_deployment_that_responds_to_others_is_running(
     assert row["where"] == "http://svc (dp_1)"
 
 
-def test_a_queue_behind_somebody_who_retries_is_the_retriers() -> None:
-    """A holder waits for a callee whose deployment does not respond: the deployment is the cause, not the key."""
+def test_a_key_whose_holder_waits_for_an_unreachable_deployment_is_no_cause() -> None:
     queue = [sample_id(number) for number in range(10, 50)]
     source = SampleRows(
         sys_invocation_status=[
@@ -418,10 +406,9 @@ def test_a_queue_behind_somebody_who_retries_is_the_retriers() -> None:
         (timedelta(minutes=20), 10, "running", "critical"),
     ],
 )
-def test_a_key_is_judged_by_its_queue_and_whether_its_holder_moves(
+def test_a_queue_is_critical_sooner_behind_a_holder_that_waits_than_behind_one_that_runs(
     waited: timedelta, queue: int, status: str, severity: str
 ) -> None:
-    """A queue behind a holder that only waits is bad sooner than one behind a holder that works."""
     ids = [sample_id(number) for number in range(10, 10 + queue)]
     raw = "invoked" if status == "running" else status
     source = SampleRows(
@@ -438,8 +425,7 @@ def test_a_key_is_judged_by_its_queue_and_whether_its_holder_moves(
     assert row["blocks"] == f"{queue} Svc/run"
 
 
-def test_who_waits_for_the_same_promise_is_the_same_cause() -> None:
-    """A queue behind a question to a workflow is reported with the workflow's own run, not with other workflows."""
+def test_a_queue_behind_a_waiting_workflow_is_one_cause_with_the_run_of_the_workflow() -> None:
     queue = [sample_id(number) for number in range(10, 14)]
     promise = {"target_service_name": "Flow", **waiting_columns(1)}
     source = SampleRows(
@@ -463,9 +449,7 @@ def test_who_waits_for_the_same_promise_is_the_same_cause() -> None:
     assert [row["ids"] for row in found(diagnosis, "promises")] == [[C]]
 
 
-def test_an_awakeable_is_forgotten_by_age_or_by_proportion() -> None:
-    """An hour is always too long; minutes are if twenty others took seconds; a timeout ends the wait."""
-
+def test_an_awakeable_is_forgotten_after_an_hour_or_after_100_times_the_usual_duration() -> None:
     def severity(age: timedelta, *others: dict[str, Any], **columns: Any) -> str:
         one = invocation(A, **{**waiting_columns(signals=(17,)), **columns, "modified_at": NOW - age})
         journal = [command(A, 1, "Sleep", completion_id=1, wake_up_time=2_000_000_000_000)]
@@ -480,8 +464,7 @@ def test_an_awakeable_is_forgotten_by_age_or_by_proportion() -> None:
     assert severity(timedelta(minutes=61), **waiting_columns(1, signals=(17,))) == "note"
 
 
-def test_each_handler_s_awakeables_have_their_own_limit() -> None:
-    """One finding for a handler's forgotten awakeables, one for the others, each judged by its own handler."""
+def test_the_limit_of_an_awakeable_is_that_of_its_own_handler() -> None:
     limits, took = Thresholds(), {"quick": (20, 0.5), "slow": (20, 4.0), "rare": (19, 0.5)}
     ends = [
         ended(sample_id(100 * at + number), seconds, handler=handler)
@@ -515,8 +498,7 @@ def test_a_pause_without_a_failure_is_a_warning_and_with_one_critical() -> None:
     assert [(row["severity"], row["ids"]) for row in rows] == [("critical", [B]), ("warning", [A])]
 
 
-def test_failures_are_told_by_kind_rate_and_cause() -> None:
-    """Three alike at a tenth of the ends are a warning; a caller that passes one on is listed as blocked by it."""
+def test_three_failures_of_one_kind_at_a_tenth_of_the_ends_are_a_warning_with_the_failed_callers() -> None:
     failed = [
         {**ended(sample_id(number), 1, failure=f"[402] card of order ord-{number} declined"), "invoked_by_id": caller}
         for number, caller in ((10, sample_id(20)), (11, None), (12, None))
@@ -533,8 +515,7 @@ def test_failures_are_told_by_kind_rate_and_cause() -> None:
     assert seldom["severity"] == "note"
 
 
-def test_killed_and_cancelled_ones_did_not_fail() -> None:
-    """They were ended on purpose: alone they are not a finding, and they are not part of any share."""
+def test_killed_and_cancelled_invocations_are_no_failures_and_in_no_share() -> None:
     rows = [
         ended(sample_id(number), 1, failure=f"[409] {'killed' if number % 2 else 'cancelled'}") for number in range(30)
     ]
@@ -561,7 +542,6 @@ def test_time_outside_of_its_own_steps_does_not_make_a_handler_slow() -> None:
 
 
 def ran(number: int, seconds: float) -> list[dict[str, Any]]:
-    """Return the journal of an invocation with one step of this duration."""
     begun = NOW - timedelta(minutes=5)
     lite = json.dumps({"Notification": {"id": {"CompletionId": 1}}})
     done = {"id": sample_id(number), "index": 2, "entry_type": "Notification: Run", "entry_lite_json": lite}
@@ -590,8 +570,7 @@ def test_an_old_protocol_or_an_older_sdk_than_elsewhere_is_a_note() -> None:
     assert (row["check"], row["severity"], row["ids"]) == ("old_protocols", "note", ["dp_1", "dp_2"])
 
 
-def test_what_looks_ahead_does_not_call_tomorrow_late() -> None:
-    """A start is late by the source's own clock, and ages grow with ``now``."""
+def test_looking_ahead_lets_ages_grow_but_no_start_is_late() -> None:
     planned = {"scheduled_at": BEFORE, "scheduled_start_at": NOW + timedelta(hours=1)}
     source = SampleRows(
         sys_invocation_status=[invocation(A, "scheduled", **planned), invocation(B, **waiting_columns(signals=(17,)))]

@@ -21,7 +21,6 @@ HALF_A_DAY = timedelta(hours=12)
 
 
 def failing(*steps: str | None, handler: str = "run", first: int = 0, **columns: Any) -> SampleRows:
-    """Return a source with one invocation for each of the steps."""
     rows = [one(step, first + number, handler=handler, **columns) for number, step in enumerate(steps)]
     return source(rows)
 
@@ -140,7 +139,6 @@ def entry(kind: str, id_: str, at: Any) -> dict[str, Any]:
     [(3_000, HALF_A_DAY, "critical"), (1, HALF_A_DAY, "warning"), (4, timedelta(minutes=11), "warning")],
 )
 def test_one_failure_before_a_long_wait_is_a_finding(count: int, wait: timedelta, severity: str) -> None:
-    """An invocation that failed once is stuck until its next attempt: its wait counts, not its attempts."""
     (storm,) = storms(failing(*["first"] * count, retry_count=1, next_retry_at=NOW + wait))
     assert (storm["severity"], storm["count"]) == (severity, count)
     assert storm["title"].endswith("up to 1 attempt")
@@ -150,8 +148,7 @@ def test_one_failure_before_a_long_wait_is_a_finding(count: int, wait: timedelta
     assert down["severity"] in {severity, "critical"}
 
 
-def test_a_first_short_back_off_is_no_finding() -> None:
-    """One recent failure with an attempt soon is not a finding; without progress for a minute it is a note."""
+def test_one_recent_failure_is_no_finding_and_without_progress_for_a_minute_a_note() -> None:
     young = [one("first", 1, retry_count=1, next_retry_at=NOW + timedelta(seconds=30))]
     young[0][0]["modified_at"] = NOW - timedelta(seconds=20)
     assert doctor(source(young)).findings.empty
@@ -164,8 +161,7 @@ def test_an_operator_can_raise_the_limit_of_the_wait_for_the_next_attempt() -> N
     assert list(doctor(made, thresholds={"next_attempt": "1day"}).findings["severity"]) == ["note"]
 
 
-def test_retry_storm_sums_up_patterns() -> None:
-    """A thousand cities are one row with sums, and a limit counts such rows; a fixed step has a row per message."""
+def test_retry_storm_has_one_row_for_a_pattern_and_a_limit_counts_such_rows() -> None:
     rows = [one(f"get weather City{chr(97 + n % 26)}{n}", n, retry_count=2 + n % 3) for n in range(1_000)]
     rows += [one(f"charge order {n}", 2_000 + n, last_failure="[500 x] no") for n in range(50)]
     rows += [one("send email", 3_000 + n, last_failure=f"[500 x] {word}") for n, word in enumerate(("down", "busy"))]
@@ -182,8 +178,7 @@ def test_retry_storm_sums_up_patterns() -> None:
     assert len(ask(made, "retry_storm", limit=None)) == 4
 
 
-def test_retry_storm_hides_the_text_of_refusals() -> None:
-    """The refusal of a model is a payload: its text is removed, and rows that differ only in it are one."""
+def test_retry_storm_removes_the_text_of_refusals_and_merges_rows_that_differ_only_in_it() -> None:
     texts = ("I cannot help Jane", "I must not help Joe")
     rows = [
         one("call LLM", n, last_failure=f"[500 x] agents.ModelRefusalError('{text}')", retry_count=3 + n)
@@ -213,8 +208,7 @@ def test_without_data_in_step_names_the_same_frame_is_returned() -> None:
     assert AGGREGATIONS["retry_storm"](frame) is frame
 
 
-def test_a_plot_has_one_bar_for_a_pattern() -> None:
-    """It holds for the question's rows and for rows that are not summed up."""
+def test_a_plot_has_one_bar_for_a_pattern_also_of_rows_that_are_not_merged() -> None:
     made = failing(*(f"get weather {city}" for city in ("Denver", "Paris", "Oslo", "Rome", "Bern", "Kyiv")))
     frame = ask(made, "retry_storm")
     (label,) = draw(plot_retries(frame)).get_yticklabels()
@@ -224,8 +218,9 @@ def test_a_plot_has_one_bar_for_a_pattern() -> None:
     assert label.get_text() == "Svc/run\nstep “get weather …” [RT0007]"
 
 
-def test_more_than_are_read_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beyond the invocations that are read one by one, the finding has the count of all, and states the limit."""
+def test_a_finding_counts_invocations_beyond_the_limit_of_reading_and_states_the_limit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     for module in (context_module, retries_module):
         monkeypatch.setattr(module, "MAX_ROWS", 20)
     made = failing(*(f"get weather City{chr(97 + n % 26)}{n}" for n in range(200)))

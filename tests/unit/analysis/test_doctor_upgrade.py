@@ -24,8 +24,6 @@ NOTES = {"upgrade_settings"}
 
 
 class Versioned(SourceWrapper):
-    """Made rows of a server of another version, with other features or another coverage."""
-
     def __init__(self, source: SampleRows, version: str, *, vqueues: bool = False, **coverage: Any) -> None:
         super().__init__(source)
         self._version, self._features, self._coverage = version, {"vqueues": vqueues}, Coverage(**coverage)
@@ -63,8 +61,7 @@ def ended(id_: str, **columns: Any) -> dict[str, Any]:
     return invocation(id_, "completed", completed_at=at, completion_retention=timedelta(days=1), **columns)
 
 
-def test_old_protocols_are_to_do() -> None:
-    """Open invocations and deployments with protocol 3 or older are critical; unused deployments are a note."""
+def test_protocol_3_is_critical_and_a_note_for_an_unused_deployment() -> None:
     source = SampleRows(
         sys_invocation_status=[
             invocation(A, pinned_service_protocol_version=3, pinned_deployment_id="dp_1"),
@@ -90,8 +87,7 @@ def test_old_protocols_are_to_do() -> None:
     assert (diagnosis.verdict, doctor_exit_code(diagnosis, strict=False)) == ("critical", 3)
 
 
-def test_a_cluster_without_anything_to_do_is_healthy() -> None:
-    """Only notes remain, an empty cluster has no finding of its own, and a newer protocol is supported."""
+def test_a_cluster_that_needs_no_preparation_has_only_notes() -> None:
     assert found(upgrade(SampleRows())) == []
     diagnosis = upgrade(SampleRows(sys_invocation_status=[invocation(A, pinned_service_protocol_version=4)]))
     assert found(diagnosis) == [("upgrade_migration", "note", 1)]
@@ -143,8 +139,9 @@ def test_the_rows_show_what_is_migrated(rows: list[dict[str, Any]], severity: st
     assert words in row["title"]
 
 
-def test_a_long_migration_has_advice(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From the number that the release note names it is a warning, and a long one names the ways to shorten it."""
+def test_a_migration_of_many_is_a_warning_and_a_long_one_names_ways_to_shorten_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     source = SampleRows(sys_invocation_status=[ended(A), ended(B)])
     (short,) = doctor(source, checks="upgrade_migration").findings.to_dict("records")
     monkeypatch.setattr("restate_lab.analysis.doctor.upgrade._MANY", 2)
@@ -164,8 +161,7 @@ def test_the_expected_time_is_half_to_twice_the_report_and_at_least_a_second(cou
     assert _time_range(count) == text
 
 
-def test_the_largest_partition_is_only_named_with_their_number() -> None:
-    """Each partition has an equal range of the keys; the last key belongs to the last partition."""
+def test_the_largest_partition_is_named_if_the_number_of_partitions_is_known() -> None:
     keys = [0, 2**62, 2**62 + 1, 2**64 - 1]
     rows = [ended(id_, partition_key=key) for id_, key in zip((A, B, C, D), keys, strict=True)]
     source = SampleRows(sys_invocation_status=rows)
@@ -179,23 +175,20 @@ def test_the_largest_partition_is_only_named_with_their_number() -> None:
         upgrade(source, partitions=0)
 
 
-def test_a_part_of_a_cluster_is_not_ready() -> None:
-    """Evidence with one service cannot show that the cluster is ready: the result is incomplete, with the reason."""
+def test_evidence_of_a_part_of_a_cluster_is_incomplete_with_the_reason() -> None:
     diagnosis = upgrade(Versioned(SampleRows(), "1.7.12", part="service agent"))
     assert diagnosis.verdict == "incomplete"
     assert "has only service agent" in diagnosis.not_read["reason"][0]
 
 
-def test_a_source_without_open_invocations_is_refused() -> None:
-    """A history cannot show whether a cluster is ready; each check states that, and none of them ran."""
+def test_no_check_of_an_upgrade_runs_on_a_history_and_each_states_the_reason() -> None:
     diagnosis = upgrade(Versioned(SampleRows(), "1.7.12", open_invocations=False))
     assert list(diagnosis.not_read["part"]) == list(UPGRADE)
     assert all("has only invocations that have ended" in reason for reason in diagnosis.not_read["reason"])
     assert diagnosis.verdict == "incomplete"
 
 
-def test_an_ordinary_diagnosis_has_no_check_of_an_upgrade() -> None:
-    """The group runs only if it is named, alone, with other checks, or one of its checks alone."""
+def test_the_checks_of_an_upgrade_run_only_if_they_are_named() -> None:
     assert not set(doctor(SampleRows()).checked["check"]) & set(UPGRADE)
     assert set(upgrade(SampleRows()).checked["check"]) == set(UPGRADE)
     both = doctor(SampleRows(), checks=["paused", "upgrade"])

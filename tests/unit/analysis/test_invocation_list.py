@@ -47,8 +47,7 @@ def test_no_value_of_a_filter_is_in_the_statement() -> None:
     assert made.params["since"] == NOW - timedelta(hours=2)
 
 
-def test_the_raw_status_stands_first() -> None:
-    """The condition that the server's scan uses is the first one, and by default it excludes ended invocations."""
+def test_the_condition_on_the_raw_status_is_first_and_excludes_ended_invocations_by_default() -> None:
     assert "WHERE s.status <> 'completed')" in statement_of(Filters(), now=NOW).sql
     made = statement_of(Filters(status=("running", "killed")), now=NOW)
     assert "WHERE s.status IN :raw_status" in made.sql
@@ -99,8 +98,7 @@ def test_retrying_keeps_rows_that_alternate_between_back_off_and_attempts() -> N
     assert statuses_of(("attention",)) == ("paused", "retrying", "pending")
 
 
-def test_equal_failures_are_grouped_and_the_worst_come_first() -> None:
-    """Failures with the same handler, step and kind of message are one group; the largest one leads its status."""
+def test_failures_with_one_handler_step_and_message_are_a_group_and_the_largest_leads_its_status() -> None:
     failing = {"status": "backing-off", "target_service_name": "Payments", "target_handler_name": "charge"}
     frame = invocations(
         {"id": 1, "status": "running"},

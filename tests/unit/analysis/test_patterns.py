@@ -95,8 +95,7 @@ def test_names_with_different_fixed_parts_are_their_own_patterns(names: tuple[st
     assert step_patterns(names) == {name: name for name in names}
 
 
-def test_patterns_of_one_handler_do_not_swallow_each_other() -> None:
-    """Several templates and fixed steps with the same beginning keep a pattern each."""
+def test_several_templates_and_fixed_steps_with_one_beginning_keep_a_pattern_each() -> None:
     names = [f"get {what} {city}" for what in ("weather", "forecast") for city in CITIES]
     fixed = ["get user", "get weather", "book flight"]
     found = step_patterns([*names, *fixed])
@@ -122,8 +121,7 @@ def test_hostile_names_take_no_longer_than_others(text: str) -> None:
     assert len(found) == 301
 
 
-def test_messages_lose_the_data_of_their_step() -> None:
-    """The city of a step's name is replaced in the message, too, but not within a longer name."""
+def test_the_data_of_a_step_is_elided_in_its_message_but_not_within_a_longer_word() -> None:
     assert elide_data("no station in Denver", "get weather Denver", "get weather …") == "no station in …"
     assert elide_data("Denverton, Denver", "get weather Denver", "get weather …") == "Denverton, …"
     assert elide_data("keine Station in 東京", "get weather 東京", "get weather …") == "keine Station in …"
@@ -171,8 +169,9 @@ SIX = ("ant", "bee", "cow", "dog", "eel", "fox")
         (["", "a\0b"], {"", "a b"}),
     ],
 )  # fmt: skip
-def test_kinds_of_messages(messages: list[str], kinds: set[str]) -> None:
-    """A place with many values is data, whatever the form of the values; one with few values, or statuses, is not."""
+def test_a_place_with_many_values_is_data_and_one_with_few_or_with_statuses_is_not(
+    messages: list[str], kinds: set[str]
+) -> None:
     assert set(message_kinds(messages).values()) == kinds
 
 
@@ -200,8 +199,7 @@ def test_kinds_do_not_depend_on_order_frequency_or_other_families(
     assert len(set.union(*found.values())) == len(families)
 
 
-def test_rows_of_one_kind_of_message_are_one_row() -> None:
-    """Both questions about failures merge them, with sums; of failures the last one is the example."""
+def test_rows_of_one_kind_of_message_are_merged_with_sums_and_the_last_failure_as_example() -> None:
     cause = {"target_service_name": "Svc", "target_handler_name": "run"}
     day = pd.to_datetime([f"2026-11-28T03:{number % 60:02}:00Z" for number in range(900)])
     rows = pd.DataFrame(
@@ -221,8 +219,7 @@ def test_rows_of_one_kind_of_message_are_one_row() -> None:
 
 
 @pytest.mark.parametrize("name", ["ModelRefusalError", "ContentFilterError"])
-def test_the_text_of_a_refusal_is_not_in_a_message(name: str) -> None:
-    """The refusal of a model is a payload; other errors keep their text."""
+def test_the_text_of_a_refusal_is_removed_from_a_message_and_other_errors_keep_theirs(name: str) -> None:
     message = f"agents.{name}('I cannot help\\nwith 17 cards')\nTraceback"
     assert without_refusal(message) == f"agents.{name}(…)"
     assert summarize_messages([message, message]) == f"agents.{name}(…)"

@@ -63,8 +63,7 @@ def test_an_incomplete_head_is_refused_with_the_name_of_its_file(good: str, bad:
         parse_variant("thing.sql", FILE.replace(good, bad))
 
 
-def test_special_variants_come_before_general_ones() -> None:
-    """An archive's variant is tried first, then the plain one, then those of older versions, the newest first."""
+def test_variants_of_an_archive_come_first_then_the_plain_one_then_older_versions() -> None:
     assert [variant.tag for variant in question("state_sizes").variants] == ["", "1.6"]
     assert [variant.tag for variant in question("usage").variants] == ["archive", "", "1.6"]
 
@@ -126,8 +125,7 @@ def test_no_question_returns_values_payloads_or_raw_bytes(variant: Variant) -> N
 
 
 @each_variant
-def test_ends_are_told_apart_as_everywhere(variant: Variant) -> None:
-    """A statement that selects killed or cancelled recognizes them as ``restate_lab.status`` does."""
+def test_a_statement_about_killed_or_cancelled_recognizes_them_as_the_status_module(variant: Variant) -> None:
     assert ("THEN 'cancelled'" in variant.sql) is (f"~ '{_CANCELLED}' THEN 'cancelled'" in variant.sql)
     assert ("THEN 'killed'" in variant.sql) is (f"~ '{_KILLED}' THEN 'killed'" in variant.sql)
 
@@ -139,7 +137,6 @@ def question(name: str) -> Question:
 
 
 def columns(variant: Variant) -> list[str]:
-    """Return the names of the outermost SELECT's columns, which are one a line."""
     start = [match.end() for match in re.finditer(r"^SELECT\s", variant.sql, re.MULTILINE)][-1]
     body, depth, found, at = variant.sql[start:], 0, [], 0
     for position, letter in enumerate(body):

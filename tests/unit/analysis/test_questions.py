@@ -27,8 +27,6 @@ NEW = (*OLD, "state.scope", "sys_vqueue_entry_status", "sys_journal.raw_length")
 
 @dataclass
 class Told(RowSource):
-    """A source that answers every statement with the same frame, and records its statements."""
-
     frame: pd.DataFrame
     has: tuple[str, ...] = NEW
     features: Mapping[str, bool] = field(default_factory=dict)
@@ -50,8 +48,7 @@ def source(count: int = 1, **kinds: Any) -> Any:
     return Told(pd.DataFrame({"id": [f"inv_{number}" for number in range(count)]}), **kinds)
 
 
-def test_the_list_has_every_question() -> None:
-    """questions(full=True) has name, question, row, parameters, cost, variants and needs, sorted by name."""
+def test_the_full_list_has_every_question_with_all_columns_sorted_by_name() -> None:
     listed = questions(full=True)
     short = questions()
     assert list(short.columns) == ["name", "question", "parameters", "cost"]
@@ -67,8 +64,7 @@ def test_the_list_has_every_question() -> None:
     assert row["needs"] == "state.scope; or state"
 
 
-def test_the_answer_says_what_was_asked() -> None:
-    """The attrs have question, file, statement, values, source, version, times; JSON only."""
+def test_attrs_record_the_request_as_json_values() -> None:
     frame = ask(source(), "oldest_unmoved", service="agent", older_than="5m", timeout=7)
     attrs = frame.attrs
     assert json.loads(json.dumps(attrs)) == attrs
@@ -81,8 +77,7 @@ def test_the_answer_says_what_was_asked() -> None:
     assert "truncated" not in attrs
 
 
-def test_what_attrs_say_can_be_asked_again() -> None:
-    """The values in attrs are accepted again unchanged, and have the same effect."""
+def test_the_values_in_attrs_can_be_passed_again_with_the_same_effect() -> None:
     first, second = source(), source()
     frame = ask(first, "error_onset", since="2h", bin=timedelta(seconds=90), timeout=None)
     ask(second, "error_onset", timeout=None, **frame.attrs["params"])
@@ -102,8 +97,7 @@ def test_features_and_columns_decide_the_variant_and_not_the_version(
     assert ask(source(features=features, has=has), name).attrs["variant"] == variant
 
 
-def test_no_variant_is_an_error_that_says_what_is_missing() -> None:
-    """NotOnThisServer names question, source, version and the missing feature or table; nothing is sent."""
+def test_a_source_without_any_variant_is_refused_with_what_is_missing_and_nothing_is_sent() -> None:
     without = source()
     with pytest.raises(
         NotOnThisServer, match=r"blocked_heads .* told \(restate 1\.7\.12, without vqueues\).*feature vq"
@@ -144,8 +138,9 @@ def test_a_misspelled_or_partial_question_name_suggests_the_likely_one(asked: st
         ({"now": "2026-11-25T03:00:00"}, "now is .* without a zone"),
     ],
 )
-def test_wrong_parameters_are_refused_before_anything_is_sent(params: dict[str, Any], said: str) -> None:
-    """An unknown name lists the question's parameters; an invalid value names its parameter."""
+def test_wrong_parameters_are_refused_with_the_known_names_before_anything_is_sent(
+    params: dict[str, Any], said: str
+) -> None:
     quiet = source()
     with pytest.raises(ArgumentError, match=said):
         ask(quiet, "oldest_unmoved", **params)
@@ -165,8 +160,7 @@ def test_one_id_a_list_a_series_and_a_frame_are_accepted_as_ids() -> None:
         ask(source(), "callers")
 
 
-def test_a_full_answer_is_told_from_a_cut_one() -> None:
-    """One row more than the limit is requested: exactly the limit is complete, and one more is cut with a warning."""
+def test_a_result_with_more_rows_than_the_limit_is_cut_with_a_warning() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert len(ask(source(3), "overview", limit=3)) == 3
@@ -179,8 +173,7 @@ def test_a_full_answer_is_told_from_a_cut_one() -> None:
     assert everything.asked[0]["limit"] == 2**62
 
 
-def test_an_answer_warns_nobody() -> None:
-    """answer() is ask() without the warning: attrs has the note about a limit, also for a first question."""
+def test_run_question_has_the_note_about_a_limit_in_attrs_and_does_not_warn() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         rows = run_question(source(3), "overview", limit=2)
@@ -192,8 +185,7 @@ def test_an_answer_warns_nobody() -> None:
     pd.testing.assert_frame_equal(rows, asked, check_flags=False)
 
 
-def test_ids_come_from_a_first_question_where_none_are_given() -> None:
-    """A question asks another for its ids, within the same service, and reports a cut; explicit ids are used."""
+def test_without_ids_another_question_gives_them_within_the_same_service() -> None:
     asked = source(2)
     ask(asked, "paused", service="agent")
     first, second = asked.asked
@@ -227,8 +219,7 @@ def test_now_moves_the_time_that_ages_count_from_and_is_in_attrs() -> None:
     assert frame.attrs["read_at"] == "2026-11-24T11:00:00+00:00"
 
 
-def test_a_new_run_of_a_caller_is_not_the_caller() -> None:
-    """The callers are the runs that called: a run that began after the call has the caller's id, but did not call."""
+def test_a_run_that_began_after_the_call_is_not_the_caller_although_it_has_its_id() -> None:
     rows = [invocation(1), invocation(2, invoked_by_id=sample_id(1)), invocation(3, invoked_by_id=sample_id(4))]
     rows.append(invocation(4, created_at=NOW))
     frame = ask(SampleRows(sys_invocation_status=rows), "callers", ids=[sample_id(2), sample_id(3)])

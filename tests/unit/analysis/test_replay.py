@@ -99,8 +99,9 @@ def test_a_recorded_call_is_described_with_its_handler(kind: str) -> None:
         (Answer(200, ErrorMessage(500, ""), problem="it ended early"), ("cannot say", None, None)),
     ],
 )
-def test_the_verdict_on_each_response(answer: Answer, expected: tuple[str, int | None, str | None]) -> None:
-    """Each row of the table has its verdict and place after one request; values of payloads are never shown."""
+def test_each_response_has_its_verdict_after_one_request_without_values_of_payloads(
+    answer: Answer, expected: tuple[str, int | None, str | None]
+) -> None:
     outcome, sent = verdict(answer)
     assert (outcome.verdict, outcome.command_index) == expected[:2]
     assert (outcome.now or "").startswith(expected[2] or "")
@@ -203,8 +204,7 @@ def frozen(kind: str, body: str) -> dict[str, Any]:
 INPUT_JSON = '{{"Command":{{"Input":{{"headers":[{{"name":"a","value":"{}"}}],"payload":{},"name":""}}}}}}'
 
 
-def test_masked_values_cannot_say() -> None:
-    """A mask in a value that code can read gives no verdict; in a header of the input it does not matter."""
+def test_a_masked_value_that_code_reads_gives_no_verdict_and_a_masked_header_does_not_matter() -> None:
     masked = list('"•••"'.encode())
     for headers, payload, sent in (("•••", [49], [1]), ("b", masked, []), ("b", [49], [1])):
         entries = [frozen("Command: Input", INPUT_JSON.format(headers, payload))]

@@ -92,8 +92,7 @@ def check_ends(status: str, form: str, act: str) -> None:
         assert len(sent) == 1, (status, form, act)
 
 
-def test_a_step_or_a_command_ends_the_check_in_every_form() -> None:
-    """The type of a message is enough, whatever the status, the length, the chunks and the end of the response."""
+def test_a_step_or_a_command_ends_the_check_whatever_the_status_length_chunks_and_end() -> None:
     turns = zip(cycle(STATUSES), cycle(FORMS), [*ACTS, *["ProposeRunCompletion"] * len(FORMS)], strict=False)
     for status, form, act in turns:
         check_ends(status, form, act)

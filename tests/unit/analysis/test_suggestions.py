@@ -88,8 +88,7 @@ def test_python_code_parses_to_the_verb_arguments_options_and_result_of_the_call
 
 
 @pytest.mark.parametrize("name", NAMES, ids=ascii)
-def test_hostile_names_stay_texts(name: str) -> None:
-    """A name from the cluster stays an exact text, in every position, on one line, with all characters visible."""
+def test_a_name_from_the_cluster_stays_one_exact_visible_text_in_every_position(name: str) -> None:
     values: tuple[Value, ...] = (name, (name, "b"))
     call = SuggestedCall("ask", values, {"service": name}, comment=f"about {name}")
     line = python_code([call])
@@ -118,8 +117,7 @@ def test_each_call_is_a_line_with_its_comment() -> None:
     assert python_code([]) == ""
 
 
-def test_a_plan_before_another_call_has_to_be_executed() -> None:
-    """A plan alone sends nothing; the data has no execute step, because other languages act at once."""
+def test_a_plan_before_another_call_is_executed_in_python_code_but_not_in_the_data() -> None:
     kill, again = python_code([plan_call("kill", ["i"]), plan_call("restart_as_new", ["i"])]).splitlines()
     assert kill == 'rl.plan(lab, "kill", ["i"])  # .execute(reason="…"), and then'
     assert again == 'rl.plan(lab, "restart_as_new", ["i"])'
@@ -145,14 +143,14 @@ def test_a_verb_without_a_dot_is_a_public_name() -> None:
         ({}, []),
     ],
 )
-def test_names_that_do_not_exist(filters: dict[str, Any], expected: list[tuple[str, str, str]]) -> None:
-    """A service exists if it is registered or was called; a handler must be in one of the chosen services."""
+def test_a_name_is_unknown_if_it_is_neither_registered_nor_called(
+    filters: dict[str, Any], expected: list[tuple[str, str, str]]
+) -> None:
     found = unknown_names(payments(), **filters)
     assert [(each.argument, each.value, each.best) for each in found] == expected
 
 
-def test_an_unknown_service_is_a_sentence() -> None:
-    """The message names the cluster, and the nearest name or all names; if names cannot be read, it is not an error."""
+def test_an_unknown_service_is_reported_with_the_nearest_or_all_names() -> None:
     source = payments()
     assert [each.message for each in unknown_names(source, service=["Paymets", "zzz"])] == [
         "No service 'Paymets' on made. Did you mean 'Payments'?",
@@ -166,7 +164,6 @@ def test_an_unknown_service_is_a_sentence() -> None:
 
 
 def payments() -> SampleRows:
-    """Return a source with two registered services, and invocations of one of them and of a removed one."""
     old = invocation(2, "failed", target_service_name="Old", target_handler_name="run")
     charge = invocation(1, "succeeded", target_service_name="Payments", target_handler_name="charge")
     services = [{"name": name, "deployment_id": "dp_11"} for name in ("Payments", "Orders")]

@@ -64,8 +64,6 @@ def table(columns: str, *values: tuple[Any, ...]) -> pa.Table:
 
 
 class Rows(TableSource):
-    """A source over rows: the statements of servers, without a server."""
-
     def __init__(
         self, status: list[dict[str, Any]], journal: list[dict[str, Any]] | None = None, **tables: pa.Table
     ) -> None:
@@ -114,8 +112,7 @@ def test_only_a_wait_for_the_completion_of_a_run_is_found() -> None:
     assert len(ask(source, "suspended_on_run", service="Other")) == 0
 
 
-def test_waiting_for_several_things_is_several_rows() -> None:
-    """Each alternative has a row; signal 1 is excluded; a wait that the journal does not explain is Unknown."""
+def test_each_alternative_of_a_wait_has_a_row_and_an_unexplained_wait_is_unknown() -> None:
     wake_up_time = int(NOW.timestamp() * 1000)
     source: Any = Rows(
         [invocation("inv_race", **waiting(1, 9, signals=(1, 17, 3))), invocation("inv_over", status="completed")],
@@ -141,8 +138,7 @@ def test_results_within_a_combination_are_rows() -> None:
     assert list(ask(source, "open_awakeables")["signal"]) == [17]
 
 
-def test_whoever_is_suspended_has_a_row() -> None:
-    """A signal by name has no column, so a wait without any other cause is one for a signal; attaching has a callee."""
+def test_a_wait_without_a_column_is_one_for_a_signal_and_attaching_has_a_callee() -> None:
     source: Any = Rows(
         [invocation("inv_bell", **waiting()), invocation("inv_guest", **waiting(1))],
         [command("inv_guest", 1, "AttachInvocation", completion_id=1, target={"InvocationId": "inv_host"})],

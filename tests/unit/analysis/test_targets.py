@@ -50,8 +50,7 @@ def test_a_duplicate_is_one_target_at_its_first_place() -> None:
     assert parse_ids([B, A, B, A, B]) == ([B, A], 3)
 
 
-def test_what_is_no_id_stays_to_be_told() -> None:
-    """Missing values and numbers are kept as text: a plan excludes each of them with a reason."""
+def test_missing_values_and_numbers_stay_as_texts_for_the_plan_to_exclude() -> None:
     found, _ = parse_ids(pd.Series([A, None, 7, "nope"]))
     assert found[0] == A
     assert len(found) == 4
@@ -70,14 +69,12 @@ def test_what_is_no_id_stays_to_be_told() -> None:
         (b"inv_1", "bytes"),
     ],
 )
-def test_what_is_not_told_is_asked(targets: Any, says: str) -> None:
-    """Two id columns, none, or another type: the message lists the columns and the valid argument."""
+def test_targets_without_one_column_of_ids_are_refused_with_the_columns(targets: Any, says: str) -> None:
     with pytest.raises(ArgumentError, match=says):
         parse_ids(targets)
 
 
-def test_a_lower_case_id_is_another_id_and_a_too_large_one_is_none() -> None:
-    """Ids are case-sensitive numbers of a fixed size: the server would refuse larger ones."""
+def test_ids_are_case_sensitive_and_a_too_large_number_is_no_id() -> None:
     assert is_invocation_id("inv_1" + "0" * 33)
     assert not is_invocation_id("inv_1" + "Z" * 33)
     assert not is_invocation_id("INV_1" + "0" * 33)
@@ -102,8 +99,7 @@ def test_a_column_created_at_selects_the_runs_in_any_form_of_a_frame(times: Any)
         assert parse_created(rows) == {A: frozenset({EARLY}), B: frozenset({LATE})}
 
 
-def test_ids_without_times_mean_the_runs_that_exist() -> None:
-    """Ids alone name no run, nor does an id with a missing time beside it; an id with two times selects both runs."""
+def test_an_id_without_a_time_names_no_run_and_one_with_two_times_selects_both() -> None:
     assert parse_created([A]) == parse_created(A) == parse_created(pd.DataFrame({"id": [A]})) == {}
     rows = pd.DataFrame({"id": [A, A, B, B, None], "created_at": [EARLY, LATE, EARLY, None, EARLY]})
     assert parse_created(rows) == {A: frozenset({EARLY, LATE})}
