@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -127,8 +126,7 @@ def _cost_of(row: Mapping[str, Any], prices: PriceTable) -> float | None:
 
 def _tools(source: Reads, values: Mapping[str, Any]) -> pd.DataFrame:
     reader = AgentReader(source, decoding_of(source))
-    selection = select_runs(reader, service=values["service"], since=values["since"], ids=values["ids"])
-    return tools_frame(reader, selection)
+    return tools_frame(reader, select_runs(reader, service=values["service"], since=values["since"], ids=values["ids"]))
 
 
 def _loops(source: Reads, values: Mapping[str, Any]) -> pd.DataFrame:
@@ -186,15 +184,13 @@ def _coverage(source: Reads, values: Mapping[str, Any]) -> pd.DataFrame:
     return to_frame(rows_to_table(rows, {**columns, "reason": pa.string()}))
 
 
-QUESTION_FUNCTIONS: Mapping[str, QuestionFunction] = MappingProxyType(
-    {
-        "agent_spend": _spend,
-        "agent_tools": _tools,
-        "agent_loops": _loops,
-        "agent_waits": _waits,
-        "coverage": _coverage,
-    }
-)
+QUESTION_FUNCTIONS: Mapping[str, QuestionFunction] = {
+    "agent_spend": _spend,
+    "agent_tools": _tools,
+    "agent_loops": _loops,
+    "agent_waits": _waits,
+    "coverage": _coverage,
+}
 
 
 def _select(reader: AgentReader, values: Mapping[str, Any]) -> RunSelection:

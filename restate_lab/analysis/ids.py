@@ -27,8 +27,7 @@ from restate_lab._text import format_timestamp
 from restate_lab.errors import ArgumentError
 from restate_lab.source import Source
 
-FIRST_AWAKEABLE = 17
-"""The smallest signal index of an awakeable. Restate reserves the smaller ones; 1 is cancel."""
+FIRST_AWAKEABLE = 17  # the smallest signal index of an awakeable; Restate reserves the smaller ones, and 1 is cancel
 
 _DIGITS = string.digits + string.ascii_lowercase + string.ascii_uppercase
 _VALUES = {character: value for value, character in enumerate(_DIGITS)}
@@ -38,7 +37,6 @@ _PREFIX = "sign_1"
 _KEY_BYTES, _ID_BYTES, _INDEX_BYTES = 8, 16, 4
 _KEY_CHARACTERS, _ID_CHARACTERS = 11, 22
 NEW_RUN = "a new run with the same id"
-_ID_COLUMNS = ("id", "invocation_id")
 
 
 def check_invocation_id(value: object, *, name: str = "id") -> str:
@@ -61,17 +59,10 @@ def check_invocation_id(value: object, *, name: str = "id") -> str:
 
 def describe_missing(source: Source, id_: str) -> str:
     """Return why a source may have no invocation with this id."""
-    if source.coverage.open_invocations:
-        reasons = (
-            "it never existed, it was purged, its retention is over, or it was cancelled or killed before it started, "
-            "which leaves no row"
-        )
-    else:
-        reasons = (
-            "it has not ended or ended outside of the period, no visit found it before the cluster removed it, or it "
-            "never existed"
-        )
-    return f"{source.name} has no invocation {id_}. Possible reasons: {reasons}."
+    gone = "it was purged, its retention is over, or it was cancelled or killed before it started, which leaves no row"
+    late = "it has not ended or ended outside of the period, or no visit found it before the cluster removed it"
+    reasons = gone if source.coverage.open_invocations else late
+    return f"{source.name} has no invocation {id_}. Possible reasons: it never existed, {reasons}."
 
 
 def awakeable_id(invocation_id: str, signal_index: int) -> str | None:
@@ -244,7 +235,7 @@ def _column_names(targets: Any) -> list[str] | None:
 
 
 def _id_column(names: list[str]) -> str:
-    found = [name for name in names if name in _ID_COLUMNS]
+    found = [name for name in names if name in {"id", "invocation_id"}]
     if len(found) == 1:
         return found[0]
     if not found:

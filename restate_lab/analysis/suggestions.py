@@ -7,6 +7,7 @@ command line has its own renderer. ``unknown_names`` explains an empty result by
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TypeAlias
@@ -178,15 +179,12 @@ def unknown_names(
     were never called. No error is raised: the result is also () if the names cannot be read within five seconds.
     """
     suggestions: list[NameSuggestion] = list(_suggestions("status", _as_list(status), STATUSES, source))
-    try:
-        with time_limit(_MOST_SECONDS):
-            if service is not None or handler is not None:
-                suggestions += _unknown_targets(source, _as_list(service), _as_list(handler))
-            if deployment is not None:
-                ids = Reads(source).frame("deployment_ids")["id"]
-                suggestions += _suggestions("deployment", _as_list(deployment), ids, source)
-    except RestateLabError:
-        pass
+    with suppress(RestateLabError), time_limit(_MOST_SECONDS):
+        if service is not None or handler is not None:
+            suggestions += _unknown_targets(source, _as_list(service), _as_list(handler))
+        if deployment is not None:
+            ids = Reads(source).frame("deployment_ids")["id"]
+            suggestions += _suggestions("deployment", _as_list(deployment), ids, source)
     return tuple(suggestions)
 
 

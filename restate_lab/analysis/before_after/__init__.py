@@ -39,7 +39,7 @@ _LEAST = {"p50": 50, "p95": 200}  # invocations per side
 _LEAST_RUNS, _LEAST_EVENTS = 50, 5  # of a rate: invocations per side, and events of both sides
 _LEAST_BLOCKS = 6  # of both sides together, and at least one on each
 _SHORTEST = timedelta(milliseconds=1)  # block; timestamps have milliseconds
-_ARTICLES = {"day": "a day", "hour": "an hour"}
+_BLOCK_TEXTS = {"day": "a day", "hour": "an hour at any time of day"}
 _OF_A_DAY = " of a day"
 _MOST_LINES = 5  # changes in the text
 _MOST_ROWS = 12  # changes on the card
@@ -319,8 +319,7 @@ def _block_text(name: str) -> str:
     """Return the name of a block for a sentence; parts of a day are compared at any time of day."""
     if name.endswith("d"):  # "7d"
         return name
-    text = _ARTICLES.get(name, name)
-    return text if name == "day" else f"{text} at any time of day"
+    return _BLOCK_TEXTS.get(name, f"{name} at any time of day")
 
 
 def _label(row: Mapping[Any, Any]) -> str:

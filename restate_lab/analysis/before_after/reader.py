@@ -23,15 +23,12 @@ _MILLISECOND = timedelta(milliseconds=1)
 _LEAST_DAYS = 2  # after the change; with fewer, their hours are compared with the same hours of earlier days
 _MOST_BLOCKS = 10_000  # on each side, those next to the change
 _MOST_OPEN = 0.1  # share of open invocations in a block whose rates are still used
-_LEAST_IN_BLOCK = {0.5: 5, 0.95: 20}
-"""Quantile → invocations that a block needs for it."""
+_LEAST_IN_BLOCK = {0.5: 5, 0.95: 20}  # quantile → invocations that a block needs for it
 _MOST_ERRORS = 20  # kinds of failures per handler, the most frequent first
 _LONG = 0.99  # in an archive, a block is complete if its invocations could take as long as this share of all
 _RUN = ["service", "handler"]
-Frames: TypeAlias = Mapping[str, pd.DataFrame]
-"""The rows of each SQL file: "runs", "failures", "retried", "steps"."""
-Mask: TypeAlias = np.ndarray[Any, np.dtype[np.bool_]]
-"""One truth value per unit or block, in the order of time."""
+Frames: TypeAlias = Mapping[str, pd.DataFrame]  # the rows of each SQL file in ``_FRAMES``
+Mask: TypeAlias = np.ndarray[Any, np.dtype[np.bool_]]  # one truth value per unit or block, in the order of time
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,7 +307,6 @@ class _BlockReader:
         return np.asarray(complete & finished & ~lost)
 
     def _can_have_lost(self, key: tuple[str, str], long: timedelta) -> Mask:
-        """Return which units have invocations that can have ended in a gap of the archive."""
         start, unit = self._grid.start, self._grid.unit
         can_have_lost: Mask = np.zeros(len(self._numbers), dtype=bool)
         for gap in self._coverage.gaps:

@@ -16,20 +16,18 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+# One number per block, in the order of time; NaN for a block without a number.
 Blocks: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
-"""One number per block, in the order of time; NaN for a block without a number."""
 _CONFIDENCE = 0.95
 _BISECTIONS = 24
 _MOST_CHANGE = 700.0  # of a logarithm, so that its exponential is a float
 _STEPS = 200  # of the continued fraction
 _PRECISION = 1e-12
+# The least change that is reported of one handler, because a few days cannot show how alike days are. With
+# autocorrelated days (.6 or .85, standard deviation 15 %), the t test alone reports 20 to 35 % of the weeks without a
+# change. With a least ratio of 1.25, it reports 12 %, and with this one 6 %. With 1.35, it would miss more than 10 % of
+# the real changes of × 1.5.
 _LEAST_RATIO = 1.32
-"""The least change that is reported of one handler, because a few days cannot show how alike days are.
-
-With autocorrelated days (.6 or .85, standard deviation 15 %), the t test alone reports 20 to 35 % of the weeks without
-a change. With a least ratio of 1.25, it reports 12 %, and with this one 6 %. With 1.35, it would miss more than 10 % of
-the real changes of × 1.5.
-"""
 _LEAST_SPREADS = 1.5  # the least change of durations, in standard deviations of their blocks
 _PER_DOUBLING = 1 / 8  # of the number of handlers: the largest of many normal drifts grows about so fast
 _RESOLUTION = 0.01  # of the logarithm of a duration; short ones have a resolution of 1 ms

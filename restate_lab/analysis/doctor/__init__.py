@@ -26,7 +26,7 @@ from restate_lab.client.schema import translate_errors
 from restate_lab.durations import DurationInput, to_timedelta
 from restate_lab.errors import ArgumentError, RestateLabError, TimedOut
 from restate_lab.reads import Reads
-from restate_lab.server import is_older
+from restate_lab.server import has_vqueues, is_older
 from restate_lab.source import Source, check_supported
 
 __all__ = ["Diagnosis", "doctor"]
@@ -76,10 +76,21 @@ def doctor(
     at = clock if now is None else to_datetime(now, now=clock, name="now")
     # Servers report nanoseconds, and pandas warns when it drops them.
     clock, at = (pd.Timestamp(time).to_pydatetime(warn=False) for time in (clock, at))
-    over = f"the timeout of {format_duration(to_timedelta(timeout), exact=True)} is over"
-    reads = Reads(source, timeout, over=over, spent=time.monotonic() - started, now=at, remembers=True)
-    folder = source.transport.audit.folder if is_lab(source) else None
-    context = CheckContext(reads, limits, clock=clock, partitions=partitions, audit_folder=folder)
+    reads = Reads(
+        source,
+        timeout,
+        over=f"the timeout of {format_duration(to_timedelta(timeout), exact=True)} is over",
+        spent=time.monotonic() - started,
+        now=at,
+        remembers=True,
+    )
+    context = CheckContext(
+        reads,
+        limits,
+        clock=clock,
+        partitions=partitions,
+        audit_folder=source.transport.audit.folder if is_lab(source) else None,
+    )
     outcomes = [_run_check(check, context) for check in chosen]
     return build_diagnosis(
         source=source.name,
@@ -134,7 +145,7 @@ def _run_check(check: Check, context: CheckContext) -> _CheckOutcome:
 
 def _reason_not_to_apply(check: Check, context: CheckContext) -> str:
     """Return why a check does not apply to a source, as far as that is known without a read; "" if it applies."""
-    if check.is_for_vqueues and not context.has_vqueues:
+    if check.is_for_vqueues and not has_vqueues(context.source):
         return "this server has no vqueues"
     if check.needs_samples and context.source.coverage.open_invocations:
         return "this source has the open invocations themselves"

@@ -24,9 +24,6 @@ class Severity(StrEnum):
     NOTE = "note"
 
 
-_SEVERITIES = tuple(Severity)
-
-
 @dataclass(frozen=True, slots=True)
 class Blocked:
     """The invocations that a cause blocks, directly or through others; ``count`` may exceed the ids that were read.
@@ -107,7 +104,7 @@ def rank_findings(findings: Iterable[Finding]) -> tuple[Finding, ...]:
         sorted(
             findings,
             key=lambda each: (
-                _SEVERITIES.index(each.severity),
+                [*Severity].index(each.severity),
                 -each.affected,
                 each.since.timestamp() if each.since else float("inf"),
                 each.check,

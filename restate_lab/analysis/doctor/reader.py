@@ -22,7 +22,6 @@ from restate_lab.client.lab import registered_services
 from restate_lab.errors import NotOnThisServer
 from restate_lab.frames import records
 from restate_lab.reads import Reads
-from restate_lab.server import has_vqueues
 
 # The statements that findings suggest, to look at their rows.
 PINNED_INVOCATIONS = (
@@ -50,11 +49,6 @@ class DoctorReader:
         self.source = source
         self.now = source.now
         self.excluded: list[str] = []
-
-    @property
-    def has_vqueues(self) -> bool:
-        """Return whether the server has vqueues."""
-        return has_vqueues(self.source)
 
     def ask(self, name: str, **params: Any) -> list[Row]:
         """Return the rows of a named question; ``excluded`` gets a message if a limit cut off rows."""

@@ -18,8 +18,8 @@ from restate_lab.errors import ArgumentError
 from restate_lab.status import ENDED, STATUSES
 
 ALL = "all"
+# Backing off, or running in an attempt after the first, so that rows that alternate between both stay in the list.
 RETRYING = "retrying"
-"""Backing off, or running in an attempt after the first, so that rows that alternate between both stay in the list."""
 MOST = 10_000  # rows; for more, use SQL
 SORTS = ("trouble", "newest", "oldest")
 _IN_FLIGHT = tuple(name for name in STATUSES if name not in ENDED)
@@ -49,8 +49,7 @@ _TIMES = {
     "ended_since": "s.completed_at >= :ended_since",
     "ended_until": "s.completed_at < :ended_until",
 }
-TIMES = frozenset(_TIMES)
-"""The filters that are times, from which an age counts."""
+TIMES = frozenset(_TIMES)  # from which an age counts
 _ANY_TIME = datetime.fromisoformat("2026-01-01T00:00:00Z")
 
 

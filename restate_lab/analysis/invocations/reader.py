@@ -242,10 +242,8 @@ def read_rows(source: Source, filters: Filters) -> Rows:
     reads = Reads(source)
     statement = _statement_for(reads, filters)
     frame = reads.query_frame(statement.sql, statement.params)
-    total, note = len(frame), ""
-    counted: int | None = total
-    if total >= filters.limit:
-        counted, note = _count(reads, statement)
+    total = len(frame)
+    counted, note = _count(reads, statement) if total >= filters.limit else (total, "")
     going = ~frame["status"].isin([word for word, status in STATUSES.items() if status.ended])
     frame.loc[going, "failure"] = frame.loc[going, "failure"].str.replace(_PREFIX, "", regex=True)
     frame, older = _newest_runs(frame)
@@ -284,8 +282,7 @@ def read_histogram(source: Source, filters: Filters, *, window: timedelta) -> Hi
     conditions = "".join(f" AND {_HISTOGRAM_FILTERS[name]}" for name in params)
     statement = _HISTOGRAM.format(conditions=conditions, status=STATUS_SQL)
     params |= {"bin": span, "start": start}
-    counts = reads.query_frame(statement, params)
-    return Histogram(counts, start, end, span)
+    return Histogram(reads.query_frame(statement, params), start, end, span)
 
 
 def _newest_runs(frame: pd.DataFrame) -> tuple[pd.DataFrame, str]:

@@ -35,14 +35,14 @@ from restate_lab.reads import OPEN_INVOCATIONS, Reads
 from restate_lab.server import has_vqueues
 from restate_lab.source import Source, check_supported
 
+# Returns all rows of a question that is not a statement, from the values of its parameters.
 QuestionFunction: TypeAlias = Callable[[Reads, Mapping[str, Any]], pd.DataFrame]
-"""Returns all rows of a question that is not a statement, from the values of its parameters."""
 ALL_ROWS = 2**62  # used as no limit: with LIMIT NULL the server rejects a statement that orders in a subquery
+# Functions that aggregate the rows of a question after reading, by a rule that SQL cannot express.
 AGGREGATIONS: Mapping[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
     "retry_storm": merge_by_pattern,
     "terminal_failures": merge_failures,
 }
-"""Functions that aggregate the rows of a question after reading, by a rule that SQL cannot express."""
 NO_INVOCATION = "inv_1" + "0" * 33  # a well-formed id that no invocation has, for an empty list: IN () is invalid SQL
 
 
@@ -76,7 +76,6 @@ def run_question(
     frame, truncated = read(values, name=name)
     if frame.empty:
         refuse_unknown_names(source, service=values.get("service"), handler=values.get("handler"))
-    seconds = time.monotonic() - started
     own = {} if variant.sql else frame.attrs
     frame.attrs = own | {
         "question": name,
@@ -87,7 +86,7 @@ def run_question(
         "version": source.version,
         "asked_at": asked_at.isoformat(),
         "read_at": now.isoformat(),
-        "seconds": round(seconds, 3),
+        "seconds": round(time.monotonic() - started, 3),
     }
     if first or truncated:
         frame.attrs["truncated"] = _merge_truncations(first, truncated)

@@ -16,8 +16,8 @@ from restate_lab.analysis.times import to_datetime
 from restate_lab.durations import to_timedelta
 from restate_lab.errors import ArgumentError
 
+# The statuses of ``sys_invocation_status``.
 RAW_STATUSES = ("inboxed", "scheduled", "invoked", "suspended", "paused", "completed")
-"""The statuses of ``sys_invocation_status``."""
 _MANY = 1000  # longer lists are not stored in attrs, because pandas copies attrs with every frame
 _FEW = 10
 _DEFAULTS: Mapping[str, Callable[[str], Any]] = {"number": int, "percent": float, "flag": "yes".__eq__}

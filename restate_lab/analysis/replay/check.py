@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain, zip_longest
 from queue import SimpleQueue
-from types import MappingProxyType
 from typing import Any, TypeVar
 
 from restate_lab.analysis.patterns import group_by
@@ -39,8 +38,8 @@ CONTACT = (
     "unwrapped HTTP calls."
 )
 
-_TRIED = MappingProxyType({"restate-sdk-python": ((0, 10), (1, 3)), "restate-sdk-typescript": ((1, 7), (1, 17))})
-"""The oldest and newest version of each SDK that was observed to run no step in a check."""
+# The oldest and newest version of each SDK that was observed to run no step in a check.
+_TRIED = {"restate-sdk-python": ((0, 10), (1, 3)), "restate-sdk-typescript": ((1, 7), (1, 17))}
 _UNKNOWN = "unknown"  # in allow=, an SDK without a name
 _CODE_RAN = (
     "Code outside of steps ran at {address} for each journal: logs, metrics, unwrapped HTTP calls, except and finally "
@@ -234,13 +233,10 @@ def _with_obstacle(recording: Recording, manifest: EndpointManifest, refusal: Re
             reason = f"the deployment does not have the handler {row['service']}/{row['handler']} (RT0012)"
             obstacle = ReplayOutcome(FAILS, reason)
         elif start.version not in offered:
-            reason = f"its journal has protocol version {start.version}, and the deployment supports {_span(offered)}"
+            supported = f"{offered.start} to {offered.stop - 1}" if len(offered) > 1 else f"{offered.start}"
+            reason = f"its journal has protocol version {start.version}, and the deployment supports {supported}"
             obstacle = ReplayOutcome(NOT_CHECKABLE, f"{reason}: the server does not move it there")
     return replace(recording, start=start, obstacle=obstacle)
-
-
-def _span(versions: range) -> str:
-    return f"{versions.start} to {versions.stop - 1}" if len(versions) > 1 else f"{versions.start}"
 
 
 @dataclass(slots=True)
@@ -266,7 +262,7 @@ class _ReplayRunner:
         return manifest
 
     def judge(self, recordings: Sequence[Recording], on_progress: Callable[[int], None]) -> list[ReplayOutcome | None]:
-        # The end of the run cuts off those that are None.
+        # None stands for a recording that was not judged before the end of the run.
         return self._run([partial(self._judge_one, each) for each in recordings], on_progress)
 
     def _judge_one(self, recording: Recording) -> ReplayOutcome:

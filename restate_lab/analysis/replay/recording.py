@@ -208,13 +208,12 @@ def _command(entry: Mapping[str, Any], message: Message) -> RecordedCommand:
 def _start(row: Mapping[str, Any], *, as_restart: bool, has_unique_seeds: bool) -> Start:
     own = decode_invocation_id(row["id"]) or b""
     sent = other_id(own) if as_restart else own
-    seed = random_seed(own if has_unique_seeds else sent, row["created_at"], is_unique=has_unique_seeds)
     return Start(
         id=sent,
         debug_id=encode_invocation_id(sent),
         version=int(row["protocol_version"] or _UNPINNED),
         key=row["key"] or "",
-        seed=seed,
+        seed=random_seed(own if has_unique_seeds else sent, row["created_at"], is_unique=has_unique_seeds),
         scope=row["scope"],
         limit_key=row["limit_key"],
         idempotency_key=None if as_restart else row["idempotency_key"],

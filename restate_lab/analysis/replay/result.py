@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -65,16 +64,14 @@ _DIFF: dict[str, pa.DataType] = {
     "divergence": pa.bool_(),
 }
 _NULLABLE: dict[pa.DataType, Any] = {pa.int64(): pd.Int64Dtype()}
-_COLOURS = MappingProxyType(
-    {
-        DIVERGES: STATUSES["failed"].colour,
-        FAILS: STATUSES["backing-off"].colour,
-        CANNOT_SAY: STATUSES["pending"].colour,
-        NOT_CHECKABLE: STATUSES["suspended"].colour,
-        OTHER_RESULT: STATUSES["running"].colour,
-        FITS: STATUSES["succeeded"].colour,
-    }
-)
+_COLOURS = {
+    DIVERGES: STATUSES["failed"].colour,
+    FAILS: STATUSES["backing-off"].colour,
+    CANNOT_SAY: STATUSES["pending"].colour,
+    NOT_CHECKABLE: STATUSES["suspended"].colour,
+    OTHER_RESULT: STATUSES["running"].colour,
+    FITS: STATUSES["succeeded"].colour,
+}
 _DIVERGING = frozenset({DIVERGES, FAILS, OTHER_RESULT})
 _ENDS_THERE = "The check stops the code there, so what it would do next is not known."
 _PLACE_UNKNOWN = "The response does not show at which command, so how far the code follows the journal is not known."
@@ -239,8 +236,8 @@ def _frame(rows: Sequence[Mapping[str, Any]], types: Mapping[str, pa.DataType]) 
 
 
 def _missed_lines(replay: Replay) -> list[str]:
-    reasons = replay.not_read["reason"].value_counts()
-    return [f"Not checked: {plural(int(count), 'invocation')}, {reason}." for reason, count in reasons.items()]
+    reasons = replay.not_read["reason"].value_counts().items()
+    return [f"Not checked: {plural(int(count), 'invocation')}, {reason}." for reason, count in reasons]
 
 
 def _group_block(row: Mapping[Any, Any], commands: Sequence[RecordedCommand]) -> dict[str, Any]:

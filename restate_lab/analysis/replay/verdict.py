@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from types import MappingProxyType
 from typing import TypeAlias
 
 from restate_lab._text import escape_invisible, join, one_line
@@ -26,8 +25,8 @@ from restate_lab.client.endpoint import Answer
 from restate_lab.client.endpoint.messages import ErrorMessage, Message, Start
 
 DIVERGES, FAILS, OTHER_RESULT = "diverges", "fails", "other result"
+# All verdicts, the worst first.
 VERDICTS = (DIVERGES, FAILS, CANNOT_SAY, NOT_CHECKABLE, OTHER_RESULT, FITS)
-"""All verdicts, the worst first."""
 
 Ask: TypeAlias = Callable[[Start, Sequence[Message]], Answer]
 _Send: TypeAlias = Callable[[Sequence[Message]], Answer]
@@ -37,14 +36,12 @@ _AWAIT = "could not be replayed"  # the SDKs' text for an await that has no reco
 _AWAITED = re.compile(r"^ *- (?P<what>[^\n]{1,500})$", re.MULTILINE)
 _DIFFERENCE = re.compile(r"^[^\S\n]*+(?P<field>[\w .]{1,40}+): [^\n]* != ", re.MULTILINE)
 _CHANCE = "The recorded seed of random numbers is not known for this invocation, so that can be the reason"
-_STATUSES = MappingProxyType(
-    {
-        401: (NOT_CHECKABLE, "the deployment accepts only requests that the server has signed (401)"),
-        403: (NOT_CHECKABLE, "the deployment refuses the request (403); set headers="),
-        404: (FAILS, "the deployment does not have this handler any more (RT0012)"),
-        415: (NOT_CHECKABLE, "the deployment does not support the protocol version of the journal (415)"),
-    }
-)
+_STATUSES = {
+    401: (NOT_CHECKABLE, "the deployment accepts only requests that the server has signed (401)"),
+    403: (NOT_CHECKABLE, "the deployment refuses the request (403); set headers="),
+    404: (FAILS, "the deployment does not have this handler any more (RT0012)"),
+    415: (NOT_CHECKABLE, "the deployment does not support the protocol version of the journal (415)"),
+}
 
 
 def judge(recording: Recording, ask: Ask) -> ReplayOutcome:

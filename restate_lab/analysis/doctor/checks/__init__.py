@@ -170,8 +170,7 @@ _CHECKS = (
     Check("large_states", "keys with a very large state", 4.0, large_states, needs_open=True),
 )
 
+# Every check by name, cheapest first; data that several checks share is read by the first one.
 CHECKS = {check.name: check for check in sorted(_CHECKS, key=lambda check: check.cost)}
-"""Every check by name, cheapest first; data that several checks share is read by the first one."""
 
-UPGRADE_GROUP = "upgrade"
-"""The name of the group ``UPGRADE``, which ``doctor`` does not run by default."""
+UPGRADE_GROUP = "upgrade"  # the name of the group ``UPGRADE``, which ``doctor`` does not run by default

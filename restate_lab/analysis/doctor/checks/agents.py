@@ -63,7 +63,13 @@ def agent_tools(context: CheckContext) -> list[Finding]:
 
 def agent_models(context: CheckContext) -> list[Finding]:
     """Find responses after which every attempt fails, models that are not journaled, and very long calls."""
-    findings = _unjournaled_findings(context)
+    suspects = [
+        each
+        for each in context.retrying_invocations
+        if each.step is None and each.attempts >= context.thresholds.attempts and _OF_AGENTS.search(each.message)
+    ]
+    unjournaled = _without_models(context, suspects) if suspects else []
+    findings = [_unjournaled_finding(context, each) for each in group_by(unjournaled, lambda each: each.target)]
     for handler, runs in _runs_by_handler(context).items():
         findings += _repeated_response_findings(context, handler, runs)
         findings += _long_call_findings(context, handler, runs)
@@ -249,16 +255,6 @@ def _repeated_response_finding(
     return _finding(context, handler, runs, title, details, severity=Severity.CRITICAL, since=since, explain=True)
 
 
-def _unjournaled_findings(context: CheckContext) -> list[Finding]:
-    suspects = [
-        each
-        for each in context.retrying_invocations
-        if each.step is None and each.attempts >= context.thresholds.attempts and _OF_AGENTS.search(each.message)
-    ]
-    found = _without_models(context, suspects) if suspects else []
-    return [_unjournaled_finding(context, members) for members in group_by(found, lambda each: each.target)]
-
-
 def _unjournaled_finding(context: CheckContext, members: Sequence[RetryingInvocation]) -> Finding:
     count, handler, ids = len(members), members[0].target, [each.id for each in members]
     return Finding(
@@ -281,7 +277,6 @@ def _unjournaled_finding(context: CheckContext, members: Sequence[RetryingInvoca
 
 
 def _long_call_findings(context: CheckContext, handler: str, runs: Sequence[AgentRun]) -> list[Finding]:
-    """Find calls of models that take much longer than the others of the handler, without a recorded error."""
     limits = context.thresholds
     calls = [(_duration(context, turn.entry), turn.entry, run) for run in runs for turn in run.turns]
     done = [took for took, entry, _ in calls if took is not None and entry.entry.status != OPEN]

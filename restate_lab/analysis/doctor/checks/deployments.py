@@ -33,11 +33,10 @@ def old_protocols(context: CheckContext) -> list[Finding]:
     """Count deployments with an old service protocol or an older SDK than other deployments of the cluster."""
     rows = context.ask("sdks", limit=None)
     newest = _newest_versions(row["sdk"] for row in rows)
-    limit = context.thresholds.protocol
     old: dict[str, str] = {}
     for row in rows:
         protocol, sdk = row["max_service_protocol_version"], row["sdk"]
-        if protocol is not None and protocol < limit:
+        if protocol is not None and protocol < context.thresholds.protocol:
             old[row["deployment_id"]] = f"protocol {int(protocol)}"
         elif sdk and (match := _SDK.fullmatch(sdk)) and _parse_version(match["version"]) < newest[match["name"]]:
             old[row["deployment_id"]] = sdk

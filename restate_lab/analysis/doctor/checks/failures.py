@@ -220,7 +220,6 @@ def _with_kinds(rows: Sequence[Row]) -> list[Row]:
 
 
 def _common_message(rows: Sequence[Row]) -> str:
-    """Return the common message of failures of one kind; it is unchanged if all are the same."""
     failures = [str(row["failure"] or "") for row in rows]
     code = _code_of(failures[0])
     return _with_code(failures[0], common_message(failures, str(rows[0]["message"]).removeprefix(f"{code} ")))

@@ -25,6 +25,7 @@ from restate_lab.analysis.doctor.reader import Row, earliest, handlers_of, servi
 from restate_lab.analysis.patterns import group_by
 from restate_lab.analysis.suggestions import SuggestedCall, ask_call, why_call
 from restate_lab.errors import NotOnThisServer
+from restate_lab.server import has_vqueues
 
 _NOT_STUCK = {"lock", "backing-off", "scheduled", "new", None}  # the checks of waits report locks
 _RESOURCES = {
@@ -54,7 +55,8 @@ def backlog(context: CheckContext) -> list[Finding]:
     if idle <= 0:
         return []
     # The check ``scheduler_gaps`` reports those that the scheduler does not count.
-    others = {row["id"] for row in context.once(uncounted_rows)} if context.has_vqueues and context.source.live else ()
+    is_counted = has_vqueues(context.source) and context.source.live
+    others = {row["id"] for row in context.once(uncounted_rows)} if is_counted else ()
     rows = [row for row in context.rows("ready", limit=MAX_ROWS) if row["id"] not in others]
     if not rows:
         return []

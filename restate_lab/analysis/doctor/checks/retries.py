@@ -126,17 +126,12 @@ def _group_size(context: CheckContext, group: StepGroup[RetryingInvocation]) -> 
     return max(sum(counts), len(group.members))
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Responses:
     """The number of other invocations whose last attempt a deployment responded to, and the time of the last one."""
 
-    count: int = 0
-    last_at: datetime | None = None
-
-    def add(self, count: int, at: datetime | None) -> None:
-        """Add invocations; ``at`` is a time at which or after which the deployment responded to an invocation."""
-        self.count += count
-        self.last_at = max(filter(None, (self.last_at, at)), default=None)
+    count: int
+    last_at: datetime
 
 
 def _responses(context: CheckContext, groups: Sequence[Sequence[RetryingInvocation]]) -> dict[str | None, _Responses]:
@@ -152,21 +147,26 @@ def _responses(context: CheckContext, groups: Sequence[Sequence[RetryingInvocati
         middle |= {deployment: known[len(known) // 2]} if deployment and known else {}
     if not middle:
         return {}
-    found = {deployment: _Responses() for deployment in middle}
-    for each in context.retrying_invocations:
-        responses = found.get(_target_deployment(context, each) or "")
-        if responses and failure_reason(each.code, is_deployed=True) is not FailureReason.UNREACHABLE:
-            responses.add(1, None if each.in_flight else each.attempted_at)
-    for row in context.rows("responses", ids=list(middle), since=min(middle.values())):
-        found[row["deployment_id"]].add(int(row["n"]), timestamp_of(row["last_at"]))
-    return {name: each for name, each in found.items() if each.last_at and each.last_at >= middle[name]}
+    seen = [
+        (_target_deployment(context, each), 1, None if each.in_flight else each.attempted_at)
+        for each in context.retrying_invocations
+        if failure_reason(each.code, is_deployed=True) is not FailureReason.UNREACHABLE
+    ]
+    rows = context.rows("responses", ids=list(middle), since=min(middle.values()))
+    seen += [(row["deployment_id"], int(row["n"]), timestamp_of(row["last_at"])) for row in rows]
+    found: dict[str | None, _Responses] = {}
+    for deployment, half in middle.items():
+        last = max((at for name, _, at in seen if name == deployment and at), default=None)
+        if last and last >= half:
+            found[deployment] = _Responses(sum(n for name, n, _ in seen if name == deployment), last)
+    return found
 
 
 def _unsteady_finding(context: CheckContext, members: Sequence[RetryingInvocation], responses: _Responses) -> Finding:
     whole = _unreachable_finding(context, members)
     count, handlers = len(members), join(each.target for each in members)
     messages = summarize_messages(each.message for each in members)
-    last = format_timestamp(responses.last_at, now=context.now) if responses.last_at else "then"
+    last = format_timestamp(responses.last_at, now=context.now)
     others = f"It responded to {plural(responses.count, 'other invocation')}, last at {last}, so it is running"
     return replace(
         whole,

@@ -250,7 +250,6 @@ def _are_forgotten(context: CheckContext, edges: pd.DataFrame) -> pd.Series[bool
 
 
 def _awakeable_limit(context: CheckContext, handler: Handler) -> timedelta:
-    """Return the age from which an awakeable of a handler is too old."""
     limits = context.thresholds
     ended = context.outcomes.get(handler)
     if ended is None or ended.succeeded < limits.answered or ended.median_ms is None:
@@ -304,8 +303,11 @@ def _promise_finding(context: CheckContext, rows: Sequence[Row]) -> Finding:
 
 
 def _resolve_call(awakeable: str) -> SuggestedCall:
-    arguments = (awakeable, Placeholder("answer"))
-    return SuggestedCall("lab.ingress.resolve_awakeable", arguments, comment="with the value that it waits for")
+    return SuggestedCall(
+        "lab.ingress.resolve_awakeable",
+        (awakeable, Placeholder("answer")),
+        comment="with the value that it waits for",
+    )
 
 
 def _wait_duration(context: CheckContext, since: datetime | None, count: int) -> str:

@@ -125,7 +125,6 @@ def _details(progress: MigrationProgress) -> tuple[str, ...]:
 
 
 def _duration_details(context: CheckContext, progress: MigrationProgress) -> list[str]:
-    """Return the source of the expected time, the largest partition, and what shortens the time if it is long."""
     if not progress.is_before:
         return []
     is_long = progress.ended and _IN * (progress.left / _REPORTED) * _SLOWER >= _LONG
@@ -166,8 +165,8 @@ _CHECKS = (
     (upgrade_state_changes, "changes of state that the migration drops", TARGET),
     (upgrade_protocols, "invocations and deployments with an old service protocol", TARGET),
 )
+# Every check of the group ``upgrade`` by name; none of them is part of an ordinary diagnosis.
 UPGRADE = {
     run.__name__: Check(run.__name__, description, 1.6, run, needs_open=True, until=until)
     for run, description, until in _CHECKS
 }
-"""Every check of the group ``upgrade`` by name; none of them is part of an ordinary diagnosis."""

@@ -12,10 +12,9 @@ from restate_lab.analysis.doctor.context import CheckContext
 from restate_lab.analysis.doctor.reader import Row, timestamp_of
 from restate_lab.server import has_vqueues, is_older
 
+# The only minor version that can be upgraded to the next, and the version for which the checks prepare a cluster.
 BEFORE, TARGET = "1.7", "1.8"
-"""The version for which the checks prepare a cluster, and the only minor version that can be upgraded to it."""
-OLD_PROTOCOL = 3
-"""The newest version of the service protocol that ``TARGET`` does not support."""
+OLD_PROTOCOL = 3  # the newest version of the service protocol that ``TARGET`` does not support
 KINDS = (
     "SELECT vqueue_id IS NULL AS legacy, status = 'completed' AS ended, count(*) AS n "
     "FROM sys_invocation_status GROUP BY 1, 2"

@@ -193,10 +193,10 @@ def _paused_finding(context: CheckContext, rows: Sequence[Row]) -> Finding:
 
 def _handlers(rows: Sequence[Row]) -> str:
     """Return the handlers of rows, or their services if they have no handlers."""
-    names = (row.get("target_service_name") or row.get("service_name") for row in rows)
-    handlers = (row.get("target_handler_name") for row in rows)
-    pairs = zip(names, handlers, strict=True)
-    return join(dict.fromkeys(f"{name}/{handler}" if handler else str(name) for name, handler in pairs if name))
+    names = (
+        (row.get("target_service_name") or row.get("service_name"), row.get("target_handler_name")) for row in rows
+    )
+    return join(f"{service}/{handler}" if handler else str(service) for service, handler in names if service)
 
 
 def _records_text(context: CheckContext, changed: Counter[str]) -> str:
