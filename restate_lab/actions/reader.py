@@ -6,6 +6,7 @@ its execution read everything twice.
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -114,9 +115,8 @@ class Destinations:
         """Return why an invocation cannot or need not be moved there; None if it can be moved."""
         if snapshot.deployment is None:
             return "it is not pinned to a deployment yet: its next attempt uses the latest one"
-        destination = self.by_service.get(snapshot.service or "")
-        if destination is not None and snapshot.deployment == destination.id:
-            return f"it is already on {destination.id}"
+        if self.is_reached_by(snapshot):
+            return f"it is already on {snapshot.deployment}"
         return self.reason_against_protocol(snapshot.service, snapshot.protocol)
 
     def reason_against_protocol(self, service: str | None, protocol: int | None) -> str | None:
@@ -241,11 +241,8 @@ def _read_rows(
     reads: Reads, statement: str, ids: Iterable[str], *, timeout: float | None = None, **params: Any
 ) -> Iterator[Row]:
     for part in chunks(list(ids), _POINT_READS):
-        yield from _rows_of(_read_part(reads, statement, {**params, "ids": part}, timeout))
-
-
-def _read_part(reads: Reads, statement: str, params: Row, timeout: float | None) -> pa.Table:
-    return with_retries(lambda: reads.query(statement, params, timeout=timeout), left=reads.seconds_left)
+        read = functools.partial(reads.query, statement, {**params, "ids": part}, timeout=timeout)
+        yield from _rows_of(with_retries(read, left=reads.seconds_left))
 
 
 def _rows_of(table: pa.Table) -> list[Row]:

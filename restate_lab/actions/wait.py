@@ -67,7 +67,10 @@ def wait_for(
     ids, _ = parse_ids(targets)
     if len(ids) > MOST:
         raise ArgumentError(f"{len(ids):,} targets are too many; wait for at most {MOST:,} invocations in one call.")
-    wanted = frozenset[str]() if callable(until) else _statuses(until)
+    wanted = frozenset[str]()
+    if not callable(until):
+        names = (until,) if isinstance(until, str) else tuple(until)
+        wanted = frozenset(statuses_of(Filters(status=names).status))
     reads = begin(source, "wait_for", check_seconds("timeout", timeout))
     wait = _Wait(reads, ids, Filters(status=(ALL,), id=tuple(ids)), until, wanted)
     line = progress_of(progress, lambda: InvocationsLine("waiting, invocations done"))
@@ -79,8 +82,6 @@ def wait_for(
 
 @dataclass(slots=True)
 class _Wait:
-    """The polls of one call."""
-
     reads: Reads
     ids: Sequence[str]
     filters: Filters
@@ -109,17 +110,15 @@ class _Wait:
         return frame.sort_values("id", key=lambda column: column.map(order), ignore_index=True)
 
     def _missing(self, rows: pd.DataFrame) -> list[str]:
-        """Return the ids that have not reached the status; one that was removed has ended."""
+        """Return the ids that have not reached the status; a removed invocation has ended."""
         reached = {row["id"] for row in records(rows) if self._has_reached(row)}
         if any(name in self.wanted for name, status in STATUSES.items() if status.ended):
             reached |= self.seen - set(rows["id"])
         return [id_ for id_ in self.ids if id_ not in reached]
 
     def _has_reached(self, row: Mapping[Any, Any]) -> bool:
-        if row["status"] in self.wanted:
-            return True
-        rank = status_rank(row["status"], row["retry_count"])
-        return RETRYING in self.wanted and rank == status_rank("backing-off")
+        is_retrying = status_rank(row["status"], row["retry_count"]) == status_rank("backing-off")
+        return row["status"] in self.wanted or (RETRYING in self.wanted and is_retrying)
 
     def _message(self, rows: pd.DataFrame, missing: Sequence[str]) -> str:
         waited = self.reads.limit
@@ -132,7 +131,3 @@ class _Wait:
             f"{plural(len(missing), 'invocation')} of {len(self.ids):,} did not reach the status within {waited}: "
             f"{', '.join(named + more)}. Allow more with timeout=, or ask rl.why() for the reason."
         )
-
-
-def _statuses(until: str | Iterable[str]) -> frozenset[str]:
-    return frozenset(statuses_of(Filters(status=(until,) if isinstance(until, str) else tuple(until)).status))

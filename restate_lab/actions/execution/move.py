@@ -58,7 +58,6 @@ class MoveRunner(Runner):
                 self._sleep(_POLL_INTERVAL)
 
     def _start(self, chunk: Sequence[str]) -> None:
-        """Resume paused and suspended invocations, and pause the others."""
         snapshots = self._read_movable(chunk)
         self._send_resume([id_ for id_ in snapshots if snapshots[id_].status in _READY_TO_GO])
         to_pause = [id_ for id_ in snapshots if snapshots[id_].status not in _READY_TO_GO]
@@ -67,7 +66,6 @@ class MoveRunner(Runner):
         self._waiting.update(dict.fromkeys(id_ for id_ in to_pause if self._may_become_paused(id_)))
 
     def _resume_paused(self, chunk: Sequence[str]) -> None:
-        """Resume the invocations that are now paused."""
         snapshots = self._read_movable(chunk)
         ready = [id_ for id_, snapshot in snapshots.items() if snapshot.status in _READY_TO_GO]
         for id_ in {*chunk} - {*snapshots} | {*ready}:  # the missing ones have ended, or were moved by another user
@@ -92,7 +90,6 @@ class MoveRunner(Runner):
         return result.kind in {"taken", "lost"}
 
     def _read_movable(self, ids: Sequence[str]) -> dict[str, InvocationSnapshot]:
-        """Read these again and return those that still can and must be moved."""
         for id_, snapshot in self._read(ids).items():
             self._check(id_, snapshot)
             why = self._destinations.reason_against(snapshot)
@@ -135,9 +132,7 @@ class MoveRunner(Runner):
             return replace(outcome, error=f"{outcome.error}; {where}")
         if id_ in self._resumed:
             return replace(outcome, outcome="accepted", error=f"resumed, but not on the new deployment yet: {where}")
-        return replace(outcome, outcome="accepted", error=f"{where}: {self._describe_next(after)}")
-
-    def _describe_next(self, after: InvocationSnapshot) -> str:
+        next_step = "it will pause when its attempt ends; then repeat the move to continue"
         if after.status == "paused":
-            return "repeat the move to resume it there"
-        return "it will pause when its attempt ends; then repeat the move to continue"
+            next_step = "repeat the move to resume it there"
+        return replace(outcome, outcome="accepted", error=f"{where}: {next_step}")

@@ -74,15 +74,12 @@ def determine_outcome(
         return Outcome(id_, "refused", result.error, status=status, milliseconds=took)
     taken = result.kind == "taken"
     if result.other_new_ids:
-        return Outcome(
-            id_,
-            "done",
-            _describe_repeated_restart(result),
-            result.new_id,
-            status,
-            took,
-            ", ".join(result.other_new_ids),
+        others = ", ".join(result.other_new_ids)
+        error = (
+            f"it was restarted more than once: as {result.new_id} and as {others}. A gateway may have repeated the "
+            f"request, or another person restarted it: cancel or kill the invocations that you do not need"
         )
+        return Outcome(id_, "done", error, result.new_id, status, took, others)
     if result.new_id or (after and has_happened(action, before, after, taken=taken)):
         return Outcome(id_, "done", None, result.new_id, status, took)
     if not taken:
@@ -100,16 +97,7 @@ def outcome_frame(outcomes: Sequence[Outcome]) -> pd.DataFrame:
     return table
 
 
-def _describe_repeated_restart(result: CallResult) -> str:
-    others = ", ".join(result.other_new_ids)
-    return (
-        f"it was restarted more than once: as {result.new_id} and as {others}. A gateway may have repeated the "
-        f"request, or another person restarted it: cancel or kill the invocations that you do not need"
-    )
-
-
 def _explain_pending(action: ACTIONS, status: str | None) -> str:
-    """Return why the effect of an accepted action is not visible yet."""
     if action is ACTIONS.CANCEL:
         return notes.cancel_accepted(status)[1]
     if action is ACTIONS.KILL:

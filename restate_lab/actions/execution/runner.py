@@ -43,8 +43,6 @@ _SLICE = 0.1
 
 @dataclass(frozen=True, slots=True)
 class _LostCall:
-    """An earlier request whose response was lost, and the snapshot that was read before it."""
-
     result: CallResult
     before: InvocationSnapshot
 
@@ -74,7 +72,7 @@ class Runner(ABC):
         self._after: dict[str, InvocationSnapshot] = {}
         # For ids whose run ended and that have a new run afterwards.
         self._new_runs: dict[str, InvocationSnapshot] = {}
-        self._stop: Callable[[], bool] = _never_stop
+        self._stop: Callable[[], bool] | None = None
         self._sender = BatchSender(record, lab.transport.refused_batches, self._should_stop)
         self._lost: dict[str, _LostCall] = {}
         self._lost_in_a_row = 0
@@ -87,7 +85,7 @@ class Runner(ABC):
 
     def act(self, progress: Progress, stop: Callable[[], bool] | None) -> None:
         """Send all calls, until all are sent, ``stop`` returns True, or continuing makes no sense."""
-        self._stop = stop or _never_stop
+        self._stop = stop
         try:
             self._act(progress)
         except RestateLabError as error:  # a read that failed after all retries
@@ -119,7 +117,6 @@ class Runner(ABC):
         return replace(outcome, error="; ".join(filter(None, (outcome.error, message))))
 
     def _try_to_read(self, ids: Sequence[str]) -> bool:
-        """Read these after the action; return whether that was possible."""
         try:
             self._read_after(ids)
         except RestateLabError as error:
@@ -155,7 +152,6 @@ class Runner(ABC):
             self._sender.results.pop(id_, None)
 
     def _check(self, id_: str, snapshot: InvocationSnapshot) -> None:
-        """Skip an invocation that is gone, is not the reviewed run, or has a status that does not allow the action."""
         reviewed = self._request.created.get(id_)
         if snapshot.status is None:
             self._skip(id_, "it is gone")
@@ -191,9 +187,11 @@ class Runner(ABC):
             finally:
                 self._keep_lost(pending)
             self._count_lost(pending)
-            pending = [id_ for id_ in pending if self._is_waiting(id_)]
+            results = {id_: self._sender.results.get(id_) for id_ in pending}
+            pending = [id_ for id_, result in results.items() if result is None or result.may_be_resent]
             if pending and not self._should_stop():
-                self._wait(self._reason_to_wait(pending), pause, give_up)
+                reasons = (result for id_ in pending if (result := results[id_]) is not None)
+                self._wait(next(reasons, CallResult("not taken")), pause, give_up)
             pause = min(pause * 2, 2.0)
 
     def _drop_settled(self, ids: Sequence[str]) -> list[str]:
@@ -223,17 +221,9 @@ class Runner(ABC):
     def _is_settled(self, id_: str) -> bool: ...
 
     def _should_stop(self) -> bool:
-        if self.halt is None and self._stop():
+        if self.halt is None and self._stop is not None and self._stop():
             self.halt = "stopped"
         return self.halt is not None
-
-    def _is_waiting(self, id_: str) -> bool:
-        result = self._sender.results.get(id_)
-        return result is None or result.may_be_resent
-
-    def _reason_to_wait(self, pending: Iterable[str]) -> CallResult:
-        results = (self._sender.results.get(id_) for id_ in pending)
-        return next((result for result in results if result is not None), CallResult("not taken"))
 
     def _wait(self, result: CallResult, pause: float, give_up: float) -> None:
         seconds = result.wait or pause
@@ -298,7 +288,6 @@ class SingleCallRunner(Runner):
         return _Prefetch(read_snapshots(self._reads, ids), at)
 
     def _read_allowed(self, ids: Sequence[str]) -> list[str]:
-        """Read these again and return those whose status still allows the action."""
         if self._request.action is ACTIONS.RESTART_AS_NEW:
             since = with_retries(lambda: self._lab.now) - _CLOCK_STEP
             for id_ in ids:  # the time of the first attempt, whatever its outcome
@@ -328,20 +317,16 @@ class SingleCallRunner(Runner):
             for id_ in read_cancel_signals(self._reads, lost):
                 self._mark_taken(id_)
         if self._request.action is ACTIONS.RESTART_AS_NEW:
-            self._find_restarts(lost)
+            for id_, restarts in read_restarts(self._reads, {id_: self._restarted_since[id_] for id_ in lost}).items():
+                self._mark_taken(id_, *restarts)
             new_ids = {id_: new_id for id_ in ids if (new_id := self._sender.results[id_].new_id)}
             snapshots = read_snapshots(self._reads, list(new_ids.values()))
             self._after.update({id_: snapshots[new_id] for id_, new_id in new_ids.items()})
 
     def _mark_taken(self, id_: str, *new_ids: str) -> None:
-        """Mark a call whose response was lost as taken."""
         new_id, others = (new_ids[0] if new_ids else None), new_ids[1:]
         results = self._sender.results
         results[id_] = replace(results[id_], kind="taken", error=None, new_id=new_id, other_new_ids=others)
-
-    def _find_restarts(self, lost: Sequence[str]) -> None:
-        for id_, new_ids in read_restarts(self._reads, {id_: self._restarted_since[id_] for id_ in lost}).items():
-            self._mark_taken(id_, *new_ids)
 
     def _find_repeated_restarts(self) -> None:
         """Find restarts that are not in the responses: a gateway may have sent a request twice."""
@@ -362,7 +347,3 @@ class SingleCallRunner(Runner):
             return True
         after, taken = self._after.get(id_), result.kind == "taken"
         return after is not None and has_happened(self._request.action, self._before[id_], after, taken=taken)
-
-
-def _never_stop() -> bool:
-    return False

@@ -169,28 +169,20 @@ def _result_from_error(error: RestateLabError) -> CallResult:
             return CallResult("refused", str(error))
 
 
-def _body_of(response: httpx.Response) -> Mapping[str, Any]:
-    try:
-        body = response.json()
-    except ValueError:
-        return {}
-    return body if isinstance(body, dict) else {}
-
-
 def _batch_results(response: httpx.Response, ids: Iterable[str], took: float) -> dict[str, CallResult]:
     """Return the result of each id from a batch's response; an id that it does not list is lost.
 
     ``took`` is the time of the request in milliseconds. Equal results share one object, because most are the same.
     """
     results = dict.fromkeys(ids, CallResult("lost", "the response does not list it", milliseconds=took))
-    with contextlib.suppress(TypeError, KeyError, AttributeError):  # another shape: ids that are not listed are lost
-        named = _parse_results(_body_of(response), took)
+    # A body of another form lists no ids, and an id that is not listed is lost.
+    with contextlib.suppress(ValueError, TypeError, KeyError, AttributeError):
+        named = _parse_results(response.json(), took)
         results.update({id_: result for id_, result in named.items() if id_ in results})
     return results
 
 
 def _parse_results(body: Mapping[str, Any], took: float) -> dict[str, CallResult]:
-    """Return the result of each id that a batch's response lists."""
     results: dict[str, CallResult] = {}
     taken = CallResult("taken", milliseconds=took)
     for each in body.get("succeeded", ()):

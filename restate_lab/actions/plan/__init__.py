@@ -12,12 +12,12 @@ import pandas as pd
 from restate_lab._public import did_you_mean
 from restate_lab._text import format_duration
 from restate_lab.actions.change import Change, action_of
-from restate_lab.actions.plan.gate import CheckedTargets, open_gate
-from restate_lab.actions.plan.impact import Impact, find_callees, find_impact
+from restate_lab.actions.plan.gate import open_gate, restart_indexes
+from restate_lab.actions.plan.impact import find_callees, find_impact
 from restate_lab.actions.plan.model import Plan
 from restate_lab.actions.plan.preview import prefix_frame, preview_targets, read_prefixes
 from restate_lab.actions.plan.reader import has_deployment
-from restate_lab.actions.plan.steps import OpenSteps, find_open_steps
+from restate_lab.actions.plan.steps import find_open_steps
 from restate_lab.actions.plan.text import SharedExecution
 from restate_lab.actions.reader import SCAN_TIMEOUT, read_any_restarts
 from restate_lab.actions.rules import ACTIONS, NOT_BEGUN, RETENTION
@@ -140,19 +140,22 @@ def make_plan(
     rows, checked = (rows, None) if gate is None else gate(rows)
     kept = rows[rows["excluded"].isna()]
     impact, steps = find_impact(limited, change.action, kept), find_open_steps(limited, change.action, kept)
+    limitations = {"impact": impact.limitations, "open_steps": steps.limitations, "restarted": restarts.limitations}
+    limitations |= {} if checked is None else {"replay": checked.limitations}
+    restarted_ids = list(kept["id"][:_PREFIXES]) if change.action is ACTIONS.RESTART_AS_NEW else []
     return Plan(
-        change=replace(change, from_indexes=_indexes(kept)),
+        change=replace(change, from_indexes=restart_indexes(kept)),
         frame=rows,
         impact=impact.frame,
-        prefixes=_read_prefixes(limited, change.action, kept),
+        prefixes=prefix_frame(read_prefixes(limited, restarted_ids)),
         restarted=frozenset(restarts.found),
         read_at=read_at,
-        not_read=_not_read(impact=impact, open_steps=steps, restarted=restarts, replay=checked),
+        not_read=unread(**limitations),
         queries=tuple(limited.queries),
         source=lab.name,
         version=limited.version,
         address=lab.settings.admin_url,
-        server=_server_of(limited),
+        server=f"restate {limited.version}, {'with' if has_vqueues(limited) else 'without'} vqueues",
         open_steps=steps.frame,
         _lab=lab,
         _ids=tuple(kept["id"]),
@@ -179,44 +182,22 @@ def _read_targets(reads: Reads, change: Change, targets: Any, read_at: datetime)
     return rows
 
 
-def _server_of(reads: Reads) -> str:
-    return f"restate {reads.version}, {'with' if has_vqueues(reads) else 'without'} vqueues"
-
-
-def _not_read(**parts: Impact | OpenSteps | _Restarts | CheckedTargets | None) -> pd.DataFrame:
-    return unread(**{name: part.limitations for name, part in parts.items() if part is not None})
-
-
-def _read_prefixes(reads: Reads, action: ACTIONS, rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the entries that a restart of the first targets can keep."""
-    ids = list(rows["id"][:_PREFIXES]) if action is ACTIONS.RESTART_AS_NEW else []
-    return prefix_frame(read_prefixes(reads, ids))
-
-
 def _creation_times(rows: pd.DataFrame) -> dict[str, datetime]:
     return dict(zip(rows["id"], rows["created_at"].array.to_pydatetime(), strict=True))
 
 
-def _indexes(rows: pd.DataFrame) -> dict[str, int]:
-    """Return the index from which each of these restarts; empty if they do not have one each."""
-    return dict(zip(rows["id"], map(int, rows["from_index"]), strict=True)) if "from_index" in rows else {}
-
-
 def _check_server(reads: Reads, change: Change) -> None:
-    """Raise if the deployment does not exist, or if the server is too old for the action."""
     action, deployment = change.action, change.deployment
     if deployment not in {None, "latest", "keep"} and not has_deployment(reads, str(deployment)):
         known = unknown_names(reads, deployment=deployment)
-        hint = did_you_mean(known[0].nearest) if known else ""
-        known_text = hint or "lab.admin.list_deployments() lists them."
-        raise ArgumentError(f"unknown deployment {deployment!r} on {reads.name}. {known_text}")
+        hint = (did_you_mean(known[0].nearest) if known else "") or "lab.admin.list_deployments() lists them."
+        raise ArgumentError(f"unknown deployment {deployment!r} on {reads.name}. {hint}")
     if is_older(reads.version, action.rule.since):
         since = action.rule.since
         raise NotOnThisServer(f"{action} needs restate {since} or newer; {reads.name} has {reads.version}.")
 
 
 def _add_callees(reads: Reads, change: Change, rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows, and a row for each invocation that a target called and that has not ended."""
     kept = rows[rows["excluded"].isna() & ~rows["status"].isin(NOT_BEGUN)]
     callees = find_callees(reads, list(kept["id"]), set(rows["id"]), follow_sent=False, most=_MOST_CALLEES)
     if callees.limitations:

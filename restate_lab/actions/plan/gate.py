@@ -95,18 +95,17 @@ class ReplayGate:
             TimedOut: not all targets were replayed in time.
         """
         kept, is_restart = rows[rows["excluded"].isna()], self.change.action is ACTIONS.RESTART_AS_NEW
-        last = _last_entries(kept, self.change.from_index) if is_restart else {}
+        common = dict.fromkeys(kept["id"], self.change.from_index or 0)
+        last = (restart_indexes(kept) or common) if is_restart else {}
         replay = self._replay(list(kept["id"]), last, as_restart=is_restart)
         stopped = replay.rows[replay.rows["verdict"].isin(_STOPPING)]
         reasons = {str(row["id"]): f"replay {row['verdict']}: {row['reason']}" for row in records(stopped)}
-        renamed = self._find_renamed(list(reasons), last) if is_restart else frozenset()
+        renamed = frozenset[str]()
+        if is_restart:  # the kept entries of some diverging restarts fit under the old id
+            again = self._replay(list(reasons), last, as_restart=False).rows
+            renamed = frozenset(again.loc[again["verdict"] == FITS, "id"])
         reasons |= {id_: f"{reasons[id_]}. {_ID}" for id_ in renamed}
         return _exclude(rows, reasons), CheckedTargets(replay, renamed)
-
-    def _find_renamed(self, ids: Sequence[str], last: Mapping[str, int]) -> frozenset[str]:
-        """Return those of the diverging restarts whose kept entries fit under the old id."""
-        rows = self._replay(ids, last, as_restart=False).rows
-        return frozenset(rows.loc[rows["verdict"] == FITS, "id"])
 
     def _replay(self, ids: Sequence[str], last_entries: Mapping[str, int], *, as_restart: bool) -> Replay:
         check = _new_check(self.lab, self.reads, as_restart=as_restart, last_entries=last_entries)
@@ -177,29 +176,20 @@ def check_warnings(checked: CheckedTargets | None, rows: pd.DataFrame, *, keeps_
     """
     if checked is None:
         return (_UNCHECKED,) if keeps_entries else ()
-    return (*_renamed_warnings(checked), *_open_warnings(checked.replay, rows))
-
-
-def _renamed_warnings(checked: CheckedTargets) -> tuple[str, ...]:
-    count = len(checked.renamed)
-    if not count:
-        return ()
-    text = (
-        f"{plural(count, 'invocation')} {verb_form(count, 'is', 'are')} excluded because the kept entries contain an "
-        f"id that a restart changes (of an awakeable, or random): keep fewer entries to restart them."
-    )
-    return (text,)
-
-
-def _open_warnings(replay: Replay, rows: pd.DataFrame) -> tuple[str, ...]:
-    verdicts = dict(zip(replay.rows["id"], replay.rows["verdict"], strict=True))
+    warnings = []
+    if count := len(checked.renamed):
+        warnings.append(
+            f"{plural(count, 'invocation')} {verb_form(count, 'is', 'are')} excluded because the kept entries contain "
+            f"an id that a restart changes (of an awakeable, or random): keep fewer entries to restart them."
+        )
+    verdicts = dict(zip(checked.replay.rows["id"], checked.replay.rows["verdict"], strict=True))
     found = pd.Series([verdicts.get(id_, "not checked") for id_ in rows["id"]], dtype="object")
     counts = found[found != FITS].value_counts()
-    if counts.empty:
-        return ()
-    parts = join(f"{count:,} {verdict}" for verdict, count in counts.items())
-    targets = plural(int(counts.sum()), "target")
-    return (f"The replay check has no result for {targets} ({parts}): plan.replay has the reasons.",)
+    if len(counts):
+        parts = join(f"{count:,} {verdict}" for verdict, count in counts.items())
+        targets = plural(int(counts.sum()), "target")
+        warnings.append(f"The replay check has no result for {targets} ({parts}): plan.replay has the reasons.")
+    return tuple(warnings)
 
 
 def _new_check(
@@ -208,10 +198,9 @@ def _new_check(
     return ReplayCheck(lab, Reads(reads), as_restart, last_entries=last_entries or {})
 
 
-def _last_entries(rows: pd.DataFrame, from_index: int | None) -> dict[str, int]:
-    if "from_index" in rows:
-        return dict(zip(rows["id"], map(int, rows["from_index"]), strict=True))
-    return dict.fromkeys(rows["id"], from_index or 0)
+def restart_indexes(rows: pd.DataFrame) -> dict[str, int]:
+    """Return the index from which each row restarts; empty if the rows have no indexes of their own."""
+    return dict(zip(rows["id"], map(int, rows["from_index"]), strict=True)) if "from_index" in rows else {}
 
 
 def _exclude(rows: pd.DataFrame, reasons: Mapping[str, str]) -> pd.DataFrame:

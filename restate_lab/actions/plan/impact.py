@@ -65,14 +65,13 @@ def find_impact(reads: Reads, action: ACTIONS, targets: pd.DataFrame) -> Impact:
     """
     begun = list(targets.loc[~targets["status"].isin(NOT_BEGUN), "id"])
     if action not in {ACTIONS.KILL, ACTIONS.CANCEL, ACTIONS.PAUSE} or not begun:
-        return Impact(_to_frame([]))
+        return Impact(pd.DataFrame(columns=list(COLUMNS), dtype="object"))
     if action is ACTIONS.PAUSE:
         return _find_blocked_keys(reads, begun)
     return _find_ended(reads, action, begun, set(targets["id"]))
 
 
 def _find_ended(reads: Reads, action: ACTIONS, begun: Sequence[str], own: set[str]) -> Impact:
-    """Find the callees that also end, and the keys that become free."""
     has_retention = has_feature(reads, RETENTION)
     callees = find_callees(reads, begun[:JOURNALS], own, follow_sent=action is ACTIONS.KILL)
     states = callees.frame()
@@ -156,7 +155,6 @@ def _find_keys(reads: Reads, holders: dict[str, str], callees: set[str]) -> tupl
 
 
 def _find_blocked_keys(reads: Reads, ids: Sequence[str]) -> Impact:
-    """Find the keys that paused invocations hold while calls or changes of state wait for them."""
     holders = {id_: id_ for id_ in ids}
     queues = _read_queues(reads, ids, without=set())
     rows = [
@@ -186,7 +184,6 @@ class _Queues:
         self.changed = Counter(row["key"] for row in self.changes)
 
     def describe(self, key: str) -> str:
-        """Return how many calls and changes of state wait for a key."""
         calls, changes = self.calls[key], self.changed[key]
         if not changes:
             return f"{calls:,} wait for it" if calls else "no other invocation waits for it"

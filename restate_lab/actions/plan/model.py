@@ -129,14 +129,18 @@ class Plan(PlanReview):
         """
         if self._lab.read_only:
             raise ReadOnly(f"{self.action} was not sent: this connection to {self.source} is read-only.")
-        _check_reason(reason)
+        passed: object = reason
+        if not isinstance(passed, str) or not passed.strip():
+            raise ArgumentError('reason is empty: pass a reason, for example reason="INC-42: the provider is back".')
         self._check_frame()
         with Shield() as shield:  # after a change, there is always an outcome
             targets = self._claim_targets(expect)
             try:
                 outcome = self._run(targets, reason, progress, stop)
             except (ReadOnly, AuditFailed, ArgumentError):  # nothing was sent
-                self._release_targets(targets)
+                with self._shared.lock:
+                    self._execution.targets = None
+                    self._shared.acted.difference_update(targets)
                 raise
             except Interrupted as error:
                 self._execution.outcome = error.outcome
@@ -146,12 +150,6 @@ class Plan(PlanReview):
             if shield.take():
                 raise Interrupted(f"{self.action} was interrupted at its end; outcome is complete.", outcome)
             return outcome
-
-    @property
-    def summary(self) -> str:
-        """Return the action, the number of targets, and whether it was executed."""
-        done = "executed" if self.is_executed else "nothing sent yet"
-        return f"{self.action} {len(self.targets):,} of {len(self.frame):,}, {done}"
 
     def _restrict(self, ids: Sequence[str]) -> Plan:
         wanted = set(ids)
@@ -195,11 +193,6 @@ class Plan(PlanReview):
             self._shared.acted.update(targets)
             return targets
 
-    def _release_targets(self, targets: Sequence[str]) -> None:
-        with self._shared.lock:
-            self._execution.targets = None
-            self._shared.acted.difference_update(targets)
-
     def _run(
         self,
         targets: tuple[str, ...],
@@ -213,11 +206,6 @@ class Plan(PlanReview):
         unrestarted = self._unrestarted.intersection(targets)
         request = ExecutionRequest(self.change.only(targets), targets, reason, unrestarted, created)
         return execute(self._lab, request, progress=progress, stop=stop)
-
-
-def _check_reason(reason: object) -> None:
-    if not isinstance(reason, str) or not reason.strip():
-        raise ArgumentError('reason is empty: pass a reason, for example reason="INC-42: the dependency is back".')
 
 
 def _check_expect(action: ACTIONS, number: int, expect: int | None) -> None:

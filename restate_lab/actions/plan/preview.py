@@ -166,7 +166,8 @@ def repeat_frame(rows: pd.DataFrame) -> pd.DataFrame:
     if "from_index" not in rows or rows.empty:
         return pd.DataFrame(columns=list(REPEAT_COLUMNS))
     keys = ["service", "failed_type", "failed_name"]
-    names = pd.Series(_name_patterns(rows), index=rows.index, dtype="object")
+    patterns = step_patterns({name for name in rows["failed_name"] if name})
+    names = pd.Series([patterns[name] if name else None for name in rows["failed_name"]], rows.index, dtype="object")
     groups = rows.assign(failed_name=names).groupby(keys, dropna=False, sort=False)
     frame = groups.agg(
         n=("id", "size"),
@@ -178,11 +179,6 @@ def repeat_frame(rows: pd.DataFrame) -> pd.DataFrame:
     ).reset_index()
     frame[keys] = frame[keys].astype("object").where(frame[keys].notna(), None)
     return frame[list(REPEAT_COLUMNS)].sort_values(["n", *keys], ascending=[False, True, True, True], ignore_index=True)
-
-
-def _name_patterns(rows: pd.DataFrame) -> list[str | None]:
-    patterns = step_patterns({name for name in rows["failed_name"] if name})
-    return [patterns[name] if name else None for name in rows["failed_name"]]
 
 
 def describe_entry(entry: Entry) -> str:
@@ -211,7 +207,6 @@ def _other_runs(states: pd.DataFrame, created: Mapping[str, frozenset[datetime]]
 
 
 def _effects(change: Change, states: pd.DataFrame, *, has_retention: bool) -> pd.Series[Any]:
-    """Return the effect on each invocation, None for one that does not exist."""
     kinds = list(zip(states["status"], states["in_vqueue"].eq(1), strict=True))  # null for an id without an invocation
     effects = {
         kind: change.action.rule.effect(
@@ -224,7 +219,6 @@ def _effects(change: Change, states: pd.DataFrame, *, has_retention: bool) -> pd
 
 
 def _other_reasons(reads: Reads, change: Change, states: pd.DataFrame) -> pd.Series[Any]:
-    """Return the reason of each invocation that is excluded for another reason than its status."""
     action, from_index = change.action, change.from_index
     reasons = pd.Series(None, index=states.index, dtype="object")
     if action is ACTIONS.MOVE_TO:

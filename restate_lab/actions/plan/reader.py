@@ -156,21 +156,22 @@ def read_served_services(reads: Reads, source: Source) -> dict[str, ServedServic
     revision of a service only for the deployment with its latest revision.
     """
     if is_lab(source):
-        return {each.id: _served_of_model(each) for each in source.admin.list_deployments()}
+        return {
+            each.id: ServedServices(
+                ", ".join(_with_revision(service.name, service.revision) for service in each.services or ()),
+                f"{each.min_protocol_version} to {each.max_protocol_version}",
+                each.sdk_version,
+            )
+            for each in source.admin.list_deployments()
+        }
     revisions = {(row["deployment_id"], row["name"]): row["revision"] for row in reads.query(_REVISIONS).to_pylist()}
-    return {row["id"]: _served_of_row(row, revisions) for row in reads.query(_SERVED).to_pylist()}
-
-
-def _served_of_model(deployment: Any) -> ServedServices:
-    services = ", ".join(_with_revision(each.name, each.revision) for each in deployment.services or ())
-    protocol = f"{deployment.min_protocol_version} to {deployment.max_protocol_version}"
-    return ServedServices(services, protocol, deployment.sdk_version)
-
-
-def _served_of_row(row: Mapping[str, Any], revisions: Mapping[tuple[str, str], int]) -> ServedServices:
-    names = sorted(row["services"] or ())
-    services = ", ".join(_with_revision(name, revisions.get((row["id"], name))) for name in names)
-    return ServedServices(services, f"{row['oldest']} to {row['newest']}")
+    return {
+        row["id"]: ServedServices(
+            ", ".join(_with_revision(name, revisions.get((row["id"], name))) for name in sorted(row["services"] or ())),
+            f"{row['oldest']} to {row['newest']}",
+        )
+        for row in reads.query(_SERVED).to_pylist()
+    }
 
 
 def _with_revision(service: str, revision: int | None) -> str:

@@ -166,10 +166,11 @@ class PlanReview(Result):
         return self._warnings(rows, _count(rows))
 
     def _warnings(self, rows: pd.DataFrame, counts: pd.DataFrame) -> tuple[str, ...]:
-        """Return the warnings about the targets, from their rows and numbers."""
         action = self.action
         warnings = [_LOSSES[action]] if action in _LOSSES and len(counts) else []
-        warnings += self._check_warnings(rows) if len(rows) else ()
+        if len(rows):
+            indexes = self.change.only(rows["id"]).from_indexes.values() or [self.from_index or 0]
+            warnings += check_warnings(self._checked, rows, keeps_entries=max(indexes) > 0)
         warnings += _step_warnings(self, rows)
         kinds = self.impact["kind"].value_counts()
         one_way, calls = int(kinds.get("one-way call", 0)), int(kinds.get("call", 0))
@@ -206,11 +207,6 @@ class PlanReview(Result):
         """Return the time until which it can be executed, UTC."""
         return self.read_at + LIFETIME
 
-    def _check_warnings(self, rows: pd.DataFrame) -> tuple[str, ...]:
-        """Return the warnings about the replay check of these rows."""
-        indexes = self.change.only(rows["id"]).from_indexes.values() or [self.from_index or 0]
-        return check_warnings(self._checked, rows, keeps_entries=max(indexes) > 0)
-
     @property
     def summary(self) -> str:
         """Return the action, the number of targets, and whether it was executed."""
@@ -224,12 +220,13 @@ class PlanReview(Result):
     def _card(self) -> str:
         rows = self.rows
         counts, number = _count(rows), len(rows)
+        accent = _RED if self.action.rule.destructive or self.action is ACTIONS.CANCEL else _ORANGE
         return render(
             "actions/plan/card.html.j2",
             title=f"{self.source} · {self.address}",
             place=self.server,
             lines=[*_notes(self), _next_step(self, number)],
-            accent=_accent(self, number),
+            accent=accent if number else _GREY,
             heading=_title(self, rows),
             warnings=self._warnings(rows, counts),
             warning=_RED,
@@ -270,7 +267,6 @@ def _tables(plan: PlanReview, rows: pd.DataFrame, counts: pd.DataFrame) -> list[
 
 
 def _step_warnings(plan: PlanReview, rows: pd.DataFrame) -> list[str]:
-    """Return a warning with the names of the steps that are executed again, if there are some."""
     if plan.open_steps.empty:
         return []
     open_steps = select_rows(plan.open_steps, "id", set(rows["id"]))
@@ -282,7 +278,6 @@ def _step_warnings(plan: PlanReview, rows: pd.DataFrame) -> list[str]:
 
 
 def _title(plan: PlanReview, rows: pd.DataFrame) -> str:
-    """Return the action and the number of its targets."""
     number, excluded = len(rows), int(plan.frame["excluded"].notna().sum())
     options = "".join(f", {name}={value}" for name, value in plan.change.only(rows["id"]).options.items())
     acted = len(plan.frame) - excluded - number
@@ -294,7 +289,6 @@ def _title(plan: PlanReview, rows: pd.DataFrame) -> str:
 
 
 def _notes(plan: PlanReview) -> list[str]:
-    """Return the number of merged duplicates, and the limitations of the plan."""
     duplicates = plan.frame.attrs.get("duplicates", 0)
     notes = [f"{duplicates:,} duplicate ids were merged"] if duplicates else []
     return [*notes, *plan.reasons]
@@ -341,7 +335,8 @@ def _lines(plan: PlanReview, rows: pd.DataFrame, *, rest: str = "") -> Iterator[
         ("Also affected", plan.impact, "  {kind:<12}  {target}  {effect}"),
         ("Can be kept in a restart", plan.prefixes, "  {id}  from_index={from_index}  {entry}"),
     ):
-        lines = [_format_row(layout, row) for row in _first(frame, _MAX_ROWS)]
+        rows_of_section = _first(frame, _MAX_ROWS)
+        lines = [layout.format(**row | {"age": format_duration(row.get("age"))}) for row in rows_of_section]
         yield from _section(title, lines, len(frame), rest)
     yield from (f"- {note}" for note in _notes(plan))
 
@@ -355,12 +350,6 @@ def _section(title: str, lines: list[str], total: int, rest: str) -> Iterator[st
         yield f"  … and {total - _MAX_ROWS:,} more{rest}"
 
 
-def _format_row(layout: str, row: dict[Any, Any]) -> str:
-    """Return a row as one line in a layout."""
-    values = {str(name): format_duration(value) if name == "age" else value for name, value in row.items()}
-    return layout.format(**values)
-
-
 def shorten_cell(text: str, most: int = _MAX_CELL) -> str:
     """Return a text as one line; a long one as its beginning, the number of missing characters, and its end."""
     shown = escape_invisible(text, lines=False)
@@ -371,17 +360,14 @@ def shorten_cell(text: str, most: int = _MAX_CELL) -> str:
 
 
 def _restart_rows(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of targets if each restarts from its own index, otherwise no row."""
     return rows if "from_index" in rows else rows.iloc[:0]
 
 
 def _repeat_cells(row: dict[Any, Any]) -> tuple[str, str, str]:
-    """Return the number of invocations, their failed command with its failure, and the steps that run again."""
     return f"{row['n']:,}", f"{_failed_command(row)}\n{row['failure']}", _describe_steps(row)
 
 
 def _restart_cells(row: dict[Any, Any]) -> tuple[str, str, str]:
-    """Return the invocation, its index, its failed command, and the steps to keep and to repeat."""
     return _invocation_cell(row), f"from_index={row['from_index']}", f"{_failed_command(row)}\n{_describe_steps(row)}"
 
 
@@ -392,21 +378,12 @@ def _failed_command(row: dict[Any, Any]) -> str:
 def _describe_steps(row: dict[Any, Any]) -> str:
     repeated = plural(row["repeated_steps"], "step")
     took = f" ({format_duration(row['repeated_for'])})" if row["repeated_steps"] else ""
-    return f"keeps {plural(row['kept_steps'], 'step')}, repeats {repeated}{took}{_describe_tokens(row)}"
-
-
-def _describe_tokens(row: dict[Any, Any]) -> str:
-    """Return the tokens that the repeated calls of models spent; "" if no call of a model is repeated."""
-    tokens = row["repeated_tokens"]
+    spends, tokens = "", row["repeated_tokens"]
     if is_missing(tokens):
-        return ", and calls models again, with an unknown number of tokens"
-    return f", and spends about {plural(tokens, 'journaled token')} again" if tokens else ""
-
-
-def _accent(plan: PlanReview, number: int) -> str:
-    if not number:
-        return _GREY
-    return _RED if plan.action.rule.destructive or plan.action is ACTIONS.CANCEL else _ORANGE
+        spends = ", and calls models again, with an unknown number of tokens"
+    elif tokens:
+        spends = f", and spends about {plural(tokens, 'journaled token')} again"
+    return f"keeps {plural(row['kept_steps'], 'step')}, repeats {repeated}{took}{spends}"
 
 
 def _parts(counts: pd.DataFrame) -> list[tuple[str, int, str]]:
@@ -423,7 +400,6 @@ def _table(title: str, rows: Sequence[Sequence[str]], total: int) -> dict[str, A
 
 
 def _first(frame: pd.DataFrame, most: int = _MAX_CARD_ROWS) -> list[dict[Any, Any]]:
-    """Return the first rows with texts of one line each, long ones shortened."""
     rows = frame.head(most).to_dict("records")
     return [
         {name: shorten_cell(value) if isinstance(value, str) else value for name, value in row.items()} for row in rows

@@ -12,7 +12,7 @@ from restate_lab.actions.change import Change
 from restate_lab.actions.plan import Plan, make_plan
 from restate_lab.actions.plan.preview import RESTART_COLUMNS, describe_command
 from restate_lab.actions.reader import read_destinations
-from restate_lab.actions.redrive.model import FailedJournal, RestartPoint, choose_restart_point
+from restate_lab.actions.redrive.model import FailedJournal, RestartPoint, choose_restart_point, describe_failure
 from restate_lab.actions.redrive.reader import read_journals_of_failed, read_repeated_tokens
 from restate_lab.actions.rules import ACTIONS
 from restate_lab.analysis.ids import parse_ids
@@ -115,28 +115,22 @@ class _RestartPoints:
                 reasons[id_] = f"it is {status}, not failed: use restate_lab.plan() to restart it"
         journals = read_journals_of_failed(reads, [id_ for id_, reason in reasons.items() if reason is None])
         points = {id_: choose_restart_point(journal, self.overrides.get(id_)) for id_, journal in journals.items()}
-        others = self._exclude_restarted(restarts) | self._exclude_callees(points, restarts)
-        others |= self._exclude_destinations(reads, rows, journals, points)
-        reasons |= {id_: point.excluded or others.get(id_) for id_, point in points.items()}
-        tokens = read_repeated_tokens(reads, {id_: point for id_, point in points.items() if reasons[id_] is None})
-        return _with_points(rows, reasons, points, journals, tokens)
-
-    def _exclude_restarted(self, restarts: Mapping[str, str]) -> dict[str, str]:
-        return {
+        others = {
             id_: f"it was already restarted, as {new_id}: redrive that one if it failed too"
             for id_, new_id in restarts.items()
             if id_ not in self.overrides
         }
-
-    def _exclude_callees(self, points: Mapping[str, RestartPoint], restarts: Mapping[str, str]) -> dict[str, str]:
-        """Return the reasons to exclude callees that are called again, also by callers that were already restarted."""
-        return {
+        others |= {  # callees that are called again, also by callers that were already restarted
             callee: f"its caller {id_} is a target too, or was restarted, and calls it again"
             for id_, point in points.items()
             if (callee := point.failed_callee) is not None
             and callee in points
             and (point.from_index is not None or id_ in restarts)
         }
+        others |= self._exclude_destinations(reads, rows, journals, points)
+        reasons |= {id_: point.excluded or others.get(id_) for id_, point in points.items()}
+        tokens = read_repeated_tokens(reads, {id_: point for id_, point in points.items() if reasons[id_] is None})
+        return _with_points(rows, reasons, points, journals, tokens)
 
     def _exclude_destinations(
         self,
@@ -145,7 +139,6 @@ class _RestartPoints:
         journals: Mapping[str, FailedJournal],
         points: Mapping[str, RestartPoint],
     ) -> dict[str, str]:
-        """Return the reasons to exclude those that cannot continue on the deployment."""
         if self.deployment == "keep":
             return {}
         destinations = read_destinations(reads, self.deployment)
@@ -172,32 +165,21 @@ def _with_points(
         "from_index": pd.array([point.from_index if point else None for point in kept], dtype="Int64"),
         "failed_type": _texts([point.failed_type if point else None for point in chosen]),
         "failed_name": _texts([point.failed_name if point else None for point in chosen]),
-        "failure": _texts([_failure_of(journals.get(id_)) for id_ in rows["id"]]),
+        "failure": _texts([describe_failure(journals[id_].failure) if id_ in journals else None for id_ in rows["id"]]),
         "kept_steps": pd.array([len(point.kept) if point else None for point in kept], dtype="Int64"),
         "repeated_steps": pd.array([len(point.repeated) if point else None for point in kept], dtype="Int64"),
         "repeated_for": pd.to_timedelta([point.repeated_for if point else None for point in kept]),
         "repeated_tokens": pd.array([tokens.get(id_) for id_ in rows["id"]], dtype="Int64"),
     }
+    # Steps whose names differ only in data have one text.
+    patterns = step_patterns({point.failed_name for point in kept if point and point.failed_name})
+    effects = _texts([_effect(point, patterns) if point else None for point in kept])
     excluded = _texts([reasons[id_] for id_ in rows["id"]])
-    effects = _texts(_effects(kept))
     return rows.assign(effect=effects, excluded=excluded, **{name: columns[name] for name in RESTART_COLUMNS})
 
 
 def _texts(values: Sequence[str | None]) -> pd.Series[Any]:
     return pd.Series(values, dtype="object")
-
-
-def _failure_of(journal: FailedJournal | None) -> str | None:
-    if journal is None:
-        return None
-    code = "" if journal.failure.failure_code is None else f"[{journal.failure.failure_code}] "
-    return f"{code}{journal.failure.failure or ''}"
-
-
-def _effects(points: Sequence[RestartPoint | None]) -> list[str | None]:
-    """Return the effect of each restart; steps whose names differ only in data have one text."""
-    patterns = step_patterns({point.failed_name for point in points if point and point.failed_name})
-    return [_effect(point, patterns) if point else None for point in points]
 
 
 def _effect(point: RestartPoint, patterns: Mapping[str, str]) -> str:

@@ -23,6 +23,7 @@ PREFIX_PROTOCOL = 6
 _NO_STEPS = {"Input", "Output"}
 _ATTACHES = {"AttachInvocation", "GetInvocationOutput"}
 _CALL = "Call"
+_LONGEST_FAILURE = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +57,12 @@ class FailedJournal:
         """Return the commands and signals with a failure, in their order."""
         return [each for each in self.entries if _index_of_result(each) in self.failures and each != self.output]
 
-    def fails_like(self, entry: Entry) -> bool:
-        """Return whether the failure of an entry is the one that ended the invocation."""
-        own, ended = self.failures.get(_index_of_result(entry)), self.failure
-        return own is not None and (own.failure_code, own.failure) == (ended.failure_code, ended.failure)
+    @property
+    def failed_alike(self) -> Entry | None:
+        """Return the first command or signal with the code and the message that ended the invocation."""
+        ended = self.failure.failure_code, self.failure.failure
+        failures = ((each, self.failures[_index_of_result(each)]) for each in self.failed)
+        return next((each for each, own in failures if (own.failure_code, own.failure) == ended), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +97,8 @@ class RestartPoint:
     @property
     def repeated_for(self) -> timedelta:
         """Return how long the repeated commands took in total, as far as this is known."""
-        return sum((_duration(each) for each in self.repeated), timedelta())
+        known = (each.completed - each.started for each in self.repeated if each.started and each.completed)
+        return sum((max(each, timedelta()) for each in known), timedelta())
 
 
 def choose_restart_point(journal: FailedJournal, override: int | None = None) -> RestartPoint:
@@ -103,8 +107,11 @@ def choose_restart_point(journal: FailedJournal, override: int | None = None) ->
     ``override`` is the index of the last entry to keep. It replaces the choice, and its exclusions, but not the limits
     of the server.
     """
-    if journal.protocol is None or journal.protocol < FIRST_PROTOCOL:
-        return RestartPoint(None, _reason_against_version(journal.protocol))
+    if journal.protocol is None:
+        return RestartPoint(None, "it has no deployment, so it cannot be restarted")
+    if journal.protocol < FIRST_PROTOCOL:
+        old = f"its journal has the first version (protocol {journal.protocol}), which cannot be restarted"
+        return RestartPoint(None, old)
     point = _choose(journal) if override is None else _point_at(journal, override, _find_failed(journal))
     if point.from_index is None:
         return point
@@ -120,7 +127,9 @@ def _choose(journal: FailedJournal) -> RestartPoint:
     failed = _find_failed(journal)
     if failed is None:
         if journal.failed:
-            return RestartPoint(None, _describe_mismatch(journal))
+            others = join(_describe_failed(each, journal.failures[_index_of_result(each)]) for each in journal.failed)
+            ended = one_line(describe_failure(journal.failure), _LONGEST_FAILURE)
+            return RestartPoint(None, f"its failure is not that of a command: {ended}; failed commands: {others}")
         output = journal.output
         end = journal.length if output is None or output.index is None else output.index
         return _point_at(journal, end - 1, None)
@@ -136,9 +145,8 @@ def _find_failed(journal: FailedJournal) -> Entry | None:
     A handler that fails does not go on after an unhandled failure, so the first one ended it, or the handler handled it
     and a later entry exists, which excludes the invocation.
     """
-    alike = next((each for each in journal.failed if journal.fails_like(each)), None)
-    if alike is not None or journal.output is not None:
-        return alike
+    if journal.failed_alike is not None or journal.output is not None:
+        return journal.failed_alike
     return next((each for each in journal.commands if each.status == ABANDONED), None)
 
 
@@ -165,7 +173,6 @@ def _reason_against(journal: FailedJournal, failed: Entry) -> str | None:
 
 
 def _describe_later(failed: Entry, later: Sequence[Entry]) -> str:
-    """Return the reason to exclude an invocation with commands after the failed one."""
     names = join(map(describe_entry, later))
     command = describe_entry(failed)
     ended = _index_of_result(failed)
@@ -175,31 +182,16 @@ def _describe_later(failed: Entry, later: Sequence[Entry]) -> str:
     return f"{plural(len(later), 'command')} {verb} {command}, which failed: {names}, such as a compensation"
 
 
-def _describe_mismatch(journal: FailedJournal) -> str:
-    failed = join(
-        f"{describe_entry(each)} ({_describe_failure(journal.failures[_index_of_result(each)])})"
-        for each in journal.failed
-    )
-    return f"its failure is not that of a command: {_describe_failure(journal.failure)}; failed commands: {failed}"
+def _describe_failed(entry: Entry, failure: Payloads) -> str:
+    return f"{describe_entry(entry)} ({one_line(describe_failure(failure), _LONGEST_FAILURE)})"
 
 
-def _describe_failure(failure: Payloads) -> str:
+def describe_failure(failure: Payloads) -> str:
+    """Return the code and the message of a failure."""
     code = "" if failure.failure_code is None else f"[{failure.failure_code}] "
-    return one_line(f"{code}{failure.failure or ''}", 80)
-
-
-def _reason_against_version(protocol: int | None) -> str:
-    if protocol is None:
-        return "it has no deployment, so it cannot be restarted"
-    return f"its journal has the first version (protocol {protocol}), which cannot be restarted"
+    return f"{code}{failure.failure or ''}"
 
 
 def _index_of_result(entry: Entry) -> int:
     """Return the index of the row that ends an entry; -1 if it has none."""
     return -1 if entry.completion_index is None else entry.completion_index
-
-
-def _duration(entry: Entry) -> timedelta:
-    if entry.started is None or entry.completed is None:
-        return timedelta()
-    return max(entry.completed - entry.started, timedelta())

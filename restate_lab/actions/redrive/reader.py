@@ -30,10 +30,7 @@ SELECT id FROM sys_invocation_status WHERE id IN :ids AND idempotency_key IS NOT
 
 def read_journals_of_failed(reads: Reads, ids: Sequence[str]) -> dict[str, FailedJournal]:
     """Return id → its journal, for invocations that have ended; some hundred journals are read at a time."""
-    journals: dict[str, FailedJournal] = {}
-    for chunk in chunks(ids, _IDS_PER_QUERY):
-        journals |= _read_journals(reads, chunk)
-    return journals
+    return {id_: each for chunk in chunks(ids, _IDS_PER_QUERY) for id_, each in _read_journals(reads, chunk).items()}
 
 
 def read_repeated_tokens(reads: Reads, points: Mapping[str, RestartPoint]) -> dict[str, int | None]:

@@ -180,12 +180,7 @@ def _check_same(state: State, lab: Lab, service: str, key: str, scope: str | Non
     if not isinstance(state, State):
         raise ArgumentError(f"state must be a State from rl.state(); got a {type(state).__name__}.")
     if (state.service, state.key, state.scope) != (service, key, scope):
-        raise ArgumentError(
-            f"state belongs to {state.object}, not to {service}/{key}{_scope_suffix(scope)}: read the right state."
-        )
+        of_scope = f" of scope {scope}" if scope else ""
+        raise ArgumentError(f"state belongs to {state.object}, not to {service}/{key}{of_scope}: read the right state.")
     if state.source != lab.name:
         raise ArgumentError(f"state was read from {state.source}, but this is {lab.name}: read the state here.")
-
-
-def _scope_suffix(scope: str | None) -> str:
-    return f" of scope {scope}" if scope else ""

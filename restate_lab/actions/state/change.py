@@ -118,18 +118,16 @@ def _describe_difference(
 
 
 def _check_size(before: State, new_raw: Mapping[str, bytes]) -> None:
-    size = len(before.key) + sum(len(json.dumps(key)) + _json_length(value) for key, value in new_raw.items())
+    values = new_raw.values()
+    # In the request, a value is a list of numbers.
+    digits = (2 * len(value) + sum(byte > 9 for byte in value) + sum(byte > 99 for byte in value) for value in values)
+    size = len(before.key) + sum(len(json.dumps(key)) for key in new_raw) + sum(digits)
     if size > _MAX_BYTES:
         raise ArgumentError(
-            f"the state of {before.object} would have {sum(map(len, new_raw.values())):,} bytes, a request of {size:,} "
+            f"the state of {before.object} would have {sum(map(len, values)):,} bytes, a request of {size:,} "
             f"bytes. The Admin API accepts at most {_MAX_BYTES:,}, and always replaces the complete state. Nothing was "
             f"sent; change the state in a handler."
         )
-
-
-def _json_length(value: bytes) -> int:
-    """Return the length of a value in the request, where it is a list of numbers."""
-    return 2 * len(value) + sum(byte > 9 for byte in value) + sum(byte > 99 for byte in value)
 
 
 @dataclass(slots=True)
@@ -153,7 +151,9 @@ class _ChangeWaiter:
                 return now
             waited = time.monotonic() - self.since
             if waited >= _SETTLING_TIME and not self.ahead and now.state_version != self.change.before.state_version:
-                return self._decide(now)
+                if self.change.is_applied_in(now.raw):
+                    return now  # it was applied, and then a handler changed other keys
+                raise conflict_error(self.change, now, sent=True)
             left = ends - time.monotonic()
             if left <= 0:
                 raise self._outcome_unknown(now, waited)
@@ -172,11 +172,6 @@ class _ChangeWaiter:
         self.ahead = self.ahead | here if settling else self.ahead & here
         self.holder = next((row["id"] for row in rows if row["holds"]), None)
 
-    def _decide(self, now: State) -> State:
-        if self.change.is_applied_in(now.raw):
-            return now  # it was applied, and then a handler changed other keys
-        raise conflict_error(self.change, now, sent=True)
-
     def _outcome_unknown(self, now: State, waited: float) -> OutcomeUnknown:
         before = self.change.before
         if now.state_version == before.state_version:
@@ -190,6 +185,5 @@ class _ChangeWaiter:
             f"the change of {before.object} on {before.source} was accepted (202), but is not visible after "
             f"{format_duration(waited)}: {behind}, and {current}. It cannot be undone: when its turn comes, it is "
             f"applied if the state still has the version {before.state_version}, and otherwise silently dropped. Read "
-            f"the "
-            f"state with rl.state() before you repeat the change; allow more time with timeout=."
+            f"the state with rl.state() before you repeat the change; allow more time with timeout=."
         )

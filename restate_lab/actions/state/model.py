@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from restate_lab._html import render
 from restate_lab._public import public
+from restate_lab._text import plural
 from restate_lab.actions.state.codec import encoding_of, format_value, mask_value
 from restate_lab.analysis.journal.payloads import decode
 from restate_lab.client.state_version import state_version
@@ -111,25 +112,19 @@ class State(Result, Mapping[str, Any]):
         return f"{self.object!r}: {(keys if len(keys) <= _MAX_REPR_LENGTH else f'{len(self)} keys') or 'no keys'}"
 
     def _card(self) -> str:
-        return state_card(self.object, self.where, self._raw, self.shown, self.warnings)
-
-
-def state_card(
-    title: str, where: str, raw: Mapping[str, bytes], shown: Mapping[str, bytes], warnings: tuple[str, ...] = ()
-) -> str:
-    """Return the card as HTML; values from the cluster are escaped. ``shown`` has the bytes that are shown."""
-    total = f"{len(raw):,} key{'s' if len(raw) > 1 else ''}, {sum(map(len, raw.values())):,} bytes"
-    more = [f"… and {len(raw) - _MAX_ROWS:,} more keys; frame has all of them"] if len(raw) > _MAX_ROWS else []
-    return render(
-        "actions/state/card.html.j2",
-        title=title,
-        place=where,
-        lines=[*more, total] if raw else ["no keys: its state is empty"],
-        accent=_ACCENT,
-        warnings=warnings,
-        warning=_WARNING,
-        rows=[_row(key, value, shown[key]) for key, value in islice(raw.items(), _MAX_ROWS)],
-    )
+        raw, shown = self._raw, self.shown
+        total = f"{plural(len(raw), 'key')}, {sum(map(len, raw.values())):,} bytes"
+        more = [f"… and {len(raw) - _MAX_ROWS:,} more keys; frame has all of them"] if len(raw) > _MAX_ROWS else []
+        return render(
+            "actions/state/card.html.j2",
+            title=self.object,
+            place=self.where,
+            lines=[*more, total] if raw else ["no keys: its state is empty"],
+            accent=_ACCENT,
+            warnings=self.warnings,
+            warning=_WARNING,
+            rows=[_row(key, value, shown[key]) for key, value in islice(raw.items(), _MAX_ROWS)],
+        )
 
 
 def _row(key: str, value: bytes, shown: bytes) -> dict[str, str | int]:

@@ -79,7 +79,9 @@ class StateReader:
     def read(self) -> State:
         """Return the state; raise if there is no such service."""
         now = self._reads.read_clock()
-        raw = self.read_raw()
+        params = {name: value for name, value in self._object.items() if value is not None}
+        rows = self._reads.query(self._statement, params).to_pylist()
+        raw = {row["key"]: row["value"] for row in sorted(rows, key=lambda row: str(row["key"]))}
         if not raw:
             _check_service(self._reads, self._object["service"])
         return State(
@@ -99,12 +101,6 @@ class StateReader:
         if not self._reads.live or not may_lose_state_changes(version) or not _uses_vqueues(self._reads):
             return ()
         return (_MAY_BE_LOST.format(version=version),)
-
-    def read_raw(self) -> dict[str, bytes]:
-        """Return the bytes of each key, in the keys' order."""
-        params = {name: value for name, value in self._object.items() if value is not None}
-        rows = self._reads.query(self._statement, params).to_pylist()
-        return {row["key"]: row["value"] for row in sorted(rows, key=lambda row: str(row["key"]))}
 
 
 @dataclass(frozen=True)
@@ -142,10 +138,17 @@ def find_objects(
     only some of them have a preview. Each of the two scans ends as soon as it has enough rows.
     """
     reads = Reads(source)
-    where, params = _condition(service, key)
+    params: dict[str, Any] = {"limit": most_entries + 1}  # one more row shows that the result is truncated
+    conditions = []
+    if service is not None:
+        conditions.append(_BY_SERVICE)
+        params["service"] = service
+    if key:
+        conditions.append(_BY_KEY)
+        params["key"] = key
+    where = f"\nWHERE {' AND '.join(conditions)}" if conditions else ""
     scope = "scope" if reads.has("state.scope") else "CAST(NULL AS VARCHAR) AS scope"
     sql = f"{_ENTRIES.format(scope=scope)}{where}\nLIMIT :limit"
-    params["limit"] = most_entries + 1  # one more row shows that the result is truncated
     entries = reads.query(sql, params).to_pylist()
     if len(entries) <= most_entries:
         return StatefulObjects(_object_frame(_previews(entries)), sql, params)
@@ -155,18 +158,6 @@ def find_objects(
     previews = _previews(entries, is_partial=True)
     objects = {each: previews.get(each) for each in map(_object_of, rows[:most_objects])}
     return StatefulObjects(_object_frame(objects), sql, params, is_cut=len(rows) > most_objects)
-
-
-def _condition(service: str | None, key: str) -> tuple[str, dict[str, Any]]:
-    params: dict[str, Any] = {}
-    conditions = []
-    if service is not None:
-        conditions.append(_BY_SERVICE)
-        params["service"] = service
-    if key:
-        conditions.append(_BY_KEY)
-        params["key"] = key
-    return f"\nWHERE {' AND '.join(conditions)}" if conditions else "", params
 
 
 def _previews(entries: Iterable[Mapping[str, Any]], *, is_partial: bool = False) -> dict[tuple[Any, ...], str | None]:
@@ -204,7 +195,6 @@ def _uses_vqueues(reads: Reads) -> bool:
 
 
 def _check_service(reads: Reads, service: str) -> None:
-    """Raise if a service cannot have state, or does not exist."""
     kinds = {row["name"]: row["ty"] for row in reads.query(_SERVICES).to_pylist()}
     if kinds.get(service) == "service":
         raise ArgumentError(
