@@ -92,7 +92,10 @@ class ApprovalStore:
     def save(self, request: ApprovalRequest) -> None:
         """Store a request for the terminal; an approval that a person gives meanwhile stays."""
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._remove_expired()
+        for path in self._folder.iterdir():
+            with contextlib.suppress(FileNotFoundError):  # another server removed it
+                if datetime.now(UTC).timestamp() - path.stat().st_mtime > _KEPT_SECONDS:
+                    path.unlink()
         self._write(request.id, _PENDING, request.to_json())
 
     def load(self, request_id: str) -> ApprovalRequest:
@@ -105,14 +108,18 @@ class ApprovalStore:
         text = self._read(request_id, _PENDING)
         try:
             values = json.loads(text)
-            _check_format(request_id, values.pop("format"))
-            request = ApprovalRequest(**values | {"expires_at": datetime.fromisoformat(values["expires_at"])})
-        except ArgumentError:
-            raise
+            version = values.pop("format")
+            if version == _FORMAT:
+                request = ApprovalRequest(**values | {"expires_at": datetime.fromisoformat(values["expires_at"])})
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise ArgumentError(
                 f"the request {request_id} cannot be read; ask the assistant for a new plan."
             ) from error
+        if version != _FORMAT:
+            raise ArgumentError(
+                f"the request {request_id} has format {repr(version)[:20]}, and this restate_lab reads format "
+                f"{_FORMAT}: approve it with the version of restate-lab that runs the server."
+            )
         if request.id != request_id:
             raise ArgumentError(f"the file of the request {request_id} has another request; ask for a new plan.")
         request.check_time()
@@ -170,7 +177,6 @@ class ApprovalStore:
             raise
 
     def _read(self, request_id: str, ending: str) -> str:
-        """Return the content of a file that only this user can change."""
         path = self._path(request_id, ending)
         try:
             with path.open(encoding="utf-8", errors="replace") as file:
@@ -182,18 +188,3 @@ class ApprovalStore:
             raise ArgumentError(
                 f"the request {request_id} does not exist: it was executed, or it has another id."
             ) from error
-
-    def _remove_expired(self) -> None:
-        """Remove the files of a day ago; a request lives for minutes."""
-        for path in self._folder.iterdir():
-            with contextlib.suppress(FileNotFoundError):  # another server removed it
-                if datetime.now(UTC).timestamp() - path.stat().st_mtime > _KEPT_SECONDS:
-                    path.unlink()
-
-
-def _check_format(request_id: str, version: object) -> None:
-    if version != _FORMAT:
-        raise ArgumentError(
-            f"the request {request_id} has format {repr(version)[:20]}, and this restate_lab reads format {_FORMAT}: "
-            f"approve it with the version of restate-lab that runs the server."
-        )

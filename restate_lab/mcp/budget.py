@@ -56,7 +56,11 @@ def fit(data: Mapping[str, Any], budget: Budget, *, skip: int = 0) -> FittingDat
         if isinstance(value, pd.DataFrame) or (isinstance(value, list) and all(isinstance(row, dict) for row in value))
     }
     facts = {name: value for name, value in data.items() if name not in lists}
-    chosen = {name: _slice(rows, skip, min(budget.rows, MOST_ROWS)) for name, rows in lists.items()}
+    rows_shown = slice(skip, skip + min(budget.rows, MOST_ROWS))  # before they are converted: a frame can have many
+    chosen = {
+        name: rows_of(rows.iloc[rows_shown]) if isinstance(rows, pd.DataFrame) else rows[rows_shown]
+        for name, rows in lists.items()
+    }
     for level in _LEVELS:
         shortener = _Shortener(*level)
         short_facts = {name: shortener.fact(value, budget.bytes // (2 * len(facts))) for name, value in facts.items()}
@@ -74,11 +78,6 @@ def json_text(value: Any) -> str:
     """Return JSON on one line, with escape codes for invisible characters; the value stays the same."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False)
     return escape_invisible(text, escape=lambda character: json.dumps(character)[1:-1])
-
-
-def _slice(rows: Any, skip: int, most: int) -> list[Any]:
-    """Return some rows as JSON values; a frame can have very many others."""
-    return rows_of(rows.iloc[skip : skip + most]) if isinstance(rows, pd.DataFrame) else rows[skip : skip + most]
 
 
 def _size(value: Any) -> int:
@@ -108,14 +107,11 @@ def _row_notes(lists: Mapping[str, Any], fitting: Mapping[str, Sequence[Any]], s
 
 
 class _Shortener:
-    """Returns JSON values with short texts and lists, and counts what it shortened in each part."""
-
     def __init__(self, characters: int, members: int) -> None:
         self._characters, self._members = characters, members
         self._shortened: dict[str, int] = {}
 
     def value(self, value: Any, part: str, depth: int = 0) -> Any:
-        """Return a value as JSON can hold it, with visible characters only; a long one ends with a mark."""
         if isinstance(value, str):
             return self._text(value, part)
         if isinstance(value, Mapping | list | tuple) and depth >= _DEEPEST:
@@ -132,7 +128,6 @@ class _Shortener:
         return short if _size(short) <= room else self._text(json_text(short), _FACTS)
 
     def notes(self, fitting: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
-        """Return a note for each part with shortened texts or lists."""
         return [
             {
                 "part": part,

@@ -123,11 +123,13 @@ class ChangeTools:
         The plan is valid for 15 minutes. A person must approve its execution, outside of this conversation.
         """
         lab = self._sources.lab
-        reads = Reads(lab)
-        targets = self._targets(ids, question, parameters)
+        reads, targets = Reads(lab), self._targets(ids, question, parameters)
         change = Change(action, deployment, include_callees=include_callees, timeout=TIMEOUT)
-        plan = make_plan(lab, change, targets, reads=reads)
-        plan_id = self._keep(plan)
+        plan, plan_id = make_plan(lab, change, targets, reads=reads), new_request_id("plan")
+        with self._lock:
+            self._plans[plan_id] = plan
+            for old in list(self._plans)[:-_MOST_PLANS]:
+                del self._plans[old]
         return self._show(plan_id, plan, rows=_BUDGET.rows, skip=0, queries=reads.queries)
 
     def show_plan(self, plan: PlanId, rows: Rows = _BUDGET.rows, skip: Skip = 0) -> ToolOutput:
@@ -253,16 +255,11 @@ class ChangeTools:
             self._requests[name] = request
             old = list(self._requests)[:-_MOST_REQUESTS]
             dropped = [self._requests.pop(each) for each in old]
-        self._discard_files(dropped)
-        return request
-
-    def _discard_files(self, dropped: list[ApprovalRequest]) -> None:
-        """Remove the files of requests that were dropped; a plan can have another request, with the same file."""
-        with self._lock:
-            ids = {each.id for each in self._requests.values()}
+            ids = {each.id for each in self._requests.values()}  # a plan can have another request, with the same file
         for each in dropped:
             if each.id not in ids:
                 self._store.discard(each)
+        return request
 
     def _forget(self, request: ApprovalRequest) -> None:
         self._store.discard(request)
@@ -281,14 +278,6 @@ class ChangeTools:
                 f"higher limit in parameters, or select fewer invocations."
             )
         return frame
-
-    def _keep(self, plan: Plan) -> str:
-        plan_id = new_request_id("plan")
-        with self._lock:
-            self._plans[plan_id] = plan
-            for old in list(self._plans)[:-_MOST_PLANS]:
-                del self._plans[old]
-        return plan_id
 
     def _plan(self, plan_id: str) -> Plan:
         with self._lock:

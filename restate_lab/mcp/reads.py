@@ -39,6 +39,7 @@ from restate_lab.export.results import (
 from restate_lab.mcp.budget import MOST_ROWS, Budget, fit
 from restate_lab.mcp.sources import Sources
 from restate_lab.reads import Reads
+from restate_lab.result import Result
 from restate_lab.source import Source
 
 TIMEOUT = "45s"  # clients give up after a minute
@@ -144,23 +145,17 @@ class ReadTools:
         ]
         checked = [{"check": row["check"], "findings": row["findings"]} for row in rows_of(data.pop("checked"))]
         data = {**data, "findings": findings, "checks": checked}
-        return answer(
-            result.source, data, Budget(rows, _MEDIUM.bytes), at=result.read_at, queries=result.queries, skip=skip
-        )
+        return _result_output(result, data, Budget(rows, _MEDIUM.bytes), skip)
 
     def why(self, invocation_id: InvocationId, source: SourceName = None) -> ToolOutput:
         """Explain one invocation: its status and error, what it waits for down to the root blocker, and the options."""
-        reads = self._sources.get(source)
-        result = explain(reads, invocation_id, timeout=TIMEOUT)
-        return answer(reads.name, explanation_json(result), _MEDIUM, at=result.read_at, queries=result.queries)
+        result = explain(self._sources.get(source), invocation_id, timeout=TIMEOUT)
+        return _result_output(result, explanation_json(result), _MEDIUM)
 
     def waits(self, source: SourceName = None, rows: Rows = _SMALL.rows, skip: Skip = 0) -> ToolOutput:
         """Find deadlocks, the root blockers, and which invocation waits for which."""
-        result = find_waits(within_timeout(self._sources.get(source)))
-        data = waits_json(result)
-        return answer(
-            result.source, data, Budget(rows, _MEDIUM.bytes), at=result.read_at, queries=result.queries, skip=skip
-        )
+        result = find_waits(self._sources.get(source), timeout=TIMEOUT)
+        return _result_output(result, waits_json(result), Budget(rows, _MEDIUM.bytes), skip)
 
     def questions(self) -> ToolOutput:
         """List the named questions of the tool ask, with their parameters and defaults."""
@@ -199,9 +194,8 @@ class ReadTools:
     ) -> ToolOutput:
         """Return the journal of one invocation: its steps, calls and waits in order, with times and errors."""
         recorder = Reads(self._sources.get(source))
-        frame, _ = read_journal(
-            within_timeout(recorder), invocation_id, depth=depth, payloads=payloads, limit=20, name="invocation_id"
-        )
+        reads = Reads(recorder, TIMEOUT, verb="mcp")
+        frame, _ = read_journal(reads, invocation_id, depth=depth, payloads=payloads, limit=20, name="invocation_id")
         budget = Budget(rows, _LARGE.bytes if payloads else _MEDIUM.bytes)
         data = journal_json(frame)
         return answer(recorder.name, data, budget, at=data["read_at"], queries=recorder.queries, skip=skip)
@@ -222,9 +216,7 @@ class ReadTools:
         shown: Conversation = result if payloads else result.without_payloads()
         data = conversation_json(shown)
         del data["messages"]  # the turns have the same texts
-        return answer(
-            result.source, data, Budget(rows, _LARGE.bytes), at=result.read_at, queries=result.queries, skip=skip
-        )
+        return _result_output(result, data, Budget(rows, _LARGE.bytes), skip)
 
     def state(
         self,
@@ -237,13 +229,11 @@ class ReadTools:
         skip: Skip = 0,
     ) -> ToolOutput:
         """Return the state of one virtual object or workflow: its keys and their sizes, and on request the values."""
-        reads = self._sources.get(source)
-        found: State = read_state(reads, service, key, scope=scope, timeout=TIMEOUT)
+        found: State = read_state(self._sources.get(source), service, key, scope=scope, timeout=TIMEOUT)
         columns = ["key", "value", "encoding", "size"] if values else ["key", "encoding", "size"]
         keys = found.frame[columns].to_dict("records")
         data = {"service": service, "key": key, "scope": scope, "state": keys}
-        budget = Budget(rows, _LARGE.bytes if values else _MEDIUM.bytes)
-        return answer(reads.name, data, budget, at=found.read_at, queries=found.queries, skip=skip)
+        return _result_output(found, data, Budget(rows, _LARGE.bytes if values else _MEDIUM.bytes), skip)
 
     def before_after(
         self,
@@ -262,17 +252,16 @@ class ReadTools:
 
         An archive has weeks and months, and a cluster has only what it still retains.
         """
-        reads = self._sources.get(source)
-        result = compare_blocks(reads, deployment_or_time, service=service, window=window, timeout=TIMEOUT)
+        result = compare_blocks(
+            self._sources.get(source), deployment_or_time, service=service, window=window, timeout=TIMEOUT
+        )
         data = {
             "summary": result.summary,
             "text": str(result),
             "not_read": result.not_read,
             "comparisons": rows_of(result.comparisons),
         }
-        return answer(
-            reads.name, data, Budget(rows, _MEDIUM.bytes), at=result.read_at, queries=result.queries, skip=skip
-        )
+        return _result_output(result, data, Budget(rows, _MEDIUM.bytes), skip)
 
     def compare(
         self,
@@ -284,10 +273,7 @@ class ReadTools:
         """Compare two sources of one cluster, the earlier one first: two frozen ones, or a frozen and the live one."""
         sides = [self._sources.get(name) for name in (before, after)]
         result = compare_sources(*sides, timeout=TIMEOUT)
-        budget = Budget(rows, _MEDIUM.bytes)
-        return answer(
-            result.source, comparison_json(result), budget, at=result.read_at, queries=result.queries, skip=skip
-        )
+        return _result_output(result, comparison_json(result), Budget(rows, _MEDIUM.bytes), skip)
 
     def freeze(self) -> ToolOutput:
         """Freeze the cluster as evidence, without payloads, and open it as a source for compare.
@@ -309,6 +295,5 @@ def run_named_question(source: Source, question: str, parameters: Mapping[str, A
     return run_any_question(source, question, timeout=TIMEOUT, **parameters)
 
 
-def within_timeout(source: Source) -> Reads:
-    """Return the source with the time limit of a tool."""
-    return Reads(source, TIMEOUT, verb="mcp")
+def _result_output(result: Result, data: Mapping[str, Any], budget: Budget, skip: int = 0) -> ToolOutput:
+    return answer(result.source, data, budget, at=result.read_at, queries=result.queries, skip=skip)

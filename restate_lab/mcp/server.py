@@ -198,7 +198,6 @@ def can_ask(context: Context[Any, Any]) -> bool:
 
 
 def _session_of(context: Context[Any, Any] | None) -> ServerSession | None:
-    """Return the session of a call; None if the call did not come through one."""
     try:
         return None if context is None else context.request_context.session
     except ValueError:
@@ -285,14 +284,12 @@ def _size(arguments: Mapping[str, Any]) -> int:
 
 
 def _arguments_text(arguments: Mapping[str, Any]) -> str:
-    """Return the arguments for the audit log, without secrets."""
     shown = {name: MASK if is_secret_name(name) else value for name, value in arguments.items()}
     text = mask_user_info(json.dumps(shown, default=str)) if _size(arguments) <= _MOST_BYTES else '{"too large": true}'
     return text if len(text) <= _MOST_RECORDED else f"{text[:_MOST_RECORDED]}…"
 
 
 def _message(name: str, error: ToolError) -> str:
-    """Return what the client reads: a message of the library, or what is wrong with the arguments; no traceback."""
     cause = error.__cause__
     if isinstance(cause, ToolError):  # of the SDK, about the client's form; our tools raise other errors
         return (
