@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from restate_lab import __version__
-from restate_lab.cli import archive, demo, diagnose, freeze, history, mcp, query, replay, report, watch
+from restate_lab.cli import copies, demo, diagnose, mcp, query, replay, report, watch
 
 app = typer.Typer(
     help="See, explain and repair what a Restate cluster is doing.",
@@ -17,10 +17,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for module in (demo, query, diagnose, replay, freeze, archive):
-    app.add_typer(module.app)
-app.add_typer(history.app, name="history")
-for module in (watch, report):
+for module in (demo, query, diagnose, replay, copies, watch, report):
     app.add_typer(module.app)
 app.add_typer(mcp.app, name="mcp")
 

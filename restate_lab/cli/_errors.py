@@ -55,12 +55,10 @@ def _interrupt(_number: int, frame: FrameType | None) -> None:
 
 
 def warn(text: str) -> None:
-    """Print a text on stderr, in one line."""
     _print_message(_one_line(Warning(text)), style="bold yellow")
 
 
 def _one_line(error: BaseException) -> str:
-    """Return a message on one line of any length, with control characters made visible."""
     return escape_invisible(" ".join(str(error).split()), lines=False) or type(error).__name__
 
 

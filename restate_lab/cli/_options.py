@@ -29,12 +29,10 @@ ENDINGS = {"csv": (".csv", ".csv.gz"), "parquet": (".parquet",)}
 
 
 def examples(*lines: str) -> str:
-    """Return a command's epilog with its examples, one per line."""
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
 
 
 def timeout_option(text: str, *, may_be_zero: bool = False) -> Any:
-    """Return the option ``--timeout`` of a command, with its help text."""
     check = None if may_be_zero else check_positive
     return typer.Option("--timeout", metavar="DURATION", parser=parse_seconds, callback=check, help=text)
 
@@ -49,7 +47,6 @@ class OutputFormat:
 
     @property
     def is_table(self) -> bool:
-        """Return whether the output is for a person."""
         return self.kind == "table"
 
 
@@ -155,7 +152,6 @@ def parse_value(text: str) -> Any:
 
 
 def question_names(incomplete: str) -> list[str]:
-    """Return the questions whose names start with the incomplete text."""
     from restate_lab.analysis.questions.catalog import names
 
     return [name for name in names() if name.startswith(incomplete)]
@@ -172,7 +168,6 @@ def parameter_names(ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 def doctor_check_names(incomplete: str) -> list[str]:
-    """Return the doctor's checks whose names start with the incomplete text."""
     from restate_lab.analysis.doctor.checks import CHECKS, UPGRADE_GROUP
     from restate_lab.analysis.doctor.upgrade import UPGRADE
 
@@ -186,7 +181,6 @@ def environment_names(incomplete: str) -> list[str]:
 
 
 def parse_seconds(text: str) -> float:
-    """Return the seconds of a duration such as 30s, 5m or 90."""
     try:
         return seconds_of(text, name="it")
     except ArgumentError as error:
@@ -194,7 +188,6 @@ def parse_seconds(text: str) -> float:
 
 
 def check_positive(seconds: float | None) -> float | None:
-    """Return the seconds of a time limit, which must be greater than 0."""
     if seconds is not None and not seconds > 0:
         raise typer.BadParameter("the duration must be greater than 0.")
     return seconds

@@ -59,7 +59,6 @@ class _TextColumn:
         self.width = max([cell_len(name), *map(cell_len, self.cells)])
 
     def fit(self, text: str) -> str:
-        """Return a text cut or padded to the width of this column."""
         text = _truncate(text, self.width)
         fill = " " * (self.width - cell_len(text))
         return fill + text if self.is_right else text + fill
@@ -119,15 +118,9 @@ def _blocks(columns: Sequence[_TextColumn], width: int, rows: int) -> Iterator[s
         yield f"── {at + 1:,} ".ljust(min(width, margin + 20), "─")
         for column in columns:
             name = column.name + " " * (margin - cell_len(column.name))
-            first, *others = _wrap(column.cells[at], room, console)
+            first, *others = [line.plain for line in Text(column.cells[at]).wrap(console, room)] or [""]
             yield f"{name}{first}".rstrip()
-            yield from (f"{' ' * margin}{line}" for line in others)
-
-
-def _wrap(text: str, width: int, console: Console) -> list[str]:
-    if cell_len(text) <= width:
-        return [text]
-    return [line.plain.rstrip() for line in Text(text).wrap(console, width)]
+            yield from (f"{' ' * margin}{line}".rstrip() for line in others)
 
 
 def _truncate(text: str, width: int) -> str:
@@ -155,7 +148,6 @@ def write_frame(frame: pd.DataFrame, form: OutputFormat, *, about: str = "", has
 def write_result(
     form: OutputFormat, rows: pd.DataFrame, *, show: Callable[[TextPage], None], to_json: Callable[[], Any]
 ) -> None:
-    """Show a result to a person, print it as JSON, or write its rows as CSV or Parquet."""
     if form.is_table:
         show(TextPage())
     elif form.kind == "json":
@@ -165,7 +157,6 @@ def write_result(
 
 
 def _print_json_rows(rows: Iterable[str]) -> None:
-    """Print JSON objects as one array, one object per line."""
     out, separator = sys.stdout.buffer, b"[\n"
     for row in rows:
         out.write(separator + _escape_json(row).encode())
@@ -174,7 +165,6 @@ def _print_json_rows(rows: Iterable[str]) -> None:
 
 
 def print_json(value: Any) -> None:
-    """Print one JSON value, in which a frame is the list of its rows."""
     sys.stdout.buffer.write(
         _escape_json(json.dumps(value, ensure_ascii=False, indent=1, default=rows_of)).encode() + b"\n"
     )

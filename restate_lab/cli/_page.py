@@ -73,7 +73,6 @@ class TextPage:
             self._stream.reconfigure(errors="replace")  # for terminals that cannot show a character
 
     def blank(self) -> None:
-        """Print an empty line."""
         self._print(Text())
 
     def paragraph(self, *parts: Part, first: str = "", style: str = _DIM) -> None:
@@ -89,13 +88,11 @@ class TextPage:
             self._print(_with_prefix(first if at == 0 else " " * margin, style).append_text(line))
 
     def lines(self, text: str) -> None:
-        """Print a text; each of its lines is a paragraph that keeps its indent."""
         for line in text.splitlines() or [""]:
             indent = len(line) - len(line.lstrip())
             self.paragraph(line[indent:], first=line[:indent])
 
     def verbatim(self, lines: Iterable[str]) -> None:
-        """Print the lines unchanged, at any length."""
         for line in lines:
             self._stream.write(f"{escape_invisible(line)}\n")
 

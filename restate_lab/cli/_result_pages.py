@@ -64,7 +64,6 @@ def waits_exit_code(waits: Waits) -> int:
 
 
 def print_diagnosis(diagnosis: Diagnosis, target: SourceOptions, page: TextPage) -> None:
-    """Print a diagnosis, worst finding first, with the totals before and after the findings."""
     totals = diagnosis.summary, f"bold {SEVERITY_STYLES[diagnosis.worst or diagnosis.verdict]}"
     page.paragraph(totals)
     page.paragraph((f"{diagnosis.where}; {footer_of(diagnosis, ['-'])}", "dim"))
@@ -100,7 +99,6 @@ def _print_finding(
 
 
 def print_explanation(explanation: Explanation, target: SourceOptions, page: TextPage) -> None:
-    """Print an explanation: its facts, the chain to the root blocker, and the possible actions."""
     status = str(explanation.status)
     page.paragraph((str(explanation.target), "bold"), " is ", (status, f"bold {STATUS_STYLES.get(status, '')}"))
     page.paragraph((f"{explanation.id}; {explanation.where}", "dim"))
@@ -135,7 +133,6 @@ def print_explanation(explanation: Explanation, target: SourceOptions, page: Tex
 
 
 def print_replay(result: Replay, page: TextPage) -> None:
-    """Print the totals, then each group of equal verdicts with the recorded path and the new one."""
     styles = {
         DIVERGES: "red",
         FAILS: "red",
@@ -168,8 +165,6 @@ def print_replay(result: Replay, page: TextPage) -> None:
 
 
 class WaitsPage:
-    """Print the wait-for graph: the first ``top`` rows of each list, each row with its next command."""
-
     def __init__(self, waits: Waits, target: SourceOptions, page: TextPage, top: int) -> None:
         self._waits = waits
         self._target = target
@@ -177,7 +172,6 @@ class WaitsPage:
         self._top = top
 
     def print(self) -> None:
-        """Print the totals, the lists, and the totals again."""
         waits, page = self._waits, self._page
         page.paragraph((waits.summary, self._style))
         page.paragraph((waits.where, "dim"))
@@ -256,8 +250,6 @@ class WaitsPage:
 
 @dataclass(frozen=True, slots=True)
 class Widths:
-    """The widths of the parts of a line, in columns."""
-
     index: int
     label: int
     state: int
@@ -277,13 +269,10 @@ class Widths:
 
     @property
     def before_bar(self) -> int:
-        """Return the columns left of the bar, including gaps."""
         return self.index + self.label + self.state + self.duration + 8
 
 
 class JournalPage:
-    """Print a journal: one line with a bar per entry, and below it the error or the reason for waiting."""
-
     def __init__(self, frame: pd.DataFrame, page: TextPage, scale: ScaleName, top: int) -> None:
         self._attrs = frame.attrs
         self._all = journal_bars(frame)
@@ -293,7 +282,6 @@ class JournalPage:
         self._widths = Widths.for_rows(self._bars, page.width or PIPE_WIDTH)
 
     def print(self, target: SourceOptions) -> None:
-        """Print the heading, the rows, the totals and the next command."""
         self._print_heading()
         if self._bars.rows:
             self._page.blank()
@@ -356,7 +344,6 @@ class JournalPage:
             self._page.paragraph((detail, style if is_error else "dim"), first=indent)
 
     def _bar(self, row: JournalRow) -> list[tuple[str, str]]:
-        """Return the bar as text, with its attempts and the next attempt."""
         width = self._widths.bar
         cells, style = [" "] * width, OUTCOME_STYLES[row.outcome]
         is_open = row.end is None and row.outcome in {"waiting", "retrying"}
@@ -401,5 +388,4 @@ def _label(row: JournalRow) -> str:
 
 
 def _fit(text: str, width: int) -> str:
-    """Return a text cut or padded to a width."""
     return set_cell_size(text, width) if cell_len(text) <= width else f"{set_cell_size(text, width - 1)}…"

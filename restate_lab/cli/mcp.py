@@ -74,7 +74,6 @@ def approve(plan: RequestId) -> None:
 
 
 def _ask(plan: str) -> int:
-    """Show a plan, ask for an answer with a code that only this terminal shows, and return the exit code."""
     from restate_lab.cli._page import TextPage
     from restate_lab.mcp.approvals import ApprovalStore, approval_code
 

@@ -137,7 +137,6 @@ def _ask(address: str) -> None:
 
 
 def _read_headers(headers: Iterable[str]) -> dict[str, str]:
-    """Return the headers, each with the value of its environment variable."""
     read = {}
     for each in headers:
         name, separator, variable = each.partition("=")

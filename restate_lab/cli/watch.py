@@ -186,7 +186,6 @@ def _open_store(file: Path | None, stack: ExitStack) -> AlertStore:
 
 
 def _serve(address: str | None, stack: ExitStack) -> MetricsState:
-    """Return the numbers of the visits, and serve them if there is an address."""
     from restate_lab.alerts.metrics import MetricsState, serve_metrics
 
     metrics = MetricsState()
@@ -206,7 +205,6 @@ def _repeat(watcher: Watcher, every: float) -> None:
 
 
 def _name_of(cluster: str | None, *, archives: bool) -> str:
-    """Return the name of a cluster, after a check; nothing is sent."""
     from restate_lab.client.lab import connect
     from restate_lab.history.cluster import name_of_cluster
 

@@ -8,12 +8,11 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
 from urllib.parse import urlsplit
 
 from restate_lab.demo.api import Api
 from restate_lab.demo.faults import FOLDER_VARIABLE
-from restate_lab.demo.process import Process
+from restate_lab.demo.process import Process, Stoppable
 from restate_lab.demo.server import NO_SETTINGS, RestateServer
 from restate_lab.demo.stories.first_look import FIRST_LOOK
 from restate_lab.demo.stories.player import play
@@ -38,7 +37,7 @@ class MoreServices:
     env: Mapping[str, str] = field(default_factory=dict)
 
 
-class Embedded:
+class Embedded(Stoppable):
     """A running demo in a folder; use it in a ``with`` statement, or call ``stop()``.
 
     ``folder`` contains everything: ``data`` (of the server), ``audit``, logs, ``roles.json``. If the folder was used
@@ -72,7 +71,8 @@ class Embedded:
             addresses = {"deployment": address}
             self.more: dict[str, Process] = {}
             for each in more:
-                process, addresses[each.name] = _serve_more(folder, each, model)
+                settings = clean_environment(**{FOLDER_VARIABLE: str(folder)}, **model_settings(model), **each.env)
+                process, addresses[each.name] = _serve(folder / f"{each.name}.log", each.command, settings)
                 self.more[each.name] = started.enter_context(process)
             self.server = started.enter_context(
                 RestateServer(binary, base_dir=folder / "data", vqueues=vqueues, unix_sockets=unix_sockets, env=env)
@@ -97,12 +97,6 @@ class Embedded:
         """Stop the services and the server; the folder is kept."""
         self._stack.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
     def _register(self, known: Path, address: str) -> None:
         """Register the services at an address; ``known`` is the file with the id of their first deployment."""
         try:
@@ -126,7 +120,8 @@ class Embedded:
 
 def start_model(folder: Path, *program: str) -> tuple[Process, str]:
     """Start the scripted language model and return its process and address; ``folder`` gets its ledger and its log."""
-    return _serve(folder / "model.log", _python(program or DEMO_MODEL), python_environment(**_folder_variable(folder)))
+    env = python_environment(**{FOLDER_VARIABLE: str(folder)})
+    return _serve(folder / "model.log", [sys.executable, *(program or DEMO_MODEL)], env)
 
 
 def start_services(folder: Path, *program: str, model: str | None = None) -> tuple[Process, str]:
@@ -135,8 +130,8 @@ def start_services(folder: Path, *program: str, model: str | None = None) -> tup
     ``program`` has the arguments for Python; by default it serves the demo's services. ``model`` is the address of the
     language model that agents call.
     """
-    env = python_environment(**_folder_variable(folder), **(model_settings(model) if model else {}))
-    return _serve(folder / "services.log", _python(program or DEMO_SERVICES), env)
+    env = python_environment(**{FOLDER_VARIABLE: str(folder)}, **(model_settings(model) if model else {}))
+    return _serve(folder / "services.log", [sys.executable, *(program or DEMO_SERVICES)], env)
 
 
 def model_settings(address: str) -> dict[str, str]:
@@ -147,19 +142,6 @@ def model_settings(address: str) -> dict[str, str]:
         "OPENAI_API_KEY": "none",
         "OPENAI_BASE_URL": f"{address}/v1",
     }
-
-
-def _serve_more(folder: Path, services: MoreServices, model: str) -> tuple[Process, str]:
-    settings = _folder_variable(folder) | model_settings(model) | dict(services.env)
-    return _serve(folder / f"{services.name}.log", services.command, clean_environment(**settings))
-
-
-def _python(arguments: Sequence[str]) -> list[str]:
-    return [sys.executable, *arguments]
-
-
-def _folder_variable(folder: Path) -> dict[str, str]:
-    return {FOLDER_VARIABLE: str(folder)}
 
 
 def _serve(log: Path, command: Sequence[str], env: Mapping[str, str]) -> tuple[Process, str]:

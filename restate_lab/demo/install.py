@@ -66,7 +66,8 @@ def server_at(path: Path) -> Path:
     with path.open("rb") as file:
         is_script = file.read(2) == b"#!"
     # If the launcher is stopped, the server that it started keeps running. So start the server directly.
-    return (is_script and _launched_binary(path.resolve(), "restate-server")) or path
+    launched = (_binary(parent, "restate-server") for parent in path.resolve().parents if is_script)
+    return next((binary for binary in launched if binary.is_file()), path)
 
 
 def install_server(version: str = PINNED) -> Path:
@@ -171,7 +172,9 @@ def _install(program: str, version: str) -> Path:
 def _unfinished(home: Path, is_complete: Callable[[], bool]) -> Iterator[Path]:
     """Yield a new folder beside ``home`` for an installation, which becomes ``home`` if the block succeeds."""
     home.parent.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(home)
+    for folder in home.parent.glob(f".{home.name}-*"):
+        if time.time() - folder.stat().st_mtime > ABANDONED:
+            shutil.rmtree(folder, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=f".{home.name}-", dir=home.parent) as unfinished:
         complete = Path(unfinished) / "complete"
         complete.mkdir()
@@ -179,7 +182,12 @@ def _unfinished(home: Path, is_complete: Callable[[], bool]) -> Iterator[Path]:
         if not is_complete():
             with contextlib.suppress(OSError):  # it does not exist, or another process moved it first
                 home.rename(Path(unfinished) / "incomplete")
-        _move(complete, home, is_complete)
+        try:
+            complete.rename(home)
+        except OSError:
+            # Another process installed the same version first, so its installation can be used.
+            if not is_complete():
+                raise
 
 
 def _package(program: str) -> str:
@@ -194,26 +202,6 @@ def _package(program: str) -> str:
 
 def _binary(home: Path, program: str) -> Path:
     return home / "node_modules" / _package(program) / "bin" / program
-
-
-def _launched_binary(launcher: Path, program: str) -> Path | None:
-    candidates = (_binary(parent, program) for parent in launcher.parents)
-    return next((binary for binary in candidates if binary.is_file()), None)
-
-
-def _move(complete: Path, home: Path, is_complete: Callable[[], bool]) -> None:
-    try:
-        complete.rename(home)
-    except OSError:
-        # Another process installed the same version first, so its installation can be used.
-        if not is_complete():
-            raise
-
-
-def _remove_abandoned(home: Path) -> None:
-    for folder in home.parent.glob(f".{home.name}-*"):
-        if time.time() - folder.stat().st_mtime > ABANDONED:
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _npm_install(packages: str, prefix: Path, *, otherwise: str = NAME_A_SERVER) -> None:

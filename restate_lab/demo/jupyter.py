@@ -9,10 +9,9 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
 
 from restate_lab._text import format_duration
-from restate_lab.demo.process import Process
+from restate_lab.demo.process import Process, Stoppable
 from restate_lab.demo.server import free_ports
 from restate_lab.errors import RestateLabError, TimedOut
 
@@ -20,7 +19,7 @@ READY_WITHIN = 120.0  # seconds; usually it takes three
 NO_NEWS = "@jupyterlab/apputils-extension/notification.jupyterlab-settings"
 
 
-class JupyterLab:
+class JupyterLab(Stoppable):
     """A running JupyterLab for the folder ``notebooks``; use it in a ``with`` statement, or call ``stop()``.
 
     ``folder`` gets its settings and its log. ``env`` is the complete environment of JupyterLab and its kernels.
@@ -57,12 +56,6 @@ class JupyterLab:
     def stop(self) -> None:
         """Stop JupyterLab and its kernels."""
         self.process.stop()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
     def _wait_until_ready(self) -> str:
         deadline = time.monotonic() + READY_WITHIN

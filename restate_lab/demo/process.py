@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
@@ -15,7 +16,21 @@ GUARD = Path(__file__).with_name("process_guard.py")
 GRACE = 10.0  # seconds from SIGTERM to SIGKILL
 
 
-class Process:
+class Stoppable(ABC):
+    """A program that a ``with`` statement stops at its end."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Stop the program; further calls do nothing."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+class Process(Stoppable):
     """A program in its own process group, started by a guard process; it ends with ``stop()`` or with this process."""
 
     def __init__(
@@ -79,19 +94,10 @@ class Process:
         if self._guard.returncode < 0:
             # The guard itself was killed, so the program may still run.
             self._signal(signal.SIGKILL)
-        self._cut_lifeline()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
+        if self._lifeline >= 0:
+            os.close(self._lifeline)
+            self._lifeline = -1
 
     def _signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._guard.pid, number)
-
-    def _cut_lifeline(self) -> None:
-        if self._lifeline >= 0:
-            os.close(self._lifeline)
-            self._lifeline = -1

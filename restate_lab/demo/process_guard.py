@@ -21,7 +21,8 @@ def main(pipe: int, command: list[str]) -> int:
     """Run the command, stop it when the pipe closes, and return its exit code."""
     # SIGTERM goes to the whole process group. It ends the command, and then this process ends, too.
     signal.signal(signal.SIGTERM, _wait_for_command)
-    process = subprocess.Popen(command, pass_fds=_inherited_descriptors(command))
+    inherited = tuple(int(fd) for option, fd in itertools.pairwise(command) if option == "--fd")
+    process = subprocess.Popen(command, pass_fds=inherited)
     while process.poll() is None:
         readable, _, _ = select.select([pipe], [], [], POLL_INTERVAL)
         if readable:
@@ -31,10 +32,6 @@ def main(pipe: int, command: list[str]) -> int:
 
 def _wait_for_command(number: int, frame: object) -> None:
     """Do nothing; this is a handler, because the command would inherit an ignored signal."""
-
-
-def _inherited_descriptors(command: list[str]) -> tuple[int, ...]:
-    return tuple(int(fd) for option, fd in itertools.pairwise(command) if option == "--fd")
 
 
 def _end(process: subprocess.Popen[bytes]) -> int:

@@ -136,17 +136,13 @@ def _link(path: Path, target: Path) -> None:
 def copy_notebooks(folder: Path) -> None:
     """Copy the notebooks into a folder; existing notebooks are kept, because the user may have changed them."""
     folder.mkdir(parents=True, exist_ok=True)
-    for notebook in _notebook_sources():
+    sources = (PACKAGE / "demo" / "notebooks", PACKAGE.parent / "notebooks")
+    notebooks = next((found for source in sources if (found := sorted(source.glob("*.ipynb")))), [])
+    if not notebooks:
+        raise RestateLabError("the notebooks are missing from this installation of restate_lab; reinstall it")
+    for notebook in notebooks:
         if not (folder / notebook.name).exists():
             shutil.copyfile(notebook, folder / notebook.name)
-
-
-def _notebook_sources() -> list[Path]:
-    here = Path(__file__).resolve()
-    for folder in (here.parent / "notebooks", here.parents[2] / "notebooks"):
-        if found := sorted(folder.glob("*.ipynb")):
-            return found
-    raise RestateLabError("the notebooks are missing from this installation of restate_lab; reinstall it")
 
 
 def notebook_environment(folder: Path, admin_url: str, ingress_url: str) -> dict[str, str]:
@@ -186,20 +182,15 @@ def _open(demo: Embedded, notebook: str, *, browser: bool) -> int:
             "Press Ctrl-C to stop the demo."
         )
         with contextlib.suppress(KeyboardInterrupt):
-            _watch(demo, jupyter)
+            while jupyter.process.exit_code is None:  # until the user has shut down JupyterLab
+                demo.check()
+                time.sleep(POLL_INTERVAL)
         _print("\nStopping …")
     return 0
 
 
 def _environment(demo: Embedded) -> dict[str, str]:
     return notebook_environment(demo.folder, demo.server.admin_url, demo.server.ingress_url)
-
-
-def _watch(demo: Embedded, jupyter: JupyterLab) -> None:
-    """Return when the user has shut down JupyterLab; raise RestateLabError if another program has ended."""
-    while jupyter.process.exit_code is None:
-        demo.check()
-        time.sleep(POLL_INTERVAL)
 
 
 def _write_redirect(url: str, folder: Path) -> str:

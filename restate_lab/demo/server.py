@@ -12,11 +12,10 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Self
 
 from restate_lab._text import format_duration
 from restate_lab.demo.api import Api
-from restate_lab.demo.process import Process
+from restate_lab.demo.process import Process, Stoppable
 from restate_lab.environment import clean_environment
 from restate_lab.errors import RestateLabError, TimedOut
 
@@ -33,7 +32,7 @@ FLAGS_OF_1_8: Mapping[str, str] = MappingProxyType(
 """The settings with which version 1.7 has the features that version 1.8 always has."""
 
 
-class RestateServer:
+class RestateServer(Stoppable):
     """A running restate-server; use it in a ``with`` statement, or call ``stop()``.
 
     ``base_dir`` is the folder for the data and ``restate-server.log``; None means a temporary folder that ``stop()``
@@ -74,12 +73,6 @@ class RestateServer:
         self.process.stop()
         self._remove_temporary()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
     def __repr__(self) -> str:
         state = "running" if self.process.exit_code is None else "stopped"
         return f"<RestateServer {self.version} at {self.admin_url}, {state}>"
@@ -116,7 +109,6 @@ class RestateServer:
         )
 
     def _is_ready(self, process: Process, api: Api) -> bool:
-        """Wait until the server is ready (return True) or has ended (return False)."""
         deadline = time.monotonic() + READY_WITHIN
         while process.exit_code is None:
             if api.is_ready():

@@ -96,7 +96,6 @@ def model_application(folder: Path, scripts: Mapping[str, Script], default: Scri
 
 
 def _answer(ledger: Ledger, record: LedgerEntry, turn: ModelRequest, reply: Reply) -> dict[str, Any]:
-    """Write the response into the ledger and return its body."""
     number = len(ledger.records) + 1
     if reply.text is not None:
         reply = replace(reply, text=reply.text.replace("{results}", "; ".join(output for _, output in turn.results)))
@@ -184,7 +183,6 @@ def _gemini_turn(request: Mapping[str, Any], ledger: Ledger, sender: str | None)
 
 
 def _text(content: str | Sequence[Mapping[str, Any]] | None) -> str:
-    """Return the text of a message, which is text or a list of parts."""
     if content is None or isinstance(content, str):
         return content or ""
     return "".join(part.get("text", "") for part in content)

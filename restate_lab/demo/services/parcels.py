@@ -117,7 +117,6 @@ async def send_orders(ctx: Context, day: int) -> list[str]:
 
 
 def _reused_ids(ctx: Context, day: int) -> list[SendHandle]:
-    """Send the orders of a day whose ids are used on two days."""
     sent = []
     if day in SUBSCRIPTION_DAYS:
         sent.append(ctx.service_send(charge, _order(day, 0, 0), idempotency_key="subscription-42"))
@@ -134,7 +133,6 @@ def _order(day: int, batch: int, position: int) -> Order:
 
 
 def _spread(number: int, step: float) -> float:
-    """Return a fraction from 0 to 1; successive numbers give fractions that are spread evenly."""
     return number * step % 1
 
 

@@ -24,7 +24,6 @@ SOON = timedelta(seconds=1)  # an agent that waits for a person is suspended soo
 
 
 def _headers(ctx: Context) -> dict[str, str]:
-    """Return the header with which the model's ledger names the invocation."""
     return {INVOCATION_HEADER: ctx.request().id}
 
 

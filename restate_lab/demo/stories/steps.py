@@ -149,20 +149,12 @@ def ids(roles: Mapping[str, str], role: str) -> list[str]:
     """
     if role in roles:
         return [roles[role]]
-    players = {int(match[2]): id_ for each, id_ in roles.items() if (match := _match(each, role))}
+    numbered = {each: match for each in roles if (match := _NUMBERED.fullmatch(each))}
+    players = {int(match[2]): roles[each] for each, match in numbered.items() if match[1] == role}
     if not players:
-        raise KeyError(f"unknown role {role!r}; choose from {', '.join(sorted({_role(each) for each in roles}))}")
+        known = sorted({numbered[each][1] if each in numbered else each for each in roles})
+        raise KeyError(f"unknown role {role!r}; choose from {', '.join(known)}")
     return [players[number] for number in sorted(players)]
-
-
-def _match(numbered: str, role: str) -> re.Match[str] | None:
-    match = _NUMBERED.fullmatch(numbered)
-    return match if match and match[1] == role else None
-
-
-def _role(name: str) -> str:
-    match = _NUMBERED.fullmatch(name)
-    return match[1] if match else name
 
 
 def wait_for_statuses(api: Api, roles: Mapping[str, str], after: Mapping[str, str]) -> None:
