@@ -50,11 +50,6 @@ class Change:
         """Return the query parameters that are the same for all invocations, and that the batch endpoint accepts."""
         return {} if self.deployment is None else {"deployment": self.deployment}
 
-    @property
-    def has_index(self) -> bool:
-        """Return whether an index was chosen: the batch endpoint restarts only from the input."""
-        return self.from_index is not None or bool(self.from_indexes)
-
     def index_of(self, id_: str) -> int | None:
         """Return the ``from_index`` of an invocation; with ``from_indexes``, an id without an index is an error."""
         return self.from_indexes[id_] if self.from_indexes else self.from_index

@@ -241,10 +241,8 @@ _OUTPUT_OPTIONS: dict[str, tuple[Any, Any]] = {
     "parquet": (Parquet, None),
     "overwrite": (Overwrite, False),
 }
-SCAN_LIMIT = 120.0
-"""Seconds for a command that can read a whole table."""
-POINT_LIMIT = 30.0
-"""Seconds for a command that reads one invocation."""
+SCAN_LIMIT = 120.0  # seconds, for a command that can read a whole table
+POINT_LIMIT = 30.0  # seconds, for a command that reads one invocation
 Timeout = Annotated[float, timeout_option("The time limit of the command: 30s, 5m, or seconds.")]
 Redact = Annotated[
     list[str] | None,

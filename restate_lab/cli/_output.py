@@ -176,7 +176,6 @@ def _escape_json(text: str) -> str:
 
 
 def _print_table(frame: pd.DataFrame, about: str, *, has_names: bool) -> None:
-    """Print the rows; a terminal also shows the number of rows, or only that there are none."""
     page = TextPage()
     if page.width is None or len(frame):
         heads = None if page.width is None or has_names else HEADS

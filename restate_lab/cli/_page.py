@@ -21,8 +21,7 @@ from rich.text import Text
 
 from restate_lab._text import escape_invisible
 
-Part: TypeAlias = "str | tuple[str, str]"
-"""A text, or a text and its style."""
+Part: TypeAlias = "str | tuple[str, str]"  # a text, or a text and its style
 
 _COMMAND, _DIM = "cyan", "dim"
 _NARROWEST = 24  # minimum width of a paragraph beside its indent

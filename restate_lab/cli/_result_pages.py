@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -14,7 +13,7 @@ from rich.cells import cell_len, set_cell_size
 from restate_lab._text import escape_invisible, format_age, format_duration, format_timestamp, plural
 from restate_lab.analysis.doctor import Diagnosis
 from restate_lab.analysis.doctor.diagnosis import footer_of, gap_reasons, lines_of
-from restate_lab.analysis.journal.bars import JournalBars, JournalRow, journal_bars
+from restate_lab.analysis.journal.bars import JournalRow, journal_bars
 from restate_lab.analysis.journal.card import ScaleName, TimeScale, time_scale
 from restate_lab.analysis.replay.recording import CANNOT_SAY, FITS, NOT_CHECKABLE
 from restate_lab.analysis.replay.result import Replay
@@ -248,30 +247,6 @@ class WaitsPage:
         return f"for {age}" if age else ""
 
 
-@dataclass(frozen=True, slots=True)
-class Widths:
-    index: int
-    label: int
-    state: int
-    duration: int
-    bar: int
-
-    @classmethod
-    def for_rows(cls, bars: JournalBars, width: int) -> Widths:
-        """Return the widths for these rows: labels get at most a third, and the bars get the rest."""
-        labels = max((cell_len(_label(row)) for row in bars.rows), default=0)
-        duration = max((len(row.duration(bars.now)) for row in bars.rows), default=0)
-        index = max((len(_index(row)) for row in bars.rows), default=0)
-        state = max(len(each.label) for each in OUTCOMES.values()) + 2
-        label = min(labels, max(width // 3, 16))
-        rest = width - index - label - state - duration - 8
-        return cls(index, label, state, duration, max(8, min(rest, LONGEST_BAR)))
-
-    @property
-    def before_bar(self) -> int:
-        return self.index + self.label + self.state + self.duration + 8
-
-
 class JournalPage:
     def __init__(self, frame: pd.DataFrame, page: TextPage, scale: ScaleName, top: int) -> None:
         self._attrs = frame.attrs
@@ -279,13 +254,20 @@ class JournalPage:
         self._bars = self._all.limit(top)
         self._page = page
         self._scale: TimeScale = time_scale(self._bars, scale)
-        self._widths = Widths.for_rows(self._bars, page.width or PIPE_WIDTH)
+        width, rows = page.width or PIPE_WIDTH, self._bars.rows
+        labels = max((cell_len(_label(row)) for row in rows), default=0)
+        self._duration = max((len(row.duration(self._bars.now)) for row in rows), default=0)
+        self._index = max((len(_index(row)) for row in rows), default=0)
+        self._state = max(len(each.label) for each in OUTCOMES.values()) + 2
+        self._label = min(labels, max(width // 3, 16))  # labels get at most a third, and the bars get the rest
+        self._before_bar = self._index + self._label + self._state + self._duration + 8
+        self._bar_width = max(8, min(width - self._before_bar, LONGEST_BAR))
 
     def print(self, target: SourceOptions) -> None:
         self._print_heading()
         if self._bars.rows:
             self._page.blank()
-            self._page.paragraph((self._axis(), "dim"), first=" " * self._widths.before_bar)
+            self._page.paragraph((self._axis(), "dim"), first=" " * self._before_bar)
         for row in self._bars.rows:
             self._print_row(row)
         if self._bars.hidden:
@@ -324,27 +306,27 @@ class JournalPage:
     def _axis(self) -> str:
         line = ""
         for tick in self._scale.ticks():
-            start = min(round(tick.position * self._widths.bar), self._widths.bar - len(tick.label))
+            start = min(round(tick.position * self._bar_width), self._bar_width - len(tick.label))
             if start >= len(line) + bool(line):
                 line = f"{line:<{start}}{tick.label}"
         return line
 
     def _print_row(self, row: JournalRow) -> None:
-        widths, outcome, style = self._widths, OUTCOMES[row.outcome], OUTCOME_STYLES[row.outcome]
+        outcome, style = OUTCOMES[row.outcome], OUTCOME_STYLES[row.outcome]
         self._page.paragraph(
-            (f"{_index(row):>{widths.index}}", "dim"),
-            f"  {_fit(_label(row), widths.label)}  ",
-            (f"{outcome.sign} {outcome.label}".ljust(widths.state), style),
-            f"  {row.duration(self._bars.now):>{widths.duration}}  ",
+            (f"{_index(row):>{self._index}}", "dim"),
+            f"  {_fit(_label(row), self._label)}  ",
+            (f"{outcome.sign} {outcome.label}".ljust(self._state), style),
+            f"  {row.duration(self._bars.now):>{self._duration}}  ",
             *self._bar(row),
         )
         if detail := self._detail(row):
             is_error = row.outcome in {"failed", "retrying"}
-            indent = " " * (widths.index + 2 + 2 * row.depth)
+            indent = " " * (self._index + 2 + 2 * row.depth)
             self._page.paragraph((detail, style if is_error else "dim"), first=indent)
 
     def _bar(self, row: JournalRow) -> list[tuple[str, str]]:
-        width = self._widths.bar
+        width = self._bar_width
         cells, style = [" "] * width, OUTCOME_STYLES[row.outcome]
         is_open = row.end is None and row.outcome in {"waiting", "retrying"}
         last = self._scale.past if is_open else self._scale.position(row.end) if row.end else None
@@ -364,14 +346,13 @@ class JournalPage:
         return [("".join(cells).rstrip(), style)]
 
     def _cell(self, position: float) -> int:
-        return max(0, min(int(position * self._widths.bar), self._widths.bar - 1))
+        return max(0, min(int(position * self._bar_width), self._bar_width - 1))
 
     def _detail(self, row: JournalRow) -> str:
-        """Return the text below a row: its full label if cut, attempts, error or reason for waiting, and callee."""
         parts = [row.attempts_text]
         if row.next_attempt is not None:
             parts.append(f"next in {format_duration(max(0.0, (row.next_attempt - self._bars.now).total_seconds()))}")
-        whole = row.label if cell_len(_label(row)) > self._widths.label else ""
+        whole = row.label if cell_len(_label(row)) > self._label else ""
         parts = [whole, ", ".join(filter(None, parts)), " ".join(row.value.split())]
         if row.callee and row.outcome != "done":
             parts.append(row.callee)

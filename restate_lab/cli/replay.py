@@ -121,19 +121,14 @@ def replay(
     headers = _read_headers(header or [])
     with open_source(cluster, evidence) as source:
         address = deployment_address(source, deployment)
-        if not yes:
-            _ask(address)
+        if not yes and not sys.stdin.isatty():
+            raise ArgumentError(_UNCONFIRMED.format(address=address))
+        if not yes and not typer.confirm(_QUESTION.format(address=address), err=True):
+            raise ArgumentError(f"not confirmed; nothing was sent to {address}.")
         options: dict[str, Any] = {"allow": allow or [], "headers": headers, "timeout": timeout}
         result = check(source, targets, deployment, sample=sample, confirm=address, **options)
     write_result(form, result.rows, show=lambda page: print_replay(result, page), to_json=lambda: replay_json(result))
     return replay_exit_code(result)
-
-
-def _ask(address: str) -> None:
-    if not sys.stdin.isatty():
-        raise ArgumentError(_UNCONFIRMED.format(address=address))
-    if not typer.confirm(_QUESTION.format(address=address), err=True):
-        raise ArgumentError(f"not confirmed; nothing was sent to {address}.")
 
 
 def _read_headers(headers: Iterable[str]) -> dict[str, str]:

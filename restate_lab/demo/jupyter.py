@@ -36,7 +36,11 @@ class JupyterLab(Stoppable):
     ) -> None:
         self.token = secrets.token_urlsafe(24)
         self._runtime = folder / "runtime"
-        _write_settings(folder)
+        settings = folder / "settings" / NO_NEWS
+        settings.parent.mkdir(parents=True, exist_ok=True)
+        settings.write_text('{"fetchNews": "false", "checkForUpdates": false}\n')
+        for left_over in self._runtime.glob("jpserver-*"):
+            left_over.unlink()
         self.process = Process(
             [sys.executable, "-m", "jupyterlab", *_options(notebooks), *options],
             env=_environment(env, folder) | {"JUPYTER_TOKEN": self.token},
@@ -86,7 +90,6 @@ def _options(notebooks: Path) -> list[str]:
 
 
 def _environment(env: Mapping[str, str], folder: Path) -> dict[str, str]:
-    """Return the environment without variables that configure Jupyter, and with private folders."""
     meddling = ("JUPYTER", "IPYTHON", "MPLBACKEND")
     inherited = {name: value for name, value in env.items() if not name.startswith(meddling)}
     return inherited | {
@@ -98,11 +101,3 @@ def _environment(env: Mapping[str, str], folder: Path) -> dict[str, str]:
         "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces"),
         "NODE_DISABLE_COMPILE_CACHE": "1",  # JupyterLab starts npm, which would leave a folder for temporary files
     }
-
-
-def _write_settings(folder: Path) -> None:
-    settings = folder / "settings" / NO_NEWS
-    settings.parent.mkdir(parents=True, exist_ok=True)
-    settings.write_text('{"fetchNews": "false", "checkForUpdates": false}\n')
-    for left_over in (folder / "runtime").glob("jpserver-*"):
-        left_over.unlink()

@@ -33,9 +33,6 @@ NOTEBOOKS = MappingProxyType(
         "week": "09_a_week_later.ipynb",
     }
 )
-"""Story → the notebook to open."""
-PLAYING = MappingProxyType({"week": ", and playing a week in 40 seconds"})
-"""Story → the text for one that takes long."""
 NEEDS_AGENTS = "agents"  # the story whose services have an environment of their own
 PACKAGE = Path(__file__).resolve().parents[1]
 _FORMAT = "1"  # the version of the files in the demo's folder
@@ -71,7 +68,8 @@ def run_demo(
         _check_format(folder)
         story = _story_of(folder, story)
         more = agent_services(folder) if story == NEEDS_AGENTS else ()
-        _print(f"Starting restate-server and the sample services{PLAYING.get(story, '')} …")
+        playing = ", and playing a week in 40 seconds" if story == "week" else ""
+        _print(f"Starting restate-server and the sample services{playing} …")
         env = SETTINGS.get(story, NO_SETTINGS)
         with Embedded(binary, folder, vqueues=vqueues, story=STORIES[story], env=env, more=more) as demo:
             version, admin, ingress = demo.server.version, demo.server.admin_url, demo.server.ingress_url
@@ -235,12 +233,6 @@ def working_folder(keep: Path | None) -> Iterator[Path]:
         return
     folder = keep.expanduser().absolute()
     folder.mkdir(parents=True, exist_ok=True)
-    with _lock(folder):
-        yield folder
-
-
-@contextlib.contextmanager
-def _lock(folder: Path) -> Iterator[None]:
     import fcntl  # noqa: PLC0415 - Windows has no fcntl, but imports this module
 
     with (folder / "lock").open("w") as lock:
@@ -248,7 +240,7 @@ def _lock(folder: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise RestateLabError(f"another demo is running in {folder}; stop it, or use another folder") from error
-        yield
+        yield folder
 
 
 def _print(text: str) -> None:

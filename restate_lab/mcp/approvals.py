@@ -30,8 +30,7 @@ _CODE_LENGTH = 4
 _PENDING, _APPROVED = ".pending", ".approved"
 _LONGEST_FILE = 1 << 20
 _KEPT_SECONDS = 24 * 3600
-_FORMAT = 1
-"""The version of a stored request."""
+_FORMAT = 1  # the version of a stored request
 
 
 def new_request_id(kind: str) -> str:

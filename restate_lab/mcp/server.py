@@ -63,7 +63,6 @@ _HINTS: dict[str, dict[str, Any]] = {
     _WRITES_A_FILE: {"read_only_hint": False, "destructive_hint": False},
     _CHANGES: {"read_only_hint": False, "destructive_hint": True},
 }
-"""What a client may show about the kinds of tools."""
 
 Decision = AcceptedElicitation[Any] | DeclinedElicitation | CancelledElicitation
 
@@ -189,14 +188,6 @@ def client_name(context: Context[Any, Any] | None) -> str:
     return escape_invisible(declared.encode("utf-8", "replace").decode(), lines=False)[:_LONGEST_NAME]
 
 
-def can_ask(context: Context[Any, Any]) -> bool:
-    """Return whether the client declared that it can show a form to a person."""
-    session = _session_of(context)
-    capabilities = None if session is None else session.client_capabilities
-    asks = None if capabilities is None else capabilities.elicitation
-    return asks is not None and (asks.form is not None or asks.url is None)
-
-
 def _session_of(context: Context[Any, Any] | None) -> ServerSession | None:
     try:
         return None if context is None else context.request_context.session
@@ -264,7 +255,10 @@ def _changes_of(context: Context[Any, Any]) -> ChangeTools:
 async def _ask(context: Context[Any, Any], find_request: Any) -> Elicit[Confirmation] | Approval:
     """Return the question for the client's form; a client without forms leaves the approval to a terminal."""
     request: ApprovalRequest = await anyio.to_thread.run_sync(find_request, abandon_on_cancel=True)
-    if not can_ask(context):
+    session = _session_of(context)
+    capabilities = None if session is None else session.client_capabilities
+    asks = None if capabilities is None else capabilities.elicitation
+    if asks is None or (asks.form is None and asks.url is not None):
         return Approval()
     return Elicit(escape_invisible(f"{request.text}\n\n{request.question} {request.expected}"), Confirmation)
 

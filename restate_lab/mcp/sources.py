@@ -66,7 +66,13 @@ class Sources:
         """Open frozen evidence or an archive, and return its name."""
         source: Any = self._open_archive(path) if is_archive(path) else open_evidence(path)
         self._stack.enter_context(source)
-        return self._add(path.stem, source)
+        with self._lock:
+            name, number = path.stem, 1
+            while name in self._by_name:
+                number += 1
+                name = f"{path.stem}-{number}"
+            self._by_name[name] = source
+            return name
 
     def freeze(self) -> tuple[str, Path]:
         """Freeze the cluster without payloads into a new folder of the user's data, and return its name and path.
@@ -93,15 +99,6 @@ class Sources:
             if self._cluster is None:
                 raise
             return open_history(path, cluster_name=self._cluster)
-
-    def _add(self, stem: str, source: Source) -> str:
-        with self._lock:
-            name, number = stem, 1
-            while name in self._by_name:
-                number += 1
-                name = f"{stem}-{number}"
-            self._by_name[name] = source
-            return name
 
 
 @contextmanager

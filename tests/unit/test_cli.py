@@ -112,8 +112,7 @@ COMMANDS = (
 )
 
 
-def test_there_are_these_commands() -> None:
-    """Every command is listed, and `--help` of each has an example that names it."""
+def test_each_command_is_listed_and_has_an_example() -> None:
     group = typer.main.get_command(app)
     assert tuple(name for name in group.commands if name != "history") == COMMANDS  # type: ignore[attr-defined]
     for command in COMMANDS:
@@ -210,8 +209,6 @@ def test_a_table_without_rows_prints_its_header() -> None:
 
 
 class Terminal(io.StringIO):
-    """A stream that reports to be a terminal."""
-
     def isatty(self) -> bool:
         return True
 
@@ -363,8 +360,7 @@ def test_an_unknown_option_command_question_or_parameter_is_code_2() -> None:
         assert call(*arguments).exit_code == 2, arguments
 
 
-def test_a_timeout_is_a_duration_everywhere() -> None:
-    """Every --timeout takes seconds and durations, and refuses other values before any request."""
+def test_every_timeout_takes_seconds_and_durations() -> None:
     commands = typer.main.get_group(app).commands
     options = {
         name: parameter

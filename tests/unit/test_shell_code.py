@@ -44,7 +44,6 @@ NAMES = (
 
 
 def one(call: SuggestedCall, target: SourceOptions = HERE) -> list[str]:
-    """Return the arguments of the only line."""
     lines = commands([call], target)
     assert lines is not None
     (line,) = lines

@@ -49,8 +49,6 @@ class _LostCall:
 
 @dataclass(frozen=True, slots=True)
 class _Prefetch:
-    """Snapshots, and when they were requested."""
-
     snapshots: dict[str, InvocationSnapshot]
     at: float
 
@@ -136,7 +134,6 @@ class Runner(ABC):
         return snapshot.status is not None and created_at is not None and snapshot.created_at != created_at
 
     def _read(self, ids: Sequence[str]) -> dict[str, InvocationSnapshot]:
-        """Read these just before acting, or use snapshots that were prefetched just before."""
         ahead, self._prefetched = self._prefetched, None
         is_fresh = ahead is not None and time.monotonic() - ahead.at < FRESH and ahead.snapshots.keys() >= set(ids)
         snapshots = ahead.snapshots if ahead is not None and is_fresh else read_snapshots(self._reads, ids)

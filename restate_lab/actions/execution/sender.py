@@ -87,7 +87,9 @@ class BatchSender:
             self.results.pop(id_, None)
         if not ids:
             return
-        if change.has_index or change.action.rule.batch in self._closed or not self._send_batch(change, ids):
+        # The batch endpoint restarts only from the input.
+        has_index = change.from_index is not None or change.from_indexes
+        if has_index or change.action.rule.batch in self._closed or not self._send_batch(change, ids):
             self._send_singly(change, ids)
 
     def _send_batch(self, change: Change, ids: Sequence[str]) -> bool:

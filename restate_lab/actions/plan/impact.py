@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from restate_lab._text import plural, verb_form
-from restate_lab.actions.plan.reader import read_calls, read_keys, read_queued_changes, read_waiters
+from restate_lab.actions.plan.reader import PartialFrame, read_calls, read_keys, read_queued_changes, read_waiters
 from restate_lab.actions.reader import read_invocations
 from restate_lab.actions.rules import ACTIONS, NOT_BEGUN, RETENTION
 from restate_lab.reads import Reads
@@ -29,20 +29,6 @@ WAITERS = 1_000
 CHANGES = 1_000
 
 
-@dataclass(frozen=True, slots=True)
-class Impact:
-    """One row per invocation or key that is also affected, and the limitations as texts.
-
-    Columns: ``kind`` ("call" or "one-way call": a callee that also ends; "key": it becomes free, or stays held;
-    "waiter": an invocation that then gets the key; "state change": a queued change of the key's state), ``id`` (None
-    for keys and changes of state), ``target`` (for a key and a change of its state, the key's name), ``status``,
-    ``caused_by`` (the target that affects it) and ``what`` (a text).
-    """
-
-    frame: pd.DataFrame
-    limitations: tuple[str, ...] = ()
-
-
 @dataclass(slots=True)
 class Callees:
     """Callees of the targets: the target that affects each, which are one-way calls, and their rows."""
@@ -52,29 +38,29 @@ class Callees:
     states: list[pd.DataFrame] = field(default_factory=list)
     limitations: list[str] = field(default_factory=list)
 
-    def frame(self) -> pd.DataFrame:
-        """Return the rows of all callees, with the columns of ``read_invocations``."""
-        return pd.concat(self.states) if self.states else pd.DataFrame(columns=["status", "target"], dtype="object")
 
-
-def find_impact(reads: Reads, action: ACTIONS, targets: pd.DataFrame) -> Impact:
+def find_impact(reads: Reads, action: ACTIONS, targets: pd.DataFrame) -> PartialFrame:
     """Find the invocations and keys that are also affected; ``targets`` are the rows of a plan that are acted on.
+
+    One row per invocation or key. Columns: ``kind`` ("call" or "one-way call": a callee that also ends; "key": it
+    becomes free, or stays held; "waiter": an invocation that then gets the key; "state change": a queued change of the
+    key's state), ``id`` (None for keys and changes of state), ``target`` (for a key and a change of its state, the
+    key's name), ``status``, ``caused_by`` (the target that affects it) and ``effect`` (a text).
 
     The journals of at most JOURNALS targets are read; the limitations show if there are more. Only kill and cancel
     end other invocations and free keys; a pause blocks keys.
     """
     begun = list(targets.loc[~targets["status"].isin(NOT_BEGUN), "id"])
     if action not in {ACTIONS.KILL, ACTIONS.CANCEL, ACTIONS.PAUSE} or not begun:
-        return Impact(pd.DataFrame(columns=list(COLUMNS), dtype="object"))
+        return PartialFrame(pd.DataFrame(columns=list(COLUMNS), dtype="object"))
     if action is ACTIONS.PAUSE:
         return _find_blocked_keys(reads, begun)
     return _find_ended(reads, action, begun, set(targets["id"]))
 
 
-def _find_ended(reads: Reads, action: ACTIONS, begun: Sequence[str], own: set[str]) -> Impact:
+def _find_ended(reads: Reads, action: ACTIONS, begun: Sequence[str], own: set[str]) -> PartialFrame:
     has_retention = has_feature(reads, RETENTION)
     callees = find_callees(reads, begun[:JOURNALS], own, follow_sent=action is ACTIONS.KILL)
-    states = callees.frame()
     rows = [
         {
             "kind": "one-way call" if id_ in callees.one_way else "call",
@@ -84,12 +70,13 @@ def _find_ended(reads: Reads, action: ACTIONS, begun: Sequence[str], own: set[st
             "caused_by": callees.caused_by[id_],
             "effect": _describe_callee(action, str(state["status"]), has_retention=has_retention),
         }
+        for states in callees.states
         for id_, state in zip(map(str, states.index), states.to_dict("records"), strict=True)
     ]
     holders = {**{id_: id_ for id_ in begun}, **callees.caused_by}
     keys, more = _find_keys(reads, holders, own | set(callees.caused_by))
     limitations = [*callees.limitations, *more, *_limitations(action, len(begun))]
-    return Impact(_to_frame([*rows, *keys]), tuple(limitations))
+    return PartialFrame(_to_frame([*rows, *keys]), tuple(limitations))
 
 
 def find_callees(
@@ -154,7 +141,7 @@ def _find_keys(reads: Reads, holders: dict[str, str], callees: set[str]) -> tupl
     return rows, limitations + queues.limitations
 
 
-def _find_blocked_keys(reads: Reads, ids: Sequence[str]) -> Impact:
+def _find_blocked_keys(reads: Reads, ids: Sequence[str]) -> PartialFrame:
     holders = {id_: id_ for id_ in ids}
     queues = _read_queues(reads, ids, without=set())
     rows = [
@@ -162,7 +149,7 @@ def _find_blocked_keys(reads: Reads, ids: Sequence[str]) -> Impact:
         for row in queues.keys
         if queues.calls[row["key"]] or queues.changed[row["key"]]
     ]
-    return Impact(
+    return PartialFrame(
         _to_frame(rows + _change_rows(queues, holders, "not applied before it is resumed and ends")),
         tuple(queues.limitations),
     )
@@ -176,12 +163,8 @@ class _Queues:
     waiters: list[dict[str, Any]]
     changes: list[dict[str, Any]]
     limitations: list[str]
-    calls: Counter[str] = field(init=False)
-    changed: Counter[str] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.calls = Counter(row["key"] for row in self.waiters)
-        self.changed = Counter(row["key"] for row in self.changes)
+    calls: Counter[str]
+    changed: Counter[str]
 
     def describe(self, key: str) -> str:
         calls, changes = self.calls[key], self.changed[key]
@@ -203,7 +186,8 @@ def _read_queues(reads: Reads, ids: Sequence[str], *, without: set[str]) -> _Que
         limitations.append(f"only the first {CHANGES:,} changes of state that wait for these keys were read")
     if keys and not changes and not has_vqueues(reads):
         limitations.append("not shown: changes of state that wait for these keys, which a server lists only in vqueues")
-    return _Queues(keys, waiters, changes[:CHANGES], limitations)
+    calls, changed = (Counter(row["key"] for row in rows) for rows in (waiters, changes[:CHANGES]))
+    return _Queues(keys, waiters, changes[:CHANGES], limitations, calls, changed)
 
 
 def _key_row(row: Mapping[str, Any], holders: Mapping[str, str], effect: str) -> dict[str, Any]:

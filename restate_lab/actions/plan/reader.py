@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
+
 from restate_lab.actions.reader import IDS_PER_QUERY
 from restate_lab.client.lab import is_lab
 from restate_lab.client.schema import translate_errors
@@ -78,6 +80,14 @@ SELECT id FROM sys_invocation_status
 WHERE pinned_deployment_id = :deployment AND status <> 'completed'
 ORDER BY created_at, id
 LIMIT :limit"""
+
+
+@dataclass(frozen=True, slots=True)
+class PartialFrame:
+    """A frame of a plan, and the texts about what it does not show."""
+
+    frame: pd.DataFrame
+    limitations: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,13 +8,12 @@ without a result is executed again.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
 
 from restate_lab._text import one_line, plural, verb_form
-from restate_lab.actions.plan.reader import read_open_steps
+from restate_lab.actions.plan.reader import PartialFrame, read_open_steps
 from restate_lab.actions.rules import ACTIONS
 from restate_lab.analysis.patterns import step_patterns
 from restate_lab.errors import RestateLabError
@@ -28,23 +27,12 @@ _UNNAMED = "a step without a name"
 _LONGEST_ERROR = 300
 
 
-@dataclass(frozen=True, slots=True)
-class OpenSteps:
-    """One row per step that is executed again, and the limitations as texts.
-
-    Columns: ``id`` (the target), ``step`` (its name, None without one), ``entry_index`` (in sys_journal) and ``since``
-    (when it began, UTC).
-    """
-
-    frame: pd.DataFrame = field(default_factory=lambda: step_frame([]))
-    limitations: tuple[str, ...] = ()
-
-
-def find_open_steps(reads: Reads, action: ACTIONS, targets: pd.DataFrame) -> OpenSteps:
+def find_open_steps(reads: Reads, action: ACTIONS, targets: pd.DataFrame) -> PartialFrame:
     """Read the steps without a result of the targets whose effect repeats them; payloads are not read.
 
-    ``targets`` are the rows of a plan that are acted on. At most JOURNALS journals are read, for some seconds; the
-    limitations have the omitted ones, also if a read failed.
+    One row per step: ``id`` (the target), ``step`` (its name, None without one), ``entry_index`` (in sys_journal) and
+    ``since`` (when it began, UTC). ``targets`` are the rows of a plan that are acted on. At most JOURNALS journals are
+    read, for some seconds; the limitations have the omitted ones, also if a read failed.
     """
     ids = list(targets.loc[targets["effect"].isin(action.rule.repeating), "id"])
     rows: list[dict[str, Any]] = []
@@ -60,11 +48,11 @@ def find_open_steps(reads: Reads, action: ACTIONS, targets: pd.DataFrame) -> Ope
     except RestateLabError as error:
         reason = one_line(str(error), _LONGEST_ERROR)
         limitations.append(f"not read: the steps that are executed again, or some of them ({reason})")
-    return OpenSteps(step_frame(rows), tuple(limitations))
+    return PartialFrame(step_frame(rows), tuple(limitations))
 
 
 def step_frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    """Return the rows as a frame with the columns of OpenSteps."""
+    """Return the rows as a frame with the columns of ``find_open_steps``."""
     frame = pd.DataFrame(rows, columns=list(COLUMNS)).astype({"id": "object", "step": "object"})
     frame["step"] = frame["step"].where(frame["step"].notna() & (frame["step"] != ""), None)
     return frame.astype({"entry_index": "Int64"}).assign(since=pd.to_datetime(frame["since"], utc=True))

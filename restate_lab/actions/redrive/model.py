@@ -23,7 +23,6 @@ PREFIX_PROTOCOL = 6
 _NO_STEPS = {"Input", "Output"}
 _ATTACHES = {"AttachInvocation", "GetInvocationOutput"}
 _CALL = "Call"
-_LONGEST_FAILURE = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +126,9 @@ def _choose(journal: FailedJournal) -> RestartPoint:
     failed = _find_failed(journal)
     if failed is None:
         if journal.failed:
-            others = join(_describe_failed(each, journal.failures[_index_of_result(each)]) for each in journal.failed)
-            ended = one_line(describe_failure(journal.failure), _LONGEST_FAILURE)
+            failures = ((each, journal.failures[_index_of_result(each)]) for each in journal.failed)
+            others = join(f"{describe_entry(each)} ({_one_line(failure)})" for each, failure in failures)
+            ended = _one_line(journal.failure)
             return RestartPoint(None, f"its failure is not that of a command: {ended}; failed commands: {others}")
         output = journal.output
         end = journal.length if output is None or output.index is None else output.index
@@ -182,8 +182,8 @@ def _describe_later(failed: Entry, later: Sequence[Entry]) -> str:
     return f"{plural(len(later), 'command')} {verb} {command}, which failed: {names}, such as a compensation"
 
 
-def _describe_failed(entry: Entry, failure: Payloads) -> str:
-    return f"{describe_entry(entry)} ({one_line(describe_failure(failure), _LONGEST_FAILURE)})"
+def _one_line(failure: Payloads) -> str:
+    return one_line(describe_failure(failure), 80)
 
 
 def describe_failure(failure: Payloads) -> str:

@@ -72,30 +72,23 @@ def set_state(
     ``values`` are set, keys in ``delete`` are removed, and ``clear=True`` removes all keys that ``values`` does not
     set. All other keys keep their exact bytes. A value is written as JSON, like in the SDKs (None is JSON's null and
     deletes nothing). Text that replaces text that is not JSON is written as text, and bytes are written unchanged. A
-    value that would change the encoding of its key is refused unless ``recode=True``.
-
-    If an SDK encodes the values (``connect(decode=…)`` changes one, or it is encrypted), a value is refused unless the
-    connection also has ``encode``: then the written bytes are ``encode(value)``, also for a value in bytes. They are
-    decoded again before they are sent.
+    value that would change the encoding of its key is refused unless ``recode=True``. If an SDK encodes the values, the
+    connection needs ``encode`` (in ``connect``) for every value, also for bytes; the result is checked with ``decode``.
 
     ``state`` is the State that your change is based on: later changes are never overwritten. Without it, the state is
-    read at the start of this call. Then only changes during this call are detected, not changes since you last read
-    the state. The change is sent with the version of the state, and the server does not change another version. If two
-    users write the same new state at the same time, one change is dropped, but both calls succeed: if you increment a
-    counter, add a value that is unique to each change.
+    read at the start of this call, and only changes during the call are detected. The change is sent with the version
+    of the state, and the server does not change another version. If two users write the same new state at the same
+    time, one change is dropped, but both calls succeed: add a value that is unique to each change of a counter.
 
     If a handler holds the object, the change is applied when its turn comes. This call waits for that until ``timeout``
     is over, which also limits the reads before. If the state already has the values, nothing is sent. ``reason`` is
-    written to the audit log, values are not.
-
-    With vqueues, servers from 1.7.0 to 1.7.12 can lose a change if a partition has more than one replica (restate issue
-    5416). A line on stderr and ``warnings`` of the State report this; write the state again after the upgrade.
+    written to the audit log, values are not. Some servers with vqueues can lose a change (restate issue 5416): a line
+    on stderr and ``warnings`` of the State report this.
 
     Raises:
         StateConflict: the state changed after it was read; the error has all versions. It is a Conflict.
-        OutcomeUnknown: the change was accepted, but was not visible within ``timeout``; it can still be applied, and
-            the message has the invocation that holds the object. Or Restate did not confirm it: read the state before
-            you repeat the change.
+        OutcomeUnknown: the change was accepted, but was not visible within ``timeout``, or Restate did not confirm it:
+            it can still be applied, so read the state before you repeat the change.
         TimedOut: the state was not read within ``timeout``; nothing was sent.
         ArgumentError, ReadOnly, NotFound, NotOnThisServer, AuditFailed: nothing was sent.
     """

@@ -48,7 +48,7 @@ class LedgerEntry:
 
 
 class Ledger:
-    """The records in a file; ``path`` may have records of an earlier process."""
+    """The records in a file, oldest first; ``path`` may have records of an earlier process."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -56,23 +56,18 @@ class Ledger:
             # The earlier process may have ended while it wrote.
             whole, newline, _ = path.read_bytes().rpartition(b"\n")
             path.write_bytes(whole + newline)
-        self._records = read_ledger(path)
-
-    @property
-    def records(self) -> list[dict[str, Any]]:
-        """Return all records, oldest first."""
-        return self._records
+        self.records = read_ledger(path)
 
     def append(self, record: LedgerEntry) -> None:
         """Add a record."""
         line = json.dumps(asdict(record), ensure_ascii=False)
         with self._path.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
-        self._records.append(json.loads(line))
+        self.records.append(json.loads(line))
 
     def step_of(self, call_id: str) -> int | None:
         """Return the step in which the model requested this tool call, or None if it did not."""
-        for record in reversed(self._records):
+        for record in reversed(self.records):
             if any(call["id"] == call_id for call in record["tool_calls"]):
                 return int(record["step"])
         return None
@@ -83,7 +78,7 @@ class Ledger:
         Responses to this invocation come first; one that was restarted as new may have the response to another.
         """
         place = (prompt, step, 200)
-        answers = [each for each in self._records if (each["prompt"], each["step"], each["status"]) == place]
+        answers = [each for each in self.records if (each["prompt"], each["step"], each["status"]) == place]
         newest = max(enumerate(answers), key=lambda each: (each[1]["invocation_id"] == sender, each[0]), default=None)
         return [call["id"] for call in newest[1]["tool_calls"]] if newest else []
 
@@ -92,7 +87,7 @@ class Ledger:
         place = (sender, script, step, prompt)
         return sum(
             (record["invocation_id"], record["script"], record["step"], record["prompt"]) == place
-            for record in self._records
+            for record in self.records
         )
 
 

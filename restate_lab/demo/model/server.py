@@ -47,6 +47,11 @@ MARKER = re.compile(r"\[([\w-]+)\]")
 RETRY_AFTER = ("retry-after-ms", "50")
 SHAPES = {"responses": responses_response, "chat": chat_response, "gemini": gemini_response}
 IDS = {"responses": "resp_", "chat": "chatcmpl-", "gemini": "gemini-"}
+_RESULTS = {
+    "responses": ("call_id", "output", "type", "function_call_output"),
+    "chat": ("tool_call_id", "content", "role", "tool"),
+}
+"""Interface → the keys of a tool's result: its call and its content; a key with its value that only results have."""
 PATHS = re.compile(
     r"/v1/(?P<responses>responses)|/v1/(?P<chat>chat/completions)|/v1beta/models/(?P<gemini>[^/:]+):generateContent"
 )
@@ -77,7 +82,8 @@ def model_application(folder: Path, scripts: Mapping[str, Script], default: Scri
         turn = _turn(api, request, ledger, sender)
         marker = next((name for name in MARKER.findall(turn.prompt) if name in scripts), "")
         script = scripts[marker] if marker else default
-        step = _step(ledger, turn)
+        steps = [step for id_, _ in turn.results if (step := ledger.step_of(id_)) is not None]
+        step = max(steps) + 1 if steps else 0
         reply = script(turn) if callable(script) else script[min(step, len(script) - 1)]
         asked = str(request["model"])
         results = [{"id": id_, "output": output} for id_, output in turn.results]
@@ -86,8 +92,7 @@ def model_application(folder: Path, scripts: Mapping[str, Script], default: Scri
         if attempt < len(reply.errors):
             status = reply.errors[attempt]
             ledger.append(replace(record, time=_now(), status=status))
-            error = _gemini_error if api == "gemini" else _error
-            await _send(send, status, error(status, f"scripted failure {attempt + 1}"))
+            await _send(send, status, _error(status, f"scripted failure {attempt + 1}", api))
             return
         await asyncio.sleep(reply.delay)
         await _send(send, 200, _answer(ledger, record, turn, reply))
@@ -126,38 +131,15 @@ def _answer(ledger: Ledger, record: LedgerEntry, turn: ModelRequest, reply: Repl
     return SHAPES[record.api](reply, id_, model, usage, ids)
 
 
-def _step(ledger: Ledger, turn: ModelRequest) -> int:
-    steps = [step for id_, _ in turn.results if (step := ledger.step_of(id_)) is not None]
-    return max(steps) + 1 if steps else 0
-
-
 def _turn(api: str, request: Mapping[str, Any], ledger: Ledger, sender: str | None) -> ModelRequest:
-    match api:
-        case "responses":
-            return _responses_turn(request)
-        case "chat":
-            return _chat_turn(request)
-        case _:
-            return _gemini_turn(request, ledger, sender)
-
-
-def _responses_turn(request: Mapping[str, Any]) -> ModelRequest:
-    items = request["input"]
-    if isinstance(items, str):
-        return ModelRequest(items, (), len(items))
-    last = max((n for n, item in enumerate(items) if item.get("role") == "user"), default=0)
-    results = [
-        (item["call_id"], _text(item["output"])) for item in items[last:] if item.get("type") == "function_call_output"
-    ]
-    return ModelRequest(_text(items[last].get("content")), tuple(results), len(json.dumps(items)))
-
-
-def _chat_turn(request: Mapping[str, Any]) -> ModelRequest:
-    messages = request["messages"]
-    last = max((n for n, message in enumerate(messages) if message["role"] == "user"), default=0)
-    results = [
-        (message["tool_call_id"], _text(message["content"])) for message in messages[last:] if message["role"] == "tool"
-    ]
+    if api == "gemini":
+        return _gemini_turn(request, ledger, sender)
+    messages = request["input" if api == "responses" else "messages"]
+    if isinstance(messages, str):
+        return ModelRequest(messages, (), len(messages))
+    last = max((n for n, message in enumerate(messages) if message.get("role") == "user"), default=0)
+    id_, content, kind, result = _RESULTS[api]
+    results = [(each[id_], _text(each[content])) for each in messages[last:] if each.get(kind) == result]
     return ModelRequest(_text(messages[last].get("content")), tuple(results), len(json.dumps(messages)))
 
 
@@ -192,14 +174,12 @@ def _now() -> str:
     return datetime.now(UTC).isoformat()
 
 
-def _error(status: int, message: str) -> dict[str, Any]:
+def _error(status: int, message: str, api: str = "") -> dict[str, Any]:
+    if api == "gemini":
+        kind = "RESOURCE_EXHAUSTED" if status == 429 else "UNAVAILABLE" if status >= 500 else "INVALID_ARGUMENT"
+        return {"error": {"message": message, "status": kind, "code": status}}
     kind = "rate_limit_exceeded" if status == 429 else "server_error" if status >= 500 else "invalid_request_error"
     return {"error": {"message": message, "type": kind, "param": None, "code": kind}}
-
-
-def _gemini_error(status: int, message: str) -> dict[str, Any]:
-    kind = "RESOURCE_EXHAUSTED" if status == 429 else "UNAVAILABLE" if status >= 500 else "INVALID_ARGUMENT"
-    return {"error": {"message": message, "status": kind, "code": status}}
 
 
 async def _read(receive: Any) -> bytes:

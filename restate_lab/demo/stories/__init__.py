@@ -11,4 +11,3 @@ from restate_lab.demo.stories.week import WEEK, WEEK_SETTINGS
 
 STORIES = MappingProxyType({"incident": INCIDENT, "first-look": FIRST_LOOK, "agents": AGENTS, "week": WEEK})
 SETTINGS = MappingProxyType({"week": WEEK_SETTINGS})
-"""Story → settings of its server, if it needs any."""

@@ -13,7 +13,6 @@ def _book(role: str, traveller: str, reaches: str) -> Send:
 
 
 def _approve(traveller: str, role: str) -> tuple[StoryStep, ...]:
-    """Wait until the invocation with this role has asked the manager, and approve."""
     asked = {f"{role}_question": "succeeded"}
     return (
         Child(f"{role}_question", role, "succeeded"),

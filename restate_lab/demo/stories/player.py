@@ -46,7 +46,9 @@ def _wait_until_settled(api: Api, steps: dict[str, StoryStep]) -> None:
     deadline = time.monotonic() + SETTLED_WITHIN
     waiting = dict(steps)
     while waiting:
-        now = _statuses(api, waiting)
+        failing = [id_ for id_, step in waiting.items() if step.fails_with]
+        codes = api.failure_codes(failing) if failing else {}
+        now = {id_: f"{status} {codes.get(id_, '')}".rstrip() for id_, status in api.statuses(waiting).items()}
         waiting = {id_: step for id_, step in waiting.items() if now.get(id_) != _expected_status(step)}
         if waiting and time.monotonic() > deadline:
             late = "; ".join(
@@ -56,12 +58,6 @@ def _wait_until_settled(api: Api, steps: dict[str, StoryStep]) -> None:
             raise TimedOut(f"the demo's invocations were not ready within {format_duration(SETTLED_WITHIN)}: {late}")
         if waiting:
             time.sleep(0.1)
-
-
-def _statuses(api: Api, steps: dict[str, StoryStep]) -> dict[str, str]:
-    """Return the status of each invocation; for steps with ``fails_with``, also the error code."""
-    codes = api.failure_codes(failing) if (failing := [id_ for id_, step in steps.items() if step.fails_with]) else {}
-    return {id_: f"{status} {codes.get(id_, '')}".rstrip() for id_, status in api.statuses(steps).items()}
 
 
 def _expected_status(step: StoryStep) -> str:

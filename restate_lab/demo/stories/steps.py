@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from restate_lab._text import format_duration
@@ -22,30 +23,24 @@ WITHIN = 30.0  # seconds; usually it takes two
 _NUMBERED = re.compile(r"(.+)_(\d+)")
 
 
-class StoryStep(Protocol):
+class StoryStep(ABC):
     """A change to the cluster; its result (usually an invocation) gets a role.
 
-    A later step with the same role replaces the earlier one, and its ``reaches`` is the final status.
+    A later step with the same role replaces the earlier one, and its ``reaches`` is the final status; a result that is
+    not an invocation has no status. ``fails_with`` is the Restate error code to wait for.
     """
 
-    @property
-    def role(self) -> str:
-        """Return the role of the result."""
+    role: str
+    reaches: str | None = None
+    fails_with: str | None = None
 
-    @property
-    def reaches(self) -> str | None:
-        """Return the final status of the invocation, or None if the result is not an invocation."""
-
-    @property
-    def fails_with(self) -> str | None:
-        """Return the Restate error code to wait for, or None."""
-
+    @abstractmethod
     def act(self, api: Api, roles: Mapping[str, str]) -> str:
         """Do the step and return the id of its result; ``roles`` has the ids of earlier steps."""
 
 
 @dataclass(frozen=True, slots=True)
-class Send:
+class Send(StoryStep):
     """Start an invocation of ``handler`` ("service/handler" or "service/key/handler")."""
 
     role: str
@@ -69,7 +64,7 @@ def repeat(count: int, member: Callable[[int], StoryStep]) -> tuple[StoryStep, .
 
 
 @dataclass(frozen=True, slots=True)
-class Deploy:
+class Deploy(StoryStep):
     """Register one release of the services at ``path`` as a deployment, which gets the role.
 
     Another release at the same path replaces the code of invocations that are already in progress.
@@ -79,8 +74,6 @@ class Deploy:
     path: str
     release: str = "1"
     after: Mapping[str, str] = field(default_factory=dict)
-    reaches: None = None
-    fails_with: None = None
 
     def act(self, api: Api, roles: Mapping[str, str]) -> str:
         """Register the deployment."""
@@ -90,13 +83,11 @@ class Deploy:
 
 
 @dataclass(frozen=True, slots=True)
-class Remove:
+class Remove(StoryStep):
     """Remove the deployment of a role, even if invocations are pinned to it; the role keeps its id."""
 
     role: str
     after: Mapping[str, str] = field(default_factory=dict)
-    reaches: None = None
-    fails_with: None = None
 
     def act(self, api: Api, roles: Mapping[str, str]) -> str:
         """Remove the deployment."""
@@ -106,7 +97,7 @@ class Remove:
 
 
 @dataclass(frozen=True, slots=True)
-class Act:
+class Act(StoryStep):
     """Change the invocation with the role ``of``; ``operation`` is one of ``Api.act``, such as "kill" or "pause".
 
     The result is the same invocation, or the new invocation after a restart.
@@ -126,7 +117,7 @@ class Act:
 
 
 @dataclass(frozen=True, slots=True)
-class Child:
+class Child(StoryStep):
     """Wait for the first invocation that the invocation with the role ``of`` calls; it gets a role."""
 
     role: str

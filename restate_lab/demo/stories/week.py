@@ -21,13 +21,12 @@ WEEK_SETTINGS = MappingProxyType({"RESTATE_WORKER__CLEANUP_INTERVAL": "1s"})
 
 
 @dataclass(frozen=True, slots=True)
-class Day:
+class Day(StoryStep):
     """Send the orders of a day, and visit the archive meanwhile; the role is the invocation that sends them."""
 
     role: str
     number: int
     reaches: str = "succeeded"
-    fails_with: None = None
 
     def act(self, api: Api, roles: Mapping[str, str]) -> str:  # noqa: ARG002 - the signature of a step
         """Return when the day is over."""
@@ -39,13 +38,11 @@ class Day:
 
 
 @dataclass(frozen=True, slots=True)
-class Visit:
+class Visit(StoryStep):
     """Visit the archive until everything has ended; the role is the name of the cluster in the archive."""
 
     role: str
     after: Mapping[str, str] = field(default_factory=dict)
-    reaches: None = None
-    fails_with: None = None
 
     def act(self, api: Api, roles: Mapping[str, str]) -> str:
         """Visit when the status is reached, and again when the last orders have ended."""

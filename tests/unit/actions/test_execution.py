@@ -26,8 +26,7 @@ A = IDS[0]
 TAKEN, LOST = CallResult("taken"), CallResult("lost", "the response was lost (cut)")
 
 
-def test_a_request_has_each_id_once() -> None:
-    """A duplicate id would restart an invocation twice."""
+def test_a_duplicate_id_is_refused_because_it_would_restart_twice() -> None:
     with pytest.raises(ArgumentError, match="more than once"):
         ExecutionRequest(Change(ACTIONS.RESTART_AS_NEW), (A, A), "a test")
 
@@ -66,16 +65,14 @@ def test_a_verdict_rests_on_what_was_seen(
     assert (verdict.error is None) == (outcome in {"done", "not sent"})
 
 
-def test_a_journal_is_purged_when_it_is_empty() -> None:
-    """The journal's size decides, not the status."""
+def test_a_purged_journal_is_one_of_size_zero() -> None:
     before = InvocationSnapshot("succeeded", journal_size=3)
     for size, outcome in ((0, "done"), (3, "accepted")):
         after = InvocationSnapshot("succeeded", journal_size=size)
         assert determine_outcome(ACTIONS.PURGE_JOURNAL, A, TAKEN, before, after).outcome == outcome
 
 
-def test_nothing_read_afterwards_is_never_done() -> None:
-    """If the read fails, the text states that."""
+def test_an_outcome_that_could_not_be_read_is_not_done() -> None:
     assert determine_outcome(ACTIONS.KILL, A, TAKEN, NO_INVOCATION, None).outcome == "accepted"
     unknown = determine_outcome(ACTIONS.KILL, A, LOST, NO_INVOCATION, None)
     assert (unknown.outcome, unknown.error) == (
@@ -85,7 +82,6 @@ def test_nothing_read_afterwards_is_never_done() -> None:
 
 
 def test_an_empty_frame_has_its_columns() -> None:
-    """A plan without targets has a frame like any other."""
     empty = outcome_frame([])
     assert list(empty) == ["id", "outcome", "error", "new_id", "status", "milliseconds", "other_new_ids"]
     assert empty["milliseconds"].dtype == "float64"
@@ -122,8 +118,7 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeLab:
     return lab
 
 
-def test_a_server_that_stays_busy_is_given_up(lab: FakeLab, capsys: pytest.CaptureFixture[str]) -> None:
-    """After repeated 429 responses the rest is not sent, and the frame has the reason."""
+def test_after_repeated_429_responses_the_rest_is_not_sent(lab: FakeLab, capsys: pytest.CaptureFixture[str]) -> None:
     lab.answer = lambda request: httpx.Response(429)
     table = execute(lab, ExecutionRequest(Change(ACTIONS.KILL), IDS[:1500], "a test"))  # type: ignore[arg-type]
     assert table["outcome"].tolist() == ["refused"] * 1000 + ["not sent"] * 500
@@ -132,8 +127,7 @@ def test_a_server_that_stays_busy_is_given_up(lab: FakeLab, capsys: pytest.Captu
     assert len(lab.sent) >= 2
 
 
-def test_answers_that_are_lost_again_and_again_end_it(lab: FakeLab) -> None:
-    """After three lost responses in a row nothing more is sent: the outcome is unknown."""
+def test_after_three_lost_responses_in_a_row_nothing_more_is_sent(lab: FakeLab) -> None:
     lab.answer = lambda request: httpx.ReadError("cut")
     table = execute(lab, ExecutionRequest(Change(ACTIONS.KILL), IDS, "a test"))  # type: ignore[arg-type]
     assert table["outcome"].tolist() == ["unknown"] * 3000 + ["not sent"] * 2000
@@ -160,9 +154,7 @@ def test_a_read_that_fails_ends_it_in_order(
     assert "could not be read" in capsys.readouterr().err
 
 
-def test_a_defect_leaves_a_result_for_every_id(lab: FakeLab, tmp_path: Path) -> None:
-    """Whatever ends an execution, the audit log has the known result of each id."""
-
+def test_the_audit_log_has_each_known_result_after_an_unexpected_error(lab: FakeLab, tmp_path: Path) -> None:
     def break_down(request: httpx.Request) -> httpx.Response:
         if len(lab.sent) == 2:
             raise ZeroDivisionError
@@ -178,7 +170,6 @@ def test_a_defect_leaves_a_result_for_every_id(lab: FakeLab, tmp_path: Path) -> 
 
 
 def test_why_an_invocation_cannot_or_need_not_move() -> None:
-    """Unbound, there already, not served there, or of another protocol; otherwise it can move."""
     there = Destinations("dp_new", {"Bulk": Destination("dp_new", 5, 7)})
     reasons = [
         there.reason_against(InvocationSnapshot("running", deployment=deployment, protocol=protocol, service=service))

@@ -49,7 +49,6 @@ def an_id(number: int) -> str:
 def made(
     number: int = 3, action: ACTIONS = ACTIONS.CANCEL, *, read_only: bool = False, target: str = "Cart/a/add"
 ) -> Plan:
-    """Return a plan of this many running invocations, and one that is excluded."""
     ids = [an_id(each) for each in range(number + 1)]
     rows = pd.DataFrame({"id": ids, "target": target, "service": "Cart", "status": "running"})
     rows["age"] = rows["idle_for"] = pd.Timedelta(hours=2, minutes=13)
@@ -74,7 +73,6 @@ def made(
 
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[ExecutionRequest]:
-    """Receive requests in place of the server."""
     orders: list[ExecutionRequest] = []
 
     def execute(lab: Any, order: ExecutionRequest, *, progress: Any = None, stop: Any = None) -> pd.DataFrame:
@@ -110,8 +108,7 @@ def test_exactly_the_reviewed_ones_are_acted_on(sent: list[ExecutionRequest]) ->
     assert plan_.targets == targets
 
 
-def test_once_also_from_several_threads(sent: list[ExecutionRequest]) -> None:
-    """Of many threads that execute a plan at the same time, one does."""
+def test_of_several_threads_one_executes_the_plan(sent: list[ExecutionRequest]) -> None:
     plan_, refused = made(), []
 
     def run() -> None:
@@ -173,16 +170,14 @@ def test_large_ones_need_the_exact_number(
     assert bool(sent) == (says is None)
 
 
-def test_read_only_comes_before_anything(sent: list[ExecutionRequest]) -> None:
-    """On a read-only connection nothing else is checked, not even the reason."""
+def test_a_read_only_connection_is_reported_before_the_reason_is_checked(sent: list[ExecutionRequest]) -> None:
     with pytest.raises(ReadOnly):
         made(read_only=True).execute(reason="")
     assert sent == []
 
 
 @pytest.mark.parametrize("reason", ["", "  \n", None])
-def test_a_reason_is_needed(sent: list[ExecutionRequest], reason: Any) -> None:
-    """Without a reason nothing is sent, and the plan can still be executed."""
+def test_without_a_reason_nothing_is_sent_and_the_plan_stays_usable(sent: list[ExecutionRequest], reason: Any) -> None:
     plan_ = made()
     with pytest.raises(ArgumentError, match="reason"):
         plan_.execute(reason=reason)
@@ -210,7 +205,6 @@ def test_what_was_not_sent_can_be_tried_again(monkeypatch: pytest.MonkeyPatch, s
 
 
 def test_an_interrupted_plan_keeps_its_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The results up to the interrupt are in the plan."""
     plan_ = made()
     failing(Interrupted("you", outcome_frame([Outcome(an_id(0), "done")])), monkeypatch)
     with pytest.raises(Interrupted):

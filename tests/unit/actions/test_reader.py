@@ -25,8 +25,7 @@ def test_rows_are_those_that_pyarrow_makes() -> None:
     assert [row["id"] for row in _rows_of(table.slice(0, 0))] == []
 
 
-def test_times_keep_what_is_below_a_millisecond() -> None:
-    """A timestamp of another unit is the same time."""
+def test_a_timestamp_of_any_unit_keeps_its_microseconds() -> None:
     exact = datetime(2026, 11, 26, 20, 29, 43, 123_456, UTC)
     assert _values_of(pa.chunked_array([pa.array([exact], pa.timestamp("us", tz="UTC"))])) == [exact]
 

@@ -40,7 +40,6 @@ class Journal:
         self.last_id = 0
 
     def command(self, kind: str, name: str = "", **fields: Any) -> int:
-        """Add a command with a completion, and return the id of that."""
         self.last_id += 1
         field = "result_completion_id" if kind == "Call" else "completion_id"
         body = {field: self.last_id, "name": name, **fields}
@@ -48,13 +47,11 @@ class Journal:
         return self.last_id
 
     def end(self, kind: str, completion: int, failure: dict[str, Any] | None = None) -> None:
-        """Complete a command."""
         lite = {"ty": {"Completion": kind}, "id": {"CompletionId": completion}, "result": _result(failure)}
         full = {"Completion": {kind: {"completion_id": completion, "result": {"Failure": failure}}}}
         self.rows.append((f"Notification: {kind}", None, {"Notification": lite}, {"Notification": full}))
 
     def step(self, name: str, failure: dict[str, Any] | None = None, kind: str = "Run", **fields: Any) -> Journal:
-        """Add a command and its completion."""
         self.end(kind, self.command(kind, name, **fields), failure)
         return self
 
@@ -66,7 +63,6 @@ class Journal:
         return self
 
     def plain(self, kind: str, **fields: Any) -> Journal:
-        """Add a command without a completion."""
         self.rows.append((f"Command: {kind}", "", {"Command": {kind: fields}}, None))
         return self
 
@@ -118,8 +114,7 @@ def test_the_failed_step_runs_again() -> None:
 
 
 @pytest.mark.parametrize("protocol", [4, 5, 6, 7])
-def test_the_first_step_leaves_only_the_input(protocol: int) -> None:
-    """Nothing is kept; that also works with older protocols."""
+def test_if_the_first_step_failed_only_the_input_is_kept(protocol: int) -> None:
     point = choose_restart_point(Journal().step("charge", DOWN).read(protocol=protocol))
     assert summary(point) == (0, "Run", "charge", 0, 1)
 
@@ -132,15 +127,13 @@ def test_the_first_step_leaves_only_the_input(protocol: int) -> None:
         ("Sleep", {}, None),
     ],
 )
-def test_other_commands_fail_too(kind: str, fields: dict[str, Any], name: str | None) -> None:
-    """A call, a rejected promise, and any other command with a completion."""
+def test_a_failed_call_or_promise_is_repeated_too(kind: str, fields: dict[str, Any], name: str | None) -> None:
     point = choose_restart_point(Journal().step("reserve").step("", DOWN, kind, **fields).read())
     assert summary(point) == (2, kind, "Bank/pay" if kind == "Call" else name, 1, 1)
     assert point.failed_callee == (CALLEE if kind == "Call" else None)
 
 
-def test_a_failure_that_was_handled_is_kept() -> None:
-    """Of two failed steps, the one that failed like the invocation ended it; the other one is kept."""
+def test_of_two_failed_steps_the_handled_failure_is_kept() -> None:
     point = choose_restart_point(Journal().step("check", OTHER).step("charge", DOWN).read())
     assert summary(point) == (2, "Run", "charge", 1, 1)
 
@@ -171,8 +164,7 @@ def test_the_last_attempt_may_leave_no_result() -> None:
     assert summary(between) == (2, None, None, 1, 0)
 
 
-def test_later_commands_exclude() -> None:
-    """A compensation follows the failed step, also one that fails in the same way."""
+def test_a_command_after_the_failed_step_excludes() -> None:
     for failure in (None, DOWN):
         point = choose_restart_point(Journal().step("reserve").step("charge", DOWN).step("refund", failure).read())
         assert point.from_index is None
@@ -191,8 +183,7 @@ def test_steps_that_ran_at_the_same_time_exclude() -> None:
     assert point.excluded == "Run “b” ran at the same time as Run “a”, which failed, and would run again"
 
 
-def test_a_kept_command_needs_its_result() -> None:
-    """A step before the failed one that has no result cannot be kept: the server would refuse it."""
+def test_a_step_without_a_result_cannot_be_kept() -> None:
     journal = Journal()
     journal.command("Run", "slow")
     point = choose_restart_point(journal.step("charge", DOWN).read())
@@ -220,8 +211,7 @@ def test_a_rejected_awakeable_excludes() -> None:
     assert summary(resolved) == (3, "Run", "charge", 1, 1)
 
 
-def test_the_same_failure_again_excludes() -> None:
-    """An attach, and a call with an idempotency key, return the failure that is stored."""
+def test_a_command_that_returns_its_stored_failure_again_excludes() -> None:
     attached = Journal().step("", DOWN, "AttachInvocation", target={"InvocationId": CALLEE}).read()
     assert f"of {CALLEE} would return the same failure again" in str(choose_restart_point(attached).excluded)
     called = Journal().step("", DOWN, "Call", invocation_id=CALLEE).read(kept_calls=frozenset({CALLEE}))
@@ -250,7 +240,6 @@ def test_an_override_replaces_the_choice() -> None:
 
 
 def test_the_other_reasons_to_exclude(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not failed, restarted before, called again by a target, a deployment that does not fit: each has its reason."""
     ids = [f"inv_1{number:033d}" for number in range(6)]
     plain = Journal().step("reserve").step("charge", DOWN).read()
     caller = Journal().step("reserve").step("", DOWN, "Call", invocation_id=ids[2]).read()
@@ -283,8 +272,7 @@ def test_the_other_reasons_to_exclude(monkeypatch: pytest.MonkeyPatch) -> None:
     ("overrides", "why"),
     [([INV], "must map an id"), ({CALLEE: 1}, "not among"), ({INV: -1}, "overrides.*whole number"), ({INV: "1"}, "1")],
 )
-def test_wrong_overrides_are_refused(overrides: Any, why: str) -> None:
-    """Before anything is read."""
+def test_wrong_overrides_are_refused_before_anything_is_read(overrides: Any, why: str) -> None:
     with pytest.raises(ArgumentError, match=why):
         redrive(None, [INV], overrides=overrides)  # type: ignore[arg-type]
 
@@ -294,13 +282,12 @@ def test_each_request_has_its_own_index() -> None:
     change = Change(ACTIONS.RESTART_AS_NEW, from_indexes={INV: 4, CALLEE: 0})
     request = ExecutionRequest(change, (INV, CALLEE), "a test")
     assert str(request) == "restart_as_new of 2 invocations, from_index 0 to 4"
-    assert change.has_index
     assert [change.index_of(id_) for id_ in request.ids] == [4, 0]
     assert change.only([INV]).options == {"from_index": "4"}
     with pytest.raises(KeyError):
         change.index_of("inv_1" + "c" * 33)
-    same = Change(ACTIONS.RESTART_AS_NEW, from_index=3)
-    assert (same.has_index, same.index_of(INV), Change(ACTIONS.KILL).index_of(INV)) == (True, 3, None)
+    common = Change(ACTIONS.RESTART_AS_NEW, from_index=3)
+    assert (common.index_of(INV), Change(ACTIONS.KILL).index_of(INV)) == (3, None)
 
 
 def test_the_groups_are_by_failed_command() -> None:

@@ -34,7 +34,6 @@ def targets(**columns: Any) -> pd.DataFrame:
 
 
 def check(*answers: Any, is_restart: bool = False, from_index: int | None = None, rows: Any = None) -> Any:
-    """Return the rows after the gate, the replay, and the requests with journals."""
     with raw_server(respond=deployment(*answers)) as server:
         change = Change(ACTIONS.RESTART_AS_NEW if is_restart else ACTIONS.MOVE_TO, from_index=from_index)
         gate = ReplayGate(OneInvocation(), Reads(OneInvocation()), change, server.address, {})  # type: ignore[arg-type]

@@ -87,15 +87,13 @@ def test_which_effects_repeat_a_step() -> None:
     assert ("move_to", "running", False, "latest") not in repeats
 
 
-def test_what_is_lost_needs_more_care() -> None:
-    """Kill and both purges are destructive, and require the exact number sooner."""
+def test_kill_and_purge_need_the_exact_number_sooner() -> None:
     assert {action for action in ACTIONS if action.rule.destructive} == {"kill", "purge", "purge_journal"}
     assert {action.rule.expect_above for action in ACTIONS if action.rule.destructive} == {10}
     assert {action.rule.expect_above for action in ACTIONS if not action.rule.destructive} == {100}
 
 
 def test_an_unknown_status_is_not_acted_on() -> None:
-    """A status of a newer server that the table does not have is not acted on."""
     for action in ACTIONS:
         assert not action.rule.effect("hibernating", has_vqueues=True).acts
         assert not action.rule.effect("yielded", has_vqueues=False).acts

@@ -58,7 +58,6 @@ def kinds(sender: BatchSender) -> dict[str, str]:
 
 
 def own(status: int, message: str) -> httpx.Response:
-    """Return an error as the Admin API writes it."""
     return httpx.Response(status, json={"message": message, "restate_code": None})
 
 
@@ -164,17 +163,16 @@ def test_single_calls_end_with_the_first_that_is_not_taken(sender: Callable[...,
     assert len(sent) == len(one.results) < 20
 
 
-def test_single_calls_stop_when_asked_to(sender: Callable[..., BatchSender], sent: list[str]) -> None:
-    """Nothing is sent after a stop."""
+def test_no_single_call_is_sent_after_a_stop(sender: Callable[..., BatchSender], sent: list[str]) -> None:
     one = sender(lambda request: httpx.Response(200), closed={"kill"}, stop=lambda: len(sent) >= 1)
     one.send(Change(ACTIONS.KILL), [f"inv_1{number:033d}" for number in range(200)])
     assert len(sent) == len(one.results) < 20
 
 
 @pytest.mark.parametrize("closed", [set(), {"kill"}], ids=["batch", "single"])
-def test_an_interrupt_leaves_what_was_on_its_way_as_lost(sender: Callable[..., BatchSender], closed: set[str]) -> None:
-    """After an interrupt a request that was sent is not reported as not sent."""
-
+def test_a_request_that_an_interrupt_met_is_lost_and_not_unsent(
+    sender: Callable[..., BatchSender], closed: set[str]
+) -> None:
     def interrupt(request: httpx.Request) -> httpx.Response:
         raise KeyboardInterrupt
 
@@ -184,15 +182,13 @@ def test_an_interrupt_leaves_what_was_on_its_way_as_lost(sender: Callable[..., B
     assert set(kinds(one).values()) == {"lost"}
 
 
-def test_a_restart_without_a_new_id_is_lost(sender: Callable[..., BatchSender]) -> None:
-    """A single restart whose response names no invocation does not count as done."""
+def test_a_single_restart_whose_response_has_no_id_is_lost(sender: Callable[..., BatchSender]) -> None:
     one = sender(lambda request: httpx.Response(200, json={}))
     one.send(Change(ACTIONS.RESTART_AS_NEW, from_index=2), [A])
     assert kinds(one) == {A: "lost"}
 
 
-def test_from_goes_into_the_query(sender: Callable[..., BatchSender]) -> None:
-    """`from` and the deployment are parameters of a single call."""
+def test_the_index_and_the_deployment_are_parameters_of_a_single_call(sender: Callable[..., BatchSender]) -> None:
     urls: list[str] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -201,12 +197,13 @@ def test_from_goes_into_the_query(sender: Callable[..., BatchSender]) -> None:
 
     one = sender(answer)
     one.send(Change(ACTIONS.RESTART_AS_NEW, deployment="latest", from_index=2), [A])
-    assert urls == [f"http://127.0.0.1:9070/invocations/{A}/restart-as-new?deployment=latest&from=2"]
+    one.send(Change(ACTIONS.RESTART_AS_NEW, from_indexes={A: 5}), [A])
+    address = f"http://127.0.0.1:9070/invocations/{A}/restart-as-new"
+    assert urls == [f"{address}?deployment=latest&from=2", f"{address}?from=5"]
     assert one.results[A].new_id == "inv_new"
 
 
-def test_an_error_of_another_kind_is_not_taken_for_success(sender: Callable[..., BatchSender]) -> None:
-    """An expired token refuses every id, with a message."""
+def test_an_expired_token_refuses_every_id_with_a_message(sender: Callable[..., BatchSender]) -> None:
     one = sender(lambda request: httpx.Response(401))
     one.send(Change(ACTIONS.KILL), IDS)
     assert set(kinds(one).values()) == {"refused"}

@@ -54,7 +54,6 @@ class FakeServer:
         return STARTED + timedelta(seconds=next(self._ticks))
 
     def restart(self, *ids: str) -> list[dict[str, str]]:
-        """Restart these ids now, and return the part of a batch response that names them."""
         for id_ in ids:
             self.restarts.append((id_, f"new_{len(self.restarts)}", self.now))
         return [{"old_invocation_id": old, "new_invocation_id": new} for old, new, _ in self.restarts[-len(ids) :]]
@@ -133,8 +132,7 @@ def test_a_restart_that_happened_is_not_sent_again(server: Callable[..., FakeSer
     assert made.sent == ([[A, B], [B]] if text is NEVER else [[A, B]])
 
 
-def test_the_first_attempt_counts(server: Callable[..., FakeServer]) -> None:
-    """A restart of the first attempt is found after the third one, too."""
+def test_a_restart_of_the_first_attempt_is_found_after_the_third(server: Callable[..., FakeServer]) -> None:
     made = server("failed")
     first: list[datetime] = []
 
@@ -187,10 +185,9 @@ def test_a_refusal_after_a_lost_response_is_no_answer_to_it(server: Callable[...
     assert made.sent == [[A, B], [B]]
 
 
-def test_a_gateway_that_never_forwards_is_unknown_in_the_end(
+def test_a_call_that_only_the_gateway_calls_unsent_stays_unknown(
     server: Callable[..., FakeServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is not refused, because only the gateway claims so."""
     monkeypatch.setattr(runner, "PATIENCE", 1.0)
     made = server("running")
     frame = run(made, ACTIONS.KILL, *[says(NEVER)] * 20)

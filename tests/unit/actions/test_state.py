@@ -30,8 +30,7 @@ def made(**raw: bytes) -> State:
 
 
 @given(JSON)
-def test_a_json_value_comes_back_as_it_went_in(value: Any) -> None:
-    """State and any JSON reader read the value that set_state writes."""
+def test_any_json_reader_reads_the_value_that_set_state_writes(value: Any) -> None:
     written = encode("a", value, before=None, recode=False)
     assert json.loads(written) == value
     assert made(a=written)["a"] == value
@@ -58,8 +57,7 @@ def test_bytes_go_as_they_are(value: bytes, before: bytes | None) -> None:
         ({"\udfff": 1}, "half a character"),
     ],
 )
-def test_what_json_cannot_hold_is_refused(value: Any, words: str) -> None:
-    """A value is never silently changed into another one."""
+def test_a_value_that_json_would_change_is_refused(value: Any, words: str) -> None:
     with pytest.raises(errors.ArgumentError, match=words):
         encode("a", value, before=None, recode=True)
 
@@ -152,16 +150,14 @@ def test_no_form_of_json_shows_a_secret(raw: bytes) -> None:
 
 
 @given(st.text(), st.none() | st.binary(max_size=400), st.integers(10, 80))
-def test_words_of_a_value_fit(key: str, value: bytes | None, longest: int) -> None:
-    """A value in a message is one line within the limit, whatever it is."""
+def test_a_value_in_a_message_is_one_line_within_the_limit(key: str, value: bytes | None, longest: int) -> None:
     words = format_value(key, value, longest)
     assert len(words) <= max(longest, len(MASK))
     assert "\n" not in words
 
 
 @pytest.mark.parametrize("depth", [600, 100_000])
-def test_json_that_is_nested_without_end_breaks_nothing(depth: int) -> None:
-    """A value too deep to walk is shown, cut or described."""
+def test_a_value_too_deep_to_walk_is_shown_or_described(depth: int) -> None:
     state = made(a=b"[" * depth + b"]" * depth)
     assert len(state._repr_html_()) < 3_000
     assert len(state.frame) == 1
@@ -192,8 +188,7 @@ def lab() -> rl.Lab:
         ({"key": "k/1", "scope": "blue", "state": made()}, "not to Drawer/k/1 of scope blue"),
     ],
 )
-def test_what_is_never_sent(lab: rl.Lab, arguments: dict[str, Any], words: str) -> None:
-    """Arguments are checked before any request."""
+def test_arguments_are_checked_before_any_request(lab: rl.Lab, arguments: dict[str, Any], words: str) -> None:
     call = {"service": "Drawer", "key": "other", "values": {"a": 1}, "reason": "INC-7"} | arguments
     with lab, pytest.raises(errors.ArgumentError, match=words):
         set_state(lab, call.pop("service"), call.pop("key"), call.pop("values"), **call)

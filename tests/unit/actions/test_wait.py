@@ -18,7 +18,6 @@ ONE, TWO = sample_id(1), sample_id(2)
 
 @pytest.fixture
 def changes(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], object]]:
-    """Return a list of changes; each pause between two polls makes the next one."""
     left: list[Callable[[], object]] = []
 
     def sleep(_: float) -> None:
@@ -41,8 +40,7 @@ def test_it_ends_when_all_have_ended(changes: list[Callable[[], object]]) -> Non
     assert len(rl.wait_for(source, rows, until=("failed", "succeeded"), progress=False)) == 2
 
 
-def test_a_function_decides(changes: list[Callable[[], object]]) -> None:
-    """The function receives the frame of each poll."""
+def test_the_until_function_gets_the_frame_of_each_poll(changes: list[Callable[[], object]]) -> None:
     source = LiveRows(sys_invocation_status=[invocation(1, journal_size=3)])
     sizes: list[int] = []
     changes.append(lambda: source.put(sys_invocation_status=[invocation(1, journal_size=9)]))
@@ -65,8 +63,7 @@ def test_a_removed_invocation_has_ended(changes: list[Callable[[], object]]) -> 
         rl.wait_for(source, ONE, until="ended", timeout="100ms", progress=False)
 
 
-def test_retrying_includes_a_running_attempt() -> None:
-    """As in the panel: backing off, or running in an attempt after the first."""
+def test_retrying_includes_an_attempt_that_runs_after_the_first() -> None:
     source = LiveRows(
         sys_invocation_status=[invocation(1, "invoked"), invocation(2, "invoked")],
         sys_invocation_state=[
@@ -80,7 +77,6 @@ def test_retrying_includes_a_running_attempt() -> None:
 
 
 def test_the_message_names_what_is_missing() -> None:
-    """The message has the number, the time, three ids with their statuses, and the next step."""
     source = LiveRows(sys_invocation_status=[invocation(number) for number in range(6)])
     with pytest.raises(TimedOut, match=r"6 invocations of 6 .* within 200ms: inv_\w+ is suspended, .* 3 more\. Allow"):
         rl.wait_for(source, [sample_id(number) for number in range(6)], timeout="200ms", progress=False)

