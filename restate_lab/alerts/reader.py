@@ -203,7 +203,6 @@ class ClusterReader:
             return None
 
     def _next_step(self, calls: Sequence[SuggestedCall], otherwise: str) -> str:
-        """Return the shell command of the next step; without one, the command that shows the problem."""
         lines = self.commands(calls, self.option) if calls else None
         option = "" if self.option is None else f" -e {shlex.quote(self.option)}"
         return "\n".join(lines) if lines else f"restate-lab {otherwise}{option}"

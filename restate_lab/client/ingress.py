@@ -365,7 +365,6 @@ def _handler_path(service: str, handler: str, key: str | None) -> _HandlerPath:
 
 
 def _request(body: Any, headers: Headers | None, idempotency_key: str | None) -> dict[str, Any]:
-    """Return content and headers as arguments for httpx."""
     content, kind = _content(body)
     fields = {} if kind is None else {"content-type": kind}
     for name, value in check_strings("headers", headers or {}, as_headers=True).items():

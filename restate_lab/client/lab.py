@@ -189,7 +189,10 @@ class Lab(Source):
                 from restate_lab.client.sql import suggestions  # noqa: PLC0415 - after an error
 
                 raise suggestions.add_suggestions(
-                    suggestions.explain_id(error, query), self._table_names, self._function_names, version=self.version
+                    suggestions.explain_id(error, query),
+                    lambda: list(dict.fromkeys(self.tables()["table"])),
+                    self._function_names,
+                    version=self.version,
                 ) from error.__cause__
 
     def to_parquet(
@@ -286,9 +289,6 @@ class Lab(Source):
         with time_limit(COUNT_LIMIT):
             statement = complete(COUNTS_SQL, self)
             return check_columns(self.arrow(statement, progress=False), statement, self)
-
-    def _table_names(self) -> list[str]:
-        return list(dict.fromkeys(self.tables()["table"]))
 
     def _function_names(self) -> list[str]:
         rows = check_columns(self.arrow(_FUNCTIONS, progress=False), _FUNCTIONS, self)

@@ -331,7 +331,6 @@ def _login(layers: Sequence[ConfigSection]) -> tuple[ConfigSection | None, Secre
 
 
 def _login_token(layers: Sequence[ConfigSection]) -> tuple[Secret | None, str]:
-    """Return the token of `restate cloud login` and its source; raise if it is missing, invalid or expired."""
     holder, token = _login(layers)
     if holder is None or not token:
         raise SettingsError(f"There is no login token for this Restate Cloud environment: run {_LOGIN} first.")

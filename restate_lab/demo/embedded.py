@@ -98,7 +98,6 @@ class Embedded(Stoppable):
         self._stack.close()
 
     def _register(self, known: Path, address: str) -> None:
-        """Register the services at an address; ``known`` is the file with the id of their first deployment."""
         try:
             if known.is_file():
                 self._move(known.read_text(), address)

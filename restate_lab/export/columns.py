@@ -252,7 +252,6 @@ def _has_mappings(kind: pa.DataType) -> bool:
 
 
 def _dtype_metadata(frame: pd.DataFrame, names: list[str]) -> dict[bytes, bytes]:
-    """Return pandas' metadata about the dtypes, so that it reads nullable integers as such."""
     columns = {at: pd.Series(dtype=dtype if _is_kept(dtype) else object) for at, dtype in enumerate(frame.dtypes)}
     empty = pd.DataFrame(columns).set_axis(names, axis=1)
     return dict(pa.Schema.from_pandas(empty, preserve_index=False).metadata or {})

@@ -147,7 +147,6 @@ def _kind(kind: str) -> dict[str, Any]:
 
 
 def _tokens(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the attributes of numbers of tokens; unknown ones have the value None."""
     attributes = {name: values[key] for key, names in _TOKENS.items() for name in names}
     both = [values["input_tokens"], values["output_tokens"]]
     return {**attributes, "llm.token_count.total": None if None in both else sum(both)}
@@ -182,7 +181,6 @@ def _agent(id_: str, target: str | None, session: str | None, status: str | None
 
 
 def _failure(status: str | None) -> str | None:
-    """Return the error of a run with this status; None if it has not failed."""
     return f"the invocation {status}" if status in ENDED and status != "succeeded" else None
 
 
@@ -274,7 +272,6 @@ class _ConversationSpans:
 
 
 def _texts(turns: Sequence[Turn]) -> dict[str, Any]:
-    """Return the attributes with the question and the last answer of an agent."""
     asked = [each.text for each in turns if each.role == "user"]
     answers = [each.text for each in turns if each.role == "assistant" and each.text]
     return {"input.value": asked[0] if asked else None, "output.value": answers[-1] if answers else None}
@@ -291,7 +288,6 @@ def _execution(turn: Turn) -> dict[str, Any]:
 
 
 def _place(turn: Turn) -> dict[str, Any]:
-    """Return the attributes that name the entries of a turn in the journal."""
     return {
         "restate.invocation_id": turn.id,
         "restate.journal_index": turn.journal_index,

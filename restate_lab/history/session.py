@@ -60,13 +60,11 @@ class HistoryPeriod:
             column, ">=", "<=", *[None if each is None else literal(each) for each in (self.since, self.until)]
         )
 
-    def days(self) -> str:
-        """Return the condition for the days of the period."""
-        return _limits("day", ">=", "<=", *[each and f"DATE '{each}'" for each in self._dates()])
-
-    def whole_days(self) -> str:
-        """Return the condition for the days that are in the period as a whole."""
-        return _limits("day", ">", "<", *[each and f"DATE '{each}'" for each in self._dates()])
+    def days(self, *, whole: bool = False) -> str:
+        """Return the condition for the days of the period, or only for those that are in it as a whole."""
+        return _limits(
+            "day", *((">", "<") if whole else (">=", "<=")), *[each and f"DATE '{each}'" for each in self._dates()]
+        )
 
     def days_at_the_ends(self) -> str:
         """Return the condition for the first and the last day; "" if the period has no limit."""
@@ -162,7 +160,7 @@ class _Views:
 
     def in_period(self, name: str, select: str) -> str:
         ends = self.period.days_at_the_ends()
-        statement = f"{select} WHERE {self.cluster} AND {self.period.whole_days()}"
+        statement = f"{select} WHERE {self.cluster} AND {self.period.days(whole=True)}"
         if ends:
             statement += (
                 f" UNION ALL {select} WHERE {self.cluster} AND {ends} AND EXISTS (SELECT 1 "  # noqa: S608

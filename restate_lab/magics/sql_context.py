@@ -89,7 +89,6 @@ def _expects_table(before: Sequence[Token]) -> bool:
 
 
 def _enclosing_clauses(before: Sequence[Token]) -> Iterator[str]:
-    """Yield the clauses that enclose the end of these tokens, innermost first."""
     depth = 0
     for token in reversed(before):
         if token.kind == "close":

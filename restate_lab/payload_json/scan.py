@@ -112,7 +112,6 @@ def _value(text: str, at: int) -> Node:
 
 
 def _close(text: str, at: int, is_open: list[Node]) -> int:
-    """Close the containers that end at ``at``, and return the position of the next value."""
     while is_open:
         top = is_open[-1]
         if top.kind == "object":

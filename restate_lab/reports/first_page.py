@@ -229,7 +229,6 @@ def _first_row(diagnosis: Diagnosis) -> dict[Any, Any] | None:
 
 
 def _worst_rows(diagnosis: Diagnosis) -> list[dict[Any, Any]]:
-    """Return the critical findings, or the warnings if there are no critical ones."""
     rows: list[dict[Any, Any]] = diagnosis.findings.to_dict("records")
     for severity in ("critical", "warning"):
         if found := [row for row in rows if row["severity"] == severity]:
@@ -305,7 +304,6 @@ def _finding_lanes(window: TimeWindow, diagnosis: Diagnosis) -> Iterator[Lane]:
 
 
 def _histogram(name: str, window: TimeWindow, frame: pd.DataFrame, colours: Mapping[str, str]) -> Lane:
-    """Return a lane with one stacked bar per ``span_start``, from the columns in ``colours``."""
     sums = frame[frame["span_start"] >= window.start - window.bin].groupby("span_start")[list(colours)].sum()
     highest = max(int(sums.sum(axis="columns").max()), 1) if len(sums) else 1
     width = 100 * (window.bin / (window.end - window.start))
@@ -349,7 +347,6 @@ def _mark(group: Sequence[TimelineEvent], window: TimeWindow, zone: tzinfo) -> M
 
 
 def _mask_lane(lane: Lane, masker: Masker) -> Lane:
-    """Return the lane with secrets masked, because its texts come from the cluster."""
     return replace(
         lane,
         name=masker.text(escape_invisible(lane.name)),

@@ -96,7 +96,6 @@ def _add_first_page(report: Report, context: ReportContext, title: str | None) -
 
 
 def _build_chapter(chapter: str, make: Callable[[ReportContext], Section], context: ReportContext) -> Section:
-    """Return the chapter, or a chapter that gives the reason why it could not be read."""
     try:
         return make(context)
     except RestateLabError as error:

@@ -78,7 +78,6 @@ class TableBuilder:
         return Table(heads, cells, title=title, note=" ".join(each for each in notes if each), download=download)
 
     def _mask(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Return the frame with secrets masked; columns of numbers and times are not changed."""
         columns = {}
         for at, name in enumerate(frame.columns):
             values = frame.iloc[:, at]

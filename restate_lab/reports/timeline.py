@@ -208,7 +208,6 @@ def _changes_section(
 
 
 def _read_log(folder: Path | None) -> tuple[pd.DataFrame, str]:
-    """Return the audit log, and a text about its unreadable parts ("" if none)."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Truncated)  # the report contains this message
         log = audit_log(folder)

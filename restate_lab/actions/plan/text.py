@@ -176,8 +176,8 @@ class PlanReview(Result):
         one_way, calls = int(kinds.get("one-way call", 0)), int(kinds.get("call", 0))
         if action is ACTIONS.KILL and one_way + calls:
             warnings.append(
-                f"{plural(one_way + calls, 'callee is', 'callees are')} also killed, {one_way:,} of them one-way calls: "
-                "see plan.impact."
+                f"{plural(one_way + calls, 'callee is', 'callees are')} also killed, "
+                f"{one_way:,} of them one-way calls: see plan.impact."
             )
         if action is ACTIONS.CANCEL and calls:
             warnings.append(f"{plural(calls, 'callee is', 'callees are')} also cancelled: see plan.impact.")

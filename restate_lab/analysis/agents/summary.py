@@ -301,7 +301,6 @@ class _Runs:
         return _Spans(owners, np.where(started == _NONE, ends, started), ends)
 
     def _failed_commands(self) -> _Numbers:
-        """Return the position of the entry of each error, or ``_NONE``."""
         numbers = pa.array([error["command_index"] for _, error in self.errors], pa.int64())
         owners = np.array([owner for owner, _ in self.errors], np.int64)
         positions = self.entries.find("command_index", self.entries.key_of(owners, _whole(numbers)))

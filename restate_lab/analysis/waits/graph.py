@@ -192,7 +192,6 @@ def _remaining(graph: WaitGraph, *, any_one: Collection[str], going: Collection[
 
 
 def _components(graph: WaitGraph, members: Collection[str]) -> list[set[str]]:
-    """Return those strongly connected components of these invocations that have a cycle."""
     inner = nx.DiGraph(
         (waiter, blocker) for waiter in members for blocker in graph.successors[waiter] if blocker in members
     )

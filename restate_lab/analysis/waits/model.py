@@ -188,7 +188,6 @@ def _wake_up_texts(times: Any) -> list[str]:
 
 
 def _values(rows: pa.Table, name: str) -> list[Any]:
-    """Return the values of a column; a missing value is ``None``, and timestamps are pandas timestamps."""
     column = rows[name]
     if not pa.types.is_timestamp(column.type):
         return list(column.to_pylist())

@@ -85,7 +85,7 @@ def read_waits(reads: Reads, *, limit: int, known: KnownInvocations | None) -> W
         (counts,) = reads.rows("waits/counts")
         known = KnownInvocations(counts["suspended"], counts["pending"], int(counts["entries"] or 0))
     reader = _WaitsReader(reads, limit, known)
-    suspended, pending, commands = reader.read_tables()
+    suspended, pending, commands = reads.together([reader.read_suspended, reader.read_pending, reader.read_commands])
     queued = reader.edges_of_pending(pending)
     around = {id_ for name in ("caller", "blocker") for id_ in _known_ids(queued[name])}
     waiting = reader.edges_of_suspended(suspended, commands, around)
@@ -162,10 +162,6 @@ class _WaitsReader:
         self.unread: dict[str, int] = {}
         self.excluded: list[str] = []
 
-    def read_tables(self) -> list[Any]:
-        """Return the suspended invocations, the calls that wait for a key, and all commands (``None`` if not read)."""
-        return self._reads.together([self._read_suspended, self._read_pending, self._read_commands])
-
     def edges_of_suspended(self, rows: pa.Table, commands: pa.Table | None, around: set[str]) -> pa.Table:
         """Return the edges of the longest suspended ones; if these are not all, also of those ``around`` keys."""
         suspended = rows.slice(0, self._limit)
@@ -195,16 +191,16 @@ class _WaitsReader:
             self.unread = self._count_unread(edges)
         return edges
 
-    def _read_suspended(self, reads: Reads) -> pa.Table:
+    def read_suspended(self, reads: Reads) -> pa.Table:
         known = self._known.read_suspended()
         return reads.table("waits/suspended", limit=self._limit + 1) if known is None else known
 
-    def _read_pending(self, reads: Reads) -> pa.Table:
+    def read_pending(self, reads: Reads) -> pa.Table:
         if not self._known.pending:
             return pa.table({name: pa.nulls(0) for name in _PENDING})
         return reads.table("waits/key_waiters", limit=self._limit + 1)
 
-    def _read_commands(self, reads: Reads) -> pa.Table | None:
+    def read_commands(self, reads: Reads) -> pa.Table | None:
         return reads.table("waits/commands_of_suspended", limit=ROWS + 1) if self._known.is_scan_cheaper else None
 
     def _read_around(self, around: set[str], read: set[str]) -> list[pa.Table]:

@@ -122,7 +122,6 @@ class Waits(Result):
 
 
 def _anchors(waits: Waits) -> dict[str, str]:
-    """Return the element id on the card for each root blocker and each member of a deadlock."""
     groups = [row["members"] for row in _first_rows(waits.deadlocks)]
     groups += [[row["id"]] for row in _first_rows(waits.blockers)]
     return {id_: f"rl-waits-{waits.read_at.timestamp():.6f}-{ids[0]}" for ids in groups for id_ in ids}

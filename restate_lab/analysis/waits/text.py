@@ -129,7 +129,6 @@ def _reason_to_cancel(chosen: InvocationNode, holders: Sequence[str]) -> str:
 def _describe_alternatives(
     cycle: Cycle, nodes: Mapping[str, InvocationNode], awaited: Mapping[str, Sequence[Edge]]
 ) -> str:
-    """Return which members of a cycle may continue without it, and why."""
     loose = [
         (edge, nodes[id_].target)
         for id_ in cycle.path

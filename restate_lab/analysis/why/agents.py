@@ -82,7 +82,6 @@ def _name_of(step: ModelStep) -> str:
 
 
 def _executing(turn: ModelTurn, failing: int | None) -> MatchedCall | None:
-    """Return the tool call that has the failing command, or else one with an open entry."""
     calls = [call for call in turn.calls if any(each.entry.status == OPEN for each in call.entries)]
     owners = [call for call in calls if any(each.entry.command_index == failing for each in call.entries)]
     return next(iter(owners if failing is not None and owners else calls), None)

@@ -133,7 +133,6 @@ def _invocation_row(step: int, row: Row) -> dict[str, Any]:
 
 
 def _root_rows(root: InvocationDetails) -> Iterator[dict[str, Any]]:
-    """Yield the columns for each wait of a root blocker, at least one."""
     if root.status == "suspended" and root.edges:
         for edge in root.edges:
             yield {"waits_for": edge.kind, "detail": edge.detail, "since": edge.since, "blocker": edge.blocker}

@@ -167,7 +167,6 @@ class Explorer:
         return edges
 
     def _direct_waiters(self, rows: list[Row]) -> _DirectWaiters:
-        """Return the direct waiters of these invocations: callers, and the queues of the keys that they hold."""
         open_rows = {row["id"]: row for row in rows if row["status"] in {*HOLDING, "pending"}}
         ids = [row["invoked_by_id"] for row in open_rows.values() if row["invoked_by_id"]]
         callers = self.try_read("the callers", self.rows, ids) or {}
@@ -193,7 +192,6 @@ class Explorer:
         return {(row["key"], row["scope"]): row["holder_id"] for row in holders}
 
     def _queues(self, rows: list[Row]) -> tuple[list[Edge], int]:
-        """Return the calls that wait for the keys of these invocations, and the number of unread calls."""
         holders = self._holders(rows)
         held = {lock: row for row in rows if holders.get(lock := _lock_of(row)) == row["id"]}
         if not held:

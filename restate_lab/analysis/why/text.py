@@ -63,7 +63,6 @@ def _failure_of(details: InvocationDetails) -> JournalEvent | None:
 
 
 def _state_of(details: InvocationDetails) -> Iterator[str]:
-    """Yield the state and its age, the number of failed attempts, and the time of the next attempt."""
     row = details.row
     if has_ended(row):
         yield f"{details.status} {format_elapsed(row['completed_at'], details.now)} ago"
@@ -125,7 +124,6 @@ def describe_open(
 
 
 def _changes_of(details: InvocationDetails) -> str:
-    """Return how many changes of state wait for its key, and since when; "" if none waits."""
     count = details.changes.count
     if not count:
         return ""

@@ -1,7 +1,5 @@
 """AdminClient: one method per operation of the Admin API, named by its operationId."""
 
-from __future__ import annotations
-
 from restate_lab._public import public
 from restate_lab.client.admin.cluster import Cluster
 from restate_lab.client.admin.deployments import Deployments

@@ -77,7 +77,6 @@ class States(Operations):
         return self._read_back(known, {key: bytes(value) for key, value in new_state.items()}, version)
 
     def _read_back(self, known: Mapping[str, Any], wanted: Mapping[str, bytes], version: str | None) -> StateChange:
-        """Read until the state is the new one, or an invocation holds the object."""
         where = (known["service"], known["object_key"], known["scope"])
 
         def read_state() -> tuple[bool, str | None]:

@@ -42,7 +42,8 @@ def mark_errors(statement: str, values: Mapping[str, Any]) -> Iterator[None]:
 def _error_position(error: RestateLabError, statement: str, values: Mapping[str, Any]) -> int | None:
     if isinstance(error, UnknownName):
         found = _UNKNOWN.search(str(error))
-        return _name_position(found[1], statement) if found else None
+        wanted = found[1].split(".")[-1].strip('"').lower() if found else None
+        return next((at for at, name in _names_in(statement) if name == wanted), None)
     if isinstance(error, ParameterError):
         parameter = _NAMED_PARAMETER.search(str(error))
         starts = (each.start for each in tokens(statement) if parameter and each[:2] == ("param", parameter[1]))
@@ -66,12 +67,6 @@ def _offset(text: str, found: re.Match[str] | None) -> int | None:
     if not 1 <= line <= len(lines):
         return None
     return sum(len(each) + 1 for each in lines[: line - 1]) + min(column - 1, len(lines[line - 1]))
-
-
-def _name_position(name: str, statement: str) -> int | None:
-    """Return the first position of a name, outside of strings and comments."""
-    wanted = [part.strip('"').lower() for part in name.split(".")]
-    return next((at for at, spelled in _names_in(statement) if spelled == wanted[-1]), None)
 
 
 def _names_in(statement: str) -> Iterable[tuple[int, str]]:

@@ -76,7 +76,6 @@ class _NoLiteral(Exception):
 
 
 def _render(value: Any) -> tuple[str, str]:
-    """Return the kind of a value, for messages, and its literal."""
     if type(value) is str:  # fast path for long lists of ids
         return "str", _string(value)
     value = _unwrap(value)

@@ -36,7 +36,6 @@ def _hotel(city: str) -> ScriptedCall:
 
 
 def _booking(turn: ModelRequest) -> Sequence[Reply]:
-    """Reserve a seat, ask the manager of the traveller in the prompt, and report both results."""
     traveller = CITY.findall(turn.prompt)[-1]
     question = f"May {traveller} take the train to Vienna?"
     return (

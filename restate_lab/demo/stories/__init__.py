@@ -1,7 +1,5 @@
 """The demo's stories by name."""
 
-from __future__ import annotations
-
 from types import MappingProxyType
 
 from restate_lab.demo.stories.agents import AGENTS

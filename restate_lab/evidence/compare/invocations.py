@@ -219,7 +219,6 @@ def _differences(before: pd.DataFrame, after: pd.DataFrame, later: ComparedSourc
 
 
 def _more_entries(both: pd.DataFrame, is_created: pd.Series) -> pd.Series:
-    """Return the number of new entries of each journal; an invocation that has not started has no entries."""
     sizes = {}
     for side in ("before", "after"):
         size = both[f"journal_size_{side}"]

@@ -63,7 +63,6 @@ def fill(root: Any, name: str, value: Any) -> None:
 
 
 def _parts(part: Any) -> Iterator[Any]:
-    """Yield the visible widgets below a widget, and itself."""
     if part.layout.display != "none":
         yield part
         for child in getattr(part, "children", ()):

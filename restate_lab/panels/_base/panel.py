@@ -71,7 +71,8 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         self._every = _seconds(refresh)
         frozen = not source.live
         live = None if frozen else self._every is not None
-        self.head = Head(source.name, _place(source), access=_access(source), live=live)  # the version needs a request
+        access = "read-only" if why_read_only(source) else "writable"
+        self.head = Head(source.name, _place(source), access=access, live=live)  # the version needs a request
         pace = Pace(None if frozen else self._every)
         self.refresher = Refresher(self._round, pace=pace, is_wanted=lambda: self.head.is_shown, is_back=self._is_back)
         self.head.on_refresh = self.guard(self.ask)
@@ -369,10 +370,6 @@ def _place(source: Source, version: str = "") -> str:
 
 def _kind(source: Source) -> str:
     return "frozen evidence" if source.coverage.open_invocations else "a history"
-
-
-def _access(source: Source) -> str:
-    return "read-only" if why_read_only(source) else "writable"
 
 
 def _seconds(refresh: DurationInput | None) -> float | None:

@@ -337,7 +337,6 @@ def _count_kinds(kinds: pd.DataFrame | None) -> Counter[tuple[str, bool]]:
 
 
 def _number_of(action: ACTIONS, counts: Counter[tuple[str, bool]]) -> int:
-    """Return the number of offered invocations that an action applies to."""
     where = _first_change(action).deployment
     return sum(
         number

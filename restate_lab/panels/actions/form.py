@@ -272,7 +272,6 @@ def _effects(plan: Plan, warnings: Sequence[str]) -> str:
 
 
 def _also_affected(plan: Plan) -> str:
-    """Return the numbers of invocations, keys and queued changes of state that the plan also affects."""
     kinds = plan.impact["kind"]
     numbers = (
         (int((~kinds.isin(["key", "state change"])).sum()), "other invocation", None),

@@ -259,7 +259,6 @@ class GridModel:
         return [*row, True] if self.lines.is_member(line) else row
 
     def _reason(self, position: int, name: str) -> Any:
-        """Return the reason for a missing value, if the frame has reasons for this column."""
         reasons = self.layout.styles.reasons.get(name)
         return self.table.value(position, reasons) if reasons in self.table.names else None
 

@@ -321,7 +321,6 @@ class Panel(LivePanel):
             self._applying = False
 
     def _take_from_list(self) -> None:
-        """Apply the choices made in the controls of the list."""
         view = self._list
         self._apply(self._state.with_(filters=view.filters, group=view.group, view="invocations", open=None))
 

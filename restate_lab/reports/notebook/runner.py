@@ -49,7 +49,6 @@ class CellFailure:
     details: str
 
     def __str__(self) -> str:
-        """Return the number, the source and the error of the cell."""
         return f"cell {self.number} failed:\n\n{indent(self.source, '    ')}\n\n{self.details.strip() or self.error}"
 
 
@@ -70,7 +69,6 @@ class NotebookRun:
         return self.failure is None
 
     def __str__(self) -> str:
-        """Return a summary in one line."""
         outcome = (
             "executed" if self.failure is None else f"stopped at cell {self.failure.number} by {self.failure.error}"
         )

@@ -74,7 +74,6 @@ def render_markdown(source: str, attachments: Mapping[str, Mapping[str, str]] | 
 
 
 def _filter_attribute(tag: str, name: str, value: str) -> str | None:
-    """Return the allowed part of an attribute's value, or None to remove the attribute."""
     if name == "src":
         return value if tag == "img" and _PICTURE.fullmatch(value) else None
     if name == "href":

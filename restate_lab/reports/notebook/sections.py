@@ -120,6 +120,5 @@ def _png_width(content: str) -> int | None:
 
 
 def _plain_heading(heading: str) -> str:
-    """Return a heading without Markdown marks, such as a closing "#"."""
     heading = heading.rstrip(" \t#") or heading
     return escape_invisible(_MARKS.sub(r"\1", heading).strip())

@@ -1,7 +1,5 @@
 """The table of checks: the name, description, cost and function of each."""
 
-from __future__ import annotations
-
 from restate_lab.analysis.doctor.checks.agents import agent_models, agent_tokens, agent_tools, agent_waits
 from restate_lab.analysis.doctor.checks.deployments import old_deployments, old_protocols
 from restate_lab.analysis.doctor.checks.failures import (

@@ -129,7 +129,6 @@ def _promise_of(row: Row) -> tuple[str, str]:
 
 
 def _queue_blockers(context: CheckContext) -> list[_QueueBlocker]:
-    """Return the root blockers with a queue for a key; excludes the ones that other checks report."""
     edges = context.edges("key")
     if context.waits is None or edges.empty:
         return []

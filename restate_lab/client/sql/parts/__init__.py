@@ -89,7 +89,6 @@ class _Branch:
 
 
 def _chosen(branches: Sequence[_Branch], has: Callable[[str], bool]) -> list[str]:
-    """Return the lines of all branches whose tables the source has."""
     there = [each for each in branches if each.needs and all(has(need.strip()) for need in each.needs.split(","))]
     if not (there := there or [each for each in branches if not each.needs]):
         wanted = "; or ".join(each.needs for each in branches)
