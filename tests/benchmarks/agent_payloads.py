@@ -13,7 +13,6 @@ SCHEMA = {"type": "object", "properties": {"city": {"type": "string", "descripti
 
 
 def openai_agents(number: int, city: str, text: str | None) -> dict[str, Any]:
-    """Return a response of OpenAI Agents."""
     item = (
         {"type": "function_call", "call_id": f"call_{number}", "name": "get_weather", "arguments": _arguments(city)}
         if text is None
@@ -51,7 +50,6 @@ def pydantic_ai(number: int, city: str, text: str | None) -> dict[str, Any]:
 
 
 def langchain(number: int, city: str, text: str | None) -> dict[str, Any]:
-    """Return a response of LangChain."""
     call = {"id": f"call_{number}", "name": "get_weather", "args": {"city": city}, "type": "tool_call"}
     message = {
         "type": "ai",

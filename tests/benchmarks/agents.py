@@ -25,7 +25,6 @@ LINES = 45
 
 
 def main() -> None:
-    """Run the benchmark."""
     parser = arguments(__doc__)
     parser.set_defaults(rows=0, agents=5_000)
     parser.add_argument("--profile", action="store_true", help="profile one call of agent_runs")

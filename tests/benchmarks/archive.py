@@ -23,7 +23,6 @@ AT_MOST = {PLAIN: 1.5, SAMPLED: 2.8}  # × count(*)
 
 
 def main() -> None:
-    """Run the benchmark."""
     options = arguments(__doc__).parse_args()
     with (
         populated(options) as population,
@@ -50,14 +49,12 @@ def main() -> None:
 
 
 def server_of(admin_url: str) -> psutil.Process:
-    """Return the process that listens at an address."""
     port = urlsplit(admin_url).port
     listening = (each for each in psutil.net_connections("tcp") if each.status == psutil.CONN_LISTEN)
     return psutil.Process(next(each.pid for each in listening if each.laddr.port == port))
 
 
 def cpu_of(process: psutil.Process) -> float:
-    """Return the seconds of processor time of a process."""
     times = process.cpu_times()
     return float(times.user + times.system)
 

@@ -33,7 +33,6 @@ SELECTED = "SELECT id FROM sys_invocation_status WHERE target_service_name = :se
 
 
 def main() -> None:
-    """Run the benchmark."""
     parser = arguments(__doc__)
     parser.add_argument("--at-once", type=int, default=50_000, help="invocations of one plan (50000)")
     parser.add_argument("--action", choices=ACTIONS, default="cancel", help="what is done to them (cancel)")

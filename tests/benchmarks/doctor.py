@@ -29,7 +29,6 @@ ENTRIES = (
 
 
 def main() -> None:
-    """Run the benchmark."""
     options = arguments(__doc__).parse_args()
     with populated(options) as population, rl.connect(population.admin_url, read_only=True) as lab:
         say(f"{population}; {options.rounds} rounds; {versions(population.version)}")

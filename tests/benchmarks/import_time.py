@@ -26,7 +26,6 @@ STATEMENTS = {
 
 
 def main() -> None:
-    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=11, help="rounds (11)")
     options = parser.parse_args()

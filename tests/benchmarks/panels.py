@@ -68,7 +68,6 @@ RUN = """async index => {
 
 
 def main() -> None:
-    """Run the benchmark."""
     options = arguments(__doc__).parse_args()
     small = argparse.Namespace(**{**vars(options), "rows": SMALL, "admin_url": None, "suspended": 0})
     with (

@@ -60,8 +60,6 @@ TROUBLE = {
 
 @dataclass(frozen=True)
 class Population:
-    """A server with rows on it."""
-
     admin_url: str
     ingress_url: str
     version: str
@@ -69,7 +67,6 @@ class Population:
 
     @property
     def rows(self) -> int:
-        """Return the number of invocations."""
         return sum(self.statuses.values())
 
     def __str__(self) -> str:
@@ -191,7 +188,6 @@ def _services() -> Iterator[str]:
 
 
 def main() -> None:
-    """Fill a server."""
     options = arguments(__doc__).parse_args()
     with populated(options) as population:
         sys.stdout.write(f"{population}\nadmin {population.admin_url}, ingress {population.ingress_url}\n")

@@ -123,7 +123,6 @@ def _measure(admin_url: str, name: str, query: str) -> float:
 
 
 def main() -> None:
-    """Run the benchmark."""
     parser = arguments(__doc__)
     parser.add_argument("--queries", nargs="+", choices=QUERIES, default=list(QUERIES))
     parser.add_argument("--cli", action="store_true", help=f"also `{CLI}`")

@@ -27,7 +27,6 @@ AT_ONCE = 50  # invocations that are started before they are awaited
 
 
 def main() -> None:
-    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--journals", type=int, default=1000, help="journals of each kind (1000)")
     parser.add_argument("--rounds", type=int, default=5, help="rounds (5)")

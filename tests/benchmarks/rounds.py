@@ -33,12 +33,10 @@ class Figure:
 
     @property
     def is_reached(self) -> bool:
-        """Return True if the value is within the limit."""
         return self.at_least <= self.value <= self.at_most
 
     @property
     def wanted(self) -> str:
-        """Return the limit as text."""
         return f"≤ {self.at_most:g}" if self.at_most < math.inf else f"≥ {self.at_least:g}"
 
 
@@ -100,7 +98,6 @@ def _status(field: str) -> int:
 
 
 def say(text: str) -> None:
-    """Print a paragraph."""
     sys.stdout.write(f"{text}\n\n")
     sys.stdout.flush()
 

@@ -71,14 +71,12 @@ def _send_queued(ctx: Context, number: int) -> None:
 
 @trouble.handler()
 async def rest(ctx: Context, number: int) -> int:
-    """Sleep."""
     await ctx.sleep(LATER)
     return number
 
 
 @trouble.handler()
 async def ask(ctx: Context, number: int) -> str:
-    """Wait for an awakeable that is never resolved."""
     await ctx.run_typed("write a letter", lambda: f"letter {number}")
     _, answer = ctx.awakeable(type_hint=str)
     return await answer
@@ -86,7 +84,6 @@ async def ask(ctx: Context, number: int) -> str:
 
 @trouble.handler()
 async def follow(ctx: Context, number: int) -> int:
-    """Wait for another invocation, which sleeps."""
     return await ctx.service_call(rest, number)
 
 
@@ -132,7 +129,6 @@ async def lock(ctx: ObjectContext, number: int) -> str:
 
 @shelves.handler()
 async def keep(ctx: ObjectContext, count: int) -> None:
-    """Write this many values."""
     for number in range(count):
         ctx.set(f"item-{number}", number)
 

@@ -82,8 +82,7 @@ def test_a_line_reset_at_every_boundary(bench: FaultBench, tmp_path: Path, verb:
 
 
 @pytest.mark.parametrize("verb", ALLOWED)
-def test_every_answer_of_a_verb_lacks_its_end_in_turn(bench: FaultBench, verb: str) -> None:
-    """Whichever response breaks off, the verb reports it."""
+def test_a_verb_reports_whichever_response_breaks_off(bench: FaultBench, verb: str) -> None:
     count = Fault(where=b"/query", number=1 << 30)
     assert outcome(bench, verb, count, PASSES) in {"right", "done"}
 

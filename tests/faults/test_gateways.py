@@ -259,7 +259,6 @@ def cells() -> Iterator[tuple[str, str, bool, str]]:
 
 
 def outcome(server: Gateways, call: str, gateway: str, *, acted: bool) -> str:
-    """Return the outcome of a call behind a gateway, as a short text."""
     folder = server.folder / f"cell-{next(server.numbers)}"
     folder.mkdir()
     return CALLS[call](GatewayCall(server, RESPONSES[gateway], acted, folder))

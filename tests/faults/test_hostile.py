@@ -200,7 +200,6 @@ def object_states() -> Iterator[dict[str, Any]]:
 
 
 def grids(widget: Any) -> Iterator[Grid]:
-    """Give the grids inside a widget."""
     for child in getattr(widget, "children", ()):
         yield from [child] if isinstance(child, Grid) else grids(child)
 
@@ -257,7 +256,6 @@ def with_a_card() -> set[type]:
 
 
 def _hostile_rules(folder: Path) -> Path:
-    """Write rules with a hostile name, which is unknown."""
     path = folder / "rules.toml"
     path.write_text(f"[[rule]]\ncheck = {json.dumps(HOSTILE['ansi'])}\n")
     return path
@@ -399,7 +397,6 @@ def test_half_of_an_emoji_is_written(
 
 
 def test_frames_with_half_of_an_emoji_are_saved(vandalised: Vandalised, tmp_path: Path) -> None:
-    """Every frame that can have such a text is saved in every format."""
     lab, agent = vandalised.lab, vandalised.agent
     frames = {
         "conversation": rl.conversation(lab, agent).frame,
@@ -414,8 +411,7 @@ def test_frames_with_half_of_an_emoji_are_saved(vandalised: Vandalised, tmp_path
                 assert rl.save(frame, tmp_path / f"{name}{ending}").exists()
 
 
-def test_errors_show_text(vandalised: Vandalised) -> None:
-    """A hostile argument appears in a message as text."""
+def test_a_hostile_argument_is_text_in_a_message(vandalised: Vandalised) -> None:
     calls: list[Callable[[str], object]] = [
         lambda words: rl.state(vandalised.lab, words, "x"),
         vandalised.lab.admin.get_service,
@@ -433,8 +429,7 @@ def test_errors_show_text(vandalised: Vandalised) -> None:
             assert len(str(caught.value)) < 9000
 
 
-def test_frames_have_what_is_there(vandalised: Vandalised) -> None:
-    """In a frame the text is exact, to the last character: nothing is lost, and nothing is masked."""
+def test_frames_have_the_exact_text(vandalised: Vandalised) -> None:
     frame = vandalised.lab.sql(
         f"SELECT id, {SHOWN} FROM sys_invocation WHERE id IN :ids", ids=[*vandalised.failed.values()]
     )
@@ -478,8 +473,7 @@ def test_saved_files(vandalised: Vandalised, tmp_path: Path) -> None:
             assert row["target_service_key"][:1] not in tuple("=+-@\t\r"), row["target_service_key"]
 
 
-def test_a_sheet_of_hostile_text(vandalised: Vandalised, tmp_path: Path) -> None:
-    """An xlsx file opens, and has text in place of a formula or a link."""
+def test_a_sheet_has_text_in_place_of_formulas_and_links(vandalised: Vandalised, tmp_path: Path) -> None:
     ids = [id_ for name, id_ in vandalised.failed.items() if name != "long"]
     frame = vandalised.lab.sql(f"SELECT id, {SHOWN} FROM sys_invocation WHERE id IN :ids", ids=ids)
     rl.save(frame, tmp_path / "x.xlsx")

@@ -52,7 +52,6 @@ DAMAGES: Mapping[str, Callable[[Path], object]] = {
 
 
 def cells() -> Iterator[tuple[str, str, str]]:
-    """Yield verb, fault and outcome of every cell."""
     for fault, row in MATRIX.items():
         for verb, word in row.items():
             yield verb, fault, word
@@ -109,8 +108,7 @@ def test_every_verb_under_every_fault(
 
 
 @pytest.mark.parametrize("damage", EVIDENCE)
-def test_opening_damaged_evidence(bench: FaultBench, tmp_path: Path, damage: str) -> None:
-    """Evidence opens as it was frozen, or not at all."""
+def test_damaged_evidence_opens_as_it_was_frozen_or_not_at_all(bench: FaultBench, tmp_path: Path, damage: str) -> None:
     folder = tmp_path / "x.evidence"
     shutil.copytree(bench.folder / "good-freeze" / "x.evidence", folder)
     DAMAGES[damage](folder)

@@ -71,7 +71,6 @@ def _sooner(bench: Killable, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def make_panels(bench: Killable) -> tuple[Panel, ...]:
-    """Return a panel for each view, and one with an open invocation."""
     panels = (
         Panel(bench.lab, view="overview", refresh=0.3),
         Panel(bench.lab, refresh=0.3),
@@ -84,7 +83,6 @@ def make_panels(bench: Killable) -> tuple[Panel, ...]:
 
 
 def actions_of(panel: Panel) -> ActionBar:
-    """Return the buttons below the list of invocations."""
     assert isinstance(panel.view, InvocationsView)
     return panel.view.actions
 

@@ -52,7 +52,6 @@ def test_killed_while_it_answers(bench: Killable) -> None:
 
 
 def test_killed_and_back_while_a_read_waits(bench: Killable) -> None:
-    """A read that finds the server down is repeated until the server is back."""
     bench.restart()
     assert bench.lab.sql(COUNT, ids=bench.later)["n"][0] == len(bench.later)
 
@@ -95,8 +94,7 @@ def test_killed_during_a_freeze(bench: Killable, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [0, 3])
-def test_killed_for_good_during_a_doctor(bench: Killable, number: int) -> None:
-    """A doctor that cannot read does not report healthy."""
+def test_a_doctor_that_cannot_read_does_not_report_healthy(bench: Killable, number: int) -> None:
     fault = Fault(where=b"/query", number=number, passes=0, meanwhile=bench.server.kill)
     with tcp_relay(bench.server.admin_url, fault=fault) as line, rl.connect(line.url, check=False, timeout=5) as lab:
         try:

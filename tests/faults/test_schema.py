@@ -49,7 +49,6 @@ class Case:
     way: Way
 
     def apply(self, table: pa.Table) -> pa.Table:
-        """Return the table in another shape."""
         at = table.column_names.index(self.column)
         values = table.column(at)
         if self.way == "drop":
@@ -333,7 +332,6 @@ def test_an_execution_that_cannot_be_read_says_what_was_done(newest_try: Try, ne
 
 @pytest.mark.parametrize("column", ["key", "value"])
 def test_a_state_that_cannot_be_read_is_not_changed(newest_try: Try, newest: Cluster, column: str) -> None:
-    """A state of another shape is one error, and nothing is sent."""
     proxy, (service, key) = newest_try.proxy, newest_try.ids["object"]
     with proxy.lab(newest.admin_url, newest_try.folder) as lab:
         proxy.case = None

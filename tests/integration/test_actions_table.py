@@ -66,8 +66,6 @@ class Came:
 
 @dataclass(frozen=True)
 class Tried:
-    """One server on which every action was tried: (name of the try, status) → its result."""
-
     has_vqueues: bool
     came: Mapping[tuple[str, str], Came]
     attempts: tuple[Mapping[str, int], Mapping[str, int]]
@@ -122,15 +120,13 @@ def attempts(statuses: InvocationStatuses) -> dict[str, int]:
 
 
 def agrees(effect: Effect, status: str, came: Came) -> bool:
-    """Return True if the server behaved as the table states."""
     if came.accepted != effect.accepted:
         return False
     return came.seen[-1] in effect.then if effect.accepted else came.seen == [status]
 
 
 @pytest.mark.parametrize("what", TRIES, ids=lambda each: each.name)
-def test_the_table_tells_the_truth(tried: Tried, what: Try) -> None:
-    """In each status the server accepts or refuses as the table states, and the status afterwards matches it."""
+def test_the_server_accepts_and_refuses_as_the_table_of_actions_states(tried: Tried, what: Try) -> None:
     lies = {}
     for status in STATUSES:
         effect = what.action.rule.effect(status, has_vqueues=tried.has_vqueues, deployment=what.deployment)
@@ -152,7 +148,6 @@ def test_what_acts_has_acted(tried: Tried) -> None:
     assert "restarted_from=" in tried.came["restart_as_new", "killed"].answer
 
 
-def test_every_status_was_there(tried: Tried) -> None:
-    """The matrix is complete: every status that a current server shows, for every action."""
+def test_every_status_was_tried_with_every_action(tried: Tried) -> None:
     assert set(tried.came) == {(what.name, status) for what in TRIES for status in STATUSES}
     assert {what.action for what in TRIES} == set(ACTIONS) - {ACTIONS.MOVE_TO}

@@ -84,7 +84,6 @@ def test_version_health_and_members(bench: Bench) -> None:
 
 
 def test_deployments_are_listed_oldest_first(bench: Bench, other: str) -> None:
-    """The list is in the order of registration; one deployment by id has its services in full."""
     listed = bench.admin.list_deployments()
     assert [(each.id, each.type) for each in listed] == [(bench.deployment, "http"), (other, "http")]
     assert [service.name for service in listed[0].services or ()] == ["Counter", "Echo", "Signup"]
@@ -101,7 +100,6 @@ def test_deployments_are_listed_oldest_first(bench: Bench, other: str) -> None:
 
 
 def test_registering_again_changes_nothing_unless_forced(bench: Bench) -> None:
-    """The same address is not new; only force discovers it again and creates a new revision."""
     before = bench.admin.get_service("Echo").revision or 0
     again = bench.admin.create_deployment(uri=bench.uri)
     assert (again.id, again.is_new) == (bench.deployment, False)
@@ -113,7 +111,6 @@ def test_registering_again_changes_nothing_unless_forced(bench: Bench) -> None:
 
 
 def test_a_dry_run_stores_nothing_and_says_so(bench: Bench, other_uri: str) -> None:
-    """The id in the response to a dry run does not exist afterwards."""
     made_up = bench.admin.create_deployment(uri=other_uri, dry_run=True)
     assert made_up.is_dry_run
     assert "invented" in repr(made_up)
@@ -122,8 +119,7 @@ def test_a_dry_run_stores_nothing_and_says_so(bench: Bench, other_uri: str) -> N
         bench.admin.get_deployment(made_up.id)
 
 
-def test_a_deployment_that_does_not_answer(bench: Bench) -> None:
-    """An address where no server listens, or a server that is not an SDK, gives the server's META0003."""
+def test_an_address_without_an_sdk_gives_meta0003(bench: Bench) -> None:
     with pytest.raises(errors.ServerFailed) as nobody:
         bench.admin.create_deployment(uri="http://127.0.0.1:1")
     assert nobody.value.code == "META0003"
@@ -145,7 +141,6 @@ def test_an_option_that_the_server_would_ignore_is_not_sent(bench: Bench, other_
 
 
 def test_a_deployment_is_moved_and_its_headers_replaced(bench: Bench, other: str, other_uri: str) -> None:
-    """Settings that are not named stay; headers are replaced as a whole; a dry run changes nothing."""
     changed = bench.admin.update_deployment(other, additional_headers={"x-one": "1"})
     assert changed.additional_headers == {"x-one": "1"}
     assert changed.uri == f"{other_uri}/"
@@ -159,7 +154,6 @@ def test_a_deployment_is_moved_and_its_headers_replaced(bench: Bench, other: str
 
 
 def test_a_refused_update_changes_no_deployment(bench: Bench, other: str) -> None:
-    """An unknown id and an address that does not respond are different errors, and nothing is changed."""
     with pytest.raises(errors.NotFound):
         bench.admin.update_deployment(NO_DEPLOYMENT, uri=bench.uri)
     with pytest.raises(errors.ServerFailed, match="META0003"):
@@ -168,7 +162,6 @@ def test_a_refused_update_changes_no_deployment(bench: Bench, other: str) -> Non
 
 
 def test_a_deployment_is_removed_by_force_only(bench: Bench, other: str) -> None:
-    """Without force the server refuses the removal; with force the services fall back at once."""
     with pytest.raises(errors.NotOnThisServer, match="force=True"):
         bench.admin.delete_deployment(other)
     assert bench.admin.get_service("Echo").deployment_id == other
@@ -181,8 +174,7 @@ def test_a_deployment_is_removed_by_force_only(bench: Bench, other: str) -> None
             bench.admin.bulk_delete_deployments([bench.deployment])
 
 
-def test_a_secret_header_is_not_shown(bench: Bench, other_uri: str) -> None:
-    """A canary in a header reaches the server, and is not in any repr, page, frame, dump, record or error."""
+def test_a_secret_header_reaches_the_server_and_is_not_shown(bench: Bench, other_uri: str) -> None:
     admin = bench.admin
     headers = {"authorization": f"Bearer {CANARY}", "x-api-key": Secret(CANARY), "x-plain": "shown"}
     made = admin.create_deployment(uri=other_uri, additional_headers=headers)
@@ -208,7 +200,6 @@ def test_a_secret_header_is_not_shown(bench: Bench, other_uri: str) -> None:
 
 
 def test_services_and_handlers_have_a_fixed_order_and_real_types(bench: Bench) -> None:
-    """They are sorted by name, whatever the order of the response; durations are timedeltas, schemas are dicts."""
     admin = bench.admin
     assert [each.name for each in admin.list_services()] == ["Counter", "Echo", "Signup"]
     echo = admin.get_service("Echo")
@@ -234,8 +225,7 @@ def test_services_and_handlers_have_a_fixed_order_and_real_types(bench: Bench) -
 
 
 @pytest.mark.parametrize("name", ["Nope", "échö/with ?#%2F and more", ".."])
-def test_names_that_do_not_exist(bench: Bench, name: str) -> None:
-    """Any text is one name, whatever it contains, and an unknown one is NotFound with the name."""
+def test_any_text_is_one_name_and_an_unknown_one_is_not_found(bench: Bench, name: str) -> None:
     for ask in (
         lambda: bench.admin.get_service(name),
         lambda: bench.admin.list_service_handlers(name),
@@ -279,7 +269,6 @@ def state_of(bench: Bench, service: str, key: str) -> dict[str, bytes]:
 
 @QUEUED_CHANGES
 def test_state_is_replaced_as_a_whole(bench: Bench) -> None:
-    """After the call the state equals the new one, read back; an empty one clears it."""
     key = 'it\'s/50% "odd" _é'
     bench.ingress.call("Counter", "add", 5, key=key)
     assert state_of(bench, "Counter", key) == {"total": b"5"}
@@ -326,7 +315,6 @@ def test_a_change_of_state_waits_for_the_holder_of_the_object(bench: Bench) -> N
 
 
 def test_a_service_without_state_is_an_error(bench: Bench) -> None:
-    """An unknown service and a plain service are errors; a workflow has state like an object."""
     with pytest.raises(errors.NotFound, match="Nope"):
         bench.admin.modify_service_state("Nope", "k", new_state={})
     with pytest.raises(errors.RequestRefused, match="Service"):
@@ -336,7 +324,6 @@ def test_a_service_without_state_is_an_error(bench: Bench) -> None:
 
 @NOT_ON_OLDEST
 def test_a_scope_never_changes_the_object_without(bench: Bench) -> None:
-    """With a scope the scoped object changes; a server that would ignore it gets no request."""
     change = {"new_state": {"a": b"1"}, "scope": "blue"}
     if bench.is_old:
         with pytest.raises(errors.NotOnThisServer, match=r"scope=….*1\.6\.1"):
@@ -599,8 +586,7 @@ def test_vqueues(bench: Bench) -> None:
 
 
 @OTHER_FEATURES
-def test_what_a_server_lacks_is_named(bench: Bench) -> None:
-    """An operation that the server does not have is NotOnThisServer, with its name and the server's version."""
+def test_an_operation_that_a_server_lacks_is_named(bench: Bench) -> None:
     admin, properties = bench.admin, {"bootstrap.servers": "127.0.0.1:1"}
     since_1_7: dict[str, Callable[[], Any]] = {
         "list_kafka_clusters": admin.list_kafka_clusters,
@@ -621,8 +607,7 @@ def test_what_a_server_lacks_is_named(bench: Bench) -> None:
             ask()
 
 
-def test_the_audit_log_names_the_operation(bench: Bench) -> None:
-    """The audit log names the operation, the ids and the reason, and never the contents of a body."""
+def test_the_audit_log_names_the_operation_and_has_no_body(bench: Bench) -> None:
     id_ = bench.ingress.send("Echo", "wait").invocation_id
     bench.admin.kill_invocation(id_, reason="INC-42")
     bench.admin.modify_service_state("Counter", "audited", new_state={"a": CANARY.encode()})
@@ -634,8 +619,7 @@ def test_the_audit_log_names_the_operation(bench: Bench) -> None:
     assert not [each for each in records if str(list(CANARY.encode()))[1:-1] in json.dumps(each)]
 
 
-def test_a_read_only_connection_reads_only(bench: Bench) -> None:
-    """Every operation that changes something is refused before it is sent, and every other one works."""
+def test_a_read_only_connection_refuses_every_change_and_no_read(bench: Bench) -> None:
     with rl.connect(bench.lab.settings.admin_url, read_only=True, audit=bench.audit / "none") as lab:
         assert lab.admin.get_service("Echo").name == "Echo"
         changes: list[Callable[[], Any]] = [
@@ -656,8 +640,7 @@ def test_a_read_only_connection_reads_only(bench: Bench) -> None:
     assert not (bench.audit / "none").exists()
 
 
-def test_a_step_that_an_upgrade_interrupts_is_found(bench: Bench) -> None:
-    """A step that is executing is a warning with its name; an invocation that waits is not reported."""
+def test_a_step_that_an_upgrade_interrupts_is_a_warning(bench: Bench) -> None:
     if bench.lab.version == imitation.VERSION:
         assert rl.doctor(bench.lab, checks="upgrade_running").not_read["applies"].tolist() == [False]
         return

@@ -82,13 +82,11 @@ def diagnosis(cast: Cast) -> rl.Diagnosis:
 
 
 def found(diagnosis: rl.Diagnosis, text: str) -> list[tuple[str, str, list[str]]]:
-    """Return handler, severity and ids of the findings with a text in their title."""
     rows = diagnosis.findings[diagnosis.findings["title"].str.contains(text, regex=False)]
     return sorted(zip(rows["where"], rows["severity"], rows["ids"], strict=True))
 
 
 def test_each_problem_is_found_with_its_ids(cast: Cast, diagnosis: rl.Diagnosis) -> None:
-    """Each kind of problem is one finding per handler, with exactly the runs that have it."""
     ids = cast.ids
     expected = {
         "equal arguments, up to 6 times": [(LIMITED, "warning", [ids[LIMITED, "loop"]])],
@@ -111,8 +109,7 @@ def test_each_problem_is_found_with_its_ids(cast: Cast, diagnosis: rl.Diagnosis)
     assert len(diagnosis.findings) == sum(map(len, expected.values())) + len(long)
 
 
-def test_the_named_questions(cast: Cast, diagnosis: rl.Diagnosis) -> None:
-    """They find the same loops and waits as the doctor, and have no payload."""
+def test_the_named_questions_find_what_the_doctor_finds(cast: Cast, diagnosis: rl.Diagnosis) -> None:
     assert len(diagnosis.findings) > 0
     ids = cast.ids
     loops, waits, tools, spend = (
@@ -136,7 +133,6 @@ def test_the_named_questions(cast: Cast, diagnosis: rl.Diagnosis) -> None:
 
 
 def test_with_usual_thresholds_waits_and_calls_are_normal(cast: Cast, diagnosis: rl.Diagnosis) -> None:
-    """A wait of seconds and a call of two seconds are reported only with thresholds that say so."""
     assert len(diagnosis.findings) > 0
     usual = cast.diagnose({})
     assert not found(usual, "for a person")
@@ -144,14 +140,12 @@ def test_with_usual_thresholds_waits_and_calls_are_normal(cast: Cast, diagnosis:
 
 
 def test_findings_have_no_payload(cast: Cast, diagnosis: rl.Diagnosis) -> None:
-    """No prompt, response, argument or error text of an agent is in a finding."""
     shown = f"{diagnosis} {diagnosis.findings.to_csv()} {diagnosis._repr_html_()} {json.dumps(diagnosis.queries)}"
     assert "get_weather" in shown
     assert [text for text in PAYLOADS if text in shown] == []
 
 
-def test_limits_are_stated(cast: Cast) -> None:
-    """If not all runs are read, the diagnosis is incomplete and reports it."""
+def test_unread_runs_make_a_diagnosis_incomplete(cast: Cast) -> None:
     diagnosis = cast.diagnose({"agent_runs": 2})
     reasons = diagnosis.not_read.set_index("part")["reason"]
     assert diagnosis.verdict == "incomplete"
@@ -160,7 +154,6 @@ def test_limits_are_stated(cast: Cast) -> None:
 
 
 def test_evidence_without_payloads_is_not_incomplete(cast: Cast, tmp_path: Path) -> None:
-    """The checks do not apply to it."""
     rl.freeze(cast.lab, tmp_path / "bare.evidence", progress=False)
     with rl.open_evidence(tmp_path / "bare.evidence") as bare:
         diagnosis = rl.doctor(bare, checks=CHECKS)

@@ -133,7 +133,6 @@ class Trial:
         return turn is not None and (turn.role, turn.turn) == ("assistant", 2)
 
     def stuck_at(self, id_: str) -> int:
-        """Return the index of the tool's step that fails."""
         conversation = wait_for(
             lambda: rl.conversation(self.lab, id_),
             lambda each: each.open_turn is not None and bool(each.open_turn.attempts),
@@ -150,7 +149,6 @@ class Trial:
         return list({each["step"]: each for each in self.requests(id_) if each["status"] == 200}.values())
 
     def requests(self, id_: str) -> list[dict[str, Any]]:
-        """Return the requests of an invocation, and of the one that it was restarted from."""
         return [each for each in self.ledger if each["invocation_id"] in {id_, self.source.get(id_)}]
 
 
@@ -176,7 +174,6 @@ def expected(handler: str, answers: list[dict[str, Any]], steps: list[dict[str, 
 
 
 def test_the_journaled_steps_equal_the_ledger(trial: Trial) -> None:
-    """Tokens, text, reasoning, refusals, ids, tools, arguments and order are those of the model, without exception."""
     runs = rl.agent_runs(trial.lab, ids=list(trial.runs)).set_index("id")
     wrong = []
     for id_, run in trial.runs.items():
@@ -224,8 +221,7 @@ def value(result: Any) -> Any:
     return result["result"] if isinstance(result, dict) and result.keys() == {"result"} else result
 
 
-def test_why_names_the_tool(trial: Trial) -> None:
-    """Each agent whose tool failed waited for it; no argument or response is in the text."""
+def test_why_names_the_tool_that_failed(trial: Trial) -> None:
     agents = {trial.runs[id_][0]: dict(each.facts).get("agent", "") for id_, each in trial.explanations.items()}
     expected = "waits for its tool “get_weather” (step “get weather”), called by "
     assert [(handler, agent) for handler, agent in agents.items() if not agent.startswith(expected)] == []

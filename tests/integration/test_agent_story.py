@@ -35,8 +35,6 @@ TOKENS = ["input_tokens", "output_tokens"]
 
 @dataclass
 class Story:
-    """The running story, a read-only connection to it, and the model's ledger."""
-
     running: Embedded
     lab: rl.Lab
     ledger: pd.DataFrame
@@ -52,7 +50,6 @@ class Story:
         return [(turn.tool, turn.how) for turn in self.conversation(role).turns if turn.role == "tool"]
 
     def paid(self, *roles: str) -> pd.DataFrame:
-        """Return the requests of these agents that the model was paid for."""
         ids = [self.id(role) for role in roles]
         return self.ledger[self.ledger["invocation_id"].isin(ids) & (self.ledger["status"] == 200)]
 
@@ -71,14 +68,12 @@ def story(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture(scope="module")
 def runs(story: Story) -> pd.DataFrame:
-    """Return the agent runs by role."""
     by_id = {id_: role for role, id_ in story.running.roles.items()}
     runs = rl.agent_runs(story.lab)
     return runs.set_index(runs["id"].map(by_id))
 
 
 def test_every_agent_has_its_outcome(story: Story, runs: pd.DataFrame) -> None:
-    """Each role has its planned status, framework, and numbers of calls."""
     now = statuses(story.lab)
     final = {step.role: step.reaches for step in AGENTS}
     retrying = {"backing-off", "running"}  # an attempt may be running now
@@ -102,8 +97,7 @@ def test_every_agent_has_its_outcome(story: Story, runs: pd.DataFrame) -> None:
     assert found == expected
 
 
-def test_the_journals_have_every_paid_token(story: Story, runs: pd.DataFrame) -> None:
-    """The spent tokens of each run equal the ledger, and no request belongs to another invocation."""
+def test_the_journals_have_every_token_that_was_paid(story: Story, runs: pd.DataFrame) -> None:
     paid = story.ledger[story.ledger["status"] == 200].groupby("invocation_id")[TOKENS].sum().sum(axis="columns")
     assert dict(zip(runs["id"], runs["spent_tokens"], strict=True)) == paid.to_dict()
 
@@ -118,8 +112,7 @@ def test_tools_are_matched(story: Story) -> None:
     assert [tool for tool, _ in story.tools("approved")] == ["reserve_seat", "ask_manager"]
 
 
-def test_texts_are_those_of_the_model(story: Story) -> None:
-    """The texts of each conversation equal the ledger, in order."""
+def test_the_texts_of_each_conversation_equal_the_ledger(story: Story) -> None:
     for role in ("parallel", "nested", "typescript", "approved", "turn_3"):
         texts = [turn.text for turn in story.conversation(role).turns if turn.role == "assistant"]
         assert texts == [None if pd.isna(text) else text for text in story.paid(role)["text"]], role
@@ -134,7 +127,6 @@ def test_nested_agents_and_sessions_are_one_conversation(story: Story) -> None:
 
 
 def test_a_restart_from_the_last_step_pays_no_step_twice(story: Story, runs: pd.DataFrame) -> None:
-    """The restarted booking saved all tokens of the killed one, and the ledger has one request for each step."""
     restarted, killed = runs.loc["restarted"], runs.loc["killed"]
     assert restarted["restarted_from"] == killed["id"]
     assert restarted["saved_tokens"] == killed["spent_tokens"] > 0 == killed["wasted_tokens"]
@@ -151,7 +143,6 @@ def test_the_typescript_agent_has_its_whole_prompt(story: Story) -> None:
 
 
 def test_the_environment_of_the_agents_has_only_their_packages(story: Story) -> None:
-    """The Python agents import from their own environment, and this program's packages are not there."""
     with original_environment():
         environment = install_agents()
     assert environment.is_complete()

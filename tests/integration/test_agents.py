@@ -76,7 +76,6 @@ class Trial:
         return self.bench.lab
 
     def conversation(self, id_: str) -> rl.Conversation:
-        """Return the conversation of an invocation that has ended; it is read once."""
         if id_ not in self.known:
             self.known[id_] = rl.conversation(self.lab, id_)
         return self.known[id_]
@@ -95,7 +94,6 @@ class Trial:
         self.ledger = self.bench.ledger()
 
     def answers(self, id_: str) -> list[dict[str, Any]]:
-        """Return the requests of an invocation that got a response."""
         return [each for each in self.ledger if (each["invocation_id"], each["status"]) == (id_, 200)]
 
     def tool_results(self, id_: str) -> dict[str, str]:
@@ -147,7 +145,6 @@ def evidence(trial: Trial, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 def test_the_journaled_steps_equal_the_ledger(trial: Trial) -> None:
-    """Tokens, text, reasoning, refusals, ids, tools, arguments and order are those of the model, without exception."""
     ids = [*trial.ids.values(), trial.killed, trial.refused]
     steps = {id_: steps_of(trial.conversation(id_)) for id_ in ids}
     assert steps == {id_: steps_in_ledger(trial.answers(id_)) for id_ in ids}
@@ -161,7 +158,6 @@ def test_the_journaled_steps_equal_the_ledger(trial: Trial) -> None:
 
 
 def test_rows_of_runs_and_tools_equal_the_conversations(trial: Trial) -> None:
-    """agent_runs and the question agent_tools return the sums of the turns, which they read in another way."""
     ids = [*trial.ids.values(), trial.killed, trial.refused]
     runs = rl.agent_runs(trial.lab, ids=ids).set_index("id")
     turns = [turn for id_ in ids for turn in trial.conversation(id_).turns if turn.depth == 1]
@@ -208,7 +204,6 @@ def test_matches_equal_the_ledger_or_are_reported_as_unsure(trial: Trial) -> Non
 
 
 def test_a_restart_does_not_pay_again(trial: Trial) -> None:
-    """Copied steps count as saved in the restart, as spent in the killed run, and not as wasted; the ledger agrees."""
     runs = rl.agent_runs(trial.lab, ids=[trial.killed, trial.restarted, trial.refused]).set_index("id")
 
     def paid(id_: str) -> int:
@@ -262,8 +257,7 @@ def test_called_agents_and_sessions(trial: Trial) -> None:
         rl.conversation(trial.lab, id_, session=True)
 
 
-def test_evidence_gives_the_same(trial: Trial, evidence: rl.Evidence) -> None:
-    """Frozen journals give the same runs and turns, although they have the payloads in another form."""
+def test_evidence_gives_the_same_runs_and_turns(trial: Trial, evidence: rl.Evidence) -> None:
     live, frozen = rl.agent_runs(trial.lab), rl.agent_runs(evidence)
     assert len(live) > 25
     pd.testing.assert_frame_equal(live, frozen)
@@ -273,7 +267,6 @@ def test_evidence_gives_the_same(trial: Trial, evidence: rl.Evidence) -> None:
 
 
 def test_secrets_of_providers_and_payloads_are_not_shown(trial: Trial) -> None:
-    """Headers and encrypted reasoning are nowhere; no payload is in the frame of runs."""
     runs = rl.agent_runs(trial.lab)
     table = f"{runs.to_csv()} {json.dumps(runs.attrs)} {runs.attrs!r}"
     assert CANARY not in table
@@ -296,7 +289,6 @@ def test_secrets_of_providers_and_payloads_are_not_shown(trial: Trial) -> None:
 
 
 def test_hostile_text_stays_text(trial: Trial) -> None:
-    """Markup and terminal codes of a model are quoted in the card and in the text."""
     conversation = trial.conversation(trial.ids[RESPONSES, "hostile"])
     assert "<script" not in conversation._repr_html_()
     assert "&lt;script&gt;" in conversation._repr_html_()
@@ -304,7 +296,6 @@ def test_hostile_text_stays_text(trial: Trial) -> None:
 
 
 def test_spans_have_the_tokens_of_the_ledger(trial: Trial) -> None:
-    """Each response is one span of its own, and without payloads=True the spans have none of them."""
     id_ = trial.ids[RESPONSES, "canary"]
     spans = span_records(trial.conversation(id_))
     models = [each.attributes for each in spans if each.attributes["openinference.span.kind"] == "LLM"]
@@ -316,8 +307,7 @@ def test_spans_have_the_tokens_of_the_ledger(trial: Trial) -> None:
     assert len({each.span_id for each in spans}) == len(spans)
 
 
-def test_a_dataset_has_the_messages(trial: Trial, tmp_path: Path) -> None:
-    """Each line of the file is a run with the messages of its conversation."""
+def test_a_dataset_has_the_messages_of_each_run(trial: Trial, tmp_path: Path) -> None:
     ids = [trial.ids[RESPONSES, "parallel"], trial.ids[PYDANTIC, "two-steps"]]
     path = rl.save_dataset(trial.lab, ids, tmp_path / "runs.jsonl")
     rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
@@ -326,7 +316,6 @@ def test_a_dataset_has_the_messages(trial: Trial, tmp_path: Path) -> None:
 
 
 def test_a_report_has_payloads_on_request_only(trial: Trial, tmp_path: Path) -> None:
-    """By default a report has tools, tokens and times of a conversation, and no prompt or response."""
     conversation = trial.conversation(trial.ids[RESPONSES, "canary"])
     report = rl.Report("Agents", source=trial.lab)
     short, whole = (report.add(conversation, payloads=payloads) for payloads in (False, True))
@@ -347,8 +336,7 @@ def test_the_command(trial: Trial) -> None:
     assert shown["messages"] == trial.conversation(id_).messages()
 
 
-def test_messages_have_the_format_of_chat_completions(trial: Trial) -> None:
-    """Each call has its result right after it, with the same id."""
+def test_each_call_of_a_tool_has_its_result_right_after_it(trial: Trial) -> None:
     messages = rl.conversation(trial.lab, trial.ids[PYDANTIC, "parallel"]).messages()
     assert [each["role"] for each in messages] == ["user", "assistant", *["tool"] * 3, "assistant", "tool", "assistant"]
     calls = [call["id"] for call in messages[1]["tool_calls"]]
@@ -368,8 +356,7 @@ def test_cost_has_exact_names_only(trial: Trial) -> None:
     assert own.attrs["unpriced"] == []
 
 
-def test_what_has_no_payloads_is_reported(trial: Trial, tmp_path: Path) -> None:
-    """Evidence without payloads is an error, and a purged journal a note; neither is a run with 0 tokens."""
+def test_missing_payloads_are_an_error_or_a_note(trial: Trial, tmp_path: Path) -> None:
     rl.freeze(trial.lab, tmp_path / "bare.evidence", progress=False)
     with rl.open_evidence(tmp_path / "bare.evidence") as bare:
         for call in (lambda: rl.agent_runs(bare), lambda: rl.conversation(bare, trial.killed)):
@@ -402,7 +389,6 @@ def test_a_shape_of_the_user(trial: Trial) -> None:
 
 
 def test_an_archive_has_the_steps_of_agents_without_text(trial: Trial, tmp_path: Path) -> None:
-    """Without payloads, the archive has the model and tokens of each response, and no prompt, answer or argument."""
     rl.archive(trial.lab, tmp_path / "archive", cluster_name="c", progress=False)
     tables = tables_of(str(tmp_path / "archive"))
     ended, rows = set(tables["invocations"]["id"].to_pylist()), tables["agent_steps"].to_pylist()
@@ -422,7 +408,6 @@ def test_an_archive_has_the_steps_of_agents_without_text(trial: Trial, tmp_path:
 def test_a_panel_shows_a_conversation_on_request(
     trial: Trial, evidence: rl.Evidence, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No payload is read before the section is opened; then it is the same conversation, only there."""
     statements: list[str] = []
     stream = PanelSource.stream
 
@@ -472,8 +457,7 @@ def test_a_panel_follows_a_conversation(trial: Trial) -> None:
 
 
 @pytest.mark.usefixtures("without_doctor")
-def test_a_list_of_agents_has_their_tokens(trial: Trial, evidence: rl.Evidence) -> None:
-    """The columns equal agent_runs, and exist only in lists of agents; a missing cost has its reason."""
+def test_a_list_of_agents_has_the_tokens_of_agent_runs(trial: Trial, evidence: rl.Evidence) -> None:
     for source in (trial.lab, evidence):
         with contextlib.closing(rl.Panel(source, status="all", service="OpenAIAgent", refresh=None)) as panel:
             assert panel.wait()

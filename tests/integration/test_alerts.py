@@ -95,7 +95,6 @@ def environments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..
 
 
 def watch(*arguments: str) -> int:
-    """Run the command in this process and return its exit code."""
     return CliRunner().invoke(app, ["watch", *arguments]).exit_code
 
 
@@ -119,7 +118,6 @@ def visit(folder: Path, receiver: Receiver, address: str, *, times: int = 1) -> 
 def test_each_planted_fault_is_one_alert_and_one_resolved(
     incident: Cluster, clusters: Clusters, receiver: Receiver, tmp_path: Path
 ) -> None:
-    """Visits of several processes report each fault once, and its end once when the cluster has become healthy."""
     opened: list[Alert] = []
 
     def visit_again() -> set[tuple[str, str]]:
@@ -242,10 +240,9 @@ def _settle(watchers: Watchers, arguments: Sequence[str]) -> int:
         store.close()
 
 
-def test_a_cluster_that_dies_and_returns(
+def test_an_unreachable_cluster_is_one_alert_and_stops_no_other(
     clusters: Clusters, receiver: Receiver, environments: Callable[..., None], tmp_path: Path
 ) -> None:
-    """An unreachable cluster is one alert, which resolves nothing else; the other cluster is visited as before."""
     options = ("--state", str(tmp_path / "watch.sqlite"), "--to", receiver.to, "--timeout", "2s", "--once")
     with TcpSwitch(clusters.get(NEWEST, "incident").admin_url) as switch:
         environments(prod=switch.address, other=clusters.get(NEWEST, "healthy").admin_url)
@@ -315,7 +312,6 @@ PROGRAM = "from restate_lab.cli import main; main()"
 def test_a_signal_at_a_random_time_ends_with_0(
     clusters: Clusters, receiver: Receiver, environments: Callable[..., None], tmp_path: Path, number: signal.Signals
 ) -> None:
-    """While the process visits, archives and delivers, a signal ends it with exit code 0, and without a traceback."""
     chance = random.Random(number)  # noqa: S311 - not for secrets
     environments(prod=clusters.get(NEWEST, "incident").admin_url)
     options = ["-e", "prod", "--every", "300ms", "--to", receiver.to, "--state", str(tmp_path / "watch.sqlite")]
@@ -389,7 +385,6 @@ def test_resuming_a_paused_invocation_through_a_plan_resolves_its_alert(receiver
 def test_three_clusters_of_three_versions_with_one_killed(
     receiver: Receiver, environments: Callable[..., None], watchers: Watchers, tmp_path: Path
 ) -> None:
-    """The killed cluster is one alert, the others are visited as before, and its return is one "resolved"."""
     names = {f"v{number}": kind for number, kind in enumerate(KINDS)}
     (port,) = free_ports(1)
     with contextlib.ExitStack() as stack:

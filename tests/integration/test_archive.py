@@ -118,7 +118,6 @@ def test_runs_that_were_created_before_a_longer_retention(kind: str, tmp_path: P
 
 
 def test_an_archive_of_an_earlier_version_goes_on(tmp_path: Path) -> None:
-    """Visits of a live server add its runs once, and every row that the earlier version wrote stays as it is."""
     where = unpack("archive-1", tmp_path / "stored")
     earlier = {name: table.to_pylist() for name, table in tables_of(str(where)).items()}
     # The server has other deployments than the one that the archive was written from.
@@ -150,13 +149,11 @@ def lab(newest: Cluster, tmp_path: Path) -> Iterator[Lab]:
 
 
 def archive(lab: Lab, folder: Path, **options: Any) -> dict[str, Any]:
-    """Make one visit and return its record."""
     (record,) = rl.archive(lab, folder / "archive", **{"cluster_name": "c", **options}).to_dict("records")
     return dict(record)
 
 
-def test_an_archive_has_the_rows_of_the_server(lab: Lab, tmp_path: Path) -> None:
-    """Runs, journals, events, deployments and services equal those of the server; a second visit adds nothing."""
+def test_an_archive_has_exactly_the_rows_of_the_server(lab: Lab, tmp_path: Path) -> None:
     first, second = archive(lab, tmp_path), archive(lab, tmp_path)
     assert (first["outcome"], first["new_runs"], first["visit"]) == ("complete", first["ids_read"], 1)
     assert (second["outcome"], second["new_runs"], second["ids_read"]) == ("complete", 0, first["ids_read"])
@@ -214,7 +211,6 @@ def test_a_missing_or_malformed_name_and_a_source_that_is_not_live_are_refused(l
 
 
 def change(where: Path, table: str, **values: str) -> None:
-    """Set columns of all rows of a table."""
     from deltalake import DeltaTable
 
     DeltaTable(str(where / table)).update(updates={name: f"'{value}'" for name, value in values.items()})

@@ -84,11 +84,9 @@ def test_visits_complete_after_a_store_was_away_or_busy(s3: str, newest: Cluster
         }
 
 
-def test_stores_that_cannot_hold_an_archive(
+def test_a_store_that_cannot_hold_an_archive_is_one_error(
     s3: str, newest: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without conditional writes, bucket, rights or connection, or with other content: one error, nothing written."""
-
     def archive(where: str = WHERE) -> None:
         with rl.connect(newest.admin_url, audit=tmp_path / "audit") as lab:
             rl.archive(lab, where, cluster_name="c", progress=False)

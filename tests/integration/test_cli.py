@@ -43,7 +43,6 @@ def call(cluster: Cluster, *arguments: str, text: str | None = None) -> Any:
 
 
 def test_rows_for_programs_are_exact(cluster: Cluster, tmp_path: Path) -> None:
-    """JSON, CSV and Parquet have all data from the server: every row, nulls, and times in UTC to the millisecond."""
     with rl.connect(cluster.admin_url, read_only=True) as lab:
         frame = lab.sql(f"{ROWS} ORDER BY id", s="agent")
     asked = ("sql", f"{ROWS} ORDER BY id", "-p", "s=agent")
@@ -101,8 +100,7 @@ def test_a_question_says_what_its_limit_cut(cluster: Cluster, tmp_path: Path) ->
     assert "not cut" not in call(cluster, "ask", "overview", "-p", "limit=none").stderr
 
 
-def test_the_doctor_on_an_incident(incident: Cluster) -> None:
-    """A cluster with problems is code 3, as text and as JSON, with all checks that did not run."""
+def test_the_doctor_ends_with_code_3_if_a_cluster_has_problems(incident: Cluster) -> None:
     told = call(incident, "doctor")
     assert told.exit_code == 3
     assert f"RESTATE_ADMIN_URL={incident.admin_url} restate invocations cancel " in told.stdout
@@ -172,8 +170,7 @@ def test_why_explains_an_invocation_and_an_unknown_one_is_code_1(incident: Clust
     assert call(incident, "why", "inv_nonsense").exit_code == 2
 
 
-def test_waits(incident: Cluster) -> None:
-    """Deadlocks, root blockers and awakeables are listed with their next steps; a deadlock is code 3."""
+def test_waits_lists_deadlocks_and_ends_with_code_3(incident: Cluster) -> None:
     told = call(incident, "waits", "--top", "1")
     assert told.exit_code == 3
     lines = told.stdout.splitlines()
@@ -206,7 +203,6 @@ def test_journal(incident: Cluster) -> None:
 
 @pytest.mark.server
 def test_no_line_is_wider_than_the_terminal(clusters: Clusters, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At 80, 120 and 200 columns paragraphs and bars fit; only one argument of a command may be wider."""
     monkeypatch.setenv("NO_COLOR", "1")
     played = clusters.get(NEWEST, "incident")
     target = SourceOptions(played.admin_url)
@@ -227,8 +223,6 @@ def test_no_line_is_wider_than_the_terminal(clusters: Clusters, monkeypatch: pyt
 
 
 class Terminal(io.StringIO):
-    """A stream that reports to be a terminal."""
-
     def isatty(self) -> bool:
         return True
 
@@ -298,7 +292,6 @@ def test_no_traceback_for_what_is_not_there_or_not_allowed(newest: Cluster, tmp_
 
 @pytest.mark.server
 def test_a_terminal_gets_a_table_that_fits(newest: Cluster) -> None:
-    """At a terminal of 90 columns no output line is wider, ids are whole, and the only control codes are our colors."""
     statement = "SELECT id, target, 'x' || chr(27) || '[31m' || repeat('long ', 30) AS text FROM sys_invocation LIMIT 2"
     shown = at_a_terminal(90, "sql", statement, "-e", newest.admin_url)
     lines = shown.splitlines()
@@ -310,7 +303,6 @@ def test_a_terminal_gets_a_table_that_fits(newest: Cluster) -> None:
 
 @pytest.mark.server
 def test_a_pipe_that_closes_is_no_error(newest: Cluster) -> None:
-    """`restate-lab … | head` writes nothing to stderr; in a pipe nothing is cut to a width."""
     statement = "SELECT repeat('x', 300) AS text FROM generate_series(1, 20000)"
     command = [*RESTATE_LAB, "sql", statement, "-e", newest.admin_url]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:

@@ -38,10 +38,9 @@ CONFLICT = "{url}, which is not the address of the environment 'prod' that you n
 
 
 @pytest.mark.parametrize(("name", "said"), [("prodd", UNKNOWN), ("prod", CONFLICT)])
-def test_a_name_is_used_or_an_error(
+def test_a_name_that_cannot_be_used_is_the_same_error_everywhere(
     newest_and_prod: Cluster, capsys: pytest.CaptureFixture[str], name: str, said: str
 ) -> None:
-    """connect(), the magic and -e refuse a name that is unknown or at another address, with the same message."""
     said = said.format(url=newest_and_prod.admin_url)
     with pytest.raises(SettingsError) as caught:
         rl.connect(name)
@@ -61,7 +60,6 @@ def test_a_name_is_used_or_an_error(
 def test_every_label_names_the_cluster(
     newest_and_prod: Cluster, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
-    """Cards, plans, reports, records, panels and commands show the named environment, or the variable's address."""
     label = name or newest_and_prod.admin_url.removeprefix("http://")
     with rl.connect(*filter(None, [name])) as lab:
         assert (lab.name, lab.settings.admin_url) == (label, newest_and_prod.admin_url)

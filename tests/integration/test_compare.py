@@ -95,7 +95,6 @@ def _attempts(bench: Bench, invocation_id: str) -> int:
 
 
 def changes(frame: pd.DataFrame, ids: dict[str, str]) -> dict[str, tuple[object, ...]]:
-    """Return the change and both statuses of each role."""
     known = frame.set_index("id")[["change", "status_before", "status_after"]].astype(object)
     known = known.where(known.notna(), None)
     return {role: tuple(known.loc[id_]) for role, id_ in ids.items() if id_ in known.index}

@@ -38,7 +38,6 @@ def operations(document: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 
 def asked_for(document: Mapping[str, Any], operation: Mapping[str, Any]) -> set[str]:
-    """Return the names of all parameters of an operation."""
     names = {parameter["name"] for parameter in operation.get("parameters", ())}
     for content in operation.get("requestBody", {}).get("content", {}).values():
         names |= properties(document, content["schema"])
@@ -57,7 +56,6 @@ def properties(document: Mapping[str, Any], schema: Mapping[str, Any]) -> set[st
 
 
 def missing(document: Mapping[str, Any], client: type) -> list[str]:
-    """Return the parts of the API that the client does not have."""
     found = []
     for operation in operations(document):
         name = operation["operationId"]
@@ -77,15 +75,14 @@ def missing(document: Mapping[str, Any], client: type) -> list[str]:
 
 @OWN_DOCUMENT
 def test_every_operation_and_parameter_has_its_place(document: dict[str, Any], cluster: Cluster) -> None:
-    """Each operation of the running server is a method with its name, each parameter and body property a parameter."""
     assert document["info"]["version"] == cluster.kind.removesuffix("-plain")  # the document of the server itself
     assert len(list(operations(document))) >= 28
     assert missing(document, AdminClient) == []
 
 
-def test_what_is_missing_is_found(document: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The check finds a missing operation, and a missing parameter of a path, of a query and of a body."""
-
+def test_the_check_finds_each_missing_part_of_the_api(
+    document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Short(AdminClient):
         purge_journal = None  # type: ignore[assignment]
 
@@ -105,15 +102,13 @@ def test_what_is_missing_is_found(document: dict[str, Any], monkeypatch: pytest.
 
 
 def test_every_operation_is_tried_on_a_server(document: dict[str, Any]) -> None:
-    """The live tests of AdminClient call each operation."""
     tests = Path(__file__).with_name("test_admin.py").read_text("utf-8")
     names = [operation["operationId"] for operation in operations(document) if operation["operationId"] != IS_LAB_SQL]
     assert [name for name in names if f".{name}(" not in tests] == []
 
 
 @OWN_DOCUMENT
-def test_success_is_what_the_document_says(document: dict[str, Any]) -> None:
-    """The table of successes has the statuses and the kind of body of each changing operation."""
+def test_the_table_of_successes_is_that_of_the_document(document: dict[str, Any]) -> None:
     changes = {
         operation["operationId"]: operation["responses"]
         for path in document["paths"].values()
@@ -128,7 +123,6 @@ def test_success_is_what_the_document_says(document: dict[str, Any]) -> None:
 
 
 def test_the_page_of_tables_is_complete(cluster: Cluster) -> None:
-    """The table in "What a source knows" of CONTRIBUTING has each table of a server, and no other."""
     text = (Path(__file__).parents[2] / ".github" / "CONTRIBUTING.md").read_text("utf-8")
     page = text.partition("## What a source knows")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| (`.+?) \| .+ \| (.+) \|$", page, re.MULTILINE)

@@ -42,7 +42,6 @@ def start_kernel(url: str) -> None:
 
 
 def test_every_role_has_its_status(cluster: Cluster) -> None:
-    """On every kind of server each role of the story has its planned status."""
     assert read_roles(cluster.folder) == cluster.roles
     with rl.connect(cluster.admin_url) as lab:
         for step in FIRST_LOOK:
@@ -54,8 +53,7 @@ def test_every_role_has_its_status(cluster: Cluster) -> None:
 
 
 @pytest.mark.long  # unit/reports/test_runner.py has the failing cell
-def test_once_fails_with_the_failing_cell(server: Path, tmp_path: Path) -> None:
-    """`--once` exits with 1 when a cell fails, names the cell and its error, and `--keep` has the executed copy."""
+def test_once_names_the_failing_cell_and_exits_with_1(server: Path, tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     broken = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("print('before')\nlab = undefined")])
     (kept / "notebooks").mkdir(parents=True)
@@ -96,7 +94,6 @@ def test_ends_whatever_ends_it(numbers: tuple[signal.Signals, ...], server: Path
 
 @pytest.mark.long  # starts a demo twice
 def test_kept_folder_is_taken_up_again(server: Path, tmp_path: Path) -> None:
-    """A kept folder has the same invocations the next time, and they reach the services at their new port."""
     with Embedded(server, tmp_path) as demo:
         before = demo.roles
         assert has_status(demo, "agent_denver", "backing-off")
@@ -108,7 +105,6 @@ def test_kept_folder_is_taken_up_again(server: Path, tmp_path: Path) -> None:
 
 
 def test_one_demo_per_kept_folder(server: Path, tmp_path: Path) -> None:
-    """A second demo on a folder in use reports that and does not touch it."""
     with working_folder(tmp_path), pytest.raises(RestateLabError, match="another demo is running"):
         run_demo(server=server, keep=tmp_path, once=True)
 
@@ -116,7 +112,6 @@ def test_one_demo_per_kept_folder(server: Path, tmp_path: Path) -> None:
 def test_server_takes_other_ports_when_one_was_taken(
     server: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If another process takes a port between the search and the start, other ports are tried."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         offered = [[*free_ports(2), taken.getsockname()[1]], free_ports(3)]
         monkeypatch.setattr(server_module, "free_ports", lambda count: offered.pop(0))
@@ -126,14 +121,12 @@ def test_server_takes_other_ports_when_one_was_taken(
 
 
 def test_server_that_does_not_start_says_why(server: Path, tmp_path: Path) -> None:
-    """The error has the last output of the server, and no process is left running."""
     with pytest.raises(RestateLabError, match="nonsense"):
         RestateServer(server, base_dir=tmp_path, env={"RESTATE_DEFAULT_NUM_PARTITIONS": "nonsense"})
     assert not processes_in(tmp_path)
 
 
 def test_temporary_server_leaves_no_folder(server: Path) -> None:
-    """A server without a folder of its own removes the temporary one."""
     with RestateServer(server) as running:
         folder = running.base_dir
         assert folder.is_dir()

@@ -49,7 +49,6 @@ MOST_LINES = 8
 
 @pytest.fixture(scope="module")
 def cells(newest: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Sequence[nbformat.NotebookNode]:
-    """Give the cells of a notebook with all errors, executed by a kernel."""
     folder = tmp_path_factory.mktemp("errors")
     sources = [f"import restate_lab as rl\nlab = rl.connect({newest.admin_url!r}, read_only=True)"]
     sources += [source.replace("{url}", newest.admin_url) for source, *_ in ERRORS]
@@ -62,8 +61,9 @@ def cells(newest: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Sequence
     return nbformat.read(folder / "out.ipynb", as_version=4).cells
 
 
-def test_an_error_is_a_short_block(cells: Sequence[nbformat.NotebookNode], newest: Cluster) -> None:
-    """Each kind of error has at most eight lines, the last of which is the user's own code, and shows no secret."""
+def test_an_error_has_at_most_eight_lines_and_no_secret(
+    cells: Sequence[nbformat.NotebookNode], newest: Cluster
+) -> None:
     name = newest.admin_url.removeprefix("http://")
     for cell, (_, kind, message) in zip(cells[1:], ERRORS, strict=False):
         lines = "\n".join(cell.outputs[-1].traceback).replace("\x1b[1m", "").replace("\x1b[22m", "").splitlines()
@@ -75,7 +75,6 @@ def test_an_error_is_a_short_block(cells: Sequence[nbformat.NotebookNode], newes
 
 
 def test_full_tracebacks_are_ipythons_own(cells: Sequence[nbformat.NotebookNode]) -> None:
-    """On request an error of restate_lab has all frames, as any other."""
     shown = "\n".join(cells[-1].outputs[-1].traceback)
     assert "Traceback" in shown
     assert "restate_lab/analysis/questions" in shown

@@ -133,8 +133,7 @@ def test_a_restart_whose_answer_is_lost_happens_once(bulk: Bulk, in_haste: None,
     check_audit(bulk, frame)
 
 
-def test_a_closed_endpoint_is_tried_once_and_single_calls_give_the_same(bulk: Bulk) -> None:
-    """If a gateway blocks the batch endpoint, single calls give the same frame."""
+def test_without_a_batch_endpoint_single_calls_give_the_same_frame(bulk: Bulk) -> None:
     ids = bulk.fill("wait", 30)
     proxy = Proxy(before=lambda request: httpx.Response(403) if is_batch(request) else None)
     with connect_through(proxy, bulk.url, bulk.audit) as lab:
@@ -242,7 +241,6 @@ def test_what_changes_while_a_server_is_waited_for_is_read_again(bulk: Bulk) -> 
 
 
 def test_a_stop_leaves_a_correct_partial_outcome(bulk: Bulk) -> None:
-    """After a stop between two requests the finished part is reported, and the rest was not sent."""
     ids = bulk.fill("later", 3000)
     seen: list[tuple[int, int]] = []
 

@@ -77,8 +77,7 @@ def test_six_cities_are_one_finding(sent: tuple[rl.Lab, Any], findings: Any, han
     assert "6 steps: “get weather " in row["details"]
 
 
-def test_four_different_steps_are_one_finding(sent: tuple[rl.Lab, Any], findings: Any) -> None:
-    """One code in four unrelated steps belongs to the handler."""
+def test_one_code_in_four_steps_is_one_finding_of_the_handler(sent: tuple[rl.Lab, Any], findings: Any) -> None:
     (row,) = findings["step"]
     assert set(row["ids"]) == sent[1]["step"]
     assert "retry 4 different steps" in row["title"]
@@ -94,8 +93,7 @@ def test_one_failure_and_half_a_day_to_wait(sent: tuple[rl.Lab, Any], findings: 
     assert "The next attempt begins up to 1" in row["details"]
 
 
-def test_next_step_and_why_work(sent: tuple[rl.Lab, Any], findings: Any) -> None:
-    """The next steps of these findings run unchanged, and their statements return the rows of the finding."""
+def test_next_steps_run_and_why_returns_the_rows_of_the_finding(sent: tuple[rl.Lab, Any], findings: Any) -> None:
     for rows in findings.values():
         for row in rows:
             frame = eval(row["evidence_code"], {"rl": rl, "lab": sent[0]})  # noqa: S307 - the line is what is tested
@@ -105,8 +103,7 @@ def test_next_step_and_why_work(sent: tuple[rl.Lab, Any], findings: Any) -> None
 
 
 @pytest.mark.usefixtures("findings")
-def test_retry_storm_has_a_row_for_a_pattern(sent: tuple[rl.Lab, Any], tmp_path: Path) -> None:
-    """The question sums up what the doctor groups, on the server and from evidence alike."""
+def test_retry_storm_sums_up_what_the_doctor_groups(sent: tuple[rl.Lab, Any], tmp_path: Path) -> None:
     lab, _ = sent
     for ask_source in (lab, rl.open_evidence(rl.freeze(lab, tmp_path / "steps.evidence"))):
         frame = ask(ask_source, "retry_storm")

@@ -36,8 +36,6 @@ FAILING = "SELECT id FROM sys_journal_events"
 
 @dataclass(frozen=True)
 class SecretBench:
-    """A server that has secrets in every place where a server can have them."""
-
     kind: str
     lab: Lab
     kept: str

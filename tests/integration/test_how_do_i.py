@@ -64,7 +64,6 @@ NO_CODE = {
 
 
 def rows() -> dict[str, list[str]]:
-    """Return the table: each question, and the pieces of code that answer it."""
     page = (GUIDE / "how-do-i.md").read_text("utf-8")
     (table,) = re.findall(r"^\| How do I … \| Call \|\n\|---\|---\|\n(.*?)\n\n", page, re.DOTALL | re.MULTILINE)
     cells = [line.strip("| ").split(" | ", maxsplit=1) for line in table.splitlines()]
@@ -91,7 +90,6 @@ def own(server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embe
 
 @pytest.fixture(scope="module")
 def collector() -> Iterator[str]:
-    """Give the address of a collector that accepts all spans."""
     with raw_server(respond_with(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")) as server:
         yield server.address
 
@@ -140,7 +138,6 @@ class Names(dict[str, Any]):
 def test_a_row_runs(
     question: str, own: Embedded, collector: str, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Each piece of code in the row runs, in order; an option is one of the call before it."""
     if any("rl.freeze(" in code for code in rows()[question]):
         shutil.rmtree(EVIDENCE)
     with rl.connect() as lab, shell(capsys) as cells:

@@ -42,15 +42,13 @@ def lab(incident: Cluster) -> Iterator[rl.Lab]:
 
 
 @OTHER_STATUSES
-def test_everybody_is_where_the_story_says(incident: Cluster, lab: rl.Lab) -> None:
-    """Every role has its status, and every retrying invocation is between attempts or in one."""
+def test_every_role_has_its_status(incident: Cluster, lab: rl.Lab) -> None:
     now = statuses(lab)
     for id_, told in expected_statuses(INCIDENT, incident.roles).items():
         assert has_status(now[id_], told), (id_, now[id_], told)
 
 
-def test_shows_every_status(lab: rl.Lab) -> None:
-    """Every status that a server without a concurrency limit has is there."""
+def test_the_story_shows_every_status(lab: rl.Lab) -> None:
     without_limits = set(STATUSES) - {"ready", "yielded"}
     for _ in range(50):
         missing = without_limits - set(statuses(lab).values())
@@ -61,8 +59,7 @@ def test_shows_every_status(lab: rl.Lab) -> None:
     raise AssertionError(missing)
 
 
-def test_nothing_else_is_wrong(incident: Cluster, lab: rl.Lab) -> None:
-    """Every invocation that retries, is paused, waits for a key or has failed has a role as a fault or a victim."""
+def test_nothing_is_wrong_without_a_role(incident: Cluster, lab: rl.Lab) -> None:
     assert unexpected_invocations(incident, lab, FAULTS | VICTIMS) == {incident.roles["rendering"]}
 
 
@@ -83,8 +80,7 @@ def test_storm(incident: Cluster, lab: rl.Lab) -> None:
     assert list(callers) == incident.ids("storm_caller")
 
 
-def test_storm_goes_on(incident: Cluster, lab: rl.Lab) -> None:
-    """Attempts continue, on every kind of server."""
+def test_attempts_of_the_storm_continue(incident: Cluster, lab: rl.Lab) -> None:
     storm = [*incident.ids("storm_503"), *incident.ids("storm_timeout")]
     before = attempts(incident, lab, storm)
     for _ in range(150):

@@ -64,8 +64,7 @@ def test_a_handler_may_return_a_page(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("key", ["plain", "a/b", "50% off?#", "..", "é ü", "send"])
-def test_a_key_is_any_text(bench: Bench, key: str) -> None:
-    """Any text in a key addresses that key, and no other path."""
+def test_a_key_may_be_any_text(bench: Bench, key: str) -> None:
     before = bench.ingress.call("Counter", "add", 0, key=key)
     assert bench.ingress.call("Counter", "add", 2, key=key) == before + 2
     sql = "SELECT service_key FROM state WHERE service_name = 'Counter' AND service_key = :key"
@@ -133,8 +132,7 @@ def test_what_the_ingress_refuses_is_not_the_handlers(bench: Bench) -> None:
             ask()
 
 
-def test_a_private_service_is_not_called(bench: Bench) -> None:
-    """The ingress refuses a service that is not public."""
+def test_a_private_service_is_refused(bench: Bench) -> None:
     bench.admin.modify_service("Echo", public=False)
     try:
 
@@ -213,7 +211,6 @@ def test_what_has_not_ended_is_not_ready(bench: Bench) -> None:
 
 @UNNAMED_ERRORS
 def test_what_does_not_exist_is_not_found(bench: Bench) -> None:
-    """An unknown id, key or workflow is NotFound for output and attach alike, not a failure of a handler."""
     for ask in (bench.ingress.output, bench.ingress.attach):
         with pytest.raises(errors.NotFound):
             ask(NO_INVOCATION)
@@ -273,8 +270,7 @@ def test_awakeables(bench: Bench) -> None:
         bench.ingress.resolve_awakeable(f"{awakeable[:-3]}zzz", 1)
 
 
-def test_a_killed_one_fails_its_caller(bench: Bench) -> None:
-    """The caller of an invocation that is killed gets InvocationFailed, "[409] killed"."""
+def test_a_killed_invocation_fails_its_caller(bench: Bench) -> None:
     id_ = bench.ingress.send("Echo", "wait").invocation_id
     bench.until(id_, "suspended")
     bench.admin.kill_invocation(id_)
@@ -283,8 +279,7 @@ def test_a_killed_one_fails_its_caller(bench: Bench) -> None:
     assert (caught.value.status, caught.value.reason) == (409, "killed")
 
 
-def test_a_call_that_takes_too_long_has_an_unknown_outcome(bench: Bench) -> None:
-    """After its limit a call is OutcomeUnknown, the invocation continues, and its key leads to it."""
+def test_a_call_that_exceeds_its_limit_has_an_unknown_outcome(bench: Bench) -> None:
     with pytest.raises(errors.OutcomeUnknown):
         bench.ingress.call("Echo", "busy", 1.5, idempotency_key="slow", timeout=0.4)
     assert bench.ingress.attach(service="Echo", handler="busy", idempotency_key="slow", timeout=20) == "done"

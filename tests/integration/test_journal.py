@@ -35,7 +35,6 @@ def of(bench: JournalBench, role: str, **options: object) -> pd.DataFrame:
 
 
 def shown(frame: pd.DataFrame, *columns: str) -> list[tuple[object, ...]]:
-    """Return rows as tuples, with None for missing values."""
     objects = frame[list(columns)].astype(object)
     return [tuple(row) for row in objects.where(objects.notna(), None).itertuples(index=False)]
 
@@ -65,7 +64,6 @@ EVERY = [
 
 @OTHER_COLUMNS
 def test_every_type_of_entry_is_one_row_paired_with_its_notifications(bench: JournalBench) -> None:
-    """A command and its notifications are one row, in the order of the index, with type, name, status and result."""
     frame = of(bench, "every")
     assert shown(frame, "entry_type", "name", "status", "result") == EVERY
     assert frame["index"].is_monotonic_increasing
@@ -194,7 +192,6 @@ def test_a_failed_step_and_output_have_their_reason_without_payloads(bench: Jour
 
 @OTHER_COLUMNS
 def test_payloads_are_values_and_secret_headers_are_masked(bench: JournalBench) -> None:
-    """With payloads, JSON is parsed, other bytes stay bytes, calls have their argument, and secrets are masked."""
     frame = of(bench, "every", payloads=True).set_index("entry_type", append=True)
     values = {(row, type_): payload for (row, type_), payload in frame["payload"].items() if payload is not None}
     assert values[1, "SetState"] == values[2, "GetEagerState"] == {"n": 1}
@@ -257,7 +254,6 @@ def test_a_long_back_off_has_its_count_on_both_kinds(bench: JournalBench) -> Non
 
 
 def test_callees_come_in_below_their_calls_down_to_the_depth(bench: JournalBench) -> None:
-    """Depth 2 includes callees, more depth theirs; each journal is right below the call that made it."""
     assert of(bench, "down")["depth"].tolist() == [1, 1]
     assert of(bench, "down", depth=2)["depth"].tolist() == [1, 1, 2, 2]
     whole = of(bench, "down", depth=9)
@@ -308,7 +304,6 @@ def test_a_mismatch_is_explained_by_its_journal_and_its_error(
 
 
 def test_a_good_and_a_bad_run_part_at_the_open_step(bench: JournalBench) -> None:
-    """Entries are aligned by type and name, and the first that differs in more than time is marked."""
     frame = journal_diff(bench.lab, bench.roles["own_policy"], bench.roles["fails"])
     assert shown(frame, "entry_type", "name", "difference", "divergence") == [
         ("Input", None, None, False),
@@ -329,8 +324,7 @@ def test_a_good_and_a_bad_run_part_at_the_open_step(bench: JournalBench) -> None
     ]
 
 
-def test_a_restart_begins_with_the_entries_it_copied(bench: JournalBench) -> None:
-    """The entries that a restart copied equal the old journal, times included; the later ones differ."""
+def test_entries_that_a_restart_copied_equal_the_old_journal(bench: JournalBench) -> None:
     new = bench.lab.admin.restart_as_new_invocation(bench.roles["third_time"], from_index=2)
     bench.roles["restarted"] = new.new_invocation_id
     bench.until("restarted", "completed")
@@ -343,7 +337,6 @@ def test_a_restart_begins_with_the_entries_it_copied(bench: JournalBench) -> Non
 
 
 def test_the_incidents_mismatch_is_explained(incident: Cluster) -> None:
-    """The demo's replaced handler does something other than the journals of its old release, and this is found."""
     import restate_lab as rl
 
     with rl.connect(incident.admin_url, read_only=True) as lab:

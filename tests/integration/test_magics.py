@@ -50,8 +50,7 @@ def test_what_the_server_refuses_is_marked(ip: Shell) -> None:
     assert line[mark.index("^") :].startswith("statsu")
 
 
-def test_tables_and_columns_are_the_servers_own(ip: Shell, cluster: Cluster) -> None:
-    """Completions are names of this server, and names that exist only on others are not offered."""
+def test_completions_are_names_of_this_server(ip: Shell, cluster: Cluster) -> None:
     assert "sys_invocation table" in ip.complete("%restate SELECT id FROM sys_inv|")
     assert ip.complete("%%restate\nSELECT i.target_service_n| FROM sys_invocation i") == ["target_service_name column"]
     offered = ip.complete("%restate SELECT * FROM sys_sched|")

@@ -46,7 +46,6 @@ READ = re.compile(rb"(?:GET \S+|POST /query) HTTP")
 
 @pytest.fixture(scope="module")
 def audit(incident: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Give the audit folder of the sessions on one cluster."""
     folder = tmp_path_factory.mktemp("audit")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RESTATE_LAB_AUDIT", str(folder))
@@ -102,8 +101,9 @@ def check_equal(output: dict[str, Any], expected: dict[str, Any]) -> None:
         assert shown[name] == part, name
 
 
-def test_each_tool_returns_the_librarys_answer(assistant: Assistant, evidence: rl.Evidence, incident: Cluster) -> None:
-    """On evidence, which does not change, the data of every tool is the JSON of the library's result."""
+def test_each_tool_returns_the_json_of_the_librarys_result(
+    assistant: Assistant, evidence: rl.Evidence, incident: Cluster
+) -> None:
     options: dict[str, Any] = {"source": "incident"}
     many = {**options, "rows": ALL_ROWS}
     id_, agent = incident.ids("hot_key_queue")[0], incident.roles["agent_denver"]
@@ -166,7 +166,6 @@ def solve(assistant: Assistant) -> dict[str, tuple[str, str]]:
 
 
 def test_the_incident_is_solved_in_ten_calls(assistant: Assistant, incident: Cluster) -> None:
-    """A scripted assistant finds the root cause of every critical finding, and a next step, in at most ten calls."""
     before = assistant.calls
     causes = solve(assistant)
     assert assistant.calls - before <= 10
@@ -260,7 +259,6 @@ def approvals() -> Path:
 
 
 def approve(plan: str, answer: Any) -> tuple[int, str]:
-    """Run the command in a terminal, answer its question, and return its exit code and what it printed."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen([*COMMAND, "mcp", "approve", plan], stdin=theirs, stdout=theirs, stderr=theirs)
     os.close(theirs)
@@ -282,7 +280,6 @@ def approve(plan: str, answer: Any) -> tuple[int, str]:
 
 
 def code_of(shown: str) -> str:
-    """Return the answer that the terminal asks for."""
     found = re.search(r"To approve, type: (\S+ [a-z0-9]{4})", " ".join(shown.split()))
     assert found is not None, shown
     return found[1]
@@ -424,7 +421,6 @@ def test_of_40_equal_calls_one_gets_the_approval_and_the_others_send_nothing(inc
 
 @contextmanager
 def silent_address() -> Iterator[str]:
-    """Give the address of a server that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
 

@@ -187,7 +187,6 @@ def copies_of(lab: rl.Lab, ids: Mapping[str, str], path: Path) -> dict[str, Any]
 
 
 def change_state(lab: rl.Lab, holder: str) -> tuple[str, str]:
-    """Change the state of the held key, and return the finding about that."""
     assert lab.admin.modify_service_state("Held", HOSTILE, new_state={"dropped": b"1"}).queued_behind == holder
     (row,) = rl.doctor(lab, checks="upgrade_state_changes").findings.to_dict("records")
     return row["severity"], row["title"]
@@ -254,13 +253,11 @@ def rows(frame: pd.DataFrame) -> list[dict[Any, Any]]:
 
 
 def test_statuses_stay_the_same_in_each_phase(migration: Migration) -> None:
-    """Every invocation has the status that it had before the migration."""
     assert [each.statuses for each in migration.phases] == [STATUSES] * len(PHASES)
 
 
 @pytest.mark.parametrize("phase", list(PHASES)[1:])
 def test_answers_stay_the_same_in_each_phase(migration: Migration, phase: str) -> None:
-    """Questions, waits, causes, plans and findings are those of the cluster before the migration."""
     before = migration.phases[0].values
     (now,) = [each.values for each in migration.phases if each.name == phase]
     assert before["keys"] == [(HOSTILE, 2, "holder")]
@@ -269,7 +266,6 @@ def test_answers_stay_the_same_in_each_phase(migration: Migration, phase: str) -
 
 @pytest.mark.parametrize("phase", list(PHASES))
 def test_evidence_and_alerts_stay_the_same_in_each_phase(migration: Migration, phase: str) -> None:
-    """Evidence of each phase has the statuses, findings and queues of the cluster, and a watcher the same alerts."""
     before = migration.phases[0]
     (now,) = [each.copies for each in migration.phases if each.name == phase]
     assert now["statuses"] == STATUSES
@@ -342,7 +338,6 @@ def test_a_timer_of_an_earlier_run_is_recognized(migration: Migration) -> None:
 
 
 def test_buttons_have_the_numbers_of_plans(migration: Migration) -> None:
-    """A button counts the invocations that its plan acts on, whatever the flag of the answering server is."""
     for each in migration.phases:
         planned = {action: len(targets) for action, targets in each.values["plans"].items()}
         assert each.buttons == {**planned, "pause": each.pausable}
@@ -382,7 +377,6 @@ def test_an_end_before_the_start_leaves_a_row_with_the_flag(migration: Migration
 
 
 def test_a_queued_change_of_state_is_not_an_invocation(migration: Migration) -> None:
-    """A change that waits behind a holder has an id of its own, and plans, waits and causes still work."""
     lab, holder = migration.lab, migration.ids["holder"]
     change = lab.admin.modify_service_state("Held", HOSTILE, new_state={"a": b"1"})
     assert change.queued_behind == holder
@@ -463,7 +457,6 @@ def test_a_workflow_in_a_scope_has_a_stage(migration: Migration) -> None:
 
 
 def test_several_deployments_are_removed_with_one_request(migration: Migration) -> None:
-    """1.8.1 removes a list of deployments, which the list of deployments then no longer has."""
     lab = migration.lab
     kind = "content-type: application/vnd.restate.endpointmanifest.v1+json\r\n"
     manifest = {**MANIFEST, "services": [{"name": "Spare", "ty": "SERVICE", "handlers": [{"name": "run"}]}]}

@@ -64,8 +64,7 @@ def test_limits_of_the_server_are_waited_out_or_said() -> None:
         assert caught.value.retry_after > 10
 
 
-def test_a_new_lab_is_quick_to_say_that_nobody_is_there() -> None:
-    """connect() makes one request and does not repeat it."""
+def test_connect_makes_one_request_and_does_not_repeat_it() -> None:
     started = time.monotonic()
     with pytest.raises(errors.Unreachable):
         rl.connect("http://127.0.0.1:1")

@@ -40,7 +40,6 @@ def read(node: Node) -> list[int]:
 
 
 def test_every_node_answers_for_all(nodes: Nodes) -> None:
-    """Any node answers SQL over all partitions, and reports itself as the ingress."""
     assert [read(node) for node in nodes.nodes] == [[KEYS, KEYS]] * 3
     for node in nodes.nodes:
         with rl.connect(node.admin_url) as lab:

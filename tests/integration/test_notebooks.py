@@ -40,7 +40,6 @@ def run(notebook: Path, cluster: Cluster, folder: Path) -> NotebookRun:
 
 
 def outputs_of(done: NotebookRun) -> dict[str, list[NotebookNode]]:
-    """Return the outputs of each code cell by its id."""
     assert done.ok, done.failure
     cells = nbformat.read(done.executed, as_version=4).cells
     return {cell.id: cell.outputs for cell in cells if cell.cell_type == "code"}
@@ -173,7 +172,6 @@ def wait_for_the_storm(demo: Embedded) -> None:
 @pytest.mark.long  # unit/panels/test_panel.py has the panels without widgets
 @pytest.mark.server
 def test_the_panels_show_what_they_hold_without_a_widget_too(cluster: Cluster, tmp_path: Path) -> None:
-    """On every kind of server each panel of the notebook is there, as a widget and as a static table."""
     output = outputs_of(run(PANELS, cluster, tmp_path))
     shown = {
         "panel": (cluster.roles["agent_denver"], "WeatherDown"),
@@ -264,7 +262,6 @@ def test_a_read_only_run_stops_a_notebook_before_it_acts(notebook: Path, newest:
 
 @pytest.mark.parametrize("notebook", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.name)
 def test_notebooks_say_first_what_one_learns_and_how_long_it_takes(notebook: Path) -> None:
-    """Each begins with a title, the lesson and the duration, and has no cell that only sets the style."""
     content = nbformat.read(notebook, as_version=4)
     assert content.cells[0].cell_type == "markdown"
     for text in ("# ", "**You learn**", "**It takes**"):
@@ -284,8 +281,7 @@ def test_the_first_notebook_shows_the_findings_in_its_second_cell() -> None:
 
 
 @pytest.mark.parametrize("notebook", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.name)
-def test_notebooks_are_clean(notebook: Path) -> None:
-    """A notebook in git has no output, no trace of a run, cell ids, and any Python's kernel."""
+def test_notebooks_in_git_have_no_trace_of_a_run(notebook: Path) -> None:
     content = nbformat.read(notebook, as_version=nbformat.NO_CONVERT)
     nbformat.validate(content)
     assert (content.nbformat, content.nbformat_minor) == (4, 5)

@@ -98,7 +98,6 @@ def test_what_would_explain_or_change_refuses(old: rl.Lab, tmp_path: Path, name:
 
 
 def test_every_question_and_every_plan_refuses(old: rl.Lab) -> None:
-    """Each is refused by name."""
     for name in rl.questions()["name"]:
         with pytest.raises(errors.NotOnThisServer, match=rf"question {name} needs .* has {OLD}"):
             rl.ask(old, name)
@@ -107,8 +106,7 @@ def test_every_question_and_every_plan_refuses(old: rl.Lab) -> None:
             rl.plan(old, action, [SOMEBODY])
 
 
-def test_the_doctor_has_checked_nothing(old: rl.Lab, tmp_path: Path) -> None:
-    """A diagnosis is incomplete, never healthy, and a report of it says that nothing was checked."""
+def test_a_diagnosis_is_incomplete_and_never_healthy(old: rl.Lab, tmp_path: Path) -> None:
     diagnosis = rl.doctor(old)
     assert diagnosis.verdict == "incomplete"
     assert len(diagnosis.checked) == len(diagnosis.findings) == 0
@@ -121,7 +119,6 @@ def test_the_doctor_has_checked_nothing(old: rl.Lab, tmp_path: Path) -> None:
 
 
 def test_every_view_of_a_panel_gives_the_reason(old: rl.Lab) -> None:
-    """Each view has no rows and gives the reason, and the doctor of the panel reports nothing as healthy."""
     with contextlib.closing(rl.Panel(old, refresh=None)) as panel:
         for state in VIEWS:
             panel.state = state

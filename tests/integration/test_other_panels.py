@@ -29,7 +29,6 @@ pytestmark = pytest.mark.server
 
 @pytest.fixture
 def sources(incident: Cluster, tmp_path: Path) -> Iterator[dict[str, Source]]:
-    """Give the incident live, and frozen."""
     with rl.connect(incident.admin_url, read_only=True) as lab:
         freeze(lab, tmp_path / "incident.evidence", payloads=True)  # with values of state
         with open_evidence(tmp_path / "incident.evidence") as evidence:

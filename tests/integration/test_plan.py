@@ -55,7 +55,6 @@ def words(lab: Lab) -> dict[str, str]:
 
 
 def send(lab: Lab, target: str, status: str, **options: Any) -> str:
-    """Start an invocation of "service/handler" and wait for its status."""
     service, _, handler = target.partition("/")
     body = None if handler == "hold" else "x"
     id_ = lab.ingress.send(service, handler, body, **options).invocation_id
@@ -155,8 +154,7 @@ def test_a_kill_takes_along_what_the_plan_says(lab: Lab) -> None:
     assert words(lab)[bystander] == "suspended"
 
 
-def test_a_cancel_takes_along_calls_alone(lab: Lab) -> None:
-    """A one-way send is neither in the plan nor touched, and a callee is both."""
+def test_a_cancel_ends_calls_and_no_invocation_that_was_sent(lab: Lab) -> None:
     caller, below = family(lab)
     made = plan(lab, "cancel", [caller])
     called = set(made.impact["id"])
@@ -232,7 +230,6 @@ def test_a_pause_names_the_steps_that_are_executed_again(lab: Lab) -> None:
 
 
 def shown_in_form(made: Plan) -> str:
-    """Return the text of the panel's form for a plan."""
     nothing = dict.fromkeys(("confirm", "back", "again", "stop", "find_check", "check"), lambda: None)
     form = PlanForm(**nothing)
     form.show(made)
@@ -282,8 +279,7 @@ def test_the_prefixes_are_those_that_the_server_takes(lab: Lab) -> None:
         assert "has no completion" in why or "has no entry" in why
 
 
-def test_what_changed_meanwhile_is_skipped(lab: Lab) -> None:
-    """A status is read again just before the action: an invocation killed after the plan is skipped and reported."""
+def test_an_invocation_that_changed_after_the_plan_is_skipped(lab: Lab) -> None:
     ids = [send(lab, "Every/pauses", "paused") for _ in range(2)]
     made = plan(lab, "resume", pd.DataFrame({"invocation_id": ids}))
     lab.admin.kill_invocation(ids[0])
@@ -314,8 +310,7 @@ def test_a_smaller_plan_and_its_parent_act_once(lab: Lab) -> None:
     assert sorted(rows["restarted_from"]) == sorted(ids)
 
 
-def test_two_plans_restart_once(lab: Lab) -> None:
-    """An invocation that another plan restarted in the meantime is skipped; a new plan restarts it once more."""
+def test_an_invocation_that_another_plan_restarted_is_skipped(lab: Lab) -> None:
     ids = [send(lab, "Every/fail", "failed") for _ in range(2)]
     mine, theirs = plan(lab, "restart_as_new", ids), plan(lab, "restart_as_new", ids[:1])
     theirs.execute(reason=WHY)
@@ -367,8 +362,7 @@ def test_nothing_is_sent_without_what_it_needs(lab: Lab) -> None:
     assert len(audit_log(folder)) == before + 1
 
 
-def test_a_plan_of_nothing(lab: Lab) -> None:
-    """No targets, or none that can be acted on: a plan that does nothing and states that."""
+def test_a_plan_without_targets_does_nothing_and_states_that(lab: Lab) -> None:
     for targets in ([], pd.DataFrame({"id": []}), ["nope"]):
         made = plan(lab, "cancel", targets)
         assert "nothing to do" in str(made)

@@ -59,7 +59,6 @@ def test_status_of_the_incident(lab: Lab) -> None:
 
 
 def test_what_the_questions_answer_is_drawn(lab: Lab) -> None:
-    """Every question that a plot names gives a frame that it accepts, and the picture has the frame's numbers."""
     throughput = rl.ask(lab, "throughput")
     ax = draw(rl.plot(throughput, tz="Europe/Paris"))
     drawn = {patch.get_label(): abs(patch.get_data().values - patch.get_data().baseline).sum() for patch in ax.patches}

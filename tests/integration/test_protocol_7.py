@@ -27,8 +27,6 @@ pytestmark = pytest.mark.server
 
 @dataclass(frozen=True)
 class WaitingBench(Bench):
-    """A server with protocol 7, and handler → the id of an invocation that waits."""
-
     ids: dict[str, str] = field(default_factory=dict)
 
     def start(self, service: str, handler: str, key: str | None = None, body: Any = None) -> str:
@@ -46,14 +44,12 @@ def counted(bench: WaitingBench) -> str:
 
 @pytest.fixture(scope="module")
 def decoding(bench: WaitingBench) -> Iterator[rl.Lab]:
-    """Give a connection that decodes payloads for showing."""
     with rl.connect(bench.lab.address, audit=bench.folder / "audit", decode=decode, encode=encode) as lab:
         yield lab
 
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WaitingBench]:
-    """Give the server, once the invocations wait."""
     folder = tmp_path_factory.mktemp("protocol-7")
     with running_bench(NEWEST, folder, SERVICES, ready=None, env={}, bench=WaitingBench) as bench:
         for handler in ("rest", "both", "any_of_four"):
@@ -141,7 +137,6 @@ def test_payloads_are_decoded_for_showing(bench: WaitingBench, decoding: rl.Lab,
 def test_what_is_sent_or_written_keeps_the_recorded_bytes(
     bench: WaitingBench, decoding: rl.Lab, counted: str, tmp_path: Path
 ) -> None:
-    """Evidence and replayed messages are the same with and without the function."""
     recordings = []
     for lab in (bench.lab, decoding):
         reader = RecordingReader(Reads(lab))

@@ -57,8 +57,7 @@ def newest_lab(newest: Cluster, tmp_path: Path) -> Iterator[Lab]:
 
 
 @OTHER_FEATURES
-def test_a_lab_is_a_source_and_knows_its_server(lab: Lab, cluster: Cluster) -> None:
-    """Name, version, features and clock are the server's own."""
+def test_name_version_features_and_clock_are_the_servers_own(lab: Lab, cluster: Cluster) -> None:
     assert isinstance(lab, rl.Source)
     assert lab.version == cluster.version
     assert lab.features.get("vqueues", False) is cluster.vqueues
@@ -81,8 +80,7 @@ def test_real_invocations_come_as_a_frame(lab: Lab, cluster: Cluster) -> None:
 
 
 @OTHER_FEATURES
-def test_tables_lists_what_the_server_has(lab: Lab, cluster: Cluster) -> None:
-    """Tables and columns come from the server itself; those of newer servers are only there."""
+def test_tables_are_those_of_the_server(lab: Lab, cluster: Cluster) -> None:
     tables = lab.tables()
     assert list(tables.columns) == ["table", "column", "type", "nullable"]
     assert {"sys_invocation", "sys_journal", "state"} <= set(tables["table"])
@@ -165,14 +163,12 @@ def test_times_within_nested_values_are_the_servers(lab: Lab) -> None:
 
 
 def test_empty_results_keep_their_columns(lab: Lab) -> None:
-    """No rows still have names and types."""
     frame = lab.sql("SELECT id, created_at, partition_key FROM sys_invocation_status WHERE false")
     assert frame.shape == (0, 3)
     assert str(frame["created_at"].dtype) == "datetime64[ms, UTC]"
 
 
 def test_names_that_come_twice_are_told_apart(lab: Lab) -> None:
-    """A join's two ids are both there, with a warning."""
     with pytest.warns(errors.DuplicateColumns):
         frame = lab.sql("SELECT a.id, b.id FROM sys_invocation a JOIN sys_invocation b ON a.id = b.id LIMIT 1")
     assert list(frame.columns) == ["id", "id_2"]
@@ -189,7 +185,6 @@ def test_names_that_come_twice_are_told_apart(lab: Lab) -> None:
     ],
 )
 def test_unknown_names_suggest_the_nearest(lab: Lab, statement: str, best: str) -> None:
-    """The error for a misspelled table, column or function suggests the real one."""
     with pytest.raises(errors.UnknownName) as caught:
         lab.sql(statement)
     assert caught.value.suggestions[0] == best
@@ -226,7 +221,6 @@ def cpu_seconds(admin_url: str) -> float:
 
 @pytest.mark.parametrize("statement", [ENDLESS, SILENT])
 def test_the_stop_button_ends_the_query_on_the_server(newest: Cluster, statement: str) -> None:
-    """After a KeyboardInterrupt the server stops working on the query within seconds."""
     with rl.connect(newest.own_url) as lab:  # a proxy would notice the end of the connection later
         threading.Timer(0.7, os.kill, (os.getpid(), signal.SIGINT)).start()
         with pytest.raises(KeyboardInterrupt):
@@ -270,8 +264,7 @@ def test_streams_hold_one_piece_at_a_time(lab: Lab) -> None:
     assert lab.sql("SELECT 1 AS one")["one"][0] == 1
 
 
-def test_to_parquet_equals_the_table(lab: Lab, tmp_path: Path) -> None:
-    """The file holds what arrow() gives."""
+def test_a_parquet_file_holds_what_arrow_gives(lab: Lab, tmp_path: Path) -> None:
     columns = "id, status, created_at, completed_at, journal_size, retry_count"
     statement = f"SELECT {columns} FROM sys_invocation WHERE id IN :ids ORDER BY id"
     # Retrying invocations may change between the two.
@@ -280,8 +273,7 @@ def test_to_parquet_equals_the_table(lab: Lab, tmp_path: Path) -> None:
     assert pq.read_table(path).equals(lab.arrow(statement, ids=ids))
 
 
-def test_other_libraries_take_the_tables(newest_lab: Lab) -> None:
-    """Polars and DuckDB read arrow() and stream() directly."""
+def test_polars_and_duckdb_read_tables_and_streams(newest_lab: Lab) -> None:
     table = newest_lab.arrow("SELECT target_service_name AS service, status FROM sys_invocation")
     assert pl.from_arrow(table).height == table.num_rows > 0  # type: ignore[union-attr]
     invocations = table  # DuckDB finds it by its name
@@ -290,8 +282,7 @@ def test_other_libraries_take_the_tables(newest_lab: Lab) -> None:
         assert duckdb.from_arrow(reader).aggregate("sum(value)").fetchall() == [(500_500,)]
 
 
-def test_one_lab_serves_many_threads(newest_lab: Lab) -> None:
-    """Results requested at the same time by several threads do not mix."""
+def test_results_of_several_threads_do_not_mix(newest_lab: Lab) -> None:
     with ThreadPoolExecutor(8) as pool:
         answers = pool.map(
             lambda n: newest_lab.sql("SELECT :n AS n, value FROM generate_series(1, 3000)", n=n), range(40)
@@ -340,21 +331,18 @@ def test_a_wrong_address_fails_on_the_line_that_connects(newest: Cluster) -> Non
     assert repr(rl.connect("http://127.0.0.1:1", check=False)) == "<Lab 127.0.0.1:1 at http://127.0.0.1:1>"
 
 
-def test_a_base_path_is_kept(newest: Cluster) -> None:
-    """A prefix before the Admin API's paths is part of every request."""
+def test_a_base_path_is_part_of_every_request(newest: Cluster) -> None:
     with pytest.raises(errors.ServerFailed, match="404"):
         rl.connect(newest.admin_url + "/behind/a/gateway")
 
 
 def test_a_unix_socket_is_an_address(newest: Cluster) -> None:
-    """The server's own admin socket answers queries, too."""
     (socket,) = newest.base_dir.glob("*/admin.sock")
     with rl.connect(f"unix:{socket}") as lab:
         assert lab.sql("SELECT value FROM generate_series(1, 5000)")["value"].sum() == 12_502_500
 
 
-def test_read_only_can_only_be_tightened(newest: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    """RESTATE_LAB_READ_ONLY=1 wins over read_only=False."""
+def test_the_variable_for_read_only_wins_over_the_argument(newest: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RESTATE_LAB_READ_ONLY", "1")
     with rl.connect(newest.admin_url, read_only=False) as lab:
         assert lab.read_only
@@ -383,8 +371,7 @@ def test_a_card_of_a_lost_server_says_so() -> None:
     assert time.monotonic() - started < 9
 
 
-def test_nothing_warns(newest_lab: Lab) -> None:
-    """Normal use raises no warning of pandas, pyarrow or our own."""
+def test_normal_use_raises_no_warning(newest_lab: Lab) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for backend in (None, "numpy_nullable", "pyarrow"):

@@ -22,8 +22,7 @@ def test_the_two_commands_are_the_whole_set_up() -> None:
     assert rl.__version__ in told.stdout
 
 
-def test_every_call_in_the_table_exists() -> None:
-    """Every function that the README names exists: they are names of the package."""
+def test_every_function_that_the_readme_names_exists() -> None:
     for name in set(re.findall(r"\brl\.(\w+)\(", README)):
         assert name in rl.__all__
     for name in set(re.findall(r"\blab\.(\w+)\(", README)):

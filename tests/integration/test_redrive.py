@@ -92,8 +92,7 @@ def redrive_orders(bench: RedriveBench, prefix: str, count: int, seed: int) -> N
 
 
 @pytest.mark.parametrize(("count", "seed"), [(250, 1), *(pytest.param(*each, marks=pytest.mark.long) for each in MORE)])
-def test_each_completed_step_runs_once(bench: RedriveBench, count: int, seed: int) -> None:
-    """Invocations failed at random steps: the redrive repeats only the failed step of each."""
+def test_a_redrive_repeats_only_the_failed_step(bench: RedriveBench, count: int, seed: int) -> None:
     redrive_orders(bench, f"{count}-", count, seed=seed)
 
 
@@ -264,7 +263,6 @@ def test_a_busy_server_is_waited_for_and_no_batch_is_sent(bench: RedriveBench) -
 
 
 def test_an_interrupted_redrive_goes_on_with_the_rest(bench: RedriveBench) -> None:
-    """After a stop half-way, a new plan of the same invocations restarts the others, and none twice."""
     ids, orders = bench.fail_orders("stop-", 20, seed=7)
     passed: list[httpx.Request] = []
 

@@ -69,7 +69,6 @@ class VerdictComparison:
         self.expected[id_] = expected
 
     def play(self, count: int) -> None:
-        """Start all cases, replay them, register the new version, and move or restart them."""
         for change in VALUES.values():
             for what, before, after in programs_of(change):
                 fits = what == "unchanged" or (what == "changed" and not change.diverges)

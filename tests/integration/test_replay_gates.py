@@ -71,8 +71,6 @@ REDRIVES: dict[str, tuple[Operations, Operations]] = {
 
 
 class Gates:
-    """A bench with the new version registered, and invocations by their names."""
-
     def __init__(self, bench: ReplayBench) -> None:
         self.bench, self.lab = bench, bench.lab
         self.moves = self._start(MOVES)
@@ -89,12 +87,10 @@ class Gates:
         return {"check": self.bench.new.uri, "confirm": self.bench.new.uri}
 
     def excluded(self, made: rl.Plan, ids: Mapping[str, str]) -> dict[str, str]:
-        """Return the reasons by the names of the invocations."""
         reasons = dict(zip(made.excluded["id"], made.excluded["reason"], strict=True))
         return {name: reasons[id_] for name, id_ in ids.items() if id_ in reasons}
 
     def restart(self, options: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-        """Restart ended invocations, without a plan, and return what the server reports about the new ones."""
         new = {
             name: str(self.lab.admin.restart_as_new_invocation(self.restarts[name], **each).new_invocation_id)
             for name, each in options.items()
@@ -107,7 +103,6 @@ class Gates:
         return int(self.lab.sql(KEPT, id=id_, last=last)["n"].iloc[0])
 
     def really(self, id_: str, recorded: int) -> Verdict:
-        """Return what the server reports about an invocation with so many recorded commands."""
         return verdict_of(self.bench.settle([id_])[id_], recorded)
 
 

@@ -255,7 +255,6 @@ def test_journals_of_1_6_1_are_encoded_from_json_with_the_same_verdicts(server: 
 
 
 def command(bench: ReplayBench, *arguments: str) -> Any:
-    """Run ``restate-lab replay`` with the new version's address."""
     cluster = str(bench.lab.settings.admin_url)
     return CliRunner().invoke(app, ["replay", bench.new.uri, "-e", cluster, *arguments])
 

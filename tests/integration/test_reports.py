@@ -196,7 +196,6 @@ class _CountingValues(_Counting):
 
 @pytest.mark.parametrize("incident", [NEWEST], indirect=True)
 def test_no_statement_is_sent_twice_for_a_report(lab: rl.Lab, tmp_path: Path) -> None:
-    """All chapters share the data that one of them read: the clock, the tables, and each statement with its values."""
     source = _CountingValues(lab)
     rl.incident_report(source, tmp_path / "once.html")
     assert len(source.sent) > 40
@@ -205,7 +204,6 @@ def test_no_statement_is_sent_twice_for_a_report(lab: rl.Lab, tmp_path: Path) ->
 
 @pytest.mark.parametrize("incident", [NEWEST], indirect=True)
 def test_what_was_redacted_in_the_freeze_is_in_no_report(lab: rl.Lab, tmp_path: Path) -> None:
-    """Failure texts that `freeze(redact=…)` removed are nowhere in the report of the evidence, nor in its files."""
     path = rl.freeze(lab, tmp_path / "masked", redact=["failures"])
     with rl.open_evidence(path) as frozen:
         page = Page(rl.incident_report(frozen, tmp_path / "masked.html").read_text("utf-8"))

@@ -58,7 +58,6 @@ def run_of(lab: Lab, id_: str) -> dict[str, Any]:
 
 
 def begin(lab: Lab, target: str, status: str, **options: Any) -> str:
-    """Start an invocation of "service/handler" and wait for its raw status."""
     service, _, handler = target.partition("/")
     id_ = str(lab.ingress.send(service, handler, "x", **options).invocation_id)
     wait_for(lambda: run_of(lab, id_).get("status"), lambda seen: seen == status)
@@ -171,7 +170,6 @@ def test_a_restart_of_an_earlier_run_is_not_one_of_this_run(lab: Lab) -> None:
 
 
 def test_a_comparison_tells_runs_apart(lab: Lab, tmp_path: Path) -> None:
-    """A workflow that was purged and called again is reported as removed and created, not as moved on."""
     id_ = begin(lab, "Flow/run", "completed", key="compared")
     freeze(lab, tmp_path / "before", progress=False)
     run_again(lab, id_, "Flow/run", "completed", key="compared")
@@ -226,7 +224,6 @@ def test_a_panel_tells_runs_apart(lab: Lab) -> None:
 
 
 def test_a_freeze_does_not_mix_two_runs(lab: Lab, tmp_path: Path) -> None:
-    """A workflow that is called again during the freeze has no journal of the other run in the evidence."""
     id_, stays = (begin(lab, "Flow/run", "completed", key=f"frozen {n}") for n in range(2))
     first = run_of(lab, id_)
     left = [id_]

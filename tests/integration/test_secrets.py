@@ -185,16 +185,14 @@ def test_what_is_shown(guarded: Guarded, what: str) -> None:
             check_object(getattr(value, name))
 
 
-def test_every_question(guarded: Guarded) -> None:
-    """No result of a named question has them."""
+def test_no_named_question_shows_a_canary(guarded: Guarded) -> None:
     for name in rl.questions()["name"]:
         with contextlib.suppress(rl.errors.RestateLabError), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # expensive questions warn
             check_object(rl.ask(guarded.lab, name))
 
 
-def test_pickles_refuse_a_token(guarded: Guarded) -> None:
-    """A connection, its settings and a copy of them do not reveal a token."""
+def test_pickles_reveal_no_token(guarded: Guarded) -> None:
     for value in (guarded.lab.settings, guarded.lab):
         with pytest.raises(TypeError):
             pickle.dumps(value)

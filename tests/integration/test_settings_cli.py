@@ -83,16 +83,12 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Recorder(ThreadingHTTPServer):
-    """A recording server on a free loopback port."""
-
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.requests: list[Request] = []
 
 
 class SocketRecorder(socketserver.ThreadingUnixStreamServer):
-    """A recording server on a unix socket."""
-
     def __init__(self, path: Path) -> None:
         super().__init__(str(path), Handler)
         self.requests: list[Request] = []
@@ -129,8 +125,6 @@ class Outcome(NamedTuple):
 
 
 def build(world: World, root: Path, server: Any) -> World:
-    """Write the files and fill in the placeholders."""
-
     def filled(text: str) -> str:
         port = str(getattr(server, "server_port", ""))
         return text.replace("{url}", f"http://127.0.0.1:{port}").replace("{port}", port).replace("{root}", str(root))

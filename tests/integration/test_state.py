@@ -31,8 +31,6 @@ BINARY = bytes(range(256))
 
 
 class Drawers(Bench):
-    """A server with the services of `state_services`."""
-
     def put(self, key: str, **values: Any) -> None:
         self.lab.ingress.call("Drawer", "put", values, key=key)
 
@@ -60,7 +58,6 @@ class Drawers(Bench):
         self.lab.ingress.resolve_awakeable(str(awakeable_id(id_, FIRST_AWAKEABLE)), "go on")
 
     def queue(self, key: str, handler: str = "put", **values: Any) -> None:
-        """Let a handler that writes wait for the key."""
         id_ = self.lab.ingress.send("Drawer", handler, values, key=key).invocation_id
         wait_for(lambda: self.status(id_) in {"pending", "ready"})
 
@@ -148,7 +145,6 @@ def test_an_encoding_is_kept(drawers: Drawers) -> None:
 
 
 def test_deleting_and_clearing_are_said(drawers: Drawers) -> None:
-    """Only the keys in delete are removed; clear removes all keys except those set with it."""
     drawers.put("less", a=1, b=2, c=3)
     assert dict(drawers.set("less", {"b": 4}, delete=["a"])) == {"b": 4, "c": 3}
     assert dict(drawers.set("less", {"d": 5}, clear=True)) == {"d": 5}
@@ -211,8 +207,7 @@ def test_a_handler_that_writes_while_the_change_waits_wins(drawers: Drawers) -> 
 
 
 @QUEUED_CHANGES
-def test_a_held_object_is_waited_for(drawers: Drawers) -> None:
-    """The change is applied when the holder ends, and the call returns then."""
+def test_a_change_is_applied_when_the_holder_ends(drawers: Drawers) -> None:
     drawers.put("held", total=5)
     with drawers.held("held"):
         outcome = in_the_background(lambda: drawers.set("held", {"total": 7}))
@@ -288,7 +283,6 @@ def test_every_change_is_in_the_audit_log_and_what_changes_nothing_is_not_sent(d
 
 
 def test_a_read_only_connection_reads_and_does_not_change(drawers: Drawers) -> None:
-    """Nothing is sent, and nothing is written to the audit log, even for a change without effect."""
     drawers.put("closed", a=1)
     address, before = drawers.lab.settings.admin_url, len(rl.audit_log(drawers.audit))
     with rl.connect(address, read_only=True, audit=drawers.audit) as lab:
@@ -311,8 +305,6 @@ def test_a_state_too_large_for_the_admin_api_is_refused_before_it_is_sent(drawer
 def test_the_stop_button_says_that_the_change_is_still_coming(
     drawers: Drawers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The message after a stop states that the change is not taken back."""
-
     def stop(_: float) -> None:
         raise KeyboardInterrupt
 
@@ -334,7 +326,6 @@ class Frozen(TableSource):
 
 
 def test_a_frozen_source_gives_the_same_state_and_takes_no_change(drawers: Drawers) -> None:
-    """State is read through any source; only a live cluster is changed."""
     drawers.put(ODD + "3", total=5)
     drawers.lab.ingress.call("Drawer", "put_hex", {"raw": BINARY.hex()}, key=ODD + "3")
     frozen: Any = Frozen(drawers.lab)
@@ -350,8 +341,7 @@ def test_a_frozen_source_gives_the_same_state_and_takes_no_change(drawers: Drawe
         drawers.set(ODD + "3", {"total": 7}, state=read)
 
 
-def test_state_of_the_demo(healthy: Cluster) -> None:
-    """The demo's stock is read from a cluster that is only read."""
+def test_the_stock_of_the_demo_is_read_from_a_read_only_cluster(healthy: Cluster) -> None:
     with rl.connect(healthy.admin_url, read_only=True) as lab:
         read = state(lab, "Inventory", "mug")
         assert read

@@ -42,7 +42,6 @@ def lab(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 def returned(lab: Lab, values: list[Any]) -> list[Any]:
-    """Send values as parameters of one statement and return the values of its row."""
     names = [f"v{position}" for position in range(len(values))]
     columns = ", ".join(f":{name} AS {name}" for name in names)
     table = lab.arrow(f"SELECT {columns}", params=dict(zip(names, values, strict=True)))
@@ -62,16 +61,14 @@ def many(elements: st.SearchStrategy[Any]) -> st.SearchStrategy[list[Any]]:
 @on_server
 @given(values=many(TEXT))
 @example(values=["", "'", "''", "\\", "\\'", "\0", ":x", "--", "/*", "*/", ";", "$$", "\r\n", "\U0010ffff", "\ufeff"])
-def test_strings(lab: Lab, values: list[str]) -> None:
-    """Every string comes back equal, whatever it contains."""
+def test_every_string_comes_back_equal(lab: Lab, values: list[str]) -> None:
     assert returned(lab, values) == values
 
 
 @on_server
 @given(values=many(st.integers(-(2**63), 2**64 - 1) | st.booleans() | st.none() | st.binary()))
 @example(values=[-(2**63), INT_MAX, INT_MAX + 1, 2**64 - 1, 0, -1, True, False, None, b"", b"'\0\xff"])
-def test_integers_booleans_bytes(lab: Lab, values: list[Any]) -> None:
-    """Signed and unsigned 64-bit integers, booleans, NULL and bytes come back equal and with their type."""
+def test_integers_booleans_and_bytes_come_back_with_their_types(lab: Lab, values: list[Any]) -> None:
     came = returned(lab, values)
     assert [(type(value), value) for value in came] == [(type(value), value) for value in values]
 
@@ -79,15 +76,13 @@ def test_integers_booleans_bytes(lab: Lab, values: list[Any]) -> None:
 @on_server
 @given(values=many(st.floats(allow_nan=False)))
 @example(values=[5e-324, 1.7976931348623157e308, -0.0, 0.1, 1e16, 1e22, float("inf"), float("-inf")])
-def test_floats(lab: Lab, values: list[float]) -> None:
-    """Floats come back with the same bits."""
+def test_floats_come_back_with_the_same_bits(lab: Lab, values: list[float]) -> None:
     assert [struct.pack("d", value) for value in returned(lab, values)] == [struct.pack("d", value) for value in values]
 
 
 @on_server
 @given(values=many(st.datetimes(datetime(1, 1, 3), datetime(9999, 12, 29), timezones=ZONES)))  # noqa: DTZ001
-def test_datetimes(lab: Lab, values: list[datetime]) -> None:
-    """Aware datetimes of any year and zone come back as the same time, with microseconds and a zone."""
+def test_aware_datetimes_come_back_as_the_same_time(lab: Lab, values: list[datetime]) -> None:
     came = returned(lab, values)
     assert came == values
     assert all(value.utcoffset() == timedelta(0) for value in came)
@@ -105,8 +100,7 @@ def test_timedeltas(lab: Lab, values: list[int]) -> None:
 
 @on_server
 @given(rows=many(TEXT), wanted=many(TEXT))
-def test_in_lists(lab: Lab, rows: list[str], wanted: list[str]) -> None:
-    """IN and NOT IN with any strings select exactly what Python's do."""
+def test_in_lists_select_what_python_selects(lab: Lab, rows: list[str], wanted: list[str]) -> None:
     names = [f"v{position}" for position in range(len(rows))]
     values = "(VALUES " + ", ".join(f"(:{name})" for name in names) + ")"
     params = dict(zip(names, rows, strict=True), wanted=[*wanted, rows[0]])
@@ -157,15 +151,13 @@ def test_durations_compare(lab: Lab) -> None:
     )
 
 
-def test_bytes_compare_with_state(lab: Lab) -> None:
-    """Bytes equal the state value they came from, alone and in a list."""
+def test_bytes_equal_the_state_that_they_came_from(lab: Lab) -> None:
     row = lab.arrow("SELECT value FROM state LIMIT 1").to_pylist()[0]
     assert one(lab, "SELECT count(*) > 0 AS v FROM state WHERE value = :value", **row) is True
     assert one(lab, "SELECT count(*) > 0 AS v FROM state WHERE value IN :values", values=[row["value"], b""]) is True
 
 
 def test_big_keys_optional_filters_limit_and_offset(lab: Lab) -> None:
-    """Partition keys beyond 2^63, NULL for "no filter", LIMIT and OFFSET take parameters."""
     keys = lab.arrow("SELECT partition_key AS k FROM sys_invocation_status ORDER BY k DESC LIMIT 3")["k"].to_pylist()
     assert keys[0] > INT_MAX
     # 1.6.1 plans a partition_key filter wrongly when its partitions are few; an expression is not pruned.
@@ -178,8 +170,7 @@ def test_big_keys_optional_filters_limit_and_offset(lab: Lab) -> None:
     assert page["value"].to_pylist() == [4, 5]
 
 
-def test_tens_of_thousands_of_ids(lab: Lab) -> None:
-    """A list that fills the request selects exactly its ids."""
+def test_a_list_that_fills_the_request_selects_exactly_its_ids(lab: Lab) -> None:
     ids = lab.arrow("SELECT id FROM sys_invocation")["id"].to_pylist()
     wanted = [*ids, *(ids[0][:-8] + f"{number:08}" for number in range(45_000))]
     assert one(lab, "SELECT count(*) AS n FROM sys_invocation WHERE id IN :ids", ids=wanted) >= len(ids) - 5
@@ -261,7 +252,6 @@ def test_strings_and_comments_end_where_the_server_ends_them(cluster: Cluster, t
 
 
 def test_a_bound_statement_means_the_same_when_bound_again(lab: Lab) -> None:
-    """Binding is done once: its result is a statement without parameters."""
     sent = bind("SELECT :a AS a", a="it's :b -- ; /*")
     assert one(lab, sent) == "it's :b -- ; /*"
 

@@ -73,7 +73,6 @@ def bench(newest: Cluster, tmp_path: Path) -> Iterator[TimeoutBench]:
 
 @pytest.fixture
 def silent(bench: TimeoutBench) -> Iterator[TimeoutBench]:
-    """Give a connection on which no statement is answered."""
     fault = Fault(where=b"POST /query", times=float("inf"), passes=0, end="silence")
     with tcp_relay(bench.lab.settings.admin_url, fault=fault) as line:
         with rl.connect(line.url, audit=bench.folder / "audit") as lab:
@@ -82,8 +81,6 @@ def silent(bench: TimeoutBench) -> Iterator[TimeoutBench]:
 
 @pytest.fixture
 def slow(bench: TimeoutBench) -> Iterator[TimeoutBench]:
-    """Give a connection on which each statement takes a while."""
-
     def delay(request: httpx.Request) -> None:
         time.sleep(SLOW if request.url.path == "/query" else 0)
 
@@ -92,8 +89,9 @@ def slow(bench: TimeoutBench) -> Iterator[TimeoutBench]:
 
 
 @pytest.mark.parametrize("verb", VERBS.values(), ids=VERBS)
-def test_a_silent_connection_ends_the_verb(bench: TimeoutBench, silent: TimeoutBench, verb: Verb) -> None:
-    """Each verb raises TimedOut when its time is over, and with more time it returns."""
+def test_a_silent_connection_ends_each_verb_with_timed_out(
+    bench: TimeoutBench, silent: TimeoutBench, verb: Verb
+) -> None:
     with pytest.raises(TimedOut, match="timeout="):
         verb(silent, "300ms")
     verb(bench, "60s")
@@ -101,19 +99,16 @@ def test_a_silent_connection_ends_the_verb(bench: TimeoutBench, silent: TimeoutB
 
 @pytest.mark.parametrize("verb", VERBS.values(), ids=VERBS)
 def test_the_timeout_is_for_the_whole_call(slow: TimeoutBench, verb: Verb) -> None:
-    """Each statement is answered within the timeout, but the sum of all of them is not."""
     with pytest.raises(TimedOut, match=r"did not finish within its timeout of 1s|no response within the time|timeout="):
         verb(slow, 1.0)
 
 
 def test_why_raises_where_it_cannot_read_the_invocation(silent: TimeoutBench) -> None:
-    """If the invocation itself cannot be read in time, why raises TimedOut: there is nothing to explain without it."""
     with pytest.raises(TimedOut, match="timeout="):
         rl.why(silent.lab, silent.ids[0], timeout="300ms")
 
 
-def test_the_doctor_and_the_report_are_incomplete(slow: TimeoutBench) -> None:
-    """Both return the data that they have, and name the reads that failed."""
+def test_the_doctor_and_the_report_name_the_reads_that_failed(slow: TimeoutBench) -> None:
     assert rl.doctor(slow.lab, timeout=1.5).verdict == "incomplete"
     page = rl.incident_report(slow.lab, slow.folder / "report.html", timeout="3s").read_text()
     assert "This could not be read" in page
@@ -128,7 +123,6 @@ def test_nothing_is_sent_once_the_time_is_over(slow: TimeoutBench) -> None:
 
 
 def test_a_plan_that_was_made_is_executed_without_its_timeout(bench: TimeoutBench) -> None:
-    """The timeout of a plan limits the reads that make it, and not its execution."""
     plan = rl.plan(bench.lab, "cancel", bench.ids, timeout="2s")
     time.sleep(2.1)
     assert len(plan.execute(reason="INC-1")) == len(plan.targets)

@@ -48,7 +48,6 @@ class Planted:
         return [known.get(id_, "·") for id_ in ids]
 
     def deadlock(self, name: str) -> dict[Any, Any]:
-        """Return the one deadlock with this member."""
         (row,) = [row for row in self.found.deadlocks.to_dict("records") if self.ids[name] in row["members"]]
         return row
 
@@ -214,7 +213,6 @@ def test_the_card_and_the_line_say_it(planted: Planted) -> None:
 
 @pytest.mark.also_on(OLDEST, reason="1.6.1 compares with the wrong column where a filter's column is not selected")
 def test_a_scan_reads_the_commands_that_are_read_by_id(planted: Planted) -> None:
-    """However the journals of suspended invocations are read, the commands are the same, and so are the edges."""
     reads = Reads(planted.lab)
     suspended = reads.table("waits/suspended", limit=1_000)["id"].to_pylist()
     scanned = reads.table("waits/commands_of_suspended", limit=1_000)
@@ -253,8 +251,7 @@ def test_the_way_out_leads_out(planted: Planted) -> None:
 
 
 @pytest.mark.also_on(OLDEST, reason="1.6 has promises without a scope")
-def test_the_planted_incident(incident: Cluster) -> None:
-    """In the demo's incident every deadlock, the hot key's holder, the awakeable and the promise are found by role."""
+def test_the_waits_of_the_incident_are_found_by_role(incident: Cluster) -> None:
     with rl.connect(incident.admin_url) as lab:
         found = waits(lab)
     certain = found.deadlocks[found.deadlocks["certain"]]

@@ -117,7 +117,6 @@ def test_every_deadlock_is_found_and_no_other(planted: PlantedWaits) -> None:
 
 
 def test_roots_and_their_waiters_are_counted(planted: PlantedWaits) -> None:
-    """Every invocation behind a root counts once, whichever paths lead there; the same holds behind a deadlock."""
     graph = planted.graph
     roots = {node for node in graph if not graph.out_degree(node)}
     expected = {node: (graph.in_degree(node), len(nx.ancestors(graph, node))) for node in roots}
@@ -130,6 +129,5 @@ def test_roots_and_their_waiters_are_counted(planted: PlantedWaits) -> None:
 
 
 def _circles(graph: nx.DiGraph) -> list[set[str]]:
-    """Return the holders of each circle."""
     components = [set(each) for each in nx.strongly_connected_components(graph) if len(each) > 1]
     return [{node for node in each if isinstance(node, str)} for each in components]

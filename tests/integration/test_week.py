@@ -30,8 +30,6 @@ PLANTED = {("step", "print label"), ("failures", "[402] card declined, request #
 
 @dataclass
 class Story:
-    """The running story, a read-only connection to it, its archive, and the ids of all orders that were sent."""
-
     running: Embedded
     lab: rl.Lab
     history: rl.History

@@ -22,7 +22,6 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build the wheel with the installed hatchling."""
     folder = tmp_path_factory.mktemp("dist")
     run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder), folder=ROOT)
     (built,) = folder.glob("*.whl")
@@ -50,8 +49,7 @@ def run(*command: str, folder: Path) -> str:
     return done.stdout
 
 
-def test_the_wheel_has_the_package_and_the_notebooks(wheel: Path) -> None:
-    """All files of the package are in the wheel, the notebooks are where the demo looks for them, and no others."""
+def test_the_wheel_has_the_package_the_notebooks_and_no_other_file(wheel: Path) -> None:
     files = {path.relative_to(ROOT).as_posix() for path in (ROOT / "restate_lab").rglob("*") if path.is_file()}
     notebooks = {f"restate_lab/demo/notebooks/{path.name}" for path in (ROOT / "notebooks").glob("*.ipynb")}
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}

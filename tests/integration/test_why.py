@@ -72,8 +72,6 @@ OFFERS = {
 
 
 class Watched(SourceWrapper):
-    """A source that records its statements."""
-
     def __init__(self, lab: Lab) -> None:
         super().__init__(lab)
         self.asked: list[tuple[str, set[str]]] = []
@@ -321,7 +319,6 @@ def test_a_server_accepts_each_action_that_is_offered(kind: str, tmp_path: Path)
 
 
 def _own(lab: rl.Lab, id_: str) -> dict[str, Any]:
-    """Return the actions offered for an invocation itself."""
     rows = why(lab, id_).options.to_dict("records")
     return {row["action"]: row for row in rows if row["id"] == id_}
 

@@ -35,7 +35,6 @@ CHECK_FILE, VIEW_FILE = "restate_lab/analysis/doctor/checks/outliers.py", "resta
 
 
 def test_contributing_names_what_is_there() -> None:
-    """Each path in CONTRIBUTING exists, and each name in "`name` in `file`" is defined in that file."""
     paths = re.findall(r"(?<![\w/.])(?:\w+\.(?:md|toml)|(?:restate_lab|tests|\.ci|\.github)/[\w./@]*)", CONTRIBUTING)
     assert [path for path in paths if not (ROOT / path).exists()] == []
     names = re.findall(r"`(\w+)` in\s+`([\w./]+)`", CONTRIBUTING)
@@ -144,8 +143,7 @@ def test_the_groups_are_the_layers_that_are_checked() -> None:
     assert {each.parent.name for each in PACKAGE.glob("*/__init__.py")} <= described
 
 
-def test_the_tables_of_a_source_are_those_of_the_page(tmp_path: Path) -> None:
-    """The page has each table of a server and of an archive, and names only columns that exist."""
+def test_the_page_of_tables_has_each_table_of_a_source(tmp_path: Path) -> None:
     page = CONTRIBUTING.partition("## What a source knows")[2].partition("\n## ")[0]
     assert page.count("\n") < 50
     rows = re.findall(r"^\| (`.+?) \| .+ \| (.+) \|$", page, re.MULTILINE)

@@ -95,7 +95,6 @@ def files() -> list[Path]:
 
 
 def test_no_file_has_a_banned_phrase() -> None:
-    """Sources, Markdown, notebooks and templates have none of the phrases."""
     found = [
         f"{path.relative_to(ROOT)}:{line}: {phrase}"
         for path in files()

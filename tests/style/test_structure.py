@@ -63,7 +63,6 @@ SQL = re.compile(r"\bSELECT\b.*\bFROM\s+(?:sys_\w+|state)\b", re.DOTALL)
 
 @pytest.mark.parametrize("figure", THRESHOLDS)
 def test_figures(figure: str) -> None:
-    """No figure is above its threshold."""
     assert STRUCTURE.figures[figure] <= THRESHOLDS[figure], _report(figure)
 
 

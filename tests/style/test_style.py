@@ -31,8 +31,7 @@ def test_below_the_panels_progress_is_plain() -> None:
             assert not {"tqdm.auto", "tqdm.notebook"} & set(source.replace('"', " ").split()), module
 
 
-def test_every_module_says_its_job() -> None:
-    """Every module begins with its docstring."""
+def test_every_module_has_a_docstring() -> None:
     assert [str(module) for module in MODULES if not ast.get_docstring(ast.parse(module.read_text("utf-8")))] == []
 
 
@@ -63,7 +62,6 @@ def _asks_which_source(node: ast.AST) -> bool:
 
 
 def test_notebooks_have_no_outputs() -> None:
-    """Outputs and execution counts are stripped."""
     for notebook in sorted((ROOT / "notebooks").glob("*.ipynb")):
         cells = json.loads(notebook.read_text("utf-8"))["cells"]
         assert not [c for c in cells if c.get("outputs") or c.get("execution_count")], notebook.name

@@ -27,8 +27,6 @@ _STATUS = "SELECT status FROM sys_invocation WHERE id = :id"
 
 @dataclass
 class AgentBench:
-    """A server of one kind, a connection to it, the services' folder, and the address of the model."""
-
     kind: str
     lab: Lab
     folder: Path
@@ -82,7 +80,6 @@ class AgentBench:
 
     @contextlib.contextmanager
     def repaired(self) -> Iterator[None]:
-        """Let the weather tool succeed for Denver."""
         switch = self.folder / "repaired"
         switch.touch()
         try:
@@ -92,14 +89,12 @@ class AgentBench:
 
     @property
     def tool_bodies(self) -> list[str]:
-        """Return the name and argument of each tool whose body ran, such as "get_weather Rome"."""
         log = self.folder / "tools.log"
         return log.read_text().splitlines() if log.is_file() else []
 
 
 @contextlib.contextmanager
 def running_agent_bench(kind: str, folder: Path, env: Mapping[str, str] | None = None) -> Iterator[AgentBench]:
-    """Start the model, the services and a server of a kind, and register the services."""
     with contextlib.ExitStack() as stack:
         model, model_address = start_model(folder, SCRIPTS)
         stack.enter_context(model)

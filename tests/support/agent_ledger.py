@@ -22,7 +22,6 @@ def parsed(value: Any) -> Any:
 
 
 def steps_of(conversation: rl.Conversation) -> list[dict[str, Any]]:
-    """Return the responses of models in the form of the ledger."""
     turns = [turn for turn in conversation.turns if turn.depth == 1]
     return [
         {name: getattr(turn, name) for name in (*TOKENS, "response_id")}

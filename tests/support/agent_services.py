@@ -61,13 +61,11 @@ async def _run(ctx: Context, prompt: str, api: Any, **options: Any) -> str:
 
 @service.handler("responses")
 async def ask(ctx: Context, prompt: str) -> str:
-    """Answer through the Responses API."""
     return await _run(ctx, prompt, "responses")
 
 
 @service.handler("chat")
 async def ask_in_chat(ctx: Context, prompt: str) -> str:
-    """Answer through the chat API."""
     return await _run(ctx, prompt, "chat_completions")
 
 
@@ -90,7 +88,6 @@ async def ask_without_steps(ctx: Context, prompt: str) -> str:
 
 @session.handler("responses")
 async def converse(ctx: ObjectContext, prompt: str) -> str:
-    """Answer one turn of a conversation."""
     return await _run(ctx, prompt, "responses", use_restate_session=True)
 
 

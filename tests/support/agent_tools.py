@@ -27,7 +27,6 @@ INSTRUCTIONS = "Answer questions about the weather. canary-system-prompt"
 
 
 def context() -> Any:
-    """Return the context of the handler that this code runs in."""
     return current_context()
 
 
@@ -37,7 +36,6 @@ def headers(ctx: Any) -> dict[str, str]:
 
 
 async def name_invocation(request: Any) -> None:
-    """Add that header to a request of an HTTP client."""
     request.headers.update(headers(context()))
 
 
@@ -47,7 +45,6 @@ def note(tool: str, value: str) -> None:
 
 
 def fetch(city: str) -> dict[str, Any]:
-    """Return the weather of a city."""
     note("get_weather", city)
     if city == "Denver" and not (FOLDER / "repaired").exists():
         raise RuntimeError(f"no answer from the weather service for {city}")

@@ -46,13 +46,11 @@ class Received:
 
     @property
     def open(self) -> set[str]:
-        """Return the fingerprints whose last event is not "resolved"."""
         with self.lock:
             return {fingerprint for fingerprint, event in dict(self.events).items() if event != "resolved"}
 
     @property
     def firing(self) -> set[str]:
-        """Return the fingerprints of the alerts that the API of Alertmanager shows as firing now."""
         now = datetime.now(UTC)
         with self.lock:
             ends = {
@@ -75,20 +73,16 @@ class Received:
 
 @dataclass
 class Receiver:
-    """A running receiver; ``stop()`` closes its port, and ``start()`` opens it again."""
-
     received: Received = field(default_factory=Received)
     port: int = 0
     _server: ThreadingHTTPServer | None = None
 
     @property
     def to(self) -> str:
-        """Return its address for apprise."""
         return f"json://127.0.0.1:{self.port}/alerts"
 
     @property
     def alertmanager(self) -> str:
-        """Return its address for Alertmanager's API."""
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
@@ -105,7 +99,6 @@ class Receiver:
 
 @contextlib.contextmanager
 def alert_receiver() -> Iterator[Receiver]:
-    """Give a running receiver."""
     receiver = Receiver()
     receiver.start()
     try:

@@ -180,7 +180,6 @@ class ArchiveBench:
             return int(wait_for(lambda: self._next_pid))
 
     def follow(self, archivers: subprocess.Popen[str]) -> None:
-        """Record what the archivers print."""
         assert archivers.stdout is not None
         for line in archivers.stdout:
             kind, pid, *rest = line.split(maxsplit=3)
@@ -229,7 +228,6 @@ class ArchiveBench:
 
     @contextlib.contextmanager
     def archivers(self) -> Iterator[subprocess.Popen[str]]:
-        """Give the process that forks visits."""
         command = [sys.executable, str(ARCHIVERS), self.server.admin_url, self.where]
         with subprocess.Popen(
             command, env=clean_environment(**self.env), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

@@ -35,14 +35,11 @@ async def spread(ctx: Context, request: tuple[str, int, int]) -> int:
 
 @ledger.handler()
 async def book(ctx: Context, number: int) -> int:
-    """Take a step with the number in its name and its result."""
     return await ctx.run_typed(f"book {number}", lambda: number)
 
 
 @ledger.handler()
 async def refuse(ctx: Context, number: int) -> int:
-    """Take a step that fails, and fail with its error."""
-
     def step() -> int:
         raise TerminalError(f"cannot book {number}", status_code=409)
 
@@ -64,7 +61,6 @@ async def never(ctx: Context, number: int) -> int:
 
 @account.handler()
 async def add(ctx: ObjectContext, number: int) -> int:
-    """Add to the state."""
     total = (await ctx.get("total", type_hint=int) or 0) + number
     ctx.set("total", total)
     return total
@@ -72,14 +68,11 @@ async def add(ctx: ObjectContext, number: int) -> int:
 
 @order.main()
 async def run(ctx: WorkflowContext, number: int) -> int:
-    """Call another service and return its result."""
     return await ctx.service_call(book, number)
 
 
 @ledger.handler()
 async def slow(ctx: Context, seconds: float) -> str:
-    """Take a step of this duration."""
-
     async def step() -> str:
         await asyncio.sleep(seconds)
         return "done"

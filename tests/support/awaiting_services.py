@@ -30,7 +30,6 @@ RESPONSE = {
 
 
 def decode(value: bytes) -> bytes:
-    """Return the JSON in an encoded value."""
     return zlib.decompress(base64.b64decode(value, validate=True))
 
 
@@ -66,13 +65,11 @@ vault = restate.VirtualObject("Vault")
 
 @waiter.handler()
 async def rest(ctx: Context) -> None:
-    """Wait for an hour."""
     await ctx.sleep(HOUR)
 
 
 @waiter.handler()
 async def both(ctx: Context) -> None:
-    """Wait for an hour and for a call."""
     await restate.gather(ctx.sleep(HOUR, name="nap"), ctx.service_call(rest, arg=None))
 
 
@@ -89,7 +86,6 @@ async def any_of_four(ctx: Context) -> None:
 
 @approval.main()
 async def run(ctx: WorkflowContext) -> None:
-    """Wait for a promise, for an hour at most."""
     await restate.select(signed=ctx.promise("signed", type_hint=str).value(), late=ctx.sleep(HOUR))
 
 

@@ -67,7 +67,6 @@ class Bench:
         return rows[0]["status"] if rows else None
 
     def until(self, invocation_id: str, *statuses: str | None) -> str | None:
-        """Wait until an invocation has one of these statuses."""
         return wait_for(lambda: self.status(invocation_id), lambda status: status in statuses)
 
 
@@ -110,8 +109,6 @@ def running_bench(
 
 
 def wait_until_served(lab: Lab, service: str, handler: str, body: Any) -> None:
-    """Wait until the ingress knows a service."""
-
     def is_served() -> bool:
         with contextlib.suppress(rl.errors.RestateLabError):
             lab.ingress.call(service, handler, body)

@@ -16,8 +16,6 @@ _KINDS = {"later": ("answer", "scheduled"), "answer": ("answer", "completed"), "
 
 
 class Bulk(Bench):
-    """A server with many invocations."""
-
     def fill(self, what: str, count: int) -> tuple[str, ...]:
         """Return the ids of this many new invocations: "later", "answer" (completed) or "wait" (suspended)."""
         handler, status = _KINDS[what]
@@ -31,7 +29,6 @@ class Bulk(Bench):
         return self.lab.ingress.send("Bulk", handler, body).invocation_id
 
     def count(self, ids: tuple[str, ...]) -> int:
-        """Return how many of these invocations have a row."""
         if not ids:
             return 0
         return int(self.lab.sql("SELECT count(*) AS n FROM sys_invocation_status WHERE id IN :ids", ids=ids)["n"][0])

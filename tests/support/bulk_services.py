@@ -33,7 +33,6 @@ async def send(ctx: Context, order: tuple[str, int]) -> int:
 
 @bulk.handler()
 async def answer(ctx: Context, number: int) -> int:
-    """Return at once."""
     return number
 
 

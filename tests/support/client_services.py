@@ -30,13 +30,11 @@ signup = restate.Workflow("Signup", description="Waits until someone approves", 
 
 @echo.handler(metadata={"team": "tests"})
 async def say(ctx: Context, words: str) -> str:
-    """Return the input."""
     return words
 
 
 @echo.handler(accept="*/*", content_type=BINARY, input_serde=BytesSerde(), output_serde=BytesSerde())
 async def raw(ctx: Context, body: bytes) -> bytes:
-    """Send the bytes back, reversed."""
     return body[::-1]
 
 
@@ -52,13 +50,11 @@ async def nothing(ctx: Context) -> None:
 
 @echo.handler()
 async def header(ctx: Context, name: str) -> str | None:
-    """Return a header of the request."""
     return ctx.request().headers.get(name)
 
 
 @echo.handler()
 async def fail(ctx: Context, words: str) -> None:
-    """Fail with a terminal error."""
     raise TerminalError(words, status_code=418)
 
 
@@ -71,7 +67,6 @@ async def fail_with(ctx: Context, code: int) -> None:
 
 @echo.handler(invocation_retry_policy=OFTEN)
 async def storm(ctx: Context) -> None:
-    """Take a step, and fail repeatedly."""
     await ctx.run_typed("step", lambda: 1)
     msg = "not yet"
     raise ValueError(msg)
@@ -87,8 +82,6 @@ async def wait(ctx: Context) -> str:
 
 @echo.handler()
 async def busy(ctx: Context, seconds: float) -> str:
-    """Take a long step."""
-
     async def step() -> str:
         await asyncio.sleep(seconds)
         return "done"
@@ -98,7 +91,6 @@ async def busy(ctx: Context, seconds: float) -> str:
 
 @counter.handler()
 async def add(ctx: ObjectContext, amount: int) -> int:
-    """Add to the number and return it."""
     total = (await ctx.get("total", type_hint=int) or 0) + amount
     ctx.set("total", total)
     return total
@@ -106,7 +98,6 @@ async def add(ctx: ObjectContext, amount: int) -> int:
 
 @counter.handler()
 async def hold(ctx: ObjectContext) -> str:
-    """Keep the key until an awakeable is resolved."""
     id_, outcome = ctx.awakeable()
     ctx.object_send(remember, key=ctx.request().id, arg=id_)
     return f"got {await outcome}"
@@ -114,26 +105,22 @@ async def hold(ctx: ObjectContext) -> str:
 
 @counter.handler()
 async def remember(ctx: ObjectContext, value: str) -> None:
-    """Keep a text in the key's state."""
     ctx.set("value", value)
 
 
 @counter.handler(kind="shared")
 async def value(ctx: ObjectSharedContext) -> str | None:
-    """Return the text that was kept."""
     return await ctx.get("value", type_hint=str)
 
 
 @signup.main()
 async def run(ctx: WorkflowContext, name: str) -> str:
-    """Wait for the approval."""
     ctx.set("name", name)
     return f"{name} approved by {await ctx.promise('approval', type_hint=str).value()}"
 
 
 @signup.handler()
 async def approve(ctx: WorkflowSharedContext, by: str) -> None:
-    """Give the approval."""
     await ctx.promise("approval", type_hint=str).resolve(by)
 
 

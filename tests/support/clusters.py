@@ -59,8 +59,6 @@ SERVICES = str(Path(__file__).with_name("demo") / "services" / "deployments.py")
 
 @dataclass(frozen=True)
 class Cluster:
-    """A running server with the demo's services and story on it."""
-
     kind: str
     version: str
     vqueues: bool
@@ -94,7 +92,6 @@ def has_vqueues(kind: str) -> bool:
 
 
 def version_of(kind: str) -> str:
-    """Return the version that a server of this kind reports."""
     return imitation.VERSION if kind == IMITATION or (kind == NEWEST and BEHIND) else kind.partition("-")[0]
 
 
@@ -148,7 +145,6 @@ class Clusters:
         self._used: set[tuple[str, str]] = set()
 
     def get(self, kind: str, story: str = "first-look") -> Cluster:
-        """Return the running cluster of that kind on which that story was played."""
         self._used.add((kind, story))
         if (kind, story) not in self._running:
             with contextlib.ExitStack() as stack:
@@ -164,7 +160,6 @@ class Clusters:
         self._used.clear()
 
     def close(self) -> None:
-        """Stop all servers."""
         self._used.clear()
         self.close_unused()
 

@@ -50,7 +50,6 @@ class RunningDemo:
         raise AssertionError(f"the demo did not print {pattern}:\n{self.output.read_text()}")
 
     def end(self, number: signal.Signals) -> int:
-        """Send a signal to the demo alone and return its exit code."""
         self.process.send_signal(number)
         return self.process.wait(GONE_WITHIN)
 
@@ -59,7 +58,6 @@ class RunningDemo:
         return processes_in(self.tmp)
 
     def wait_until_gone(self) -> None:
-        """Return when none of its processes runs any more."""
         _, alive = psutil.wait_procs(self.processes(), timeout=GONE_WITHIN)
         assert not alive, [command_of(each) for each in alive]
 

@@ -24,13 +24,11 @@ echo = restate.VirtualObject("Echo", inactivity_timeout=timedelta(milliseconds=2
 
 @echo.handler(invocation_retry_policy=RARELY)
 async def fail(ctx: ObjectContext, text: str) -> None:
-    """Fail with this text, and be retried much later."""
     raise EchoedError(text)
 
 
 @echo.handler()
 async def wait(ctx: ObjectContext, text: str) -> None:
-    """Wait forever, with this text as the argument."""
     await ctx.awakeable(type_hint=str)[1]
 
 

@@ -36,8 +36,6 @@ AT_ONCE = 3
 
 @dataclass
 class FaultBench:
-    """A real server with data of every kind; ``lab`` is a good connection to it."""
-
     bulk: Bulk
     folder: Path
     holder: str
@@ -221,7 +219,6 @@ def outcome(bench: FaultBench, verb: str, fault: Fault | None, seconds: float) -
 
 
 def describe_response(call: Call, verb: str) -> str:
-    """Return the outcome of a verb, as a short text."""
     try:
         got = VERBS[verb](call)
     except rl.errors.RestateLabError as error:
@@ -234,12 +231,10 @@ def describe_response(call: Call, verb: str) -> str:
 
 
 def _is_clear(message: str) -> bool:
-    """Return True if a message is not empty, and has more than a name."""
     return len(message) > 20 and "\n" not in message.strip()
 
 
 def learn(bench: FaultBench) -> None:
-    """Record the result of every reading verb over a good connection."""
     for verb in VERBS:
         if verb not in CHANGING:
             folder = bench.folder / f"good-{verb}"

@@ -184,7 +184,6 @@ def reads_give_up_after(seconds: float, patch: pytest.MonkeyPatch) -> None:
 
 
 def body_of(answer: bytes) -> bytes:
-    """Return the body of a chunked response."""
     rest = answer.partition(b"\r\n\r\n")[2]
     body = b""
     while size := int(rest.partition(b"\r\n")[0], 16):
@@ -195,7 +194,6 @@ def body_of(answer: bytes) -> bytes:
 
 
 def is_change(head: bytes) -> bool:
-    """Return True if a request changes something."""
     return re.match(CHANGES, head) is not None
 
 

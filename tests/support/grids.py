@@ -27,21 +27,17 @@ class GridOnPage:
         return self.root.locator(f".rl-body .rl-row:not(.rl-loading)[aria-rowindex='{line + 2}']")
 
     def header(self, label: str) -> Locator:
-        """Return the header of a column."""
         name = re.compile(f"^{re.escape(label)}$")
         return self.root.get_by_role("columnheader").filter(has=self.page.locator(".rl-name", has_text=name))
 
     def cell(self, line: int, label: str) -> Locator:
-        """Return one cell."""
         column = self.header(label).get_attribute("aria-colindex")
         return self.line(line).locator(f"[aria-colindex='{column}']")
 
     def text(self, line: int, label: str) -> str:
-        """Return the text of a cell, once the cell exists."""
         return self.cell(line, label).inner_text()
 
     def box(self, line: int) -> Locator:
-        """Return the box in front of a row."""
         return self.line(line).locator(".rl-box")
 
     def expect_text(self, name: str, text: str | re.Pattern[str]) -> None:

@@ -29,13 +29,11 @@ async def hold(ctx: ObjectContext, words: str) -> str:
 
 @victim.handler()
 async def take(ctx: ObjectContext, words: str) -> str:
-    """Wait for the key."""
     return words
 
 
 @victim.handler(kind="shared")
 async def fail(ctx: restate.ObjectSharedContext, words: str) -> str:
-    """Fail with a hostile message."""
     raise TerminalError(words)
 
 
@@ -52,13 +50,11 @@ async def recall(ctx: restate.ObjectSharedContext, words: str) -> str:
 
 @victim.handler(kind="shared", invocation_retry_policy=SELDOM)
 async def retry(ctx: restate.ObjectSharedContext, words: str) -> str:
-    """Fail with a hostile message, and wait for the next attempt."""
     raise ValueError(words)
 
 
 @signing.main()
 async def run(ctx: WorkflowContext, words: str) -> str:
-    """Wait for a promise with a hostile name."""
     return str(await ctx.promise(words[:200], type_hint=str).value())
 
 

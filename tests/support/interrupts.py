@@ -200,7 +200,6 @@ def _panel(s: Session) -> Any:
 
 
 def _plot(s: Session, read: Callable[[Session], Any]) -> Any:
-    """Return the beginning of the title, after the figure was drawn and closed."""
     from matplotlib import pyplot as plt
 
     ax = rl.plot(read(s))
@@ -281,7 +280,6 @@ def _is_page(path: Path) -> bool:
 
 
 def run(order: SessionOrder) -> SessionReport:
-    """Carry an order out in this process."""
     report, chance = SessionReport(), random.Random(order.seed)  # noqa: S311 - times, no secrets
     session = Session(order)
     _learn(session, order, report)
@@ -312,7 +310,6 @@ def _learn(session: Session, order: SessionOrder, report: SessionReport) -> None
 
 
 def _interrupt(session: Session, verb: str, delay: float, report: SessionReport) -> None:
-    """Call a verb and interrupt it after this many seconds."""
     lock, fired, over = threading.Lock(), threading.Event(), threading.Event()
 
     def fire() -> None:
@@ -342,7 +339,6 @@ def _interrupt(session: Session, verb: str, delay: float, report: SessionReport)
 
 
 def _use(session: Session, verb: str, report: SessionReport) -> None:
-    """Use a verb again, without an interrupt."""
     try:
         got = _to_plain(VERBS[verb](session))
     except Exception:  # noqa: BLE001 - every error is reported
@@ -410,7 +406,6 @@ class InterruptField:
         return tuple(taken)
 
     def interrupt(self, count: int, *, verbs: Sequence[str] = tuple(VERBS), seed: int = 0) -> SessionReport:
-        """Interrupt a session this many times, in its own process."""
         times = 3 * count // len(verbs) + 5  # the most that a session chooses one verb
         ids = self.take(2 * (2 + 2 * times)) if "execute" in verbs else ()
         order = SessionOrder(self.bench, tuple(verbs), count, seed, ids)
@@ -459,7 +454,6 @@ def _agrees(outcome: str | None, times: int) -> bool:
 
 
 def main() -> None:
-    """Run one session."""
     with contextlib.suppress(ValueError):
         signal.signal(signal.SIGINT, signal.default_int_handler)  # a background process ignores it
     content = json.loads(sys.stdin.read())

@@ -32,13 +32,11 @@ class JournalBench(Bench):
         return super().status(self.roles[role])
 
     def errors(self, role: str) -> int:
-        """Return the number of errors kept for an invocation."""
         return self.lab.arrow("SELECT id FROM sys_journal_events WHERE id = :id", id=self.roles[role]).num_rows
 
 
 @contextlib.contextmanager
 def running_journal_bench(kind: str, folder: Path) -> Iterator[JournalBench]:
-    """Start a server of a kind and the services, and make the data of the tests."""
     ready = ("Helper", "answer", "you")
     with running_bench(kind, folder, SERVICES, ready=ready, env={}, bench=JournalBench) as bench:
         _play(bench)

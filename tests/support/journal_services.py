@@ -51,19 +51,16 @@ class Guests(TypedDict):
 
 @helper.handler()
 async def answer(ctx: Context, words: str) -> str:
-    """Return the input."""
     return f"answer to {words}"
 
 
 @helper.handler()
 async def refuse(ctx: Context, words: str) -> None:
-    """Fail with a terminal error."""
     raise TerminalError(words, status_code=418)
 
 
 @helper.handler()
 async def wait(ctx: Context) -> str:
-    """Publish an awakeable's id as a step, and wait for it."""
     id_, outcome = ctx.awakeable()
     await ctx.run_typed("publish", lambda: id_)
     return f"got {await outcome}"
@@ -71,7 +68,6 @@ async def wait(ctx: Context) -> str:
 
 @helper.handler()
 async def wait_for_two(ctx: Context) -> list[str]:
-    """Publish the ids of two awakeables, and wait for both."""
     first, first_outcome = ctx.awakeable()
     second, second_outcome = ctx.awakeable()
     await ctx.run_typed("publish", lambda: [first, second])
@@ -80,13 +76,11 @@ async def wait_for_two(ctx: Context) -> list[str]:
 
 @helper.handler()
 async def listen(ctx: Context) -> str:
-    """Wait for a named signal."""
     return f"heard {await ctx.signal('bell', type_hint=str)}"
 
 
 @helper.handler()
 async def nap(ctx: Context) -> None:
-    """Sleep for an hour."""
     await ctx.sleep(LATER, name="siesta")
 
 
@@ -100,7 +94,6 @@ async def raw(ctx: Context, body: bytes) -> bytes:
 
 @helper.handler()
 async def down(ctx: Context, levels: int) -> int:
-    """Call itself this many levels down; the last one sleeps."""
     if levels == 0:
         await ctx.sleep(LATER)
     return await ctx.service_call(down, levels - 1)
@@ -108,7 +101,6 @@ async def down(ctx: Context, levels: int) -> int:
 
 @helper.handler(journal_retention=timedelta(0), idempotency_retention=timedelta(hours=1))
 async def forgets(ctx: Context) -> str:
-    """Leave no journal behind."""
     return "what was it?"
 
 
@@ -120,7 +112,6 @@ async def fails(ctx: Context) -> None:
 
 @helper.handler()
 async def fan(ctx: Context, width: int) -> int:
-    """Make this many calls at once."""
     calls = [ctx.service_call(answer, str(n)) for n in range(width)]
     await restate.gather(*calls)
     return width
@@ -169,20 +160,17 @@ async def lazily(ctx: ObjectContext) -> list[str]:
 
 @lazy_tour.handler()
 async def keep(ctx: ObjectContext) -> None:
-    """Set a state."""
     ctx.set("kept", "kept value")
 
 
 @approval.main()
 async def run(ctx: WorkflowContext) -> str:
-    """Peek at a promise, and wait for it."""
     await ctx.promise("granted", type_hint=str).peek()
     return await ctx.promise("granted", type_hint=str).value()
 
 
 @approval.handler()
 async def grant(ctx: WorkflowSharedContext, by: str) -> None:
-    """Complete the promise."""
     await ctx.promise("granted", type_hint=str).resolve(by)
 
 
@@ -202,7 +190,6 @@ async def third_time(ctx: Context) -> str:
 
 @retries.handler(invocation_retry_policy=OFTEN)
 async def always(ctx: Context) -> str:
-    """Fail in a step, forever and with one message."""
     return await ctx.run_typed("get weather", _raise)
 
 

@@ -57,7 +57,6 @@ def find_chromium() -> str | None:
 
 @contextlib.contextmanager
 def chromium(executable: str) -> Iterator[Browser]:
-    """Give a headless browser."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=list(FLAGS))
         yield browser
@@ -65,7 +64,6 @@ def chromium(executable: str) -> Iterator[Browser]:
 
 
 def write_notebook(path: Path, *sources: str) -> Path:
-    """Write a notebook with these code cells."""
     cells = [nbformat.v4.new_code_cell(source) for source in sources]
     # Without it JupyterLab asks for the kernel, and waits forever.
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
@@ -108,7 +106,6 @@ class LabPage:
         )
 
     def run_all(self) -> None:
-        """Run all cells, and fail with the error of a failed one."""
         self.command("notebook:run-all-cells")
         self.page.wait_for_function(ENDED, timeout=120_000)
         assert self.page.evaluate(ERRORS) == []

@@ -26,14 +26,12 @@ def running_long_agents(folder: Path) -> Iterator[rl.Lab]:
 
 
 def run_agent(lab: rl.Lab, handler: str, size: int) -> str:
-    """Return the id of an invocation with this argument, after it has completed."""
     id_ = send_to_agent(lab, handler, size)
     wait_for(lambda: lab.arrow(SUCCEEDED, id=id_, progress=False).num_rows, within=280)
     return id_
 
 
 def send_to_agent(lab: rl.Lab, handler: str, size: int) -> str:
-    """Return the id of an invocation with this argument."""
     return str(wait_for(lambda: _sent(lab, handler, size)))
 
 

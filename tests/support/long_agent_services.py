@@ -18,7 +18,6 @@ TOKENS = (100, 7)
 
 
 def response(number: int, text: str | None) -> dict[str, Any]:
-    """Return a response of a model with a tool call, or with a text."""
     call = {"id": f"call_{number}", "function": {"name": "get_weather", "arguments": f'{{"city": "City {number}"}}'}}
     message = {"role": "assistant", "content": text, "tool_calls": [] if text else [call]}
     usage = {"prompt_tokens": TOKENS[0], "completion_tokens": TOKENS[1]}

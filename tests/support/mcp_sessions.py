@@ -33,13 +33,11 @@ class Assistant:
 
     @property
     def tools(self) -> list[str]:
-        """Return the names of the tools."""
         listed = self.portal.call(self.client.list_tools)
         self.received.append(listed.model_dump_json())
         return [tool.name for tool in listed.tools]
 
     def result(self, tool: str, **arguments: Any) -> CallToolResult:
-        """Return the result of a call, which can be an error."""
         self.calls += 1
         result = self.portal.call(self.client.call_tool, tool, arguments)
         self.received.append(result.model_dump_json())
@@ -54,7 +52,6 @@ class Assistant:
         return content
 
     def error(self, tool: str, **arguments: Any) -> str:
-        """Return the text of a call that must fail."""
         result = self.result(tool, **arguments)
         assert result.is_error, text_of(result)
         return text_of(result)
@@ -104,7 +101,6 @@ class RawClient:
         self.send(id=number, method="tools/call", params={"name": tool, "arguments": arguments})
 
     def receive(self, number: int) -> dict[str, Any]:
-        """Return the result with this number."""
         assert self.process.stdout is not None
         while True:
             message: dict[str, Any] = json.loads(self.process.stdout.readline())

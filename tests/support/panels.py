@@ -39,7 +39,6 @@ class PanelOnPage:
         self.grid.wait(count)
 
     def click(self, target: Locator) -> None:
-        """Click, and count it."""
         self.clicks += 1
         target.click()
 
@@ -52,18 +51,15 @@ class PanelOnPage:
         field.press("Enter")
 
     def clear_filters(self) -> None:
-        """Remove all filters."""
         self.button("Clear all").click()
 
     def chip(self, name: str) -> Locator:
-        """Return the button of a preset, a status or a service."""
         return self.strip.locator(".rl-chip").filter(has_text=re.compile(rf"^{re.escape(name)}( [\d,]+)?$"))
 
     def finding(self, text: str) -> Locator:
         return self.findings.locator(".rl-finding").filter(has_text=text)
 
     def select_all(self) -> None:
-        """Tick all rows."""
         self.grid.root.locator(".rl-head .rl-box").click()
         expect(self.root.get_by_text(re.compile(r"^\d+ selected$")).first).to_be_visible(timeout=90_000)
 
@@ -74,7 +70,6 @@ class PanelOnPage:
         self.expect_text(target, within=self.detail)
 
     def back(self) -> None:
-        """Close the open detail view."""
         self.root.locator(".rl-crumbs button").first.click()
         expect(self.detail).to_be_hidden()
 
@@ -88,11 +83,9 @@ class PanelOnPage:
         expect(self.detail.locator(".rl-payloads pre").first).to_be_visible(timeout=90_000)
 
     def button(self, name: str | re.Pattern[str], *, within: Locator | None = None) -> Locator:
-        """Return a button, of the panel or of the part given."""
         return (within or self.root).get_by_role("button", name=name, exact=isinstance(name, str))
 
     def expect_text(self, text: str | re.Pattern[str], *, within: Locator | None = None) -> None:
-        """Wait until a text is visible."""
         expect((within or self.root).get_by_text(text).first).to_be_visible(timeout=90_000)
 
     def picture(self, path: Path) -> None:

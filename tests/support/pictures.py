@@ -277,7 +277,6 @@ def draw(ax: Axes) -> Axes:
 
 
 def texts(ax: Axes) -> list[str]:
-    """Return every text of a picture."""
     return [text.get_text() for text in ax.findobj(Text) if text.get_text()]
 
 

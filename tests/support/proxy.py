@@ -59,10 +59,8 @@ def not_leader_response() -> httpx.Response:
 
 
 def is_batch(request: httpx.Request) -> bool:
-    """Return True if a request goes to the batch endpoint."""
     return request.url.path.startswith("/internal/")
 
 
 def is_change(request: httpx.Request) -> bool:
-    """Return True if a request acts on invocations."""
     return is_batch(request) or request.method == "PATCH"

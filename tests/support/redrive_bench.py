@@ -23,8 +23,6 @@ _STATUSES = "SELECT status, count(*) AS n FROM sys_invocation WHERE id IN :ids G
 
 
 class RedriveBench(Bench):
-    """A server with services that fail at a chosen step."""
-
     def runs(self, prefix: str) -> Counter[str]:
         """Return how many times each step ran of the orders whose names begin with this prefix."""
         steps = (self.folder / "steps").read_text().splitlines()
@@ -32,7 +30,6 @@ class RedriveBench(Bench):
 
     @contextlib.contextmanager
     def repaired(self) -> Iterator[None]:
-        """Let the steps succeed."""
         switch = self.folder / "repaired"
         switch.touch()
         try:
@@ -53,7 +50,6 @@ class RedriveBench(Bench):
         return dict(zip(rows["status"], map(int, rows["n"]), strict=True))
 
     def failed(self, ids: list[str]) -> Any:
-        """Return the rows of the failed ones among these invocations."""
         return self.lab.sql(_FAILED, ids=ids, progress=False)
 
     def fail_orders(self, prefix: str, count: int, seed: int) -> tuple[list[str], list[dict[str, Any]]]:
@@ -93,5 +89,4 @@ def runs_of(orders: list[dict[str, Any]], *, is_done: bool) -> Counter[str]:
 def running_redrive_bench(
     kind: str, folder: Path, env: Mapping[str, str] | None = None
 ) -> AbstractContextManager[RedriveBench]:
-    """Start a server of a kind and the services, and register them."""
     return running_bench(kind, folder, SERVICES, ready=READY, env=env or {}, bench=RedriveBench)

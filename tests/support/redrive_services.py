@@ -63,7 +63,6 @@ async def ship(ctx: Context, order: dict[str, Any]) -> str:
 
 @orders.handler(journal_retention=timedelta(0))
 async def ship_many(ctx: Context, many: list[dict[str, Any]]) -> int:
-    """Send many orders at once."""
     for order in many:
         ctx.service_send(ship, order)
     return len(many)
@@ -71,7 +70,6 @@ async def ship_many(ctx: Context, many: list[dict[str, Any]]) -> int:
 
 @orders.handler()
 async def greets(ctx: Context, name: str) -> str:
-    """Succeed."""
     return f"Hello {name}"
 
 
@@ -108,7 +106,6 @@ async def decides(ctx: Context, name: str) -> str:
 
 @orders.handler()
 async def calls(ctx: Context, name: str) -> str:
-    """Take a step, and call a handler that fails."""
     await _step(ctx, name, "reserve")
     paid = await ctx.service_call(pay, name)
     await _step(ctx, name, "deliver")
@@ -117,20 +114,17 @@ async def calls(ctx: Context, name: str) -> str:
 
 @orders.handler()
 async def pay(ctx: Context, name: str) -> str:
-    """Charge, which fails."""
     return await _step(ctx, f"{name} callee", "charge", fails=True)
 
 
 @orders.handler()
 async def calls_once(ctx: Context, name: str) -> str:
-    """Call a handler that fails, with an idempotency key."""
     await _step(ctx, name, "reserve")
     return await ctx.service_call(pay, name, idempotency_key=name)
 
 
 @orders.handler(inactivity_timeout=SOON)
 async def asks(ctx: Context, name: str) -> str:
-    """Ask for an approval with an awakeable."""
     await _step(ctx, name, "reserve")
     id_, approval = ctx.awakeable()
     await ctx.run_typed("ask", lambda: id_)
@@ -193,14 +187,12 @@ async def fill(ctx: ObjectContext, name: str) -> str:
 
 @approvals.main()
 async def run(ctx: WorkflowContext, name: str) -> str:
-    """Wait for a promise, which is rejected."""
     await _step(ctx, name, "reserve")
     return str(await ctx.promise("decision").value())
 
 
 @approvals.handler()
 async def reject(ctx: WorkflowSharedContext) -> None:
-    """Reject the promise."""
     await ctx.promise("decision").reject("denied")
 
 

@@ -53,7 +53,6 @@ class Version:
 
     @property
     def steps(self) -> list[str]:
-        """Return the names of the steps that ran."""
         return self._log("steps.log")
 
     @property
@@ -154,7 +153,6 @@ class ReplayBench:
         return int(self.states([id_])[id_]["commands"]) - 1
 
     def describe(self, id_: str) -> str:
-        """Return both programs of an invocation, for messages."""
         rows = self.lab.arrow("SELECT target_service_key AS key FROM sys_invocation WHERE id = :id", id=id_)
         key = rows["key"][0].as_py()
         return f"{key}: {self.old.programs[key]} -> {self.new.programs[key]}"

@@ -45,25 +45,21 @@ flows = restate.Workflow("Flows", inactivity_timeout=SOON, invocation_retry_poli
 
 @helper.handler()
 async def answer(ctx: Context, text: Any) -> Any:
-    """Return the input."""
     return text
 
 
 @helper.handler()
 async def never(ctx: Context, text: Any) -> None:
-    """Sleep for an hour."""
     await ctx.sleep(LONG)
 
 
 @helper.handler()
 async def refuse(ctx: Context, text: str) -> None:
-    """Fail with a terminal error."""
     raise TerminalError(text, status_code=418)
 
 
 @programs.handler()
 async def run(ctx: ObjectContext, name: str) -> Any:
-    """Play a program."""
     return await _play(ctx, name)
 
 

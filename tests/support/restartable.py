@@ -88,7 +88,6 @@ def restartable(kind: str, folder: Path, *, env: Mapping[str, str] = NO_SETTINGS
 
 
 def wait_until_ready(server: Node) -> None:
-    """Return when it responds."""
     deadline = time.monotonic() + READY_WITHIN
     while not server.is_ready():
         assert time.monotonic() < deadline, "the server is not ready"

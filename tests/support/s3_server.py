@@ -21,7 +21,6 @@ CREDENTIALS = {"AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any", "AWS_
 
 
 def s3_settings(address: str) -> dict[str, str]:
-    """Return the environment in which the store at an address is used."""
     return {**CREDENTIALS, "AWS_ENDPOINT_URL": address, "AWS_ALLOW_HTTP": "true"}
 
 

@@ -40,7 +40,6 @@ class Page(HTMLParser):
 
     @property
     def text(self) -> str:
-        """Return the text that a person reads, with single spaces."""
         return re.sub(r"\s+", " ", " ".join(self._texts))
 
     def loaded_addresses(self) -> Iterator[str]:

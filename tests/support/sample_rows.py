@@ -123,13 +123,11 @@ def waiting_columns(*completions: int, signals: tuple[int, ...] = ()) -> dict[st
 
 
 def command(id_: str, index: int, kind: str, **details: Any) -> dict[str, Any]:
-    """Return a row of sys_journal."""
     lite = json.dumps({"Command": {kind: details}})
     return {"id": id_, "index": index, "entry_type": f"Command: {kind}", "name": "a step", "entry_lite_json": lite}
 
 
 def sample_id(number: int) -> str:
-    """Return a well-formed invocation id."""
     return f"inv_1{number:033}"
 
 

@@ -29,13 +29,11 @@ async def keep(ctx: ObjectContext, secret: dict[str, Any]) -> dict[str, Any]:
 
 @vault.handler(kind="shared")
 async def echo(ctx: ObjectContext, secret: dict[str, Any]) -> dict[str, Any]:
-    """Return it from a step."""
     return await ctx.run_typed("say", lambda: secret)
 
 
 @till.handler()
 async def refuse(ctx: Context, secret: dict[str, Any]) -> None:
-    """Fail with a terminal error whose message has a secret."""
     raise TerminalError(f"declined {secret['failure']}", status_code=402)
 
 
@@ -47,7 +45,6 @@ async def stumble(ctx: Context, secret: dict[str, Any]) -> None:
 
 @order.main()
 async def run(ctx: WorkflowContext, secret: dict[str, Any]) -> None:
-    """Store it in a promise."""
     await ctx.promise("paid").resolve(secret)
 
 

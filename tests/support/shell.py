@@ -18,8 +18,6 @@ from traitlets.config import Config
 
 @dataclass(frozen=True)
 class Cell:
-    """The result of one cell: its value, the error that ended it, and its output."""
-
     value: Any
     error: BaseException | None
     shown: str

@@ -25,7 +25,6 @@ SETTINGS = {
 
 
 def main() -> None:
-    """Run the questions of a task."""
     task = json.loads(Path(sys.argv[1]).read_text())
     builder = SparkSession.builder.master("local-cluster[2,1,1024]")
     for name, value in SETTINGS.items():

@@ -19,7 +19,6 @@ errand = restate.Workflow("Errand", inactivity_timeout=MOMENT)
 
 @drawer.handler()
 async def put(ctx: ObjectContext, values: dict[str, object]) -> None:
-    """Set keys to JSON values."""
     for name, value in values.items():
         ctx.set(name, value)
 
@@ -33,13 +32,11 @@ async def put_hex(ctx: ObjectContext, values: dict[str, str]) -> None:
 
 @drawer.handler(kind="shared")
 async def look(ctx: ObjectSharedContext, name: str) -> object:
-    """Return the value of a key."""
     return await ctx.get(name)
 
 
 @drawer.handler()
 async def hold(ctx: ObjectContext) -> None:
-    """Keep the key until an awakeable is resolved."""
     await ctx.awakeable(type_hint=str)[1]
 
 
@@ -58,7 +55,6 @@ async def nothing(ctx: Context) -> None:
 
 @errand.main()
 async def run(ctx: WorkflowContext, values: dict[str, object]) -> None:
-    """Set keys, and wait for a promise."""
     for name, value in values.items():
         ctx.set(name, value)
     await ctx.promise("done", type_hint=str).value()

@@ -31,15 +31,12 @@ async def greet(ctx: Context, name: str) -> str:
 
 @every.handler()
 async def fail(ctx: Context, name: str) -> str:
-    """Fail with a terminal error, after a step."""
     await ctx.run_typed("look up", lambda: name)
     raise TerminalError(f"no such user {name}", status_code=404)
 
 
 @every.handler(inactivity_timeout=LONG, abort_timeout=LONG)
 async def busy(ctx: Context, name: str) -> str:
-    """Run a long step."""
-
     async def work() -> str:
         await asyncio.sleep(3600)
         return name
@@ -65,7 +62,6 @@ async def pauses(ctx: Context, name: str) -> str:
 
 @every.handler()
 async def waits(ctx: Context, name: str) -> str:
-    """Wait for an awakeable, after a step."""
     await ctx.run_typed("first", lambda: name)
     _, outcome = ctx.awakeable(type_hint=str)
     return await outcome
@@ -79,7 +75,6 @@ async def forgets(ctx: Context, name: str) -> str:
 
 @held.handler()
 async def hold(ctx: ObjectContext) -> str:
-    """Hold the key until an awakeable is resolved."""
     _, outcome = ctx.awakeable(type_hint=str)
     return await outcome
 
@@ -92,7 +87,6 @@ async def take(ctx: ObjectContext, name: str) -> str:
 
 @flow.main()
 async def run(ctx: WorkflowContext, name: str) -> str:
-    """Succeed, as a workflow."""
     return name
 
 
@@ -107,7 +101,6 @@ async def sleeps(ctx: WorkflowContext, seconds: int) -> str:
 
 @held.handler()
 async def hold_and_call(ctx: ObjectContext, name: str) -> str:
-    """Hold the key, and call a handler that waits."""
     return await ctx.service_call(waits, name)
 
 
@@ -122,7 +115,6 @@ async def calls(ctx: Context, name: str) -> str:
 
 @caller.handler()
 async def passes_on(ctx: Context, name: str) -> str:
-    """Call a handler that waits."""
     return await ctx.service_call(waits, name)
 
 

@@ -66,7 +66,6 @@ def holders(cluster: Cluster, lab: rl.Lab) -> dict[str, str]:
 
 
 def queue(cluster: Cluster, lab: rl.Lab, service: str, key: str) -> set[str]:
-    """Return the invocations that wait for a key."""
     if cluster.vqueues:
         statement = """SELECT v.entry_id AS id FROM sys_vqueues v JOIN sys_vqueue_meta m ON m.id = v.id
             WHERE m.lock_name = :service || '/' || :key AND v.stage = 'inbox'"""

@@ -29,7 +29,6 @@ async def _fail(ctx: Context, step: str, about: str) -> str:
 
 @trips.handler(invocation_retry_policy=OFTEN)
 async def weather(ctx: Context, city: str) -> str:
-    """Fail in a step that is named after the city."""
     return await _fail(ctx, f"get weather {city}", city)
 
 

@@ -29,7 +29,6 @@ class Structure:
 
     @cached_property
     def files(self) -> dict[str, Path]:
-        """Return the path of each module."""
         return {_name(path, self.package): path for path in sorted(self.package.rglob("*.py"))}
 
     @cached_property
@@ -38,7 +37,6 @@ class Structure:
 
     @cached_property
     def lines(self) -> dict[str, int]:
-        """Return the number of lines of each module."""
         return {name: path.read_text("utf-8").count("\n") for name, path in self.files.items()}
 
     @cached_property
@@ -52,12 +50,10 @@ class Structure:
 
     @property
     def cycles(self) -> list[list[str]]:
-        """Return the groups of modules that import each other."""
         return [sorted(group) for group in nx.strongly_connected_components(self.imports) if len(group) > 1]
 
     @property
     def small_with_one_importer(self) -> list[str]:
-        """Return the modules that have fewer than 60 lines and that exactly one module imports."""
         return sorted(name for name, lines in self.lines.items() if lines < SMALL and self.imports.in_degree(name) == 1)
 
     @property
@@ -66,7 +62,6 @@ class Structure:
 
     @cached_property
     def definitions(self) -> list[tuple[str, str, ast.AST]]:
-        """Return module, name and node of each class and function."""
         kinds = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
         return [
             (module, node.name, node)
@@ -94,7 +89,6 @@ class Structure:
 
     @cached_property
     def figures(self) -> dict[str, int | float]:
-        """Return the figures that have a threshold."""
         lines, count = sorted(self.lines.values()), len(self.files)
         return {
             "modules": count,

@@ -153,7 +153,6 @@ class TcpSwitch:
 
     @property
     def address(self) -> str:
-        """Return the address for clients."""
         return f"http://127.0.0.1:{self.port}"
 
     def up(self) -> None:
@@ -264,7 +263,6 @@ def rest_of(data: bytes, caller: socket.socket) -> Iterator[bytes]:
 
 
 def answer_instead(line: _Connection, response: bytes, data: bytes) -> None:
-    """Receive a whole request, and answer it here."""
     for _ in rest_of(data, line.caller):
         pass
     line.caller.sendall(response)

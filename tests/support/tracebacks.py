@@ -11,7 +11,6 @@ PACKAGE = Path(restate_lab.__file__).parent
 
 
 def is_ours(file: str) -> bool:
-    """Return True if a file of a traceback belongs to the toolkit."""
     return Path(file).is_relative_to(PACKAGE)
 
 

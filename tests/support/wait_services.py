@@ -37,7 +37,6 @@ async def take(ctx: ObjectContext) -> str:
 
 @depot.handler()
 async def visit(ctx: ObjectContext, key: str) -> str:
-    """Hold the own key, and take another."""
     await ctx.sleep(timedelta(seconds=1.5))
     return await ctx.object_call(take, key=key, arg=None)
 
@@ -68,7 +67,6 @@ async def visit_through_office(ctx: ObjectContext, key: str) -> str:
 
 @depot.handler()
 async def hold(ctx: ObjectContext) -> str:
-    """Hold the key until an awakeable is resolved."""
     _, outcome = ctx.awakeable(type_hint=str)
     return await outcome
 
@@ -125,19 +123,16 @@ async def eager_visit(ctx: ObjectContext, key: str) -> str:
 
 @office.handler()
 async def fetch(ctx: Context, key: str) -> str:
-    """Take a key."""
     return await ctx.object_call(take, key=key, arg=None)
 
 
 @office.handler()
 async def delegate(ctx: Context, key: str) -> str:
-    """Have a key taken by ``fetch``."""
     return await ctx.service_call(fetch, key)
 
 
 @office.handler()
 async def fetch_all(ctx: Context, keys: list[str]) -> int:
-    """Take several keys at once."""
     return len(await restate.gather(*[ctx.object_call(take, key=key, arg=None) for key in keys]))
 
 
@@ -149,20 +144,17 @@ async def follow(ctx: Context, invocation_id: str) -> str:
 
 @office.handler()
 async def ask(ctx: Context) -> str:
-    """Wait for an awakeable."""
     _, outcome = ctx.awakeable(type_hint=str)
     return await outcome
 
 
 @office.handler()
 async def rest(ctx: Context) -> None:
-    """Wait for an hour."""
     await ctx.sleep(LONG)
 
 
 @consent.main()
 async def run(ctx: WorkflowContext) -> str:
-    """Wait for a promise."""
     return await ctx.promise("signed/by", type_hint=str).value()
 
 
@@ -173,7 +165,6 @@ def _raise() -> str:
 
 @contextlib.contextmanager
 def running_waits(kind: str, folder: Path) -> Iterator[rl.Lab]:
-    """Start a server of a kind and these services, and give a connection to it."""
     from support.bench import running_bench  # a process of the services does not need it
 
     with running_bench(kind, folder, __file__, ready=None, env={}) as bench:

@@ -111,7 +111,6 @@ def main() -> None:
 
 
 def wait(pid: int, lock: threading.Lock) -> None:
-    """Report the end of a watcher."""
     _, status = os.waitpid(pid, 0)
     with lock:
         say(f"exit {pid} {os.waitstatus_to_exitcode(status)}")

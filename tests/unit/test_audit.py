@@ -34,8 +34,7 @@ def test_intent_and_result_carry_one_id(tmp_path: Path) -> None:
     assert {"user", "host", "pid"} <= intent.keys()
 
 
-def test_the_file_is_its_owners_alone(tmp_path: Path) -> None:
-    """The file has mode 0600."""
+def test_only_its_owner_can_read_the_file(tmp_path: Path) -> None:
     log = AuditLog(tmp_path / "new" / "folder")
     assert log.path is None
     log.intent("kill", [])
@@ -43,8 +42,7 @@ def test_the_file_is_its_owners_alone(tmp_path: Path) -> None:
     assert stat.S_IMODE(log.path.stat().st_mode) == 0o600
 
 
-def test_threads_lose_nothing(tmp_path: Path) -> None:
-    """Records written by several threads at once are all there, each whole."""
+def test_records_of_several_threads_are_whole(tmp_path: Path) -> None:
     log = AuditLog(tmp_path)
     threads = [threading.Thread(target=lambda: [log.intent("a", ["x" * 5000]) for _ in range(20)]) for _ in range(8)]
     for thread in threads:
@@ -55,7 +53,6 @@ def test_threads_lose_nothing(tmp_path: Path) -> None:
 
 
 def test_a_forked_process_writes_a_file_of_its_own(tmp_path: Path) -> None:
-    """After a fork the child does not write into its parent's file."""
     log = AuditLog(tmp_path)
     log.intent("parent", [])
     child = multiprocessing.get_context("fork").Process(target=log.intent, args=("child", []))
@@ -66,7 +63,6 @@ def test_a_forked_process_writes_a_file_of_its_own(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_written_is_an_error(tmp_path: Path) -> None:
-    """A folder that cannot be created raises AuditFailed with the next step."""
     (tmp_path / "file").write_text("")
     with pytest.raises(AuditFailed, match="RESTATE_LAB_AUDIT"):
         AuditLog(tmp_path / "file" / "below").intent("kill", [])
@@ -112,7 +108,6 @@ def test_the_log_is_a_frame_of_changes(tmp_path: Path) -> None:
 
 
 def test_an_empty_log_is_an_empty_frame(tmp_path: Path) -> None:
-    """Without changes the frame has its columns and no rows."""
     frame = audit_log(tmp_path / "nothing")
     assert len(frame) == 0
     assert "targets" in frame
@@ -120,7 +115,6 @@ def test_an_empty_log_is_an_empty_frame(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("torn", [b'{"kind": "intent", "chan', b"[1, 2]\n", b"\xff\xfe\n", b'{"kind": "intent"}\n'])
 def test_a_torn_line_is_left_out_and_said(tmp_path: Path, torn: bytes) -> None:
-    """A line that a dying process left half-written loses nothing else, and is reported."""
     log = AuditLog(tmp_path)
     log.intent("kill", ["inv_1"])
     assert log.path is not None
@@ -323,7 +317,6 @@ def test_no_reads_are_an_empty_frame(tmp_path: Path) -> None:
 
 
 def test_a_damaged_read_is_reported(tmp_path: Path) -> None:
-    """A line with another type, or an incomplete one, is omitted and counted; the others are returned."""
     log = AuditLog(tmp_path)
     log.read("why", "{}")
     (file,) = (tmp_path / "reads").glob("*.jsonl")

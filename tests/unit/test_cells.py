@@ -135,12 +135,10 @@ def test_a_text_of_several_lines() -> None:
         ([None], "empty", "text"),
     ],
 )
-def test_kinds_of_columns(values: Any, name: str, kind: str) -> None:
-    """A column is drawn by its dtype, and a status by its name."""
+def test_a_column_is_drawn_by_its_dtype_and_a_status_by_its_name(values: Any, name: str, kind: str) -> None:
     assert kind_of(name, pd.Series(values)) == kind
 
 
-def test_it_loads_without_pandas() -> None:
-    """A repr loads neither pandas nor numpy."""
+def test_a_repr_loads_neither_pandas_nor_numpy() -> None:
     script = "import sys, restate_lab._cells; print([m for m in ('pandas', 'numpy') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -73,7 +73,6 @@ def assert_links_lead_somewhere(file: Path, page: str) -> None:
 
 
 def test_a_page_without_its_pictures_explains_how_to_make_them(tmp_path: Path) -> None:
-    """A folder that does not exist, or is empty, is not an error: a note replaces the figures of a page."""
     for folder in (None, tmp_path, tmp_path / "nowhere"):
         page = with_pictures(TEXTS["act-safely"], folder)
         assert page.count("--pictures build/screenshots") == 1

@@ -147,8 +147,6 @@ ATTRIBUTES = {"style", "title", "open", "role", "aria-label", "tabindex", "scope
 
 
 class Page(HTMLParser):
-    """The tags and the text of a page."""
-
     def __init__(self, html: str) -> None:
         super().__init__()
         self.tags: list[tuple[str, dict[str, str | None]]] = []

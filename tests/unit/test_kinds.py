@@ -63,7 +63,6 @@ def collect(folder: Path, source: str, marker: str) -> Collected:
 
 
 def test_another_kind_is_for_the_night_unless_the_test_names_it(tmp_path: Path) -> None:
-    """The newest server is always tested; another kind if also_on names it, and otherwise as a long case."""
     always = {f"test_plain[{NEWEST}]"} | {f"test_tables[{kind}]" for kind in (NEWEST, PLAIN)}
     always |= {f"test_sql[{kind}]" for kind in (NEWEST, PLAIN, OLDEST)}
     names = {f"test_{name}[{kind}]" for name in ("plain", "tables", "sql") for kind in KINDS}
@@ -81,19 +80,16 @@ def test_another_kind_is_for_the_night_unless_the_test_names_it(tmp_path: Path) 
     ],
 )
 def test_a_marker_has_kinds_and_a_reason(tmp_path: Path, marker: str, message: str) -> None:
-    """A marker without a kind or a reason ends the run at once."""
     source = f"{CASES}\n@pytest.mark.{marker}\ndef test_more(cluster): ..."
     assert message in collect(tmp_path, source, "not long").error
 
 
 def test_no_case_of_this_run_is_on_another_kind_without_a_reason(request: pytest.FixtureRequest) -> None:
-    """Every collected case on another server than the newest one is long, or named with a reason."""
     for item in request.session.items:
         reasons = [marker.kwargs["reason"] for marker in item.iter_markers("also_on")]
         assert kinds_of(item) <= {NEWEST} or reasons or item.get_closest_marker("long"), item.nodeid
 
 
 def test_every_night_the_long_cases_run() -> None:
-    """The nightly workflow runs all cases, long ones included, on servers."""
     steps = (ROOT / ".github" / "workflows" / "nightly.yml").read_text("utf-8")
     assert "python -m pytest -m long" in steps

@@ -170,8 +170,7 @@ def test_a_missing_variable_or_one_of_another_type_is_named(ip: Shell) -> None:
     assert "no variable ids" in ip.run("%restate --ask callers ids=:ids").shown
 
 
-def test_unloading_takes_everything_away(ip: Shell) -> None:
-    """After unloading there is no magic, no matcher and no connection; loading twice adds one of each."""
+def test_unloading_removes_magic_matcher_and_connection(ip: Shell) -> None:
     ip.run("%reload_ext restate_lab")
     matchers = ip.ip.Completer.custom_matchers
     assert [matcher.matcher_identifier for matcher in matchers].count("restate_lab") == 1

@@ -119,8 +119,7 @@ def test_without_a_timeout_each_statement_has_the_limit_of_the_source() -> None:
 
 
 @pytest.mark.parametrize("wrong", ["soon", -1, float("nan"), float("inf"), True])
-def test_what_is_no_time_limit_is_refused(wrong: Any) -> None:
-    """The error names the parameter, and nothing is sent."""
+def test_a_value_that_is_no_time_limit_is_refused_before_a_request(wrong: Any) -> None:
     source = Counting()
     with pytest.raises(ArgumentError, match="timeout"):
         Reads(source, wrong, verb="waits")
@@ -137,7 +136,6 @@ def test_the_error_says_which_verb_and_what_to_do() -> None:
 
 @pytest.mark.parametrize("verb", ["journal", "journal_diff", "waits", "agent_runs", "before_after"])
 def test_a_timeout_names_the_verb_that_was_called(verb: str) -> None:
-    """A verb that reads with another one has its own name in the message, and its timeout covers both."""
     source, id_ = Counting(), sample_id(1)
     ids = {"journal": (id_,), "journal_diff": (id_, sample_id(2)), "before_after": ("dp_1",)}.get(verb, ())
     with pytest.raises(TimedOut, match=f"^{verb} did not finish within its timeout of 0s; pass a longer timeout="):
@@ -146,7 +144,6 @@ def test_a_timeout_names_the_verb_that_was_called(verb: str) -> None:
 
 
 def test_an_inner_limit_is_never_longer_than_the_outer_one() -> None:
-    """A verb that calls another one keeps its own time limit."""
     with time_limit(5), time_limit(60):
         assert seconds_left(120) <= 5
     with time_limit(60), time_limit(5):
@@ -188,7 +185,6 @@ def test_statements_are_recorded_once_with_their_number() -> None:
 
 
 def test_ids_are_read_in_parts() -> None:
-    """A statement has at most so many ids, and the rows of all parts come in the order of the ids."""
     ids = [sample_id(number) for number in range(5)]
     source = SampleRows(sys_invocation_status=[invocation(each) for each in ids])
     reads = Reads(source)
@@ -230,8 +226,7 @@ class Shown:
         return
 
 
-def test_an_old_source_is_refused() -> None:
-    """The message names the verb and the version, and nothing else was read."""
+def test_an_old_source_is_refused_before_a_read() -> None:
     source = Counting()
     type(source).version, kept = "1.5.0", type(source).version
     try:
@@ -277,7 +272,6 @@ def read(statement: str) -> Callable[[Source], Any]:
 
 
 def test_results_come_in_the_order_of_the_reads() -> None:
-    """However long each takes, the results have the order of the reads."""
     gates = [threading.Event() for _ in range(3)]
 
     def wait_for(at: int) -> Callable[[Source], int]:
@@ -315,7 +309,6 @@ def test_the_first_error_of_the_sequence_is_raised(first_fails: bool) -> None:
 
 
 def test_an_interrupt_ends_the_other_reads() -> None:
-    """An interrupt reaches the first read, ends the others soon, and is raised."""
     source = Endless()
 
     def interrupt(_: Source) -> None:

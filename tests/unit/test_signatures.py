@@ -208,7 +208,6 @@ def test_the_rules_see_the_result_types() -> None:
 
 
 def test_each_rule_finds_what_breaks_it() -> None:
-    """The bad example verbs break every rule."""
     for rule in RULES:
         assert list(rule("reading", _reading)) or list(rule("waiting", _waiting)), rule.__name__
 

@@ -203,7 +203,6 @@ def test_reads_give_what_is_left_and_send_the_same_statement_once() -> None:
 
 
 def test_reads_remember_failures() -> None:
-    """A statement that failed fails again without a request, also through a wrapper."""
     broken: Any = Broken()
     reads = Reads(broken, 5, remembers=True)
     for source in (reads, Reads(reads)):
@@ -265,7 +264,6 @@ def test_changes_go_through_the_connection_itself(lab: Lab) -> None:
 
 
 def test_coverage_is_a_value() -> None:
-    """It is compared, replaced and extended by name."""
     assert replace(Coverage(), part="x") == Coverage(part="x") != Coverage()
     with pytest.raises(TypeError):
         Coverage("x")  # type: ignore[misc]

@@ -82,7 +82,6 @@ def test_the_state_of_watch_goes_on(tmp_path: Path) -> None:
 
 
 def test_audit_records_without_a_format_are_read(tmp_path: Path) -> None:
-    """The changes of an earlier version are listed beside those of this one."""
     folder = unpack("audit-0", tmp_path)
     log = AuditLog(folder)
     log.result(log.intent("purge_invocation", ["inv_1"]), "done")
@@ -153,7 +152,6 @@ def newer_demo(folder: Path) -> None:
 def test_a_newer_version_is_refused(
     tmp_path: Path, open_newer: Callable[[Path], None], error: type[Exception], message: str
 ) -> None:
-    """The message has the version of the file, the version that this program reads, and what to do."""
     with pytest.raises(error) as raised:
         open_newer(tmp_path / "stored")
     assert re.search(message, str(raised.value)), str(raised.value)

@@ -42,7 +42,6 @@ def test_a_test_that_hangs_ends_as_a_failure(tmp_path: Path) -> None:
 
 
 def test_every_test_has_a_time_limit(request: pytest.FixtureRequest) -> None:
-    """The limit is set for the whole suite, in seconds."""
     assert float(request.config.getini("timeout")) == 300
 
 

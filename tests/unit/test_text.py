@@ -71,7 +71,6 @@ def test_an_exact_duration_is_read_back_without_loss(duration: timedelta) -> Non
     ],
 )
 def test_an_age_has_whole_seconds(since: timedelta, shown: str) -> None:
-    """An age counts only complete seconds."""
     assert text.format_age(NOW - since, NOW) == shown
     assert text.format_age(pd.Timestamp(NOW - since), NOW) == shown
 

@@ -55,7 +55,6 @@ class Node:
             self._wait_until_gone()
 
     def stop(self) -> None:
-        """Stop it in order; does nothing if it does not run."""
         if self.process is not None:
             self.process.stop()
 

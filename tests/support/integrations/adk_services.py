@@ -33,7 +33,6 @@ def _runner(ctx: ObjectContext) -> Runner:
 
 @service.handler("ask")
 async def ask(ctx: ObjectContext, prompt: str) -> str:
-    """Answer one turn of a conversation."""
     runner, texts = _runner(ctx), list[Any]()
     if await runner.session_service.get_session(app_name="agents", user_id=ctx.key(), session_id="s1") is None:
         await runner.session_service.create_session(app_name="agents", user_id=ctx.key(), session_id="s1")

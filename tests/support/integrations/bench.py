@@ -35,7 +35,6 @@ class Integration:
     service: str = ""
 
     def command(self) -> list[str]:
-        """Return the command that serves it; the environment is created if necessary."""
         program = HERE / self.program
         if self.program.endswith(".mjs"):
             # Node.js looks for packages in the folder of the program

@@ -34,13 +34,11 @@ async def _run(agent: Any, prompt: str) -> str:
 
 @service.handler("chat")
 async def ask_in_chat(ctx: Context, prompt: str) -> str:
-    """Answer through the chat API."""
     return await _run(chat, prompt)
 
 
 @service.handler("responses")
 async def ask(ctx: Context, prompt: str) -> str:
-    """Answer through the Responses API."""
     return await _run(responses, prompt)
 
 

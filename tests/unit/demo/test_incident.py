@@ -158,8 +158,7 @@ def test_a_step_runs_when_all_invocations_of_its_role_have_the_status() -> None:
     assert next(api._statuses) == "suspended"
 
 
-def test_a_step_that_cannot_be_taken_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    """If the status before it does not come, the error names the step, which does nothing."""
+def test_an_error_names_the_step_that_cannot_be_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(steps, "WITHIN", 0.0)
     api = FakeApi()
     with pytest.raises(TimedOut, match=r"story stopped: \{'killed': 'suspended'\} was not reached"):

@@ -95,8 +95,9 @@ def working_npm(calls: list[tuple[str, ...]]) -> Npm:
     return npm
 
 
-def test_named_server_goes_first(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """RESTATE_LAB_SERVER wins over PATH, and PATH over an installation."""
+def test_a_named_server_precedes_path_and_path_precedes_an_installation(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     on_path, named = make(tmp_path / "bin" / "restate-server"), make(tmp_path / "mine")
     assert install.find_server() == on_path
     monkeypatch.setenv(install.SERVER_VARIABLE, str(named))
@@ -139,8 +140,6 @@ def test_the_server_is_installed_once_and_without_its_scripts(cache: Path, monke
 def test_interrupted_installation_leaves_nothing(
     cache: Path, monkeypatch: pytest.MonkeyPatch, interruption: type[BaseException]
 ) -> None:
-    """Whatever ends an installation half-way, the cache is unchanged, and the next one starts afresh."""
-
     def npm(arguments: tuple[str, ...], **_: object) -> subprocess.CompletedProcess[str]:
         make(Path(arguments[arguments.index("--prefix") + 1]) / BINARY)
         raise interruption
@@ -190,7 +189,6 @@ def test_two_installations_at_the_same_time_end_with_one_server(cache: Path, mon
 def test_failed_installation_shows_what_npm_said(
     cache: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Npm's output comes with the error and nowhere else, with the workaround."""
     use_npm(monkeypatch, lambda arguments, **_: subprocess.CompletedProcess(arguments, 1, "", "npm error ENOTFOUND"))
     with pytest.raises(RestateLabError, match=r"(?s)npm error ENOTFOUND.*RESTATE_LAB_SERVER"):
         install.install_server()
@@ -259,7 +257,6 @@ def test_offline_the_agents_name_what_is_missing(
     ],
 )
 def test_an_incomplete_environment_is_repaired(cache: Path, tools: Tools, part: str) -> None:
-    """If a part is missing, all of it is installed again, and nothing else is left in the cache."""
     environment = install.install_agents()
     left_over = make(environment.home / "left-over")
     missing = environment.home / part
@@ -275,7 +272,6 @@ def test_an_incomplete_environment_is_repaired(cache: Path, tools: Tools, part: 
 def test_other_versions_get_another_environment(
     cache: Path, tools: Tools, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """A new version is installed beside the old environment, which a running demo may use."""
     old = install.install_agents()
     newer = tuple(f"{each}1" for each in getattr(install, name))
     monkeypatch.setattr(install, name, newer)

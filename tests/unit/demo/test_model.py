@@ -80,7 +80,6 @@ def output(id_: str, text: str) -> dict[str, str]:
     ("prompt", "city"), [("What is the weather in New York?", "New York"), ("Weather in Denver, please", "Denver")]
 )
 def test_the_demo_asks_for_the_tool_and_then_answers(prompt: str, city: str) -> None:
-    """The demo's script requests the weather of the city first, and answers with the tool's result."""
     (call,) = reply_about_weather(ModelRequest(prompt, (), 10)).calls
     assert (call.name, call.arguments) == ("get_weather", {"city": city})
     answer = reply_about_weather(ModelRequest(prompt, (("call_1", "sunny, 20 °C"),), 10))
@@ -214,7 +213,6 @@ def test_the_same_texts_cost_the_same_tokens(tmp_path: Path) -> None:
 
 
 def test_ledger_survives_its_process(model: Model, tmp_path: Path) -> None:
-    """A new process knows the earlier requests: it continues the script, and never gives out an id twice."""
     calls = [item for item in model.ask("[two]").json()["output"] if item["type"] == "function_call"]
     with (tmp_path / LEDGER).open("a") as file:
         file.write('{"time": "2026')  # the process ended while it wrote

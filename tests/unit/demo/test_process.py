@@ -33,8 +33,7 @@ def wait_for(log: Path, word: str) -> None:
 
 
 @pytest.mark.parametrize("code", [SLEEP, STUBBORN], ids=["obedient", "stubborn"])
-def test_stop_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
-    """`stop()` ends the guard and the program, also one that ignores signals, and may be repeated."""
+def test_stop_ends_the_guard_and_the_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     monkeypatch.setattr(process, "GRACE", 0.5)
     running = start(tmp_path, code)
     both = [psutil.Process(running.pid), *psutil.Process(running.pid).children(recursive=True)]

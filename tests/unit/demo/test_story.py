@@ -60,7 +60,6 @@ def test_a_story_that_was_played_in_the_folder_is_not_sent_again(tmp_path: Path)
 
 
 def test_play_names_the_invocation_that_is_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A role that does not reach its status is named with its actual status, and nothing is written."""
     monkeypatch.setattr(player, "SETTLED_WITHIN", 0.0)
     api = FakeApi({"inv_agent/run": "backing-off", "inv_Inventory/a/restock": "scheduled"})
     api.looks = 1

@@ -26,7 +26,6 @@ async def read_card(ctx: Context, card: str) -> str:
 
 @registry.handler()
 async def identify(ctx: Context, card: str) -> str:
-    """Return the patient that a card belongs to."""
     return await ctx.service_call(read_card, card)
 
 
@@ -37,7 +36,6 @@ async def find_contract(ctx: Context, card: str) -> str:
 
 @insurance.handler()
 async def confirm(ctx: Context, card: str) -> str:
-    """Return the payer of a card."""
     return await ctx.service_call(find_contract, card)
 
 
@@ -49,7 +47,6 @@ async def assess(ctx: Context, card: str) -> str:
 
 @admission.handler()
 async def arrive(ctx: Context, card: str) -> str:
-    """Take a patient in."""
     return await ctx.service_call(assess, card)
 
 

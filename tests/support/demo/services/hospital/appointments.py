@@ -53,7 +53,6 @@ confirmations = Confirmations()
 
 @appointments.handler()
 async def arrange(ctx: Context, appointment: Appointment) -> str:
-    """Book an appointment and confirm it."""
     return await ctx.run_typed("send confirmation", confirmations.send, **appointment)
 
 

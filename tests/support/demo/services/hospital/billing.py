@@ -39,14 +39,12 @@ class CoPayment(TypedDict):
 
 @billing.handler()
 async def settle(ctx: Context, claim: Claim) -> int:
-    """Have an insurer pay and return the amount, in euros."""
     rate = await ctx.run_typed("find rate", _rate, code=claim["code"])
     return await ctx.run_typed("enviar guia", _claim, case=claim["case"], insurer=claim["insurer"], rate=rate)
 
 
 @billing.handler()
 async def charge_co_payment(ctx: Context, payment: CoPayment) -> str:
-    """Charge a patient's card and return the receipt's number."""
     return await ctx.run_typed("Zuzahlung einziehen", _charge, **payment)
 
 

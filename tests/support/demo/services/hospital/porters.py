@@ -15,7 +15,6 @@ class LiftStuck(Exception):
 
 @porters.handler()
 async def fetch(ctx: Context, patient: str) -> str:
-    """Bring a patient to their examination."""
     return await ctx.run_typed("wezwij windę", _lift, patient=patient)
 
 

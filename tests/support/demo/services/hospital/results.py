@@ -30,7 +30,6 @@ class Result(TypedDict):
 
 @results.handler()
 async def publish(ctx: Context, result: Result) -> str:
-    """Hand a finding over and return the acknowledgement."""
     await ctx.run_typed("Befund prüfen", _plausible, order=result["order"])
     return await ctx.run_typed("Befund übermitteln", _transmit, **result)
 

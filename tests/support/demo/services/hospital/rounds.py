@@ -12,19 +12,15 @@ rounds = Service("Rounds", description="What doctors order", inactivity_timeout=
 
 
 class Prescription(TypedDict):
-    """Which drug, and how many packages."""
-
     drug: str
     packages: int
 
 
 @rounds.handler()
 async def medicate(ctx: Context, prescription: Prescription) -> int:
-    """Have a drug given out."""
     return await ctx.object_call(dispense, key=prescription["drug"], arg=prescription["packages"])
 
 
 @rounds.handler()
 async def look_at_blood(ctx: Context, result: Result) -> str:
-    """Have a finding published and read it."""
     return await ctx.service_call(publish, result)

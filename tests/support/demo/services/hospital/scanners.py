@@ -9,7 +9,6 @@ scanners = VirtualObject("scanner_pool", description="One scanner", inactivity_t
 
 @scanners.handler()
 async def scan(ctx: ObjectContext, patient: str) -> str:
-    """Scan a patient and return the picture's name."""
     return await ctx.run_typed("take picture", _picture, scanner=ctx.key(), patient=patient)
 
 

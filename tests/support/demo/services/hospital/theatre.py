@@ -10,13 +10,11 @@ surgery = Workflow("Surgery", description="One operation", inactivity_timeout=BR
 
 @theatres.handler()
 async def disinfect(ctx: ObjectContext, after: str) -> str:
-    """Clean the theatre."""
     return await ctx.run_typed("mop the floor", _mop, theatre=ctx.key(), after=after)
 
 
 @surgery.main()
 async def operate(ctx: WorkflowContext, theatre: str) -> str:
-    """Have the theatre cleaned and operate."""
     ctx.set("phase", "before")
     return await ctx.object_call(disinfect, key=theatre, arg=ctx.key())
 

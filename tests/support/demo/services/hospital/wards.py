@@ -14,8 +14,6 @@ wards = VirtualObject("Ward", description="The beds of one ward", inactivity_tim
 
 
 class Handover(TypedDict):
-    """Which patient goes to which ward."""
-
     patient: str
     to: str
 
@@ -35,7 +33,6 @@ async def hand_over(ctx: ObjectContext, handover: Handover) -> int:
 
 @wards.handler()
 async def take_over(ctx: ObjectContext, patient: str) -> str:
-    """Take a patient and return the bed's place."""
     free = (await ctx.get("free_beds", type_hint=int) or 12) - 1
     ctx.set("free_beds", free)
     return f"{patient}: {ctx.key()}, bed {free}"
