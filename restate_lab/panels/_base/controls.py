@@ -17,7 +17,7 @@ from restate_lab._text import join
 from restate_lab.errors import ArgumentError
 
 _FIELDS = widgets.Text | widgets.Textarea | widgets.Combobox
-_COUNT = re.compile(r"[\s\d,.()…]+$")  # of "Resume 15", "All facts (17)" and "Plan resume…"
+_COUNT = re.compile(r"(?<![\s\d,.()…])[\s\d,.()…]+$")  # of "Resume 15", "All facts (17)" and "Plan resume…"
 _MOST_NAMES = 40
 Message = Mapping[str, Any]
 
