@@ -142,11 +142,8 @@ def main() -> None:
         repeated = in_turn({way: partial(methods[way], few) for way in (FLOOR, SQL, STOCK)}, REPEATED)
         stalls = sum(seconds > STALL for seconds in repeated[SQL])
         say(f"{SMALL:,} rows, {REPEATED} times, {stalls} above 35 ms\n\n{compare('method', repeated, FLOOR)}")
-        say(show([*_figures(times, population.rows), _small(repeated)]))
-
-
-def _small(times: Times) -> Figure:
-    return Figure(f"{SMALL:,} rows repeated, × a new curl", ratio(times[SQL], times[FLOOR]), at_most=1.2)
+        small = Figure(f"{SMALL:,} rows repeated, × a new curl", ratio(repeated[SQL], repeated[FLOOR]), at_most=1.2)
+        say(show([*_figures(times, population.rows), small]))
 
 
 def _figures(times: Mapping[str, Times], rows: int) -> list[Figure]:

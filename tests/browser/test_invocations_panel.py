@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +15,7 @@ import restate_lab as rl
 from restate_lab.demo.embedded import Embedded, start_services
 from support import echo_services
 from support.accessibility import faint_texts, overflowing_parts, unnamed_roles
-from support.bench import wait_for
+from support.bench import once_served, wait_for
 from support.jupyter import LabPage, write_notebook
 from support.panels import PanelOnPage, panel_cell
 
@@ -176,21 +175,13 @@ def echoes(own: Embedded, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     services, uri = start_services(folder, echo_services.__file__)
     with services, rl.connect(own.server.admin_url, audit=folder / "audit") as lab:
         lab.admin.create_deployment(uri=uri)
-        wait_for(lambda: _is_known(lab))
+        once_served(lambda: lab.ingress.send("Echo", "fail", ATTACKS[0], key=ATTACKS[0]))
         lab.ingress.send("Echo", "wait", ATTACKS[0] * (MEGABYTE // len(ATTACKS[0])), key="long")
         for attack in (*ATTACKS[1:], WORD):
             lab.ingress.send("Echo", "fail", attack, key=attack)
         failed = "SELECT count(*) AS n FROM sys_invocation WHERE target_service_name = 'Echo' AND last_failure <> ''"
         wait_for(lambda: lab.sql(failed)["n"].iloc[0] == len(ATTACKS) + 1)
         yield
-
-
-def _is_known(lab: rl.Lab) -> bool:
-    """Return True once the ingress knows the service."""
-    with contextlib.suppress(rl.errors.NotFound):
-        lab.ingress.send("Echo", "fail", ATTACKS[0], key=ATTACKS[0])
-        return True
-    return False
 
 
 @pytest.mark.long  # faults/test_hostile.py and test_grid.py have hostile text

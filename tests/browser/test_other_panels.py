@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import restate_lab as rl
 from restate_lab.actions.state import set_state, state
 from support import state_services
 from support.accessibility import faint_texts, overflowing_parts, unnamed_roles
-from support.bench import running_bench, wait_for
+from support.bench import once_served, running_bench
 from support.clusters import NEWEST, Cluster
 from support.grids import GridOnPage
 from support.jupyter import LabPage, write_notebook
@@ -63,15 +62,8 @@ def drawers(server: Path, tmp_path: Path) -> Iterator[rl.Lab]:
     """Give a separate server, whose object has state that is hostile, long, and not JSON."""
     with running_bench(NEWEST, tmp_path, state_services.__file__, ready=None, env={}) as bench:
         values = {"items": {"mug": 1}, ATTACK: ATTACK, "long": "x" * 100_000, "api_token": "hush", WORD: WORD}
-        wait_for(lambda: _put(bench.lab, values))
+        once_served(lambda: bench.lab.ingress.call("Drawer", "put", values, key=ATTACK))
         yield bench.lab
-
-
-def _put(lab: rl.Lab, values: dict[str, object]) -> bool:
-    with contextlib.suppress(rl.errors.RestateLabError):
-        lab.ingress.call("Drawer", "put", values, key=ATTACK)
-        return True
-    return False
 
 
 def test_state_is_changed_with_care(page: LabPage, drawers: rl.Lab, notebooks: Path, screenshots: Path) -> None:

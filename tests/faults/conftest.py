@@ -13,10 +13,10 @@ import pytest
 
 from restate_lab.demo.embedded import start_services
 from support import state_services, wait_services
-from support.bench import wait_for
+from support.bench import once_served, wait_for
 from support.bulk import running_bulk
 from support.clusters import NEWEST
-from support.fault_verbs import FaultBench, find_depot_call, learn
+from support.fault_verbs import FaultBench, learn
 
 KIND = os.environ.get("RESTATE_LAB_FAULTS_ON", NEWEST)
 """The kind of server: "1.7.12-plain" is tested every night."""
@@ -39,7 +39,7 @@ def bench(server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fa
             bulk.lab.admin.create_deployment(uri=uri)
         ended, later = bulk.fill("answer", ENDED), bulk.fill("later", LATER)
         send = bulk.lab.ingress.send
-        holder = wait_for(lambda: find_depot_call(bulk.lab, "hold", "north"))
+        holder = once_served(lambda: bulk.lab.ingress.send("Depot", "hold", key="north")).invocation_id
         wait_for(lambda: bulk.status(holder) == "suspended")
         waiter = send("Depot", "take", key="north").invocation_id
         send("Depot", "take", key="north")

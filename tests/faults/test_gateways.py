@@ -179,17 +179,13 @@ def methods(call: GatewayCall) -> str:
         came = {name: _error_of(lambda make=make: make(lab, call.server)) for name, make in METHODS.items()}
     if not bulk.has_vqueues:  # refused before anything is sent
         assert {came.pop(name) for name in ("pause_vqueue", "resume_vqueue")} == {"NotOnThisServer"}
-    changes = [head for line in (admin, ingress) for head in line.heads if is_faulty(head)]
+    changes = [head for line in (admin, ingress) for head in line.heads if Fault(where=CHANGES).applies_to(head)]
     assert len(changes) == len(came)
     written = rl.audit_log(call.folder / "audit")
     assert set(written["action"]) == set(came)
     assert len(written) == len(came)
     assert set(written["outcome"]) == {"refused" if set(came.values()) == {"RateLimited"} else "unknown"}
     return " and ".join(sorted(set(came.values())))
-
-
-def is_faulty(head: bytes) -> bool:
-    return Fault(where=CHANGES).applies_to(head)
 
 
 def _error_of(call: Callable[[], object]) -> str:

@@ -35,7 +35,7 @@ from restate_lab.mcp.server import NOTICE, build_server
 from restate_lab.mcp.sources import Sources
 from restate_lab.panels.grid import Grid
 from support import hostile_services
-from support.bench import running_bench, wait_for
+from support.bench import once_served, running_bench, wait_for
 from support.clusters import NEWEST
 from support.every_status import InvocationStatuses
 from support.hostile_services import CUT
@@ -96,7 +96,7 @@ def vandalised(server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     with running_bench(NEWEST, folder, hostile_services.__file__, ready=None, env={}) as bench:
         lab = bench.lab
         send = lab.ingress.send
-        wait_for(lambda: _registered(lab))
+        once_served(lambda: send("Signing", "run", "x", key="first"))
         made: list[dict[str, str]] = [{}, {}, {}]
         for name, words in HOSTILE.items():
             key = words[:300]
@@ -108,12 +108,6 @@ def vandalised(server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         wait_for(lambda: _settled(lab, made), within=60)
         frozen = Path(rl.freeze(lab, folder / "frozen", payloads=True, progress=False))
         yield Vandalised(lab, *made, agent, frozen, bench.uri)
-
-
-def _registered(lab: Lab) -> bool:
-    with contextlib.suppress(rl.errors.RestateLabError):
-        return bool(lab.ingress.send("Signing", "run", "x", key="first").invocation_id)
-    return False
 
 
 def _settled(lab: Lab, made: list[dict[str, str]]) -> bool:

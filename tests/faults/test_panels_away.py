@@ -15,14 +15,13 @@ import restate_lab as rl
 from restate_lab import errors
 from restate_lab.actions import reader
 from restate_lab.actions.execution import runner
-from restate_lab.client.lab import Lab
 from restate_lab.panels._base import refresher
 from restate_lab.panels.actions.bar import ActionBar
 from restate_lab.panels.invocations import InvocationsView
 from restate_lab.panels.panel import Panel
 from restate_lab.panels.state import StateView
 from support import state_services
-from support.bench import wait_for
+from support.bench import once_served, wait_for
 from support.clusters import NEWEST
 from support.fault_panels import closing, mark_visible, panel_threads
 from support.fault_verbs import RESTARTS
@@ -42,15 +41,8 @@ def bench(server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ki
     """Give a server that can be killed, with ended and delayed invocations and an object's state on it."""
     folder = tmp_path_factory.mktemp("away")
     with killable(NEWEST, folder, str(state_services.__file__), ended=40, later=12) as running:
-        wait_for(lambda: _has_state(running.lab))
+        once_served(lambda: running.lab.ingress.call("Drawer", "put", {"n": 0}, key="first"))
         yield running
-
-
-def _has_state(lab: Lab) -> bool:
-    with contextlib.suppress(errors.RestateLabError):
-        lab.ingress.call("Drawer", "put", {"n": 0}, key="first")
-        return True
-    return False
 
 
 @pytest.fixture(autouse=True)

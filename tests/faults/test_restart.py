@@ -14,9 +14,9 @@ from restate_lab.client.lab import Lab
 from restate_lab.demo.embedded import start_services
 from restate_lab.progress import NoProgress
 from support import wait_services
-from support.bench import wait_for
+from support.bench import once_served, wait_for
 from support.clusters import NEWEST, PLAIN
-from support.fault_verbs import RESTARTS, find_depot_call
+from support.fault_verbs import RESTARTS
 from support.faults import CHANGES
 from support.restartable import Killable, killable, restartable, wait_until_ready
 from support.tcp_relay import Fault, tcp_relay
@@ -124,7 +124,7 @@ def test_vqueues_are_switched_on_under_an_open_lab(
             node.environment["RESTATE_EXPERIMENTAL_ENABLE_VQUEUES"] = "true"
             node.start()
             wait_until_ready(node)
-            holder = wait_for(lambda: find_depot_call(lab, "hold", "k"))
+            holder = once_served(lambda: lab.ingress.send("Depot", "hold", key="k")).invocation_id
             waiter = lab.ingress.send("Depot", "take", key="k").invocation_id
             wait_for(lambda: ("key", waiter) in _edges(lab))
             assert rl.waits(lab).waiters() == {holder: [waiter]}

@@ -148,10 +148,6 @@ def _compare(lab: Lab, _: dict[str, Any], __: Path) -> Any:
     return str(result), result.invocations, result.deployments, result.not_read
 
 
-def _before_after(lab: Lab, _: dict[str, Any], __: Path) -> Any:
-    return rl.before_after(lab, "2h").comparisons
-
-
 def _ask_question(name: str) -> Verb:
     return lambda lab, ids, _: rl.ask(lab, name, **{"callers": {"ids": ids["open"]}, **_NEEDS}.get(name, {}))
 
@@ -185,7 +181,7 @@ VERBS: dict[str, Verb] = {
     "states": lambda lab, ids, _: read_invocations(Reads(lab), ids["open"]),
     "freeze": _open_frozen,
     "compare": _compare,
-    "before_after": _before_after,
+    "before_after": lambda lab, _, __: rl.before_after(lab, "2h").comparisons,
     "wait_for": lambda lab, ids, _: rl.wait_for(lab, ids["open"], until=lambda _: True, progress=False),
     "clock": lambda lab, _, __: lab.now,
     "tables": lambda lab, _, __: lab.tables(),

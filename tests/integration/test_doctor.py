@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import shlex
@@ -29,9 +28,9 @@ from restate_lab.cli.shell_code import SourceOptions, commands
 from restate_lab.demo.embedded import start_services
 from restate_lab.demo.server import RestateServer
 from restate_lab.demo.stories import incident as incident_story
-from restate_lab.errors import ArgumentError, NotFound, ReadOnly, TimedOut, Truncated
+from restate_lab.errors import ArgumentError, ReadOnly, TimedOut, Truncated
 from restate_lab.source import SourceWrapper
-from support.bench import wait_for
+from support.bench import once_served, wait_for
 from support.clusters import BEHIND, NEWEST, OLDEST, PLAIN, Cluster, Clusters, server_binary
 from support.demo import hospital
 from support.every_status import SERVICES as STATUS_SERVICES
@@ -122,6 +121,11 @@ def players(cluster: Cluster, *roles: str) -> set[str]:
     return {id_ for role in roles for id_ in cluster.ids(role)}
 
 
+@pytest.mark.parametrize(("story", "faults"), [(INCIDENT, incident_story.FAULTS), (HOSPITAL, hospital.FAULTS)])
+def test_every_fault_of_a_story_has_its_check(story: Story, faults: Mapping[str, str]) -> None:
+    assert set(story.checks) == set(faults)
+
+
 class Planted:
     """The rules for every story; the classes below choose the story and the server."""
 
@@ -162,7 +166,6 @@ class Planted:
         assert not now.not_read["applies"].any(), now.not_read.to_dict("records")
 
     def test_titles_are_short(self, now: Diagnosis, ahead: Diagnosis) -> None:
-        """No title had to be cut to its maximum, and none has the error message."""
         titles = [*now.findings["title"], *ahead.findings["title"]]
         assert [title for title in titles if len(title.split()) > MAX_TERMS or title.endswith("…")] == []
         assert [title for title in titles if "[" in title] == []
@@ -184,7 +187,6 @@ class Planted:
         assert (causes["count"] == causes["ids"].map(len)).all()
 
     def test_notes_are_only_notes(self, played: Cluster, now: Diagnosis) -> None:
-        """Roles planted as notes are in no cause, neither as a cause nor as affected."""
         causes = of(now, "critical", "warning")
         assert not (named(causes) | named(causes, "blocked")) & players(played, *self.story.notes)
 
@@ -212,10 +214,9 @@ class Planted:
             if "id" in frame and ids and row["check"] not in {"long_attempts", "blocked_keys"}:
                 assert ids & set(frame["id"]), row["evidence_code"]
 
-    def test_every_next_step_runs(
+    def test_every_next_step_runs_unchanged(
         self, lab: rl.Lab, now: Diagnosis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Each next step is a call on ``rl`` or ``lab`` that runs unchanged; a change asks first."""
         monkeypatch.chdir(tmp_path)  # for the frozen evidence
         names = {"rl": rl, "lab": lab, "diagnosis": now, "answer": "yes"}
         for code, calls in zip(now.findings["suggested_code"], now.suggested_calls, strict=True):
@@ -266,10 +267,6 @@ class TestIncident(Planted):
     @classmethod
     def played(cls, incident: Cluster) -> Cluster:
         return incident
-
-    def test_all_of_it_is_looked_for(self) -> None:
-        """Every fault of the story has its check here."""
-        assert set(INCIDENT.checks) == set(incident_story.FAULTS)
 
     def test_victims_stand_with_their_cause(self, played: Cluster, now: Diagnosis) -> None:
         """The storm lists its callers, and the key lists its queue, its callers and its opener; the ranks follow."""
@@ -339,10 +336,6 @@ class TestHospital(Planted):
     def played(cls, second: Cluster) -> Cluster:
         return second
 
-    def test_all_of_it_is_looked_for(self) -> None:
-        """Every fault of the story has its check here."""
-        assert set(HOSPITAL.checks) == set(hospital.FAULTS)
-
     def test_one_storm_of_many_messages_is_one_cause(self, played: Cluster, now: Diagnosis) -> None:
         """Sixty messages with their own numbers are one finding; failures that differ in one term are two findings."""
         causes = of(now, "critical", "warning")
@@ -405,7 +398,6 @@ def test_every_command_runs(clusters: Clusters, restate_cli: Path, story: str) -
 
 
 def in_a_shell(line: str, cli: Path) -> subprocess.CompletedProcess[str]:
-    """Run a statement without a person to answer."""
     env = {**os.environ, "PATH": f"{cli.parent}:{os.environ['PATH']}"}
     env.pop("CI", None)  # with it the CLI takes every answer for yes
     return subprocess.run(
@@ -452,25 +444,16 @@ def test_without_a_scheduler_each_ready_invocation_is_found(tmp_path: Path) -> N
     with services, RestateServer(server_binary(NEWEST), env=settings) as server:
         with rl.connect(server.admin_url, ingress_url=server.ingress_url, audit=tmp_path / "audit") as lab:
             lab.admin.create_deployment(uri=uri)
-            send = wait_for(lambda: _sent(lab), lambda id_: id_ is not None)
+            id_ = once_served(lambda: lab.ingress.send("Every", "greet", "x")).invocation_id
             diagnosis = wait_for(
                 lambda: doctor(lab, thresholds={"ready_for": "1s"}), lambda seen: not seen.findings.empty
             )
     (row,) = diagnosis.findings.to_dict("records")
-    assert (row["check"], row["ids"]) == ("scheduler_gaps", [send])
+    assert (row["check"], row["ids"]) == ("scheduler_gaps", [id_])
     assert "worker.disable-scheduler" in row["details"]
 
 
-def _sent(lab: rl.Lab) -> str | None:
-    """Send an invocation; None until the ingress knows the service."""
-    with contextlib.suppress(NotFound):
-        return lab.ingress.send("Every", "greet", "x").invocation_id
-    return None
-
-
 class Deaf(SourceWrapper):
-    """A lab whose reads of one table take too long."""
-
     def __init__(self, lab: rl.Lab, table: str) -> None:
         super().__init__(lab)
         self._table = table

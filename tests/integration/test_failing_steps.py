@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +12,7 @@ import pytest
 import restate_lab as rl
 from restate_lab.analysis.ask import ask
 from restate_lab.analysis.doctor import doctor
-from restate_lab.errors import RestateLabError
-from support.bench import running_bench, wait_for
+from support.bench import once_served, running_bench, wait_for
 from support.clusters import KINDS, PLAIN
 
 pytestmark = [
@@ -43,12 +41,7 @@ def sent(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 def _send(lab: rl.Lab, handler: str, body: str | int, service: str = "Trips") -> str:
-    def send() -> str | None:
-        with contextlib.suppress(RestateLabError):  # a new deployment is not known everywhere at once
-            return lab.ingress.send(service, handler, body).invocation_id
-        return None
-
-    return wait_for(send) or ""
+    return str(once_served(lambda: lab.ingress.send(service, handler, body)).invocation_id)
 
 
 @pytest.fixture(scope="module")

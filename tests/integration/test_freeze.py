@@ -20,11 +20,11 @@ import pytest
 
 import restate_lab as rl
 from restate_lab.client.lab import Lab
-from restate_lab.errors import EvidenceBroken, EvidenceWarning, RestateLabError
+from restate_lab.errors import EvidenceBroken, EvidenceWarning
 from restate_lab.evidence.freeze import freeze
 from restate_lab.evidence.store import open_evidence
 from restate_lab.redaction import MASK
-from support.bench import running_bench, wait_for
+from support.bench import once_served, running_bench, wait_for
 from support.clusters import NEWEST, OLDEST, Cluster
 
 SERVICES = str(Path(__file__).parents[1] / "support" / "secret_services.py")
@@ -56,7 +56,7 @@ def _fill(lab: Lab) -> str:
     def send(service: str, handler: str, key: str | None = None, **more: Any) -> str:
         return str(lab.ingress.send(service, handler, SECRET, key=key, headers=headers, **more).invocation_id)
 
-    kept = wait_for(lambda: _sent(lambda: send("Vault", "keep", "a", idempotency_key=KEY)), bool)
+    kept = once_served(lambda: send("Vault", "keep", "a", idempotency_key=KEY))
     send("Till", "refuse", idempotency_key="plain")
     send("Till", "stumble")
     send("Order", "run", "w1")
@@ -65,14 +65,6 @@ def _fill(lab: Lab) -> str:
     wait_for(lambda: lab.arrow(ENDED).num_rows, lambda rows: rows >= ended)
     wait_for(lambda: lab.arrow(FAILING).num_rows, lambda rows: rows >= 1)
     return str(kept)
-
-
-def _sent(send: Any) -> str | None:
-    """Send, once the ingress knows the services."""
-    try:
-        return str(send())
-    except RestateLabError:
-        return None
 
 
 def words(folder: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,17 +13,32 @@ from restate_lab.analysis.agents import read_conversation
 from restate_lab.analysis.agents.builder import SearchedJournal
 from restate_lab.analysis.agents.reader import AgentReader
 from restate_lab.reads import Reads
-from support.bench import wait_for
-from support.long_agent_bench import run_agent, running_long_agents, send_to_agent
+from support import long_agent_services
+from support.bench import once_served, running_bench, wait_for
+from support.clusters import NEWEST
 from support.long_agent_services import STEPS, TOKENS
 
+SERVICES = Path(long_agent_services.__file__)
+SUCCEEDED = "SELECT status FROM sys_invocation WHERE id = :id AND status = 'completed'"
 pytestmark = [pytest.mark.server, pytest.mark.long]
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[rl.Lab]:
-    with running_long_agents(tmp_path_factory.mktemp("long")) as lab:
-        yield lab
+    folder = tmp_path_factory.mktemp("long")
+    with running_bench(NEWEST, folder, SERVICES, ready=None, env={}) as bench:
+        yield bench.lab
+
+
+def run_agent(lab: rl.Lab, handler: str, size: int) -> str:
+    id_ = send_to_agent(lab, handler, size)
+    wait_for(lambda: lab.arrow(SUCCEEDED, id=id_, progress=False).num_rows, within=280)
+    return id_
+
+
+def send_to_agent(lab: rl.Lab, handler: str, size: int) -> str:
+    sent = once_served(lambda: lab.ingress.send("LongAgent", handler, size, key=f"{handler}-{size}"))
+    return str(sent.invocation_id)
 
 
 def tools_of(conversation: rl.Conversation) -> list[tuple[Any, Any, Any]]:

@@ -162,11 +162,7 @@ def test_the_incident_is_told_with_all_its_causes_and_nobody_else_is_blamed(kind
 def wait_for_the_storm(demo: Embedded) -> None:
     """Wait until all invocations that are retried have failed five times: the story has only just been played."""
     with rl.connect(demo.server.admin_url) as lab:
-
-        def fewest_attempts() -> int:
-            return int(rl.ask(lab, "retry_storm_ids").retry_count.min())
-
-        wait_for(fewest_attempts, lambda fewest: fewest >= 5)
+        wait_for(lambda: rl.ask(lab, "retry_storm_ids").retry_count, lambda counts: counts.min() >= 5)
 
 
 @pytest.mark.long  # unit/panels/test_panel.py has the panels without widgets
@@ -210,7 +206,7 @@ def test_evidence_knows_what_the_cluster_has_forgotten(
     output = {
         cell.id: cell.outputs for cell in nbformat.read(done.executed, as_version=4).cells if cell.cell_type == "code"
     }
-    purged = ids_in(output["failed"])
+    purged = re.findall(r"inv_1\w{33}", output["failed"][-1].data["text/plain"])
     assert purged
     assert "Empty DataFrame" in output["gone"][-1].data["text/plain"]
     assert purged[0] in output["still-there"][-1].data["text/html"]
@@ -244,10 +240,6 @@ def test_where_nothing_has_happened_yet_the_notebooks_say_so(tmp_path: Path) -> 
             done = run_notebook(tmp_path / name, tmp_path / "executed" / name, env=env, read_only=False)
             assert done.ok, done.failure
             assert message in done.text
-
-
-def ids_in(outputs: list[NotebookNode]) -> list[str]:
-    return re.findall(r"inv_1\w{33}", outputs[-1].data["text/plain"])
 
 
 @pytest.mark.parametrize("notebook", [AGENT, DEPLOYMENT], ids=lambda path: path.name)

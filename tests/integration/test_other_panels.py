@@ -21,7 +21,7 @@ from restate_lab.panels.panel import Panel
 from restate_lab.panels.state import StateView
 from restate_lab.source import Source
 from support import state_services
-from support.bench import running_bench, wait_for
+from support.bench import once_served, running_bench, wait_for
 from support.clusters import KINDS, PLAIN, Cluster
 
 pytestmark = pytest.mark.server
@@ -155,15 +155,8 @@ def drawers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     """Give a server of its own, with an object whose handlers write and hold."""
     folder = tmp_path_factory.mktemp("panels")
     with running_bench(request.param, folder, state_services.__file__, ready=None, env={}) as bench:
-        wait_for(lambda: _put(bench.lab, "warm", n=0))
+        once_served(lambda: bench.lab.ingress.call("Drawer", "put", {"n": 0}, key="warm"))
         yield bench.lab
-
-
-def _put(lab: rl.Lab, key: str, **values: object) -> bool:
-    with contextlib.suppress(rl.errors.RestateLabError):
-        lab.ingress.call("Drawer", "put", values, key=key)
-        return True
-    return False
 
 
 def _open(lab: rl.Lab, key: str) -> tuple[Panel, StateView]:
@@ -186,7 +179,7 @@ def _send(panel: Panel) -> None:
 
 def test_a_key_is_set_and_a_race_is_lost_in_view(drawers: rl.Lab) -> None:
     """A value that the panel sets is in the cluster, other keys stay; a change in between stays, and is shown."""
-    _put(drawers, "k", items={"mug": 1}, total=5)
+    drawers.ingress.call("Drawer", "put", {"items": {"mug": 1}, "total": 5}, key="k")
     panel, view = _open(drawers, "k")
     _review(panel, "items", '{"mug": 2}')
     _send(panel)
@@ -206,7 +199,7 @@ def test_a_key_is_set_and_a_race_is_lost_in_view(drawers: rl.Lab) -> None:
 def test_a_held_object_takes_the_change_later(drawers: rl.Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """While a handler holds the object the panel names the holder, and it reports when the change is applied."""
     monkeypatch.setattr("restate_lab.panels.state._TIMEOUT", "1500ms")
-    _put(drawers, "held", n=1)
+    drawers.ingress.call("Drawer", "put", {"n": 1}, key="held")
     holder = drawers.ingress.send("Drawer", "hold", key="held").invocation_id
     held = "SELECT id FROM sys_invocation WHERE id = :id AND status = 'suspended'"
     wait_for(lambda: drawers.arrow(held, id=holder).num_rows == 1)

@@ -346,7 +346,7 @@ def test_nothing_is_sent_without_what_it_needs(lab: Lab) -> None:
     for wrong in ({"reason": " ", "expect": 11}, {"reason": WHY}, {"reason": WHY, "expect": 10}):
         with pytest.raises(errors.ArgumentError, match=r"reason|expect=11"):
             made.execute(**wrong)
-    old = _aged(made)
+    old = dataclasses.replace(made, read_at=made.read_at - LIFETIME)
     with pytest.raises(errors.PlanExpired, match="15 minutes"):
         old.execute(reason=WHY, expect=11)
     shorter = plan(lab, "kill", ids)
@@ -388,7 +388,3 @@ def _restarts(lab: Lab, id_: str, index: int) -> bool:
     except errors.RequestRefused:
         return False
     return True
-
-
-def _aged(made: Plan) -> Plan:
-    return dataclasses.replace(made, read_at=made.read_at - LIFETIME)

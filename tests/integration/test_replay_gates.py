@@ -96,11 +96,11 @@ class Gates:
             for name, each in options.items()
         }
         states = self.bench.settle(list(new.values()))
-        kept = {name: self._kept_commands(self.restarts[name], each["from_index"]) for name, each in options.items()}
+        kept = {
+            name: self.lab.sql(KEPT, id=self.restarts[name], last=each["from_index"])["n"].iloc[0]
+            for name, each in options.items()
+        }
         return {name: verdict_of(states[id_], kept[name])[0] for name, id_ in new.items()}
-
-    def _kept_commands(self, id_: str, last: int) -> int:
-        return int(self.lab.sql(KEPT, id=id_, last=last)["n"].iloc[0])
 
     def really(self, id_: str, recorded: int) -> Verdict:
         return verdict_of(self.bench.settle([id_])[id_], recorded)

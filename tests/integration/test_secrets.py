@@ -33,7 +33,7 @@ from restate_lab.mcp.reads import ReadTools
 from restate_lab.mcp.sources import Sources
 from restate_lab.progress import NoProgress
 from support import state_services, wait_services
-from support.bench import wait_for
+from support.bench import once_served, wait_for
 from support.clusters import NEWEST, KindServer
 from support.tcp_relay import Fault, tcp_relay
 from support.tracebacks import is_ours
@@ -95,7 +95,7 @@ def guarded(server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
             stack.enter_context(process)
             lab.admin.create_deployment(uri=uri, additional_headers=HEADERS)
         send = lab.ingress.send
-        held = wait_for(lambda: _sent(lab))
+        held = once_served(lambda: send("Depot", "hold", key="north", headers=HEADERS)).invocation_id
         wait_for(lambda: _status(lab, held) == "suspended")
         ended = tuple(send("Plain", "nothing", headers=HEADERS).invocation_id for _ in range(3))
         wait_for(lambda: all(_status(lab, id_) == "completed" for id_ in ended))
@@ -103,12 +103,6 @@ def guarded(server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         errand = send("Errand", "run", {"answer": {"response_headers": HEADERS}}, key="e", headers=HEADERS)
         wait_for(lambda: _status(lab, errand.invocation_id) == "suspended")
         yield Guarded(lab, running.admin_url, held, ended, errand.invocation_id, audit)
-
-
-def _sent(lab: Lab) -> str | None:
-    with contextlib.suppress(rl.errors.RestateLabError):
-        return lab.ingress.send("Depot", "hold", key="north", headers=HEADERS).invocation_id
-    return None
 
 
 def _status(lab: Lab, id_: str) -> str:

@@ -243,10 +243,7 @@ def test_the_way_out_leads_out(planted: Planted) -> None:
         planted.lab.admin.cancel_invocation(id_)
     stuck = {id_ for members in certain["members"] for id_ in members}
 
-    def still_waiting() -> set[str]:
-        return stuck & set(waits(planted.lab).edges["waiter"])
-
-    wait_for(still_waiting, lambda seen: not seen)
+    wait_for(lambda: stuck.isdisjoint(waits(planted.lab).edges["waiter"]))
     assert not waits(planted.lab).deadlocks["certain"].any()
 
 

@@ -75,7 +75,8 @@ def planted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         for sign in waits(lab).open_awakeables["detail"]:
             lab.ingress.resolve_awakeable(sign, "go")
         calls = sum(map(len, orders.values()))
-        wait_for(lambda: _settled(lab), lambda seen: seen == (calls, KEYS + _fetches(orders)), within=60)
+        fetches = sum(each.startswith("~") for wanted in orders.values() for each in wanted)
+        wait_for(lambda: _settled(lab), lambda seen: seen == (calls, KEYS + fetches), within=60)
         yield PlantedWaits(orders, holders, waits(lab))
 
 
@@ -87,10 +88,6 @@ def _orders(chance: random.Random) -> Orders:
         key: [("~" if kind == "through" else "") + each for each in chance.sample(keys, how_many[kind])]
         for key, kind in zip(keys, kinds, strict=True)
     }
-
-
-def _fetches(orders: Orders) -> int:
-    return sum(each.startswith("~") for wanted in orders.values() for each in wanted)
 
 
 def _settled(lab: rl.Lab) -> tuple[int, int]:

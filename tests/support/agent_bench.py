@@ -5,34 +5,25 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-import restate_lab as rl
 from restate_lab.analysis.agents.reader import AgentReader, contents_of
 from restate_lab.analysis.journal.reader import JournalReader
-from restate_lab.client.lab import Lab
-from restate_lab.demo.embedded import start_model, start_services
-from restate_lab.demo.process import Process
+from restate_lab.demo.embedded import start_model
 from restate_lab.reads import Reads
-from support.bench import wait_for
-from support.clusters import KindServer
+from support.bench import Bench, running_bench, wait_for
 
 SERVICES = str(Path(__file__).with_name("agent_services.py"))
 SCRIPTS = str(Path(__file__).with_name("agent_scripts.py"))
-_STATUS = "SELECT status FROM sys_invocation WHERE id = :id"
 
 
-@dataclass
-class AgentBench:
-    kind: str
-    lab: Lab
-    folder: Path
-    model: str
-    services: Process
-    address: str
+@dataclass(frozen=True)
+class AgentBench(Bench):
+    model: str = ""
 
     def send(self, handler: str, prompt: str) -> str:
         """Start an agent and return the invocation's id; ``handler`` is such as "OpenAIAgent/chat"."""
@@ -44,14 +35,6 @@ class AgentBench:
         id_ = self.send(handler, prompt)
         self.until(id_, *(statuses or ("completed",)))
         return id_
-
-    def status(self, id_: str) -> str | None:
-        rows = self.lab.arrow(_STATUS, id=id_, progress=False).to_pylist()
-        return rows[0]["status"] if rows else None
-
-    def until(self, id_: str, *statuses: str) -> None:
-        """Wait until an invocation has one of these statuses, as in sys_invocation."""
-        wait_for(lambda: self.status(id_), lambda status: status in statuses)
 
     def ledger(self, id_: str | None = None) -> list[dict[str, Any]]:
         """Return the model's requests, oldest first: all, or those of one invocation."""
@@ -78,15 +61,6 @@ class AgentBench:
         values = [each.value for each in contents.values() if each.value and key in each.value]
         return [value.split(key)[1].split(b'"')[1].decode() for value in values]
 
-    @contextlib.contextmanager
-    def repaired(self) -> Iterator[None]:
-        switch = self.folder / "repaired"
-        switch.touch()
-        try:
-            yield
-        finally:
-            switch.unlink()
-
     @property
     def tool_bodies(self) -> list[str]:
         log = self.folder / "tools.log"
@@ -95,22 +69,7 @@ class AgentBench:
 
 @contextlib.contextmanager
 def running_agent_bench(kind: str, folder: Path, env: Mapping[str, str] | None = None) -> Iterator[AgentBench]:
-    with contextlib.ExitStack() as stack:
-        model, model_address = start_model(folder, SCRIPTS)
-        stack.enter_context(model)
-        services, address = start_services(folder, SERVICES, model=model_address)
-        stack.enter_context(services)
-        server = stack.enter_context(KindServer(kind, env=dict(env or {})))
-        lab = stack.enter_context(rl.connect(server.admin_url, ingress_url=server.ingress_url, audit=folder / "audit"))
-        lab.admin.create_deployment(uri=address)
-        bench = AgentBench(kind, lab, folder, model_address, services, address)
-        wait_for(lambda: _is_ready(bench))
+    model, address = start_model(folder, SCRIPTS)
+    create, ready = partial(AgentBench, model=address), ("OpenAIAgent", "responses", "Hello")
+    with model, running_bench(kind, folder, SERVICES, ready=ready, env=env or {}, model=address, bench=create) as bench:
         yield bench
-
-
-def _is_ready(bench: AgentBench) -> bool:
-    """Return True once the ingress knows the services, which is shortly after the Admin API does."""
-    try:
-        return bool(bench.lab.ingress.call("OpenAIAgent", "responses", "Hello") == "Hello. How can I help?")
-    except rl.errors.RestateLabError:
-        return False

@@ -51,13 +51,6 @@ class FaultBench:
         return self.bulk.lab
 
 
-def find_depot_call(lab: Lab, handler: str, key: str) -> str | None:
-    """Send, once the ingress knows the services, and return the id; None before."""
-    with contextlib.suppress(rl.errors.RestateLabError):
-        return str(lab.ingress.send("Depot", handler, key=key).invocation_id)
-    return None
-
-
 @dataclass
 class Call:
     """One call of a verb over a connection with a fault, within this many seconds, with its own folder."""

@@ -213,14 +213,6 @@ def _ask(question: str) -> Callable[[Session], Any]:
     return lambda s: rl.ask(s.lab, question)
 
 
-def _read_journal(s: Session) -> Any:
-    return rl.journal(s.lab, s.bench.waiting[0])
-
-
-def _diff_journals(s: Session) -> Any:
-    return rl.journal_diff(s.lab, *s.bench.waiting[:2])
-
-
 PLOTTED: Mapping[str, Callable[[Session], Any]] = {
     "status": _ask("overview"),
     "throughput": _ask("throughput"),
@@ -241,8 +233,10 @@ VERBS: Mapping[str, Callable[[Session], Any]] = {
     "admin": lambda s: _frame(s.lab.admin.list_services().frame()[["name"]]),
     "ingress": lambda s: s.lab.ingress.call("Bulk", "answer", 7),
     "ask": lambda s: _frame(rl.ask(s.lab, "blocked_keys")),
-    "journal": lambda s: _frame(_read_journal(s)[["index", "entry_type", "name", "status"]]),
-    "journal_diff": lambda s: _frame(_diff_journals(s)[["entry_type", "name", "difference"]]),
+    "journal": lambda s: _frame(rl.journal(s.lab, s.bench.waiting[0])[["index", "entry_type", "name", "status"]]),
+    "journal_diff": lambda s: _frame(
+        rl.journal_diff(s.lab, *s.bench.waiting[:2])[["entry_type", "name", "difference"]]
+    ),
     "waits": _waits,
     "why": _why,
     "doctor": _doctor,

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import random
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -27,15 +26,6 @@ class RedriveBench(Bench):
         """Return how many times each step ran of the orders whose names begin with this prefix."""
         steps = (self.folder / "steps").read_text().splitlines()
         return Counter(step for step in steps if step.startswith(prefix))
-
-    @contextlib.contextmanager
-    def repaired(self) -> Iterator[None]:
-        switch = self.folder / "repaired"
-        switch.touch()
-        try:
-            yield
-        finally:
-            switch.unlink()
 
     def send(self, handler: str, name: str) -> str:
         return self.lab.ingress.send("Orders", handler, name).invocation_id

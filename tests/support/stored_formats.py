@@ -31,7 +31,7 @@ from restate_lab.client.lab import Lab
 from restate_lab.demo.embedded import start_services
 from support.agent_bench import running_agent_bench
 from support.archive_bench import SERVICES
-from support.bench import wait_for
+from support.bench import once_served, wait_for
 from support.clusters import NEWEST
 
 EXAMPLES = Path(__file__).parents[1] / "samples" / "formats"
@@ -88,19 +88,12 @@ def _sample_lab(folder: Path) -> Iterator[Lab]:
 def _play(lab: Lab, first: int) -> None:
     """Send calls of each kind: successes, failures, a killed one, one that is not kept, and one that stays open."""
     for handler, count in (("book", 3), ("refuse", 2), ("stumble", 1), ("never", 1)):
-        wait_for(lambda: _is_called(lab, handler, first, count))  # noqa: B023 - called at once
+        once_served(lambda: lab.ingress.call("Ledger", "spread", [handler, first, count]))  # noqa: B023 - called at once
     lab.ingress.call("Account", "add", first, key="acme")
     lab.ingress.call("Order", "run", first, key=f"order {first}")
     lab.ingress.send("Ledger", "slow", 600.0)
     wait_for(lambda: len(lab.sql("SELECT id FROM sys_invocation WHERE completion_failure LIKE '%of %'")) > first // 20)
     wait_for(lambda: len(lab.sql(_ENDED)) > 10 + first // 2)
-
-
-def _is_called(lab: Lab, handler: str, first: int, count: int) -> bool:
-    with contextlib.suppress(rl.errors.RestateLabError):
-        lab.ingress.call("Ledger", "spread", [handler, first, count])
-        return True
-    return False
 
 
 def _write_watch_state(lab: Lab, folder: Path) -> None:

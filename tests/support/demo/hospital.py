@@ -79,10 +79,6 @@ def _finding(number: int, house: str) -> dict[str, str | int]:
     return {"order": f"LAB{number}/{number % 9}", "case": 4_400_000 + number, "house": house}
 
 
-def _hand_over(role: str, here: str, there: str) -> Send:
-    return Send(role, f"Ward/{here}/hand_over", {"patient": PATIENT, "to": there}, "suspended")
-
-
 def _book(role: str, number: int, phone: str, reaches: str = "succeeded") -> Send:
     return Send(role, "Appointments/arrange", {"patient": f"P-{number}", "phone": phone}, reaches)
 
@@ -103,7 +99,15 @@ DEPLOYMENTS: Part = (
 )
 
 CIRCLE: Part = (
-    *repeat(4, lambda n: _hand_over(f"ward_circle_{n}", WARDS[n - 1], WARDS[n % 4])),
+    *repeat(
+        4,
+        lambda n: Send(
+            f"ward_circle_{n}",
+            f"Ward/{WARDS[n - 1]}/hand_over",
+            {"patient": PATIENT, "to": WARDS[n % 4]},
+            "suspended",
+        ),
+    ),
     *repeat(3, lambda n: Send(f"ward_circle_queue_{n}", f"Ward/{WARDS[1]}/take_over", f"P-{6050 + n}", "pending")),
 )
 # They are called when the things are packed, three seconds later.

@@ -127,4 +127,4 @@ def running_matrix(kind: str, folder: Path, names: tuple[str, ...] = tuple(INTEG
         lab = stack.enter_context(rl.connect(server.admin_url, ingress_url=server.ingress_url, audit=audit))
         for each in services.values():
             lab.admin.create_deployment(uri=each.address)
-        yield Matrix(AgentBench(kind, lab, folder, address, model, address), services)
+        yield Matrix(AgentBench(kind, lab, folder, uri="", deployment="", model=address), services)
