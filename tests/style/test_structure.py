@@ -12,9 +12,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from support.structure import PACKAGE, Structure
+from support.structure import PACKAGE, STRUCTURE
 
-STRUCTURE = Structure()
 THRESHOLDS = {
     "lines of a module, most": 500,
     "percent with one importer and under 60 lines": 5,

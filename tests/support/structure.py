@@ -109,6 +109,9 @@ class Structure:
         }
 
 
+STRUCTURE = Structure()
+
+
 def _name(path: Path, package: Path) -> str:
     parts = path.relative_to(package.parent).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)

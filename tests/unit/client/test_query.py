@@ -126,7 +126,7 @@ def test_a_trickling_answer_is_stopped_by_its_deadline(tmp_path: Path) -> None:
         return False
 
     with raw_server(trickle) as server, pytest.raises(TimedOut, match="6 rows read"):
-        with asking(tmp_path, server.address, timeout=3) as answer:
+        with asking(tmp_path, server.address, timeout=1) as answer:
             read_table(answer.reader())
 
 

@@ -68,8 +68,8 @@ def test_a_chromium_that_hangs_is_ended_with_its_child_processes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CHROMIUM", program(tmp_path / "chromium", f"sleep 61.25 & echo $! > {tmp_path}/child; wait"))
-    monkeypatch.setattr(pdf, "_SECONDS", 5.0)
-    with pytest.raises(TimedOut, match="did not print the page within 5s"):
+    monkeypatch.setattr(pdf, "_SECONDS", 2.0)
+    with pytest.raises(TimedOut, match="did not print the page within 2s"):
         Report("r").write(tmp_path / "r.pdf")
     child = (tmp_path / "child").read_text().strip()
     wait_for(lambda: has_ended(child))

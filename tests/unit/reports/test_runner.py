@@ -88,7 +88,7 @@ def test_a_failure_names_cell_and_error_and_the_copy_has_the_earlier_output(tmp_
 
 @pytest.mark.parametrize(
     ("source", "error", "timeout"),
-    [("import os; os._exit(3)", "Kernel died", 60), ("import time; time.sleep(60)", "timed out", 5)],
+    [("import os; os._exit(3)", "Kernel died", 60), ("import time; time.sleep(60)", "timed out", 2)],
 )
 def test_dead_and_endless_cells_stop_the_notebook_and_leave_no_kernel(
     tmp_path: Path, source: str, error: str, timeout: float
