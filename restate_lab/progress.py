@@ -189,12 +189,36 @@ _RECEIVER: ContextVar[Callable[[str], object] | None] = ContextVar("receiver", d
 
 
 def notify(text: str) -> None:
-    """Show one line to the user: on stderr, or with the receiver of ``redirect_messages``."""
-    receiver = _RECEIVER.get()
+    """Show one line: with the receiver of ``redirect_messages``, below the cell of a notebook, or on stderr.
+
+    A notebook shows stderr as a red box, like an error.
+    """
+    receiver, display = _RECEIVER.get(), _display()
     if receiver is not None:
         receiver(text)
+    elif display is not None:
+        display(_ProgressDisplay(_quiet(text), text))
+    else:
+        print(text, file=sys.stderr, flush=True)  # noqa: T201 - a person reads it
+
+
+@contextmanager
+def notify_during(text: str) -> Iterator[None]:
+    """Show one line to the user as ``notify`` does; a notebook shows it only while the block runs."""
+    display = _display()
+    if display is None or _RECEIVER.get() is not None:
+        notify(text)
+        yield
         return
-    print(text, file=sys.stderr, flush=True)  # noqa: T201 - a person reads it
+    handle = display(_ProgressDisplay(_quiet(text), text), display_id=True)
+    try:
+        yield
+    finally:
+        handle.update(_ProgressDisplay("", ""))
+
+
+def _quiet(text: str) -> str:
+    return f'<div style="opacity:.7">{escape(text)}</div>'
 
 
 def warn(text: str, category: type[Warning], *, stacklevel: int) -> None:

@@ -42,7 +42,7 @@ def ask(source: Source, name: str, /, *, timeout: DurationInput | None = "2m", *
     ``questions(full=True)`` lists the questions, their rows and their parameters. A time is an age ("2h", a timedelta),
     an aware datetime, or an ISO string with its zone. Ids are one id, a list, a Series, or a frame with a column
     ``id``. ``limit=None`` reads all rows. ``now=`` sets the time that ages are relative to. ``timeout`` is for the
-    whole call. A heavy question prints a note on stderr before it runs.
+    whole call. A heavy question first shows what it reads: on stderr, or below a notebook's cell while it runs.
 
     ``frame.attrs`` records the request: ``question, variant`` (the file), ``sql`` (with its parameters unbound),
     ``params, source, version, asked_at, now, seconds``, and ``truncated`` if the limit removed rows. In this case there

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from restate_lab.progress import InvocationsLine, NoProgress, RowsLine, StepsLine, progress_of
+from restate_lab.progress import InvocationsLine, NoProgress, RowsLine, StepsLine, notify, notify_during, progress_of
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -22,8 +22,7 @@ class Shown:
         self.html: list[str] = []
         self.text: list[str] = []
 
-    def display(self, drawn: Any, *, display_id: bool) -> Shown:
-        assert display_id
+    def display(self, drawn: Any, *, display_id: bool = False) -> Shown:
         self.update(drawn)
         return self
 
@@ -100,6 +99,26 @@ def test_a_pipe_or_a_log_gets_no_line_of_progress(capsys: pytest.CaptureFixture[
     line.update(1, 1)
     line.close()
     assert capsys.readouterr().err == ""
+
+
+def test_a_notebook_shows_messages_without_stderr_and_a_message_of_a_block_until_its_end(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = in_a_shell(monkeypatch, kernel=object())
+    notify(HOSTILE)
+    assert shown.text == [HOSTILE]
+    assert "<script>" not in shown.html[0]
+    with pytest.raises(ValueError, match="failed"), notify_during("it reads every event"):
+        assert shown.text[-1] == "it reads every event"
+        raise ValueError("failed")
+    assert (shown.text[-1], shown.html[-1]) == ("", "")
+    assert capsys.readouterr().err == ""
+
+
+def test_a_terminal_shows_messages_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    with notify_during("it reads every event"):
+        notify("waiting")
+    assert capsys.readouterr().err == "it reads every event\nwaiting\n"
 
 
 def test_progress_means_the_same_in_every_call() -> None:
