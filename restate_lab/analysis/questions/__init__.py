@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -30,7 +31,7 @@ from restate_lab.client.sql.parts import complete_for
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, NotOnThisServer
 from restate_lab.frames import with_card
-from restate_lab.progress import notify
+from restate_lab.progress import notify_during
 from restate_lab.reads import OPEN_INVOCATIONS, Reads
 from restate_lab.server import has_vqueues
 from restate_lab.source import Source, check_supported
@@ -69,11 +70,12 @@ def run_question(
     now = to_datetime(params["now"], now=reads.now, name="now") if "now" in params else reads.now
     first, params = _resolve_ids(reads, variant, params)
     values = values_for(variant, params, now=now, question=name)
-    if variant.cost == "heavy":
-        notify(f"{name} is a heavy question: it reads {variant.reads}.")
+    is_heavy = variant.cost == "heavy"
+    note = notify_during(f"{name} is a heavy question: it reads {variant.reads}.") if is_heavy else nullcontext()
     asked_at, started = datetime.now(UTC), time.monotonic()
     read = partial(_read_rows, reads, variant) if variant.sql else partial(_call, functions[name], reads)
-    frame, truncated = read(values, name=name)
+    with note:
+        frame, truncated = read(values, name=name)
     if frame.empty:
         refuse_unknown_names(source, service=values.get("service"), handler=values.get("handler"))
     own = {} if variant.sql else frame.attrs
@@ -105,8 +107,16 @@ def questions(*, full: bool = False) -> pd.DataFrame:
 
 
 def _questions_card(frame: pd.DataFrame) -> str:
-    note = 'Run one with rl.ask(lab, "name", parameter=value). questions(full=True) has more columns.'
-    return render("analysis/questions/card.html.j2", questions=frame.to_dict("records"), note=note)
+    note = (
+        'Run one with rl.ask(lab, "name", parameter=value). Nearly all have service= and limit=. A heavy question '
+        "reads journals or payloads. questions(full=True) has the content of a row."
+    )
+    rows = [row | {"own": ", ".join(_own_parameters(row["parameters"]))} for row in frame.to_dict("records")]
+    return render("analysis/questions/card.html.j2", questions=rows, note=note)
+
+
+def _own_parameters(parameters: str) -> list[str]:
+    return [each for each in parameters.split(", ") if not each.startswith(("service=none", "limit="))]
 
 
 def get_question(name: str) -> Question:

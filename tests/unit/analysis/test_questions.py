@@ -55,6 +55,8 @@ def test_the_full_list_has_every_question_with_all_columns_sorted_by_name() -> N
     card = short._repr_html_()  # type: ignore[operator]
     assert [name for name in names() if f">{name}<" not in card] == []
     assert "Which invocations are in the retry storm?" in card
+    assert ("service=none" in card, "at_least=3" in card) == (False, True), "only the parameters of its own"
+    assert "a row: one handler and its models" in listed._repr_html_()  # type: ignore[operator]
     assert list(listed.columns) == ["name", "question", "row", "parameters", "cost", "variants", "needs"]
     assert list(listed["name"]) == names()
     assert set(listed["cost"]) <= {"point", "scan", "heavy"}
