@@ -47,8 +47,13 @@ def render_figure(plot: Callable[..., Axes], of: Any, zone: tzinfo, alt: str) ->
 
 
 def picture(drawing: Axes | Figure, alt: str) -> Picture:
-    """Return the whole figure as a picture; ``alt`` describes it in a sentence."""
-    return _picture(figure_of(drawing), alt, None)
+    """Return the whole figure as a picture; ``alt`` describes it in a sentence.
+
+    The figure is closed, because a notebook also shows each figure that is still open at the end of a cell.
+    """
+    figure = figure_of(drawing)
+    plt.close(figure)
+    return _picture(figure, alt, None)
 
 
 def figure_of(drawing: Axes | Figure) -> Figure:

@@ -119,6 +119,14 @@ def test_a_wrong_argument_is_an_argument_error_and_no_file_is_created(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_figure_is_closed_when_it_is_added_so_that_a_notebook_does_not_show_it_too() -> None:
+    drawn, axes = plt.subplots()
+    axes.set_title("Retries")
+    report = Report("r", source=report_source()).add(axes)
+    assert drawn.number not in plt.get_fignums()
+    assert report.sections[-1].title == "Retries"
+
+
 def hostile_report() -> Report:
     frame = pd.DataFrame({text: [text] * 60 for text in HOSTILE if "\ud800" not in text})
     frame.attrs |= {"sql": f"SELECT '{HOSTILE[0]}'", "params": {HOSTILE[0]: HOSTILE[1]}, "question": HOSTILE[0]}
