@@ -54,7 +54,8 @@ Story = Annotated[
         help="The state of the cluster. incident: an order system with 17 faults, opens the notebook “What is "
         "wrong here?”; first-look: a few invocations in every status, opens “Ask in SQL”; agents: AI agents in Python "
         "and TypeScript, opens “What did the agents do?” (its packages are installed into your cache, about 220 MB); "
-        "week: 40 seconds that are a week of a parcel shop, with an archive and a new release, opens “A week later”."
+        "week: 40 seconds that become the last seven days of a parcel shop, with an archive and a new release, opens "
+        "“A week later”."
     ),
 ]
 

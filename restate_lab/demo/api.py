@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Self
 
 from restate_lab.client.lab import connect
 from restate_lab.client.models import VersionInformation
 from restate_lab.client.sql.parts import complete
+from restate_lab.demo.calendar import move_to_real_days
 from restate_lab.errors import RestateLabError
 from restate_lab.history.archive import archive
 from restate_lab.status import STATUSES_SQL
@@ -98,6 +100,10 @@ class Api:
         """Archive the invocations that have ended into the folder ``history``; return the name of the cluster there."""
         archive(self.lab, self.folder / "history", cluster_name=CLUSTER, timeout=PATIENCE, progress=False)
         return CLUSTER
+
+    def move_archive(self, day: timedelta) -> None:
+        """Move the archive to real days; a day in it takes ``day``."""
+        move_to_real_days(self.folder / "history", day)
 
     def children(self, id_: str) -> list[str]:
         """Return the ids of the invocations that this invocation has called or sent so far, oldest first."""

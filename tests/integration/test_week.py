@@ -79,7 +79,7 @@ def test_both_planted_changes_are_found_and_no_other(story: Story) -> None:
     The latency of a handler also contains the time in which the machine was busy with other work.
     """
     release = story.running.roles["release_2"]
-    result = rl.before_after(story.history, release, window="25s", block="2.5s")
+    result = rl.before_after(story.history, release)
     causes = result.changed[result.changed["measure"] != "latency"].set_index(["measure", "name"])
     assert set(causes.index) == PLANTED, str(result)
     step, failure = (causes.loc[each] for each in sorted(PLANTED, reverse=True))
@@ -111,8 +111,7 @@ def test_the_notebook_finds_both_changes(story: Story, tmp_path: Path) -> None:
         assert done.ok, done.failure
         cells = nbformat.read(done.executed, as_version=4).cells
         output = {cell.id: cell.outputs for cell in cells if cell.cell_type == "code"}
-        streams = [each.text for each in chain(*output.values()) if each.output_type == "stream"]
-        assert all("is a heavy question" in text for text in streams)
+        assert not [each for each in chain(*output.values()) if each.output_type == "stream"]
         plain = {id_: outputs[-1].data["text/plain"] for id_, outputs in output.items()}
         assert "Pulse" in plain["coverage"]
         assert "label printer # is offline" in plain["families"]

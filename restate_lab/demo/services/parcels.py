@@ -12,7 +12,7 @@ from restate import Context, SendHandle, Service, TerminalError, Workflow, Workf
 
 BATCHES = 18  # in a day; the first half of them is the morning
 ORDERS = 4  # in a batch
-INTERVAL = 0.27  # seconds between two batches, so that a day takes about five
+INTERVAL = 0.25  # seconds between two batches, so that a day takes less than five
 KEEP = timedelta(seconds=12)
 KEEP_NOTHING = timedelta(0)
 TUESDAY = 2

@@ -1,7 +1,7 @@
 """A week of a parcel shop, in which a day takes five seconds, with a new release in the middle.
 
-The server keeps the invocations for about two days, and the archive is visited once a day. The release changes two
-behaviors: labels are printed more slowly, and more cards are declined.
+The server keeps the invocations for about two days, and the archive is visited once a day. Then its times are moved to
+real days. The release changes two behaviors: labels are printed more slowly, and more cards are declined.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from types import MappingProxyType
 
 from restate_lab.demo.api import Api
 from restate_lab.demo.stories.steps import Act, Deploy, Send, StoryStep, wait_for_statuses
 
 DAY = 5.0  # seconds
-SETTLED = 4.0  # seconds after the last order; it takes two
+SETTLED = 3.0  # seconds after the last order; it takes two
 WEEK_SETTINGS = MappingProxyType({"RESTATE_WORKER__CLEANUP_INTERVAL": "1s"})
 """Settings of the server: it removes invocations as soon as their retention is over."""
 
@@ -39,7 +40,7 @@ class Day(StoryStep):
 
 @dataclass(frozen=True, slots=True)
 class Visit(StoryStep):
-    """Visit the archive until everything has ended; the role is the name of the cluster in the archive."""
+    """Visit the archive until everything has ended, and move it to real days; the role is the cluster's name there."""
 
     role: str
     after: Mapping[str, str] = field(default_factory=dict)
@@ -49,7 +50,9 @@ class Visit(StoryStep):
         wait_for_statuses(api, roles, self.after)
         api.archive()
         time.sleep(SETTLED)
-        return api.archive()
+        name = api.archive()
+        api.move_archive(timedelta(seconds=DAY))
+        return name
 
 
 def _days(first: int, last: int) -> tuple[StoryStep, ...]:

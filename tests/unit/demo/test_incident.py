@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, get_args
 
@@ -58,6 +59,9 @@ class FakeApi:
     def archive(self) -> str:
         self.done.append(("archive",))
         return "demo"
+
+    def move_archive(self, day: timedelta) -> None:
+        self.done.append(("move", day))
 
     def children(self, id_: str) -> list[str]:
         return next(self._children)
@@ -138,7 +142,7 @@ def test_deploy_registers_beside_the_sample_services() -> None:
 
 
 def test_the_week_is_archived_while_it_lasts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """There is a visit on each day, and two after the last one: before and after the last orders end."""
+    """There is a visit on each day, and two after the last one, before and after the last orders end."""
     monkeypatch.setattr(week, "DAY", 0.0)
     monkeypatch.setattr(week, "SETTLED", 0.0)
     api = FakeApi(statuses=["succeeded"])
@@ -146,7 +150,7 @@ def test_the_week_is_archived_while_it_lasts(monkeypatch: pytest.MonkeyPatch) ->
     roles: dict[str, str] = {}
     for step in visits:
         roles[step.role] = take(step, api, roles)
-    assert api.done == [("archive",)] * 9
+    assert api.done == [("archive",)] * 9 + [("move", timedelta(0))]
     assert list(roles) == [*(f"day_{number}" for number in range(1, 8)), "archive"]
 
 
