@@ -9,6 +9,8 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from restate_lab._text import format_duration
 from restate_lab.demo.process import Process, Stoppable
@@ -16,7 +18,18 @@ from restate_lab.demo.server import free_ports
 from restate_lab.errors import RestateLabError, TimedOut
 
 READY_WITHIN = 120.0  # seconds; usually it takes three
-NO_NEWS = "@jupyterlab/apputils-extension/notification.jupyterlab-settings"
+SETTINGS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        "@jupyterlab/apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+        # A notebook that is saved and opened again shows its panels.
+        "@jupyter-widgets/jupyterlab-manager/plugin": {"saveState": True},
+    }
+)
+"""Settings of JupyterLab by the plugin that has them."""
+WORKSPACE = "default-37a8.jupyterlab-workspace"
+"""The file with the layout of JupyterLab's default workspace."""
+LAYOUT = {"left": {"collapsed": True}}
+"""The side bar is closed, so that a panel has the whole width; JupyterLab opens it if it has a current part."""
 
 
 class JupyterLab(Stoppable):
@@ -36,11 +49,7 @@ class JupyterLab(Stoppable):
     ) -> None:
         self.token = secrets.token_urlsafe(24)
         self._runtime = folder / "runtime"
-        settings = folder / "settings" / NO_NEWS
-        settings.parent.mkdir(parents=True, exist_ok=True)
-        settings.write_text('{"fetchNews": "false", "checkForUpdates": false}\n')
-        for left_over in self._runtime.glob("jpserver-*"):
-            left_over.unlink()
+        _write_settings(folder)
         self.process = Process(
             [sys.executable, "-m", "jupyterlab", *_options(notebooks), *options],
             env=_environment(env, folder) | {"JUPYTER_TOKEN": self.token},
@@ -101,3 +110,18 @@ def _environment(env: Mapping[str, str], folder: Path) -> dict[str, str]:
         "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces"),
         "NODE_DISABLE_COMPILE_CACHE": "1",  # JupyterLab starts npm, which would leave a folder for temporary files
     }
+
+
+def _write_settings(folder: Path) -> None:
+    """Write the settings, and the layout of a new folder; a kept folder has the layout that its user left."""
+    for plugin, values in SETTINGS.items():
+        settings = folder / "settings" / f"{plugin}.jupyterlab-settings"
+        settings.parent.mkdir(parents=True, exist_ok=True)
+        settings.write_text(json.dumps(values) + "\n")
+    workspace = folder / "workspaces" / WORKSPACE
+    if not workspace.exists():
+        workspace.parent.mkdir(exist_ok=True)
+        content = {"data": {"layout-restorer:data": LAYOUT}, "metadata": {"id": "default"}}
+        workspace.write_text(json.dumps(content))
+    for left_over in (folder / "runtime").glob("jpserver-*"):
+        left_over.unlink()

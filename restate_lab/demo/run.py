@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import platform
 import shutil
 import signal
 import sys
 import tempfile
 import time
 import webbrowser
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import FrameType, MappingProxyType
+from typing import Any
 
 from restate_lab.demo.embedded import Embedded, MoreServices
 from restate_lab.demo.faults import FOLDER_VARIABLE
@@ -35,6 +38,19 @@ NOTEBOOKS = MappingProxyType(
 )
 NEEDS_AGENTS = "agents"  # the story whose services have an environment of their own
 PACKAGE = Path(__file__).resolve().parents[1]
+KERNEL: Mapping[str, Any] = {
+    "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
+    "language_info": {
+        "name": "python",
+        "version": platform.python_version(),
+        "mimetype": "text/x-python",
+        "codemirror_mode": {"name": "ipython", "version": 3},
+        "pygments_lexer": "ipython3",
+        "nbconvert_exporter": "python",
+        "file_extension": ".py",
+    },
+}
+"""The metadata that JupyterLab writes into a notebook of this Python."""
 _FORMAT = "1"  # the version of the files in the demo's folder
 POLL_INTERVAL = 0.5  # seconds; how often the demo checks that all programs run
 SIGNALS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
@@ -132,15 +148,20 @@ def _link(path: Path, target: Path) -> None:
 
 
 def copy_notebooks(folder: Path) -> None:
-    """Copy the notebooks into a folder; existing notebooks are kept, because the user may have changed them."""
+    """Copy the notebooks into a folder; existing notebooks are kept, because the user may have changed them.
+
+    The copies name this Python, as JupyterLab does when it opens a notebook; else it marks the notebook as changed.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     sources = (PACKAGE / "demo" / "notebooks", PACKAGE.parent / "notebooks")
     notebooks = next((found for source in sources if (found := sorted(source.glob("*.ipynb")))), [])
     if not notebooks:
         raise RestateLabError("the notebooks are missing from this installation of restate_lab; reinstall it")
     for notebook in notebooks:
-        if not (folder / notebook.name).exists():
-            shutil.copyfile(notebook, folder / notebook.name)
+        copy = folder / notebook.name
+        if not copy.exists():
+            content = json.loads(notebook.read_text("utf-8")) | {"metadata": KERNEL}
+            copy.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", "utf-8")
 
 
 def notebook_environment(folder: Path, admin_url: str, ingress_url: str) -> dict[str, str]:

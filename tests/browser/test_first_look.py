@@ -5,11 +5,27 @@ from __future__ import annotations
 from pathlib import Path
 
 import nbformat
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, BrowserContext, Page
 
 from restate_lab._html import render
+from restate_lab.demo.jupyter import JupyterLab
 from support.clusters import NEWEST, Cluster, Clusters
-from support.jupyter import LabPage
+from support.jupyter import CONNECTED, LabPage
+
+
+def test_the_demo_opens_its_notebook_unchanged_and_without_the_side_bar(
+    context: BrowserContext, newest: Cluster, jupyterlab: JupyterLab, screenshots: Path
+) -> None:
+    """The address that the demo opens has the whole width for a panel, and no mark of unsaved changes."""
+    page = context.new_page()
+    page.goto(jupyterlab.url("01_what_is_wrong.ipynb"), wait_until="domcontentloaded")
+    page.wait_for_function(CONNECTED, timeout=90_000)
+    page.wait_for_timeout(2_000)  # JupyterLab writes the metadata after the kernel has answered
+    page.screenshot(path=screenshots / "demo-opens.png")
+    assert page.locator(".jp-NotebookPanel").is_visible()
+    assert not page.locator("#jp-left-stack").is_visible()
+    assert page.locator(".jp-mod-dirty").count() == 0
+    page.close()
 
 
 def test_what_is_wrong_in_jupyterlab(

@@ -8,10 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ipykernel.ipkernel import IPythonKernel
+from ipykernel.kernelspec import get_kernel_dict
+from jupyterlab_server.workspaces_handler import WorkspacesManager
 
 from restate_lab.demo import fix, run
 from restate_lab.demo.faults import FOLDER_VARIABLE, is_fixed
 from restate_lab.demo.install import AgentEnvironment
+from restate_lab.demo.jupyter import WORKSPACE, _write_settings
 from restate_lab.demo.run import NOTEBOOKS, agent_services, copy_notebooks
 from restate_lab.demo.services.agent import WeatherDown, current_weather
 from restate_lab.demo.stories import STORIES, player
@@ -140,3 +144,29 @@ def test_a_notebook_that_exists_is_not_copied_again(tmp_path: Path) -> None:
     first.write_text("mine")
     copy_notebooks(tmp_path / "new")
     assert first.read_text() == "mine"
+
+
+def test_a_copied_notebook_names_this_python_as_jupyterlab_does(tmp_path: Path) -> None:
+    """Otherwise JupyterLab corrects the metadata when it opens the notebook, and marks it as changed."""
+    copy_notebooks(tmp_path)
+    content = json.loads((tmp_path / NOTEBOOKS["incident"]).read_text("utf-8"))
+    spec = get_kernel_dict()
+    assert content["metadata"]["language_info"] == IPythonKernel.language_info
+    assert content["metadata"]["kernelspec"] == {
+        "display_name": spec["display_name"],
+        "language": spec["language"],
+        "name": "python3",
+    }
+
+
+def test_the_settings_of_the_demo_are_its_own_and_are_written_once(tmp_path: Path) -> None:
+    """JupyterLab finds the layout under the name of its default workspace; a layout that the user left stays."""
+    _write_settings(tmp_path)
+    workspace = tmp_path / "workspaces" / WORKSPACE
+    manager = WorkspacesManager(str(tmp_path / "workspaces"))
+    assert manager.load("default")["data"]["layout-restorer:data"] == {"left": {"collapsed": True}}
+    workspace.write_text("{}")
+    _write_settings(tmp_path)
+    assert workspace.read_text() == "{}"
+    widgets = tmp_path / "settings/@jupyter-widgets/jupyterlab-manager/plugin.jupyterlab-settings"
+    assert json.loads(widgets.read_text()) == {"saveState": True}
