@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shutil
@@ -25,6 +26,7 @@ from support.clusters import KINDS, NEWEST, PLAIN, Cluster, running_demo
 from support.sample_reports import Page
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+ALL = sorted(NOTEBOOKS.glob("*.ipynb"))
 SQL = NOTEBOOKS / "02_ask_in_sql.ipynb"
 PANELS = NOTEBOOKS / "03_panels.ipynb"
 INCIDENT_IN_DEPTH = NOTEBOOKS / "04_incident_in_depth.ipynb"
@@ -42,7 +44,9 @@ def run(notebook: Path, cluster: Cluster, folder: Path) -> NotebookRun:
 def outputs_of(done: NotebookRun) -> dict[str, list[NotebookNode]]:
     assert done.ok, done.failure
     cells = nbformat.read(done.executed, as_version=4).cells
-    return {cell.id: cell.outputs for cell in cells if cell.cell_type == "code"}
+    outputs = {cell.id: cell.outputs for cell in cells if cell.cell_type == "code"}
+    assert not [id_ for id_, each in outputs.items() for output in each if "<Axes" in str(output.get("data"))]
+    return outputs
 
 
 def assert_no_stream(output: dict[str, list[NotebookNode]]) -> None:
@@ -252,7 +256,7 @@ def test_a_read_only_run_stops_a_notebook_before_it_acts(notebook: Path, newest:
     assert rl.connect(newest.admin_url).sql("SELECT count(*) AS n FROM sys_invocation_status")["n"][0] == before
 
 
-@pytest.mark.parametrize("notebook", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.name)
+@pytest.mark.parametrize("notebook", ALL, ids=lambda path: path.name)
 def test_notebooks_say_first_what_one_learns_and_how_long_it_takes(notebook: Path) -> None:
     content = nbformat.read(notebook, as_version=4)
     assert content.cells[0].cell_type == "markdown"
@@ -261,6 +265,24 @@ def test_notebooks_say_first_what_one_learns_and_how_long_it_takes(notebook: Pat
     code = "\n".join(cell.source for cell in content.cells if cell.cell_type == "code")
     for styling in ("pd.options", "figsize", "next(iter("):
         assert styling not in code
+
+
+@pytest.mark.parametrize("notebook", ALL, ids=lambda path: path.name)
+def test_notebooks_load_the_extension_first_and_hide_the_axes_of_plots(notebook: Path) -> None:
+    """A cell whose last value is a plot ends with a semicolon; otherwise the text of the Axes is above the picture."""
+    content = nbformat.read(notebook, as_version=4)
+    code = [cell.source for cell in content.cells if cell.cell_type == "code"]
+    assert code[0].startswith("%load_ext restate_lab\n")
+    for source in code:
+        python = "\n".join(line for line in source.splitlines() if not line.startswith("%"))
+        last = ast.parse(python).body[-1:] if not source.startswith("%%") else []
+        if last and isinstance(last[0], ast.Expr) and "plot" in ast.unparse(last[0].value).partition("(")[0]:
+            assert source.rstrip().endswith(";"), source
+
+
+def test_the_first_notebook_names_all_others() -> None:
+    text = nbformat.read(ALL[0], as_version=4).cells[-1].source
+    assert [path.name for path in ALL[1:] if f"({path.name})" not in text] == []
 
 
 def test_the_first_notebook_shows_the_findings_in_its_second_cell() -> None:
@@ -272,7 +294,7 @@ def test_the_first_notebook_shows_the_findings_in_its_second_cell() -> None:
     assert all(call in cell for call, cell in zip(calls, code, strict=True))
 
 
-@pytest.mark.parametrize("notebook", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.name)
+@pytest.mark.parametrize("notebook", ALL, ids=lambda path: path.name)
 def test_notebooks_in_git_have_no_trace_of_a_run(notebook: Path) -> None:
     content = nbformat.read(notebook, as_version=nbformat.NO_CONVERT)
     nbformat.validate(content)
