@@ -381,6 +381,11 @@ def require_lab(source: object, what: str) -> Lab:
     return source
 
 
+def innermost_source(source: Source) -> Source:
+    """Return the source below all wrappers, for its settings and its Admin API."""
+    return source.innermost if isinstance(source, SourceWrapper) else source
+
+
 def registered_services(source: Source) -> Sequence[Service] | None:
     """Return the services with their handlers from the Admin API of the connection that a source reads from.
 
@@ -389,5 +394,5 @@ def registered_services(source: Source) -> Sequence[Service] | None:
     Raises:
         RestateLabError: the Admin API could not be read.
     """
-    connection = source.innermost if isinstance(source, SourceWrapper) else source
+    connection = innermost_source(source)
     return connection.admin.list_services() if is_lab(connection) else None

@@ -292,7 +292,9 @@ def _verdict(row: Mapping[Any, Any]) -> str:
     if row["can_be_removed"]:
         return "can be removed"
     latest = _latest_of(row)
-    return f"latest of {plural(len(latest), 'service')}" if latest else f"▲ old, needed by {row['pinned']:,}"
+    if not latest:
+        return f"▲ old, needed by {row['pinned']:,}"
+    return f"latest of {latest[0] if len(latest) == 1 else plural(len(latest), 'service')}"
 
 
 def _facts(row: Mapping[Any, Any], served: ServedServices | None, removed: Sequence[str] | None) -> Iterator[str]:

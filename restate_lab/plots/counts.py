@@ -244,7 +244,8 @@ def _retry_bar(canvas: Canvas, row: dict[Any, Any], tz: tzinfo, now: datetime | 
 
 
 def _retry_note(invocations: float, attempts: float, worst: float) -> str:
-    return f"{invocations:,.0f}: {attempts:,.0f} attempts, at most {worst:,.0f}"
+    most = f", at most {worst:,.0f} each" if invocations > 1 else ""
+    return f"{plural(invocations, 'invocation')}, {plural(attempts, 'attempt')}{most}"
 
 
 def _key_name(canvas: Canvas, service: str, key: str, scope: Any) -> str:

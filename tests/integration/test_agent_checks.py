@@ -12,6 +12,7 @@ import pytest
 import restate_lab as rl
 from restate_lab.analysis.invocations.filters import ALL, Filters
 from restate_lab.analysis.invocations.reader import read_rows
+from support.advice import contradictions
 from support.agent_bench import AgentBench, running_agent_bench
 from support.bench import wait_for
 from support.clusters import NEWEST, PLAIN
@@ -185,6 +186,19 @@ def test_why_names_the_tool_and_the_model(cast: Cast, diagnosis: rl.Diagnosis) -
         assert error in str(why)
         assert "cannot help" not in f"{why} {why._repr_html_()} {why.facts}"
     assert "agent" not in dict(rl.why(cast.lab, cast.ids[UNJOURNALED, "one"]).facts)
+
+
+def test_a_journaled_response_is_one_finding_and_why_puts_a_resume_last(cast: Cast, diagnosis: rl.Diagnosis) -> None:
+    del diagnosis  # by now every agent waits or fails
+    whole = rl.doctor(cast.lab, thresholds=SOON)
+    stuck = {cast.ids[key] for key in ((RESPONSES, "refuse"), (PYDANTIC, "refuse"), (RESPONSES, "unknown-tool"))}
+    reported = whole.findings[[bool(stuck & set(ids)) for ids in whole.findings["ids"]]]
+    assert set(reported["check"]) == {"agent_models"}
+    assert contradictions(cast.lab, whole) == []
+    for id_ in stuck:
+        options = rl.why(cast.lab, id_).options
+        assert options["action"].iloc[0] == "kill, change the code, restart"
+        assert "repair" not in set(options["action"])
 
 
 def test_lists_and_questions_have_no_refusal(cast: Cast) -> None:

@@ -15,6 +15,7 @@ from restate_lab.analysis.why import why
 from restate_lab.analysis.why.explanation import Explanation
 from restate_lab.client.lab import Lab
 from restate_lab.source import SourceWrapper
+from support.advice import contradictions
 from support.bench import wait_for
 from support.clusters import KINDS, OLDEST, PHASE, PLAIN, Cluster
 from support.wait_services import running_waits
@@ -63,9 +64,9 @@ OFFERS = {
     "hot_key_queue_1": ({"resolve_awakeable", "reject_awakeable", "cancel", "kill"}, {"resume", "pause"}),
     "forgotten_promise": ({"complete_promise", "cancel", "kill"}, {"kill and restart", "resume"}),
     "paused_1": ({"resume", "kill"}, {"cancel", "pause"}),
-    "pinned_to_removed_1": ({"bring the code back", "kill"}, {"cancel", "resume", "move_to", "kill and restart"}),
+    "pinned_to_removed_1": ({"bring the code back", "kill"}, {"cancel", "repair", "move_to", "kill and restart"}),
     "unreachable_1": ({"bring the code back", "kill"}, {"cancel", "resume"}),
-    "mismatch_1": ({"bring the code back", "kill", "kill and restart"}, {"cancel", "resume", "move_to"}),
+    "mismatch_1": ({"bring the code back", "kill", "kill and restart"}, {"cancel", "repair", "move_to"}),
     "restock_tomorrow": ({"wait", "cancel"}, {"kill", "resume", "pause"}),
     "declined_1": ({"restart_as_new", "purge"}, {"cancel", "kill", "resume"}),
 }
@@ -229,6 +230,18 @@ def test_actions_without_effect_are_not_offered(told: dict[str, Explanation], ro
     assert not unwanted & own
     for row in options.to_dict("records"):
         assert not row["code"].startswith("rl.plan") or row["id"] in row["code"]
+
+
+@OTHER_TABLES
+def test_the_doctor_and_why_never_contradict_each_other(lab: Lab) -> None:
+    diagnosis = rl.doctor(lab)
+    assert {"journal_mismatches", "removed_deployments", "paused"} <= set(diagnosis.findings["check"])
+    assert contradictions(lab, diagnosis) == []
+
+
+def test_the_doctor_and_why_agree_in_another_story(second: Cluster, tmp_path: Path) -> None:
+    with rl.connect(second.admin_url, audit=tmp_path, read_only=True) as lab:
+        assert contradictions(lab, rl.doctor(lab)) == []
 
 
 def test_actions_on_the_root_come_first(told: dict[str, Explanation], incident: Cluster) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,10 @@ from restate_lab.analysis.ids import FIRST_AWAKEABLE
 from restate_lab.analysis.journal.entries import FAILED, OPEN, entries_of
 from restate_lab.payload_json import write_for_display
 from restate_lab.status import STATUSES
+
+REFUSAL, UNKNOWN_TOOL = "a refusal of the model", "a call of an unknown tool"
+_REFUSED = re.compile(r"ModelRefusalError|ContentFilterError")
+_UNKNOWN_TOOL = re.compile(r"ModelBehaviorError|Tool .{1,80} not found|[Uu]nknown tool")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +84,12 @@ class AgentRun:
         is_after = any((each["after_journal_entry_index"] or 0) >= _position(last) for each in self.errors)
         return last.model if self.is_open and is_after else None
 
+    @property
+    def repeated_problem(self) -> str:
+        """Return what in its last response makes each attempt fail; "" if an attempt may still succeed."""
+        response = self.repeats_response
+        return "" if response is None else problem_of_response(response, str(self.errors[-1]["message"] or ""))
+
     def equal_calls(self) -> Counter[str]:
         """Return tool → how often it was called with the same arguments, at most."""
         calls = Counter((each.call.name, _text_of_arguments(each.call.arguments)) for _, each in self.calls)
@@ -125,6 +136,21 @@ class AgentRun:
         is_awakeable = any(signal >= FIRST_AWAKEABLE for signal in signals)
         promises = (each.entry.entry_type == "GetPromise" and each.entry.status == OPEN for each in self.entries)
         return is_awakeable or any(promises)
+
+
+def problem_of_response(response: ModelStep, message: str) -> str:
+    """Return what in a journaled response makes an attempt fail with this message, ``REFUSAL`` or ``UNKNOWN_TOOL``.
+
+    "" if the response is not the cause, so that an attempt may still succeed.
+    """
+    if response.refusal is not None or _REFUSED.search(message):
+        return REFUSAL
+    return UNKNOWN_TOOL if _UNKNOWN_TOOL.search(message) else ""
+
+
+def names_response(message: str) -> bool:
+    """Return whether the message of an attempt says that a response of a model made it fail."""
+    return bool(_REFUSED.search(message) or _UNKNOWN_TOOL.search(message))
 
 
 def _text_of_arguments(arguments: Any) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,10 +10,11 @@ from typing import Any
 
 import pandas as pd
 
+from restate_lab._public import did_you_mean, nearest_names
 from restate_lab._text import format_duration
 from restate_lab.analysis.doctor.checks import CHECKS, UPGRADE_GROUP
 from restate_lab.analysis.doctor.context import Check, CheckContext
-from restate_lab.analysis.doctor.diagnosis import CheckGap, CheckRun, Diagnosis, build_diagnosis, missing_runs
+from restate_lab.analysis.doctor.diagnosis import HAS_OPEN, CheckGap, CheckRun, Diagnosis, build_diagnosis, missing_runs
 from restate_lab.analysis.doctor.model import Finding, rank_findings
 from restate_lab.analysis.doctor.thresholds import thresholds_of
 from restate_lab.analysis.doctor.upgrade import UPGRADE
@@ -92,6 +92,9 @@ def doctor(
         audit_folder=source.transport.audit.folder if is_lab(source) else None,
     )
     outcomes = [_run_check(check, context) for check in chosen]
+    if CHECKS["services"] not in chosen:  # any other check of a wrong cluster would be healthy
+        outcome = _run_check(CHECKS["services"], context)
+        outcomes += [replace(outcome, run=None)] if outcome.findings else []
     return build_diagnosis(
         source=source.name,
         version=source.version,
@@ -120,6 +123,8 @@ def _run_check(check: Check, context: CheckContext) -> _CheckOutcome:
     before, started = len(context.source.statements), time.monotonic()
     try:
         check_supported(context.source, "this check", needs_open=check.needs_open)
+        if check.needs_payloads and not context.source.has("sys_journal"):
+            return _CheckOutcome(gap=CheckGap(check.name, "this source has no sys_journal", check.description))
         if check.needs_payloads and content_column(context.source, context.source.has) is None:
             reason = "this source has no payloads of journals"
             return _CheckOutcome(gap=CheckGap(check.name, reason, check.description, applies=False))
@@ -148,7 +153,7 @@ def _reason_not_to_apply(check: Check, context: CheckContext) -> str:
     if check.is_for_vqueues and not has_vqueues(context.source):
         return "this server has no vqueues"
     if check.needs_samples and context.source.coverage.open_invocations:
-        return "this source has the open invocations themselves"
+        return HAS_OPEN
     if check.until is not None and not is_older(context.source.version, check.until):
         return f"this server is not older than {check.until}"
     if check.compares_times and not context.source.live:
@@ -168,7 +173,7 @@ def _choose_checks(checks: str | Iterable[str] | None) -> list[Check]:
         raise ArgumentError(f"checks is empty; choose from {', '.join(known)}, or use None to run all.")
     for name in names:
         if name not in known:
-            nearest = difflib.get_close_matches(str(name), known, n=3, cutoff=0.4) or known
-            raise ArgumentError(f"unknown check {name!r}; the closest names are {', '.join(nearest)}.")
+            hint = did_you_mean(nearest_names(str(name), known)) or f"Choose from {', '.join(known)}."
+            raise ArgumentError(f"unknown check {name!r}. {hint}")
     wanted = {*names, *(UPGRADE if UPGRADE_GROUP in names else ())}
     return [check for name, check in (UPGRADE | CHECKS).items() if name in wanted]

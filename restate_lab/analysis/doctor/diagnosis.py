@@ -12,7 +12,7 @@ import pandas as pd
 
 from restate_lab._html import render
 from restate_lab._public import public
-from restate_lab._text import format_age, format_duration, format_timestamp, join, plural
+from restate_lab._text import format_age, format_duration, format_timestamp, join, plural, verb_form
 from restate_lab.analysis.doctor.model import Finding, Severity, Subject
 from restate_lab.analysis.suggestions import SuggestedCall, python_code
 from restate_lab.frames import with_card
@@ -23,6 +23,7 @@ from restate_lab.status import STATUSES
 _MAX_FINDINGS = 25  # causes, and notes, on the card; the frame has all of them
 _MAX_SHOWN_IDS = 12
 _MAX_HANDLERS = 10
+HAS_OPEN = "this source has the open invocations themselves"  # so that no sample of them is needed
 _NOTICEABLE = 0.01  # seconds
 _SHOWN_AS_READ = ("severity", "title", "details", "blocks", "suggested_code", "evidence_code")
 _MARKS = {"critical": "✖", "warning": "▲", "note": "●"}
@@ -229,11 +230,25 @@ def _frame(rows: Sequence[Any], kind: type[Any]) -> pd.DataFrame:
 
 
 def footer_of(diagnosis: Diagnosis, suggested: Iterable[str] | None = None) -> str:
-    """Return the number of checks and their duration; ``suggested`` is the displayed code, None for Python."""
+    """Return the number of checks, their duration, and how many do not apply to the source, with the reasons.
+
+    ``suggested`` is the displayed code, None for Python.
+    """
     skipped = f", {plural(diagnosis.skipped, 'other')} not selected" if diagnosis.skipped else ""
     needs_name = any("diagnosis." in code for code in suggested or diagnosis.findings["suggested_code"])
     note = "; in the code, diagnosis is this result" if needs_name else ""
-    return f"{plural(len(diagnosis.checked), 'check')} in {format_duration(diagnosis.seconds)}{skipped}{note}"
+    checks = f"{plural(len(diagnosis.checked), 'check')} in {format_duration(diagnosis.seconds)}"
+    return f"{checks}{skipped}{_others_text(diagnosis)}{note}"
+
+
+def _others_text(diagnosis: Diagnosis) -> str:
+    """Return "; 5 do not apply: this source has no payloads of journals (4), …"; "" if all of them apply."""
+    others = diagnosis.not_read[~diagnosis.not_read["applies"].astype(bool)]
+    reasons = others.loc[others["reason"] != HAS_OPEN, "reason"].value_counts()
+    if reasons.empty:
+        return ""
+    count, texts = int(reasons.sum()), [f"{reason} ({n})" for reason, n in reasons.items()]
+    return f"; {count:,} {verb_form(count, 'does', 'do')} not apply: {join(texts)}"
 
 
 def gap_reasons(diagnosis: Diagnosis) -> list[str]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from typing import Any
 
-from restate_lab._public import public
+from restate_lab._public import did_you_mean, nearest_names, public
 from restate_lab.durations import to_timedelta
 from restate_lab.errors import ArgumentError
 
@@ -91,8 +90,8 @@ def thresholds_of(overrides: Mapping[str, Any] | None) -> Thresholds:
     known = [each.name for each in fields(Thresholds)]
     for name in overrides or {}:
         if name not in known:
-            nearest = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known
-            raise ArgumentError(f"unknown threshold {name!r}; the closest names are {', '.join(nearest)}.")
+            hint = did_you_mean(nearest_names(name, known)) or f"Choose from {', '.join(known)}."
+            raise ArgumentError(f"unknown threshold {name!r}. {hint}")
     values = {name: _value(name, value, getattr(defaults, name)) for name, value in (overrides or {}).items()}
     return replace(defaults, **values)
 

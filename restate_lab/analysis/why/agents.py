@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import pyarrow.compute as pc
 
@@ -11,54 +12,71 @@ from restate_lab.analysis.agents.entries import AgentEntry, agent_entries
 from restate_lab.analysis.agents.matching import GUESSED, MatchedCall, ModelTurn, match_tools
 from restate_lab.analysis.agents.model import ModelStep
 from restate_lab.analysis.agents.reader import MOST_BYTES, AgentReader
+from restate_lab.analysis.agents.run import REFUSAL, UNKNOWN_TOOL, problem_of_response
 from restate_lab.analysis.journal.entries import OPEN, entries_of
+from restate_lab.analysis.journal.errors import JournalEvent
 from restate_lab.analysis.journal.reader import Invocation
 from restate_lab.errors import NotOnThisServer
 from restate_lab.reads import Reads
 
 _MOST_ENTRIES = 2_000
 _WIDTH = 60  # characters of a name
+_PROBLEMS = {REFUSAL: "refused, and the refusal", UNKNOWN_TOOL: "called an unknown tool, and the call"}
 
 
-def describe_agent_wait(reads: Reads, invocation: Invocation) -> str:
-    """Return what an open invocation of an agent does: "waits for its tool “get_weather”, called by gpt-4o in turn 2".
+@dataclass(frozen=True, slots=True)
+class AgentWait:
+    """What an agent does: ``text`` is "waits for its tool “get_weather”, called by gpt-4o in turn 2".
 
-    "" for other invocations, and if the source has no payloads. One statement reads the responses of models; neither
-    their text nor the arguments of tools are in the result.
+    ``problem`` is what in its last response makes each attempt fail, "a refusal of the model"; "" if an attempt may
+    succeed. Both are "" for other invocations, and if the source has no payloads.
+    """
+
+    text: str = ""
+    problem: str = ""
+
+
+def read_agent_wait(reads: Reads, invocation: Invocation) -> AgentWait:
+    """Return what an open invocation of an agent does.
+
+    One statement reads the responses of models; neither their text nor the arguments of tools are in the result.
     """
     table = invocation.entries
     if not 0 < table.num_rows <= _MOST_ENTRIES or (pc.sum(table["size"]).as_py() or 0) > MOST_BYTES:
-        return ""
+        return AgentWait()
     entries = entries_of(table)
     reader = AgentReader(reads)
     if not any(each.entry_type == "Run" and each.completion_index is not None for each in entries):
-        return ""
+        return AgentWait()
     try:
         reader.check_payloads()
     except NotOnThisServer:
-        return ""
+        return AgentWait()
     found = reader.model_steps([invocation.id], ()).get(invocation.id)
     if found is None:
-        return ""
+        return AgentWait()
     turns = match_tools(agents := agent_entries(entries, found.steps), reads.check)[1]
     errors = [event for event in invocation.events or () if event.message]
-    return _describe(agents, turns, errors[-1].command_index if errors else None)
+    return _describe(agents, turns, errors[-1] if errors else None)
 
 
-def _describe(entries: Sequence[AgentEntry], turns: Sequence[ModelTurn], failing: int | None) -> str:
+def _describe(entries: Sequence[AgentEntry], turns: Sequence[ModelTurn], error: JournalEvent | None) -> AgentWait:
     steps = [turn.entry.model for turn in turns if turn.entry.model is not None]
     if not steps:
-        return ""
+        return AgentWait()
     turn, number, model = turns[-1], len(turns), _name_of(steps[-1])
     if turn.entry.model is None:
-        return f"waits for the response of {model} in turn {number}"
+        return AgentWait(f"waits for the response of {model} in turn {number}")
+    failing = error.command_index if error else None
     call = _executing(turn, failing)
     if call is not None:
-        return f"waits for {_tool_of(turn, call, failing)}, called by {model} in turn {number}"
+        return AgentWait(f"waits for {_tool_of(turn, call, failing)}, called by {model} in turn {number}")
     is_last = not any(each.entry.index is not None and each.entry.index > turn.entry.end for each in entries)
-    if turn.entry.model.refusal is not None and is_last:
-        return f"repeats turn {number} in every attempt: {model} refused, and the refusal is in the journal"
-    return ""
+    message = (error.message if error else None) or ""
+    problem = problem_of_response(turn.entry.model, message) if is_last else ""
+    if not problem:
+        return AgentWait()
+    return AgentWait(f"repeats turn {number} in every attempt: {model} {_PROBLEMS[problem]} is in the journal", problem)
 
 
 def _tool_of(turn: ModelTurn, call: MatchedCall, failing: int | None) -> str:

@@ -14,7 +14,7 @@ from restate_lab.analysis.journal.diff import Mismatch, mismatch_of
 from restate_lab.analysis.journal.errors import REMOVED, JournalEvent, deprecated_deployment, is_stale_timer
 from restate_lab.analysis.journal.reader import Invocation, Suspension
 from restate_lab.analysis.waits.model import Edge
-from restate_lab.analysis.why.agents import describe_agent_wait
+from restate_lab.analysis.why.agents import AgentWait, read_agent_wait
 from restate_lab.analysis.why.reader import HOLDING, Explorer, Row, has_ended, key_of
 from restate_lab.frames import records
 
@@ -42,6 +42,7 @@ class InvocationDetails:
     ``deployments`` has its registered deployments, id → endpoint. ``latest`` is the latest deployment of the service,
     None if no deployment has the service. ``restarted_from`` has the earlier invocations, nearest first;
     ``restarted_as`` has the later ones. ``agent`` is what an agent does, "waits for its tool …"; "" for others.
+    ``response_problem`` is what in the last response of its model makes each attempt fail, "a refusal of the model".
     ``has_unknown_holder`` is set if it waits for a key whose holder the source cannot report. ``changes`` are the
     changes of state that wait for its key; ``has_run_in_vqueue`` is whether a paused one has run since it has a vqueue.
     ``stale_timer`` is when a timer of an earlier invocation with its id fired into it, None if none did.
@@ -59,6 +60,7 @@ class InvocationDetails:
     restarted_from: tuple[str, ...] = ()
     restarted_as: tuple[str, ...] = ()
     agent: str = ""
+    response_problem: str = ""
     is_archived: bool = False
     has_unknown_holder: bool = False
     changes: QueuedChanges = NO_CHANGES
@@ -125,6 +127,19 @@ class InvocationDetails:
         return self.stale_timer is not None or any(map(is_stale_timer, texts))
 
     @property
+    def fails_again(self) -> str:
+        """Return why each attempt fails while its journal and the code are as they are; "" if one may succeed."""
+        if self.is_removed:
+            return f"its deployment {self.pinned_deployment} was removed"
+        if not self.is_failing and self.status != "paused":
+            return ""
+        if self.mismatch is not None:
+            return "the code does not match its journal (RT0016)"
+        if self.has_stale_timer:
+            return "its journal has a result that the code did not ask for"
+        return f"{self.response_problem} is in its journal" if self.response_problem else ""
+
+    @property
     def refused_deployment(self) -> str | None:
         """Return the deployment because of which it failed, as too old for the server; None for other failures."""
         failure: str | None = self.row["completion_failure"]
@@ -183,7 +198,7 @@ def details_of(explorer: Explorer, row: Row, edges: Sequence[Edge]) -> Invocatio
     """Read the details of one invocation."""
     own = tuple(edge for edge in edges if edge.waiter == row["id"])
     journal, invocation = explorer.try_read("its journal", _journal, explorer, row) or (None, None)
-    agent = explorer.try_read("the responses of its models", _agent, explorer, row, invocation) or ""
+    agent = explorer.try_read("the responses of its models", _agent, explorer, row, invocation) or AgentWait()
     deployments, latest = explorer.try_read("its deployment", _deployments, explorer, row) or (None, None)
     vqueue = explorer.try_read("its vqueue", _vqueue, explorer, row)
     before, after = explorer.try_read("its restarts", _restarts, explorer, row) or ((), ())
@@ -203,7 +218,8 @@ def details_of(explorer: Explorer, row: Row, edges: Sequence[Edge]) -> Invocatio
         vqueue=vqueue,
         restarted_from=before,
         restarted_as=after,
-        agent=agent,
+        agent=agent.text,
+        response_problem=agent.problem,
         is_archived=not explorer.reads.coverage.open_invocations,
         changes=changes,
         has_run_in_vqueue=has_run,
@@ -219,10 +235,10 @@ def _journal(explorer: Explorer, row: Row) -> tuple[pd.DataFrame | None, Invocat
     return read_journal(explorer.reads, row["id"])
 
 
-def _agent(explorer: Explorer, row: Row, invocation: Invocation | None) -> str:
+def _agent(explorer: Explorer, row: Row, invocation: Invocation | None) -> AgentWait:
     if invocation is None or has_ended(row):
-        return ""
-    return describe_agent_wait(explorer.reads, invocation)
+        return AgentWait()
+    return read_agent_wait(explorer.reads, invocation)
 
 
 def _deployments(explorer: Explorer, row: Row) -> tuple[dict[str, str], str | None]:

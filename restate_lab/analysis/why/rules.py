@@ -30,6 +30,7 @@ _KILL_TEXT = (
     "ends it at once without clean-up, together with the calls that it awaits; completed steps are not undone, and its "
     "caller gets the failure"
 )
+_RESTART_TEXT = "starts again with the same input under a new id; all steps run again"
 _NOT_STARTED_TEXT = "it has not started, so there is nothing to undo; the server keeps no row of it"
 
 
@@ -77,7 +78,17 @@ def _lacks_code(details: InvocationDetails) -> bool:
 
 
 def _can_be_repaired(details: InvocationDetails) -> bool:
-    return details.is_failing and not _is_cut_off(details) and not details.has_stale_timer
+    return details.is_failing and not _is_cut_off(details) and not details.fails_again
+
+
+def _needs_new_journal(details: InvocationDetails) -> bool:
+    """Return whether the journal itself makes each attempt fail, so that only a start from the input can succeed."""
+    return bool(details.fails_again) and not details.is_removed and details.mismatch is None
+
+
+def _can_start_again(details: InvocationDetails) -> bool:
+    is_stuck = details.is_failing or details.status == "paused"
+    return is_stuck and _can_restart(details) and details.latest is not None and not _lacks_code(details)
 
 
 def _can_restart(details: InvocationDetails) -> bool:
@@ -85,6 +96,10 @@ def _can_restart(details: InvocationDetails) -> bool:
     kept = details.row["journal_retention"]
     is_kept = kept is None or pd.Timedelta(kept) > pd.Timedelta(0)
     return details.row["target_service_ty"] != "workflow" and is_kept and bool(details.row["journal_size"])
+
+
+def _can_only_end(details: InvocationDetails) -> bool:
+    return _needs_new_journal(details) and not _can_start_again(details)
 
 
 def _wait_text(details: InvocationDetails) -> str:
@@ -120,7 +135,13 @@ def _ingress_calls(name: str, details: InvocationDetails, value: Placeholder | s
     return (SuggestedCall(f"lab.ingress.{name}", arguments, {"reason": "…"}),)
 
 
+def _restart_calls(details: InvocationDetails) -> Calls:
+    return (*plan_calls("kill", details.row["id"]), *plan_calls("restart_as_new", details.row["id"]))
+
+
 def _resume_text(details: InvocationDetails) -> str:
+    if details.fails_again:
+        return f"will fail again: {details.fails_again}"
     if details.status == "paused":
         return "continues where it stopped; if the cause remains, it fails again"
     if details.status == "suspended":
@@ -130,6 +151,30 @@ def _resume_text(details: InvocationDetails) -> str:
 
 
 RULES: tuple[OptionRule, ...] = (
+    OptionRule(
+        "kill, change the code, restart",
+        _RETRYING_STATUSES | {"paused"},
+        lambda details: (
+            f"each attempt fails again, because {details.fails_again}; change the code, then start it with the same "
+            "input under a new id; all steps run again"
+        ),
+        _restart_calls,
+        lambda details: _needs_new_journal(details) and not details.has_stale_timer and _can_start_again(details),
+    ),
+    OptionRule(
+        "kill and restart",
+        _RETRYING_STATUSES | {"paused"},
+        _constant(_RESTART_TEXT),
+        _restart_calls,
+        lambda details: details.has_stale_timer and _needs_new_journal(details) and _can_start_again(details),
+    ),
+    OptionRule(
+        "kill",
+        _RETRYING_STATUSES | {"paused"},
+        lambda details: f"each attempt fails again, because {details.fails_again}; {_KILL_TEXT}",
+        _plan_for("kill"),
+        _can_only_end,
+    ),
     OptionRule(
         "wait",
         frozenset({"scheduled", "running", "ready", "suspended"}),
@@ -171,9 +216,10 @@ RULES: tuple[OptionRule, ...] = (
     ),
     OptionRule(
         "bring the code back",
-        _RETRYING_STATUSES,
+        _RETRYING_STATUSES | {"paused"},
         lambda details: (
-            f"deploy the code that wrote its journal at {details.deployment} again; its attempts then continue"
+            f"deploy the code that wrote its journal at {details.deployment} again; "
+            f"{'then resume it' if details.status == 'paused' else 'its attempts then continue'}"
         ),
         lambda details: (
             SuggestedCall("journal_diff", (details.row["id"],), comment="shows where journal and code differ"),
@@ -200,14 +246,14 @@ RULES: tuple[OptionRule, ...] = (
         frozenset({"paused"}),
         _resume_text,
         _plan_for("resume"),
-        lambda details: not details.is_removed and not details.has_stale_timer,
+        lambda details: not details.fails_again,
     ),
     OptionRule(
         "pause",
         frozenset({"backing-off", "running"}),
         _constant("stops the attempts until it is resumed"),
         _plan_for("pause"),
-        _can_be_repaired,
+        lambda details: details.is_failing and not _is_cut_off(details) and not details.has_stale_timer,
     ),
     OptionRule(
         "resume_vqueue",
@@ -229,18 +275,21 @@ RULES: tuple[OptionRule, ...] = (
         frozenset({"ready", "backing-off", "running", "suspended", "paused"}),
         _constant(_KILL_TEXT),
         _plan_for("kill"),
+        lambda details: not _can_only_end(details),
     ),
     OptionRule(
         "kill and restart",
         _RETRYING_STATUSES | {"paused"},
-        _constant("starts again with the same input under a new id; all steps run again"),
-        lambda details: (*plan_calls("kill", details.row["id"]), *plan_calls("restart_as_new", details.row["id"])),
-        lambda details: (
-            (details.is_failing or details.status == "paused")
-            and _can_restart(details)
-            and details.latest is not None
-            and not _lacks_code(details)
-        ),
+        _constant(_RESTART_TEXT),
+        _restart_calls,
+        lambda details: _can_start_again(details) and not _needs_new_journal(details),
+    ),
+    OptionRule(
+        "resume",
+        frozenset({"backing-off", "paused"}),
+        _resume_text,
+        _plan_for("resume"),
+        lambda details: bool(details.fails_again),
     ),
     OptionRule(
         "upgrade the SDK",

@@ -264,6 +264,8 @@ class InvocationsView(View):
         elif filters.narrowing:
             names = ", ".join(name.replace("_", " ") for name in filters.narrowing)
             text = f"No invocation matches the filters: {names}."
+        elif self.counts is not None and not self.counts["n"].sum():
+            text, action = f"{self.source.name} has no invocation, in any status.", ""
         else:
             text, action, wanted = "Nothing in flight.", "Show all", replace(filters, status=(ALL,))
         self.grid.set_empty(text, action, self.host.guard(lambda: self._filter(wanted)))
@@ -280,6 +282,8 @@ class InvocationsView(View):
         try:
             self.counts = count_by_status(self.reads, filters)
             self._draw()
+            if not self._filters.narrowing:
+                self._show_empty(())
             span: timedelta = to_timedelta(window, name="window")
             self.histogram = read_histogram(self.reads, filters, window=span)
             self._draw()

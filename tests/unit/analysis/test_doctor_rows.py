@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from restate_lab.analysis.doctor import census as census_module, doctor
 from restate_lab.analysis.doctor.checks import CHECKS
-from restate_lab.analysis.doctor.diagnosis import Diagnosis
+from restate_lab.analysis.doctor.diagnosis import Diagnosis, footer_of
 from restate_lab.analysis.doctor.thresholds import Thresholds
+from restate_lab.analysis.questions import get_question
+from restate_lab.cli._result_pages import INCOMPLETE, doctor_exit_code
 from restate_lab.errors import ArgumentError, QueryRefused, TimedOut
-from support.sample_rows import BEFORE, NOW, SampleRows, command, invocation, sample_id, waiting_columns
+from restate_lab.source import SourceWrapper
+from support.sample_rows import BEFORE, NOW, LiveRows, SampleRows, command, invocation, sample_id, waiting_columns
 
 FOR_VQUEUES = ("blocked_queues", "scheduler_gaps", "queued_changes")
 A, B, C, D = (sample_id(number) for number in (1, 2, 3, 4))
@@ -99,6 +103,54 @@ def test_an_empty_source_is_healthy_and_says_what_was_checked() -> None:
     assert "invocations that wait for each other in a cycle" in str(diagnosis)
     assert list(diagnosis.not_read["part"]) == ["sampled_backlog", *FOR_VQUEUES]
     assert not diagnosis.not_read["applies"].any()
+
+
+@pytest.mark.parametrize("checks", [None, "deadlocks", "upgrade"])
+def test_a_cluster_without_services_and_invocations_is_not_healthy(checks: str | None) -> None:
+    diagnosis = diagnose(SampleRows(sys_service=[], sys_deployment=[]), checks=checks)
+    assert (diagnosis.verdict, doctor_exit_code(diagnosis, strict=False)) == ("incomplete", INCOMPLETE)
+    (row,) = found(diagnosis, "services")
+    assert (row["severity"], row["title"]) == ("warning", "no service is registered at made")
+    assert row["title"] in str(diagnosis)
+    assert row["title"] in diagnosis._repr_html_()
+    assert "healthy" not in f"{diagnosis} {diagnosis.summary}"
+
+
+def test_a_cluster_without_services_that_has_invocations_is_not_called_empty() -> None:
+    diagnosis = diagnose(SampleRows(sys_service=[], sys_invocation_status=[invocation(A, "succeeded")]))
+    assert found(diagnosis, "services") == []
+
+
+def test_a_live_cluster_without_services_names_its_address_and_how_it_was_chosen() -> None:
+    source = LiveRows(sys_service=[], sys_deployment=[])
+    source.settings = SimpleNamespace(chosen_by="the default")
+    (row,) = found(diagnose(SourceWrapper(source), checks="services"), "services")
+    assert row["title"] == "no service is registered at http://127.0.0.1:1"
+    assert "The address was chosen by the default." in row["details"]
+
+
+def test_a_source_without_journals_is_incomplete() -> None:
+    source = SampleRows(without=("sys_journal", "sys_journal_events"))
+    diagnosis = diagnose(source)
+    assert diagnosis.verdict == "incomplete"
+    missing = diagnosis.not_read[diagnosis.not_read["applies"]]
+    assert set(missing["reason"]) == {"this source has no sys_journal"}
+
+
+def test_the_number_of_checks_has_the_reasons_of_those_that_do_not_apply() -> None:
+    footer = footer_of(diagnose(SampleRows(without=("sys_journal.entry_json",))))
+    assert "7 do not apply: this source has no payloads of journals (4), this server has no vqueues (3)" in footer
+    assert "do not apply" not in footer_of(diagnose(SampleRows(vqueues=True), checks=["deadlocks", "paused"]))
+    card = diagnose(SampleRows())._repr_html_()
+    assert "What was checked" in card
+    assert card.count(" checks in ") == 1
+
+
+@pytest.mark.parametrize("name", ["retry_storms", "retrystorm", "retry-storm"])
+def test_a_misspelled_check_or_question_has_the_right_name_in_its_error(name: str) -> None:
+    for refused in (lambda: diagnose(SampleRows(), checks=name), lambda: get_question(name)):
+        with pytest.raises(ArgumentError, match="Did you mean 'retry_storm'"):
+            refused()
 
 
 def test_a_check_without_its_table_makes_the_diagnosis_incomplete() -> None:
@@ -201,7 +253,8 @@ def test_without_agents_the_checks_of_agents_search_a_few_journals_once_and_read
     searches = [each for each in source.asked if "entry_type = 'Notification: Run' AND (entry_json LIKE" in each]
     others = [each for each in source.asked if each not in searches]
     assert [each.count("WHERE id IN") for each in searches] == [1]
-    assert [each for each in others if "longest_journal" not in each and "FROM sys_invocation_state" not in each] == []
+    shared = ("longest_journal", "FROM sys_invocation_state", "FROM sys_service")
+    assert [each for each in others if not any(text in each for text in shared)] == []
 
 
 def test_too_many_invocations_of_a_kind_for_one_scan_are_read_separately(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,9 @@ import pytest
 from restate_lab.actions.rules import ACTIONS
 from restate_lab.analysis.journal.errors import describe_code
 from restate_lab.analysis.why import reader as why_reader, why
+from restate_lab.analysis.why.chain import Chain
+from restate_lab.analysis.why.details import InvocationDetails
+from restate_lab.analysis.why.options import list_options
 from restate_lab.analysis.why.rules import RULES
 from restate_lab.client.sql.parts import complete_for
 from restate_lab.errors import ArgumentError, NotOnThisServer, ServerFailed, TimedOut
@@ -358,7 +361,7 @@ def test_a_refused_protocol_names_the_deployment_and_the_upgrade() -> None:
 
 
 def test_a_foreign_result_is_not_repaired_by_retries() -> None:
-    """#5425: without a timer in the journal the cause is probable, and neither a resume nor a repair is offered."""
+    """#5425: without a timer in the journal the cause is probable; an end is offered first, and a resume last."""
     world = World().be("w", "backing-off", failed_attempts=9)
     world.events[inv("w")] = [
         {"event_type": "TransientError", "appended_at": HOUR_AGO, "after_journal_entry_index": 1}
@@ -367,4 +370,42 @@ def test_a_foreign_result_is_not_repaired_by_retries() -> None:
     ]
     found = explained(world, "w")
     assert "Probably, a timer of an earlier invocation with this id" in found.summary
-    assert not {"repair", "resume", "pause"} & set(found.options["action"])
+    assert list(found.options["action"]) == ["kill", "cancel", "resume"]
+    assert found.options["effect"].iloc[-1].startswith("will fail again: its journal has a result")
+
+
+FAILS_AGAIN: dict[str, tuple[dict[str, Any], str, str]] = {
+    "a journaled refusal": (
+        {"response_problem": "a refusal of the model"},
+        "kill, change the code, restart",
+        "a refusal of the model is in its journal",
+    ),
+    "a foreign result": ({"stale_timer": HOUR_AGO}, "kill and restart", "a result that the code did not ask for"),
+    "a removed deployment": ({"deployments": {}}, "move_to", "its deployment dp_1 was removed"),
+    "changed code": ({}, "bring the code back", "the code does not match its journal (RT0016)"),
+}
+
+
+@pytest.mark.parametrize("status", ["backing-off", "paused"])
+@pytest.mark.parametrize("cause", FAILS_AGAIN)
+def test_what_fails_again_is_resumed_last(cause: str, status: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    known, first, reason = FAILS_AGAIN[cause]
+    row = World().be("a", status, target_service_ty="service", pinned_deployment_id="dp_1").made["invocations"][0]
+    if cause == "changed code":
+        monkeypatch.setattr(InvocationDetails, "mismatch", object())
+    details = InvocationDetails(row, NOW, **{"deployments": {"dp_1": "http://a"}, "latest": "dp_2", **known})
+    options = list_options(details, details, Chain((row["id"],)))
+    assert options[0].action == first
+    assert options[-1].action == "resume"
+    assert options[-1].effect.startswith("will fail again: ")
+    assert reason in options[-1].effect
+    assert [option.action for option in options].count("resume") == 1
+    assert "repair" not in {option.action for option in options}
+
+
+@pytest.mark.parametrize("status", ["backing-off", "paused"])
+def test_what_may_succeed_is_resumed_before_it_is_ended(status: str) -> None:
+    row = World().be("a", status, pinned_deployment_id="dp_1").made["invocations"][0]
+    details = InvocationDetails(row, NOW, deployments={"dp_1": "http://a"}, latest="dp_1")
+    actions = [option.action for option in list_options(details, details, Chain((row["id"],)))]
+    assert actions.index("resume") < actions.index("kill")

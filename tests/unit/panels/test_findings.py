@@ -16,6 +16,7 @@ from restate_lab.errors import QueryRefused
 from restate_lab.panels import panel as panel_module
 from restate_lab.panels.overview import OverviewView
 from restate_lab.panels.panel import Panel
+from support.bench import wait_for
 from support.sample_rows import NOW, SampleRows, invocation
 from support.sample_source import LiveSource, SampleSource, invocations
 
@@ -191,3 +192,20 @@ def test_a_source_without_an_inbox_has_an_overview(make: Callable[..., Panel]) -
     assert html.count("<table") >= 2
     assert "<img" not in html
     assert "\u202e" not in html
+
+
+def test_an_empty_cluster_has_a_warning_and_offers_nothing_to_show(make: Callable[..., Panel]) -> None:
+    panel = make(SampleRows(sys_service=[], sys_deployment=[]))
+    assert panel.wait(doctor=True)
+    content = panel.findings.content
+    assert content["verdict"] == "incomplete"
+    assert [row["title"] for row in content["rows"]] == ["no service is registered at made"]
+    wait_for(lambda: panel.view.grid.controller.options.empty == "made has no invocation, in any status.")
+    assert panel.view.grid.controller.options.empty_action == ""
+
+
+def test_a_cluster_with_ended_invocations_only_offers_to_show_all(make: Callable[..., Panel]) -> None:
+    panel = make(SampleRows(sys_invocation_status=[invocation(9, "succeeded", completed_at=NOW)]))
+    panel.wait()
+    assert panel.view.grid.controller.options.empty == "Nothing in flight."
+    assert panel.view.grid.controller.options.empty_action == "Show all"

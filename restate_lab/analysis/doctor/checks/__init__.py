@@ -1,7 +1,7 @@
 """The table of checks: the name, description, cost and function of each."""
 
 from restate_lab.analysis.doctor.checks.agents import agent_models, agent_tokens, agent_tools, agent_waits
-from restate_lab.analysis.doctor.checks.deployments import old_deployments, old_protocols
+from restate_lab.analysis.doctor.checks.deployments import old_deployments, old_protocols, registered_services
 from restate_lab.analysis.doctor.checks.failures import (
     expiring_evidence,
     paused_invocations,
@@ -34,6 +34,7 @@ from restate_lab.analysis.doctor.checks.waits import awakeables, blocked_keys, d
 from restate_lab.analysis.doctor.context import Check
 
 _CHECKS = (
+    Check("services", "whether any service is registered", 0.2, registered_services),
     Check("old_protocols", "deployments with an old service protocol or SDK", 0.3, old_protocols),
     Check(
         "retry_storm", "handlers whose attempts fail repeatedly, by step and code", 0.5, retry_storm, needs_open=True

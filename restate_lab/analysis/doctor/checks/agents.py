@@ -7,24 +7,26 @@ findings have names of tools and handlers, and no text of a prompt, a response, 
 
 from __future__ import annotations
 
+import contextlib
 import re
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from restate_lab._text import format_age, format_duration, join, one_line, plural, sentences, verb_form
 from restate_lab.analysis.agents.entries import AgentEntry, agent_entries
 from restate_lab.analysis.agents.reader import AgentReader, Scope, describe_unread
-from restate_lab.analysis.agents.run import AgentRun, read_runs
+from restate_lab.analysis.agents.run import AgentRun, names_response, read_runs
 from restate_lab.analysis.doctor.census import Row
 from restate_lab.analysis.doctor.context import CheckContext
 from restate_lab.analysis.doctor.model import MAX_IDS, Finding, RetryingInvocation, Severity
 from restate_lab.analysis.doctor.reader import first_of
 from restate_lab.analysis.journal.entries import OPEN, entries_of
 from restate_lab.analysis.patterns import group_by
-from restate_lab.analysis.suggestions import SuggestedCall, why_call
+from restate_lab.analysis.suggestions import SuggestedCall, plan_call, why_call
+from restate_lab.errors import RestateLabError
 
 _SAMPLED = 20  # journals of one handler
 _MOST_HANDLERS = 100  # whose journals are searched for responses of models
@@ -33,8 +35,6 @@ _OF_HANDLERS = "target_service_name || '/' || target_handler_name IN :handlers A
 _IN_FLIGHT, _ENDED = "status <> 'completed'", "status = 'completed' AND completed_at >= :since"
 _MALFORMED = "The arguments are not a JSON object, and such a call runs no tool"
 _SHOWN = 20  # ids in a call that shows the rows
-_REFUSED = re.compile(r"ModelRefusalError|ContentFilterError")
-_UNKNOWN_TOOL = re.compile(r"ModelBehaviorError|Tool .{1,80} not found|[Uu]nknown tool")
 # the errors of agents and of their clients, as the server records them
 _OF_AGENTS = re.compile(
     r"UserError\(|ModelBehaviorError|ModelRefusalError|MaxTurnsExceeded|UnexpectedModelBehavior|ContentFilterError"
@@ -71,9 +71,9 @@ def agent_models(context: CheckContext) -> list[Finding]:
     unjournaled = _without_models(context, suspects) if suspects else []
     findings = [_unjournaled_finding(context, each) for each in group_by(unjournaled, lambda each: each.target)]
     for handler, runs in _runs_by_handler(context).items():
-        findings += _repeated_response_findings(context, handler, runs)
         findings += _long_call_findings(context, handler, runs)
-    return findings
+    repeated = group_by(context.once(_repeated_responses), lambda each: (each.run.handler, each.problem))
+    return findings + [_repeated_response_finding(context, members) for members in repeated]
 
 
 def agent_tokens(context: CheckContext) -> list[Finding]:
@@ -215,36 +215,46 @@ def _by_tool(runs: Sequence[AgentRun], count: Callable[[AgentRun], Counter[str]]
     }
 
 
-def _repeated_response_findings(context: CheckContext, handler: str, runs: Sequence[AgentRun]) -> list[Finding]:
-    retrying = {each.id: each for each in context.retrying_invocations}
-    kinds: defaultdict[str, list[tuple[int, AgentRun]]] = defaultdict(list)
+@dataclass(frozen=True, slots=True)
+class _RepeatedResponse:
+    """A run whose attempts all fail because of a response in its journal, the problem, and the failed attempts."""
+
+    run: AgentRun
+    problem: str
+    attempts: int
+
+
+def _repeated_responses(context: CheckContext) -> Sequence[_RepeatedResponse]:
+    retrying = {each.id: each.attempts for each in context.retrying_invocations}
+    runs = [run for runs in context.once(_read_runs).by_handler.values() for run in runs]
+    found = []
     for run in runs:
-        attempts = max(len(run.errors), retrying[run.id].attempts if run.id in retrying else 0)
-        kind = _kind_of_repeated(run)
-        if kind and (attempts >= context.thresholds.attempts or run.row["status"] == "paused"):
-            kinds[kind].append((attempts, run))
-    return [_repeated_response_finding(context, handler, kind, pairs) for kind, pairs in kinds.items()]
+        attempts = max(len(run.errors), retrying.get(run.id, 0))
+        is_reported = attempts >= context.thresholds.attempts or run.row["status"] == "paused"
+        found += (
+            [_RepeatedResponse(run, run.repeated_problem, attempts)] if is_reported and run.repeated_problem else []
+        )
+    return found
 
 
-def _kind_of_repeated(run: AgentRun) -> str:
-    """Return the kind of response that makes every attempt fail; "" if an attempt may still succeed."""
-    response = run.repeats_response
-    if response is None:
-        return ""
-    message = str(run.errors[-1]["message"] or "")
-    if response.refusal is not None or _REFUSED.search(message):
-        return "a refusal of the model"
-    return "a call of an unknown tool" if _UNKNOWN_TOOL.search(message) else ""
+def ids_of_repeated_responses(context: CheckContext, messages: Iterable[str | None]) -> set[str]:
+    """Return the invocations that ``agent_models`` reports because each attempt repeats a response in the journal.
+
+    Nothing is read if none of the ``messages`` of attempts is about a response, or if the source has no payloads.
+    """
+    if any(names_response(each or "") for each in messages):
+        with contextlib.suppress(RestateLabError):  # which the checks of agents report
+            return {each.run.id for each in context.once(_repeated_responses)}
+    return set()
 
 
-def _repeated_response_finding(
-    context: CheckContext, handler: str, kind: str, pairs: Sequence[tuple[int, AgentRun]]
-) -> Finding:
-    runs, count, most = [run for _, run in pairs], len(pairs), max(number for number, _ in pairs)
+def _repeated_response_finding(context: CheckContext, found: Sequence[_RepeatedResponse]) -> Finding:
+    runs, count, most = [each.run for each in found], len(found), max(each.attempts for each in found)
     attempts = plural(most, "attempt")
     is_counted = most >= context.thresholds.attempts  # not if all are paused
     title = (
-        f"{plural(count, 'run')} of {handler} {verb_form(count, 'fails', 'fail')} after {kind}, which every attempt "
+        f"{plural(count, 'run')} of {runs[0].handler} {verb_form(count, 'fails', 'fail')} after {found[0].problem}, "
+        f"which every attempt "
         f"repeats{f', up to {attempts}' if is_counted else ' (paused)'}"
     )
     details = (
@@ -252,7 +262,11 @@ def _repeated_response_finding(
         "that it ends with a terminal error"
     )
     since = first_of(run.last_at for run in runs)
-    return _finding(context, handler, runs, title, details, severity=Severity.CRITICAL, since=since, explain=True)
+    finding = _finding(
+        context, runs[0].handler, runs, title, details, severity=Severity.CRITICAL, since=since, explain=True
+    )
+    kill = plan_call("kill", finding.ids, total=count, comment="then change the code, and start them again")
+    return replace(finding, suggested=(*finding.suggested, kill))
 
 
 def _unjournaled_finding(context: CheckContext, members: Sequence[RetryingInvocation]) -> Finding:

@@ -1,4 +1,4 @@
-"""Checks of deployments: unused ones, old ones that are still in use, and old protocols and SDKs."""
+"""Checks of services and deployments: none at all, unused ones, old ones still in use, old protocols and SDKs."""
 
 from __future__ import annotations
 
@@ -6,13 +6,43 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
-from restate_lab._text import join, plural, verb_form
+from restate_lab._text import join, plural, sentences, verb_form
 from restate_lab.analysis.doctor.context import CheckContext
 from restate_lab.analysis.doctor.model import MAX_IDS, DeploymentInfo, Finding, Severity, Subject
 from restate_lab.analysis.doctor.reader import PINNED_INVOCATIONS, first_of
 from restate_lab.analysis.suggestions import SuggestedCall, ask_call
+from restate_lab.client.lab import innermost_source, is_lab
+from restate_lab.errors import NotOnThisServer
 
 _SDK = re.compile(r"(?P<name>.+)/(?P<version>\d+(?:\.\d+)*)[^/]*")
+
+
+def registered_services(context: CheckContext) -> list[Finding]:
+    """Find a cluster without any service and invocation: probably another one than was meant."""
+    try:
+        rows = context.rows("services")
+    except NotOnThisServer:  # evidence without this table
+        return []
+    if rows or context.census.rows:
+        return []
+    context.excluded.append("there is nothing to check")
+    connection = innermost_source(context.source)
+    where, chosen = context.source.name, ""
+    if is_lab(connection):
+        where, chosen = connection.address, f"The address was chosen by {connection.settings.chosen_by}"
+    return [
+        Finding(
+            severity=Severity.WARNING,
+            title=f"no service is registered at {where}",
+            details=sentences("It has no invocation, either. Is it the right cluster?", chosen),
+            where=where,
+            subject=Subject(""),
+            count=0,
+            ids=(),
+            evidence=SuggestedCall("lab.sql", ("SELECT name, deployment_id FROM sys_service",)),
+            suggested=(SuggestedCall("lab.admin.list_deployments", result="frame()"),),
+        )
+    ]
 
 
 def old_deployments(context: CheckContext) -> list[Finding]:

@@ -8,11 +8,13 @@ from datetime import UTC, datetime
 
 from restate_lab._text import format_timestamp, join, one_line, plural, sentences, verb_form
 from restate_lab.analysis.doctor.census import MAX_ROWS, Handler, HandlerOutcomes, handler_of
+from restate_lab.analysis.doctor.checks.agents import ids_of_repeated_responses
+from restate_lab.analysis.doctor.checks.retries import mismatch_calls
 from restate_lab.analysis.doctor.context import CheckContext
 from restate_lab.analysis.doctor.grouping import StepGroup, group_by_step
 from restate_lab.analysis.doctor.model import MAX_IDS, Blocked, Finding, Severity, Subject
 from restate_lab.analysis.doctor.reader import Row, earliest, handlers_of, services_of, timestamp_of
-from restate_lab.analysis.journal.errors import deprecated_deployment, is_stale_timer
+from restate_lab.analysis.journal.errors import MISMATCH, deprecated_deployment, is_stale_timer
 from restate_lab.analysis.patterns import common_message, group_by, message_kinds, summarize_messages
 from restate_lab.analysis.suggestions import SuggestedCall, ask_call, plan_call, why_call
 
@@ -52,11 +54,12 @@ def paused_invocations(context: CheckContext) -> list[Finding]:
     """Find paused invocations by handler, code and step; ``removed_deployments`` finds those on removed deployments."""
     if not context.census.count_open("paused"):
         return []
-    # The check ``stale_timers`` reports those that no retry can repair.
     deployed = {None, *context.deployments}
     rows = [row for row in context.paused_invocations() if row["deployment_id"] in deployed]
+    # The checks ``stale_timers`` and ``agent_models`` report those that no retry can repair.
+    repeating = ids_of_repeated_responses(context, (row["message"] for row in rows))
     grouped = group_by_step(
-        [row for row in rows if not is_stale_timer(row["message"])],
+        [row for row in rows if not is_stale_timer(row["message"]) and row["id"] not in repeating],
         lambda row: (*handler_of(row), row["error_code"], row["message"] is None),
         lambda row: row["step"],
     )
@@ -267,17 +270,19 @@ def _paused_finding(context: CheckContext, group: StepGroup[Row]) -> Finding:
         else ""
     )
     evidence = ask_call("paused", service=first["target_service_name"])
+    resume = plan_call("resume", ids[:MAX_IDS], total=count, comment="first fix the cause" if message else "")
+    continues = f"{verb_form(count, 'It continues', 'They continue')} only when resumed"
+    if code == MISMATCH:
+        continues = "The code does not match the journal, so a resume fails again until it does"
     return Finding(
         severity=Severity.CRITICAL if message or blocked else Severity.WARNING,
         title=f"{plural(count, 'invocation')} of {handler} {verb_form(count, 'is', 'are')} paused {why}",
-        details=sentences(
-            error, group.details(), f"{verb_form(count, 'It continues', 'They continue')} only when resumed"
-        ),
+        details=sentences(error, group.details(), continues),
         where=handler,
         count=count,
         ids=tuple(ids[:MAX_IDS]),
         blocked=blocked,
         since=earliest(rows, "paused_at"),
         evidence=evidence,
-        suggested=(plan_call("resume", ids[:MAX_IDS], total=count, comment="first fix the cause" if message else ""),),
+        suggested=mismatch_calls(context, ids) if code == MISMATCH else (resume,),
     )

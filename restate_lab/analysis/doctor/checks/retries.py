@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from restate_lab._text import format_duration, format_timestamp, join, one_line, plural, sentences, verb_form
 from restate_lab.analysis.doctor.census import MAX_ROWS
+from restate_lab.analysis.doctor.checks.agents import ids_of_repeated_responses
 from restate_lab.analysis.doctor.context import CheckContext
 from restate_lab.analysis.doctor.grouping import StepGroup, group_by_step
 from restate_lab.analysis.doctor.model import (
@@ -29,8 +30,11 @@ _FAILING_STATUSES = {"backing-off", "running", "ready", "paused", "pending"}
 
 def retry_storm(context: CheckContext) -> list[Finding]:
     """Find handlers whose attempts fail with the same code, grouped by the pattern of the failing step."""
+    failing = failing_for(context, FailureReason.HANDLER)
+    # The check ``agent_models`` reports those that no retry can repair.
+    repeating = ids_of_repeated_responses(context, (each.message for each in failing))
     grouped = group_by_step(
-        failing_for(context, FailureReason.HANDLER),
+        [each for each in failing if each.id not in repeating],
         lambda each: (each.service, each.handler, each.code),
         lambda each: each.step,
     )
@@ -229,8 +233,13 @@ def _mismatch_finding(context: CheckContext, members: Sequence[RetryingInvocatio
         blocked=blocked,
         since=first_of(each.since for each in members),
         evidence=ask_call("retry_storm_ids", service=first.service, handler=first.handler, error_code=first.code),
-        suggested=(SuggestedCall("journal_diff", (context.most_blocking(ids),)), replay_call(ids[:MAX_IDS])),
+        suggested=mismatch_calls(context, ids),
     )
+
+
+def mismatch_calls(context: CheckContext, ids: Sequence[str]) -> tuple[SuggestedCall, ...]:
+    """Return the calls that show where code and journals differ, and that check corrected code."""
+    return SuggestedCall("journal_diff", (context.most_blocking(ids),)), replay_call(ids[:MAX_IDS])
 
 
 def _removed_finding(context: CheckContext, rows: Sequence[Row]) -> Finding:
