@@ -69,7 +69,7 @@ def verdict_of(diagnosis: Diagnosis, zone: tzinfo, *, targets: Mapping[str, str]
 def diagnosis_title(diagnosis: Diagnosis) -> str:
     """Return a title with the place of the first finding and the cluster: "Incident at Payments/charge on prod"."""
     row, cluster = _first_row(diagnosis), diagnosis.source.partition(" @ ")[0]  # evidence has its time in the name
-    if row is not None:
+    if row is not None and (row["where"] or diagnosis.verdict != "incomplete"):
         where = one_line(str(row["where"]), _LONGEST)
         return escape_invisible(f"Incident{f' at {where}' if where else ''} on {cluster}")
     kind = "Incomplete diagnosis" if diagnosis.verdict == "incomplete" else "No problem found"
@@ -242,6 +242,8 @@ def _first_sentence(diagnosis: Diagnosis, zone: tzinfo, targets: Mapping[str, st
         return ""
     began = _clock(row["since"], diagnosis.read_at, zone)
     sentence = one_line(str(row["title"]), _LONGEST_TITLE)
+    if not row["where"] or not sentence.startswith(row["where"]):  # the name of a handler stays as it is
+        sentence = f"{sentence[:1].upper()}{sentence[1:]}"
     sentence += f", since {began} {zone}" if began else ""
     sentence += f" ({_short_error(error)})" if error else ""
     if blocked := _blocked_text(row, targets):

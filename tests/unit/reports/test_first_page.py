@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 import pandas as pd
 import pytest
 
+from restate_lab.analysis.doctor import doctor
 from restate_lab.analysis.doctor.diagnosis import CheckGap, CheckRun, Diagnosis, build_diagnosis
 from restate_lab.analysis.doctor.model import Blocked, Finding, Severity
 from restate_lab.analysis.suggestions import ask_call, why_call
@@ -23,6 +24,7 @@ from restate_lab.reports.first_page import (
 )
 from restate_lab.reports.masking import masker_for
 from restate_lab.reports.timeline import TimelineEvent, grouped_frame, timeline_frame
+from support.sample_rows import SampleRows
 
 NOW = datetime(2026, 11, 25, 3, 27, tzinfo=UTC)
 BEGAN = NOW - timedelta(minutes=36)
@@ -131,3 +133,9 @@ def test_close_routine_events_are_one_row_and_findings_and_actions_stay_single()
     ]  # fmt: skip
     assert groups["what"][groups["n"] == 3].iloc[0] == "event 9; event 8.99; event 8.98"
     assert grouped_frame(timeline_frame([]), gap=pd.Timedelta("2s")).empty
+
+
+def test_the_report_of_an_empty_cluster_says_that_nothing_is_registered() -> None:
+    empty = doctor(SampleRows(sys_service=[], sys_deployment=[]))
+    assert diagnosis_title(empty) == "Incomplete diagnosis: made"
+    assert verdict_of(empty, UTC) == "The diagnosis is incomplete. No service is registered at made."

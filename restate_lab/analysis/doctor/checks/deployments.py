@@ -35,12 +35,18 @@ def registered_services(context: CheckContext) -> list[Finding]:
             severity=Severity.WARNING,
             title=f"no service is registered at {where}",
             details=sentences("It has no invocation, either. Is it the right cluster?", chosen),
-            where=where,
+            where="",
             subject=Subject(""),
             count=0,
             ids=(),
             evidence=SuggestedCall("lab.sql", ("SELECT name, deployment_id FROM sys_service",)),
-            suggested=(SuggestedCall("lab.admin.list_deployments", result="frame()"),),
+            suggested=(
+                SuggestedCall(
+                    "lab.admin.list_deployments",
+                    result="frame()",
+                    comment="register one, or connect to another cluster",
+                ),
+            ),
         )
     ]
 
