@@ -16,7 +16,7 @@ from restate_lab.alerts.alert import Alert, merge_alerts
 from restate_lab.alerts.rules import Rule, Rules
 from restate_lab.analysis.ask import run_any_question
 from restate_lab.analysis.doctor import Diagnosis, doctor
-from restate_lab.analysis.doctor.diagnosis import gap_reasons, unread_checks
+from restate_lab.analysis.doctor.diagnosis import EMPTY, gap_reasons, unread_checks
 from restate_lab.analysis.doctor.model import Severity, Subject
 from restate_lab.analysis.doctor.reader import timestamp_of
 from restate_lab.analysis.questions.catalog import read_question
@@ -101,6 +101,10 @@ class ClusterReader:
 
     def _read(self, lab: Lab, source: Reads, started: float) -> ClusterVisit:
         diagnosis = doctor(source, timeout=self.timeout)
+        for row in diagnosis.findings[diagnosis.findings["check"] == EMPTY].to_dict("records"):
+            # Probably another cluster: its alerts are neither open nor over.
+            seconds = time.monotonic() - started
+            return self.own_visit(EMPTY, Severity.WARNING, row["title"], row["details"], seconds=seconds)
         gaps, unread = gap_reasons(diagnosis), set(unread_checks(diagnosis))
         weaker: set[str] = set()
         found = [*self._findings(diagnosis, lab, weaker), *self._questions(source, lab, gaps, unread)]

@@ -110,7 +110,8 @@ Exit codes, for cron and CI:
   1  error: the cluster cannot be reached or did not respond
   2  invalid usage
   3  a critical finding
-  4  no critical finding, but some checks could not run
+  4  no critical finding, but some checks could not run, or the
+     cluster has no service and no invocation
 
 """
 

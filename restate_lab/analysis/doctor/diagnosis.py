@@ -23,6 +23,7 @@ from restate_lab.status import STATUSES
 _MAX_FINDINGS = 25  # causes, and notes, on the card; the frame has all of them
 _MAX_SHOWN_IDS = 12
 _MAX_HANDLERS = 10
+EMPTY = "services"  # the check that finds a cluster without any service and invocation
 HAS_OPEN = "this source has the open invocations themselves"  # so that no sample of them is needed
 _NOTICEABLE = 0.01  # seconds
 _SHOWN_AS_READ = ("severity", "title", "details", "blocks", "suggested_code", "evidence_code")
@@ -52,8 +53,8 @@ class Diagnosis(Result):
       invocations may be missing, or are never kept.
     - ``.checked``: ``check, description, findings, queries, seconds, rows``. Data that several checks share counts for
       the check that read it first.
-    - ``.verdict``: "incomplete" if a check that applies did not run or did not read everything; otherwise "critical" or
-      "warning", as the worst finding; otherwise "healthy".
+    - ``.verdict``: "incomplete" if a check that applies did not run or did not read everything, or if the cluster has
+      no service and no invocation; otherwise "critical" or "warning", as the worst finding; otherwise "healthy".
     - ``.worst``: the worst severity found, "critical", "warning" or "note"; None without findings.
     - ``.suggested_calls, .evidence_calls``: the same next steps and evidence as data, one for each row of ``findings``.
     - ``.subjects``: what each row of ``findings`` is about, with ``name, services``; two diagnoses can be compared by
@@ -74,10 +75,10 @@ class Diagnosis(Result):
 
     @property
     def summary(self) -> str:
-        """Return the counts, worst first: "12 critical · 8 notes", after a verdict "incomplete" or "healthy"."""
+        """Return the counts, worst first: "12 critical · 8 notes", after "incomplete" or "healthy"."""
         counts = self.findings["severity"].value_counts()
         parts = [
-            self.verdict if self.verdict in {"healthy", "incomplete"} else "",
+            headline_of(self),
             f"{counts['critical']:,} critical" if "critical" in counts else "",
             plural(int(counts["warning"]), "warning") if "warning" in counts else "",
             plural(int(counts["note"]), "note") if "note" in counts else "",
@@ -227,6 +228,13 @@ def _finding_frame(findings: Sequence[Finding]) -> pd.DataFrame:
 
 def _frame(rows: Sequence[Any], kind: type[Any]) -> pd.DataFrame:
     return pd.DataFrame([asdict(row) for row in rows], columns=list(kind.__dataclass_fields__))
+
+
+def headline_of(diagnosis: Diagnosis) -> str:
+    """Return "healthy", "incomplete" or "nothing is registered here"; "" if the findings are the headline."""
+    if EMPTY in set(diagnosis.findings["check"]):
+        return "nothing is registered here"
+    return diagnosis.verdict if diagnosis.verdict in {"healthy", "incomplete"} else ""
 
 
 def footer_of(diagnosis: Diagnosis, suggested: Iterable[str] | None = None) -> str:

@@ -39,7 +39,7 @@ class FindingsView {
     for (const [name, count] of content.counts ?? []) {
       if (count) head.append(make("span", `rl-severity rl-${name}`, {}, `${SYMBOLS[name]} ${count} ${name}${count > 1 && name !== "critical" ? "s" : ""}`));
     }
-    const verdict = VERDICTS[content.verdict];
+    const verdict = content.is_empty ? "Nothing is registered here" : VERDICTS[content.verdict];
     if (verdict) head.append(make("span", `rl-verdict rl-${content.verdict}`, { title: (content.gaps ?? []).join("\n") }, verdict));
     if (content.state === "failed") head.append(make("span", "rl-verdict rl-incomplete", {}, `The doctor failed: ${content.reason}`));
     this.age = make("span", "rl-age");

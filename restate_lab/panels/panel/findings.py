@@ -10,7 +10,7 @@ from pydantic import Field, TypeAdapter
 
 from restate_lab._text import format_age, format_duration, plural
 from restate_lab.analysis.doctor import Diagnosis
-from restate_lab.analysis.doctor.diagnosis import gap_reasons
+from restate_lab.analysis.doctor.diagnosis import EMPTY, gap_reasons
 from restate_lab.analysis.suggestions import SuggestedCall, plan_call
 from restate_lab.frames import records
 from restate_lab.panels._assets import read_assets
@@ -77,6 +77,7 @@ class FindingsView(ContentWidget):
                 "folded": self.content["folded"],
                 "revision": self._revision,
                 "verdict": diagnosis.verdict,
+                "is_empty": EMPTY in set(diagnosis.findings["check"]),
                 "counts": [[name, int((diagnosis.findings["severity"] == name).sum())] for name in _SEVERITIES],
                 "at": diagnosis.read_at.timestamp(),
                 "took": format_duration(diagnosis.seconds),

@@ -7,6 +7,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from restate_lab.alerts.store import AlertStore
 from restate_lab.alerts.watcher import Archiver, Watcher
 from restate_lab.errors import ArchiveBroken
 from support.alert_receiver import Receiver, alert_receiver
+from support.sample_rows import SampleRows
 
 KEEP = timedelta(minutes=5)
 
@@ -95,6 +97,18 @@ def test_a_delivery_that_takes_too_long_is_a_reason_and_a_metric(store: AlertSto
 
 class PanicException(BaseException):
     """A panic of Rust, which is not an Exception."""
+
+
+def test_an_empty_cluster_is_a_warning_and_ends_no_alert(store: AlertStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    empty = SampleRows(sys_service=[], sys_deployment=[])
+    monkeypatch.setattr("restate_lab.alerts.reader.connect", lambda *_, **__: contextlib.nullcontext(empty))
+    record(store, "Payments/charge")
+    store.record(replace(reader(), timeout=60.0).visit())
+    opened = {(each.alert.rule, each.alert.severity, each.alert.title) for each in store.open_alerts()}
+    assert opened == {
+        ("paused", "critical", "Payments/charge"),
+        ("services", "warning", "no service is registered at made"),
+    }
 
 
 ERRORS = [Exception("External error: Schema error"), PanicException("index"), TypeError("x"), ArchiveBroken("lost")]

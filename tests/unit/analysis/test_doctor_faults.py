@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
@@ -189,3 +190,19 @@ def test_changes_of_state_that_wait_name_the_holder_and_are_a_warning_after_ten_
     (row,) = found(doctor(Queues(None, young, {}, held=True), checks=check), check)
     assert row["severity"] == "note"
     assert found(doctor(Queues(None, {**change, "created_at": NOW}, {}, held=True), checks=check), check) == []
+
+
+def test_a_finding_about_one_invocation_is_in_the_singular() -> None:
+    refused = ended(A, failure=REFUSED, target_service_ty="service")
+    paused = invocation(B, "paused")
+    event = {"event_json": f'{{"last_failure":{{"error_message":"{OTHER_KIND[:34]}"}}}}'}
+    source = SampleRows(
+        sys_invocation_status=[refused, paused],
+        sys_journal_events=[
+            {"id": B, "event_type": "Paused", "appended_at": BEFORE, "after_journal_entry_index": 1} | event
+        ],
+    )
+    rows = doctor(source).findings.to_dict("records")
+    assert {"refused_protocols", "stale_timers"} <= {row["check"] for row in rows if row["count"] == 1}
+    texts = " ".join(f"{row['title']} {row['details']} {row['suggested_code']}" for row in rows if row["count"] == 1)
+    assert not re.search(r"\b(?:they|them|their|these|those)\b", texts)

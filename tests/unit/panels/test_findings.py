@@ -198,7 +198,7 @@ def test_an_empty_cluster_has_a_warning_and_offers_nothing_to_show(make: Callabl
     panel = make(SampleRows(sys_service=[], sys_deployment=[]))
     assert panel.wait(doctor=True)
     content = panel.findings.content
-    assert content["verdict"] == "incomplete"
+    assert (content["verdict"], content["is_empty"]) == ("incomplete", True)
     assert [row["title"] for row in content["rows"]] == ["no service is registered at made"]
     wait_for(lambda: panel.view.grid.controller.options.empty == "made has no invocation, in any status.")
     assert panel.view.grid.controller.options.empty_action == ""

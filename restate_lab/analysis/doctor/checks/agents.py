@@ -265,7 +265,8 @@ def _repeated_response_finding(context: CheckContext, found: Sequence[_RepeatedR
     finding = _finding(
         context, runs[0].handler, runs, title, details, severity=Severity.CRITICAL, since=since, explain=True
     )
-    kill = plan_call("kill", finding.ids, total=count, comment="then change the code, and start them again")
+    again = f"then change the code, and start {verb_form(count, 'it', 'them')} again"
+    kill = plan_call("kill", finding.ids, total=count, comment=again)
     return replace(finding, suggested=(*finding.suggested, kill))
 
 

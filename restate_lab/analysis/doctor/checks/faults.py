@@ -76,7 +76,7 @@ def scheduler_gaps(context: CheckContext) -> list[Finding]:
     advice = (
         "The workers run with worker.disable-scheduler, or no partition has a leader: check the configuration and logs"
         if has_no_scheduler
-        else "They start when the leader of their partition changes: restart the node that leads it. "
+        else f"{verb_form(count, 'It starts', 'They start')} when the partition gets another leader: restart its node. "
         "Known faults of this kind were repaired in 1.7.4, 1.7.7 and 1.7.9"
     )
     return [
@@ -177,7 +177,7 @@ def _refused_finding(context: CheckContext, rows: Sequence[Row]) -> Finding:
         details=sentences(
             "Restate 1.8 and newer refuse it (RT0020)",
             f"New calls of {service} fail, too" if is_current else "",
-            "Upgrade the SDK, register the deployment, and restart them as new",
+            f"Upgrade the SDK, register the deployment, and restart {verb_form(count, 'it', 'them')} as new",
             "A workflow cannot be restarted: start it under another key" if len(restartable) < count else "",
         ),
         where=f"{handlers} on {deployment}" if deployment else handlers,
@@ -193,7 +193,8 @@ def _refused_finding(context: CheckContext, rows: Sequence[Row]) -> Finding:
 def _stale_timer_finding(context: CheckContext, rows: Sequence[Row]) -> Finding:
     ids, handler, count = tuple(row["id"] for row in rows), rows[0]["handler"], len(rows)
     blocked, (service, name) = context.blocked_by(ids), handler.split("/")
-    kill = plan_call("kill", ids[:MAX_IDS], total=count, comment="then start them again: restart as new")
+    again = f"then start {verb_form(count, 'it', 'them')} again: restart as new"
+    kill = plan_call("kill", ids[:MAX_IDS], total=count, comment=again)
     return Finding(
         severity=Severity.CRITICAL,
         title=f"{plural(count, 'invocation')} of {handler} cannot continue: {verb_form(count, 'its', 'their')} journal "

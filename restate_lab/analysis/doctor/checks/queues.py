@@ -233,5 +233,5 @@ def _course_text(same: Sequence[Row]) -> str:
     least = min(int(row["invocations"]) for row in same)
     first = format_timestamp(same[-1]["sampled_at"])
     return (
-        f"The oldest one is the same in {len(same):,} samples since {first}, and they were never fewer than {least:,}"
+        f"The oldest one is the same in {len(same):,} samples since {first}, with {plural(least, 'invocation')} or more"
     )

@@ -121,7 +121,8 @@ def _pinned_finding(context: CheckContext, count: int) -> Finding:
     rows = context.rows("old_protocol_invocations", newest=OLD_PROTOCOL, limit=MAX_IDS)
     ids = tuple(row["id"] for row in rows)
     uses, fails = verb_form(count, "uses", "use"), verb_form(count, "fails", "fail")
-    wait = SuggestedCall("wait_for", (ids,), comment=f"with {TARGET} they can only be restarted as new")
+    them, they = verb_form(count, "it", "them"), verb_form(count, "it", "they")
+    wait = SuggestedCall("wait_for", (ids,), comment=f"with {TARGET} {they} can only be restarted as new")
     return finding(
         Severity.CRITICAL,
         f"{plural(count, 'open invocation')} of {_handlers(rows)} {uses} service protocol {OLD_PROTOCOL} or older and "
@@ -129,14 +130,14 @@ def _pinned_finding(context: CheckContext, count: int) -> Finding:
         SuggestedCall("lab.sql", (PINNED,)),
         subject="invocations",
         details=sentences(
-            "Let them end before the upgrade, or cancel them",
+            f"Let {them} end before the upgrade, or cancel {them}",
             "Invocations without an attempt have no protocol yet and are not counted",
         ),
         rows=rows,
         count=count,
         ids=ids,
         since=timestamp_of(rows[0]["created_at"]) if rows else None,
-        suggested=(wait, plan_call("cancel", ids, comment="only if they cannot end", total=count)),
+        suggested=(wait, plan_call("cancel", ids, comment=f"only if {they} cannot end", total=count)),
     )
 
 
@@ -173,8 +174,7 @@ def _steps_finding(context: CheckContext, steps: Sequence[Row]) -> Finding:
         f"{names} for up to {format_age(since, context.now)}",
         SuggestedCall("journal", (ids[0],)),
         subject="steps",
-        details="The restart of a node ends these attempts, and the steps are executed again, also if they are still "
-        "executing.",
+        details="The restart of a node ends such an attempt, and the step is executed again, even while it still runs.",
         rows=known,
         ids=ids,
         since=since,
@@ -187,7 +187,7 @@ def _paused_finding(context: CheckContext, rows: Sequence[Row]) -> Finding:
     stays = verb_form(count, "stays", "stay")
     title = f"{plural(count, 'paused invocation')} of {_handlers(rows)} {stays} paused"
     ids, call = [row["id"] for row in rows], ask_call("paused")
-    details = "The upgrade does not resume them."
+    details = f"The upgrade does not resume {verb_form(count, 'it', 'them')}."
     return finding(Severity.NOTE, title, call, subject="paused", details=details, rows=rows, count=count, ids=ids)
 
 
