@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from restate_lab._text import format_duration
+from restate_lab._text import format_duration, plural
 from restate_lab.analysis.invocations.filters import ALL, TIMES, Conditions, Filters
 from restate_lab.analysis.patterns import hide_refusals
 from restate_lab.client.schema import check_rows, translate_errors
@@ -320,7 +320,7 @@ def _add_reasons(reads: Reads, frame: pd.DataFrame) -> str:
         statement = _EVENTS.format(ids=":ids") + _LAST
         found = reads.query_frame(statement, {"ids": list(frame.loc[lacking, "id"])}).set_index("id")
     except RestateLabError as error:
-        return f"The failures of {int(lacking.sum()):,} invocations could not be read: {error}"
+        return f"The failures of {plural(int(lacking.sum()), 'invocation')} could not be read: {error}"
     for name in ("failure", "error_code", "step"):
         frame.loc[lacking, name] = frame.loc[lacking, "id"].map(found[name]).astype(frame[name].dtype)
     return ""

@@ -173,12 +173,12 @@ class Replay(Result):
             lines.append(f"- {row['verdict']}: {affected} of {row['handler']}, for example")
             lines.append(f"  {row['example_id']}: {row['reason']}.")
         if len(groups) > _MOST:
-            lines.append(f"… and {len(groups) - _MOST:,} more groups")
+            lines.append(f"… and {plural(len(groups) - _MOST, 'more group')}")
         return "\n".join([*lines, *_missed_lines(self), *self.warnings])
 
     def _card(self) -> str:
         hidden = len(self.groups) - _MOST
-        more = [f"… and {hidden:,} more groups"] if hidden > 0 else []
+        more = [f"… and {plural(hidden, 'more group')}"] if hidden > 0 else []
         return render(
             "analysis/replay/card.html.j2",
             title=self.summary,

@@ -159,7 +159,7 @@ def describe_waits(details: InvocationDetails) -> str:
     if details.combination or not details.edges:
         return details.combination
     waits = list(dict.fromkeys(_describe_wait(edge, details) for edge in details.edges))
-    shown = waits if len(waits) <= _FEW else [*waits[:_FEW], f"{len(waits) - _FEW:,} other things"]
+    shown = waits if len(waits) <= _FEW else [*waits[:_FEW], plural(len(waits) - _FEW, "other thing")]
     return (", or " if details.edges[0].alternative else ", and ").join(shown)
 
 

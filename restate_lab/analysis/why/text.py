@@ -194,7 +194,7 @@ def _describe_path(chain: Chain, rows: Mapping[str, Row]) -> str:
         known.add(edge.blocker or "")
     if len(steps) > _LONGEST_PATH:
         more = len(steps) - _LONGEST_PATH
-        steps = [*steps[: _LONGEST_PATH - 1], f"waits through {more:,} more invocations", steps[-1]]
+        steps = [*steps[: _LONGEST_PATH - 1], f"waits through {plural(more, 'more invocation')}", steps[-1]]
     return f"It {'; that one '.join(steps)}."
 
 
