@@ -14,7 +14,15 @@ from restate_lab._public import did_you_mean, nearest_names
 from restate_lab._text import format_duration
 from restate_lab.analysis.doctor.checks import CHECKS, UPGRADE_GROUP
 from restate_lab.analysis.doctor.context import Check, CheckContext
-from restate_lab.analysis.doctor.diagnosis import HAS_OPEN, CheckGap, CheckRun, Diagnosis, build_diagnosis, missing_runs
+from restate_lab.analysis.doctor.diagnosis import (
+    EMPTY,
+    HAS_OPEN,
+    CheckGap,
+    CheckRun,
+    Diagnosis,
+    build_diagnosis,
+    missing_runs,
+)
 from restate_lab.analysis.doctor.model import Finding, rank_findings
 from restate_lab.analysis.doctor.thresholds import thresholds_of
 from restate_lab.analysis.doctor.upgrade import UPGRADE
@@ -75,7 +83,7 @@ def doctor(
         clock = source.now
     at = clock if now is None else to_datetime(now, now=clock, name="now")
     # Servers report nanoseconds, and pandas warns when it drops them.
-    clock, at = (pd.Timestamp(time).to_pydatetime(warn=False) for time in (clock, at))
+    clock, at = (pd.Timestamp(each).to_pydatetime(warn=False) for each in (clock, at))
     reads = Reads(
         source,
         timeout,
@@ -91,10 +99,7 @@ def doctor(
         partitions=partitions,
         audit_folder=source.transport.audit.folder if is_lab(source) else None,
     )
-    outcomes = [_run_check(check, context) for check in chosen]
-    if CHECKS["services"] not in chosen:  # any other check of a wrong cluster would be healthy
-        outcome = _run_check(CHECKS["services"], context)
-        outcomes += [replace(outcome, run=None)] if outcome.findings else []
+    outcomes = _run_checks(chosen, context)
     return build_diagnosis(
         source=source.name,
         version=source.version,
@@ -113,6 +118,15 @@ class _CheckOutcome:
     findings: Sequence[Finding] = ()
     run: CheckRun | None = None
     gap: CheckGap | None = None
+
+
+def _run_checks(chosen: Sequence[Check], context: CheckContext) -> list[_CheckOutcome]:
+    """Run the checks; that an empty cluster is probably the wrong one is reported even if other checks are chosen."""
+    outcomes = [_run_check(check, context) for check in chosen]
+    if CHECKS[EMPTY] not in chosen:
+        outcome = _run_check(CHECKS[EMPTY], context)
+        outcomes += [replace(outcome, run=None)] if outcome.findings else []
+    return outcomes
 
 
 def _run_check(check: Check, context: CheckContext) -> _CheckOutcome:

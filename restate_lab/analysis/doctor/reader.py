@@ -28,6 +28,7 @@ PINNED_INVOCATIONS = (
     "SELECT id, target, status FROM sys_invocation_status "
     "WHERE pinned_deployment_id = :deployment AND status <> 'completed'"
 )
+SERVICES = "SELECT name, deployment_id FROM sys_service"
 QUEUED_CHANGES = """SELECT v.entry_id, m.lock_name, m.scope, v.created_at FROM sys_vqueues v
 JOIN sys_vqueue_meta m ON m.id = v.id
 WHERE v.entry_kind = 'state-mutation' AND v.stage = 'inbox' AND m.service_name = :service ORDER BY v.created_at"""

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from restate_lab._text import join, plural, sentences, verb_form
 from restate_lab.analysis.doctor.context import CheckContext
 from restate_lab.analysis.doctor.model import MAX_IDS, DeploymentInfo, Finding, Severity, Subject
-from restate_lab.analysis.doctor.reader import PINNED_INVOCATIONS, first_of
+from restate_lab.analysis.doctor.reader import PINNED_INVOCATIONS, SERVICES, first_of
 from restate_lab.analysis.suggestions import SuggestedCall, ask_call
 from restate_lab.client.lab import innermost_source, is_lab
 from restate_lab.errors import NotOnThisServer
@@ -18,7 +18,7 @@ _SDK = re.compile(r"(?P<name>.+)/(?P<version>\d+(?:\.\d+)*)[^/]*")
 
 
 def registered_services(context: CheckContext) -> list[Finding]:
-    """Find a cluster without any service and invocation: probably another one than was meant."""
+    """Find a cluster without any service and invocation, which is probably the wrong one."""
     try:
         rows = context.rows("services")
     except NotOnThisServer:  # evidence without this table
@@ -39,7 +39,7 @@ def registered_services(context: CheckContext) -> list[Finding]:
             subject=Subject(""),
             count=0,
             ids=(),
-            evidence=SuggestedCall("lab.sql", ("SELECT name, deployment_id FROM sys_service",)),
+            evidence=SuggestedCall("lab.sql", (SERVICES,)),
             suggested=(
                 SuggestedCall(
                     "lab.admin.list_deployments",
