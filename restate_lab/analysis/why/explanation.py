@@ -35,10 +35,10 @@ class Explanation(Result):
       that runs or is retried, "resume", "start", "slot", "turn"; None if it has ended), ``detail`` (key, promise, id of
       the awakeable, name of the step), ``blocker`` (the id of the next link; None at the end), ``since`` (UTC). In a
       deadlock the last ``blocker`` is an earlier link.
-    - ``options``: one row per possible action, the most helpful first: ``action, id, target, effect``,
-      ``code`` (Python code; a plan sends nothing before its ``execute(reason=…)``; "" if no call is needed). Options
-      for the root blocker come first, then options for this invocation alone. ``suggested_calls`` has the calls as
-      data.
+    - ``options``: one row per possible action, the most helpful first, and a resume that will fail again last:
+      ``action, id, target, effect, code`` (Python code; a plan sends nothing before its ``execute(reason=…)``; "" if no
+      call is needed). Options for the root blocker come first, then options for this invocation alone.
+      ``suggested_calls`` has the calls as data.
     - ``not_read``: ``part, reason`` for data that could not be read; ``queries``: the statements that were sent.
     """
 
