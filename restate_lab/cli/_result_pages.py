@@ -177,7 +177,7 @@ class WaitsPage:
         for each in waits.reasons:
             page.paragraph((f"Incomplete: {each}", "yellow"))
         self._print_list("DEADLOCKS", waits.deadlocks, self._print_deadlock)
-        self._print_list("ROOT BLOCKERS", waits.blockers, self._print_blocker)
+        self._print_list("ROOT BLOCKERS", waits.grouped_blockers(), self._print_blocker)
         self._print_list("AWAKEABLES NOT RESOLVED", waits.open_awakeables, self._print_unresolved)
         self._print_list("PROMISES NOT COMPLETED", waits.open_promises, self._print_unresolved)
         self._print_sleeps()
@@ -194,7 +194,8 @@ class WaitsPage:
         if frame.empty:
             return
         self._page.blank()
-        self._page.paragraph((f"{title} {len(frame):,}", "bold"))
+        count = frame["times"].sum() if "times" in frame else len(frame)
+        self._page.paragraph((f"{title} {count:,}", "bold"))
         for row in frame.head(self._top).to_dict("records"):
             print_row(row)
         if len(frame) > self._top:
@@ -211,9 +212,10 @@ class WaitsPage:
     def _print_blocker(self, row: Mapping[Any, Any]) -> None:
         total, status = row["total_waiting"], row["status"] or "gone"
         blocks = f"blocks {total:,}" if pd.notna(total) else f"blocks {row['direct_waiting']:,} or more"
+        times = f"{row['times']:,} × " if row["times"] > 1 else ""
         self._page.paragraph(
-            (blocks, "bold"),
-            f": {row['target'] or 'unknown'} {row['id']} is ",
+            (f"{times and 'each '}{blocks}", "bold"),
+            f": {times}{row['target'] or 'unknown'} {row['id']} is ",
             (status, STATUS_STYLES.get(status, "")),
             f" and waits for {row['waits_for']}",
             first="- ",

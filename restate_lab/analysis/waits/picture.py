@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -11,15 +12,17 @@ from typing import Any
 import networkx as nx
 import pandas as pd
 
-from restate_lab._text import one_line, shorten_id
+from restate_lab._text import one_line, shorten_id, truncate
 from restate_lab.analysis.patterns import message_kinds
 from restate_lab.analysis.waits.layout import Box, CycleBox, Layout, arrange, group_equal
 from restate_lab.status import STATUSES
 
-_COLUMN, _ROW = 246.0, 56.0  # pixels
-_WIDE, _HIGH = 206.0, 42.0  # of a box
-_TEXT_WIDTH = 290.0  # for the waits of root blockers
-_LETTERS = 40  # in a line of this text
+_COLUMN, _ROW = 250.0, 56.0  # pixels
+_WIDE, _HIGH = 216.0, 42.0  # of a box
+_TEXT_WIDTH = 268.0  # for the waits of root blockers
+_LETTERS, _LINES = 40, 3  # of this text
+_OWN = re.compile(r" at [\d-]+ [\d:]+ UTC| after [\d,]+ failed attempts")
+"""What differs between root blockers that wait for one cause: their next attempt, and their number of attempts."""
 _LETTERS_IN_BOX = 26
 _MOST = 30  # boxes
 _TIP = 5.0  # of an arrow
@@ -48,13 +51,28 @@ def grouped_graph(graph: nx.DiGraph, blockers: pd.DataFrame) -> nx.DiGraph:
 
     ``graph`` and ``blockers`` are those of ``Waits``.
     """
-    texts = {row["id"]: row["waits_for"] for row in blockers[["id", "waits_for"]].to_dict("records")}
+    texts = {row["id"]: _OWN.sub("", row["waits_for"]) for row in blockers[["id", "waits_for"]].to_dict("records")}
     kinds = message_kinds(texts.values())
     reasons = {id_: kinds[text] for id_, text in texts.items()}
     labels: dict[str, Hashable] = {
         id_: (node.get("target") or id_, node.get("status"), reasons.get(id_)) for id_, node in graph.nodes(data=True)
     }
     return group_equal(graph, labels)
+
+
+def group_blockers(graph: nx.DiGraph, blockers: pd.DataFrame) -> pd.DataFrame:
+    """Return the first of equal root blockers, with their number in ``times``, as in the picture; most waiters first.
+
+    ``graph`` and ``blockers`` are those of ``Waits``.
+    """
+    times = dict(grouped_graph(graph, blockers).nodes(data="times"))
+    kept = blockers[blockers["id"].isin(times)]
+    texts = [
+        _OWN.sub("", text) if times[id_] > 1 else text for id_, text in zip(kept["id"], kept["waits_for"], strict=True)
+    ]
+    groups = kept.assign(waits_for=texts, times=[times[id_] for id_ in kept["id"]])
+    waiting = groups["times"] * groups["total_waiting"].fillna(groups["direct_waiting"])
+    return groups.loc[waiting.sort_values(ascending=False, kind="stable").index]
 
 
 def draw_picture(
@@ -130,8 +148,11 @@ def _shorten_target(target: str, letters: int) -> str:
 def _blocker_lines(blocker: Mapping[Any, Any], box: Box) -> list[str]:
     total, each = blocker["total_waiting"], " each" if box.times > 1 else ""
     count = f"{blocker['direct_waiting']:,} or more wait" if pd.isna(total) else f"{total:,} waiting"
-    lines = wrap(f"waits for {shorten_id(one_line(blocker['waits_for'], 400))}", _LETTERS)
-    return [f"{count}{each}", *(lines if len(lines) <= 2 else [lines[0], f"{lines[1].rstrip(' .')}…"])]
+    reason = _OWN.sub("", shorten_id(one_line(blocker["waits_for"], 400)))
+    lines = [truncate(line, _LETTERS) for line in wrap(f"waits for {reason}", _LETTERS, break_long_words=False)]
+    if len(lines) > _LINES:
+        lines[_LINES - 1] = f"{lines[_LINES - 1].rstrip(' .:…')} …"
+    return [f"{count}{each}", *lines[:_LINES]]
 
 
 def _draw_cycle(cycle: CycleBox) -> dict[str, Any]:

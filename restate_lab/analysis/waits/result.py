@@ -14,7 +14,7 @@ from restate_lab._html import render
 from restate_lab._public import public
 from restate_lab._text import format_age, format_timestamp, plural
 from restate_lab.analysis.waits.graph import WaitGraph
-from restate_lab.analysis.waits.picture import draw_picture
+from restate_lab.analysis.waits.picture import draw_picture, group_blockers
 from restate_lab.result import Result
 from restate_lab.status import STATUSES
 
@@ -92,6 +92,16 @@ class Waits(Result):
         """
         return self._graph.to_networkx()
 
+    def grouped_blockers(self) -> pd.DataFrame:
+        """Return ``blockers`` with equal ones as one row, whose column ``times`` has their number.
+
+        Root blockers are equal if they have the same target, status, error and equal waiters; the row is the first of
+        them. The picture has the same groups. A graph that is too large for a picture is not grouped.
+        """
+        if len(self._graph.successors) > _MOST_DRAWN:
+            return self.blockers.assign(times=1)
+        return group_blockers(self.graph(), self.blockers)
+
     def waiters(self) -> dict[str, list[str]]:
         """Return blocker id → ids of the invocations that wait for it directly."""
         return {id_: list(waiters) for id_, waiters in self._graph.predecessors.items()}
@@ -112,7 +122,7 @@ class Waits(Result):
             deadlocks=[_deadlock_block(row, self.read_at, anchors) for row in _first_rows(deadlocks)],
             more_deadlocks=_more_text(deadlocks, "deadlocks"),
             tables=[
-                _blocker_table(blockers, self.read_at, anchors),
+                _blocker_table(self.grouped_blockers(), self.read_at, anchors),
                 *(_unresolved_table(name, frame, self.read_at) for name, frame in unresolved),
             ],
         )
@@ -123,7 +133,7 @@ class Waits(Result):
 
 def _anchors(waits: Waits) -> dict[str, str]:
     groups = [row["members"] for row in _first_rows(waits.deadlocks)]
-    groups += [[row["id"]] for row in _first_rows(waits.blockers)]
+    groups += [[row["id"]] for row in _first_rows(waits.grouped_blockers())]
     return {id_: f"rl-waits-{waits.read_at.timestamp():.6f}-{ids[0]}" for ids in groups for id_ in ids}
 
 
@@ -147,7 +157,8 @@ def _blocker_table(frame: pd.DataFrame, now: datetime, anchors: Mapping[str, str
     for row in _first_rows(frame):
         waiting = row["total_waiting"]
         count = f"{row['direct_waiting']:,} or more" if pd.isna(waiting) else f"{waiting:,}"
-        target, status = f"{row['target'] or 'unknown'}\n{row['id']}", row["status"] or "gone"
+        count, times = (f"{count} each", f"{row['times']:,} × ") if row["times"] > 1 else (count, "")
+        target, status = f"{times}{row['target'] or 'unknown'}\n{row['id']}", row["status"] or "gone"
         cells = (count, target, status, row["waits_for"], format_age(row["since"], now))
         rows.append({"anchor": anchors[row["id"]], "cells": cells})
     heads = ("waiting", "invocation", "status", "waits for", "for")

@@ -414,6 +414,26 @@ def test_the_card_lists_deadlocks_before_root_blockers_before_awakeables() -> No
     assert "… and 12 more awakeables" in html
 
 
+def test_root_blockers_with_one_cause_are_one_row_with_their_number() -> None:
+    """The number of attempts and the time of the next one differ, and do not make a cause of its own."""
+    world, down = World(), {"code": "RT0007", "step": "charge", "message": "ProviderDown('HTTP 503')"}
+    for number in range(3):
+        retry = {"attempts": 7 + number, "next_retry_at": NOW + timedelta(seconds=number)}
+        world.suspend(f"w{number}", "Call", f"h{number}", target="Orders/place")
+        world.be(f"h{number}", "backing-off", target="Payments/charge", **retry)
+    world.suspend("x", "Call", "y", target="Orders/place").be("y", "backing-off", target="Payments/charge", attempts=5)
+    world.made["last_errors"] = [{"id": inv(f"h{number}"), **down} for number in range(3)] + [
+        {"id": inv("y"), **down, "message": "CardExpired()"}
+    ]
+    found = waits(world)
+    groups = found.grouped_blockers()
+    assert list(zip(groups["id"], groups["times"], strict=True)) == [(inv("h0"), 3), (inv("y"), 1)]
+    assert groups["waits_for"].iloc[0] == "its next attempt: [RT0007] in step “charge”: ProviderDown('HTTP 503')"
+    assert "after 5 failed attempts" in groups["waits_for"].iloc[1]
+    assert "3 × Payments/charge" in found._repr_html_()
+    assert len(found.blockers) == 4
+
+
 def test_unread_waits_are_in_one_warning_and_in_not_read_repr_card_and_attrs() -> None:
     world = World().suspend("a", "Call", "q0").suspend("b", "Awakeable", signal=17).be("h", "running")
     for number in range(5):
