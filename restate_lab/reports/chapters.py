@@ -34,7 +34,7 @@ from restate_lab.reports.first_page import (
     status_counts,
     time_window,
 )
-from restate_lab.reports.parts import Card, FirstPage, Heading, Notice, Part, Prose, Section
+from restate_lab.reports.parts import Card, Findings, FirstPage, Heading, Notice, Part, Prose, Section
 from restate_lab.reports.reader import ReportContext
 from restate_lab.reports.sections import journal_parts, section_of
 from restate_lab.reports.timeline import (
@@ -52,7 +52,7 @@ from restate_lab.reports.timeline import (
 )
 
 _WORST = 3
-_EVENTS = 120
+_EVENTS, _FEW_EVENTS = 120, 25
 _EVERY_EVENT = 400
 _GAPS = 100  # routine events are grouped if the gap between them is less than 1/100 of the time span
 _LEAST_GAP = pd.Timedelta("2s")
@@ -64,7 +64,8 @@ def diagnosis_chapter(context: ReportContext) -> Section:
     error = first_error(context.diagnosis, context.try_to_ask("retry_storm"))
     targets = context.blocked_targets()
     lead = lead_of(context.diagnosis, context.builder.masker, context.builder.zone, targets=targets, error=error)
-    return replace(section, lead=lead)
+    parts = tuple(each.first() if context.is_short and isinstance(each, Findings) else each for each in section.parts)
+    return replace(section, parts=parts, lead=lead)
 
 
 def timeline_chapter(context: ReportContext) -> Section:
@@ -73,8 +74,9 @@ def timeline_chapter(context: ReportContext) -> Section:
     every = timeline_frame(events)
     span = every["time"].max() - every["time"].min() if len(every) else pd.Timedelta(0)
     groups = grouped_frame(every, gap=max(span / _GAPS, _LEAST_GAP))
-    parts = [context.builder.table(groups, rows=_EVENTS, file="timeline", drop_empty=True)]
-    if len(groups) < len(every):
+    most = _FEW_EVENTS if context.is_short else _EVENTS
+    parts = [context.builder.table(groups, rows=most, file="timeline", drop_empty=True)]
+    if len(groups) < len(every) and not context.is_short:
         table = context.builder.table(every, rows=_EVERY_EVENT, file="timeline_events", drop_empty=True)
         parts.append(replace(table, folded=f"All {len(every):,} events, one per row"))
     caption = (
@@ -173,9 +175,9 @@ def waits_chapter(context: ReportContext) -> Section:
         file="deadlocks",
     )
     blockers = builder.table(
-        waits.blockers,
+        waits.grouped_blockers(),
         title="Root blockers",
-        columns=("target", "status", "waits_for", "direct_waiting", "total_waiting", "since", "id"),
+        columns=("times", "target", "status", "waits_for", "direct_waiting", "total_waiting", "since", "id"),
         rows=20,
         file="root_blockers",
     )

@@ -5,25 +5,31 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import replace
 from datetime import tzinfo
 from pathlib import Path
+from typing import Literal
 
+from restate_lab._text import join
 from restate_lab.analysis.times import TimeInput
 from restate_lab.client.arguments import check_seconds, time_limit
 from restate_lab.durations import DurationInput
-from restate_lab.errors import RestateLabError
+from restate_lab.errors import ArgumentError, RestateLabError
 from restate_lab.progress import Progress, StepsLine, progress_of, redirect_messages
 from restate_lab.reads import Reads
 from restate_lab.reports.chapters import CHAPTERS, first_page
 from restate_lab.reports.first_page import diagnosis_title
-from restate_lab.reports.parts import Notice, Section
+from restate_lab.reports.parts import Notice, Prose, Section
 from restate_lab.reports.reader import ReportContext
 from restate_lab.reports.report import Paper, Report, resolve_output, with_values
 from restate_lab.reports.tables import heading
 from restate_lab.source import Source
 
+Length = Literal["short", "full"]
 _LEAST = 60.0  # seconds that one chapter may take to read its data
+_SHORT = ("What is wrong", "Timeline")
+"""The chapters of a short report; the actions come after them, as in each report."""
 
 
 def incident_report(
@@ -39,6 +45,7 @@ def incident_report(
     audit: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     paper: Paper = "A4",
+    length: Length | None = None,
     progress: bool | Progress | None = None,
 ) -> Path:
     """Write an incident report to ``path`` (``.html`` or ``.pdf``) and return the path.
@@ -46,7 +53,9 @@ def incident_report(
     The first page has the verdict in one sentence, four numbers, a timeline and the status counts. The chapters are
     the doctor's findings, the timeline, the worst three findings in detail, invocations by status, the wait-for graph,
     retries, failures, latency and throughput, deployments, the actions taken with restate_lab, and how the data was
-    read. ``title`` None names the first finding and the cluster. ``summary`` is your own text for the first page.
+    read. A ``length`` of "short" has the first page, the first five findings, the grouped timeline and the actions, on
+    about three pages, without the SQL; "full" has all chapters. None is "short" for a PDF and "full" for HTML.
+    ``title`` None names the first finding and the cluster. ``summary`` is your own text for the first page.
 
     ``since`` is the start of the timeline, the failures and the actions. ``timeout`` limits all reads together. Each
     chapter may take 60 seconds, or a tenth of ``timeout`` if that is longer. After the timeout the report is still
@@ -61,7 +70,11 @@ def incident_report(
     Raises:
         The same errors as ``Report`` and ``Report.write``.
     """
-    resolve_output(path, overwrite=overwrite)
+    if length not in {None, "short", "full"}:
+        raise ArgumentError(f"unknown length {length!r}; choose 'short' or 'full'.")
+    is_pdf = resolve_output(path, overwrite=overwrite).suffix.lower() == ".pdf"
+    is_short = length == "short" or (length is None and is_pdf)
+    chapters = {name: make for name, make in CHAPTERS.items() if not is_short or name in _SHORT}
     seconds = check_seconds("timeout", timeout)
     started = time.monotonic()
     with time_limit(seconds):
@@ -76,15 +89,24 @@ def incident_report(
         now=report.about.now if report.about else None,
         remembers=True,
     )
-    context = ReportContext(source, report, reads=reads, seconds=max(_LEAST, seconds / 10))
+    context = ReportContext(source, report, reads=reads, seconds=max(_LEAST, seconds / 10), is_short=is_short)
     # One progress line covers all chapters, so slow questions do not show their own.
-    line = progress_of(progress, lambda: StepsLine("report: chapter", tuple(CHAPTERS)))
+    line = progress_of(progress, lambda: StepsLine("report: chapter", tuple(chapters)))
     with contextlib.closing(line), redirect_messages(lambda _: None):
-        for number, (chapter, make) in enumerate(CHAPTERS.items(), 1):
-            line.update(number, len(CHAPTERS))
-            report = report.add(_build_chapter(chapter, make, context.with_report(report)))
+        for number, (chapter, make) in enumerate(chapters.items(), 1):
+            line.update(number, len(chapters))
+            section = _build_chapter(chapter, make, context.with_report(report))
+            report = report.add(replace(section, statements=()) if is_short else section)
+        report = report.add(_rest_section(chapters)) if is_short else report
         report = _add_first_page(report, context.with_report(report), title)
     return report.write(path, overwrite=overwrite, paper=paper)
+
+
+def _rest_section(chapters: Collection[str]) -> Section:
+    """Return the end of a short report, which names the chapters that it does not have."""
+    rest = join([name for name in CHAPTERS if name not in chapters], len(CHAPTERS))
+    text = f"Not in this short report: {rest}, and the SQL. length='full' adds them; an HTML report has them."
+    return Section("", (Prose(text),), is_appendix=True)
 
 
 def _add_first_page(report: Report, context: ReportContext, title: str | None) -> Report:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from markupsafe import Markup
@@ -110,6 +110,10 @@ class Findings:
     without: str
     shown: int
     more: str
+
+    def first(self) -> Findings:
+        """Return only the findings that are not folded, with the number of the others."""
+        return replace(self, findings=self.findings[: self.shown])
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,13 +36,15 @@ _DEPLOYMENTS = "SELECT id, endpoint, created_at FROM sys_deployment"
 class ReportContext:
     """Reads data for the chapters and keeps the results; ``excluded`` collects the reasons for failed reads.
 
-    ``reads`` has the time limit of the whole report. ``seconds`` is the limit of one read.
+    ``reads`` has the time limit of the whole report. ``seconds`` is the limit of one read. A short report has
+    fewer chapters and rows.
     """
 
     source: Source
     report: Report
     reads: Reads
     seconds: float
+    is_short: bool = False
     builder: TableBuilder = field(init=False)
     excluded: list[str] = field(default_factory=list)
     _results: dict[str, Any] = field(default_factory=dict)

@@ -25,6 +25,7 @@ from typer.testing import CliRunner
 
 import restate_lab as rl
 from restate_lab.cli import app
+from restate_lab.errors import ArgumentError
 from restate_lab.reports.notebook import notebook_report
 from restate_lab.reports.pdf import find_chromium
 from restate_lab.source import SourceWrapper
@@ -85,6 +86,21 @@ def test_an_incident_report_has_every_chapter_with_causes_ids_pictures_and_sql(
     folded = [each for tag, each in page.tags if tag == "details" and each.get("class") == "sql"]
     assert len(folded) >= 9
     assert "FROM sys_invocation" in page.text
+
+
+def test_a_short_report_has_five_findings_the_timeline_and_the_actions_without_sql(
+    lab: rl.Lab, tmp_path: Path
+) -> None:
+    page = Page(rl.incident_report(lab, tmp_path / "short.html", length="short").read_text("utf-8"))
+    titles = re.findall(r"</span> ([^<]+)</h2>", page.html)
+    assert titles == ["What is wrong", "Timeline", "Actions taken"]
+    assert page.html.count('<div class="finding"') == 5
+    assert re.search(r"\d+ more: \d critical", page.text)
+    assert not [tag for tag, _ in page.tags if tag == "details"]
+    assert "SELECT" not in page.text
+    assert "Not in this short report: The worst findings in detail, Invocations" in page.text
+    with pytest.raises(ArgumentError, match="unknown length 'brief'; choose 'short' or 'full'"):
+        rl.incident_report(lab, tmp_path / "brief.html", length="brief")  # type: ignore[arg-type]
 
 
 ASKED = {"frame", "doctor", "why", "waits", "journal", "plan", "state", "comparison", "panel", "overview"}
@@ -240,10 +256,13 @@ SIZES = {"A4": (594.96, 841.92), "Letter": (612.0, 792.0)}
 @pytest.mark.server
 def test_the_report_as_pdf(newest: Cluster, program: str, tmp_path: Path) -> None:
     """A PDF is complete, on the requested paper, with numbered pages, and its text can be searched."""
+    pages = {}
     with rl.connect(newest.admin_url, read_only=True) as lab:
         for paper, size in SIZES.items():
-            path = rl.incident_report(lab, tmp_path / f"{paper}.pdf", title="INC-42", paper=paper, progress=False)  # type: ignore[arg-type]
+            options: Any = {"title": "INC-42", "paper": paper, "length": "full" if paper == "Letter" else None}
+            path = rl.incident_report(lab, tmp_path / f"{paper}.pdf", progress=False, **options)
             content = path.read_bytes()
+            pages[paper] = len(re.findall(rb"/Type /Page\b", content))
             assert content.startswith(b"%PDF-")
             assert content.rstrip().endswith(b"%%EOF")
             assert len(content) < 5_000_000
@@ -251,6 +270,7 @@ def test_the_report_as_pdf(newest: Cluster, program: str, tmp_path: Path) -> Non
             assert box is not None
             assert (float(box[1]), float(box[2])) == pytest.approx(size, abs=1)
             assert b"/JavaScript" not in content
+    assert pages["A4"] <= 3 < pages["Letter"], "a PDF is short unless all chapters are asked for"
     if pdftotext := shutil.which("pdftotext"):
         done = subprocess.run([pdftotext, "-layout", str(path), "-"], capture_output=True, text=True, check=True)
         text = " ".join(done.stdout.split())
