@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from datetime import tzinfo
-from pathlib import Path
 from typing import Literal
 
 from restate_lab._text import join
@@ -22,7 +21,7 @@ from restate_lab.reports.chapters import CHAPTERS, first_page
 from restate_lab.reports.first_page import diagnosis_title
 from restate_lab.reports.parts import Notice, Prose, Section
 from restate_lab.reports.reader import ReportContext
-from restate_lab.reports.report import Paper, Report, resolve_output, with_values
+from restate_lab.reports.report import Paper, Report, ReportFile, resolve_output, with_values
 from restate_lab.reports.tables import heading
 from restate_lab.source import Source
 
@@ -47,8 +46,10 @@ def incident_report(
     paper: Paper = "A4",
     length: Length | None = None,
     progress: bool | Progress | None = None,
-) -> Path:
+) -> ReportFile:
     """Write an incident report to ``path`` (``.html`` or ``.pdf``) and return the path.
+
+    A notebook shows the path as a card with the verdict, the size and a link.
 
     The first page has the verdict in one sentence, four numbers, a timeline and the status counts. The chapters are
     the doctor's findings, the timeline, the worst three findings in detail, invocations by status, the wait-for graph,

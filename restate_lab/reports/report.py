@@ -9,7 +9,8 @@ from datetime import UTC, datetime, tzinfo
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import quote
 
 from markupsafe import Markup
 
@@ -28,6 +29,10 @@ from restate_lab.reports.tables import MOST_BYTES, ROWS, TableBuilder, heading
 from restate_lab.reports.timeline import source_changes_section
 from restate_lab.source import Source
 
+if TYPE_CHECKING:
+    _OwnPath = Path
+else:
+    _OwnPath = type(Path())  # a class can have only the path class of its platform as base before Python 3.12
 FORMATS = (".html", ".pdf")
 Paper = Literal["A4", "Letter"]
 
@@ -136,8 +141,8 @@ class Report:
         )
         return with_values(self, sections=(*self.sections, section))
 
-    def write(self, path: str | os.PathLike[str], /, *, overwrite: bool = False, paper: Paper = "A4") -> Path:
-        """Write the report to ``path`` (``.html`` or ``.pdf``) and return the path.
+    def write(self, path: str | os.PathLike[str], /, *, overwrite: bool = False, paper: Paper = "A4") -> ReportFile:
+        """Write the report to ``path`` (``.html`` or ``.pdf``) and return the path, which a notebook shows as a card.
 
         The file appears only when it is complete. It loads nothing and runs nothing. An existing file is kept unless
         ``overwrite=True``. ``paper`` is the size of the PDF pages, "A4" or "Letter". A PDF has no downloads; its SQL
@@ -154,8 +159,7 @@ class Report:
         appendix = [each for each in self.sections if each.is_appendix]
         front = FrontMatter(self.title, tuple(_facts(self)), tuple(_footer(self)), self.summary, self.first_page)
         sections = (*chapters, *self._change_sections(), *appendix)
-        write_page(front, sections, target, overwrite=overwrite, paper=paper)
-        return target
+        return write_page(front, sections, target, overwrite=overwrite, paper=paper)
 
     def __repr__(self) -> str:
         of = f" of {self.about.name}" if self.about else ""
@@ -186,33 +190,69 @@ class FrontMatter:
     first_page: FirstPage | None = None
 
 
-def write_page(front: FrontMatter, sections: Sequence[Section], target: Path, *, overwrite: bool, paper: Paper) -> None:
+class ReportFile(_OwnPath):
+    """The path of a written report; a notebook shows it as a card with its verdict, its size and a link."""
+
+    title = ""
+    lead: tuple[str, ...] = ()
+    accent = ""
+    href = ""
+    """The address relative to the working folder, which is that of the notebook; "" for a file elsewhere."""
+    size = 0
+    """Bytes; 0 for a path that was derived from this one."""
+
+    @property
+    def _size_text(self) -> str:
+        return f"{self.size / 1e6:,.1f} MB" if self.size >= 100_000 else f"{max(self.size / 1e3, 1):,.0f} kB"
+
+    def __repr__(self) -> str:
+        return f"<Report {self.as_posix()!r}, {self._size_text}>" if self.size else super().__repr__()
+
+    def _repr_html_(self) -> str | None:
+        if not self.size:
+            return None
+        return render(
+            "reports/templates/written.html.j2",
+            title=self.title,
+            path=str(self),
+            href=self.href,
+            size=self._size_text,
+            lead=self.lead,
+            accent=self.accent,
+        )
+
+
+def write_page(
+    front: FrontMatter, sections: Sequence[Section], target: Path, *, overwrite: bool, paper: Paper
+) -> ReportFile:
     """Write a report as HTML or as PDF, depending on the suffix of the target; ``paper`` is the page size of a PDF."""
     is_pdf = target.suffix.lower() == ".pdf"
-    html = render_page(front, sections, paper=paper if is_pdf else None)
-    with write_atomically(target, overwrite=overwrite) as unfinished:
-        if is_pdf:
-            write_pdf(html, unfinished)
-        else:
-            unfinished.write_text(html, encoding="utf-8", errors="backslashreplace")
-
-
-def render_page(front: FrontMatter, sections: Sequence[Section], *, paper: Literal["A4", "Letter"] | None) -> str:
-    """Return the report as one HTML document; ``paper`` is the page size of a PDF, None for an HTML report."""
-    lead = [line for section in sections for line in section.lead]
-    return render(
+    lead = tuple(line for section in sections for line in section.lead)
+    accent = next((each.accent for each in sections if each.accent), "#5b8db8")
+    html = render(
         "reports/templates/report.html.j2",
         title=front.title,
         sections=sections,
         summary=front.summary,
         lead=lead,
         first_page=front.first_page,
-        accent=next((each.accent for each in sections if each.accent), "#5b8db8"),
+        accent=accent,
         facts=front.facts,
         footer=front.footer,
-        css=_stylesheet(front.title, paper),
-        is_pdf=paper is not None,
+        css=_stylesheet(front.title, paper if is_pdf else None),
+        is_pdf=is_pdf,
     )
+    with write_atomically(target, overwrite=overwrite) as unfinished:
+        if is_pdf:
+            write_pdf(html, unfinished)
+        else:
+            unfinished.write_text(html, encoding="utf-8", errors="backslashreplace")
+        size = unfinished.stat().st_size
+    written = ReportFile(target)
+    written.title, written.lead, written.accent, written.size = front.title, lead, accent, size
+    if target.absolute().is_relative_to(Path.cwd()):
+        written.href = quote(target.absolute().relative_to(Path.cwd()).as_posix())
+    return written
 
 
 def resolve_output(path: str | os.PathLike[str], *, overwrite: bool) -> Path:

@@ -75,6 +75,13 @@ def test_from_the_finding_to_the_report_in_four_clicks(
     panel.click(panel.button("Report"))
     panel.expect_text(re.compile(r"^Incident report: .*incident-.*\.html$"))
     assert panel.clicks == 4
+    with page.page.context.expect_page() as opened:
+        panel.button("Open").click()
+    expect(opened.value.locator("p.verdict")).to_contain_text("Payments/charge", timeout=30_000)
+    opened.value.close()
+    panel.picture(screenshots / "report-written.png")
+    panel.click(panel.button("Overview"))
+    expect(panel.button("Copy path")).to_be_hidden()
     (report,) = notebooks.glob("incident-*.html")
     assert "Payments/charge" in report.read_text("utf-8")
     assert "done" in page.value("list(panel.plan.outcome.outcome)")

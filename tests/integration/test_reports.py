@@ -88,9 +88,7 @@ def test_an_incident_report_has_every_chapter_with_causes_ids_pictures_and_sql(
     assert "FROM sys_invocation" in page.text
 
 
-def test_a_short_report_has_five_findings_the_timeline_and_the_actions_without_sql(
-    lab: rl.Lab, tmp_path: Path
-) -> None:
+def test_a_short_report_has_five_findings_the_timeline_and_the_actions_without_sql(lab: rl.Lab, tmp_path: Path) -> None:
     page = Page(rl.incident_report(lab, tmp_path / "short.html", length="short").read_text("utf-8"))
     titles = re.findall(r"</span> ([^<]+)</h2>", page.html)
     assert titles == ["What is wrong", "Timeline", "Actions taken"]

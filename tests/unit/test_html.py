@@ -111,6 +111,7 @@ CARDS: dict[str, dict[str, Any]] = {
     },
     "analysis/before_after/card.html.j2": CARD | TABLE,
     "analysis/waits/picture.html.j2": {"picture": PICTURE},
+    "reports/templates/written.html.j2": CARD | {"path": HOSTILE, "href": "#a", "size": HOSTILE, "lead": [HOSTILE] * 2},
     "analysis/doctor/card.html.j2": CARD
     | {"causes": [FINDING], "notes": [FINDING], "more_causes": 1_200, "note_count": 1_200, "not_checked": [HOSTILE]}
     | {"incomplete": "red", "checks": [(HOSTILE, HOSTILE), ("x", "")], "is_healthy": True},
@@ -143,7 +144,20 @@ SHAPES = {
     *("x", "y", "width", "height", "rx", "d", "points", "fill", "fill-opacity", "stroke", "stroke-opacity"),
     *("stroke-width", "stroke-dasharray", "font-weight", "font-size"),
 }
-ATTRIBUTES = {"style", "title", "open", "role", "aria-label", "tabindex", "scope", "id", "href", "data-turn"}
+ATTRIBUTES = {
+    "style",
+    "title",
+    "open",
+    "role",
+    "aria-label",
+    "tabindex",
+    "scope",
+    "id",
+    "href",
+    "target",
+    "rel",
+    "data-turn",
+}
 
 
 class Page(HTMLParser):

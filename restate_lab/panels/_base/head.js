@@ -46,8 +46,12 @@ class HeadView {
     this.buildTrouble();
     this.error = make("div", "rl-error", { role: "alert" });
     this.eventLine = make("div", "rl-happened", { role: "status", "aria-live": "polite" });
+    this.fileName = make("span");
+    this.openFile = button("Open", "Open the file in a new tab");
+    this.copyPath = button("Copy path", "");
+    this.file = make("div", "rl-file", { role: "status", "aria-live": "polite", hidden: "" }, this.fileName, this.openFile, this.copyPath);
     this.sql = make("pre", "rl-sql", { hidden: "", tabindex: "0", "aria-label": "The statement" });
-    this.root = make("div", "rl-panelhead", {}, bar, way, this.kernel, this.problem, this.spoken, this.banner, this.error, this.eventLine, this.sql);
+    this.root = make("div", "rl-panelhead", {}, bar, way, this.kernel, this.problem, this.spoken, this.banner, this.error, this.eventLine, this.file, this.sql);
     this.el.append(this.root);
   }
 
@@ -76,6 +80,8 @@ class HeadView {
     on(this.liveBox, "change", () => this.send({ type: "live", on: this.liveBox.checked }));
     on(this.copy, "click", this.copyCode);
     on(this.report, "click", () => this.send({ type: "report" }));
+    on(this.openFile, "click", () => window.open(this.fileAddress(), "_blank", "noopener"));
+    on(this.copyPath, "click", this.copyFilePath);
     on(this.showSql, "click", this.toggleSql);
     for (const nav of [this.views, this.crumbs]) on(nav, "click", this.go);
     this.beat = setInterval(() => this.look(true), BEAT);
@@ -159,6 +165,7 @@ class HeadView {
     this.drawLinks(this.crumbs, get("crumbs"), "›");
     // A message of the view itself ("Copied …") stays until the kernel reports an event.
     if (this.eventShown !== get("event")) this.eventLine.textContent = this.eventShown = get("event");
+    this.drawFile(get("file"));
     this.live.hidden = get("live") === null;
     this.liveBox.checked = get("live") === true;
     this.report.hidden = !get("report");
@@ -255,6 +262,29 @@ class HeadView {
 
   setText(element, text) {
     if (element.textContent !== text) element.textContent = text;
+  }
+
+  /** Show a written file; a screen reader gets it once. */
+  drawFile({ name = "", path = "" }) {
+    this.file.hidden = !name;
+    this.setText(this.fileName, name);
+    this.copyPath.title = path;
+    this.openFile.hidden = !this.fileAddress();
+  }
+
+  /** Return the address of the file on the Jupyter server; "" elsewhere, as in an editor or on an exported page. */
+  fileAddress() {
+    const { href } = this.model.get("file");
+    const settings = document.getElementById("jupyter-config-data")?.textContent;
+    const [, folder] = location.pathname.match(/\/(?:tree|notebooks)\/(.*\/)?[^/]*\.ipynb$/) ?? [];
+    return href && settings ? `${JSON.parse(settings).baseUrl ?? "/"}files/${folder ?? ""}${href}` : "";
+  }
+
+  async copyFilePath() {
+    const { path } = this.model.get("file");
+    const isCopied = await copyText(path);
+    this.setText(this.copyPath, isCopied ? "Copied" : path);
+    setTimeout(() => this.setText(this.copyPath, "Copy path"), 2_000);
   }
 
   async copyCode() {

@@ -57,9 +57,10 @@ class Head(MessageWidget):
     one, each a dict with ``name`` (the argument of ``on_go``), ``label`` and ``current``. ``read_at`` is the time of
     the last read in seconds since 1970 (0: never). ``problem`` is the reason why the panel cannot read, from
     ``ReadFailure.for_view`` ({} if it can). ``banner`` is a message of the read in progress, ``error`` the last error,
-    ``event`` the last event, ``cost`` the cost of reading, ``sql`` the statement, and ``code`` the code that "Copy as
-    code" copies. ``on_refresh``, ``on_live`` (with a bool), ``on_shown`` (with a bool), ``on_go`` (with a name) and
-    ``on_report`` are called in the main thread of the kernel and must not raise.
+    ``event`` the last event, ``file`` a written file (``name``, ``path`` and ``href``, the address relative to the
+    notebook; {} if there is none), ``cost`` the cost of reading, ``sql`` the statement, and ``code`` the code that
+    "Copy as code" copies. ``on_refresh``, ``on_live`` (with a bool), ``on_shown`` (with a bool), ``on_go`` (with a
+    name) and ``on_report`` are called in the main thread of the kernel and must not raise.
     """
 
     _esm = read_assets("_assets/elements.js", "_base/head.js")
@@ -76,6 +77,7 @@ class Head(MessageWidget):
     problem = traitlets.Dict().tag(sync=True)
     banner = traitlets.Unicode("").tag(sync=True)
     event = traitlets.Unicode("").tag(sync=True)
+    file = traitlets.Dict().tag(sync=True)
     cost = traitlets.Unicode("").tag(sync=True)
     sql = traitlets.Unicode("").tag(sync=True)
     code = traitlets.Unicode("").tag(sync=True)
@@ -111,6 +113,11 @@ class Head(MessageWidget):
     def show(self, name: str, text: str) -> None:
         """Set one of the texts; invisible characters are made visible."""
         setattr(self, name, escape_invisible(text[:FULL]))
+
+    def show_file(self, name: str, path: str, href: str) -> None:
+        """Show a written file with its name, and buttons that open it and copy its path."""
+        texts = {"name": name, "path": path}
+        self.file = {key: escape_invisible(text[:FULL], lines=False) for key, text in texts.items()} | {"href": href}
 
     def show_cost(self, read_at: datetime | None, cost: str) -> None:
         """Show the time of the last read and the cost of reading."""

@@ -197,13 +197,14 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
     def guard(self, act: Callable[..., object], /, *, by_reader: bool = True) -> Callable[..., None]:
         """Return a handler that calls ``act`` and shows its errors, which would otherwise be lost.
 
-        The next action of the user removes the shown error; a refresh does not.
+        The next action of the user removes the shown error and the shown file; a refresh does not.
         """
 
         def handle(*arguments: Any) -> None:
             try:
                 if by_reader:
                     self._tell_error("handler", None)
+                    self.head.file = {}
                 with redirect_messages(self.say):
                     act(*arguments)
             except Exception as error:  # noqa: BLE001 - a panel's handler: it is shown in the panel

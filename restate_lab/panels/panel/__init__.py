@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -44,6 +44,21 @@ _DOCTOR_TIMEOUT = "5s"
 _DOCTOR_EVERY = 60.0  # seconds between two runs, and at least thirty times the duration of a run
 _DOCTOR_SHARE = 30
 _DETAIL = "open"  # the breadcrumb of the open item
+
+
+class _ReportSteps:
+    """Shows the current chapter of the report as an event."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+
+    def update(self, rows: int, size: int) -> None:
+        """Show the number of the chapter, ``rows``, of ``size`` chapters."""
+        self._say(f"Writing the incident report: chapter {rows} of {size} …")
+
+    def close(self) -> None:
+        """Show that the file is written now."""
+        self._say("Writing the incident report …")
 
 
 @public
@@ -282,8 +297,10 @@ class Panel(LivePanel):
         try:
             from restate_lab.reports.incident import incident_report  # noqa: PLC0415 - it loads matplotlib
 
-            path = incident_report(self.source, f"incident-{datetime.now(UTC):%Y%m%d-%H%M%S}.html")
-            self.say(f"Incident report: {path}")
+            name = f"incident-{datetime.now(UTC):%Y%m%d-%H%M%S}.html"
+            file = incident_report(self.source, name, progress=_ReportSteps(self.say))
+            self.say("")
+            self.head.show_file(f"Incident report: {file.name}", str(file.absolute()), file.href)
         finally:
             self.head.report = "ready"
 

@@ -324,6 +324,24 @@ def size_of(shown: Picture) -> tuple[float, float]:
     return (float(box[1]), float(box[2]))
 
 
+def test_a_written_report_is_a_path_that_a_notebook_shows_as_a_card(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a folder").mkdir()
+    path = Report("<b>INC-42</b>").add("text").write("a folder/r.html")
+    assert isinstance(path, Path)
+    assert path == Path("a folder/r.html")
+    assert re.fullmatch(r"<Report 'a folder/r\.html', \d+ kB>", repr(path))
+    card = path._repr_html_()  # type: ignore[attr-defined]
+    assert 'href="a%20folder/r.html"' in card
+    assert "&lt;b&gt;INC-42&lt;/b&gt;" in card
+    assert "PosixPath" not in card
+    assert path.with_suffix(".pdf")._repr_html_() is None  # type: ignore[attr-defined]
+    elsewhere = Report("r").write(tmp_path.parent / f"{tmp_path.name}.html")
+    assert "href" not in elsewhere._repr_html_()  # type: ignore[attr-defined]
+
+
 def test_without_overwrite_an_existing_or_new_file_is_not_replaced(tmp_path: Path) -> None:
     path = tmp_path / "r.html"
     path.write_text("mine")
