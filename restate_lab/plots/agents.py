@@ -19,7 +19,14 @@ from restate_lab.errors import ArgumentError
 from restate_lab.plots.bars import MOST, Bar, bars_of, draw_bars, height_for, name_rows
 from restate_lab.plots.inputs import RequiredColumns, numbers
 from restate_lab.plots.style import NEUTRAL, PALETTE, Canvas, FillStyle, canvas_on, mix_colours, status_style
-from restate_lab.plots.units import NARROWEST_BAR, SHORTEST_AXIS, format_number_axis, format_time_axis, to_axis_days
+from restate_lab.plots.units import (
+    DATE,
+    NARROWEST_BAR,
+    SHORTEST_AXIS,
+    format_number_axis,
+    format_time_axis,
+    to_axis_days,
+)
 from restate_lab.status import OUTCOMES
 
 _RUNS = RequiredColumns(
@@ -106,8 +113,10 @@ def _sum_groups(rows: pd.DataFrame, *, is_ordered: bool) -> pd.DataFrame:
         cost=("cost", "sum"),
         priced=("cost", "count"),
     )
-    by = ["group"] if is_ordered else ["spent_tokens", "group"]
-    return groups.sort_values(by, ascending=[True] if is_ordered else [False, True], kind="stable")
+    if is_ordered:
+        groups = groups.sort_values("group", kind="stable")
+        return groups.assign(group=pd.to_datetime(groups["group"]).dt.strftime(DATE))
+    return groups.sort_values(["spent_tokens", "group"], ascending=[False, True], kind="stable")
 
 
 def _spend_bar(name: str, row: Mapping[Any, Any] | pd.Series[Any]) -> Bar:

@@ -14,14 +14,14 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from restate_lab._text import plural
+from restate_lab._text import shorten_id
 from restate_lab.analysis.before_after import BeforeAfter, before_and_after
 from restate_lab.analysis.times import to_zone
 from restate_lab.errors import ArgumentError
 from restate_lab.plots.bars import MOST, height_for, name_rows
 from restate_lab.plots.inputs import RequiredColumns, numbers
-from restate_lab.plots.style import PALETTE, Canvas, canvas_on, ink_on, mix_colours, status_style
-from restate_lab.plots.units import format_duration_axis, format_time_axis, to_axis_days
+from restate_lab.plots.style import PALETTE, Canvas, canvas_on, mix_colours, status_style
+from restate_lab.plots.units import DATE, format_duration_axis, format_time_axis, to_axis_days
 
 _DAYS = RequiredColumns(
     "plot_failure_calendar", 'rl.ask(lab, "throughput_by_day")', ("day", "completed", "succeeded", "failed")
@@ -37,6 +37,7 @@ _WEEK = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _LEVELS = (0.0, 0.1, 1.0, 5.0)
 """Percent of failed invocations up to which a day has one color; above the last, it has the strongest."""
 _MOST_WEEKS = 60
+_FEWEST_WEEKS = 10  # of the axis, so that the cell of a day is not wide
 _MOST_LINES = 6
 _MARKERS = ("o", "s", "^", "D", "v", "P")
 _MOST_DEPLOYMENTS = 12
@@ -103,8 +104,9 @@ def _draw_days(canvas: Canvas, days: pd.DataFrame, colours: list[str]) -> int:
             Rectangle((week - 0.46, weekday - 0.46), 0.92, 0.92, facecolor=colour, edgecolor=edge, lw=0.6)
         )
         if row["failed"] and count <= MOST and not canvas.is_narrow:
-            box = {"facecolor": colour, "edgecolor": "none", "pad": 0.5}
-            options = {**canvas.text_options, "color": ink_on(colour), "ha": "center", "va": "center", "bbox": box}
+            ink = canvas.label_ink(colour)
+            box = None if ink == canvas.ink else {"facecolor": colour, "edgecolor": "none", "pad": 0.5}
+            options = {**canvas.text_options, "color": ink, "ha": "center", "va": "center", "bbox": box}
             text = f"{row['failed']:,.0f}" if row["failed"] < 10_000 else f"{row['failed'] / 1_000:,.0f}k"
             canvas.ax.text(week, weekday, text, **options)
     return count
@@ -114,12 +116,12 @@ def _format_weeks(canvas: Canvas, days: pd.DatetimeIndex | pd.Index, count: int)
     first = pd.Timestamp(days.min())
     first -= pd.Timedelta(days=first.weekday())
     ax = canvas.ax
-    ax.set_xlim(-0.6, max(count, 4) - 0.4)
+    ax.set_xlim(-0.6, max(count, _FEWEST_WEEKS) - 0.4)
     ax.set_ylim(6.6, -0.6)
     ax.set_yticks(range(7), _WEEK)
-    every = -(-count // (4 if canvas.is_narrow else 12))
+    every = -(-max(count, _FEWEST_WEEKS) // (3 if canvas.is_narrow else 8))
     ticks = range(0, count, every)
-    ax.set_xticks(ticks, [f"{first + pd.Timedelta(days=7 * week):%Y-%m-%d}" for week in ticks])
+    ax.set_xticks(ticks, [f"{first + pd.Timedelta(days=7 * week):{DATE}}" for week in ticks])
     ax.set_xlabel("week from")
     ax.spines[["left", "bottom"]].set_visible(False)
     ax.tick_params(length=0)
@@ -163,16 +165,17 @@ def plot_percentiles(
     handles = [_draw_days_of(canvas, group, number) for number, group in enumerate(groups[:_MOST_LINES])]
     values = pd.concat(groups[:_MOST_LINES])["ms"]
     canvas.ax.set_yscale("symlog", linthresh=1, linscale=0.5)
-    format_duration_axis(canvas.ax.yaxis, max(values.max(), 1), few=canvas.is_narrow)
-    canvas.ax.set_ylim(values.min() * 0.5 if values.min() >= 1 else 0, max(values.max(), 1) * 2)
+    lowest, highest = values.min() * 0.4 if values.min() >= 1 else 0.0, max(values.max(), 1) * 2.5
+    format_duration_axis(canvas.ax.yaxis, highest / 1.3, lowest=lowest, few=canvas.is_narrow)
+    canvas.ax.set_ylim(lowest, highest)
     canvas.ax.grid(axis="y", color=mix_colours(canvas.background, canvas.ink, 0.13), linewidth=0.7)
-    canvas.ax.set_ylabel("took at most")
+    canvas.ax.set_ylabel(f"duration ({percentile})")
     days = to_axis_days(pd.concat(groups)["day"])
     canvas.ax.set_xlim(float(days.min()) - 0.25, float(days.max()) + 1.25)
     if marks is not None:
-        handles += list(_mark_deployments(canvas, marks))
+        handles += list(_mark_deployments(canvas, marks, where))
     format_time_axis(canvas.ax.xaxis, where, few=canvas.is_narrow)
-    canvas.add_legend(handles, below=14, columns=2)
+    canvas.add_legend(handles, below=14, columns=3)
     return canvas.ax
 
 
@@ -189,20 +192,20 @@ def _draw_days_of(canvas: Canvas, rows: pd.DataFrame, number: int) -> Artist:
     return line
 
 
-def _mark_deployments(canvas: Canvas, deployments: pd.DataFrame) -> Iterator[Artist]:
+def _mark_deployments(canvas: Canvas, deployments: pd.DataFrame, tz: tzinfo) -> Iterator[Artist]:
+    """Draw a line with a number for each deployment, and yield the legend entry of the number."""
     rows = deployments.dropna(subset=["created_at"]).sort_values("created_at", kind="stable")
     left, right = canvas.ax.get_xlim()
     at = to_axis_days(rows["created_at"])
     inside = (at >= left) & (at <= right)
     options: dict[str, Any] = {"color": canvas.edge_colour(canvas.background), "linestyle": "--", "linewidth": 1}
-    for place, name in list(zip(at[inside], rows["id"][inside], strict=True))[-_MOST_DEPLOYMENTS:]:
+    shown = list(zip(at[inside], rows[inside].to_dict("records"), strict=True))[-_MOST_DEPLOYMENTS:]
+    style = {**canvas.text_options, "va": "top", "ha": "left", "in_layout": False}
+    for number, (place, row) in enumerate(shown, 1):
         canvas.ax.axvline(place, **options)
-        style = {**canvas.text_options, "rotation": 90, "va": "bottom", "ha": "right", "in_layout": False}
-        canvas.ax.annotate(
-            canvas.text(name, 16), (place, 0), (-2, 3), ("data", "axes fraction"), "offset points", **style
-        )
-    if inside.any():
-        yield Line2D([], [], label=f"{plural(int(inside.sum()), 'deployment')} registered", **options)
+        canvas.ax.annotate(str(number), (place, 1), (2, -1), ("data", "axes fraction"), "offset points", **style)
+        name = f"{canvas.text(shorten_id(str(row['id'])), 20)} registered {row['created_at'].astimezone(tz):{DATE}}"
+        yield Line2D([], [], label=f"{number}: {name}", **options)
 
 
 def plot_before_after(result: BeforeAfter, /, *, ax: Axes | None = None, tz: str | tzinfo = "UTC") -> Axes:

@@ -130,7 +130,7 @@ def plot_latency_distribution(frame: pd.DataFrame, /, *, ax: Axes | None = None,
     canvas.ax.set_ylim(0, 1.02)
     canvas.ax.yaxis.set_major_formatter(PercentFormatter(1))
     canvas.ax.grid(axis="y", color=mix_colours(canvas.background, canvas.ink, 0.13), linewidth=0.7)
-    canvas.ax.set_xlabel("took at most")
+    canvas.ax.set_xlabel("duration")
     canvas.ax.set_ylabel("share of invocations")
     return canvas.ax
 

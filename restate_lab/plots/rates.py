@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 
 from restate_lab._text import format_duration
 from restate_lab.analysis.times import to_zone
-from restate_lab.durations import parse_duration
+from restate_lab.durations import parse_duration, round_step
 from restate_lab.plots.inputs import RequiredColumns, numbers
 from restate_lab.plots.style import Canvas, canvas_on, mix_colours, status_style
 from restate_lab.plots.units import format_number_axis, format_time_axis, parse_timestamp, to_axis_days
@@ -22,7 +22,8 @@ from restate_lab.status import ENDED
 
 _THROUGHPUT_FRAME = RequiredColumns("plot_throughput", 'rl.ask(lab, "throughput")', ("span_start", *ENDED))
 _MARK: dict[str, Any] = {"marker": "v", "markersize": 5, "color": status_style("failed").colour, "linestyle": "none"}
-_MOST_SPANS = 720  # spans in one picture
+_MOST_SPANS = 120  # spans in one picture
+_FEWEST_SPANS = 12  # of the axis: the bar of a single span is not a block
 _EDGED = 120  # with fewer bar edges than this, the bars have outlines
 _FALLBACK = timedelta(minutes=1)
 
@@ -31,7 +32,7 @@ def plot_throughput(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str |
     """Draw the number of invocations that ended per time span: succeeded ones upwards, all others downwards.
 
     A span with at least one failure has a mark at the top. In a span without a row, no invocation ended. If there are
-    more than 720 spans, several are combined into one, and the title reports it.
+    more than 120 spans, they are combined into longer ones of a round length, and the title reports it.
 
     ``frame`` is the result of ``rl.ask(lab, "throughput")``; the plot adds up its services. It reads ``span_start``
     (UTC), ``succeeded, failed, cancelled, killed``, and the length of a span from ``attrs``. ``tz`` is the time zone of
@@ -87,12 +88,11 @@ def _combine_spans(spans: pd.DataFrame, long: timedelta | None) -> tuple[pd.Data
     """Return the spans and their length; if there are too many spans to see, several are combined into one."""
     if spans.empty or long is None:
         return spans, long
-    first, last = spans.index[0], spans.index[-1]
-    several = -(-int((last - first) / long + 1) // _MOST_SPANS)
-    if several == 1:
+    seconds = (spans.index[-1] - spans.index[0] + long).total_seconds()
+    several = -(-timedelta(seconds=round_step(seconds, _MOST_SPANS)) // long)
+    if several <= 1:
         return spans, long
-    number = (spans.index - first) // (long * several)
-    return spans.groupby(first + number * pd.Timedelta(long * several)).sum(), long * several
+    return spans.groupby(spans.index.floor(pd.Timedelta(long * several))).sum(), long * several
 
 
 def _partial_span_notes(attrs: Mapping[Any, Any], starts: pd.Index, long: timedelta | None) -> list[str]:
@@ -129,5 +129,6 @@ def _draw_spans(canvas: Canvas, spans: pd.DataFrame, long: timedelta | None) -> 
     ax.axhline(0, color=canvas.ink, linewidth=0.8)
     ax.grid(axis="y", color=mix_colours(canvas.background, canvas.ink, 0.13), linewidth=0.7)
     format_number_axis(ax.yaxis)
-    ax.set_xlim(edges[0] - days / 2, edges[-1] + days / 2)
+    beside = max(days / 2, (_FEWEST_SPANS * days - (edges[-1] - edges[0])) / 2)
+    ax.set_xlim(edges[0] - beside, edges[-1] + beside)
     ax.margins(y=0.08)

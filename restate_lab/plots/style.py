@@ -22,7 +22,7 @@ from matplotlib.transforms import ScaledTranslation
 from restate_lab._text import escape_character, format_timestamp, is_invisible
 from restate_lab.errors import ArgumentError
 from restate_lab.plots.units import parse_timestamp
-from restate_lab.status import STATUSES
+from restate_lab.status import OUTCOMES, STATUSES
 
 # Fonts to try after those of the style sheet, in this order; the last one is part of matplotlib.
 _MORE = (
@@ -38,7 +38,10 @@ _FULL = 8.0  # inches; on narrower Axes, text is shortened more
 _NARROW = 5.0  # inches
 _SHARE = 0.775  # matplotlib's default width of the only Axes, as a share of the figure
 _LINE = 125  # characters in a line below the title
-_DARK_INK, _LIGHT_INK = "#1b1e23", "#f1f3f5"
+DARK_INK, _LIGHT_INK = "#1b1e23", "#f1f3f5"  # text on the background, which a notebook replaces by its text color
+_DARK_LABEL, _LIGHT_LABEL = "#14161a", "#fbfcfd"  # text on a bar, which is the same in each theme
+LARGEST_TINT = 0.55
+"""Share of a color in a tint of white up to which a notebook shows it transparent, with text in its text color."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +167,10 @@ class Canvas:
         """Return a lighter color, mixed with the background; ``share`` is the share of the original color."""
         return mix_colours(self.background, colour, share)
 
+    def label_ink(self, colour: str) -> str:
+        """Return the color of text on an area: that of the text around it if the area is only tinted."""
+        return self.ink if min(to_rgb(colour)) >= 1 - LARGEST_TINT else ink_on(colour)
+
     def patch_options(self, of: FillStyle) -> dict[str, Any]:
         """Return the options of an area with this style."""
         return {"facecolor": of.colour, "edgecolor": self.edge_colour(of.colour), "hatch": of.hatch, "linewidth": 0.6}
@@ -239,6 +246,11 @@ class Canvas:
 
 
 _UNKNOWN = FillStyle("#b0a8c0", "**")
+FIXED_COLOURS = frozenset(
+    {_DARK_LABEL, _LIGHT_LABEL, NEUTRAL.colour, REST.colour, _UNKNOWN.colour}
+    | {each.colour for each in (*PALETTE, *STATUSES.values(), *OUTCOMES.values())}
+)
+"""The colors that are the same on each background."""
 
 
 def typeface() -> Typeface:
@@ -263,7 +275,12 @@ def canvas_on(ax: Axes | None, *, width: float = 9.0, height: float = 4.0) -> Ca
         # Imported late and only here: pyplot keeps figures and chooses a backend, and panels must not cause that.
         from matplotlib import pyplot as plt  # noqa: PLC0415
 
-        figure, ax = plt.subplots(figsize=(width, height), layout="constrained")  # the first call loads the backend
+        from restate_lab.plots.theme import NotebookFigure  # noqa: PLC0415 - it needs the colors of this module
+
+        # A style sheet that the user has chosen is not replaced by the colors of the notebook.
+        is_plain = to_hex(rcParams["figure.facecolor"]) == to_hex(rcParams["axes.facecolor"]) == "#ffffff"
+        options: dict[str, Any] = {"FigureClass": NotebookFigure} if is_plain else {}
+        figure, ax = plt.subplots(figsize=(width, height), layout="constrained", **options)
         # An opaque background, so the figure is readable on every page.
         figure.set_facecolor(_background(figure))
     elif not isinstance(ax, Axes):
@@ -272,7 +289,8 @@ def canvas_on(ax: Axes | None, *, width: float = 9.0, height: float = 4.0) -> Ca
         )
     around = _background(ax.figure)
     inside = _composite(ax.get_facecolor(), around)
-    canvas = Canvas(ax, typeface(), background=inside, ink=ink_on(inside), margin_ink=ink_on(around))
+    inks = (DARK_INK if is_light(colour) else _LIGHT_INK for colour in (inside, around))
+    canvas = Canvas(ax, typeface(), inside, *inks)
     _remove_decoration(canvas)
     return canvas
 
@@ -291,7 +309,7 @@ def is_light(colour: str) -> bool:
 
 def ink_on(colour: str) -> str:
     """Return the text color that is easiest to read on this color."""
-    return _DARK_INK if is_light(colour) else _LIGHT_INK
+    return _DARK_LABEL if is_light(colour) else _LIGHT_LABEL
 
 
 def _take_within(pieces: list[str], width: int) -> list[str]:

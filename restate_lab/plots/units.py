@@ -21,6 +21,12 @@ SHORTEST_AXIS = 20 / _DAY
 NARROWEST_BAR = 0.004
 """Width of a bar as a share of the time axis; a narrower one is not visible."""
 _TICKS, _FEW = 9, 4
+DATE = "%d %b %Y"
+"""The form of dates on axes: "29 Nov 2026"."""
+# One form for each level: year, month, day, hour, minute, second.
+_TIMES = ["%Y", "%b", "%d", "%H:%M", "%H:%M", "%S.%f"]
+_FIRST_TIMES = ["", "%Y", "%b", "%d %b", "%H:%M", "%H:%M"]
+_DATES = ["", "%Y", "%b %Y", DATE, DATE, f"{DATE} %H:%M"]
 
 
 def parse_timestamp(text: Any) -> datetime | None:
@@ -55,17 +61,23 @@ def format_time_axis(axis: Axis, tz: tzinfo, *, few: bool = False) -> None:
     least, most = (2, 5) if few else (4, 9)
     locator = AutoDateLocator(tz=tz, minticks=least, maxticks=most)  # type: ignore[no-untyped-call] # without types
     axis.set_major_locator(locator)
-    formatter = ConciseDateFormatter(locator, tz=tz)  # type: ignore[no-untyped-call]
-    axis.set_major_formatter(formatter)
+    forms = {"formats": _TIMES, "zero_formats": _FIRST_TIMES, "offset_formats": _DATES}
+    axis.set_major_formatter(ConciseDateFormatter(locator, tz=tz, **forms))  # type: ignore[no-untyped-call]
     axis.set_label_text(f"time ({tz})")
 
 
-def format_duration_axis(axis: Axis, highest: float, *, few: bool = False) -> None:
-    """Format a logarithmic axis of milliseconds; ``highest`` is its largest value, ``few`` means fewer ticks."""
-    shown: list[float] = []
+def format_duration_axis(axis: Axis, highest: float, *, lowest: float = 0.0, few: bool = False) -> None:
+    """Format a logarithmic axis of milliseconds with these ends; ``few`` means fewer ticks.
+
+    If the highest value is 6.25 times the lowest one or more, there are at least two ticks.
+    """
+    steps = [0.0, *(1_000 * step for step in ROUND_STEPS)]
+    inside = [step for step in steps if lowest <= step <= highest * 1.3]
+    # Zero, if it is shown, is not thinned out.
+    ends = inside[: 0.0 in inside]
+    shown = inside
     for every in (1, 3, 6, 9):
-        steps = [1_000 * step for step in ROUND_STEPS[::every]]
-        shown = [0.0, *(step for step in steps if step <= highest * 1.3)]
+        shown = [*ends, *inside[len(ends) :: every]]
         if len(shown) <= (_FEW if few else _TICKS):
             break
     axis.set_major_locator(FixedLocator(shown))

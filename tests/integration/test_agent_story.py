@@ -170,7 +170,7 @@ def test_the_notebook_explains_every_agent(story: Story, tmp_path: Path) -> None
         assert "the refusal is in the journal" in plain["refused"]
         assert "waits for its tool “ask_manager”" in plain["waiting"]
         for picture in ("spend", "approved"):
-            assert "image/png" in output[picture][-1].data
+            assert "<svg" in output[picture][-1].data["text/html"]
         assert plain["parallel"].count("by order") == 4
         assert "  user\n    Compare Rome and Oslo" in plain["nested"]
         assert [plain["session"].count(city) > 0 for city in ("Lisbon", "Porto")] == [True, True]

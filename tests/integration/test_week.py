@@ -118,7 +118,7 @@ def test_the_notebook_finds_both_changes(story: Story, tmp_path: Path) -> None:
         for change in ("print label", "card declined"):
             assert change in plain["changed"]
         for plot in ("days", "latency", "picture"):
-            assert "image/png" in output[plot][-1].data
+            assert "<svg" in output[plot][-1].data["text/html"]
         assert plain["lost"].startswith("Empty DataFrame")
         assert "label printer 7 is offline" in plain["why"]
         assert "Pickups/warehouse-1/run" in plain["again"]

@@ -4,7 +4,7 @@
 -- needs: sys_invocation_status
 -- :service = none (text) only this service
 -- :since = 24h (time) only invocations completed since this time
--- :bin = 5m (duration) length of a time span
+-- :bin = 1m (duration) length of a time span
 -- :limit = 100000 (number) maximum number of rows
 --
 -- Only invocations that are still retained: the counts of earlier spans decrease as their invocations expire.

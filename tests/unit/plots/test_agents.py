@@ -32,9 +32,9 @@ def test_a_bar_has_its_wasted_tokens_and_a_note_with_runs_cost_and_saved_tokens(
 def test_runs_are_counted_on_the_day_of_the_zone() -> None:
     runs = spend(["a", "b", "c"]).assign(created_at=[NOW, NOW - pd.Timedelta("30h"), NOW - pd.Timedelta("4h")])
     names = [label.get_text() for label in plot_spend(runs, by="day").get_yticklabels()]
-    assert names == ["2026-11-23", "2026-11-24", "2026-11-25"]
+    assert names == ["23 Nov 2026", "24 Nov 2026", "25 Nov 2026"]
     names = [label.get_text() for label in plot_spend(runs, by="day", tz="Asia/Tokyo").get_yticklabels()]
-    assert names == ["2026-11-24", "2026-11-25"]
+    assert names == ["24 Nov 2026", "25 Nov 2026"]
 
 
 def test_runs_without_tokens_are_counted_and_so_are_runs_without_a_price() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -22,3 +23,14 @@ def test_a_time_axis_of_any_length_has_one_to_ten_marks(few: bool) -> None:
         low, high = sorted(ax.get_xlim())
         marks = [mark for mark in ax.xaxis.get_majorticklocs() if low <= mark <= high]
         assert 1 <= len(marks) <= 10, span
+
+
+def test_a_date_on_a_time_axis_has_the_form_26_nov_2026() -> None:
+    ax = Figure().subplots()
+    ax.set_xlim(BEGIN, BEGIN + timedelta(hours=20))
+    format_time_axis(ax.xaxis, UTC)
+    formatter = ax.xaxis.get_major_formatter()
+    labels = formatter.format_ticks(ax.xaxis.get_majorticklocs())
+    assert "26 Nov" in labels
+    assert all(re.fullmatch(r"\d\d:\d\d|26 Nov", label) for label in labels)
+    assert formatter.get_offset() == "26 Nov 2026"
