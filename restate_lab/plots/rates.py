@@ -92,7 +92,8 @@ def _combine_spans(spans: pd.DataFrame, long: timedelta | None) -> tuple[pd.Data
     several = -(-timedelta(seconds=round_step(seconds, _MOST_SPANS)) // long)
     if several <= 1:
         return spans, long
-    return spans.groupby(spans.index.floor(pd.Timedelta(long * several))).sum(), long * several
+    starts = pd.DatetimeIndex(spans.index).floor(pd.Timedelta(long * several))
+    return spans.groupby(starts).sum(), long * several
 
 
 def _partial_span_notes(attrs: Mapping[Any, Any], starts: pd.Index, long: timedelta | None) -> list[str]:

@@ -248,7 +248,9 @@ class Canvas:
 _UNKNOWN = FillStyle("#b0a8c0", "**")
 FIXED_COLOURS = frozenset(
     {_DARK_LABEL, _LIGHT_LABEL, NEUTRAL.colour, REST.colour, _UNKNOWN.colour}
-    | {each.colour for each in (*PALETTE, *STATUSES.values(), *OUTCOMES.values())}
+    | {each.colour for each in PALETTE}
+    | {each.colour for each in STATUSES.values()}
+    | {each.colour for each in OUTCOMES.values()}
 )
 """The colors that are the same on each background."""
 

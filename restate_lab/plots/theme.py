@@ -35,7 +35,8 @@ class NotebookFigure(Figure):
 
         titles = [axes.get_title(loc="left") for axes in self.get_axes()]
         name = next(filter(None, titles), "a plot")
-        publish_display_data({"text/html": figure_html(self, name), "text/plain": f"[picture: {name}]"})
+        bundle = {"text/html": figure_html(self, name), "text/plain": f"[picture: {name}]"}
+        publish_display_data(bundle)  # type: ignore[no-untyped-call] # IPython has no types for it
 
 
 def figure_html(figure: Figure, name: str) -> str:

@@ -5,7 +5,7 @@ A chapter names the parts that could not be read. It raises RestateLabError if n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from types import MappingProxyType
@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from restate_lab._text import escape_invisible, plural
+from restate_lab._text import escape_invisible, join, plural
 from restate_lab.analysis.journal import read_journal
 from restate_lab.analysis.why import why
 from restate_lab.durations import round_step
@@ -26,8 +26,10 @@ from restate_lab.plots import (
     plot_throughput,
     plot_waits,
 )
+from restate_lab.progress import Progress
 from restate_lab.reports.figures import render_figure
 from restate_lab.reports.first_page import (
+    diagnosis_title,
     draw_timeline,
     first_error,
     first_numbers,
@@ -38,7 +40,9 @@ from restate_lab.reports.first_page import (
 )
 from restate_lab.reports.parts import Card, Findings, FirstPage, Heading, Notice, Part, Prose, Section
 from restate_lab.reports.reader import ReportContext
+from restate_lab.reports.report import Report, with_values
 from restate_lab.reports.sections import journal_parts, section_of
+from restate_lab.reports.tables import heading
 from restate_lab.reports.timeline import (
     TimelineEvent,
     action_events,
@@ -293,6 +297,47 @@ CHAPTERS: Mapping[str, Callable[[ReportContext], Section]] = MappingProxyType(
     }
 )
 """Title → the function that builds the chapter, in the order of the report."""
+_SHORT = ("What is wrong", "Timeline")
+"""The chapters of a short report; the actions come after them, as in each report."""
+
+
+def chapters_of(*, is_short: bool) -> dict[str, Callable[[ReportContext], Section]]:
+    """Return the chapters of a report, in their order."""
+    return {name: make for name, make in CHAPTERS.items() if not is_short or name in _SHORT}
+
+
+def add_chapters(report: Report, context: ReportContext, title: str | None, progress: Progress) -> Report:
+    """Return the report with its chapters and its first page; ``title`` None names the first finding."""
+    chapters = chapters_of(is_short=context.is_short)
+    for number, (chapter, make) in enumerate(chapters.items(), 1):
+        progress.update(number, len(chapters))
+        section = _build_chapter(chapter, make, context.with_report(report))
+        report = report.add(replace(section, statements=()) if context.is_short else section)
+    if context.is_short:
+        report = report.add(_rest_section(chapters))
+    try:
+        page, name = first_page(context.with_report(report)), title or diagnosis_title(context.diagnosis)
+        return with_values(report, title=heading(context.builder.masker.text(name)), first_page=page)
+    except RestateLabError:  # the first chapter shows why there is no diagnosis
+        return report
+
+
+def _build_chapter(chapter: str, make: Callable[[ReportContext], Section], context: ReportContext) -> Section:
+    """Return the chapter, or a chapter that gives the reason why it could not be read."""
+    try:
+        return make(context)
+    except RestateLabError as error:
+        reason = context.builder.masker.text(" ".join(str(error).split()))
+        return Section(
+            chapter, (Notice(f"This could not be read: {reason}"),), lead=(f"Not read: {chapter}: {reason}",)
+        )
+
+
+def _rest_section(chapters: Collection[str]) -> Section:
+    """Return the end of a short report, which names the chapters that it does not have."""
+    rest = join([name for name in CHAPTERS if name not in chapters], len(CHAPTERS))
+    text = f"Not in this short report: {rest}, and the SQL. length='full' adds them; an HTML report has them."
+    return Section("", (Prose(text),), is_appendix=True)
 
 
 def _worst_invocations(findings: pd.DataFrame) -> Iterator[tuple[str, str]]:

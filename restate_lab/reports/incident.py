@@ -5,30 +5,20 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Collection
-from dataclasses import replace
 from datetime import tzinfo
 from typing import Literal
 
-from restate_lab._text import join
 from restate_lab.analysis.times import TimeInput
 from restate_lab.client.arguments import check_seconds, time_limit
 from restate_lab.durations import DurationInput
-from restate_lab.errors import ArgumentError, RestateLabError
+from restate_lab.errors import ArgumentError
 from restate_lab.progress import Progress, StepsLine, progress_of, redirect_messages
 from restate_lab.reads import Reads
-from restate_lab.reports.chapters import CHAPTERS, first_page
-from restate_lab.reports.first_page import diagnosis_title
-from restate_lab.reports.parts import Notice, Prose, Section
-from restate_lab.reports.reader import ReportContext
-from restate_lab.reports.report import Paper, Report, ReportFile, resolve_output, with_values
-from restate_lab.reports.tables import heading
+from restate_lab.reports.output import Paper, ReportFile, resolve_output
 from restate_lab.source import Source
 
 Length = Literal["short", "full"]
 _LEAST = 60.0  # seconds that one chapter may take to read its data
-_SHORT = ("What is wrong", "Timeline")
-"""The chapters of a short report; the actions come after them, as in each report."""
 
 
 def incident_report(
@@ -75,7 +65,11 @@ def incident_report(
         raise ArgumentError(f"unknown length {length!r}; choose 'short' or 'full'.")
     is_pdf = resolve_output(path, overwrite=overwrite).suffix.lower() == ".pdf"
     is_short = length == "short" or (length is None and is_pdf)
-    chapters = {name: make for name, make in CHAPTERS.items() if not is_short or name in _SHORT}
+    # Imported only now: these modules draw, and take seconds to load, while a wrong name is refused at once.
+    from restate_lab.reports.chapters import add_chapters, chapters_of  # noqa: PLC0415
+    from restate_lab.reports.reader import ReportContext  # noqa: PLC0415
+    from restate_lab.reports.report import Report  # noqa: PLC0415
+
     seconds = check_seconds("timeout", timeout)
     started = time.monotonic()
     with time_limit(seconds):
@@ -92,37 +86,7 @@ def incident_report(
     )
     context = ReportContext(source, report, reads=reads, seconds=max(_LEAST, seconds / 10), is_short=is_short)
     # One progress line covers all chapters, so slow questions do not show their own.
-    line = progress_of(progress, lambda: StepsLine("report: chapter", tuple(chapters)))
+    line = progress_of(progress, lambda: StepsLine("report: chapter", tuple(chapters_of(is_short=is_short))))
     with contextlib.closing(line), redirect_messages(lambda _: None):
-        for number, (chapter, make) in enumerate(chapters.items(), 1):
-            line.update(number, len(chapters))
-            section = _build_chapter(chapter, make, context.with_report(report))
-            report = report.add(replace(section, statements=()) if is_short else section)
-        report = report.add(_rest_section(chapters)) if is_short else report
-        report = _add_first_page(report, context.with_report(report), title)
+        report = add_chapters(report, context, title, line)
     return report.write(path, overwrite=overwrite, paper=paper)
-
-
-def _rest_section(chapters: Collection[str]) -> Section:
-    """Return the end of a short report, which names the chapters that it does not have."""
-    rest = join([name for name in CHAPTERS if name not in chapters], len(CHAPTERS))
-    text = f"Not in this short report: {rest}, and the SQL. length='full' adds them; an HTML report has them."
-    return Section("", (Prose(text),), is_appendix=True)
-
-
-def _add_first_page(report: Report, context: ReportContext, title: str | None) -> Report:
-    try:
-        name = title or diagnosis_title(context.diagnosis)
-        return with_values(report, title=heading(context.builder.masker.text(name)), first_page=first_page(context))
-    except RestateLabError:  # the first chapter shows why there is no diagnosis
-        return report
-
-
-def _build_chapter(chapter: str, make: Callable[[ReportContext], Section], context: ReportContext) -> Section:
-    try:
-        return make(context)
-    except RestateLabError as error:
-        reason = context.builder.masker.text(" ".join(str(error).split()))
-        return Section(
-            chapter, (Notice(f"This could not be read: {reason}"),), lead=(f"Not read: {chapter}: {reason}",)
-        )

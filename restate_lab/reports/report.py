@@ -9,7 +9,7 @@ from datetime import UTC, datetime, tzinfo
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 from urllib.parse import quote
 
 from markupsafe import Markup
@@ -19,22 +19,16 @@ from restate_lab._text import format_timestamp, truncate
 from restate_lab.analysis.times import TimeInput, to_datetime, to_zone
 from restate_lab.client.arguments import check_count, check_flag, check_name
 from restate_lab.errors import ArgumentError
-from restate_lab.export.files import check_absent, resolve_target, write_atomically
+from restate_lab.export.files import write_atomically
 from restate_lab.reports.masking import Masker, masker_for
 from restate_lab.reports.metadata import SourceMetadata, source_metadata
+from restate_lab.reports.output import Paper, ReportFile, resolve_output
 from restate_lab.reports.parts import Fact, FirstPage, Section, Table
 from restate_lab.reports.pdf import write_pdf
 from restate_lab.reports.sections import paragraphs, section_of
 from restate_lab.reports.tables import MOST_BYTES, ROWS, TableBuilder, heading
 from restate_lab.reports.timeline import source_changes_section
 from restate_lab.source import Source
-
-if TYPE_CHECKING:
-    _OwnPath = Path
-else:
-    _OwnPath = type(Path())  # a class can have only the path class of its platform as base before Python 3.12
-FORMATS = (".html", ".pdf")
-Paper = Literal["A4", "Letter"]
 
 
 @dataclass(frozen=True, init=False, repr=False, eq=False)
@@ -190,38 +184,6 @@ class FrontMatter:
     first_page: FirstPage | None = None
 
 
-class ReportFile(_OwnPath):
-    """The path of a written report; a notebook shows it as a card with its verdict, its size and a link."""
-
-    title = ""
-    lead: tuple[str, ...] = ()
-    accent = ""
-    href = ""
-    """The address relative to the working folder, which is that of the notebook; "" for a file elsewhere."""
-    size = 0
-    """Bytes; 0 for a path that was derived from this one."""
-
-    @property
-    def _size_text(self) -> str:
-        return f"{self.size / 1e6:,.1f} MB" if self.size >= 100_000 else f"{max(self.size / 1e3, 1):,.0f} kB"
-
-    def __repr__(self) -> str:
-        return f"<Report {self.as_posix()!r}, {self._size_text}>" if self.size else super().__repr__()
-
-    def _repr_html_(self) -> str | None:
-        if not self.size:
-            return None
-        return render(
-            "reports/templates/written.html.j2",
-            title=self.title,
-            path=str(self),
-            href=self.href,
-            size=self._size_text,
-            lead=self.lead,
-            accent=self.accent,
-        )
-
-
 def write_page(
     front: FrontMatter, sections: Sequence[Section], target: Path, *, overwrite: bool, paper: Paper
 ) -> ReportFile:
@@ -253,19 +215,6 @@ def write_page(
     if target.absolute().is_relative_to(Path.cwd()):
         written.href = quote(target.absolute().relative_to(Path.cwd()).as_posix())
     return written
-
-
-def resolve_output(path: str | os.PathLike[str], *, overwrite: bool) -> Path:
-    """Check the path of a report and return it.
-
-    Raises:
-        ArgumentError: the path is not an HTML or PDF file, its folder does not exist, or the file already exists.
-    """
-    target = resolve_target(path)
-    if target.suffix.lower() not in FORMATS:
-        raise ArgumentError(f"unknown format of {target.name!r}; use a name that ends with {' or '.join(FORMATS)}.")
-    check_absent(target, overwrite=overwrite)
-    return target
 
 
 def _facts(report: Report) -> list[Fact]:

@@ -27,8 +27,9 @@ from restate_lab.redaction import is_secret_name
 from restate_lab.reports.masking import Masker, masker_for
 from restate_lab.reports.notebook.runner import CellFailure, NotebookRun, run_notebook
 from restate_lab.reports.notebook.sections import sections_of, title_of
+from restate_lab.reports.output import Paper, resolve_output
 from restate_lab.reports.parts import Code, Fact, Notice, Section
-from restate_lab.reports.report import FrontMatter, Paper, resolve_output, write_page
+from restate_lab.reports.report import FrontMatter, write_page
 from restate_lab.reports.sections import COLOURS
 from restate_lab.reports.source_tracker import START, VARIABLE, read_sources
 from restate_lab.reports.tables import TableBuilder

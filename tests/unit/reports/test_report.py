@@ -324,6 +324,19 @@ def size_of(shown: Picture) -> tuple[float, float]:
     return (float(box[1]), float(box[2]))
 
 
+def test_a_wrong_name_of_an_incident_report_is_refused_before_anything_is_loaded() -> None:
+    """The modules that draw take seconds to load."""
+    program = """
+import sys, restate_lab as rl
+try:
+    rl.incident_report(None, "r.docx")
+except rl.errors.ArgumentError as error:
+    assert "use a name that ends with .html or .pdf" in str(error)
+    assert "matplotlib" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
 def test_a_written_report_is_a_path_that_a_notebook_shows_as_a_card(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
