@@ -2,9 +2,10 @@
 
 ``plot`` chooses the function for a result. The functions themselves have options such as the grouping of a bar chart.
 With ``ax=``, a plot draws on these Axes and does not use pyplot. Without it, pyplot creates a figure, which a notebook
-shows automatically. Figures always have an opaque background from the current style sheet, so they are readable on
-light and dark pages, in reports and in chats. ``plt.style.use("dark_background")`` makes them dark. Each status has its
-color from ``restate_lab.status`` and a hatch that distinguishes it in grayscale.
+shows automatically in the colors of its theme: a transparent SVG. Saved files have an opaque background from the
+current style sheet, so they are readable in reports and in chats. With ``plt.style.use("dark_background")`` or another
+style sheet, a notebook shows the colors of that. Each status has its color from ``restate_lab.status`` and a hatch that
+distinguishes it in grayscale.
 """
 
 from __future__ import annotations

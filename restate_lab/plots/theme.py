@@ -22,6 +22,8 @@ _COLOUR = re.compile(r"(?P<name>(?:fill|stroke): |(?:fill|stroke)=\")(?P<colour>
 _GRAY = 0.05  # largest difference of the channels of a gray
 _LARGEST = 600_000  # bytes of an SVG
 _DOTS = 144  # per inch, of the PNG
+_PIXELS = 96  # CSS pixels per inch
+_LEAST = 0.92  # share of its size to which a narrow page shrinks a figure, so that text of 9 points has 11 pixels
 _PAGE = "var(--jp-layout-color0,var(--vscode-editor-background,transparent))"
 _METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 _SETTINGS: dict[Any, Any] = {"svg.fonttype": "path", "text.hinting": "none"}
@@ -44,15 +46,16 @@ def figure_html(figure: Figure, name: str) -> str:
     svg = _save(figure, "svg", transparent=True, metadata=_METADATA).decode()
     svg = _COLOUR.sub(_themed, svg[svg.index("<svg") :])
     label = escape(name)
-    start = f'<svg style="max-width:100%;height:auto" role="img" aria-label="{label}"'
+    width = round(figure.get_figwidth() * _PIXELS)
+    size = f"max-width:100%;min-width:{width * _LEAST:.0f}px;height:auto"
+    start = f'<svg style="{size}" role="img" aria-label="{label}"'
     png = base64.b64encode(_save(figure, "png", dpi=_DOTS)).decode()
     # A page that removes SVG removes the style, too; then the PNG is visible.
     drawing = f"<style>.rl-plot > svg + img {{ display: none; }}</style>{svg.replace('<svg', start, 1)}"
-    width = round(figure.get_figwidth() * 96)
     return (
-        '<div class="rl-plot" style="color:var(--jp-ui-font-color1,inherit)">'
+        '<div class="rl-plot" style="overflow-x:auto;color:var(--jp-ui-font-color1,inherit)">'
         f"{drawing if len(svg) <= _LARGEST else ''}"
-        f'<img alt="{label}" width="{width}" style="max-width:100%;height:auto" src="data:image/png;base64,{png}">'
+        f'<img alt="{label}" width="{width}" style="max-width:100%" src="data:image/png;base64,{png}">'
         "</div>"
     )
 

@@ -22,7 +22,7 @@ from restate_lab.errors import ArgumentError
 from restate_lab.plots.style import Canvas, canvas_on, mix_colours, status_style
 
 _PIXELS = 96  # of the picture, in an inch
-_LARGE, _LEAST = 9.0, 3.5  # points
+_LARGE, _SMALL, _LEAST = 9.0, 6.0, 3.5  # points
 _MOST = 36  # boxes
 _LEAST_ROW = 0.3  # inches
 _FEWEST = 6  # minimum number of letters of a target
@@ -88,7 +88,7 @@ class _Drawing:
     def create(cls, canvas: Canvas, picture: WaitPicture) -> _Drawing:
         figure, place = canvas.ax.figure, canvas.ax.get_position()
         width = picture.width + (0.0 if canvas.is_narrow else picture.text_width)
-        inches = canvas.width * (0.7 if canvas.is_narrow else 0.95)  # beside other Axes, their labels need some of it
+        inches = canvas.width * (0.7 if canvas.is_narrow else 1.0)  # beside other Axes, their labels need some of it
         if figure.figure.get_layout_engine() is None:
             inches = float(place.width * figure.bbox.width / figure.dpi)
         high = place.height * figure.bbox.height / figure.dpi
@@ -138,7 +138,7 @@ class _Drawing:
         ax.add_patch(Rectangle(corner, 10, height, zorder=3, **canvas.patch_options(of)))
         times = f"{box['times']:,} × " if box["times"] > 1 else ""
         lines = (f"{times}{box['target']}", f"{shorten_id(box['id'])}  {box['status']}")
-        self._write(box["x"] + 17, middle, "\n".join(self._fit(line, width - 34) for line in lines))
+        self._write(box["x"] + 17, middle, "\n".join(self._fit(line, width - 22) for line in lines))
         if box["lines"] and not canvas.is_narrow:
             self._write(box["text_x"], middle, "\n".join(canvas.typeface.text(line, 60) for line in box["lines"]))
 
@@ -154,7 +154,9 @@ class _Drawing:
         """Return a value as text, shortened to ``width`` pixels of the picture."""
         face, letters = self.canvas.typeface, 60
         text = face.text(value, letters)
-        while face.width(text, self._font_size) > width * self.scale * 72 / _PIXELS and letters > _FEWEST:
+        # Letters are aligned to whole pixels, which makes small text wider than measured.
+        room = width * self.scale * 72 / _PIXELS * (0.84 if self._font_size < _SMALL else 0.96)
+        while face.width(text, self._font_size) > room and letters > _FEWEST:
             letters -= 1
             text = face.text(value, letters)
         return text

@@ -9,6 +9,7 @@ import re
 import matplotlib.pyplot as plt
 import pytest
 from IPython import display
+from matplotlib.text import Text
 
 from restate_lab import plots
 from restate_lab.plots.style import DARK_INK, FIXED_COLOURS, LARGEST_TINT
@@ -40,6 +41,15 @@ def test_a_status_has_its_own_color_in_each_theme() -> None:
     svg = figure_html(plot(made(NAMES)).figure, "status")
     assert {STATUSES[status].colour for status in ("pending", "backing-off")} <= set(COLOUR.findall(svg))
     assert LARGEST_TINT < 0.6, "a strong color would become transparent"
+
+
+def test_text_of_the_wait_graph_has_11_pixels_or_more_on_a_narrow_page() -> None:
+    plot, made = PLOTS["waits"]
+    figure = plot(made(NAMES)).figure
+    html = figure_html(figure, "waits")
+    shrunk = int(re.findall(r"min-width:(\d+)px", html)[0]) / (figure.get_figwidth() * 96)
+    texts = [text for text in figure.findobj(Text) if "\n" in text.get_text()]
+    assert min(text.get_fontsize() for text in texts) * 96 / 72 * shrunk >= 11
 
 
 def test_a_page_that_removes_svg_shows_the_png() -> None:
