@@ -17,8 +17,9 @@ from restate_lab.analysis.journal.entries import FAILED
 from restate_lab.analysis.times import to_zone
 from restate_lab.errors import ArgumentError
 from restate_lab.plots.bars import MOST, Bar, bars_of, draw_bars, height_for, name_rows
+from restate_lab.plots.colours import NEUTRAL, PALETTE, FillStyle, mix_colours, status_style
 from restate_lab.plots.inputs import RequiredColumns, numbers
-from restate_lab.plots.style import NEUTRAL, PALETTE, Canvas, FillStyle, canvas_on, mix_colours, status_style
+from restate_lab.plots.style import Canvas, canvas_on
 from restate_lab.plots.units import (
     DATE,
     NARROWEST_BAR,

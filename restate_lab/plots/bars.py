@@ -9,7 +9,8 @@ from typing import Any
 import pandas as pd
 from matplotlib.patheffects import withStroke
 
-from restate_lab.plots.style import REST, Canvas, FillStyle, ink_on, mix_colours
+from restate_lab.plots.colours import REST, FillStyle, ink_on, mix_colours
+from restate_lab.plots.style import Canvas
 
 MOST = 30  # rows; further rows are combined into one
 _LETTER = 0.62  # width of a digit with spacing, relative to the font size

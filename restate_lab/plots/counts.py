@@ -15,8 +15,9 @@ from restate_lab._text import format_duration, format_timestamp, plural
 from restate_lab.analysis.patterns import merge_by_pattern
 from restate_lab.analysis.times import to_zone
 from restate_lab.plots.bars import MOST, Bar, bars_of, draw_bars, height_for
+from restate_lab.plots.colours import NEUTRAL, FillStyle, status_style
 from restate_lab.plots.inputs import RequiredColumns, numbers
-from restate_lab.plots.style import NEUTRAL, Canvas, FillStyle, Typeface, canvas_on, status_style, typeface
+from restate_lab.plots.style import Canvas, Typeface, canvas_on, typeface
 from restate_lab.plots.units import format_number_axis, format_size, format_size_axis, parse_timestamp
 from restate_lab.status import STATUSES
 

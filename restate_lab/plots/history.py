@@ -19,8 +19,9 @@ from restate_lab.analysis.before_after import BeforeAfter, before_and_after
 from restate_lab.analysis.times import to_zone
 from restate_lab.errors import ArgumentError
 from restate_lab.plots.bars import MOST, height_for, name_rows
+from restate_lab.plots.colours import PALETTE, mix_colours, status_style
 from restate_lab.plots.inputs import RequiredColumns, numbers
-from restate_lab.plots.style import PALETTE, Canvas, canvas_on, mix_colours, status_style
+from restate_lab.plots.style import Canvas, canvas_on
 from restate_lab.plots.units import DATE, format_duration_axis, format_time_axis, to_axis_days
 
 _DAYS = RequiredColumns(

@@ -18,8 +18,9 @@ from restate_lab._text import format_duration
 from restate_lab.analysis.times import to_zone
 from restate_lab.errors import ArgumentError
 from restate_lab.plots.bars import MOST, height_for, name_rows
+from restate_lab.plots.colours import PALETTE, REST, mix_colours
 from restate_lab.plots.inputs import RequiredColumns, numbers
-from restate_lab.plots.style import PALETTE, REST, Canvas, canvas_on, mix_colours
+from restate_lab.plots.style import Canvas, canvas_on
 from restate_lab.plots.units import format_duration_axis
 
 _HANDLER = ("target_service_name", "target_handler_name", "n")

@@ -15,8 +15,9 @@ from matplotlib.lines import Line2D
 from restate_lab._text import format_duration
 from restate_lab.analysis.times import to_zone
 from restate_lab.durations import parse_duration, round_step
+from restate_lab.plots.colours import mix_colours, status_style
 from restate_lab.plots.inputs import RequiredColumns, numbers
-from restate_lab.plots.style import Canvas, canvas_on, mix_colours, status_style
+from restate_lab.plots.style import Canvas, canvas_on
 from restate_lab.plots.units import format_number_axis, format_time_axis, parse_timestamp, to_axis_days
 from restate_lab.status import ENDED
 

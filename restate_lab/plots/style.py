@@ -1,4 +1,4 @@
-"""Colors, hatches, backgrounds and fonts: every plot begins with a canvas and ends with a title."""
+"""Backgrounds, fonts and legends: every plot begins with a canvas and ends with a title."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ from matplotlib.transforms import ScaledTranslation
 
 from restate_lab._text import escape_character, format_timestamp, is_invisible
 from restate_lab.errors import ArgumentError
+from restate_lab.plots.colours import DARK_INK, LARGEST_TINT, LIGHT_INK, FillStyle, ink_on, is_light, mix_colours
+from restate_lab.plots.theme import NotebookFigure
 from restate_lab.plots.units import parse_timestamp
-from restate_lab.status import OUTCOMES, STATUSES
 
 # Fonts to try after those of the style sheet, in this order; the last one is part of matplotlib.
 _MORE = (
@@ -38,10 +39,6 @@ _FULL = 8.0  # inches; on narrower Axes, text is shortened more
 _NARROW = 5.0  # inches
 _SHARE = 0.775  # matplotlib's default width of the only Axes, as a share of the figure
 _LINE = 125  # characters in a line below the title
-DARK_INK, _LIGHT_INK = "#1b1e23", "#f1f3f5"  # text on the background, which a notebook replaces by its text color
-_DARK_LABEL, _LIGHT_LABEL = "#14161a", "#fbfcfd"  # text on a bar, which is the same in each theme
-LARGEST_TINT = 0.55
-"""Share of a color in a tint of white up to which a notebook shows it transparent, with text in its text color."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,25 +90,6 @@ class Typeface:
 
     def _has_glyph(self, character: str) -> bool:
         return any(font.get_char_index(ord(character)) for font in self._fonts)
-
-
-@dataclass(frozen=True, slots=True)
-class FillStyle:
-    """The color of an area or a line, and the hatch that distinguishes it in grayscale."""
-
-    colour: str
-    hatch: str = ""
-
-
-NEUTRAL = FillStyle("#5b8db8")
-"""The style of values without a status, such as sizes."""
-REST = FillStyle("#9aa0a8", "..")
-"""The style of combined others."""
-PALETTE = (
-    *(FillStyle("#0072b2"), FillStyle("#e69f00"), FillStyle("#009e73"), FillStyle("#cc79a7")),
-    *(FillStyle("#56b4e9"), FillStyle("#8c7a3d"), FillStyle("#7a5195")),
-)
-"""Colors of lines with names: the palette of Okabe and Ito without its red, which means failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,26 +223,11 @@ class Canvas:
         return {**self.margin_options, "color": mix_colours(self.margin_ink, self.background, 0.25)}
 
 
-_UNKNOWN = FillStyle("#b0a8c0", "**")
-FIXED_COLOURS = frozenset(
-    {_DARK_LABEL, _LIGHT_LABEL, NEUTRAL.colour, REST.colour, _UNKNOWN.colour}
-    | {each.colour for each in PALETTE}
-    | {each.colour for each in STATUSES.values()}
-    | {each.colour for each in OUTCOMES.values()}
-)
-"""The colors that are the same on each background."""
-
-
 def typeface() -> Typeface:
     """Return the fonts of the current style sheet, and installed fonts that cover more scripts."""
     installed = {font.name for font in fontManager.ttflist}
     families = tuple(dict.fromkeys([*FontProperties().get_family(), *(name for name in _MORE if name in installed)]))
     return Typeface(families, tuple(get_font(findfont(FontProperties(family=[name]))) for name in families))
-
-
-def status_style(status: str) -> FillStyle:
-    """Return the style of a status; all unknown statuses of newer servers share one style."""
-    return FillStyle(STATUSES[status].colour, _HATCHES[status]) if status in STATUSES else _UNKNOWN
 
 
 def canvas_on(ax: Axes | None, *, width: float = 9.0, height: float = 4.0) -> Canvas:
@@ -276,8 +239,6 @@ def canvas_on(ax: Axes | None, *, width: float = 9.0, height: float = 4.0) -> Ca
     if ax is None:
         # Imported late and only here: pyplot keeps figures and chooses a backend, and panels must not cause that.
         from matplotlib import pyplot as plt  # noqa: PLC0415
-
-        from restate_lab.plots.theme import NotebookFigure  # noqa: PLC0415 - it needs the colors of this module
 
         # A style sheet that the user has chosen is not replaced by the colors of the notebook.
         is_plain = to_hex(rcParams["figure.facecolor"]) == to_hex(rcParams["axes.facecolor"]) == "#ffffff"
@@ -291,27 +252,10 @@ def canvas_on(ax: Axes | None, *, width: float = 9.0, height: float = 4.0) -> Ca
         )
     around = _background(ax.figure)
     inside = _composite(ax.get_facecolor(), around)
-    inks = (DARK_INK if is_light(colour) else _LIGHT_INK for colour in (inside, around))
+    inks = (DARK_INK if is_light(colour) else LIGHT_INK for colour in (inside, around))
     canvas = Canvas(ax, typeface(), inside, *inks)
     _remove_decoration(canvas)
     return canvas
-
-
-def mix_colours(colour: str, other: str, share: float) -> str:
-    """Mix two colors; ``share`` is the share of the second one."""
-    red, green, blue = ((1 - share) * a + share * b for a, b in zip(to_rgb(colour), to_rgb(other), strict=True))
-    return to_hex((red, green, blue))
-
-
-def is_light(colour: str) -> bool:
-    """Return whether dark text is easier to read on this color than light text."""
-    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in to_rgb(colour)]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2] > 0.179
-
-
-def ink_on(colour: str) -> str:
-    """Return the text color that is easiest to read on this color."""
-    return _DARK_LABEL if is_light(colour) else _LIGHT_LABEL
 
 
 def _take_within(pieces: list[str], width: int) -> list[str]:
@@ -322,22 +266,6 @@ def _take_within(pieces: list[str], width: int) -> list[str]:
         if taken > width:
             return pieces[:number]
     return pieces
-
-
-_HATCHES = {
-    "scheduled": "..",
-    "pending": "///",
-    "ready": "\\",
-    "backing-off": "xxx",
-    "yielded": "oo",
-    "running": "/",
-    "suspended": "---",
-    "paused": "|||",
-    "succeeded": "",
-    "failed": "\\\\\\",
-    "cancelled": "--",
-    "killed": "+++",
-}
 
 
 def _background(figure: Any) -> str:

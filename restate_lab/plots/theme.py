@@ -16,7 +16,7 @@ from matplotlib import rc_context
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from restate_lab.plots.style import DARK_INK, FIXED_COLOURS, LARGEST_TINT
+from restate_lab.plots.colours import DARK_INK, FIXED_COLOURS, LARGEST_TINT
 
 _COLOUR = re.compile(r"(?P<name>(?:fill|stroke): |(?:fill|stroke)=\")(?P<colour>#[0-9a-f]{6})")
 _GRAY = 0.05  # largest difference of the channels of a gray

@@ -19,7 +19,8 @@ from restate_lab.analysis.times import to_zone
 from restate_lab.analysis.waits import Waits
 from restate_lab.analysis.waits.picture import WaitPicture, draw_picture
 from restate_lab.errors import ArgumentError
-from restate_lab.plots.style import Canvas, canvas_on, mix_colours, status_style
+from restate_lab.plots.colours import mix_colours, status_style
+from restate_lab.plots.style import Canvas, canvas_on
 
 _PIXELS = 96  # of the picture, in an inch
 _LARGE, _SMALL, _LEAST = 9.0, 6.0, 3.5  # points

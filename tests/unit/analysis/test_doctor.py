@@ -149,6 +149,16 @@ def test_card_and_text_have_all_findings_code_and_gaps_and_escape_texts_of_the_c
     assert "NOT CHECKED" in text
 
 
+def test_the_card_shows_five_findings_and_folds_the_others_behind_their_number() -> None:
+    critical = [finding(Severity.CRITICAL, title=f"critical {number}") for number in range(6)]
+    warnings = [finding(Severity.WARNING, title=f"warning {number}") for number in range(2)]
+    card = made(*critical, *warnings)._repr_html_()
+    shown, folded = card.split("3 more: 1 critical, 2 warnings</summary>")
+    assert [number for number in range(6) if f"critical {number}" in shown] == [0, 1, 2, 3, 4]
+    assert all(text in folded for text in ("critical 5", "warning 0", "warning 1"))
+    assert " more: " not in made(*critical[:5])._repr_html_()
+
+
 def test_the_repr_of_a_diagnosis_is_one_line_with_cluster_and_findings() -> None:
     assert repr(made(finding())) == ("<Diagnosis of prod, restate 1.7.12, 2026-11-25 03:00:00 UTC: 1 warning>")
 

@@ -19,7 +19,8 @@ from restate_lab.panels._base import refresher
 from restate_lab.panels._base.head import Head
 from restate_lab.panels.grid import Grid
 from restate_lab.panels.panel import Panel
-from restate_lab.progress import notify
+from restate_lab.progress import Progress, notify
+from restate_lab.reports import incident
 from support.bench import wait_for
 from support.sample_source import LiveSource, SampleSource, invocations
 
@@ -178,6 +179,30 @@ def test_the_panel_shows_errors_until_the_next_action(make: Callable[..., Panel]
     assert panel.state == {"retries": 4}
     panel.view.grid.receive({"type": "open_row", "view": "v", "row": 99})
     assert panel.view.grid.controller.error
+
+
+def test_a_written_report_is_shown_until_the_next_action(
+    make: Callable[..., Panel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    panel = make(SampleSource(ROWS))
+    events: list[str] = []
+    panel.head.observe(lambda change: events.append(change.new), "event")
+
+    def write(_: object, name: str, *, progress: Progress) -> SimpleNamespace:
+        progress.update(3, 10)
+        progress.close()
+        return SimpleNamespace(name=name, absolute=lambda: f"/work/{name}", href=name)
+
+    monkeypatch.setattr(incident, "incident_report", write)
+    panel.click("Report")
+    wait_for(lambda: panel.head.file)
+    file = panel.head.file
+    assert file["name"] == f"Incident report: {file['href']}"
+    assert file["path"] == f"/work/{file['href']}"
+    assert events[:2] == ["Writing the incident report …", "Writing the incident report: chapter 3 of 10 …"]
+    assert panel.head.event == ""
+    panel.click("Overview")
+    assert panel.head.file == {}
 
 
 def test_a_notice_of_a_read_is_shown_and_not_printed(

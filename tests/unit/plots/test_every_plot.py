@@ -20,8 +20,8 @@ import restate_lab as rl
 from restate_lab import plots
 from restate_lab.analysis.questions.catalog import names as question_names
 from restate_lab.errors import ArgumentError
+from restate_lab.plots.colours import status_style
 from restate_lab.plots.inputs import RequiredColumns
-from restate_lab.plots.style import status_style
 from restate_lab.status import STATUSES
 from support.pictures import ATTRS, HOSTILE, PLOTS, all_text, contrast, draw, is_visible, journal, texts
 

@@ -12,7 +12,7 @@ from IPython import display
 from matplotlib.text import Text
 
 from restate_lab import plots
-from restate_lab.plots.style import DARK_INK, FIXED_COLOURS, LARGEST_TINT
+from restate_lab.plots.colours import DARK_INK, FIXED_COLOURS, LARGEST_TINT
 from restate_lab.plots.theme import NotebookFigure, figure_html
 from restate_lab.reports.notebook.sanitizer import sanitize
 from restate_lab.status import STATUSES
