@@ -245,8 +245,8 @@ def _retry_bar(canvas: Canvas, row: dict[Any, Any], tz: tzinfo, now: datetime | 
 
 
 def _retry_note(invocations: float, attempts: float, worst: float) -> str:
-    most = f", at most {worst:,.0f} each" if invocations > 1 else ""
-    return f"{plural(invocations, 'invocation')}, {plural(attempts, 'attempt')}{most}"
+    most = f", at most {worst:,.0f} for one" if invocations > 1 else ""
+    return f"{plural(int(invocations), 'invocation')}, {plural(int(attempts), 'attempt')}{most}"
 
 
 def _key_name(canvas: Canvas, service: str, key: str, scope: Any) -> str:

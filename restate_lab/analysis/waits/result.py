@@ -36,8 +36,9 @@ class Waits(Result):
     - ``blockers``: one row per root blocker, an invocation that waits for no other one while others wait for it; most
       waiters first. ``id, target, status, waits_for`` (text, with its last error), ``direct_waiting`` (how many wait
       for it or for the key that it holds), ``total_waiting`` (direct and indirect waiters; a minimum if data was not
-      read, None if counting takes too long), ``since`` (UTC, its last progress), ``examples`` (ids). Members of a
-      deadlock, and invocations blocked only by a deadlock, are in ``deadlocks`` instead.
+      read, None if counting takes too long), ``since`` (UTC, its last progress), ``examples`` (ids).
+      ``grouped_blockers()`` has one row for equal ones, as the card and the plot do. Members of a deadlock, and
+      invocations blocked only by a deadlock, are in ``deadlocks`` instead.
     - ``deadlocks``: one row per cycle, certain ones first. ``certain, length`` (number of keys, or of invocations if
       there is no key), ``members`` (ids in order; each waits for the next), ``targets, keys``, ``waiting`` (how many
       others it blocks; None as for ``total_waiting``), ``since`` (UTC), ``description``, ``cancel`` (the id whose

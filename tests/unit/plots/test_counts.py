@@ -83,7 +83,8 @@ def test_the_bars_of_backlog_retries_and_sizes_are_the_numbers_of_the_frame() ->
     tried = plots.plot_retries(retries(names), tz="Asia/Tokyo")
     assert bars(tried) == {"backing-off": [3, 2, 1]}
     assert rows(tried)[0] == "c/do\nstep “a” [RT0007]"
-    assert "3 invocations, 30 attempts, at most 9 each, next 12:41:05" in texts(tried)
+    assert "3 invocations, 30 attempts, at most 9 for one, next 12:41:05" in texts(tried)
+    assert "1 invocation, 10 attempts, next 12:41:05" in texts(tried)
     assert "times in Asia/Tokyo" in all_text(tried)
     state = plots.plot_state_sizes(state_sizes(names))
     assert bars(state) == {"its largest value": [1536, 1024, 512], "all others": [1536, 1024, 512]}
