@@ -24,7 +24,7 @@ COLOUR = re.compile(r"(?:fill|stroke)(?:: |=\")(#[0-9a-f]{6})")
 
 @pytest.mark.parametrize("name", PLOTS)
 def test_a_plot_has_the_text_color_of_its_page_and_no_background(name: str) -> None:
-    """Lines and text are as strong as the text of the page; what remains is a color that fits white and black."""
+    """Gray lines and text follow the text color of the page; each other color fits a white and a black page."""
     plot, made = PLOTS[name]
     html = figure_html(plot(made(NAMES)).figure, "<b>")
     svg = html[html.index("<svg") : html.index("</svg>")]
