@@ -52,6 +52,7 @@ MISSING = "–"
 """What a renderer draws for a missing value."""
 
 _MAY_BE_NAN = _EXACT_IN_MORE = frozenset({"float", "time", "duration"})
+_MAY_BE_EMPTY = frozenset({"text", "bytes", "list", "dict"})
 _ITEMS = 3  # shown of a list in a report
 _DEEP = "JSON, nested too deeply to be shown"
 _MOST_DIGITS = 4_300  # Python's limit for converting between an integer and its text
@@ -103,6 +104,14 @@ def kind_of(name: str, column: pd.Series[Any]) -> Kind:
 def is_missing(value: object) -> bool:
     """Return whether the value is missing: None, NA, NaT or NaN."""
     return _is_missing(value, _type_of(type(value)))
+
+
+def is_empty(column: pd.Series[Any]) -> bool:
+    """Return whether a column has no value: each is missing, or is a text, list or mapping without content."""
+    present = column.dropna()
+    if present.dtype == "str":
+        return not present.str.len().any()
+    return all(_type_of(type(value)) in _MAY_BE_EMPTY and not len(value) for value in present)
 
 
 def cell(value: Any, zone: tzinfo, style: CellStyle = GRID) -> Cell:

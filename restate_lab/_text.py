@@ -66,6 +66,11 @@ def format_age(since: datetime | None, now: datetime, *, missing: str = "") -> s
     return _two_units(max(int((now - since) / _SECOND), 0))
 
 
+def format_ago(value: datetime, now: datetime) -> str:
+    """Return a timestamp relative to ``now``: "2h 13m ago", "in 42s"."""
+    return f"in {format_age(now, value)}" if value > now else f"{format_age(value, now)} ago"
+
+
 def format_timestamp(
     value: datetime | None,
     *,
