@@ -243,6 +243,7 @@ def audit_log(
         frame = _targets(intents[change], results.get(change, {}))
     else:
         raise ArgumentError(f"change {change!r} is not in the audit log; the column change of audit_log() has the ids.")
+    frame.attrs["made_by"] = "restate_lab"
     if records.unreadable:
         places = join(records.unreadable, _MOST_SHOWN)
         frame.attrs["truncated"] = f"{len(records.unreadable):,} unreadable lines or files omitted: {places}"

@@ -61,9 +61,14 @@ class CardFrame(pd.DataFrame):
     def _constructor(self) -> type[pd.DataFrame]:
         return pd.DataFrame
 
+    @property
+    def has_card(self) -> bool:
+        """Return whether the frame still has the columns of its card."""
+        return list(self.columns) == self._card_columns
+
     def _repr_html_(self) -> str | None:
         """Return the card, or the table of pandas if columns were added, renamed or removed."""
-        is_wanted = pd.get_option("display.notebook_repr_html") and list(self.columns) == self._card_columns
+        is_wanted = pd.get_option("display.notebook_repr_html") and self.has_card
         # pandas-stubs do not know the method.
         return self._card(self) if is_wanted else super()._repr_html_()  # type: ignore[misc]
 

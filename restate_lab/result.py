@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any
 
@@ -32,6 +32,17 @@ class Result:
     """Each statement that was sent: ``sql``, ``params`` as JSON values, ``times``."""
     not_read: pd.DataFrame = field(default_factory=unread)
     """What the result does not contain: one row per ``part`` of the result and ``reason``."""
+
+    def __post_init__(self) -> None:
+        """Name the source in the ``attrs`` of each frame."""
+        for each in fields(self):
+            if isinstance(frame := getattr(self, each.name), pd.DataFrame):
+                self._of_source(frame)
+
+    def _of_source(self, frame: pd.DataFrame) -> pd.DataFrame:
+        origin = {"source": self.source, "version": self.version, "read_at": self.read_at.isoformat()}
+        frame.attrs = origin | frame.attrs
+        return frame
 
     @property
     def where(self) -> str:

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
@@ -206,7 +206,8 @@ class Source(ABC):
         or a timedelta) limits the whole call, ``max_bytes`` is in Arrow bytes; None means the limit of the source.
         ``dtype_backend=None`` gives exact, plain types and UTC times; the two others are those of pandas.
         ``progress``: None or True shows a line once the call takes longer than a second, False shows nothing, and a
-        ``Progress`` is updated instead. ``frame.attrs`` has ``sql`` and ``params``.
+        ``Progress`` is updated instead. ``frame.attrs`` has ``sql``, ``params``, and ``asked_at`` (the clock of this
+        machine) or, of a source that is not live, ``now``.
 
         Raises:
             StatementError, ParameterError: the statement was not sent.
@@ -217,7 +218,9 @@ class Source(ABC):
             ResultTooLarge, TimedOut, Unreachable, AccessDenied, RateLimited
         """
         rows = self.arrow(statement, params=params, timeout=timeout, max_bytes=max_bytes, progress=progress, **named)
-        return recorded_frame(rows, statement, {**(params or {}), **named}, dtype_backend)
+        frame = recorded_frame(rows, statement, {**(params or {}), **named}, dtype_backend)
+        frame.attrs |= {"asked_at": datetime.now(UTC).isoformat()} if self.live else {"read_at": self.now.isoformat()}
+        return frame
 
     def tables(self) -> pd.DataFrame:
         """Return one row per column of each table, in the tables' own order.

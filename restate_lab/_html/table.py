@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, tzinfo
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from restate_lab._cells import GRID, MISSING, CellStyle, cell, kind_of
+from restate_lab._cells import GRID, MISSING, CellStyle, cell, is_empty, kind_of
 from restate_lab._html import render
-from restate_lab._text import escape_invisible, format_age, format_timestamp, plural
+from restate_lab._text import escape_invisible, format_ago, format_timestamp, join, plural
 from restate_lab.errors import ArgumentError
 from restate_lab.status import STATUSES
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 ROWS = 100
 ColumnKind: TypeAlias = Literal["text", "number", "time", "duration", "status", "id", "long"]
 _LONG = 45  # characters; a longer text may not fit into its column
+_MOST_NAMES = 12  # of columns without a value
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +39,14 @@ class TableColumn:
 class TableCell:
     """One value as text; a missing value is a dash. ``more`` is the full text if ``text`` is shortened.
 
-    ``colour`` is the color of a status.
+    ``colour`` is the color of a status. With ``is_folded``, a click shows ``more`` in the table.
     """
 
     text: str
     more: str = ""
     colour: str = ""
     is_missing: bool = False
+    is_folded: bool = False
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -58,24 +60,18 @@ class ShownFrame:
         return repr(self.frame)
 
     def _repr_html_(self) -> str:
-        frame = index_to_columns(self.frame)
-        if frame.columns.nlevels > 1:
-            frame = frame.set_axis([" ".join(map(str, each)) for each in frame.columns], axis=1)
-        more = f"The first {self.rows:,} of {len(frame):,} rows." if len(frame) > self.rows else ""
-        return render_table(
-            [TableColumn(str(name), kind_of(str(name), frame.iloc[:, at])) for at, name in enumerate(frame.columns)],
-            frame.head(self.rows).itertuples(index=False, name=None),
-            lines=[more or f"{plural(len(frame), 'row')}."],
-            now=_read_at(self.frame),
-        )
+        return frame_html(self.frame, rows=self.rows)
 
 
 def show(frame: pd.DataFrame, /, *, rows: int = ROWS) -> ShownFrame:
     """Show a frame as a readable table: short ids, colored statuses, times as ages, right-aligned numbers.
 
-    Copying a short id copies the full id. Tooltips show full ids, exact times in UTC, and the full text of truncated
-    values. Ages count from the time at which the frame was read; a frame without this time shows UTC times instead.
-    ``rows`` is the maximum number of rows, from the first. The frame itself does not change; ``.frame`` returns it.
+    Copying a short id copies the full id. Tooltips show full ids and exact times in UTC, and a click unfolds a long
+    text. Ages count from the time at which the frame was read; a frame without this time shows UTC times instead.
+    Columns without any value are omitted, and a line names them. ``rows`` is the maximum number of rows, from the
+    first. The frame itself does not change; ``.frame`` returns it.
+
+    After ``%load_ext restate_lab``, a notebook shows frames of restate_lab in this way without a call.
 
     Raises:
         ArgumentError: this is not a DataFrame, or ``rows`` is not a positive number.
@@ -85,6 +81,34 @@ def show(frame: pd.DataFrame, /, *, rows: int = ROWS) -> ShownFrame:
     if rows < 1:
         raise ArgumentError(f"rows is {rows!r}; use a whole number, 1 or more.")
     return ShownFrame(frame, rows)
+
+
+def frame_html(frame: pd.DataFrame, *, rows: int, advice: str = "") -> str:
+    """Return the first rows of a frame as an HTML table, with lines about the rows and columns that are not shown.
+
+    ``advice`` is added to the number of rows if there are more.
+    """
+    whole = frame.copy(deep=False)
+    whole.attrs = {}  # pandas would copy the attrs for each column
+    first = index_to_columns(whole.head(rows))
+    if first.columns.nlevels > 1:
+        first = first.set_axis([" ".join(map(str, each)) for each in first.columns], axis=1)
+    more = f"The first {rows:,} of {len(frame):,} rows{advice}." if len(frame) > rows else ""
+    added = first.shape[1] - whole.shape[1]  # the columns of the index
+    empty = {at for at in range(first.shape[1]) if _is_empty(first, whole, at, added)} if len(frame) else set()
+    shown = [at for at in range(first.shape[1]) if at not in empty]
+    hidden = join((str(first.columns[at]) for at in sorted(empty)), _MOST_NAMES)
+    return render_table(
+        [TableColumn(str(first.columns[at]), kind_of(str(first.columns[at]), first.iloc[:, at])) for at in shown],
+        first.iloc[:, shown].itertuples(index=False, name=None),
+        lines=[more or f"{plural(len(frame), 'row')}.", *([f"Without a value: {hidden}."] if hidden else [])],
+        now=_read_at(frame),
+    )
+
+
+def _is_empty(first: pd.DataFrame, whole: pd.DataFrame, at: int, added: int) -> bool:
+    """Return whether a column is empty; the other rows are only read if the first ones have no value."""
+    return at >= added and is_empty(first.iloc[:, at]) and is_empty(whole.iloc[:, at - added])
 
 
 def render_table(
@@ -129,14 +153,14 @@ def _cell(value: Any, kind: ColumnKind, zone: tzinfo, now: datetime | None) -> T
     """Return a value for a notebook: an age if there is a time to count from, and the tooltip of a long text."""
     shown = table_cell(value, kind, zone)
     if kind == "time" and now is not None and not shown.is_missing and getattr(value, "tzinfo", None) is not None:
-        age = f"in {format_age(now, value)}" if value > now else f"{format_age(value, now)} ago"
-        return TableCell(age, format_timestamp(value, exact=True))
-    return shown if shown.more or len(shown.text) <= _LONG else replace(shown, more=shown.text)
+        return TableCell(format_ago(value, now), format_timestamp(value, exact=True))
+    is_long = kind in {"text", "long"} and len(shown.text) > _LONG
+    return replace(shown, more=shown.more or shown.text, is_folded=True) if is_long else shown
 
 
 def _read_at(frame: pd.DataFrame) -> datetime | None:
     """Return when a frame was read, from its ``attrs``, or None."""
-    text = frame.attrs.get("read_at")
+    text = frame.attrs.get("read_at") or frame.attrs.get("asked_at")
     try:
         moment = datetime.fromisoformat(text) if isinstance(text, str) else None
     except ValueError:

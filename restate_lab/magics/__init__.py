@@ -1,4 +1,4 @@
-"""``%load_ext restate_lab``: the magics ``%restate`` and ``%%restate``, and completion for them.
+"""``%load_ext restate_lab``: the magics ``%restate`` and ``%%restate``, completion for them, and readable frames.
 
 Each shell has its own magics object, which holds the connection.
 """
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def load_ipython_extension(ip: InteractiveShell, /) -> None:
-    """Add ``%restate``, ``%%restate`` and their completion to a shell; ``%load_ext restate_lab`` calls this."""
+    """Add ``%restate``, ``%%restate``, their completion and readable frames; ``%load_ext restate_lab`` calls this."""
     from restate_lab.magics.magic import register  # noqa: PLC0415 - the CLI uses this package without IPython
 
     register(ip)

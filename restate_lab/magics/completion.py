@@ -34,7 +34,7 @@ _ASK = re.compile(r"\bask\(\s*[\w.]+\s*,\s*(?:name\s*=\s*)?([\"'])(?P<typed>\w*)
 _LINE = re.compile(r"\s*+(?:[^%\"'#]*=\s*+)?%restate\s")
 _CELL = re.compile(r"\s*%%restate\b")
 _LEADING_OPTIONS = re.compile(r"\s*(?:(?:-o|--out|--timeout)[\s=]+[^\s-]\S*\s+)*")
-_VERBS = ("connect", "use")
+_VERBS = ("connect", "frames", "use")
 _MAGIC_OPTIONS = ("--ask", "-o", "--timeout")
 _FUNCTIONS = (
     "count", "sum", "min", "max", "avg", "now", "date_bin", "approx_percentile_cont", "coalesce", "substr", "length",

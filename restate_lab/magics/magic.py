@@ -18,6 +18,7 @@ from restate_lab.client.sql.bind import parameter_names
 from restate_lab.client.sql.error_marker import mark_errors
 from restate_lab.errors import ArgumentError, Truncated
 from restate_lab.magics.completion import MagicCompleter, TableCatalog
+from restate_lab.magics.frames import FrameFormatter
 from restate_lab.magics.parser import MagicRequest, parse
 from restate_lab.progress import notify
 from restate_lab.source import Source, missing_members
@@ -35,6 +36,7 @@ class RestateMagics(Magics):
         self._ip = shell
         self.source: Source | None = None
         self.completion = MagicCompleter(shell)
+        self.frames = FrameFormatter(shell)
 
     @no_var_expand
     @needs_local_scope
@@ -48,6 +50,7 @@ class RestateMagics(Magics):
             %restate connect                     connect to the cluster of the restate CLI
             %restate connect prod --read-only    connect to an environment of the CLI or an address (http://…)
             %restate use old                     use the Lab or Evidence in the variable `old`
+            %restate frames off                  show frames of restate_lab as pandas does; `on` shows them readable
             stuck = %restate SELECT id FROM sys_invocation WHERE target_service_name = :service
             %restate --ask wakes_next until=2h   run a named question; rl.questions() lists them
             %restate --ask callers ids=:stuck    pass the variable `stuck` as a parameter
@@ -81,18 +84,20 @@ class RestateMagics(Magics):
 
 
 def register(ip: InteractiveShell) -> None:
-    """Register the magics and their completion; this first removes those of an earlier load."""
+    """Register the magics, their completion and readable frames; this first removes those of an earlier load."""
     unregister(ip)
     magics = RestateMagics(ip)
     ip.register_magics(magics)
     ip.Completer.custom_matchers.append(magics.completion.matcher)
+    magics.frames.switch(on=True)
 
 
 def unregister(ip: InteractiveShell) -> None:
-    """Remove the magics and their completion; a Lab in a variable of the user stays open."""
+    """Remove the magics, their completion and readable frames; a Lab in a variable of the user stays open."""
     magics = ip.magics_manager.registry.pop(RestateMagics.__name__, None)
     if magics is None:
         return
+    magics.frames.switch(on=False)
     for kind in ("line", "cell"):
         ip.magics_manager.magics[kind].pop(_NAME, None)
     matchers = ip.Completer.custom_matchers
@@ -114,6 +119,10 @@ def _use(magics: RestateMagics, request: MagicRequest, names: Mapping[str, Any])
     return magics.use_source(source)
 
 
+def _frames(magics: RestateMagics, request: MagicRequest, _: Mapping[str, Any]) -> None:
+    magics.frames.switch(on=request.text == "on")
+
+
 def _ask(magics: RestateMagics, request: MagicRequest, names: Mapping[str, Any]) -> Any:
     texts = {name: text for name, text in request.parameters.items() if not _is_variable(text)}
     variables = {
@@ -133,7 +142,7 @@ def _sql(magics: RestateMagics, request: MagicRequest, names: Mapping[str, Any])
         return magics.current_source().sql(request.text, params=values, timeout=request.timeout)
 
 
-_VERBS = {"status": _status, "connect": _connect, "use": _use, "ask": _ask, "sql": _sql}
+_VERBS = {"status": _status, "connect": _connect, "use": _use, "frames": _frames, "ask": _ask, "sql": _sql}
 
 
 def _is_variable(text: str) -> bool:

@@ -19,9 +19,10 @@ _HELP = "`%restate?` lists the options"
 
 @dataclass(frozen=True, slots=True)
 class MagicRequest:
-    """A parsed request: ``verb`` is status, connect, use, ask or sql, and ``text`` is its argument.
+    """A parsed request: ``verb`` is status, connect, use, frames, ask or sql, and ``text`` is its argument.
 
-    ``text`` is the cluster ("" for the default of the CLI), the variable that holds a source, the question, or the SQL.
+    ``text`` is the cluster ("" for the default of the CLI), the variable that holds a source, "on" or "off", the
+    question, or the SQL.
     ``out`` is the variable for the frame, or "". ``timeout`` is in seconds; None means the default of the connection.
     ``parameters`` are those of a question, as typed.
     """
@@ -120,7 +121,17 @@ def _parse_use(options: Mapping[str, str], words: list[str]) -> MagicRequest:
     return MagicRequest("use", words[0])
 
 
-_VERBS = {"status": _parse_status, "connect": _parse_connect, "use": _parse_use}
+def _parse_frames(options: Mapping[str, str], words: list[str]) -> MagicRequest:
+    _check_no_more("frames", options, words[1:])
+    if words not in (["on"], ["off"]):
+        raise ArgumentError(
+            f"frames is {' '.join(words) or 'without a value'!r}; use %restate frames on for readable tables, or "
+            f"%restate frames off for those of pandas."
+        )
+    return MagicRequest("frames", words[0])
+
+
+_VERBS = {"status": _parse_status, "connect": _parse_connect, "use": _parse_use, "frames": _parse_frames}
 
 
 def _check_no_more(verb: str, options: Mapping[str, str], words: list[str]) -> None:

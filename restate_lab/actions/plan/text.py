@@ -141,7 +141,7 @@ class PlanReview(Result):
 
         Columns: ``service, status, n``.
         """
-        return _count(self.rows)
+        return self._of_source(_count(self.rows))
 
     @property
     def repeats(self) -> pd.DataFrame:
@@ -151,7 +151,7 @@ class PlanReview(Result):
         ``n`` invocations, ``failure`` (their messages), ``kept_steps``, ``repeated_steps``, ``repeated_for`` (how long
         these took) and ``repeated_tokens`` (the journaled tokens of their calls of models), in total.
         """
-        return repeat_frame(self.rows)
+        return self._of_source(repeat_frame(self.rows))
 
     @property
     def excluded(self) -> pd.DataFrame:

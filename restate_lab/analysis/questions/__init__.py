@@ -103,6 +103,7 @@ def questions(*, full: bool = False) -> pd.DataFrame:
     tried) and ``needs`` (the tables, columns and features that each variant needs).
     """
     rows = pd.DataFrame([_summary_row(get_question(name)) for name in names()])
+    rows.attrs = {"made_by": "restate_lab"}
     return with_card(rows if full else rows[["name", "question", "parameters", "cost"]], _questions_card)
 
 

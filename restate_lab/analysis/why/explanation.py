@@ -62,7 +62,7 @@ class Explanation(Result):
     @property
     def options(self) -> pd.DataFrame:
         """Return the possible actions, the most helpful first."""
-        return option_frame(self._choices)
+        return self._of_source(option_frame(self._choices))
 
     @property
     def suggested_calls(self) -> tuple[tuple[SuggestedCall, ...], ...]:
