@@ -43,6 +43,7 @@ _MAPPERS: dict[DtypeBackend | None, Any] = {
     "pyarrow": pd.ArrowDtype,
 }
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_PRINTED_ROWS = 34  # of a frame with a card, with its header and its size at most 40 lines
 _WORTH_THREADS = 50_000  # rows; for fewer rows, starting pyarrow's threads costs more than it saves
 
 
@@ -65,6 +66,13 @@ class CardFrame(pd.DataFrame):
     def has_card(self) -> bool:
         """Return whether the frame still has the columns of its card."""
         return list(self.columns) == self._card_columns
+
+    def __repr__(self) -> str:
+        """Return at most 40 lines; pandas would print up to 65."""
+        if len(self) <= _PRINTED_ROWS:
+            return super().__repr__()
+        with pd.option_context("display.max_rows", _PRINTED_ROWS, "display.min_rows", _PRINTED_ROWS):
+            return super().__repr__()
 
     def _repr_html_(self) -> str | None:
         """Return the card, or the table of pandas if columns were added, renamed or removed."""

@@ -2,14 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
-from typing import Any
+from itertools import groupby
+from typing import Any, ClassVar
 
 import pandas as pd
 
-from restate_lab._text import escape_invisible, format_timestamp
+from restate_lab._text import escape_invisible, format_timestamp, one_line, plural, truncate
+
+ROWS, COLUMNS = 40, 100
+"""A screen, in characters."""
+_LISTED = (10, 5, 3, 2, 1)
+_LONGEST = 4 * COLUMNS  # characters of a line of a text that does not fit
+_MORE = re.compile(r" +… and ([\d,]+) more")
+
+
+def count_rows(text: str) -> int:
+    """Return how many rows of a screen a text needs."""
+    return sum(max(1, math.ceil(len(line) / COLUMNS)) for line in text.split("\n"))
+
+
+def fit_screen(text: str, whole_list: str = "") -> str:
+    """Return a text that needs at most a screen: with shorter lists of indented lines, or without its middle.
+
+    The list below the line ``whole_list`` is not shortened.
+    """
+    if count_rows(text) <= ROWS:
+        return text
+    whole = [truncate(line, _LONGEST) for line in text.split("\n")]
+    for most in _LISTED:
+        lines = list(_shorten_lists(whole, most, whole_list))
+        if count_rows("\n".join(lines)) <= ROWS:
+            return "\n".join(lines)
+    room, kept = ROWS - count_rows(lines[-1]) - 1, 0
+    while (room := room - count_rows(lines[kept])) >= 0:
+        kept += 1
+    more = f"… and {plural(len(lines) - kept - 1, 'more line')}; the frames of the result have all rows"
+    return "\n".join([*lines[:kept], more, lines[-1]])
+
+
+def _shorten_lists(lines: Sequence[str], most: int, whole_list: str) -> Iterator[str]:
+    """Yield the lines with at most ``most`` indented ones after each other, and how many more there are."""
+    head = ""
+    for is_listed, group in groupby(lines, key=lambda line: line.startswith("  ")):
+        rows = list(group)
+        if not is_listed or head == whole_list or len(rows) <= most + 1:
+            yield from rows
+            head = rows[-1]
+            continue
+        yield from rows[:most]
+        counted = _MORE.match(rows[-1])
+        hidden = len(rows) - most + (int(counted[1].replace(",", "")) - 1 if counted else 0)
+        yield f"  … and {hidden:,} more"
 
 
 def unread(**parts: Iterable[str]) -> pd.DataFrame:
@@ -20,8 +68,14 @@ def unread(**parts: Iterable[str]) -> pd.DataFrame:
 
 @dataclass(frozen=True, repr=False, eq=False, kw_only=True)
 class Result:
-    """A result that was read from a source, as a card in a notebook and as text with ``print()``."""
+    """A result that was read from a source, as a card in a notebook and as text with ``print()``.
 
+    The text has at most 40 lines at 100 columns: longer lists end with the number of further rows, which are in the
+    frames.
+    """
+
+    _whole_list: ClassVar[str] = ""
+    """The head of a list that a short text has completely."""
     source: str
     """The name of the source."""
     version: str
@@ -68,11 +122,18 @@ class Result:
     def _brief(self) -> str:
         return f"{self.where}: {self.summary}"
 
+    def _short_text(self) -> str:
+        """Return a text for a result whose own one does not fit on a screen."""
+        return self._text()
+
     def __str__(self) -> str:
-        return escape_invisible(self._text())
+        text = escape_invisible(self._text())
+        if count_rows(text) <= ROWS:
+            return text
+        return fit_screen(escape_invisible(self._short_text()), self._whole_list)
 
     def __repr__(self) -> str:
-        return escape_invisible(f"<{type(self).__name__} of {self._brief()}>")
+        return escape_invisible(f"<{type(self).__name__} of {one_line(self._brief(), _LONGEST)}>")
 
     def _repr_pretty_(self, printer: Any, _: bool) -> None:
         printer.text(str(self))

@@ -78,6 +78,7 @@ class Execution:
 class PlanReview(Result):
     """What a person reviews of a plan, and its text; `Plan` describes the attributes."""
 
+    _whole_list = "What will happen:"
     change: Change
     frame: pd.DataFrame
     impact: pd.DataFrame

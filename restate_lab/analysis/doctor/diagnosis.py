@@ -12,11 +12,20 @@ import pandas as pd
 
 from restate_lab._html import render
 from restate_lab._public import public
-from restate_lab._text import format_age, format_duration, format_timestamp, join, plural, verb_form
+from restate_lab._text import (
+    escape_invisible,
+    format_age,
+    format_duration,
+    format_timestamp,
+    join,
+    one_line,
+    plural,
+    verb_form,
+)
 from restate_lab.analysis.doctor.model import Finding, Severity, Subject
 from restate_lab.analysis.suggestions import SuggestedCall, python_code
 from restate_lab.frames import with_card
-from restate_lab.result import Result
+from restate_lab.result import ROWS, Result, count_rows
 from restate_lab.source import Coverage
 from restate_lab.status import STATUSES
 
@@ -26,6 +35,7 @@ _MAX_HANDLERS = 10
 EMPTY = "services"  # the check that finds a cluster without any service and invocation
 HAS_OPEN = "this source has the open invocations themselves"  # so that no sample of them is needed
 _NOTICEABLE = 0.01  # seconds
+_TITLE = 88  # characters of a title in a short text
 _SHOWN_AS_READ = ("severity", "title", "details", "blocks", "suggested_code", "evidence_code")
 _MARKS = {"critical": "✖", "warning": "▲", "note": "●"}
 _COLOURS = {
@@ -89,6 +99,25 @@ class Diagnosis(Result):
     def by_severity(self, severity: str, /) -> pd.DataFrame:
         """Return the findings of one severity ("critical", "warning", "note")."""
         return self.findings[self.findings["severity"] == severity].reset_index(drop=True)
+
+    def _short_text(self) -> str:
+        """Return all titles that fit, and the first calls of the worst findings in the rows that are left."""
+        head = [self.summary, one_line(f"{self.where}; {footer_of(self)}", 2 * _TITLE), ""]
+        foot = [f"Not checked: {one_line(join(reasons), _TITLE)}"] if (reasons := gap_reasons(self)) else []
+        foot.append("The causes and further calls are in .findings.")
+        room = ROWS - count_rows("\n".join([*head, *foot]))
+        rows = self.findings.to_dict("records")
+        most = len(rows) if len(rows) <= room else room - 1
+        more = [f"… and {len(rows) - most:,} more"] if most < len(rows) else []
+        room -= most + len(more)
+        lines: list[str] = []
+        for row in rows[:most]:
+            lines.append(f"{row['severity'].upper():<8}  {one_line(escape_invisible(row['title']), _TITLE)}")
+            call = f"  next: {row['suggested_code']}".splitlines()[0]
+            if row["suggested_code"] and (needed := count_rows(call)) <= room:
+                lines.append(call)
+                room -= needed
+        return "\n".join([*head, *lines, *more, *foot])
 
     def _text(self) -> str:
         return "\n".join(_lines(self))

@@ -1,0 +1,53 @@
+"""Each public result of a real incident fits on a screen: 40 lines of 100 characters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+import restate_lab as rl
+from restate_lab.result import ROWS, count_rows
+from support.clusters import Cluster
+
+pytestmark = pytest.mark.server
+
+
+@pytest.fixture
+def lab(incident: Cluster) -> Iterator[rl.Lab]:
+    with rl.connect(incident.admin_url) as connected:
+        yield connected
+
+
+def results(lab: rl.Lab, folder: Path) -> Iterator[tuple[str, object]]:
+    """Yield each kind of result, and what it is about."""
+    rows = lab.sql("SELECT id, status FROM sys_invocation ORDER BY id")
+    yield "lab", lab
+    yield "doctor", rl.doctor(lab)
+    yield "upgrade", rl.doctor(lab, checks="upgrade")
+    yield "waits", rl.waits(lab)
+    for status, id_ in rows.groupby("status")["id"].first().items():
+        yield f"why {status}", rl.why(lab, id_)
+        yield f"journal {status}", rl.journal(lab, id_)
+    longest = rl.ask(lab, "largest_journals", limit=None)["id"][0]
+    yield "longest journal", rl.journal(lab, longest)
+    for action in ("cancel", "kill", "purge", "resume", "pause", "restart_as_new"):
+        yield f"plan {action}", rl.plan(lab, action, list(rows["id"]))
+    yield "redrive", rl.redrive(lab, "Payments")
+    agents = rl.agent_runs(lab)
+    yield "conversation", rl.conversation(lab, agents["id"][0])
+    rl.freeze(lab, folder / "incident.evidence", progress=False)
+    with rl.open_evidence(folder / "incident.evidence") as evidence:
+        yield "evidence", evidence
+        yield "compare", rl.compare(evidence, lab)
+    yield "before_after", rl.before_after(lab, lab.now - timedelta(minutes=1), window="1min")
+    yield "state", rl.state(lab, "Account", "acme-retail")
+    yield "questions", rl.questions()
+    yield "overview", rl.ask(lab, "overview")
+
+
+def test_print_str_and_repr_of_each_result_fit_on_a_screen(lab: rl.Lab, tmp_path: Path) -> None:
+    needed = {name: max(count_rows(str(result)), count_rows(repr(result))) for name, result in results(lab, tmp_path)}
+    assert {name: rows for name, rows in needed.items() if rows > ROWS} == {}

@@ -1,0 +1,99 @@
+"""The text of a result: it fits on a screen of 40 lines of 100 characters, also with hostile and very many values."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given, strategies as st
+
+import restate_lab as rl
+from restate_lab.analysis.doctor.diagnosis import CheckGap, Diagnosis, build_diagnosis
+from restate_lab.analysis.doctor.model import Finding, Severity
+from restate_lab.analysis.suggestions import ask_call
+from restate_lab.result import ROWS, count_rows, fit_screen
+from support.sample_rows import NOW, SampleRows, invocation, sample_id
+
+LINES = st.lists(st.one_of(st.text(st.characters(exclude_categories=["C", "Z"]), max_size=300), st.just("  x" * 30)))
+HOSTILE = "<script>x</script>\u202e\x1b[2J" + "name " * 2_000 + "\n" * 60
+
+
+@given(LINES)
+def test_any_text_fits_on_a_screen_and_keeps_its_last_line(lines: list[str]) -> None:
+    text = "\n".join(lines)
+    short = fit_screen(text)
+    assert count_rows(short) <= ROWS
+    assert short == text or short.endswith(lines[-1])
+
+
+def test_a_shorter_list_counts_the_lines_that_it_omits() -> None:
+    lists = [f"  {number}" for number in range(30)]
+    text = "\n".join(["first:", *lists, "  … and 1,200 more", "second:", *lists, "end"])
+    assert fit_screen(text).splitlines() == [
+        *("first:", *lists[:10], "  … and 1,220 more"),
+        *("second:", *lists[:10], "  … and 20 more", "end"),
+    ]
+    whole = fit_screen(text.replace("  … and 1,200 more\n", ""), "first:").splitlines()
+    assert whole[:31] == ["first:", *lists]
+    assert whole[31:] == ["second:", *lists[:5], "  … and 25 more", "end"]
+
+
+def diagnosis(count: int, title: str) -> Diagnosis:
+    call = ask_call("overview")
+    findings = [
+        Finding(
+            severity=Severity.CRITICAL if number < 3 else Severity.NOTE,
+            title=f"{number} {title}",
+            details=f"{title} again",
+            where=title,
+            count=1,
+            ids=(sample_id(number),),
+            evidence=call,
+            suggested=(call,),
+        )
+        for number in range(count)
+    ]
+    gaps = [CheckGap(f"check {number}", title, "x", applies=True) for number in range(count)]
+    options: dict[str, Any] = {"source": title, "version": "1.7.12", "at": NOW, "seconds": 1.0, "skipped": 0}
+    return build_diagnosis(findings=findings, checked=[], gaps=gaps, **options)
+
+
+@pytest.mark.parametrize("title", ["invocations of Payments/charge retry", HOSTILE], ids=["plain", "hostile"])
+@pytest.mark.parametrize("count", [0, 1, 25, 300])
+def test_a_diagnosis_has_the_titles_that_fit_and_calls_for_the_worst(count: int, title: str) -> None:
+    found = diagnosis(count, title)
+    for text in (str(found), repr(found)):
+        assert count_rows(text) <= ROWS
+        assert "\x1b" not in text
+    if count == 25:
+        assert str(found).count("NOTE ") == 22
+        assert 'next: rl.ask(lab, "overview")' in str(found)
+    if count == 300:
+        assert " more" in str(found)
+        assert "The causes and further calls are in .findings." in str(found)
+
+
+def test_results_about_hostile_rows_fit_on_a_screen() -> None:
+    names = {"target": HOSTILE, "target_service_name": HOSTILE, "target_handler_name": HOSTILE}
+    numbers = range(1, 120)
+    source = SampleRows(
+        name=f"prod {HOSTILE}",
+        sys_invocation_status=[invocation(number, "invoked", **names) for number in numbers],
+        sys_invocation_state=[
+            {"id": sample_id(number), "in_flight": False, "retry_count": 9, "last_failure": HOSTILE}
+            for number in numbers
+        ],
+        state=[
+            {"service_name": HOSTILE, "service_key": str(number), "key": HOSTILE, "value": b"x", "value_length": 1}
+            for number in numbers
+        ],
+    )
+    before = SampleRows(name="before", now=NOW - timedelta(hours=1))
+    results = (rl.doctor(source), rl.waits(source), rl.why(source, sample_id(1)), rl.compare(before, source))
+    for result in results:
+        for text in (str(result), repr(result)):
+            assert count_rows(text) <= ROWS, type(result)
+    for frame in (rl.ask(source, "overview"), rl.doctor(source).findings, rl.questions(), rl.doctor(source).checked):
+        assert len(repr(frame).splitlines()) <= ROWS
+        assert str(frame) == repr(frame)
