@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
-from itertools import groupby
+from itertools import accumulate, groupby
 from typing import Any, ClassVar
 
 import pandas as pd
@@ -18,6 +18,7 @@ ROWS, COLUMNS = 40, 100
 """A screen, in characters."""
 _LISTED = (10, 5, 3, 2, 1)
 _LONGEST = 4 * COLUMNS  # characters of a line of a text that does not fit
+_LAST_ROWS = 12  # of a text without its middle
 _MORE = re.compile(r" +… and ([\d,]+) more")
 
 
@@ -38,11 +39,16 @@ def fit_screen(text: str, whole_list: str = "") -> str:
         lines = list(_shorten_lists(whole, most, whole_list))
         if count_rows("\n".join(lines)) <= ROWS:
             return "\n".join(lines)
-    room, kept = ROWS - count_rows(lines[-1]) - 1, 0
-    while (room := room - count_rows(lines[kept])) >= 0:
-        kept += 1
-    more = f"… and {plural(len(lines) - kept - 1, 'more line')}; the frames of the result have all rows"
-    return "\n".join([*lines[:kept], more, lines[-1]])
+    last = _that_fit(lines[::-1], _LAST_ROWS)[::-1]
+    first = _that_fit(lines, ROWS - _LAST_ROWS - 1)
+    hidden = plural(len(lines) - len(first) - len(last), "line")
+    return "\n".join([*first, f"… {hidden} not shown; the frames of the result have all rows …", *last])
+
+
+def _that_fit(lines: Sequence[str], rows: int) -> list[str]:
+    """Return the first lines that need at most this many rows."""
+    needed = accumulate(map(count_rows, lines))
+    return [line for line, row in zip(lines, needed, strict=True) if row <= rows]
 
 
 def _shorten_lists(lines: Sequence[str], most: int, whole_list: str) -> Iterator[str]:

@@ -123,12 +123,13 @@ def _parse_use(options: Mapping[str, str], words: list[str]) -> MagicRequest:
 
 def _parse_frames(options: Mapping[str, str], words: list[str]) -> MagicRequest:
     _check_no_more("frames", options, words[1:])
-    if words not in (["on"], ["off"]):
+    value = words[0] if words else ""
+    if value not in {"on", "off"}:
         raise ArgumentError(
-            f"frames is {' '.join(words) or 'without a value'!r}; use %restate frames on for readable tables, or "
-            f"%restate frames off for those of pandas."
+            f"frames is {value!r}; use %restate frames on for readable tables, or %restate frames off for those of "
+            f"pandas."
         )
-    return MagicRequest("frames", words[0])
+    return MagicRequest("frames", value)
 
 
 _VERBS = {"status": _parse_status, "connect": _parse_connect, "use": _parse_use, "frames": _parse_frames}
