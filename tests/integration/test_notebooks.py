@@ -158,7 +158,7 @@ def test_the_incident_is_told_with_all_its_causes_and_nobody_else_is_blamed(kind
         assert "<svg" in output[picture][-1].data["text/html"], picture
     for card, words in {"doctor": "critical", "why-storm": "charge card", "why-key": "Account/acme-retail"}.items():
         assert words in output[card][-1].data["text/html"]
-    assert "<td>done</td>" in output["execute"][-1].data["text/html"]
+    assert ">done</td>" in output["execute"][-1].data["text/html"]
     assert "break the deadlock" in output["audit"][-1].data["text/html"]
     assert_no_stream(output)
 
