@@ -101,7 +101,8 @@ def freeze(
       ``"$..password"``, ``"event_json:$..error_message"`` (in one column). No other byte changes, but a payload that
       is not JSON and may contain the path is masked as a whole.
     - ``timeout`` is for the whole call; with None, only a statement that takes more than an hour is ended.
-    - ``progress``: None or True shows a line after a second, False nothing, and a ``Progress`` is updated instead.
+    - ``progress``: None or True shows a line once the call takes longer than a second, False shows nothing, and a
+      ``Progress`` is updated instead.
 
     Warns:
         EvidenceWarning: not all callers or callees were followed, an id does not exist or has a new run, a path of

@@ -77,7 +77,8 @@ def archive(
       Otherwise such a cluster is refused, because it is probably another one.
     - ``timeout``: the time limit for the server's responses in one visit; with None, only a statement that takes more
       than an hour is ended.
-    - ``progress``: None or True shows a line after a second, False nothing, and a ``Progress`` is updated instead.
+    - ``progress``: None or True shows a line once the call takes longer than a second, False shows nothing, and a
+      ``Progress`` is updated instead.
 
     Warns:
         EvidenceWarning: ``redact`` masks failures, so families of errors cannot be recognized.
