@@ -51,3 +51,10 @@ def results(lab: rl.Lab, folder: Path) -> Iterator[tuple[str, object]]:
 def test_print_str_and_repr_of_each_result_fit_on_a_screen(lab: rl.Lab, tmp_path: Path) -> None:
     needed = {name: max(count_rows(str(result)), count_rows(repr(result))) for name, result in results(lab, tmp_path)}
     assert {name: rows for name, rows in needed.items() if rows > ROWS} == {}
+
+
+def test_a_short_plan_has_each_effect(lab: rl.Lab) -> None:
+    plan = rl.plan(lab, "kill", list(lab.sql("SELECT id FROM sys_invocation")["id"]))
+    effects = str(plan).partition("What will happen:\n")[2].partition("Excluded:")[0].splitlines()
+    assert len(effects) == plan.rows.groupby(["status", "effect"]).ngroups
+    assert "… and " in str(plan)
