@@ -103,7 +103,7 @@ def test_ids_are_short_times_are_ages_and_long_texts_are_folded(notebook: Shell)
     frame = sample()
     frame["took"] = timedelta(milliseconds=398)
     frame["secret"] = MASK
-    frame.attrs["now"] = (frame["created_at"].max() + timedelta(hours=3, minutes=5)).isoformat()
+    frame.attrs["read_at"] = (frame["created_at"].max() + timedelta(hours=3, minutes=5)).isoformat()
     before = frame.copy()
     html = html_of(notebook, frame)
     for text in (
@@ -127,7 +127,7 @@ def test_ages_count_from_the_time_of_the_read(notebook: Shell) -> None:
     frame = sample()
     assert f"Ages count from {NOW:%Y-%m-%d %H:%M:%S} UTC." in html_of(notebook, frame)
     frame.attrs["asked_at"] = (NOW + timedelta(hours=1)).isoformat()  # of a live cluster, by the clock of this machine
-    del frame.attrs["now"]
+    del frame.attrs["read_at"]
     assert f"Ages count from {NOW + timedelta(hours=1):%Y-%m-%d %H:%M:%S} UTC." in html_of(notebook, frame)
 
 
