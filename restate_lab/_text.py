@@ -5,7 +5,8 @@
   "1.82s", "250ms". ``exact=True`` writes all units, like the server.
 - A timestamp has its date, the time to the second, and its zone: "2026-11-25 03:00:00 UTC".
 - A list ends with the number of items that are not shown: "a, b, c and 4 more".
-- A long id is shortened to its beginning and its end, if the reader can copy the full id: "inv_1jZ…8Ep".
+- A long id is shortened to its beginning and its end, if the reader can copy the full id: "inv_1jZ…8Ep". In the
+  columns of a terminal only its end is shown, as long as the ids need to differ: "…8Ep".
 - An invisible character, or one that changes how other text is shown, is written as its code: ``‹U+202E›``.
 
 This module does not import other parts of restate_lab, so that every module can use it.
@@ -173,6 +174,16 @@ def split_ids(text: str) -> Iterator[tuple[str, tuple[str, str, str] | None]]:
 def shorten_id(text: str) -> str:
     """Return a text with its ids shortened: "inv_1jZ…8Ep"."""
     return "".join(plain + (f"{parts[0]}…{parts[2]}" if parts else "") for plain, parts in split_ids(text))
+
+
+def short_ids(texts: Iterable[str]) -> dict[str, str]:
+    """Return the ends of those texts that are ids, long enough to differ from each other: "…8Ep"."""
+    ids = [text for text in dict.fromkeys(texts) if _ID.fullmatch(text)]
+    shown, length = {id_: id_[-_ID_END:] for id_ in ids}, _ID_END
+    while len(set(shown.values())) < len(shown):
+        length += 1
+        shown = {id_: id_[-length:] for id_ in ids}
+    return {id_: f"…{end}" for id_, end in shown.items()}
 
 
 def is_invisible(character: str) -> bool:

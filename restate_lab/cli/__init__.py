@@ -2,14 +2,61 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from restate_lab import __version__
 from restate_lab.cli import copies, demo, diagnose, mcp, query, replay, report, watch
+from restate_lab.cli._errors import exit_on_error
+from restate_lab.errors import ArgumentError
+
+_CHANGES = ("cancel", "kill", "pause", "purge", "restart-as-new", "resume")
+_PLAN = "Python has {call}: review the plan, then execute it with a reason for the audit log."
+ELSEWHERE: Mapping[str, str] = MappingProxyType(
+    {
+        **{
+            verb: f"Use: restate invocations {verb} ID, which asks first. {_PLAN}".format(
+                call=f'rl.plan(lab, "{verb.replace("-", "_")}", ids)'
+            )
+            for verb in _CHANGES
+        },
+        "execute": _PLAN.format(call='rl.plan(lab, "resume", ids).execute(reason="…")'),
+        "move-to": _PLAN.format(call="rl.move_to(lab, ids, deployment=…)"),
+        "plan": _PLAN.format(call='rl.plan(lab, "resume", ids)'),
+        "redrive": _PLAN.format(call="rl.redrive(lab, failed)"),
+        "restart": f"Use: restate invocations restart-as-new ID, which asks first. {_PLAN}".format(
+            call='rl.plan(lab, "restart_as_new", ids)'
+        ),
+        "set-state": "Use: restate kv edit SERVICE KEY, or rl.set_state in Python, which writes an audit log.",
+        "state": "Use: restate kv get SERVICE KEY, or rl.state in Python.",
+        "deployments": "Use: restate deployments list, or restate-lab ask deployment_pins.",
+        "invocations": "Use: restate-lab ask overview, or restate invocations list.",
+        "list": "Use: restate-lab ask overview, or restate invocations list.",
+        "register": "Use: restate deployments register ADDRESS.",
+        "services": "Use: restate services list, or restate-lab ask overview.",
+    }
+)
+"""Commands that do not exist here → what to use instead."""
+
+
+class _Commands(TyperGroup):
+    """The commands, with a hint for a command of another tool."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the command, or fail with the hint."""
+        verb = args[0].replace("_", "-")
+        if verb in ELSEWHERE and args[0] not in self.commands:
+            with exit_on_error():
+                raise ArgumentError(f"there is no command {args[0]!r}. {ELSEWHERE[verb]}")
+        return super().resolve_command(ctx, args)
+
 
 app = typer.Typer(
+    cls=_Commands,
     help="See, explain and repair what a Restate cluster is doing.",
     epilog="Only demo, and report and mcp with --allow-changes, change a cluster. Exit codes: 0 success, 1 error, "
     "2 invalid usage; doctor, waits, watch and replay have more.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
 import warnings
@@ -16,6 +17,26 @@ from restate_lab._text import escape_invisible
 from restate_lab.errors import ArgumentError, RestateLabError, StatementError
 
 ERROR, USAGE, INTERRUPTED = 1, 2, 130
+_PRICE = "--price '*=2.5,1.25,10' for every model (US dollars per million tokens: input, cached input, output)"
+_IN_A_SHELL = tuple(
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        (r"\btimeout=…?(?=[ ,.;)]|$)", "--timeout"),
+        (r"pass a higher limit=, or limit=None", "add a higher -p limit=N, or -p limit=none"),
+        (r"\boverwrite=True\b", "--overwrite"),
+        (r'\bconnect\("an environment of the restate CLI"\)', "-e NAME"),
+        (r'\bconnect\("(http[^"]+)"\)', r"-e \1"),
+        (r"\bPass (\w+)=…", r"Add -p \1=…"),
+        (r" requires (\w+)= \(", r" requires -p \1=… ("),
+        (r"pass prices= with the exact name, or with '\*'", f"add {_PRICE}, or --price NAME=… for one"),
+        (r"or pass prices=", f"or add {_PRICE}"),
+        (
+            r"pass shapes=\[function\], which returns a ModelStep for such a payload\. rl\.journal shows",
+            "only Python can read it, with shapes=[function]. restate-lab journal shows",
+        ),
+    )
+)
+"""A hint for Python → the same for this command line; texts of the library name arguments of Python."""
 
 
 @contextmanager
@@ -58,8 +79,15 @@ def warn(text: str) -> None:
     _print_message(_one_line(Warning(text)), style="bold yellow")
 
 
+def in_a_shell(text: str) -> str:
+    """Return a text with the options of this command line in place of arguments in Python."""
+    for pattern, replacement in _IN_A_SHELL:
+        text = pattern.sub(replacement, text)
+    return text
+
+
 def _one_line(error: BaseException) -> str:
-    return escape_invisible(" ".join(str(error).split()), lines=False) or type(error).__name__
+    return escape_invisible(in_a_shell(" ".join(str(error).split())), lines=False) or type(error).__name__
 
 
 def _print_message(text: str, *, style: str = "bold red") -> None:

@@ -9,9 +9,9 @@ import functools
 import inspect
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
@@ -39,11 +39,16 @@ def timeout_option(text: str, *, may_be_zero: bool = False) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class OutputFormat:
-    """The requested output: ``kind`` is table, json, csv or parquet; a ``file`` of None means stdout."""
+    """The requested output: ``kind`` is table, json, csv or parquet; a ``file`` of None means stdout.
+
+    ``is_wide`` and ``has_full_ids`` are for a table in a terminal; in a pipe it has everything.
+    """
 
     kind: str
     file: Path | None = None
     overwrite: bool = False
+    is_wide: bool = False
+    has_full_ids: bool = False
 
     @property
     def is_table(self) -> bool:
@@ -103,21 +108,39 @@ def with_output(command: Callable[..., int | None]) -> Callable[..., None]:
 
     Errors of the command are printed. It returns its exit code, or None for 0.
     """
+    return _with_options(command, _OUTPUT_OPTIONS)
+
+
+def with_table(command: Callable[..., int | None]) -> Callable[..., None]:
+    """Give a command that prints a table the options of ``with_output``, --wide and --full-ids."""
+    return _with_options(command, _OUTPUT_OPTIONS | _TABLE_OPTIONS)
+
+
+def _with_options(command: Callable[..., int | None], added: Mapping[str, tuple[Any, Any]]) -> Callable[..., None]:
     hints = get_type_hints(command, include_extras=True)
     parameters = [
         each.replace(annotation=hints[name])
         for name, each in inspect.signature(command).parameters.items()
         if name != "form"
     ]
-    for name, (annotation, default) in _OUTPUT_OPTIONS.items():
+    for name, (annotation, default) in added.items():
         kind = inspect.Parameter.KEYWORD_ONLY
         parameters.append(inspect.Parameter(name, kind, default=default, annotation=annotation))
 
     @functools.wraps(command)
-    def run(*, as_json: bool, csv: Path | None, parquet: Path | None, overwrite: bool, **options: Any) -> None:
+    def run(
+        *,
+        as_json: bool,
+        csv: Path | None,
+        parquet: Path | None,
+        overwrite: bool,
+        wide: bool = False,
+        full_ids: bool = False,
+        **options: Any,
+    ) -> None:
         with exit_on_error():
             form = output_format(as_json=as_json, csv=csv, parquet=parquet, overwrite=overwrite)
-            code = command(form=form, **options)
+            code = command(form=replace(form, is_wide=wide, has_full_ids=full_ids), **options)
         if code:
             raise typer.Exit(code)
 
@@ -235,12 +258,15 @@ Parquet = Annotated[
     Path | None, typer.Option("--parquet", metavar="FILE", help="Write Parquet to FILE (.parquet; - is stdout).")
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace FILE if it already exists.")]
+Wide = Annotated[bool, typer.Option("--wide", help="In a terminal, show all columns, also wider than the terminal.")]
+FullIds = Annotated[bool, typer.Option("--full-ids", help="In a terminal, show ids in full.")]
 _OUTPUT_OPTIONS: dict[str, tuple[Any, Any]] = {
     "as_json": (Json, False),
     "csv": (Csv, None),
     "parquet": (Parquet, None),
     "overwrite": (Overwrite, False),
 }
+_TABLE_OPTIONS: dict[str, tuple[Any, Any]] = {"wide": (Wide, False), "full_ids": (FullIds, False)}
 SCAN_LIMIT = 120.0  # seconds, for a command that can read a whole table
 POINT_LIMIT = 30.0  # seconds, for a command that reads one invocation
 Timeout = Annotated[float, timeout_option("The time limit of the command: 30s, 5m, or seconds.")]

@@ -24,6 +24,7 @@ from restate_lab._text import escape_invisible
 Part: TypeAlias = "str | tuple[str, str]"  # a text, or a text and its style
 
 _COMMAND, _DIM = "cyan", "dim"
+_OFF = frozenset({"0", "false"})  # of FORCE_COLOR, as in other tools
 _NARROWEST = 24  # minimum width of a paragraph beside its indent
 ORANGE, GRAY_BLUE = "color(166)", "color(67)"  # readable on light and dark backgrounds
 STATUS_STYLES: Mapping[str, str] = MappingProxyType(
@@ -54,7 +55,8 @@ _PART_OF_COMMAND = re.compile(rf"-\w {_WORD}|{_WORD}")
 class TextPage:
     """Print paragraphs and commands on a stream; a ``width`` of None means that the stream is not a terminal.
 
-    Colors are off in a pipe, with NO_COLOR and with TERM=dumb; FORCE_COLOR turns them on in a pipe.
+    Colors are off in a pipe, with NO_COLOR, with FORCE_COLOR=0 and with TERM=dumb; another FORCE_COLOR turns them on in
+    a pipe.
     """
 
     def __init__(self, stream: TextIO | None = None) -> None:
@@ -63,7 +65,7 @@ class TextPage:
         self._console = Console(
             file=self._stream,
             width=self.width or 100,
-            color_system=None if os.environ.get("NO_COLOR") else "auto",
+            color_system=None if os.environ.get("NO_COLOR") or os.environ.get("FORCE_COLOR") in _OFF else "auto",
             markup=False,
             emoji=False,
             highlight=False,

@@ -86,12 +86,12 @@ def _print_finding(
     row: Mapping[Any, Any], at: int, diagnosis: Diagnosis, target: SourceOptions, page: TextPage
 ) -> None:
     severity, age = row["severity"], format_age(row["since"], diagnosis.read_at)
+    title, *lines = lines_of(row)
     page.blank()
-    page.paragraph(
-        (severity.upper(), SEVERITY_STYLES[severity]), (f" {row['check']}{f', for {age}' if age else ''}", "bold")
-    )
-    for line in lines_of(row):
+    page.paragraph((title, "bold"), first=f"{severity.upper()} ", style=SEVERITY_STYLES[severity])
+    for line in lines:
         page.paragraph(line, first="  ")
+    page.paragraph((f"{row['check']}{f', for {age}' if age else ''}", "dim"), first="  ")
     suggested, evidence = diagnosis.suggested_calls[at], diagnosis.evidence_calls[at]
     page.commands(code_for(suggested, row["suggested_code"], target), first="  next: ")
     page.commands(code_for([evidence], row["evidence_code"], target), first="  rows: ")

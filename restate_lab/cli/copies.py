@@ -10,8 +10,10 @@ import typer
 from restate_lab.cli._errors import exit_on_error, interrupt_on_sigterm
 from restate_lab.cli._options import (
     Cluster,
+    FullIds,
     OutputFormat,
     Redact,
+    Wide,
     check_positive,
     examples,
     open_source,
@@ -175,41 +177,75 @@ def archive(
 
 
 @history.command(epilog=examples("restate-lab history coverage /srv/history"))
-def coverage(where: HistoryWhere, *, cluster_name: OneCluster = None) -> None:
+def coverage(
+    where: HistoryWhere, *, cluster_name: OneCluster = None, wide: Wide = False, full_ids: FullIds = False
+) -> None:
     """Show in which times ended invocations may be missing from the archive, per handler."""
     from restate_lab.analysis.ask import ask
 
-    _print(where, cluster_name, lambda archived: ask(archived, "coverage", limit=None))
+    _print(
+        where,
+        cluster_name,
+        OutputFormat("table", is_wide=wide, has_full_ids=full_ids),
+        lambda archived: ask(archived, "coverage", limit=None),
+    )
 
 
 @history.command(epilog=examples("restate-lab history compact s3://bucket/history"))
-def compact(where: HistoryWhere, *, cluster_name: OneCluster = None) -> None:
+def compact(
+    where: HistoryWhere, *, cluster_name: OneCluster = None, wide: Wide = False, full_ids: FullIds = False
+) -> None:
     """Merge the small files of the days that are over, so that they are read faster; archiving may continue."""
-    _print(where, cluster_name, lambda archived: archived.compact())
+    _print(
+        where,
+        cluster_name,
+        OutputFormat("table", is_wide=wide, has_full_ids=full_ids),
+        lambda archived: archived.compact(),
+    )
 
 
 @history.command(epilog=examples("restate-lab history vacuum s3://bucket/history"))
-def vacuum(where: HistoryWhere, *, cluster_name: OneCluster = None) -> None:
+def vacuum(
+    where: HistoryWhere, *, cluster_name: OneCluster = None, wide: Wide = False, full_ids: FullIds = False
+) -> None:
     """Remove files that the archive no longer uses, older than a week."""
-    _print(where, cluster_name, lambda archived: archived.vacuum())
+    _print(
+        where,
+        cluster_name,
+        OutputFormat("table", is_wide=wide, has_full_ids=full_ids),
+        lambda archived: archived.vacuum(),
+    )
 
 
 @history.command(epilog=examples("restate-lab history delete-before /srv/history 2026-05-01 --confirm /srv/history"))
-def delete_before(where: HistoryWhere, day: Day, *, confirm: Confirm, cluster_name: OneCluster = None) -> None:
+def delete_before(
+    where: HistoryWhere,
+    day: Day,
+    *,
+    confirm: Confirm,
+    cluster_name: OneCluster = None,
+    wide: Wide = False,
+    full_ids: FullIds = False,
+) -> None:
     """Remove all days of all clusters before DAY from the archive; this cannot be undone.
 
     Invocations that ended before DAY are not archived again. A smaller DAY takes that back for later visits.
     """
-    _print(where, cluster_name, lambda archived: archived.delete_before(day, confirm=confirm))
+    _print(
+        where,
+        cluster_name,
+        OutputFormat("table", is_wide=wide, has_full_ids=full_ids),
+        lambda archived: archived.delete_before(day, confirm=confirm),
+    )
 
 
-def _print(where: str, cluster_name: str | None, read: Callable[[History], pd.DataFrame]) -> None:
+def _print(where: str, cluster_name: str | None, form: OutputFormat, read: Callable[[History], pd.DataFrame]) -> None:
     with exit_on_error():
         from restate_lab.cli._output import write_frame
         from restate_lab.history.source import open_history
 
         with open_history(where, cluster_name=cluster_name) as archived:
-            write_frame(read(archived), OutputFormat("table"), about=archived.name)
+            write_frame(read(archived), form, about=archived.name)
 
 
 app.add_typer(history, name="history")

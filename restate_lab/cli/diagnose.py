@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
-from restate_lab.cli._errors import ERROR, exit_on_error, warn
+from restate_lab.cli._errors import ERROR, exit_on_error, in_a_shell, warn
 from restate_lab.cli._options import (
     POINT_LIMIT,
     SCAN_LIMIT,
@@ -21,11 +21,9 @@ from restate_lab.cli._options import (
     open_source,
     timeout_option,
     with_output,
+    with_table,
 )
-from restate_lab.errors import Truncated
-
-if TYPE_CHECKING:
-    import pandas as pd
+from restate_lab.errors import ArgumentError, Truncated
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -102,6 +100,19 @@ AgentsSince = Annotated[
 ]
 
 
+Prices = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--price",
+        metavar="MODEL=IN,CACHED,OUT",
+        help="The price of a model, or of every other model (*), in US dollars per million tokens of input, cached "
+        "input and output: '*=2.5,1.25,10'; repeatable. Others are those of genai-prices.",
+    ),
+]
+_RUN_COLUMNS = (
+    *("id", "service", "handler", "status", "cost", "spent_tokens", "retries", "created_at", "model_calls"),
+    *("tool_calls", "models"),
+)
 _ID = "inv_18GUzKHVrU7E2hkYZyDmQpZFTB2VK39VQ9"
 _EXIT_CODES = """\b
 Exit codes, for cron and CI:
@@ -282,15 +293,17 @@ def journal(
 @app.command(
     epilog=examples(
         "restate-lab agents -e prod --since 7d --csv runs.csv",
+        "restate-lab agents -e prod --price '*=2.5,1.25,10'",
         f"restate-lab agents {_ID}",
     )
 )
-@with_output
+@with_table
 def agents(
     invocation: AgentRun = None,
     *,
     service: AgentService = None,
     since: AgentsSince = "24h",
+    price: Prices = None,
     timeout: Timeout = SCAN_LIMIT,
     cluster: Cluster = None,
     evidence: EvidencePath = None,
@@ -304,23 +317,31 @@ def agents(
     from restate_lab.cli._output import write_frame, write_result
     from restate_lab.export.results import conversation_json
 
+    prices = _parse_prices(price or [])
     with open_source(cluster, evidence) as source:
         if invocation is None:
-            runs = agent_runs(source, service=service, since=since, timeout=timeout)
+            runs = agent_runs(source, service=service, since=since, prices=prices, timeout=timeout)
         else:
-            run = conversation(source, invocation, timeout=timeout)
+            run = conversation(source, invocation, prices=prices, timeout=timeout)
     if invocation is not None:
-        write_result(form, run.frame, show=lambda page: page.lines(str(run)), to_json=lambda: conversation_json(run))
+        text = in_a_shell(str(run))
+        write_result(form, run.frame, show=lambda page: page.lines(text), to_json=lambda: conversation_json(run))
         return
     if runs.attrs["cost_note"]:
         warn(runs.attrs["cost_note"])
-    write_frame(_short(runs) if form.is_table else runs, form, about=f"since {since}, {runs.attrs['source']}")
+    write_frame(runs, form, about=f"since {since}, {runs.attrs['source']}", columns=_RUN_COLUMNS)
 
 
-def _short(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return the columns that fit a terminal."""
-    columns = ["id", "status", "models", "model_calls", "tool_calls", "retries", "cost"]
-    short = runs[columns].copy()
-    short.insert(1, "handler", runs["service"] + "/" + runs["handler"])
-    short.insert(6, "tokens", runs[["input_tokens", "output_tokens"]].sum(axis="columns", min_count=1))
-    return short
+def _parse_prices(texts: list[str]) -> dict[str, tuple[float, float, float]] | None:
+    prices = {}
+    for text in texts:
+        name, _, numbers = text.rpartition("=")
+        try:
+            of_input, of_cached, of_output = map(float, numbers.split(","))
+        except ValueError:
+            raise ArgumentError(
+                f"--price is {text!r}; use MODEL=IN,CACHED,OUT in US dollars per million tokens, such as "
+                f"'*=2.5,1.25,10'."
+            ) from None
+        prices[name] = (of_input, of_cached, of_output)
+    return prices or None

@@ -24,6 +24,7 @@ from restate_lab.cli._options import (
     parse_value,
     question_names,
     with_output,
+    with_table,
 )
 from restate_lab.errors import ArgumentError
 
@@ -72,7 +73,7 @@ app = typer.Typer(rich_markup_mode=None)
         "restate-lab sql - --parquet all.parquet < query.sql",
     )
 )
-@with_output
+@with_table
 def sql(
     statement: Statement,
     *,
@@ -106,7 +107,7 @@ def sql(
     epilog=examples("restate-lab ask wakes_next -p until=2h", "restate-lab ask retry_storm -e prod --csv storm.csv"),
     context_settings={"allow_extra_args": True},  # ask reports them itself, with a hint
 )
-@with_output
+@with_table
 def ask(
     context: typer.Context,
     question: Question,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -23,15 +24,30 @@ from restate_lab.cli._options import (
 )
 from restate_lab.errors import ArgumentError
 
-Notebook = Annotated[Path, typer.Argument(metavar="NOTEBOOK", help="The notebook to execute (.ipynb).")]
+if TYPE_CHECKING:
+    from restate_lab.source import Source
+
+INCOMPLETE = 4
+Notebook = Annotated[
+    Path | None,
+    typer.Argument(metavar="[NOTEBOOK]", help="The notebook to execute (.ipynb). Default: write the incident report."),
+]
 Output = Annotated[
-    Path,
+    Path | None,
     typer.Option(
         "--output",
         "-o",
         metavar="FILE",
-        help="The report file, .html or .pdf. The executed notebook is saved beside it as NAME.executed.ipynb.",
+        help="The report file, .html or .pdf. An executed notebook is saved beside it as NAME.executed.ipynb.",
     ),
+]
+Title = Annotated[str | None, typer.Option("--title", metavar="TEXT", help="The title of the incident report.")]
+Summary = Annotated[
+    str, typer.Option("--summary", metavar="TEXT", help="Your own text for the first page of the incident report.")
+]
+Since = Annotated[
+    str,
+    typer.Option("--since", metavar="TIME", help="The start of the incident report's timeline: 2h, 24h, or a time."),
 ]
 NotebookParameters = Annotated[
     list[str] | None,
@@ -48,7 +64,8 @@ NotebookEvidence = Annotated[
     typer.Option(
         "--evidence",
         metavar="PATH",
-        help="Verify this frozen evidence and pass its path to the notebook as the parameter `evidence`.",
+        help="Read this frozen evidence, or this archive, instead of a cluster. A notebook gets the path of the "
+        "verified evidence as the parameter `evidence`.",
     ),
 ]
 AllowChanges = Annotated[
@@ -59,7 +76,7 @@ AllowChanges = Annotated[
 ]
 CellTimeout = Annotated[
     float,
-    timeout_option("The time limit of one cell: 30s, 5m, or seconds."),
+    timeout_option("The time limit of all reads of the incident report, or of one cell: 30s, 5m, or seconds."),
 ]
 PassEnv = Annotated[
     list[str] | None,
@@ -85,17 +102,33 @@ Part = Annotated[
 app = typer.Typer(rich_markup_mode=None)
 
 
+_EXIT_CODES = """\b
+Exit codes:
+  0  the report is written; it can be about an incident
+  1  error: the cluster cannot be reached, or a cell of the notebook failed
+  2  invalid usage
+  4  the incident report is written, but some checks could not run
+
+"""
+
+
 @app.command(
-    epilog=examples(
+    epilog=_EXIT_CODES
+    + examples(
+        "restate-lab report -o inc-42.html -e prod",
         "restate-lab report incident.ipynb -o inc-42.html -p service=agent",
-        "restate-lab report incident.ipynb -o inc-42.pdf --evidence inc-42.evidence",
+        "restate-lab report -o inc-42.pdf --evidence inc-42.evidence",
     )
 )
 def report(
-    notebook: Notebook,
+    notebook: Notebook = None,
     *,
-    output: Output,
+    output: Output = None,
+    title: Title = None,
+    summary: Summary = "",
+    since: Since = "24h",
     param: NotebookParameters = None,
+    cluster: Cluster = None,
     evidence: NotebookEvidence = None,
     allow_changes: AllowChanges = False,
     timeout: CellTimeout = 600.0,
@@ -103,12 +136,27 @@ def report(
     pass_env: PassEnv = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Execute a notebook read-only and write a report, one file that you can open anywhere.
+    """Write a report, one file that you can open anywhere: of the incident, or of a notebook that is executed.
 
-    If a cell fails, the report starts with the error and the exit code is 1. The report states whether changes were
-    allowed.
+    The incident report has the doctor's findings, a timeline, and what was done. A notebook is executed read-only; if a
+    cell fails, the report starts with the error. The report states whether changes were allowed.
     """
     with exit_on_error():
+        if output is None:
+            is_report = notebook is not None and notebook.suffix.lower() in {".html", ".pdf"}
+            name = notebook if is_report else "report.html"
+            raise ArgumentError(f"the name of the report is missing: restate-lab report -o {name}.")
+        if notebook is None:
+            _refuse({"--param": param, "--allow-changes": allow_changes, "--pass-env": pass_env}, "a notebook")
+            from restate_lab.reports.report import resolve_output
+
+            resolve_output(output, overwrite=overwrite)  # before anything is read
+            options: dict[str, Any] = {"title": title, "summary": summary, "since": since, "timeout": timeout}
+            with open_source(cluster, evidence) as source:
+                code = _write_incident(source, output, overwrite=overwrite, paper=paper, **options)
+            raise typer.Exit(code)
+        _refuse({"--title": title, "--summary": summary, "--cluster": cluster}, "the incident report")
+
         from restate_lab.reports.notebook import notebook_report
 
         written = notebook_report(
@@ -127,6 +175,33 @@ def report(
         if failure is not None:
             warn(f"cell {failure.number} failed: {failure.error}. The report starts with the error.")
     raise typer.Exit(0 if failure is None else ERROR)
+
+
+def _refuse(options: Mapping[str, object], owner: str) -> None:
+    wrong = [name for name, value in options.items() if value]
+    if wrong:
+        raise ArgumentError(f"{', '.join(wrong)} can be used only for {owner}.")
+
+
+def _write_incident(source: Source, output: Path, *, timeout: float, **options: Any) -> int:
+    """Write the report, print its path and the verdict, and return the exit code.
+
+    The report reads the same statements as the doctor, which are answered once.
+    """
+    from restate_lab.analysis.doctor import doctor
+    from restate_lab.cli._page import SEVERITY_STYLES, TextPage
+    from restate_lab.reads import Reads
+    from restate_lab.reports.incident import incident_report
+
+    reads = Reads(source, timeout, verb="report", remembers=True)
+    diagnosis = doctor(reads, timeout=timeout)
+    path = incident_report(reads, output, timeout=timeout, **options)
+    page = TextPage()
+    typer.echo(path)
+    page.paragraph((diagnosis.summary, f"bold {SEVERITY_STYLES[diagnosis.worst or diagnosis.verdict]}"))
+    for title in diagnosis.findings["title"].head(1):
+        page.paragraph(title)
+    return INCOMPLETE if diagnosis.not_read["applies"].any() else 0
 
 
 @app.command(

@@ -165,15 +165,16 @@ def _for_each(ids: tuple[str, ...], source: SourceOptions, *action: str) -> str 
     return f'for id in {shlex.join(ids[:_MOST])}; do {source.restate_command("invocations", *action)} "$id"; done'
 
 
-def _answer_awakeable(end: str, kind: str, value: str) -> Command:
+def _answer_awakeable(end: str, kind: str, variable: str, content: str) -> Command:
     """Return the command that resolves or rejects an awakeable at the ingress.
 
-    The first result is final, so the command sends nothing until the user sets the variable in ``value``.
+    The first result is final, so the command sends nothing until the user sets the variable.
     """
 
     def command(call: SuggestedCall, source: SourceOptions) -> str | None:  # noqa: ARG001 - the ingress is not typed
         path = shlex.quote(f"/restate/awakeables/{call.arguments[0]}/{end}")
-        return f'curl -H "content-type: {kind}" -d "${{{value}}}" "${{RESTATE_INGRESS_URL:?}}"{path}'
+        note = f"# first set {variable} to {content}, and RESTATE_INGRESS_URL"
+        return f'{note}\ncurl -H content-type:{kind} -d "${{{variable}:?}}" "${{RESTATE_INGRESS_URL:?}}"{path}'
 
     return command
 
@@ -222,9 +223,11 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         "lab.admin.resume_vqueue": _restate_command("vqueues", "resume"),
         "lab.admin.update_deployment": _update_deployment,
         "lab.ingress.reject_awakeable": _answer_awakeable(
-            "reject", "text/plain", "MESSAGE:?the message of the failure"
+            "reject", "text/plain", "MESSAGE", "the message of the failure"
         ),
-        "lab.ingress.resolve_awakeable": _answer_awakeable("resolve", "application/json", "ANSWER:?the answer as JSON"),
+        "lab.ingress.resolve_awakeable": _answer_awakeable(
+            "resolve", "application/json", "ANSWER", "the answer as JSON"
+        ),
         "lab.sql": _sql,
         "move_to": _move,
         "plan": _plan,

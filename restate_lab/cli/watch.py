@@ -232,10 +232,10 @@ def _print_alert(event: Event, alert: Alert) -> None:
     page = TextPage()
     is_over = event == "resolved"
     page.paragraph(
-        (event.upper(), SEVERITY_STYLES["healthy" if is_over else alert.severity]),
-        f" {alert.severity} {alert.cluster} {alert.rule} {alert.fingerprint}",
+        (f"{event.upper()} {alert.severity}", SEVERITY_STYLES["healthy" if is_over else alert.severity]),
+        f": {alert.title} ({alert.cluster})",
     )
-    page.paragraph(alert.title, first="  ")
+    page.paragraph((f"{alert.rule} {alert.fingerprint}", "dim"), first="  ")
     if is_over:
         return
     for text in (f"Blocks {alert.blocks}." if alert.blocks else "", alert.cause, alert.link):

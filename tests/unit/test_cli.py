@@ -18,12 +18,13 @@ from rich.cells import cell_len
 from typer.testing import CliRunner
 
 import restate_lab
+from restate_lab._text import short_ids
 from restate_lab.cli import app
 from restate_lab.cli._errors import exit_on_error
 from restate_lab.cli._options import OutputFormat, output_format, parse_seconds, parse_value, with_output
-from restate_lab.cli._output import HEADS, table_lines
 from restate_lab.cli._page import Part, TextPage
 from restate_lab.cli._result_pages import doctor_exit_code, waits_exit_code
+from restate_lab.cli._table import TableView, TerminalTable, plain_lines
 from restate_lab.errors import ArgumentError, RestateLabError, Truncated
 
 
@@ -140,72 +141,148 @@ def test_help_loads_no_slow_module() -> None:
     assert done.stdout == "[]\n"
 
 
+NOW = pd.Timestamp("2026-11-25T04:36:00Z").to_pydatetime()
+IDS = ("inv_18GUzKHVrU7E2hkYZyDmQpZFTB2VK39VQ9", "inv_16JHhGqVCcTB2NVtMi7Lge0iMyLAx4kVQ9")
 FRAME = pd.DataFrame(
     {
-        "id": ["inv_18GUzKHVrU7E2hkYZyDmQpZFTB2VK39VQ9", "inv_1"],
+        "id": IDS,
         "n": pd.array([12_345, None], dtype="Int64"),
-        "at": pd.to_datetime(["2026-11-25T04:34:50.123Z", None], utc=True),
+        "last_at": pd.to_datetime(["2026-11-25T04:34:50.123Z", None], utc=True),
         "took": pd.to_timedelta([90, None], unit="s"),
         "text": ["a failure " * 20, "\x1b[31mred\u202e\nnext"],
-        "other": ["日本語" * 10, ""],
+        "other": ["日本語" * 10, "x"],
+        "nothing": [None, None],
     }
 )
 
 
-def test_a_table_fits_the_terminal() -> None:
-    """Texts are shortened, the longest first; ids, numbers and times are not; the terminal obeys nothing."""
-    lines = list(table_lines(FRAME, 120))
-    assert max(len(line) + sum(each in "日本語" for each in line) for line in lines) == 120
-    assert lines[2].startswith("inv_18GUzKHVrU7E2hkYZyDmQpZFTB2VK39VQ9  12345  2026-11-25 04:34:50  1m 30s  a failure")
-    assert lines[2].count("…") == 2
-    assert "‹U+001B›[31mred‹U+20…" in lines[3]
+def table(frame: pd.DataFrame, width: int, **options: Any) -> TerminalTable:
+    return TerminalTable(frame, TableView(width, NOW, **options))
+
+
+def lines_of(frame: pd.DataFrame, width: int, **options: Any) -> list[str]:
+    return list(table(frame, width, **options).lines())
+
+
+def test_a_table_has_short_ids_and_ages_and_long_texts_below_their_rows() -> None:
+    """Ids that end alike are longer; the terminal obeys nothing; a line is never wider than the terminal."""
+    shown = table(FRAME, 80)
+    lines = list(shown.lines())
+    assert lines[0] == "id     invocations  last         took"
+    assert lines[1] == "    text, other"
+    assert lines[3] == "…9VQ9        12345  1m 9s ago  1m 30s"
+    assert lines[4].startswith("    a failure a failure")
+    assert (len(lines[4]), lines[4][-1]) == (80, "…")
+    assert lines[6:9] == ["…kVQ9", "    ‹U+001B›[31mred‹U+202E›↵next", "    x"]
     assert not [character for line in lines for character in line if not character.isprintable()]
+    assert shown.note == "1 empty column: --wide · whole ids: --full-ids"
+
+
+def test_a_table_omits_the_least_important_columns_and_counts_them() -> None:
+    """With --wide all columns are there, and with --full-ids whole ids; an id stays, and the last column goes first."""
+    shown = table(FRAME, 32)
+    assert next(shown.lines()) == "id     invocations  last"
+    assert shown.note == "2 more columns (1 is empty): --wide · whole ids: --full-ids"
+    wide = table(FRAME, 32, is_wide=True, has_full_ids=True)
+    assert "nothing" in next(wide.lines())
+    assert (f"    {'a failure ' * 20}".rstrip() in map(str.rstrip, wide.lines()), wide.note) == (True, "")
+    assert [line.split()[0] for line in wide.lines() if line.startswith("inv_")] == list(IDS)
+
+
+def test_a_table_omits_what_is_in_another_column() -> None:
+    frame = pd.DataFrame(
+        {
+            "target": ["Payments/charge", "Orders/place"],
+            "target_service_name": ["Payments", "Orders"],
+            "target_handler_name": ["charge", "place"],
+            "oldest_created_at": pd.to_datetime(["2026-11-25T04:34:50Z", "2026-11-25T04:34:00Z"]),
+            "oldest_age": pd.to_timedelta([70, 120], unit="s"),
+            "message": ["order #", "x"],
+            "example_message": ["order 1", "x"],
+        }
+    )
+    shown = table(frame, 120)
+    assert next(shown.lines()).split() == ["target", "oldest", "created", "message"]
+    assert shown.note == "4 more columns: --wide"
+    assert lines_of(frame, 120, has_names=True)[0].split() == list(frame.columns)
+
+
+def test_only_a_single_row_that_does_not_fit_is_vertical_with_whole_values() -> None:
+    lines = lines_of(FRAME.head(1), 60)
+    assert lines[0] == f"id           {IDS[0]}"
+    assert lines[2] == "last         2026-11-25 04:34:50 UTC (1m 9s ago)"
+    assert max(map(cell_len, lines)) <= 60
+    assert "a failure " * 19 in " ".join(line.removeprefix("text").strip() for line in lines)
+    assert table(FRAME.head(1), 60).note == "1 empty column: --wide"
+    assert lines_of(FRAME.head(1)[["id", "n"]], 60)[0] == "id    invocations"
+
+
+def test_22_rows_of_the_overview_fit_40_lines_at_100_columns() -> None:
+    ids = [f"inv_1{number:033d}" for number in range(22)]
+    frame = pd.DataFrame(
+        {
+            "target_service_name": ["Warehouse"] * 22,
+            "target_handler_name": ["ask_for_review"] * 22,
+            "status": ["backing-off"] * 22,
+            "n": range(22),
+            "oldest_id": ids,
+            "oldest_created_at": pd.to_datetime(["2026-11-25T04:34:50Z"] * 22),
+            "oldest_age": pd.to_timedelta(range(22), unit="s"),
+        }
+    )
+    lines = lines_of(frame, 100)
+    assert len(lines) <= 40
+    assert max(map(len, lines)) <= 100
+    assert len({line.split()[4] for line in lines[2:]}) == 22
+
+
+def test_ids_are_as_long_as_they_must_be_to_differ() -> None:
+    assert short_ids([*IDS, "inv_1", "dp_154ztib7AYaw2PgshJWwG8F"]) == {
+        IDS[0]: "…9VQ9",
+        IDS[1]: "…kVQ9",
+        "dp_154ztib7AYaw2PgshJWwG8F": "…wG8F",
+    }
 
 
 def test_numbers_are_right_aligned_and_texts_left() -> None:
-    frame = pd.DataFrame({"n": [5, 1234], "t": ["a", "bc"], "empty": [None, "x"]})
-    assert list(table_lines(frame, 80)) == ["   n  t   empty", "────  ──  ─────", "   5  a", "1234  bc  x"]
-
-
-def test_columns_that_do_not_fit_are_shown_as_blocks_with_wrapped_texts() -> None:
-    lines = list(table_lines(FRAME, 60))
-    assert lines[0].startswith("── 1 ──")
-    assert lines[1] == "id     inv_18GUzKHVrU7E2hkYZyDmQpZFTB2VK39VQ9"
-    assert max(map(len, lines)) <= 60
-    text = " ".join(line.removeprefix("text ").strip() for line in lines)
-    assert "a failure " * 19 in text
+    frame = pd.DataFrame({"a": [5, 1234], "t": ["a", "bc"], "empty": [None, "x"]})
+    assert lines_of(frame, 80) == ["   a  t   empty", "────  ──  ─────", "   5  a", "1234  bc  x"]
 
 
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
-        ("漢字" * 9, "漢字漢字漢 …"),
-        ("e\u0301" * 80, "e\u0301" * 11 + "…"),
-        ("👩" * 9, "👩👩👩👩👩 …"),
-        ("\x1b[31m漢" * 9, "‹U+001B›[31…"),
-        ("[bold]:smile:[/]", "[bold]:smil…"),
+        ("漢字" * 9, "漢字漢字漢字漢字漢字 …"),
+        ("e\u0301" * 38, "e\u0301" * 21 + "…"),
+        ("👩" * 19, "👩👩👩👩👩👩👩👩👩👩 …"),
+        ("\x1b[31m漢" * 2, "‹U+001B›[31m漢‹U+001B…"),
+        ("[bold]:smile:[/]:smile:", "[bold]:smile:[/]:smil…"),
     ],
 )
 def test_wide_and_combined_characters_do_not_move_the_next_column(text: str, shown: str) -> None:
     """A character may need two cells of a terminal, or consist of several codes; and markup is text."""
-    assert list(table_lines(pd.DataFrame({"text": [text], "n": [7]}), 15))[2] == f"{shown}  7"
+    frame = pd.DataFrame({"text": [text] * 2, "status": ["failed"] * 2})
+    assert lines_of(frame, 30)[2] == f"{shown}  failed"
 
 
 def test_a_pipe_gets_whole_texts_and_exact_times_on_one_line_per_row() -> None:
-    lines = list(table_lines(FRAME, None))
+    """A pipe has every column under its own name, also an empty one, and whole ids; no option changes that."""
+    lines = list(plain_lines(FRAME))
+    assert lines[0].split() == list(FRAME.columns)
+    assert lines[2].startswith(IDS[0])
     assert ("a failure " * 20).strip() in lines[2]
     assert "2026-11-25T04:34:50.123000Z" in lines[2]
     assert len(lines) == 4
 
 
 def test_a_question_has_readable_headings_and_a_statement_its_own_names() -> None:
-    frame = pd.DataFrame({"target_service_name": ["A"], "oldest_created_at": [1]})
-    assert next(iter(table_lines(frame, 80, HEADS))) == "service  oldest created at"
-    assert next(iter(table_lines(frame, 80))) == "target_service_name  oldest_created_at"
+    frame = pd.DataFrame({"target_service_name": ["A"], "oldest_created_at": pd.to_datetime(["2026-11-25T04:35:00Z"])})
+    assert lines_of(frame, 80)[0] == "service  oldest created"
+    assert lines_of(frame, 80, has_names=True)[0] == "target_service_name  oldest_created_at"
 
 
-def test_a_table_without_rows_prints_its_header() -> None:
-    assert list(table_lines(FRAME.iloc[:0][["n", "text"]], 80)) == ["n  text", "─  ────"]
+def test_a_table_without_rows_prints_its_header_in_a_pipe() -> None:
+    assert list(plain_lines(FRAME.iloc[:0][["n", "text"]])) == ["n  text", "─  ────"]
 
 
 class Terminal(io.StringIO):
@@ -226,6 +303,7 @@ def printed(stream: io.StringIO, *parts: Part, first: str = "") -> str:
         ({"NO_COLOR": "1", "FORCE_COLOR": "1"}, False, False),
         ({"TERM": "dumb"}, False, False),
         ({"FORCE_COLOR": "1"}, True, True),
+        ({"FORCE_COLOR": "0"}, False, False),
     ],
     ids=str,
 )

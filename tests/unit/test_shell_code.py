@@ -151,11 +151,14 @@ def test_a_move_pauses_and_resumes() -> None:
 
 @pytest.mark.parametrize("value", ["sign_1", "sign_1$(id)", "`id`", "'; id; '"])
 def test_a_request_with_curl_quotes_a_hostile_id(value: str) -> None:
-    resolve = one(SuggestedCall("lab.ingress.resolve_awakeable", (value, Placeholder("answer")), {"reason": "…"}))
-    assert resolve[-1] == f"${{RESTATE_INGRESS_URL:?}}/restate/awakeables/{value}/resolve"
-    assert resolve[-3:-1] == ["-d", "${ANSWER:?the answer as JSON}"]  # without an answer nothing is sent
-    reject = one(SuggestedCall("lab.ingress.reject_awakeable", (value, "…"), {"reason": "…"}))
-    assert reject[-1].endswith(f"/restate/awakeables/{value}/reject")
+    resolve = SuggestedCall("lab.ingress.resolve_awakeable", (value, Placeholder("answer")), {"reason": "…"})
+    note, line = commands([resolve], SourceOptions()) or []
+    assert note == "# first set ANSWER to the answer as JSON, and RESTATE_INGRESS_URL"
+    assert shlex.split(line)[-1] == f"${{RESTATE_INGRESS_URL:?}}/restate/awakeables/{value}/resolve"
+    assert shlex.split(line)[-3:-1] == ["-d", "${ANSWER:?}"]  # without an answer nothing is sent
+    reject = SuggestedCall("lab.ingress.reject_awakeable", (value, "…"), {"reason": "…"})
+    _, line = commands([reject], SourceOptions()) or []
+    assert shlex.split(line)[-1].endswith(f"/restate/awakeables/{value}/reject")
     update = SuggestedCall("lab.admin.update_deployment", (value,), {"uri": "http://…", "reason": "…"})
     words = one(update, SourceOptions("http://127.0.0.1:9070/"))
     assert words[:3] == ["curl", "-X", "PATCH"]

@@ -231,9 +231,7 @@ def _check_names(statement: str, parameters: Iterable[_Placeholder], values: Map
         unused = [name for name in nearest_names(missing[0], values) if name not in used]
         instead = f"There is a value for {_join_names(unused)}. " if unused else ""
         verb = "has" if len(missing) == 1 else "have"
-        raise ParameterError(
-            f"{_join_names(missing)} {verb} no value. {instead}Pass {missing[0]}=… (in a shell: -p {missing[0]}=…)."
-        )
+        raise ParameterError(f"{_join_names(missing)} {verb} no value. {instead}Pass {missing[0]}=….")
     unused = [name for name in values if name not in used]
     if unused:
         hint = ""
