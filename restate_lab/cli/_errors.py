@@ -23,10 +23,10 @@ _IN_A_SHELL = tuple(
     for pattern, replacement in (
         (r"\btimeout=…?(?=[ ,.;)]|$)", "--timeout"),
         (r"pass a higher limit=, or limit=None", "add a higher -p limit=N, or -p limit=none"),
-        (r"\boverwrite=True\b", "--overwrite"),
+        (r"\b(overwrite|payloads)=True\b", r"--\1"),
         (r'\bconnect\("an environment of the restate CLI"\)', "-e NAME"),
         (r'\bconnect\("(http[^"]+)"\)', r"-e \1"),
-        (r"\bPass (\w+)=…", r"Add -p \1=…"),
+        (r"Pass (\w+)=…", r"Add -p \1=…"),
         (r" requires (\w+)= \(", r" requires -p \1=… ("),
         (r"pass prices= with the exact name, or with '\*'", f"add {_PRICE}, or --price NAME=… for one"),
         (r"or pass prices=", f"or add {_PRICE}"),

@@ -214,6 +214,8 @@ def _text_columns(frame: pd.DataFrame, view: TableView) -> list[_Column]:
 def _head(name: str, kind: Kind) -> str:
     """Return a readable heading; "created at" is "created", because the value is an age."""
     text = HEADS.get(name, name.replace("_", " "))
+    if name in _SPANS and kind == "time":
+        return f"{text} (UTC)"
     return text.removesuffix(" at") if kind == "time" else text
 
 

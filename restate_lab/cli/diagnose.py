@@ -337,7 +337,7 @@ def _parse_prices(texts: list[str]) -> dict[str, tuple[float, float, float]] | N
     for text in texts:
         name, _, numbers = text.rpartition("=")
         try:
-            of_input, of_cached, of_output = map(float, numbers.split(","))
+            of_input, of_cached, of_output = map(float, numbers.split(",") if name else ())
         except ValueError:
             raise ArgumentError(
                 f"--price is {text!r}; use MODEL=IN,CACHED,OUT in US dollars per million tokens, such as "

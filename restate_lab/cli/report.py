@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from restate_lab.cli._errors import ERROR, exit_on_error, warn
+from restate_lab.cli._errors import ERROR, exit_on_error, in_a_shell, warn
 from restate_lab.cli._options import (
     SCAN_LIMIT,
     Cluster,
@@ -138,7 +138,7 @@ def report(
 ) -> None:
     """Write a report, one file that you can open anywhere: of the incident, or of a notebook that is executed.
 
-    The incident report has the doctor's findings, a timeline, and what was done. A notebook is executed read-only; if a
+    The incident report has the doctor's findings, a timeline, and the actions taken. A notebook is executed read-only; if a
     cell fails, the report starts with the error. The report states whether changes were allowed.
     """
     with exit_on_error():
@@ -232,5 +232,5 @@ def compare(
         raise ArgumentError("AFTER and --cluster cannot be combined; compare with one of them.")
     with open_source(None, before) as first, open_source(cluster, after) as second:
         comparison = compare_sources(first, second, timeout=timeout)
-    rows, text = getattr(comparison, part), str(comparison)
+    rows, text = getattr(comparison, part), in_a_shell(str(comparison))
     write_result(form, rows, show=lambda page: page.lines(text), to_json=lambda: comparison_json(comparison))

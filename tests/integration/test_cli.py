@@ -107,6 +107,9 @@ def test_the_doctor_ends_with_code_3_if_a_cluster_has_problems(incident: Cluster
     assert "next: restate-lab why inv_1" in told.stdout
     assert not PYTHON.search(told.stdout)
     lines = told.stdout.splitlines()
+    headlines = [line for line in lines if line.startswith(("CRITICAL ", "WARNING "))]
+    assert any("invocations of Payments/charge retry the step “charge card”" in line for line in headlines)
+    assert "  retry_storm, for " in told.stdout
     assert re.match(r"\d+ critical\b", lines[0])
     assert lines[0] == lines[-1]
     found = json.loads(call(incident, "doctor", "--check", "deadlocks", "--json").stdout)
@@ -295,10 +298,47 @@ def test_a_terminal_gets_a_table_that_fits(newest: Cluster) -> None:
     statement = "SELECT id, target, 'x' || chr(27) || '[31m' || repeat('long ', 30) AS text FROM sys_invocation LIMIT 2"
     shown = at_a_terminal(90, "sql", statement, "-e", newest.admin_url)
     lines = shown.splitlines()
-    assert max(map(len, lines[:4])) == 90
-    assert "\x1b" not in "".join(lines[:4])
-    assert all(each.startswith("inv_1") and len(each.split()[0]) == 38 for each in lines[2:4])
-    assert lines[4].startswith(f"\x1b[2m2 rows · {newest.admin_url.removeprefix('http://')}, restate ")
+    assert max(map(len, lines[:7])) == 90
+    assert "\x1b" not in "".join(lines[:7])
+    assert all(re.match(r"…\w{3,} ", each) for each in lines[3:7:2])
+    assert all(each.startswith("    x‹U+001B›[31mlong long") for each in lines[4:7:2])
+    assert lines[7] == "\x1b[2mwhole ids: --full-ids\x1b[0m"
+    assert lines[8].startswith(f"\x1b[2m2 rows · {newest.admin_url.removeprefix('http://')}, restate ")
+    whole = at_a_terminal(90, "sql", statement, "-e", newest.admin_url, "--full-ids").splitlines()
+    assert all(len(each.split()[0]) == 38 for each in whole[3:7:2])
+
+
+@pytest.mark.server
+def test_the_overview_of_the_incident_fits_a_screen(clusters: Clusters) -> None:
+    """22 rows have at most 40 lines of at most 100 columns in a terminal; in a pipe they are complete."""
+    played = clusters.get(NEWEST, "incident")
+    lines = at_a_terminal(100, "ask", "overview", "-e", played.admin_url).splitlines()
+    with rl.connect(played.admin_url, read_only=True) as lab:
+        frame = rl.ask(lab, "overview")
+    assert len(frame) >= 20
+    assert len(lines) <= 40
+    assert max(cell_len(re.sub(r"\x1b\[\d*m", "", line)) for line in lines) <= 100
+    piped = call(played, "ask", "overview").stdout.splitlines()
+    assert piped[0].split() == list(frame.columns)
+    assert set(frame["oldest_id"]) & set("\n".join(piped).split())
+
+
+@pytest.mark.server
+def test_a_shell_hands_over_an_incident(clusters: Clusters, tmp_path: Path) -> None:
+    """`report` without a notebook writes the incident report, and prints its path and the verdict."""
+    played = clusters.get(NEWEST, "incident")
+    path = tmp_path / "incident.html"
+    done = call(played, "report", "-o", str(path), "--summary", "INC-42")
+    assert done.exit_code == 0, done.output
+    name, summary, worst = done.stdout.splitlines()
+    assert name == str(path)
+    assert re.match(r"\d+ critical", summary)
+    text = path.read_text("utf-8")
+    assert "INC-42" in text
+    assert worst in re.sub(r"<[^>]+>", "", text)
+    again = call(played, "report", "-o", str(path))
+    assert again.exit_code == 2
+    assert "--overwrite" in again.output
 
 
 @pytest.mark.server

@@ -221,7 +221,7 @@ def run_line(code: str, names: Names) -> None:
 
 def run_command(line: str) -> None:
     """Run a command of the shell; the demo has its own tests, so only its options are checked."""
-    _, command, *arguments = line.split()
+    _, command, *arguments = shlex.split(line)
     if command == "demo":
         told = CliRunner().invoke(app, ["demo", "--help"])
         assert all(argument in told.output for argument in arguments)
@@ -229,7 +229,7 @@ def run_command(line: str) -> None:
     if command == "mcp":  # it runs until its client ends; tests/integration/test_mcp.py starts it
         parse_commands(line)
         return
-    if command == "report":
+    if command == "report" and arguments[0].endswith(".ipynb"):
         arguments += ["--evidence", EVIDENCE, "--allow-changes"]
     ran = CliRunner().invoke(app, [command, *arguments])
     is_critical = command == "doctor" and "upgrade" not in arguments

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import shlex
 import subprocess
@@ -19,12 +20,17 @@ from typer.testing import CliRunner
 
 import restate_lab
 from restate_lab._text import short_ids
-from restate_lab.cli import app
-from restate_lab.cli._errors import exit_on_error
+from restate_lab.analysis.agents.prices import PriceTable
+from restate_lab.analysis.suggestions import ask_call
+from restate_lab.cli import ELSEWHERE, app
+from restate_lab.cli._errors import exit_on_error, in_a_shell
 from restate_lab.cli._options import OutputFormat, output_format, parse_seconds, parse_value, with_output
 from restate_lab.cli._page import Part, TextPage
-from restate_lab.cli._result_pages import doctor_exit_code, waits_exit_code
+from restate_lab.cli._result_pages import _print_finding, doctor_exit_code, waits_exit_code
 from restate_lab.cli._table import TableView, TerminalTable, plain_lines
+from restate_lab.cli.diagnose import _parse_prices
+from restate_lab.cli.shell_code import SourceOptions
+from restate_lab.cli.watch import _print_alert
 from restate_lab.errors import ArgumentError, RestateLabError, Truncated
 
 
@@ -436,6 +442,124 @@ def test_an_unknown_option_command_question_or_parameter_is_code_2() -> None:
         ["ask", "overview", "limit=3"],
     ):
         assert call(*arguments).exit_code == 2, arguments
+
+
+@pytest.mark.parametrize("verb", ELSEWHERE)
+def test_a_verb_that_does_not_exist_points_to_what_does(verb: str) -> None:
+    told = call(verb, "inv_1", "-e", "prod")
+    assert told.exit_code == 2
+    assert f"there is no command '{verb}'. {ELSEWHERE[verb]}" in told.output
+    assert verb not in COMMANDS
+
+
+def test_a_misspelled_command_has_the_nearest_one() -> None:
+    assert "Did you mean 'doctor'" in call("doctr").output
+
+
+def literals() -> list[str]:
+    """Return each text of the package, with "x" for the values in it."""
+    texts = []
+    for path in Path(restate_lab.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                texts.append("".join(str(getattr(each, "value", "x")) if isinstance(each, ast.Constant) else "x"
+                                     for each in node.values))  # fmt: skip
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                texts.append(node.value)
+    return texts
+
+
+def test_each_hint_for_python_that_a_shell_translates_is_in_a_message() -> None:
+    """A row whose message was reworded would show Python again."""
+    messages = [text for text in literals() if "(?" not in text and r"\b" not in text]
+    for pattern, replacement in in_a_shell.__globals__["_IN_A_SHELL"]:
+        assert [text for text in messages if pattern.search(text)], pattern.pattern
+        assert not pattern.search(replacement)
+
+
+@pytest.mark.parametrize(
+    ("python", "shell"),
+    [
+        (PriceTable({}, None, {"gpt-4o": None}).note, "or add --price '*=2.5,1.25,10' for every model"),
+        (PriceTable({"a": (1, 1, 1)}, None, {"gpt-4o": None}).note, "no price for gpt-4o; add --price '*=2.5,1.25,10'"),
+        (":x has no value. Pass x=….", ":x has no value. Add -p x=…."),
+        ("did not finish within its timeout of 30s; pass a longer timeout=, or", "pass a longer --timeout, or"),
+        ("pass another name, or overwrite=True.", "pass another name, or --overwrite."),
+    ],
+)
+def test_a_hint_names_options_in_a_shell(python: str, shell: str) -> None:
+    assert shell in in_a_shell(python)
+
+
+def test_prices_are_options() -> None:
+    assert _parse_prices([]) is None
+    assert _parse_prices(["*=2.5,1.25,10", "a=b=1,0,2"]) == {"*": (2.5, 1.25, 10.0), "a=b": (1.0, 0.0, 2.0)}
+    for wrong in ("2.5,1.25,10", "x=1,2", "x=a,b,c"):
+        told = call("agents", "--price", wrong)
+        assert told.exit_code == 2
+        assert "use MODEL=IN,CACHED,OUT" in " ".join(told.output.split())
+
+
+def test_an_alert_leads_with_what_is_wrong_and_where(capsys: pytest.CaptureFixture[str]) -> None:
+    alert: Any = SimpleNamespace(
+        severity="critical",
+        title="15 invocations of Payments/charge retry the step “charge card”",
+        cluster="prod",
+        rule="retry_storm",
+        fingerprint="06f07fc5ff48e7e7",
+        blocks="3 Orders/place",
+        cause="",
+        link="",
+        next_step="restate-lab why inv_1",
+    )
+    event: Any = "opened"
+    _print_alert(event, alert)
+    assert capsys.readouterr().out.splitlines() == [
+        "OPENED critical: 15 invocations of Payments/charge retry the step “charge card” (prod)",
+        "  retry_storm 06f07fc5ff48e7e7",
+        "  Blocks 3 Orders/place.",
+        "  next: restate-lab why inv_1",
+    ]
+
+
+def test_a_finding_leads_with_its_sentence_and_not_with_the_name_of_its_check() -> None:
+    row = {
+        "severity": "critical",
+        "check": "retry_storm",
+        "title": "15 retry “charge card”",
+        "blocks": "3 Orders/place",
+        "details": "",
+        "since": NOW,
+        "suggested_code": "",
+        "evidence_code": "",
+    }
+    call_ = ask_call("retry_storm")
+    diagnosis: Any = SimpleNamespace(read_at=NOW, suggested_calls=[[call_]], evidence_calls=[call_])
+    page = io.StringIO()
+    _print_finding(row, 0, diagnosis, SourceOptions(), TextPage(page))
+    assert page.getvalue().splitlines()[1:] == [
+        "CRITICAL 15 retry “charge card”",
+        "  Blocks 3 Orders/place.",
+        "  retry_storm, for 0s",
+        "  next: restate-lab ask retry_storm",
+        "  rows: restate-lab ask retry_storm",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["inc.html"], "restate-lab report -o inc.html"),
+        ([], "restate-lab report -o report.html"),
+        (["-o", "inc.html", "-p", "a=1"], "--param can be used only for a notebook"),
+        (["-o", "inc.html", "--allow-changes"], "--allow-changes can be used only for a notebook"),
+        (["a.ipynb", "-o", "inc.html", "-e", "prod"], "--cluster can be used only for the incident report"),
+        (["-o", "inc.docx", "-e", "http://127.0.0.1:1"], "unknown format of 'inc.docx'"),
+    ],
+)
+def test_a_report_states_what_is_missing_before_anything_is_read(arguments: list[str], message: str) -> None:
+    told = call("report", *arguments)
+    assert (told.exit_code, message in " ".join(told.output.split())) == (2, True), told.output
 
 
 def test_every_timeout_takes_seconds_and_durations() -> None:

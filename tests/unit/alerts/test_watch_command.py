@@ -53,7 +53,8 @@ def test_an_unreachable_cluster_is_exit_code_4_and_printed_once_with_the_next_st
     arguments = ["watch", "--once", "-e", HERE, "--timeout", "500ms", "--state", str(tmp_path / "state" / "x")]
     first, second = (CliRunner().invoke(app, arguments) for _ in range(2))
     assert (first.exit_code, second.exit_code) == (4, 4)
-    assert first.stdout.startswith("OPENED critical 127.0.0.1:1 unreachable ")
+    assert first.stdout.startswith("OPENED critical: ")
+    assert "(127.0.0.1:1)\n  unreachable " in first.stdout
     assert "next: restate-lab doctor -e http://127.0.0.1:1" in first.stdout
     assert second.stdout == ""
     assert "127.0.0.1:1: watch failed: " in second.stderr
