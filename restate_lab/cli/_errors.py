@@ -15,6 +15,7 @@ import typer
 
 from restate_lab._text import escape_invisible
 from restate_lab.errors import ArgumentError, RestateLabError, StatementError
+from restate_lab.progress import redirect_messages
 
 ERROR, USAGE, INTERRUPTED = 1, 2, 130
 _PRICE = "--price '*=2.5,1.25,10' for every model (US dollars per million tokens: input, cached input, output)"
@@ -45,7 +46,7 @@ def exit_on_error() -> Iterator[None]:
 
     An error in a statement also shows the line with a marker under the position.
     """
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), redirect_messages(_print_note):
         warnings.simplefilter("always", UserWarning)
         warnings.showwarning = lambda message, category, *_, **__: warn(f"{category.__name__}: {message}")
         try:
@@ -88,6 +89,12 @@ def in_a_shell(text: str) -> str:
 
 def _one_line(error: BaseException) -> str:
     return escape_invisible(in_a_shell(" ".join(str(error).split())), lines=False) or type(error).__name__
+
+
+def _print_note(text: str) -> None:
+    from restate_lab.cli._page import TextPage
+
+    TextPage(sys.stderr).paragraph((in_a_shell(text), "dim"))
 
 
 def _print_message(text: str, *, style: str = "bold red") -> None:

@@ -16,22 +16,35 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.text import Text
 
-from restate_lab._cells import Kind, cell, full_text, is_missing, kind_of
+from restate_lab._cells import GRID, CellStyle, Kind, cell, full_text, is_missing, kind_of
 from restate_lab._text import escape_invisible, format_ago, format_timestamp, plural, short_ids, verb_form
 
 GAP = "  "
+_ROUNDED = CellStyle(is_summary=True)  # of a question; the rows of a statement are exact
 _INDENT = " " * 4  # of a text below its row
 _LONG = 40  # characters; a column with a longer text can move below the rows
 _COMFORTABLE = 20  # columns; before a text is cut shorter than this, a less important column is omitted
 _NARROWEST = 12
 _PARTS_OF_TARGET = frozenset({"target_service_name", "target_handler_name", "target_service_key"})
 _SPANS = frozenset({"day", "span_start"})  # the time is the name of a row, and not an age
-_LESS_IMPORTANT = ("scope", "invoked_by", "modified_at", "running_at", "entry_index", "created_at", "deployment_id")
+_LESS_IMPORTANT = (
+    "scope",
+    "invoked_by",
+    "modified_at",
+    "running_at",
+    "entry_index",
+    "created_at",
+    "deployment_id",
+    "example_id",
+    "oldest_id",
+)
 """Parts of the names of columns that a terminal omits first, in this order."""
 HEADS: Mapping[str, str] = MappingProxyType(
     {
         "completion_failure": "failure",
         "last_failure": "last error",
+        "max_service_protocol_version": "protocol to",
+        "min_service_protocol_version": "protocol from",
         "n": "invocations",
         "next_retry_at": "next try",
         "retry_count": "attempts",
@@ -196,11 +209,12 @@ def plain_lines(frame: pd.DataFrame) -> Iterator[str]:
 def _text_columns(frame: pd.DataFrame, view: TableView) -> list[_Column]:
     texts: list[list[str]] = []
     kinds: list[Kind] = []
+    style = GRID if view.has_names else _ROUNDED
     for at, name in enumerate(frame.columns):
         values = frame.iloc[:, at]
         kinds.append(kind_of(str(name), values))
         is_age = kinds[-1] == "time" and getattr(values.dtype, "tz", None) is not None and name not in _SPANS
-        texts.append([_age(value, view.now) if is_age else cell(value, UTC).text or "" for value in values])
+        texts.append([_age(value, view.now) if is_age else cell(value, UTC, style).text or "" for value in values])
     known = short_ids({text for cells in texts for text in cells})
     columns = []
     for name, cells, kind in zip(map(str, frame.columns), texts, kinds, strict=True):

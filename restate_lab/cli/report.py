@@ -138,8 +138,8 @@ def report(
 ) -> None:
     """Write a report, one file that you can open anywhere: of the incident, or of a notebook that is executed.
 
-    The incident report has the doctor's findings, a timeline, and the actions taken. A notebook is executed read-only; if a
-    cell fails, the report starts with the error. The report states whether changes were allowed.
+    The incident report has the doctor's findings, a timeline, and the actions taken. A notebook is executed read-only;
+    if a cell fails, the report starts with the error. The report states whether changes were allowed.
     """
     with exit_on_error():
         if output is None:

@@ -176,7 +176,7 @@ def test_a_table_has_short_ids_and_ages_and_long_texts_below_their_rows() -> Non
     lines = list(shown.lines())
     assert lines[0] == "id     invocations  last         took"
     assert lines[1] == "    text, other"
-    assert lines[3] == "…9VQ9        12345  1m 9s ago  1m 30s"
+    assert lines[3] == "…9VQ9       12,345  1m 9s ago  1m 30s"
     assert lines[4].startswith("    a failure a failure")
     assert (len(lines[4]), lines[4][-1]) == (80, "…")
     assert lines[6:9] == ["…kVQ9", "    ‹U+001B›[31mred‹U+202E›↵next", "    x"]
@@ -252,7 +252,9 @@ def test_ids_are_as_long_as_they_must_be_to_differ() -> None:
 
 def test_numbers_are_right_aligned_and_texts_left() -> None:
     frame = pd.DataFrame({"a": [5, 1234], "t": ["a", "bc"], "empty": [None, "x"]})
-    assert lines_of(frame, 80) == ["   a  t   empty", "────  ──  ─────", "   5  a", "1234  bc  x"]
+    assert lines_of(frame, 80) == ["    a  t   empty", "─────  ──  ─────", "    5  a", "1,234  bc  x"]
+    assert lines_of(pd.DataFrame({"a": [3230.99991, 0.25]}), 80)[2:] == ["3,231", " 0.25"]
+    assert lines_of(pd.DataFrame({"a": [3230.99991]}), 80, has_names=True)[2:] == ["3230.99991"]
 
 
 @pytest.mark.parametrize(
