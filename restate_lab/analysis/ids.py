@@ -33,6 +33,10 @@ _DIGITS = string.digits + string.ascii_lowercase + string.ascii_uppercase
 _VALUES = {character: value for value, character in enumerate(_DIGITS)}
 _INVOCATION = re.compile(r"inv_1([0-9A-Za-z]{11})([0-9A-Za-z]{22})")
 _EARLIER_RUN = re.compile(r"@\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")  # in a history, after the id
+_IN_TEXT = re.compile(
+    rf"{_INVOCATION.pattern}(?![0-9A-Za-z])(?:{_EARLIER_RUN.pattern})?"
+    r"|dp_1[0-9A-Za-z]{22}(?![0-9A-Za-z])|sign_1[0-9A-Za-z_-]{38}(?![0-9A-Za-z_-])"
+)
 _PREFIX = "sign_1"
 _KEY_BYTES, _ID_BYTES, _INDEX_BYTES = 8, 16, 4
 _KEY_CHARACTERS, _ID_CHARACTERS = 11, 22
@@ -55,6 +59,16 @@ def check_invocation_id(value: object, *, name: str = "id") -> str:
             f"(case-sensitive)."
         )
     return value
+
+
+def ids_in(text: str) -> tuple[str, ...]:
+    """Return the ids of invocations, deployments and awakeables in a text, such as a log line, in order and once each.
+
+    Their prefixes are ``inv_``, ``dp_`` and ``sign_``. An id can follow any character, because escapes
+    such as %22 stand before an id in URLs and log lines. A text that is longer than an id is not an id.
+    """
+    found = dict.fromkeys(match[0] for match in _IN_TEXT.finditer(text))
+    return tuple(id_ for id_ in found if not id_.startswith("inv_") or is_invocation_id(id_))
 
 
 def describe_missing(source: Source, id_: str) -> str:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, strategies as st
 
-from restate_lab.analysis.ids import awakeable_id, check_invocation_id, invocation_of_awakeable
+from restate_lab.analysis.ids import awakeable_id, check_invocation_id, ids_in, invocation_of_awakeable
 from restate_lab.analysis.journal.awaited import open_signals
 from restate_lab.analysis.journal.entries import (
     ROW_TYPES,
@@ -25,6 +25,7 @@ from restate_lab.analysis.journal.errors import JournalEvent, attempt_errors
 from restate_lab.errors import ArgumentError
 
 ID = "inv_1lIyp2ByO1ey35cGbU0hywb06imDxMEZvH"
+OTHER = "inv_10VxIBLqnLEz12xdlk263JMVdBOdv5dZJ2"
 AWAKEABLE = "sign_1elooVbpk-PwBohBfBWyCN9tmCAW_JVRlAAAAEQ"
 NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
 
@@ -203,6 +204,27 @@ def test_waits_are_awakeables_that_have_not_come_and_names() -> None:
         (awakeable_id(ID, 18), None),
         (None, "bell"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (f" {ID}\n", (ID,)),
+        (f"2026-11-25T03:00:00Z WARN restate{{invocation.id={ID}}} retry; target=a/b {ID}", (ID,)),
+        (f"{OTHER}, {ID};{OTHER}", (OTHER, ID)),
+        (f"http://127.0.0.1:9070/ui/invocations/{ID}?column=id&filter_id=%22{OTHER}%22", (ID, OTHER)),
+        (f'{{"message": "failed\\n{ID}\\t"}} \x1b[31m{OTHER}\x1b[0m', (ID, OTHER)),
+        (
+            f"{ID}@2026-11-25T03:00:00.000Z and dp_17sztQp4gnEC1L0OCFM9aEh",
+            (f"{ID}@2026-11-25T03:00:00.000Z", "dp_17sztQp4gnEC1L0OCFM9aEh"),
+        ),
+        (f"http://127.0.0.1:8080/restate/awakeables/{AWAKEABLE}/resolve", (AWAKEABLE,)),
+        (f"{ID}x {ID[:-1]} inv_1{'z' * 33} dp_1short {AWAKEABLE}A Payments/charge inv_…k8Ep", ()),
+        ("", ()),
+    ],
+)
+def test_ids_are_found_in_any_text(text: str, expected: tuple[str, ...]) -> None:
+    assert ids_in(text) == expected
 
 
 def test_the_id_of_an_awakeable_follows_from_its_invocation_and_leads_back() -> None:
