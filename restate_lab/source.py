@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
@@ -16,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import pyarrow as pa
 
-from restate_lab._public import public
+from restate_lab._public import explained, public
 from restate_lab.durations import DurationInput, to_timedelta
-from restate_lab.errors import ArgumentError, NotOnThisServer, QueryInterrupted
+from restate_lab.errors import NotOnThisServer, QueryInterrupted
 from restate_lab.frames import DtypeBackend, to_frame
 from restate_lab.payload_json import Decoding, PayloadFunction
 from restate_lab.progress import Progress
@@ -239,8 +238,8 @@ class SourceWrapper(Source):
         ArgumentError: the object does not have all members of a Source.
     """
 
-    def __init__(self, source: Source) -> None:
-        _check_members(source)
+    @explained
+    def __init__(self, source: Source, /) -> None:
         self._source = source
 
     @property
@@ -301,21 +300,14 @@ def read_table(reader: pa.RecordBatchReader) -> pa.Table:
     return pa.Table.from_batches(batches, reader.schema)
 
 
-def missing_members(value: object) -> list[str]:
-    """Return the members of a Source that an object does not have; properties are not read, they can send queries."""
-    return [each for each in _MEMBERS if inspect.getattr_static(value, each, None) is None and not hasattr(value, each)]
-
-
 def check_supported(source: Source, what: str, *, needs_open: bool = False) -> None:
     """Refuse to interpret the tables of a server that is older than the tested versions.
 
     With ``needs_open``, also refuse a source without open invocations, such as a history.
 
     Raises:
-        ArgumentError: the object does not have all members of a Source.
         NotOnThisServer: the source is older than ``OLDEST``; columns that it does not have could look like "no rows".
     """
-    _check_members(source)
     if is_older(source.version):
         raise NotOnThisServer(
             f"{what} needs restate {OLDEST} or newer; {source.name} has {source.version}. "
@@ -323,15 +315,3 @@ def check_supported(source: Source, what: str, *, needs_open: bool = False) -> N
         )
     if needs_open and not source.coverage.open_invocations:
         raise NotOnThisServer(f"{what} needs open invocations; {source.name} has only invocations that have ended.")
-
-
-_MEMBERS = ("name", "address", "version", "features", "now", "live", "coverage", "tables", "sql", "arrow", "stream")
-
-
-def _check_members(source: object) -> None:
-    missing = missing_members(source)
-    if missing:
-        raise ArgumentError(
-            f"{type(source).__name__} is not a Source: it has no {', '.join(missing)}. Pass a Lab or Evidence, or "
-            f"derive the class from restate_lab.Source and define stream, name, version, features and now."
-        )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from restate_lab._cells import GRID, MISSING, CellStyle, cell, is_empty, kind_of
 from restate_lab._html import render
+from restate_lab._public import explained
 from restate_lab._text import escape_invisible, format_ago, format_timestamp, join, plural
 from restate_lab.errors import ArgumentError
 from restate_lab.status import STATUSES
@@ -63,6 +64,7 @@ class ShownFrame:
         return frame_html(self.frame, rows=self.rows)
 
 
+@explained
 def show(frame: pd.DataFrame, /, *, rows: int = ROWS) -> ShownFrame:
     """Show a frame as a readable table: short ids, colored statuses, times as ages, right-aligned numbers.
 

@@ -23,7 +23,7 @@ from typing import Any
 
 import pandas as pd
 
-from restate_lab._text import format_timestamp
+from restate_lab._text import format_timestamp, join, truncate
 from restate_lab.errors import ArgumentError
 from restate_lab.source import Source
 
@@ -37,6 +37,7 @@ _IN_TEXT = re.compile(
     rf"{_INVOCATION.pattern}(?![0-9A-Za-z])(?:{_EARLIER_RUN.pattern})?"
     r"|dp_1[0-9A-Za-z]{22}(?![0-9A-Za-z])|sign_1[0-9A-Za-z_-]{38}(?![0-9A-Za-z_-])"
 )
+_SEPARATORS = re.compile(r"[\s,;|'\"\[\](){}]+")
 _PREFIX = "sign_1"
 _KEY_BYTES, _ID_BYTES, _INDEX_BYTES = 8, 16, 4
 _KEY_CHARACTERS, _ID_CHARACTERS = 11, 22
@@ -55,10 +56,22 @@ def check_invocation_id(value: object, *, name: str = "id") -> str:
         )
     if not is_invocation_id(value):
         raise ArgumentError(
-            f"{name} is {value!r}, which is not an invocation id; an id is inv_1 followed by 33 letters and digits "
-            f"(case-sensitive)."
+            f"{name} is {truncate(repr(value), 60)}, which is not an invocation id; an id is inv_1 followed by 33 "
+            f"letters and digits (case-sensitive)."
         )
     return value
+
+
+def invocation_id_in(text: object, *, name: str = "id") -> str:
+    """Return the only invocation id in a text, such as the id itself, a log line, or a URL of the web UI.
+
+    Raises:
+        ArgumentError: the text has no well-formed invocation id, or several.
+    """
+    found = [each for each in ids_in(text) if each.startswith("inv_")] if isinstance(text, str) else []
+    if len(found) > 1:
+        raise ArgumentError(f"{name} has {len(found)} invocation ids; pass one of them: {join(found)}.")
+    return found[0] if found else check_invocation_id(text, name=name)
 
 
 def ids_in(text: str) -> tuple[str, ...]:
@@ -192,15 +205,22 @@ def _not_timestamps_message(name: str, why: str) -> str:
 def parse_ids(targets: Any) -> tuple[list[str], int]:
     """Return the ids in order, without duplicates, and the number of duplicates.
 
-    ``targets``: one id, a list of ids, a Series, an Arrow column, or a frame or table with a column ``id`` or
-    ``invocation_id``. Invalid ids stay in the list; a plan excludes them with a reason.
+    ``targets``: a text with one or more ids and separators, a list of ids, a Series, an Arrow column, or a frame or
+    table with a column ``id`` or ``invocation_id``. A text with anything else, such as a log line, is refused: its ids
+    can be those of neighbors.
 
     Raises:
-        ArgumentError: ``targets`` has another type, or the column with the ids is ambiguous or missing.
+        ArgumentError: ``targets`` has another type, the column with the ids is ambiguous or missing, or a value is not
+            an invocation id.
     """
     values = list(_values_of(targets))
-    unique = list(dict.fromkeys(value if isinstance(value, str) else repr(value) for value in values))
-    return unique, len(values) - len(unique)
+    for value in values:
+        if not is_invocation_id(value):
+            raise ArgumentError(
+                f"targets has {truncate(repr(value), 60)}, which is not an invocation id. Pass only ids (inv_1…), such "
+                f'as rl.ask(lab, "retry_storm_ids", service="Payments").'
+            )
+    return list(dict.fromkeys(values)), len(values) - len(set(values))
 
 
 def parse_created(targets: Any) -> dict[str, frozenset[datetime]]:
@@ -226,7 +246,7 @@ def is_invocation_id(value: Any) -> bool:
 
 def _values_of(targets: Any) -> Iterable[Any]:
     if isinstance(targets, str):
-        return [targets]
+        return list(filter(None, _SEPARATORS.split(targets)))
     names = _column_names(targets)
     if names is not None:
         targets = targets[_id_column(names)]

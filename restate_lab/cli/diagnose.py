@@ -58,7 +58,12 @@ Partitions = Annotated[
 ]
 Strict = Annotated[bool, typer.Option("--strict", help="Treat warnings as critical.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing if the exit code is 0.")]
-Invocation = Annotated[str, typer.Argument(metavar="ID", help="The ID of an invocation (inv_…).")]
+Invocation = Annotated[
+    str,
+    typer.Argument(
+        metavar="ID", help="The ID of an invocation (inv_…), or any text with one: a log line, a URL of the web UI."
+    ),
+]
 
 
 Top = Annotated[int, typer.Option("--top", metavar="N", min=1, help="Show the first N of each list.")]

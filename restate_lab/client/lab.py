@@ -18,6 +18,7 @@ import httpx
 import pandas as pd
 import pyarrow as pa
 
+from restate_lab._public import with_explained_calls
 from restate_lab.audit import AuditLog
 from restate_lab.client._server_info import COUNT_LIMIT, INFO_LIFETIME, ServerInfoCache, StatusCard
 from restate_lab.client._stream import send_query
@@ -59,6 +60,7 @@ _NOW = "SELECT now() AS now"
 _FUNCTIONS = "SELECT DISTINCT routine_name AS name FROM information_schema.routines"
 
 
+@with_explained_calls
 class Lab(Source):
     """A connection to one live cluster, made by ``connect()``: run SQL, get frames, and make changes.
 

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar
 import pandas as pd
 import pyarrow as pa
 
+from restate_lab._public import check_sources, explain_call, source_places
 from restate_lab._text import one_line
 from restate_lab.errors import RestateLabError, ServerFailed
 from restate_lab.source import Source
@@ -166,18 +167,23 @@ def names_of(source: Source) -> frozenset[str]:
 def translate_errors(function: Callable[P, R]) -> Callable[P, R]:
     """Make a public function, whose first argument is a source, report an unreadable response as ServerFailed.
 
-    The original error is its ``__cause__``; the message says that it may be a bug of restate_lab.
+    The original error is its ``__cause__``; the message says that it may be a bug of restate_lab. A wrong call is
+    reported as by ``explained``.
     """
+    places = source_places(function)
 
     @functools.wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        check_sources(function, places, args)
         try:
             return function(*args, **kwargs)
         except RestateLabError:
             raise
         except _UNREADABLE as error:
-            if error.__traceback__ is None or error.__traceback__.tb_next is None:
-                raise  # the call itself is wrong: an argument is missing or unknown
+            if error.__traceback__ is None or error.__traceback__.tb_next is None:  # the call itself is wrong
+                if explanation := explain_call(function, args, kwargs):
+                    raise explanation from None
+                raise
             message = f"{type(error).__name__}: {error}"
             raise ServerFailed(
                 f"{function.__name__}() could not read a response: {message}. Either the response has an unexpected "

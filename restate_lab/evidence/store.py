@@ -15,7 +15,7 @@ import pandas as pd
 from pyarrow import fs
 
 from restate_lab._html import render
-from restate_lab._public import public
+from restate_lab._public import explained, public
 from restate_lab._text import escape_invisible, format_duration, format_timestamp, join
 from restate_lab.client.sql.parts import complete
 from restate_lab.errors import (
@@ -177,6 +177,7 @@ class Evidence(EngineSource):
         return {row["word"]: row["n"] for row in rows}
 
 
+@explained
 def open_evidence(
     path: str | os.PathLike[str],
     /,
@@ -207,7 +208,7 @@ def open_evidence(
             f"{folder.display_path} was opened without a check of the sha256 of its files: the files may have been "
             f"changed.",
             EvidenceWarning,
-            stacklevel=2,
+            stacklevel=3,  # the caller of the decorated function
         )
     return Evidence(folder, manifest, digest=digest, verified=verify, batch_rows=batch_rows, decoder=decoder)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from restate_lab._public import explained
 from restate_lab._text import join
 from restate_lab.analysis.agents import conversation
 from restate_lab.analysis.agents.entries import ShapeFunction
@@ -20,6 +21,7 @@ from restate_lab.export.files import check_absent, resolve_target, save
 from restate_lab.source import Source, without_decoding
 
 
+@explained
 def save_dataset(
     source: Source,
     ids: Any,

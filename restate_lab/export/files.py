@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import csv
 
+from restate_lab._public import explained
 from restate_lab.errors import ArgumentError, Truncated
 from restate_lab.export.columns import (
     ArrowColumn,
@@ -37,6 +38,7 @@ _FORMULA = "^[=+\\-@\t\r\n＝＋－＠]"
 _ROWS = 10_000  # per batch
 
 
+@explained
 def save(frame: pd.DataFrame | pa.Table, path: str | os.PathLike[str], /, *, overwrite: bool = False) -> Path:
     """Write a frame to a file and return its path; the file appears only when it is complete.
 

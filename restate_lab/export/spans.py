@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from restate_lab._public import explained
 from restate_lab.analysis.agents.result import Conversation
 from restate_lab.analysis.agents.turns import Turn, text_of_value, tools_by_response
 from restate_lab.analysis.journal.entries import FAILED
@@ -39,6 +40,7 @@ _TOKENS: Mapping[str, tuple[str, str]] = MappingProxyType(
 _HIDDEN = "the message is exported with payloads=True"
 
 
+@explained
 def export_spans(
     runs: Conversation | Sequence[Conversation] | pd.DataFrame,
     endpoint: str,
@@ -84,7 +86,7 @@ def export_spans(
         warnings.warn(
             f"prompts and answers are sent to {address} without encryption; use https, or payloads=False.",
             UnencryptedWarning,
-            stacklevel=2,
+            stacklevel=3,  # the caller of the decorated function
         )
     send_spans(spans, address, headers=secrets, seconds=seconds)
     return len(spans)

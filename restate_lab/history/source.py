@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 
 from restate_lab._html import render
-from restate_lab._public import did_you_mean, nearest_names, public
+from restate_lab._public import did_you_mean, explained, nearest_names, public
 from restate_lab._text import format_duration, format_timestamp, join, plural
 from restate_lab.analysis.times import TimeInput, to_datetime
 from restate_lab.errors import ArchiveBroken, ArgumentError
@@ -308,6 +308,7 @@ class History(EngineSource):
         return self.arrow(statement, name=self.cluster_name, **named)["value"][0].as_py()
 
 
+@explained
 def open_history(
     where: str | os.PathLike[str],
     /,

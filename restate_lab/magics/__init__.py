@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from restate_lab._public import explained
+
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
 
+@explained
 def load_ipython_extension(ip: InteractiveShell, /) -> None:
     """Add ``%restate``, ``%%restate``, their completion and readable frames; ``%load_ext restate_lab`` calls this."""
     from restate_lab.magics.magic import register  # noqa: PLC0415 - the CLI uses this package without IPython

@@ -9,7 +9,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magic import Magics, line_cell_magic, magics_class, needs_local_scope, no_var_expand
 from IPython.display import display
 
-from restate_lab._public import did_you_mean, nearest_names
+from restate_lab._public import did_you_mean, missing_members, nearest_names
 from restate_lab._text import plural
 from restate_lab.analysis.ask import run_any_question
 from restate_lab.analysis.questions.parameters import parse_texts
@@ -21,7 +21,7 @@ from restate_lab.magics.completion import MagicCompleter, TableCatalog
 from restate_lab.magics.frames import FrameFormatter
 from restate_lab.magics.parser import MagicRequest, parse
 from restate_lab.progress import notify
-from restate_lab.source import Source, missing_members
+from restate_lab.source import Source
 
 _NAME = "restate"
 _FIRST_ROWS = 5  # rows shown of a frame that is assigned to a variable

@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeAlias, get_args
 import pandas as pd
 from matplotlib.axes import Axes
 
-from restate_lab._public import did_you_mean, nearest_names
+from restate_lab._public import did_you_mean, explained, nearest_names
 from restate_lab.analysis.agents.result import Conversation
 from restate_lab.analysis.before_after import BeforeAfter
 from restate_lab.analysis.waits import Waits
@@ -86,6 +86,7 @@ OF_QUESTIONS: Mapping[str, PlotKind] = MappingProxyType(
 _OF_COLUMNS: Mapping[str, PlotKind] = MappingProxyType({"spent_tokens": "spend", "ms": "latency_distribution"})
 
 
+@explained
 def plot(result: Any, /, *, kind: PlotKind | None = None, ax: Axes | None = None, tz: str | tzinfo = "UTC") -> Axes:
     """Draw a result, or the frame of a named question, as what it is.
 

@@ -8,6 +8,7 @@ import time
 from datetime import tzinfo
 from typing import Literal
 
+from restate_lab._public import explained
 from restate_lab.analysis.times import TimeInput
 from restate_lab.client.arguments import check_seconds, time_limit
 from restate_lab.durations import DurationInput
@@ -21,6 +22,7 @@ Length = Literal["short", "full"]
 _LEAST = 60.0  # seconds that one chapter may take to read its data
 
 
+@explained
 def incident_report(
     source: Source,
     path: str | os.PathLike[str],

@@ -15,6 +15,7 @@ from urllib.parse import quote
 from markupsafe import Markup
 
 from restate_lab._html import render
+from restate_lab._public import with_explained_calls
 from restate_lab._text import format_timestamp, truncate
 from restate_lab.analysis.times import TimeInput, to_datetime, to_zone
 from restate_lab.client.arguments import check_count, check_flag, check_name
@@ -31,6 +32,7 @@ from restate_lab.reports.timeline import source_changes_section
 from restate_lab.source import Source
 
 
+@with_explained_calls
 @dataclass(frozen=True, init=False, repr=False, eq=False)
 class Report:
     """Sections under a title; ``add`` returns a new Report with one more section, ``write`` writes one file.

@@ -110,19 +110,17 @@ def test_a_plan_shows_what_is_and_changes_nothing(incident: Cluster) -> None:
 
 
 def test_why_some_are_left_out(lab: Lab) -> None:
-    """Wrong status, gone, malformed, a workflow, a purged journal: each has its reason, and duplicates are merged."""
+    """Wrong status, gone, a workflow, a purged journal: each has its reason, and duplicates are merged."""
     ended = send(lab, "Every/greet", "succeeded")
     purged = send(lab, "Every/greet", "succeeded")
     lab.admin.purge_journal(purged)
     flow = send(lab, "Flow/run", "succeeded", key=f"w-{ended}")
     waiting = send(lab, "Every/waits", "suspended")
-    made = plan(lab, "restart_as_new", [ended, "inv_short", waiting, ended, NOBODY, flow, purged, None])
+    made = plan(lab, "restart_as_new", [ended, waiting, ended, NOBODY, flow, purged])
     why = dict(zip(made.excluded["id"], made.excluded["reason"], strict=True))
     assert made.targets == (ended,)
     assert why[waiting] == "it has not ended: cancel or kill it first"
     assert why[NOBODY].startswith("gone")
-    assert why["inv_short"].startswith("malformed")
-    assert why["None"].startswith("malformed")
     assert why[flow] == "a workflow cannot be restarted"
     assert why[purged] == "its journal was purged or not retained"
     assert made.frame.attrs["duplicates"] == 1
@@ -363,7 +361,7 @@ def test_nothing_is_sent_without_what_it_needs(lab: Lab) -> None:
 
 
 def test_a_plan_without_targets_does_nothing_and_states_that(lab: Lab) -> None:
-    for targets in ([], pd.DataFrame({"id": []}), ["nope"]):
+    for targets in ([], pd.DataFrame({"id": []}), [NOBODY]):
         made = plan(lab, "cancel", targets)
         assert "nothing to do" in str(made)
         assert list(made.execute(reason=WHY).columns) == list(COLUMNS)

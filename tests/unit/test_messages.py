@@ -18,8 +18,9 @@ from restate_lab.client.responses import error_from_transport
 from restate_lab.client.settings import Settings
 from restate_lab.client.sql.suggestions import add_suggestions
 from restate_lab.errors import ArgumentError, QueryRefused, ReadOnly
+from support.sample_rows import SampleRows
 
-LAB: Any = object()
+LAB: Any = SampleRows()
 ROWS = pa.table({"n": [1]})
 MISTAKES: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
     "a name with a typo": (lambda: cast("Any", rl).conect, AttributeError, "Did you mean 'connect'"),

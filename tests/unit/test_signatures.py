@@ -21,7 +21,10 @@ from typing import Any
 import pytest
 
 import restate_lab as rl
+from restate_lab._public import EXAMPLES, SOURCES
+from support.sample_rows import SampleRows
 
+ID = "inv_1lIyp2ByO1ey35cGbU0hywb06imDxMEZvH"
 SECRET = "s3cret-in-a-wrong-keyword"
 PROGRESS = (
     "``progress``: None or True shows a line once the call takes longer than a second, False shows nothing, and a "
@@ -229,6 +232,71 @@ def test_a_misspelled_keyword_is_named_in_the_error() -> None:
         assert SECRET not in str(caught.value)
     assert {"connect", "plot", "Panel", "Report", "Plan.execute"} <= set(strict)
     assert len(strict) > 100
+
+
+OWNED = {name: thing for name, thing in PUBLIC.items() if name.partition(".")[0] in rl.__all__}
+"""The callables of the public names, without those of types that only a panel makes."""
+
+
+def lacking(thing: Callable[..., Any]) -> list[str]:
+    """Return the required parameters of a callable."""
+    kinds = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
+    return [each.name for each in parameters(thing) if each.default is each.empty and each.kind not in kinds]
+
+
+NEEDING = {name: thing for name, thing in OWNED.items() if lacking(thing) and not name.startswith("Source")}
+# Source is abstract; Lab has its methods
+READING = {
+    name: thing
+    for name, thing in OWNED.items()
+    if any(each.name in SOURCES and each.kind is each.POSITIONAL_ONLY for each in parameters(thing))
+}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of delete_invocation
+@pytest.mark.parametrize("name", NEEDING)
+def test_a_call_without_arguments_is_one_short_error_with_an_example(name: str) -> None:
+    owner, is_method, called = name.partition(".")
+    receiver = [getattr(rl, owner).__new__(getattr(rl, owner))] if is_method else []
+    with pytest.raises(rl.errors.ArgumentError) as caught:
+        NEEDING[name](*receiver)
+    message, prefix = (
+        str(caught.value),
+        re.escape({"AdminClient": "lab.admin", "IngressClient": "lab.ingress"}.get(owner, owner.lower())),
+    )
+    call = rf"{prefix}\.{called}\(.+\)" if is_method else rf"rl\.{name}\(.+\)"
+    assert re.fullmatch(rf"{called or name}\(\) needs .+: {call}(, with lab = rl\.connect\(\))?\.", message)
+    assert len(message) < 160
+
+
+@pytest.mark.parametrize("name", READING)
+@pytest.mark.parametrize("value", ["demo", None, {"a": 1}, rl.connect], ids=lambda value: type(value).__name__)
+def test_another_value_than_a_source_is_one_short_error_with_an_example(name: str, value: object) -> None:
+    with pytest.raises(rl.errors.ArgumentError, match=rf"^{name}\(\) needs .*: rl\.{name}\(.+\)") as caught:
+        READING[name](*[value] * 2)
+    assert "demo" not in str(caught.value)
+
+
+def test_calls_that_lack_one_argument_name_it() -> None:
+    lab: Any = SampleRows()
+    cases: dict[str, Callable[[], object]] = {
+        'why() needs a connection first: rl.why(lab, "inv_1…"), with lab = rl.connect().': lambda: rl.why(ID),
+        'why() needs the id of an invocation: rl.why(lab, "inv_1…").': lambda: rl.why(lab),
+        "compare() needs a second source: rl.compare(before, after).": lambda: rl.compare(lab),
+        'archive() needs a folder: rl.archive(lab, "archive").': lambda: rl.archive(lab),
+        "doctor() needs a connection first: rl.doctor(lab), with lab = rl.connect().": lambda: rl.doctor("demo"),
+        'execute() needs a reason: plan.execute(reason="INC-42: …").': lambda: rl.Plan.__new__(rl.Plan).execute(),
+    }
+    for message, call in cases.items():
+        with pytest.raises(rl.errors.ArgumentError) as caught:
+            call()
+        assert str(caught.value) == message
+
+
+def test_each_example_of_an_argument_is_used() -> None:
+    names = {name for thing in NEEDING.values() for name in lacking(thing)}
+    assert {name.rstrip("=") for name in EXAMPLES} <= names
+    assert READING.keys() >= {"doctor", "compare", "Panel", "plan", "incident_report", "save_dataset"}
 
 
 def _takes_any(thing: Callable[..., Any]) -> bool:

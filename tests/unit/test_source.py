@@ -17,6 +17,7 @@ import pyarrow as pa
 import pytest
 
 import restate_lab as rl
+from restate_lab._public import missing_members
 from restate_lab.audit import AuditLog
 from restate_lab.client.lab import Lab, is_lab, require_lab
 from restate_lab.client.settings import Settings
@@ -24,7 +25,7 @@ from restate_lab.errors import ArgumentError, QueryInterrupted
 from restate_lab.panels._base.panel import why_read_only
 from restate_lab.panels._base.source import PanelSource
 from restate_lab.reads import Reads, Stopped
-from restate_lab.source import TABLES, Coverage, Source, SourceWrapper, missing_members
+from restate_lab.source import TABLES, Coverage, Source, SourceWrapper
 from support.freezable import Freezable, invocation
 from support.row_source import RowSource
 from support.wrappers import WRAPPERS, check_same_answers

@@ -82,10 +82,11 @@ def plan(
 
     ``help("restate_lab.guide.actions")`` describes the effect in each status, on servers with vqueues and without.
 
-    ``targets``: one id, a list or Series of ids, or a frame with a column ``id`` or ``invocation_id``. Duplicates are
-    merged; ``frame.attrs["duplicates"]`` is their number. A frame with a column ``created_at`` selects the runs that
-    were created at these times: if a workflow, or a call with an idempotency key, has a new run with the same id, that
-    is excluded. Ids without ``created_at`` (also ``frame["id"]``) select the runs that exist now.
+    ``targets``: one id, a text of ids and separators, a list or Series of ids, or a frame with a column ``id`` or
+    ``invocation_id``; anything else, such as a log line, is refused. Duplicates are merged;
+    ``frame.attrs["duplicates"]`` is their number. A frame with a column ``created_at`` selects the runs that were
+    created at these times: if a workflow, or a call with an idempotency key, has a new run with the same id, that is
+    excluded. Ids without ``created_at`` (also ``frame["id"]``) select the runs that exist now.
 
     ``deployment`` ("latest", "keep" or an id; resume and restart_as_new) is the deployment to continue on.
     ``from_index`` (restart_as_new) is the index in sys_journal of the last entry to keep. ``include_callees`` (cancel,

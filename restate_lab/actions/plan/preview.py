@@ -19,7 +19,7 @@ from restate_lab.actions.change import Change
 from restate_lab.actions.plan.reader import read_journals
 from restate_lab.actions.reader import InvocationSnapshot, read_destinations, read_invocations
 from restate_lab.actions.rules import ACTIONS, RETENTION
-from restate_lab.analysis.ids import describe_new_run, is_invocation_id, is_other_run
+from restate_lab.analysis.ids import describe_new_run, is_other_run
 from restate_lab.analysis.journal.entries import (
     ABANDONED,
     ENTRY_TYPES,
@@ -58,7 +58,6 @@ REPEAT_COLUMNS = (
     "repeated_for",
     "repeated_tokens",
 )
-_MALFORMED = "malformed: this is not an invocation id"
 _GONE = "gone: there is no such invocation, or it was removed"
 _WORKFLOW = "a workflow cannot be restarted"
 _NO_JOURNAL = "its journal was purged or not retained"
@@ -91,8 +90,7 @@ def preview_targets(
     ``callee_of`` maps a target that was added as a callee to its caller. ``created`` has the creation times of the
     selected runs, for ids where they are known: another run of the id is excluded.
     """
-    is_id = {id_: is_invocation_id(id_) for id_ in ids}
-    states = read_invocations(reads, [id_ for id_ in ids if is_id[id_]]).reindex(pd.Index(list(ids), name="id"))
+    states = read_invocations(reads, ids).reindex(pd.Index(list(ids), name="id"))
     others = _other_runs(states, created or {})
     states.loc[others.index, ["status", "created_at", "modified_at"]] = None  # the selected run is gone
     effects = _effects(change, states, has_retention=has_feature(reads, RETENTION))
@@ -103,7 +101,6 @@ def preview_targets(
     reasons = reasons.where(reasons.notna(), _other_reasons(reads, change, allowed))
     reasons[states["status"].isna()] = _GONE
     reasons[others.index] = others["why"]
-    reasons[[id_ for id_ in ids if not is_id[id_]]] = _MALFORMED
     now = pd.Timestamp(reads.read_clock())  # after the rows, so that no age is negative
     frame = pd.DataFrame(
         {

@@ -19,7 +19,7 @@ from restate_lab.analysis.agents.reader import (
 )
 from restate_lab.analysis.agents.result import Conversation
 from restate_lab.analysis.agents.summary import WASTEFUL, RunJournals, summarize
-from restate_lab.analysis.ids import check_invocation_id
+from restate_lab.analysis.ids import invocation_id_in
 from restate_lab.analysis.journal.reader import JournalReader
 from restate_lab.analysis.times import TimeInput
 from restate_lab.client.arguments import check_count
@@ -166,10 +166,10 @@ def conversation(
         TimedOut: not everything was read within ``timeout``.
         RestateLabError: any error of ``source.arrow``.
     """
-    check_invocation_id(invocation_id)
+    id_ = invocation_id_in(invocation_id)
     levels = check_count("depth", depth, least=1)
     builder = _conversation_builder(source, shapes, prices, timeout)
-    return builder.conversation(invocation_id, depth=levels, session=session)
+    return builder.conversation(id_, depth=levels, session=session)
 
 
 def read_conversation(

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from restate_lab.analysis.ids import check_invocation_id, describe_missing
+from restate_lab.analysis.ids import describe_missing, invocation_id_in
 from restate_lab.analysis.journal.card import journal_html
 from restate_lab.analysis.journal.frame import JournalTree, calls_of, to_frame
 from restate_lab.analysis.journal.reader import Invocation, JournalReader
@@ -36,6 +36,7 @@ def journal(
 ) -> pd.DataFrame:
     """Return the journal of one invocation: one row per entry, ordered by index.
 
+    ``invocation_id`` is an id, or any text with exactly one, such as a log line or a URL of the web UI.
     A row is a command with the notifications that complete it, or a signal. ``depth=2`` also reads the journals of its
     callees and inserts them below their calls, ``depth=3`` also those of their callees; at most ``limit`` invocations
     per level. ``payloads=True`` also reads the entries' payloads, which is slow for large payloads. ``timeout`` is for
@@ -88,7 +89,7 @@ def journal(
     later. Otherwise the server has no record of it.
 
     Raises:
-        ArgumentError: the value is not an invocation id, or depth or limit is below 1.
+        ArgumentError: the text has no invocation id or several, or depth or limit is below 1.
         NotFound: the invocation does not exist, or no longer exists.
         NotOnThisServer: the source is too old.
         TimedOut: not everything was read within ``timeout``.
@@ -120,7 +121,7 @@ def read_journal(
 
     With ``expand``, only the journals of these callees are inserted, at any depth.
     """
-    check_invocation_id(invocation_id, name=name)
+    invocation_id = invocation_id_in(invocation_id, name=name)
     reads = begin(source, "journal", timeout)
     reader = JournalReader(reads, payloads=payloads, decoding=decoding_of(source) if payloads else None)
     if expand is not None:

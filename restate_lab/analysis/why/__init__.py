@@ -8,7 +8,7 @@ from typing import TypeAlias
 import pandas as pd
 
 from restate_lab._text import format_duration
-from restate_lab.analysis.ids import check_invocation_id, describe_missing
+from restate_lab.analysis.ids import describe_missing, invocation_id_in
 from restate_lab.analysis.why.chain import Chain, find_chain, link_frame
 from restate_lab.analysis.why.details import InvocationDetails, details_of, summary_of
 from restate_lab.analysis.why.explanation import Explanation
@@ -31,6 +31,7 @@ _OVER = "the timeout of {limit} is over; set a longer one with timeout="
 def why(source: Source, invocation_id: str, /, *, timeout: DurationInput = "30s") -> Explanation:
     """Explain one invocation: its state, why it does not continue, its waiters, and the possible actions.
 
+    ``invocation_id`` is an id, or any text with exactly one, such as a log line or a URL of the web UI.
     ``print()`` shows the paragraph ``summary``, then the chain and the options. ``help(rl.Explanation)`` describes
     its frames.
 
@@ -41,12 +42,12 @@ def why(source: Source, invocation_id: str, /, *, timeout: DurationInput = "30s"
     ``waits``. If the invocation does not exist, the summary reports that.
 
     Raises:
-        ArgumentError: the argument is not an invocation id, or ``timeout`` is not positive.
+        ArgumentError: the text has no invocation id or several, or ``timeout`` is not positive.
         NotOnThisServer: the source is too old.
         TimedOut: the invocation itself was not read within ``timeout``.
         RestateLabError: the invocation itself could not be read.
     """
-    id_ = check_invocation_id(invocation_id)
+    id_ = invocation_id_in(invocation_id)
     seconds = check_seconds("timeout", timeout)
     if not seconds:
         raise ArgumentError(f"timeout is {timeout!r}; use a duration of more than 0, for example '30s'.")

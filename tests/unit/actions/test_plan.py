@@ -37,6 +37,7 @@ from restate_lab.errors import (
 from restate_lab.reads import Reads
 from restate_lab.result import unread
 from support.row_source import RowSource
+from support.sample_rows import LiveRows, SampleRows
 
 WHY = "INC-42"
 HOSTILE = "Cart/<b>\x1b[2J\nk/add"
@@ -397,10 +398,10 @@ def test_a_digest_is_of_exactly_one_change() -> None:
 
 def test_a_plan_needs_a_live_cluster() -> None:
     """Evidence can only be read; the error for a wrong action, or another action's option, lists the valid ones."""
-    evidence = SimpleNamespace(name="inc-42.evidence", version="1.7.12", features={})
-    with pytest.raises(ArgumentError, match=r"live cluster.*inc-42\.evidence"):
-        plan(evidence, "kill", [])  # type: ignore[arg-type]
-    lab = SimpleNamespace(name="prod", version="1.7.12", features={}, live=True, transport=None)
+    evidence: Any = SampleRows(name="inc-42.evidence")
+    with pytest.raises(ArgumentError, match="live cluster.*can only be read"):
+        plan(evidence, "kill", [])
+    lab: Any = LiveRows()
     for action, options, says in (
         ("stop", {}, "cancel, kill, pause"),
         ("kill", {"deployment": "latest"}, "deployment.*resume, restart_as_new, move_to"),
@@ -411,4 +412,4 @@ def test_a_plan_needs_a_live_cluster() -> None:
         ("move_to", {}, "restate_lab.move_to"),
     ):
         with pytest.raises(ArgumentError, match=says):
-            plan(lab, action, [], **options)  # type: ignore[arg-type]
+            plan(lab, action, [], **options)

@@ -22,6 +22,7 @@ from restate_lab.actions.rules import ACTIONS
 from restate_lab.analysis.journal.entries import ROW_TYPES, entries_of, pair_entries
 from restate_lab.analysis.journal.payloads import Payloads, payloads_of
 from restate_lab.errors import ArgumentError
+from support.sample_rows import SampleRows
 
 INV = "inv_1" + "a" * 33
 CALLEE = "inv_1" + "b" * 33
@@ -274,7 +275,7 @@ def test_the_other_reasons_to_exclude(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_wrong_overrides_are_refused_before_anything_is_read(overrides: Any, why: str) -> None:
     with pytest.raises(ArgumentError, match=why):
-        redrive(None, [INV], overrides=overrides)  # type: ignore[arg-type]
+        redrive(SampleRows(), [INV], overrides=overrides)  # type: ignore[arg-type]
 
 
 def test_each_request_has_its_own_index() -> None:

@@ -24,7 +24,7 @@ DIVERGES = response(error_frame(570, "mismatch", 1, "b", 0x411))
 FAILS = response(error_frame(500, "ValueError('x')"))
 CANNOT_SAY = response(error_frame(571, "violation"))
 NOT_CHECKABLE = response(status="401 Unauthorized")
-OTHER_ID = "inv_1" + "z" * 33
+OTHER_ID = "inv_1" + "0" * 32 + "7"
 
 
 def targets(**columns: Any) -> pd.DataFrame:

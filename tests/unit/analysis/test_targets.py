@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from restate_lab.actions.reader import IDS_PER_QUERY
-from restate_lab.analysis.ids import is_invocation_id, parse_created, parse_ids
+from restate_lab.analysis.ids import invocation_id_in, is_invocation_id, parse_created, parse_ids
 from restate_lab.client.sql.bind import chunks
 from restate_lab.errors import ArgumentError
 
@@ -50,11 +51,42 @@ def test_a_duplicate_is_one_target_at_its_first_place() -> None:
     assert parse_ids([B, A, B, A, B]) == ([B, A], 3)
 
 
-def test_missing_values_and_numbers_stay_as_texts_for_the_plan_to_exclude() -> None:
-    found, _ = parse_ids(pd.Series([A, None, 7, "nope"]))
-    assert found[0] == A
-    assert len(found) == 4
-    assert [is_invocation_id(each) for each in found] == [True, False, False, False]
+@pytest.mark.parametrize("value", [None, 7, "Payments", "inv_short", f"{A}x", ""])
+def test_a_target_that_is_not_an_id_is_refused_and_named(value: Any) -> None:
+    with pytest.raises(ArgumentError, match=rf"targets has {re.escape(repr(value))}, which is not an invocation id"):
+        parse_ids(pd.Series([A, value], dtype=object))
+
+
+@pytest.mark.parametrize("text", [f"{A} {B}", f"{A},{B}", f" {A}\n{B}\n", f"['{A}', '{B}']", f'{{"{A}"; "{B}"}}'])
+def test_a_text_of_ids_and_separators_has_these_targets(text: str) -> None:
+    assert parse_ids(text) == ([A, B], 0)
+
+
+@pytest.mark.parametrize(
+    "text", [f"WARN {A} called {B}", f"http://127.0.0.1:9070/ui/invocations/{A}", "Payments", f"{A}: failed"]
+)
+def test_a_text_with_more_than_ids_selects_no_targets(text: str) -> None:
+    with pytest.raises(ArgumentError, match=r"which is not an invocation id\. Pass only ids"):
+        parse_ids(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [A, f" '{A}'\n", f"2026-11-25 WARN {{id={A}}} retry of {A}", f"http://127.0.0.1:9070/ui/invocations/{A}?tab=state"],
+)
+def test_the_only_id_of_a_text_is_found(text: str) -> None:
+    assert invocation_id_in(text) == A
+
+
+def test_a_text_with_several_ids_or_none_is_refused_with_its_ids() -> None:
+    with pytest.raises(ArgumentError, match=rf"id has 2 invocation ids; pass one of them: {A}, {B}\."):
+        invocation_id_in(f"{A} called {B}")
+    for value in ("Payments/charge", "", "x" * 5_000):
+        with pytest.raises(ArgumentError, match="which is not an invocation id") as caught:
+            invocation_id_in(value)
+        assert len(str(caught.value)) < 200
+    with pytest.raises(ArgumentError, match=r"id is a DataFrame: .*frame\.id\[0\]"):
+        invocation_id_in(pd.DataFrame({"id": [A]}))
 
 
 @pytest.mark.parametrize(

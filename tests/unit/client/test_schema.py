@@ -156,6 +156,6 @@ def test_own_errors_and_wrong_calls_are_not_translated() -> None:
         assert told.value is error
     with pytest.raises(TypeError, match=r"verb\(\) got an unexpected keyword argument 'unknown'"):
         verb(SOURCE, unknown=1)  # type: ignore[call-arg]
-    with pytest.raises(TypeError, match="missing 1 required"):
+    with pytest.raises(ArgumentError, match=r"verb\(\) needs a connection first: rl\.verb\(lab\)"):
         verb()  # type: ignore[call-arg]
     assert (verb(SOURCE), verb.__name__, verb.__doc__) == ("done", "verb", "Return, or raise the error.")
