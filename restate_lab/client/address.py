@@ -30,10 +30,11 @@ _LABELS = {ADMIN: "admin", INGRESS: "ingress"}
 _VARIABLES = {ADMIN: ADMIN_URL, INGRESS: INGRESS_URL}
 
 Place = Literal["argument", "variable", "file"]
-# Addresses that the CLI accepts without a scheme, by place: config.toml can have a bare host or port. A variable can
-# only have a text that a URL parser reads as a scheme and the rest.
+# Addresses without a scheme, by place. An argument needs a port, because without it the text is the name of an
+# environment. The CLI accepts the others: config.toml can have a bare host or port, and a variable only a text that a
+# URL parser reads as a scheme and the rest.
 _BARE: dict[Place, re.Pattern[str]] = {
-    "argument": re.compile(r"(?!)"),
+    "argument": re.compile(r"([\w.-]+|\[[0-9A-Fa-f:.]+\]):\d+", re.ASCII),
     "variable": re.compile(r"[A-Za-z][A-Za-z0-9.+-]*:\d+"),
     "file": re.compile(r"([\w.-]+|\[[0-9A-Fa-f:.]+\])?(:\d*)?", re.ASCII),
 }
@@ -41,7 +42,8 @@ _BARE: dict[Place, re.Pattern[str]] = {
 
 def is_address(text: str) -> bool:
     """Return whether a text is an address, not the name of an environment."""
-    return "://" in text or text.lstrip().startswith("unix:")
+    clean = text.strip()
+    return "://" in clean or clean.startswith("unix:") or _BARE["argument"].fullmatch(clean) is not None
 
 
 def parse_address(configured: ConfigValue, key: str, place: Place) -> str:

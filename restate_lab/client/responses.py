@@ -160,7 +160,7 @@ def error_from_response(
     ``request_line`` is for example "POST /query".
     """
     error = read_error_response(response)
-    where = f"{request_line} on {settings.environment} ({address})"
+    where = f"{request_line} on {place_of(settings, address)}"
     status = error.status
     if status in {401, 403}:
         return AccessDenied(f"{where}: {error.summary}. {_token_advice(settings)}")
@@ -221,16 +221,21 @@ def _token_advice(settings: Settings) -> str:
     return f"The token is from {settings.token_source}: it may have expired, or belong to another environment."
 
 
+def place_of(settings: Settings, address: str) -> str:
+    """Return the name and the address of a cluster for messages; only the address if the name is a part of it."""
+    return address if settings.environment in address else f"{settings.environment} ({address})"
+
+
 def _connecting_advice(error: str, settings: Settings, *, is_ingress: bool) -> str:
     if "WRONG_VERSION_NUMBER" in error:
         return "The server at this address does not use TLS: try http:// instead of https://."
     if is_ingress:
-        return "Check that the server runs and that this is its ingress address; or use connect(ingress_url=…)."
-    advice = "Check that the server runs and that this is its admin address."
+        return "Is the server running, and is this its ingress address? Otherwise use connect(ingress_url=…)."
+    advice = "Is the server running, and is this its admin address?"
     if settings.chosen_by == "the default":
         advice += (
-            ' For another cluster, use connect("http://host:9070") or connect("an environment of the restate CLI"), or '
-            "set RESTATE_ADMIN_URL; `restate-lab demo` starts a cluster to try."
+            ' For another cluster: connect("host:9070"), or an environment of the restate CLI. `restate-lab demo` '
+            "starts a cluster to try."
         )
     return advice
 
@@ -240,16 +245,19 @@ def error_from_transport(
 ) -> RestateLabError:
     """Return the exception for a call that ended without a readable response."""
     is_ingress = re.split(r"[ ,]", address)[0] != settings.admin_url  # a text about the proxy may follow
-    about = "ingress of this cluster" if is_ingress else f"chosen by {settings.chosen_by}"
-    where = f"{request_line} on {settings.environment} ({address}, {about})"
+    where = f"{request_line} on {place_of(settings, address)}"
+    is_named = is_ingress or settings.chosen_by in {"the argument", "the default"}
+    origin = "" if is_named else f", chosen by {settings.chosen_by}"
+    unreached = f"Cannot reach {place_of(settings, address)}{origin}"
     if isinstance(error, httpx.ConnectTimeout):
-        return Unreachable(f"{where}: {error}. Check the address, the network and its firewalls.")
+        return Unreachable(f"{unreached}: {error}. Check the address, the network and its firewalls.")
     if isinstance(error, httpx.TimeoutException):
         return TimedOut(
             f"{where}: no response within the time limit. Allow more time with timeout=…, or request less data."
         )
     if isinstance(error, httpx.ConnectError):
-        return Unreachable(f"{where}: {error}. {_connecting_advice(str(error), settings, is_ingress=is_ingress)}")
+        reason = re.sub(r"^\[Errno -?\d+\] ([A-Z])", lambda match: match[1].lower(), str(error))
+        return Unreachable(f"{unreached}: {reason}. {_connecting_advice(reason, settings, is_ingress=is_ingress)}")
     if isinstance(error, httpx.DecodingError):
         return ServerFailed(
             f"{where}: {error}. This is not from a Restate server: check the address, and the proxies in front of it.",

@@ -263,12 +263,10 @@ def _no_address_message(name: str, chosen_by: str, config: CliConfig) -> str:
     if section := config.sections.get(cli.fold_case(name)):
         return f"The environment {section.name!r} has no address: add admin_base_url to {section.where} {remedy}"
     hint = f"{did_you_mean(nearest_names(name, config.names))} ".lstrip()
-    if re.fullmatch(r"[\w.-]+:\d+(/.*)?", name):
-        hint = "An address begins with http:// or https://. "
-    asked_by = "named by you" if is_asked else f"chosen by {chosen_by}"
+    choice = "" if is_asked else f" (chosen by {chosen_by})"
     seen = f"{config.file} has" if config.exists else f"{config.file} does not exist, so there is only"
     return (
-        f"Unknown environment {name!r} ({asked_by}): {seen} {', '.join(config.names)}. {hint}"
+        f"Unknown environment {name!r}{choice}: {seen} {', '.join(config.names)}. {hint}"
         f"Choose one of these, add it {remedy}"
     )
 

@@ -31,6 +31,7 @@ from restate_lab.client.responses import (
     error_from_transport,
     is_lost,
     is_temporary,
+    place_of,
     read_error_response,
     retry_after,
     says_never_forwarded,
@@ -184,7 +185,7 @@ class Transport:
     def check_open(self) -> None:
         """Raise ArgumentError if the connection was closed."""
         if self._client.is_closed:
-            where = f"{self.settings.environment} ({self.address})"
+            where = place_of(self.settings, self.address)
             raise ArgumentError(f"the connection to {where} was closed, so nothing was sent: connect() again.")
 
     def note_return(self) -> None:
@@ -287,7 +288,7 @@ class Transport:
 
     def _outcome_unknown(self, action: str, reason: str, *, never_forwarded: bool = False) -> OutcomeUnknown:
         return OutcomeUnknown(
-            f"{action} was sent to {self.settings.environment} ({self.address}), but Restate did not confirm it: "
+            f"{action} was sent to {place_of(self.settings, self.address)}, but Restate did not confirm it: "
             f"{reason.rstrip('.')}. The change may have happened: read the current state before you repeat it.",
             never_forwarded=never_forwarded,
         )
@@ -353,7 +354,7 @@ class Transport:
             self._recovery.withdraw(breaks)
             what = "this statement" if request_line.endswith("/query") else "this request"
             raise ServerFailed(
-                f"{request_line} on {self.settings.environment} ({self._where}): the server closed the connection "
+                f"{request_line} on {place_of(self.settings, self._where)}: the server closed the connection "
                 f"twice while it worked on {what} ({error}), but it answers other requests. {what.capitalize()} "
                 f"probably makes a worker of the server fail: do not send it again unchanged. The server's log has "
                 f"the reason.",

@@ -14,6 +14,7 @@ from restate_lab.errors import ArgumentError
 
 OPTIONS = {"-o": "out", "--out": "out", "--ask": "ask", "--timeout": "timeout"}
 _OPTION = re.compile(r"\s*(?P<name>-{1,2}[A-Za-z][\w-]*)(?:(?:=|\s+)(?P<value>[^\s-]\S*))?(?=\s|$)")
+_MOST_WORDS = 3  # of a line that is a misspelled command, and not SQL
 _HELP = "`%restate?` lists the options"
 
 
@@ -48,6 +49,8 @@ def parse(line: str, cell: str | None = None) -> MagicRequest:
         return _parse_question(options, whole)
     if cell is None and first in _VERBS:
         return _VERBS[first](options, others.split())
+    if cell is None and len(rest.split()) <= _MOST_WORDS and (near := nearest_names(first, _VERBS, 1)):
+        raise ArgumentError(f"unknown command {first!r}. Did you mean %restate {near[0]}?")
     out, timeout = _output_variable(options), _timeout_seconds(options)
     if not whole.strip():
         if cell is None and not options:

@@ -210,7 +210,7 @@ def test_nothing_is_done_by_a_click_while_nobody_is_there(bench: Killable) -> No
         RUN_DOCTOR(overview)
         assert overview.wait(doctor=True)
         assert overview.diagnosis is None
-        assert "Check that the server runs" in overview.findings.content["reason"]
+        assert "Is the server running" in overview.findings.content["reason"]
         overview.show_invocations(service="Bulk")
         view = overview.view
         assert isinstance(view, InvocationsView)

@@ -33,7 +33,7 @@ def newest_and_prod(newest: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyP
     return newest
 
 
-UNKNOWN = "Unknown environment 'prodd' (named by you)"
+UNKNOWN = "Unknown environment 'prodd':"
 CONFLICT = "{url}, which is not the address of the environment 'prod' that you named. Unset it, or connect"
 
 

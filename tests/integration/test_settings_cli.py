@@ -431,7 +431,7 @@ DIFFERENT: dict[str, Different] = {
     "an unknown argument, and RESTATE_ADMIN_URL": Different(
         World({"RESTATE_ADMIN_URL": "{url}/v"}, {CONFIG: at("prod")}, "prodd"),
         Request("127.0.0.1:{port}", "/v/version", None),
-        "Unknown environment 'prodd' (named by you)",
+        "Unknown environment 'prodd':",
     ),
     "an argument, and RESTATE_ADMIN_URL": Different(
         World({"RESTATE_ADMIN_URL": "{url}/v"}, {CONFIG: at("prod", bearer_token="t")}, "prod"),

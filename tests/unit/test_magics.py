@@ -173,6 +173,13 @@ def test_a_missing_variable_or_one_of_another_type_is_named(ip: Shell) -> None:
     assert "no variable ids" in ip.run("%restate --ask callers ids=:ids").shown
 
 
+@pytest.mark.parametrize(("line", "near"), [("conect prod", "connect"), ("conect", "connect"), ("statsu", "status")])
+def test_a_misspelled_command_has_the_nearest_one(ip: Shell, line: str, near: str) -> None:
+    word = line.partition(" ")[0]
+    shown = f"ArgumentError: unknown command '{word}'. Did you mean %restate {near}?\n"
+    assert ip.run(f"%restate {line}").shown == shown
+
+
 def test_unloading_removes_magic_matcher_and_connection(ip: Shell) -> None:
     ip.run("%reload_ext restate_lab")
     matchers = ip.ip.Completer.custom_matchers

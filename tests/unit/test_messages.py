@@ -65,6 +65,30 @@ def test_nobody_there_is_told_with_how_to_name_another() -> None:
     assert [("connect(" in each, "http:// instead" in each) for each in said.values()] == [(True, False), (False, True)]
 
 
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (("127.0.0.1:9", "the argument"), "Cannot reach http://127.0.0.1:9: connection refused. Is the server running"),
+        (("prod", "the argument"), "Cannot reach prod (http://127.0.0.1:9): connection refused. Is the server"),
+        (
+            ("prod", "RESTATE_ENVIRONMENT"),
+            "Cannot reach prod (http://127.0.0.1:9), chosen by RESTATE_ENVIRONMENT: conn",
+        ),
+    ],
+)
+def test_an_address_that_is_not_reached_is_named_once(settings: tuple[str, str], said: str) -> None:
+    name, chosen_by = settings
+    address = "http://127.0.0.1:9"
+    error = error_from_transport(
+        httpx.ConnectError("[Errno 111] Connection refused"),
+        request_line="GET /version",
+        settings=Settings(name, address, None, None, "", chosen_by),
+        address=address,
+    )
+    assert str(error).startswith(said)
+    assert str(error).count("127.0.0.1:9") == 1
+
+
 def test_a_text_in_double_quotes_is_told_from_a_typo() -> None:
     """A column unlike any existing one is most often a text; a typo has only its nearest column."""
     said = {

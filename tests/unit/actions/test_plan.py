@@ -399,7 +399,7 @@ def test_a_digest_is_of_exactly_one_change() -> None:
 def test_a_plan_needs_a_live_cluster() -> None:
     """Evidence can only be read; the error for a wrong action, or another action's option, lists the valid ones."""
     evidence: Any = SampleRows(name="inc-42.evidence")
-    with pytest.raises(ArgumentError, match="live cluster.*can only be read"):
+    with pytest.raises(ArgumentError, match=r"live cluster.*can only be read"):
         plan(evidence, "kill", [])
     lab: Any = LiveRows()
     for action, options, says in (

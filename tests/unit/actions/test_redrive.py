@@ -24,8 +24,8 @@ from restate_lab.analysis.journal.payloads import Payloads, payloads_of
 from restate_lab.errors import ArgumentError
 from support.sample_rows import SampleRows
 
-INV = "inv_1" + "a" * 33
-CALLEE = "inv_1" + "b" * 33
+INV = "inv_1" + "0" * 32 + "a"
+CALLEE = "inv_1" + "0" * 32 + "b"
 START = datetime(2026, 11, 26, 3, 0, tzinfo=UTC)
 DOWN = {"code": 503, "message": "the bank is down"}
 OTHER = {"code": 400, "message": "no such card"}
