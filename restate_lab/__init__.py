@@ -68,10 +68,13 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module("restate_lab.magics").unload_ipython_extension
     if name in _MODULES:
         return getattr(importlib.import_module(_MODULES[name]), name)
+    if name.startswith("_"):
+        raise AttributeError(f"module 'restate_lab' has no attribute {name!r}")
     names = __all__ if name[:1].isupper() else __dir__()
     public = importlib.import_module("restate_lab._public")
-    hint = "" if name.startswith("_") else public.did_you_mean(public.nearest_names(name, names))
-    raise AttributeError(f"module 'restate_lab' has no attribute {name!r}. {hint}".removesuffix(". "))
+    hint = public.did_you_mean(public.nearest_names(name, names))
+    errors = importlib.import_module("restate_lab.errors")
+    raise errors.NoSuchName(f"module 'restate_lab' has no attribute {name!r}. {hint}".removesuffix(". "))
 
 
 def __dir__() -> list[str]:

@@ -4,6 +4,7 @@ The tree::
 
     RestateLabError
     ├── ArgumentError           an argument of a call is malformed; nothing was sent
+    ├── NoSuchName              restate_lab, or a Lab, has no attribute of this name
     ├── SettingsError           the environment is unknown, or its configuration is invalid or contradictory
     ├── StatementError          the SQL was not sent: it changes data, or it could crash or stall the server
     │   └── ParameterError      a :name parameter is missing or unused, or SQL cannot represent its value
@@ -39,7 +40,8 @@ Warnings: ``Truncated`` (rows or lines are missing), ``SettingsWarning`` (a .env
 ignored), ``DuplicateColumns`` (two result columns had the same name), ``AuditIncomplete`` (a change was sent, but its
 result could not be written to the audit log), ``EvidenceWarning`` (evidence is incomplete or unverified),
 ``UnencryptedWarning`` (journals are sent without encryption), ``UntriedServer`` (the server is older than every
-version that restate_lab was tested with), ``HalfCharacter`` (a part of a text was replaced in a file).
+version that restate_lab was tested with), ``HalfCharacter`` (a part of a text was replaced in a file),
+``ImpossibleValue`` (a result is empty because a status does not exist).
 
 A message has the request, the response, the Restate code if there is one, and the action to take.
 
@@ -69,10 +71,12 @@ __all__ = [
     "EvidenceBroken",
     "EvidenceWarning",
     "HalfCharacter",
+    "ImpossibleValue",
     "Interrupted",
     "InvocationFailed",
     "MissingExtra",
     "MissingProgram",
+    "NoSuchName",
     "NotFound",
     "NotOnThisServer",
     "NotReady",
@@ -154,6 +158,10 @@ class RestateLabError(_ShortTraceback, Exception):
 
 class ArgumentError(RestateLabError, ValueError):
     """Correct the argument named in the message; nothing was sent."""
+
+
+class NoSuchName(RestateLabError, AttributeError):
+    """Use the name that the message suggests: ``restate_lab`` or the object does not have this one."""
 
 
 class SettingsError(RestateLabError):
@@ -381,6 +389,10 @@ class EvidenceWarning(UserWarning):
 
 class HalfCharacter(UserWarning):
     """A text has half of a character, which this format of a file cannot hold; U+FFFD is written in its place."""
+
+
+class ImpossibleValue(UserWarning):
+    """A result is empty because the statement compares a column with a value that it never has."""
 
 
 class UnencryptedWarning(UserWarning):

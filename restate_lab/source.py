@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
@@ -17,12 +18,13 @@ import pyarrow as pa
 
 from restate_lab._public import explained, public
 from restate_lab.durations import DurationInput, to_timedelta
-from restate_lab.errors import NotOnThisServer, QueryInterrupted
+from restate_lab.errors import ImpossibleValue, NotOnThisServer, QueryInterrupted
 from restate_lab.frames import DtypeBackend, to_frame
 from restate_lab.payload_json import Decoding, PayloadFunction
 from restate_lab.progress import Progress
 from restate_lab.redaction import MASK, is_secret_name
 from restate_lab.server import OLDEST, is_older
+from restate_lab.status import describe_impossible_status
 
 _FEW = 3
 TABLES = """
@@ -206,7 +208,8 @@ class Source(ABC):
         ``dtype_backend=None`` gives exact, plain types and UTC times; the two others are those of pandas.
         ``progress``: None or True shows a line once the call takes longer than a second, False shows nothing, and a
         ``Progress`` is updated instead. ``frame.attrs`` has ``sql``, ``params``, and ``asked_at`` (the clock of this
-        machine) or, of a source that is not live, ``now``.
+        machine) or, of a source that is not live, ``read_at``. If there is no row because a status does not exist, a
+        warning (ImpossibleValue) has the nearest one.
 
         Raises:
             StatementError, ParameterError: the statement was not sent.
@@ -219,6 +222,8 @@ class Source(ABC):
         rows = self.arrow(statement, params=params, timeout=timeout, max_bytes=max_bytes, progress=progress, **named)
         frame = recorded_frame(rows, statement, {**(params or {}), **named}, dtype_backend)
         frame.attrs |= {"asked_at": datetime.now(UTC).isoformat()} if self.live else {"read_at": self.now.isoformat()}
+        if frame.empty and (hint := describe_impossible_status(statement, {**(params or {}), **named})):
+            warnings.warn(hint, ImpossibleValue, stacklevel=3)  # the caller of the decorated method
         return frame
 
     def tables(self) -> pd.DataFrame:

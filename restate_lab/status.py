@@ -6,7 +6,11 @@ The server has eight statuses. Here, as in the web UI, the status completed is s
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+from restate_lab._public import did_you_mean, nearest_names
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,14 @@ OUTCOMES: dict[str, OutcomeStyle] = {
 }
 """The styles of journal entries by outcome, the most urgent last."""
 
+_OPEN = tuple(name for name, status in STATUSES.items() if not status.ended)
+_STORED = {
+    "sys_invocation": (*_OPEN, "completed"),
+    "sys_invocation_status": ("inboxed", "scheduled", "invoked", "suspended", "paused", "completed"),
+}
+"""The values of the column ``status``, by table."""
+_COMPARED = re.compile(r"\bstatus\s*(?:=|IN\s*\()\s*(?:'(?P<text>[^']*)'|:(?P<name>\w+))", re.IGNORECASE)
+
 # "[409] killed"; on older servers "[409] Killed" and "[409 Aborted] killed". "canceled" is also an older spelling.
 _KILLED = r"^\[409( Aborted)?\] [Kk]illed$"
 _CANCELLED = r"^\[409( Aborted)?\] [Cc]ancell?ed$"
@@ -85,6 +97,21 @@ RIGHT JOIN (SELECT id, {STATUS_SQL} AS word FROM sys_invocation) i ON i.id = b.i
 
 COUNTS_SQL = f"SELECT word, count(*) AS n FROM ({STATUSES_SQL}) GROUP BY 1"  # noqa: S608 - constants
 """The statement that counts invocations per status, to be completed: columns ``word`` and ``n``. It is a scan."""
+
+
+def describe_impossible_status(statement: str, params: Mapping[str, Any]) -> str:
+    """Return why a statement with a condition on ``status`` can have no row, with the nearest status; "" otherwise."""
+    text = re.sub(r"--[^\n]*", "", statement)
+    allowed = [name for table, names in _STORED.items() if re.search(rf"\b{table}\b", text) for name in names]
+    values = [found["text"] or params.get(found["name"] or "") for found in _COMPARED.finditer(text)]
+    for value in values if allowed else ():
+        if not isinstance(value, str) or value in allowed:
+            continue
+        if value in ENDED:
+            return f"no row has the status {value!r}: an ended invocation is 'completed', with a completion_result."
+        if near := did_you_mean(nearest_names(value, allowed, 1)):
+            return f"no row has the status {value!r}. {near}"
+    return ""
 
 
 def status_of(status: str, completion_result: str | None = None, completion_failure: str | None = None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import math
 import os
 import time
@@ -12,13 +13,13 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Self, TypeGuard
+from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeGuard
 
 import httpx
 import pandas as pd
 import pyarrow as pa
 
-from restate_lab._public import with_explained_calls
+from restate_lab._public import nearest_names, with_explained_calls
 from restate_lab.audit import AuditLog
 from restate_lab.client._server_info import COUNT_LIMIT, INFO_LIFETIME, ServerInfoCache, StatusCard
 from restate_lab.client._stream import send_query
@@ -30,7 +31,7 @@ from restate_lab.client.sql.error_marker import mark_errors
 from restate_lab.client.sql.parts import complete
 from restate_lab.client.transport import Transport
 from restate_lab.durations import DurationInput
-from restate_lab.errors import ArgumentError, QueryRefused, UntriedServer
+from restate_lab.errors import ArgumentError, NoSuchName, QueryRefused, UntriedServer
 from restate_lab.payload_json import PayloadFunction
 from restate_lab.progress import Progress, RowsLine, progress_of
 from restate_lab.redaction import Secret, as_secret
@@ -260,6 +261,17 @@ class Lab(Source):
         self.transport.close()
         if self._ingress is not None:
             self._ingress.close()
+
+    if not TYPE_CHECKING:  # a type checker would accept any name
+
+        def __getattr__(self, name: str) -> NoReturn:
+            if name.startswith("_"):
+                raise AttributeError(f"'Lab' object has no attribute {name!r}")
+            public = importlib.import_module("restate_lab").__all__
+            calls = {each: f"rl.{each}(lab)" for each in public if each.islower()}
+            calls |= {each: f"lab.{each}" for each in dir(self) if not each.startswith("_")}
+            near = " or ".join(calls[each] for each in nearest_names(name, calls))
+            raise NoSuchName(f"'Lab' object has no attribute {name!r}. {near and f'Did you mean {near}?'}".rstrip(". "))
 
     def __enter__(self) -> Self:
         return self

@@ -57,6 +57,17 @@ def test_the_menu_has_no_types_of_results() -> None:
         rl.Wait  # noqa: B018
 
 
+def test_a_name_that_a_lab_does_not_have_suggests_the_call() -> None:
+    lab: Any = rl.connect("127.0.0.1:9", check=False)
+    for name, near in (("dotcor", r"rl\.doctor\(lab\)"), ("sqll", r"lab\.sql\?"), ("waits", r"rl\.waits\(lab\)")):
+        with pytest.raises(
+            rl.errors.NoSuchName, match=rf"'Lab' object has no attribute '{name}'\. Did you mean {near}"
+        ):
+            getattr(lab, name)
+    assert not hasattr(lab, "_ipython_display_")
+    assert len(rl.errors.NoSuchName("short")._render_traceback_()) == 1
+
+
 @pytest.mark.parametrize("kind", TYPES, ids=lambda kind: kind.__name__)
 def test_a_type_is_where_users_import_it_from(kind: Any) -> None:
     """Types report ``restate_lab``; pickles name them there, and the source of their methods is found."""

@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from restate_lab import errors
+from restate_lab.errors import ImpossibleValue
 from restate_lab.redaction import MASK, Secret, is_secret_name, mask_header_values
 from restate_lab.server import OLDEST, complete_features, is_newer, is_older, may_lose_state_changes
-from restate_lab.status import STATUSES, status_of
+from restate_lab.status import STATUSES, describe_impossible_status, status_of
+from support.sample_rows import SampleRows, invocation
 
 NOT_FOR_CONNECT = (
     *("IPython", "ipywidgets", "jinja2", "matplotlib", "networkx", "typer", "tqdm", "pydantic", "datafusion"),
@@ -85,6 +87,34 @@ def test_headers_named_like_credentials_are_masked_and_others_are_not(name: str)
 def test_which_servers_are_too_old(version: str, expected: bool) -> None:
     """Versions are compared as numbers; an invalid one, as of a user's own Source, does not count as old."""
     assert is_older(version) is expected
+
+
+@pytest.mark.parametrize(
+    ("condition", "hint"),
+    [
+        ("status = 'backing-of'", "no row has the status 'backing-of'. Did you mean 'backing-off'?"),
+        ("i.status IN ('pausd', 'paused')", "no row has the status 'pausd'. Did you mean 'paused'?"),
+        ("status = :status", "no row has the status 'runing'. Did you mean 'running'?"),
+        ("status = 'failed'", "no row has the status 'failed': an ended invocation is 'completed'"),
+        ("status = 'paused'", ""),
+        ("status <> 'pausd'", ""),
+        ("status = 'xyz' -- status = 'pausd'", ""),
+    ],
+)
+def test_an_impossible_status_is_named_with_the_nearest(condition: str, hint: str) -> None:
+    statement = f"SELECT id FROM sys_invocation i WHERE {condition}"
+    found = describe_impossible_status(statement, {"status": "runing"})
+    assert found.startswith(hint)
+    assert bool(found) == bool(hint)
+    assert describe_impossible_status(statement.replace("sys_invocation", "mine"), {"status": "runing"}) == ""
+
+
+def test_an_empty_result_for_an_impossible_status_warns_at_the_line_of_the_call() -> None:
+    with pytest.warns(ImpossibleValue, match="Did you mean 'paused'") as caught:
+        SampleRows(sys_invocation_status=[invocation(1)]).sql(
+            "SELECT id FROM sys_invocation_status WHERE status = 'pausd'"
+        )
+    assert caught[0].filename == __file__
 
 
 def test_each_public_error_is_in_all_and_in_the_tree_of_the_docstring() -> None:

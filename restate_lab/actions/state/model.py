@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from restate_lab._html import render
-from restate_lab._public import public
+from restate_lab._public import did_you_mean, public
 from restate_lab._text import plural
 from restate_lab.actions.state.codec import encoding_of, format_value, mask_value
 from restate_lab.analysis.journal.payloads import decode
@@ -35,8 +35,8 @@ class State(Result, Mapping[str, Any]):
     A value is parsed as JSON if possible, otherwise it is text or bytes; None if its bytes are empty. Values that an
     SDK encoded are decoded by ``connect(decode=…)``; ``raw`` has the stored bytes. Each access returns a new value, so
     changing it changes neither this State nor the cluster. ``scope`` has the value None for an object without a scope.
-    ``warnings`` are texts to read before the state is
-    changed, such as a fault of this version of the server; normally empty.
+    ``warnings`` are texts to read before the state is changed, such as a fault of this version of the server; normally
+    empty. ``near`` are similar keys of objects with state, if this object has none.
     """
 
     service: str
@@ -46,6 +46,7 @@ class State(Result, Mapping[str, Any]):
     warnings: tuple[str, ...] = ()
     _decoded: Mapping[str, bytes] = field(default_factory=dict)
     """The keys whose values are shown as other bytes than the stored ones."""
+    near: tuple[str, ...] = ()
 
     @property
     def raw(self) -> Mapping[str, bytes]:
@@ -109,7 +110,12 @@ class State(Result, Mapping[str, Any]):
     def summary(self) -> str:
         """Return the keys, or their number if there are many."""
         keys = ", ".join(map(repr, self._raw))
-        return f"{self.object!r}: {(keys if len(keys) <= _MAX_REPR_LENGTH else f'{len(self)} keys') or 'no keys'}"
+        text = (keys if len(keys) <= _MAX_REPR_LENGTH else f"{len(self)} keys") or "no keys"
+        return f"{self.object!r}: {text}{self._hint}"
+
+    @property
+    def _hint(self) -> str:
+        return f". {did_you_mean(self.near)}" if self.near else ""
 
     def _card(self) -> str:
         raw, shown = self._raw, self.shown
@@ -119,7 +125,7 @@ class State(Result, Mapping[str, Any]):
             "actions/state/card.html.j2",
             title=self.object,
             place=self.where,
-            lines=[*more, total] if raw else ["no keys: its state is empty"],
+            lines=[*more, total] if raw else [f"no keys: its state is empty{self._hint}"],
             accent=_ACCENT,
             warnings=self.warnings,
             warning=_WARNING,

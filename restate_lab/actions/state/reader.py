@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from restate_lab._public import nearest_names
 from restate_lab.actions.state.codec import format_preview
 from restate_lab.actions.state.model import State
 from restate_lab.client.arguments import check_name, format_value
@@ -21,6 +22,7 @@ from restate_lab.server import has_vqueues, may_lose_state_changes
 from restate_lab.source import Source, check_supported
 
 _STATE = "SELECT key, value FROM state WHERE service_name = :service AND service_key = :key"
+_KEYS = "SELECT DISTINCT service_key FROM state WHERE service_name = :service LIMIT :most"
 _SCOPED, _UNSCOPED = " AND scope = :scope", " AND scope IS NULL"
 _ANY_ENTRY = "SELECT id FROM sys_vqueues LIMIT 1"
 _MAY_BE_LOST = (
@@ -82,8 +84,10 @@ class StateReader:
         params = {name: value for name, value in self._object.items() if value is not None}
         rows = self._reads.query(self._statement, params).to_pylist()
         raw = {row["key"]: row["value"] for row in sorted(rows, key=lambda row: str(row["key"]))}
+        near: tuple[str, ...] = ()
         if not raw:
             _check_service(self._reads, self._object["service"])
+            near = self._similar_keys()
         return State(
             **self._object,
             source=self._reads.name,
@@ -92,7 +96,13 @@ class StateReader:
             queries=tuple(self._reads.queries),
             _raw=raw,
             warnings=self._warnings,
+            near=near,
         )
+
+    def _similar_keys(self) -> tuple[str, ...]:
+        rows = self._reads.query(_KEYS, {"service": self._object["service"], "most": _MOST_OBJECTS}).to_pylist()
+        keys = [row["service_key"] for row in rows]
+        return () if self._object["key"] in keys else nearest_names(self._object["key"], keys)
 
     @cached_property
     def _warnings(self) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from restate_lab import errors
 from restate_lab.actions.state import State, set_state
 from restate_lab.actions.state.codec import encode, encoding_of, format_value
 from restate_lab.redaction import MASK
+from support.sample_rows import SampleRows
 
 NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
@@ -103,6 +104,16 @@ def test_a_state_is_frozen_and_small_in_a_repr() -> None:
     assert repr(made()) == "<State of prod, restate 1.7.12, 2026-11-25 03:00:00 UTC: 'Drawer/k/1': no keys>"
     assert "\n" not in repr(made(**{"a\nb": b"1"}))
     assert copy.deepcopy(state) == state == {"cart": {"mug": 1}, "token": "hush"}
+
+
+def test_an_object_without_state_has_the_similar_keys() -> None:
+    rows = [{"service_name": "Account", "service_key": key, "key": "n", "value": b"1"} for key in ("acme-7", "globex")]
+    source: Any = SampleRows(state=rows, sys_service=[{"name": "Account", "ty": "virtual_object"}])
+    empty = rl.state(source, "Account", "acme7")
+    assert empty.near == ("acme-7",)
+    assert "no keys. Did you mean 'acme-7'?" in repr(empty)
+    assert "Did you mean &#39;acme-7&#39;?" in empty._repr_html_()
+    assert rl.state(source, "Account", "globex").near == ()
 
 
 def test_what_is_shown_is_text_cut_and_masked() -> None:
