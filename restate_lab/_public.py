@@ -53,7 +53,7 @@ EXAMPLES = {
     "sink=": ("a handler", '"service://Service/handler"'),
     "source": (_CONNECTION, "lab"),
     "source=": ("a topic", '"kafka://cluster/topic"'),
-    "statement": ("a statement", '"SELECT id FROM sys_invocation"'),
+    "statement": ("a statement", '"SHOW TABLES"'),
     "subscription": ("the id of a subscription", '"sub_1…"'),
     "targets": ("the ids of invocations", "ids"),
     "title": ("a title", '"INC-42"'),

@@ -37,18 +37,12 @@ def format_value(value: Any) -> str:
 def check_id(argument: str, value: object, kind: str) -> str:
     """Return an id of a kind ("invocation", "deployment", "subscription", "vqueue")."""
     prefix, length = _IDS[kind]
-    allowed = f"the id of one {kind}: {prefix}1 and letters and digits, {length} characters in all, case-sensitive"
-    if not isinstance(value, str):
-        raise ArgumentError(f"{argument} must be {allowed}; got {format_value(value)}.")
-    if not value.startswith(prefix):
-        problem = f"does not begin with {prefix}"
-    elif len(value) != length:
-        problem = f"has {len(value)} characters"
-    elif re.fullmatch(r"[A-Za-z0-9]+", value.removeprefix(prefix)) is None:
-        problem = "has a character that is not a letter or digit"
-    else:
+    if isinstance(value, str) and re.fullmatch(rf"{prefix}[A-Za-z0-9]{{{length - len(prefix)}}}", value):
         return value
-    raise ArgumentError(f"{argument} {format_value(value)} {problem}; it must be {allowed}.")
+    raise ArgumentError(
+        f"{argument} {format_value(value)} is not the id of one {kind} ({prefix}1 and {length - len(prefix) - 1} more "
+        f"letters or digits, case-sensitive)."
+    )
 
 
 def check_awakeable(argument: str, value: object) -> str:

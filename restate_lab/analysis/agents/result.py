@@ -224,7 +224,9 @@ def _label(turn: Turn) -> str:
 def _facts(turn: Turn) -> list[str]:
     tokens = f"{turn.input_tokens or 0:,} in, {turn.output_tokens or 0:,} out" if turn.output_tokens is not None else ""
     at_least = "at least " if turn.attempts_at_least else ""
-    unsure = turn.how if turn.role == "tool" else "no result" if turn.how != JOURNAL else ""
+    unsure = "no result" if turn.how != JOURNAL else ""
+    if turn.role == "tool":
+        unsure = f"matched {turn.how}" if turn.how.startswith("by ") else turn.how
     return [
         turn.status if turn.status and turn.status != DONE else "",
         turn.model or "",

@@ -82,7 +82,7 @@ def serve(tmp_path: Path) -> Callable[..., Ingress]:
         (lambda i: i.attach(), "identify one invocation"),
         (lambda i: i.attach(INV, workflow="W", key="k"), "identify one invocation"),
         (lambda i: i.attach(INV, key="k"), "identify one invocation"),
-        (lambda i: i.attach("nope"), "does not begin with inv_"),
+        (lambda i: i.attach("nope"), "is not the id of one invocation"),
         (lambda i: i.attach(workflow="W"), "key must be non-empty text"),
         (lambda i: i.output(service="S", handler="h"), "idempotency_key must be non-empty text"),
         (lambda i: i.output(idempotency_key="k"), "service must be non-empty text"),
