@@ -233,8 +233,8 @@ Cluster = Annotated[
         "--cluster",
         "-e",
         metavar="NAME|URL",
-        help="An environment of the restate CLI, or an admin address (http://…). Default: the cluster that the restate "
-        "CLI would use.",
+        help="An environment of the restate CLI, or an admin address (http://…, host:port). Default: the cluster that "
+        "the restate CLI would use.",
         autocompletion=environment_names,
     ),
 ]

@@ -330,7 +330,7 @@ def connect(
         lab = rl.connect("prod", read_only=True)      # the CLI's environment "prod", without changes
         lab = rl.connect("http://127.0.0.1:9070")
 
-    ``cluster`` is an admin URL or the name of an environment of the restate CLI. Without it, the CLI's current
+    ``cluster`` is an admin URL, ``host:port``, or an environment of the restate CLI. Without it, the CLI's current
     environment is used, or the address in RESTATE_ADMIN_URL or RESTATE_HOST. If you name an environment, its own
     address and token are used; SettingsError is raised if a variable of the CLI has another value. Do not write
     ``token`` into a notebook; read it with ``getpass.getpass()``.

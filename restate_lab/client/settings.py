@@ -99,9 +99,9 @@ def load_settings(
 ) -> Settings:
     """Find the cluster as the restate CLI does.
 
-    ``cluster`` is an admin URL (``http://…``, ``https://…``, ``unix:/path``), the name of an environment of the CLI, or
-    None for the environment that the CLI would use. ``ingress_url`` and ``token`` override all other sources. ``env``
-    None means the variables of this process, ``cwd`` None its working folder.
+    ``cluster`` is an admin URL (``http://…``, ``https://…``, ``unix:/path``, ``host:port``), the name of an environment
+    of the CLI, or None for the environment that the CLI would use. ``ingress_url`` and ``token`` override all other
+    sources. ``env`` None means the variables of this process, ``cwd`` None its working folder.
 
     With a URL, the CLI's configuration is not used: the token of one environment must not reach the address of another.
     RESTATE_AUTH_TOKEN is sent, because it does not belong to an environment: it was set for this process, which uses

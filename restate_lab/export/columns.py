@@ -70,7 +70,7 @@ def to_table(frame: pd.DataFrame | pa.Table, *, for_json: bool = False) -> pa.Ta
         for name, each in zip(names, outputs, strict=True)
     ]
     if replaced := [name for name, each in zip(names, outputs, strict=True) if each.is_replaced]:
-        warnings.warn(_REPLACED.format(names=join(map(repr, replaced))), HalfCharacter, stacklevel=3)
+        warnings.warn(_REPLACED.format(names=join(map(repr, replaced))), HalfCharacter, stacklevel=4)  # of save()
     return pa.Table.from_arrays([each.column for each in outputs], schema=pa.schema(fields, metadata=metadata))
 
 

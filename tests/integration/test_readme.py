@@ -34,6 +34,7 @@ def test_each_command_starts_with_only_python_and_installs_the_declared_package(
 
 @pytest.mark.server
 @pytest.mark.long
+@pytest.mark.timeout(900)  # it installs the package and starts the demo
 def test_the_line_of_the_demo_works_in_a_clone(server: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the packages come from elsewhere: pip finds them in the environment of the tests, and downloads nothing."""
     packages = {sysconfig.get_path(name) for name in ("purelib", "platlib")}

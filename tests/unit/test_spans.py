@@ -26,11 +26,12 @@ from restate_lab.analysis.agents.summary import RunJournals, summarize
 from restate_lab.analysis.agents.turns import Turn
 from restate_lab.export import dataset
 from support.raw_server import Talk, raw_server, respond_with
+from support.sample_rows import SampleRows
 
 ACCEPTED = respond_with(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
 REFUSED = respond_with(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 7\r\n\r\nno room")
 START = datetime(2026, 11, 28, 3, tzinfo=UTC)
-CALLER, CALLEE = "inv_1" + "a" * 33, "inv_1" + "b" * 33
+CALLER, CALLEE = "inv_1" + "0" * 32 + "a", "inv_1" + "0" * 32 + "b"
 SECRETS = ("the prompt", "the answer", "the argument", "the result", "the error", "the thought")
 
 
@@ -259,12 +260,12 @@ def test_each_line_of_a_dataset_is_a_run_and_an_existing_file_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dataset, "conversation", lambda *_, **__: conversation())
-    path = rl.save_dataset(None, [CALLER], tmp_path / "runs.jsonl")  # type: ignore[arg-type]
+    path = rl.save_dataset(SampleRows(), [CALLER], tmp_path / "runs.jsonl")
     (line,) = path.read_text("utf-8").splitlines()
     row = json.loads(line)
     assert (row["id"], row["models"], row["input_tokens"]) == (CALLER, "gpt-4o", 200)
     assert [message["role"] for message in row["messages"]] == ["user", "assistant", "tool"]
     with pytest.raises(errors.ArgumentError, match="already exists"):
-        rl.save_dataset(None, [CALLER], path)  # type: ignore[arg-type]
+        rl.save_dataset(SampleRows(), [CALLER], path)
     with pytest.raises(errors.ArgumentError, match=r"must end with \.jsonl"):
-        rl.save_dataset(None, [CALLER], tmp_path / "runs.csv")  # type: ignore[arg-type]
+        rl.save_dataset(SampleRows(), [CALLER], tmp_path / "runs.csv")
