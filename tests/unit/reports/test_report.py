@@ -10,7 +10,6 @@ import subprocess
 import sys
 from datetime import UTC
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -30,6 +29,7 @@ from restate_lab.reports.figures import picture, render_figure
 from restate_lab.reports.parts import Card, Picture, Table
 from restate_lab.reports.report import Report
 from support.sample_reports import Page, report_source
+from support.sample_rows import SampleRows
 
 HOSTILE = (
     "<img src=x onerror=alert(1)>",
@@ -360,7 +360,7 @@ def test_without_overwrite_an_existing_or_new_file_is_not_replaced(tmp_path: Pat
     path.write_text("mine")
     with pytest.raises(ArgumentError, match="already exists"):
         Report("r").write(path)
-    nobody: Any = SimpleNamespace()
+    nobody: Any = SampleRows()
     with pytest.raises(ArgumentError, match="already exists"):
         rl.incident_report(nobody, path)  # before any request
     assert path.read_text() == "mine"
