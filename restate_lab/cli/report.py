@@ -148,7 +148,7 @@ def report(
             raise ArgumentError(f"the name of the report is missing: restate-lab report -o {name}.")
         if notebook is None:
             _refuse({"--param": param, "--allow-changes": allow_changes, "--pass-env": pass_env}, "a notebook")
-            from restate_lab.reports.report import resolve_output
+            from restate_lab.reports.output import resolve_output
 
             resolve_output(output, overwrite=overwrite)  # before anything is read
             options: dict[str, Any] = {"title": title, "summary": summary, "since": since, "timeout": timeout}
