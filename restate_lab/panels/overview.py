@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ipywidgets as widgets
 import pandas as pd
 
 from restate_lab._html import render
+from restate_lab.analysis.invocations.filters import Filters
 from restate_lab.analysis.invocations.groups import status_rank
 from restate_lab.analysis.questions import run_question
 from restate_lab.errors import NotOnThisServer
 from restate_lab.panels._base.panel import LivePanel
 from restate_lab.panels._base.source import params_of, query_of
+from restate_lab.panels._base.submit import fields_row
 from restate_lab.panels._base.view import View
 from restate_lab.panels.grid import Grid
 from restate_lab.panels.grid.controller import cut_off
@@ -104,23 +106,52 @@ class OverviewView(View):
     """The invocations in flight per handler and status, worst first, and the keys that block calls.
 
     A click shows the invocations: ``open_list`` is called with their filters. ``frame`` is the result of ``overview``,
-    and ``backlog`` the result of ``backlog_by_key``.
+    and ``backlog`` the result of ``backlog_by_key``. ``changed`` is called with the filters after a chip is removed.
     """
 
     title = "Overview"
 
-    def __init__(self, host: LivePanel, *, service: tuple[str, ...], tz: str, open_list: Callable[..., object]) -> None:
+    def __init__(
+        self,
+        host: LivePanel,
+        filters: Filters,
+        *,
+        tz: str,
+        open_list: Callable[..., object],
+        changed: Callable[[Filters], object],
+    ) -> None:
         super().__init__(host)
-        self.services = service
-        self._open_list = open_list
+        self._open_list, self._changed = open_list, changed
+        self.chips = fields_row()
         self._content = _OverviewData(_NOTHING, _NOTHING)
         self.handler_grid = _grid(HANDLERS, tz, "Nothing is in flight.", flex="handler", share="3 1 540px")
         self.key_grid = _grid(BACKLOG, tz, "No call waits for a key.", flex="key", share="2 1 360px")
         for grid in (self.handler_grid, self.key_grid):
             grid.on_open(host.guard(self._open))
+        self.filters = filters
         self.children = (
+            self.chips,
             widgets.Box([self.handler_grid, self.key_grid], layout={"flex_flow": "row wrap", "grid_gap": "8px 14px"}),
         )
+
+    @property
+    def filters(self) -> Filters:
+        """Return the filters of the panel; only their services apply here, and each is a chip that removes it."""
+        return self._filters
+
+    @filters.setter
+    def filters(self, filters: Filters) -> None:
+        self._filters = filters
+        rest = {f"service {name} ×": [each for each in filters.service if each != name] for name in filters.service}
+        for chip in self.chips.children:
+            chip.close()
+        self.chips.children = tuple(self._chip(*each) for each in (rest | ({"Clear all": []} if rest else {})).items())
+        self.chips.layout.display = "" if rest else "none"
+
+    def _chip(self, label: str, services: Sequence[str]) -> Any:
+        chip = widgets.Button(description=label, tooltip="Show more services in the overview")
+        chip.on_click(self.host.guard(lambda _: self._changed(replace(self._filters, service=tuple(services)))))
+        return chip
 
     @property
     def sql(self) -> str:
@@ -144,10 +175,11 @@ class OverviewView(View):
 
     def read(self) -> _OverviewData:
         """Read both questions; a source without the tables of the second one has no backlog."""
-        service = self.services[0] if len(self.services) == 1 else None
+        services = self._filters.service
+        service = services[0] if len(services) == 1 else None
         handlers = run_question(self.reads, "overview", service=service)
-        if len(self.services) > 1:
-            handlers = handlers[handlers["target_service_name"].isin(self.services)].reset_index(drop=True)
+        if len(services) > 1:
+            handlers = handlers[handlers["target_service_name"].isin(services)].reset_index(drop=True)
         try:
             return _OverviewData(handlers, run_question(self.reads, "backlog_by_key", service=service))
         except NotOnThisServer as error:

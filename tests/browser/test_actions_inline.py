@@ -119,7 +119,7 @@ def test_many_with_a_conflict(page: LabPage, own: Embedded, lab: Lab, notebooks:
     assert page.value("sorted(set(panel.plan.outcome.outcome))") == ["done", "skipped"]
 
 
-@pytest.mark.long  # the keys of one panel; the four clicks stay in the suite
+@pytest.mark.long  # test_keyboard.py has the keys of the list
 def test_the_keyboard_alone(page: LabPage, own: Embedded, lab: Lab, notebooks: Path) -> None:
     """Filter, open, plan, enter the reason and confirm without a mouse; the notebook reacts to none of the keys."""
     write_notebook(notebooks / "keys.ipynb", panel_cell(own.server.admin_url))
@@ -133,14 +133,14 @@ def test_the_keyboard_alone(page: LabPage, own: Embedded, lab: Lab, notebooks: P
     expect(panel.grid.search).to_be_focused()
     keys.type("Denver")
     expect(panel.grid.root.locator(".rl-count")).to_have_text(re.compile("^1 of "))
-    keys.press("ArrowDown")
+    keys.press("Enter")
     keys.press("Enter")
     panel.expect_text("agent/run", within=panel.detail)
-    _tab_to(panel, "Pause 1")
+    panel.reach(panel.button("Pause 1", within=panel.detail))
     keys.press("Enter")
     expect(panel.detail.get_by_label("reason")).to_be_focused(timeout=90_000)
     keys.type("add a cell dd by keyboard")
-    _tab_to(panel, "Pause 1 invocation")
+    panel.reach(panel.button("Pause 1 invocation", within=panel.detail))
     keys.press("Space")
     panel.expect_text(re.compile(r"^Paused 1\."), within=panel.detail)
     expect(panel.button("Done", within=panel.detail)).to_be_focused(timeout=90_000)
@@ -200,14 +200,3 @@ def test_a_check_by_replay_before_a_move(
         assert bench.new.steps == []
         pinned = "SELECT id FROM sys_invocation WHERE pinned_deployment_id = :deployment"
         assert list(bench.lab.sql(pinned, deployment=deployment)["id"]) == [fits]
-
-
-def _tab_to(panel: PanelOnPage, name: str) -> None:
-    """Press Tab until this button has the focus."""
-    expect(panel.button(name, within=panel.detail)).to_be_enabled(timeout=90_000)
-    for _ in range(60):
-        focused = panel.page.evaluate("() => document.activeElement.textContent")
-        if focused == name:
-            return
-        panel.page.keyboard.press("Tab")
-    raise AssertionError(f"{name} was not reached by Tab")

@@ -54,9 +54,9 @@ def _filters(page: LabPage, panel: PanelOnPage) -> None:
     panel.button("SQL").click()
     panel.expect_text(re.compile(r"s\.target_service_name IN :service"), within=panel.root.locator(".rl-sql"))
     panel.button("SQL").click()
-    panel.filter("error contains", "TIMED out")  # a capital makes the case count
+    panel.filter("text contains", "TIMED out")  # a capital makes the case count
     page.wait_for_value("len(panel.frame)", 0)
-    panel.filter("error contains", "timed out")
+    panel.filter("text contains", "timed out")
     page.wait_for_value("bool(len(panel.frame) and panel.frame.failure.str.contains('timed out').all())", expected=True)
     panel.filter("older than", "soon")
     panel.expect_text(re.compile("older than is 'soon'"))
@@ -89,7 +89,7 @@ def _keeps_the_selection(page: LabPage, panel: PanelOnPage) -> None:
     page.wait_for_value(f"panel.head.read_at != {before!r}", expected=True)
     assert page.value("panel.selected") == chosen
     panel.expect_text("2 selected")
-    panel.grid.root.get_by_role("button", name="Clear").click()
+    panel.grid.root.get_by_role("button", name="Deselect").click()
     panel.grid.header("target").click()
     panel.grid.header("target").click()
     panel.button("More filters").click()

@@ -46,7 +46,7 @@ def test_overview_and_deployments(page: LabPage, newest: Cluster, notebooks: Pat
     expect(detail.filter(has_text="latest revision of").first).to_be_visible()
     assert page.value("panel.state['open'] == panel.view.opened == panel.view.grid.frame.id[0]")
     _pictures(page, screenshots, "deployments", deployments)
-    page.page.get_by_role("button", name="Overview").click()
+    page.page.get_by_role("tab", name="Overview").click()
     handlers = GridOnPage(page.page, 0)
     handlers.header("handler").wait_for()
     handlers.wait()

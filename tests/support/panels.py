@@ -9,6 +9,10 @@ from playwright.sync_api import Locator, Page, expect
 
 from support.grids import GridOnPage
 
+_MOST_KEYS = 40
+_WHERE_IS_FOCUS = """e => document.activeElement === e ? "there"
+    : document.activeElement.closest("[data-roving]")?.contains(e) ? "in its group" : "elsewhere" """
+
 
 def panel_cell(address: str, name: str = "panel", options: str = "") -> str:
     return f"""
@@ -81,6 +85,16 @@ class PanelOnPage:
         if fold.get_attribute("aria-expanded") == "false":
             fold.click()
         expect(self.detail.locator(".rl-payloads pre").first).to_be_visible(timeout=90_000)
+
+    def reach(self, target: Locator) -> int:
+        """Move the focus to an element with the Tab key, and with arrow keys in its group; return how many keys."""
+        expect(target).to_be_visible(timeout=90_000)
+        for number in range(_MOST_KEYS):
+            where = target.evaluate(_WHERE_IS_FOCUS)
+            if where == "there":
+                return number
+            self.page.keyboard.press("ArrowRight" if where == "in its group" else "Tab")
+        raise AssertionError(f"{target} was not reached with {_MOST_KEYS} keys")
 
     def button(self, name: str | re.Pattern[str], *, within: Locator | None = None) -> Locator:
         return (within or self.root).get_by_role("button", name=name, exact=isinstance(name, str))

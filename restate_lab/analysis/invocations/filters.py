@@ -71,7 +71,8 @@ class Filters:
     ``since, until, ended_since, ended_until``: limits of the creation or end time (an age such as "2h", or a time with
     its zone).
     ``age``: minimum age. ``error_code``: such as "RT0007". ``retries``: minimum of the server's ``retry_count``.
-    ``text``: the failure contains this text; case is ignored if the text has no capital letter. ``id``: only these ids.
+    ``text``: the failure or the target contains this text; case is ignored if it has no capital letter. ``id``: only
+    these ids.
     ``limit``: maximum number of rows. ``sort`` sets the order, and therefore which rows ``limit`` keeps: "trouble"
     (paused, then retrying with most attempts, pending, suspended, running, scheduled, failed, others), "newest" or
     "oldest".
@@ -183,7 +184,8 @@ class Filters:
         if self.text:
             # Not LIKE: it would treat % and _ in the text as wildcards.
             is_plain = self.text == self.text.lower()
-            conditions.append(f"strpos({'lower(failure)' if is_plain else 'failure'}, :text) > 0")
+            names = [f"lower({name})" if is_plain else name for name in ("failure", "target")]
+            conditions.append(f"({' OR '.join(f'strpos({name}, :text) > 0' for name in names)})")
             params["text"] = self.text
         return conditions
 

@@ -5,6 +5,7 @@ const BEAT = 10_000; // ms between two "alive" messages
 const LONG = 2_000; // ms after which a read in progress is shown
 const ENDED = ".jupyter-widgets-disconnected"; // JupyterLab sets this class on outputs that have lost their kernel
 const PANEL = ".rl-panel";
+const SEARCH = ".rl-grid:not(.rl-compact) .rl-search, .rl-searchbar input";
 const TYPED = "input:not([type=checkbox]):not([type=radio]), textarea, select";
 
 class HeadView {
@@ -38,9 +39,10 @@ class HeadView {
     this.refresh = button("⟳", "Read again now", { "aria-label": "Refresh" });
     const tools = make("div", "rl-tools", { role: "toolbar", "aria-label": "Panel" }, this.live, this.age, this.report, this.showSql, this.copy, this.refresh);
     const bar = make("div", "rl-headbar", {}, make("div", "rl-where", {}, this.heading, this.access, this.place), tools);
-    this.views = make("nav", "rl-views", { "aria-label": "Views" });
+    this.views = make("div", "rl-views", { role: "tablist", "aria-label": "Views" });
     this.crumbs = make("nav", "rl-crumbs", { "aria-label": "Breadcrumb" });
     const way = make("div", "rl-way", {}, this.views, this.crumbs);
+    for (const group of [tools, this.views, this.crumbs]) rove(group);
     this.kernel = make("div", "rl-kernel", { role: "status" });
     this.banner = make("div", "rl-banner", { role: "status" });
     this.buildTrouble();
@@ -98,6 +100,8 @@ class HeadView {
     this.panel = this.el.closest(PANEL);
     if (!this.panel) return requestAnimationFrame(() => this.observe());
     const signal = this.abort.signal;
+    this.keeper = new FocusKeeper(this.panel, signal);
+    this.panel.addEventListener("keydown", (event) => this.jump(event), { signal, capture: true });
     this.panel.addEventListener("keydown", (event) => this.stopKeys(event), { signal });
     this.panel.addEventListener("click", () => this.inSight && this.sayAlive(), { signal });
     this.observer.observe(this.panel);
@@ -161,8 +165,9 @@ class HeadView {
     for (const name of ["banner", "error"]) this.setText(this[name], get(name));
     if (!get("busy")) this.isTrying = false;
     this.drawProblem();
-    this.drawLinks(this.views, get("views"), "");
+    this.drawLinks(this.views, get("views"), "", { role: "tab" });
     this.drawLinks(this.crumbs, get("crumbs"), "›");
+    this.turn();
     // A message of the view itself ("Copied …") stays until the kernel reports an event.
     if (this.eventShown !== get("event")) this.eventLine.textContent = this.eventShown = get("event");
     this.drawFile(get("file"));
@@ -182,17 +187,26 @@ class HeadView {
   }
 
   /** Redraw the views or the breadcrumb if they have changed; the focus stays where it is. */
-  drawLinks(nav, links, separator) {
+  drawLinks(nav, links, separator, attributes = {}) {
     const text = JSON.stringify(links);
     if (nav.drawn === text) return;
     nav.drawn = text;
     const focused = nav.contains(document.activeElement) ? document.activeElement.dataset.to : null;
     nav.replaceChildren(...links.flatMap(({ name, label, current }, at) => {
-      const link = button(label, "", { "data-to": name });
+      const link = button(label, "", { "data-to": name, ...attributes });
       if (current) link.setAttribute("aria-current", "page");
+      if (attributes.role) link.setAttribute("aria-selected", current);
       return separator && at ? [make("span", "rl-between", { "aria-hidden": "true" }, separator), link] : [link];
     }));
     if (focused !== null) nav.querySelector(`[data-to="${focused}"]`)?.focus();
+  }
+
+  /** Move the focus when an invocation is opened, or closed. */
+  turn() {
+    const isList = this.model.get("views").some(({ name, current }) => current && ["overview", "invocations"].includes(name));
+    const opened = isList ? (this.model.get("crumbs").at(-1)?.name ?? null) : null;
+    if (this.opened !== undefined && opened !== this.opened) opened ? this.keeper?.opened() : this.keeper?.closed();
+    this.opened = opened;
   }
 
   go(event) {
@@ -294,6 +308,29 @@ class HeadView {
     this.copy.textContent = "Copied";
     this.speak("Copied.");
     setTimeout(() => { this.copy.textContent = "Copy as code"; }, 2_000);
+  }
+
+  /** Keys that work everywhere in the panel: "/" searches, "g" goes to the list, and "?" shows the keys of the list. */
+  jump(event) {
+    if (!["/", "g", "?"].includes(event.key) || event.ctrlKey || event.metaKey || event.altKey || event.target.matches(TYPED)) return;
+    const act = { "/": () => this.focusSearch(), g: () => this.keeper.focusRow(), "?": () => this.showKeys(event) }[event.key];
+    const isDone = act();
+    if (!isDone && event.key === "?") return;
+    event.preventDefault();
+    event.stopPropagation();
+    if (isDone) return;
+    this.send({ type: "go", to: "invocations" });
+    this.keeper.want(act);
+  }
+
+  focusSearch() {
+    return this.keeper.focus(this.panel.querySelector(SEARCH));
+  }
+
+  showKeys(event) {
+    const help = event.target.closest(".rl-grid") ? null : this.panel.querySelector(`${LIST} [aria-label=Keys]`);
+    help?.click();
+    return help !== null;
   }
 
   /** Return whether a key is for the panel and not for the notebook around it. */

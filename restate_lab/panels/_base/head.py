@@ -44,7 +44,7 @@ class _Live(ViewMessage):
 class _Go(ViewMessage):
     type: Literal["go"]
     view: _View
-    to: Annotated[str, Field(max_length=40)]
+    to: Annotated[str, Field(max_length=100)]
 
 
 _Said: TypeAlias = _HeadCommand | _Heartbeat | _Live | _Go
@@ -63,7 +63,7 @@ class Head(MessageWidget):
     name) and ``on_report`` are called in the main thread of the kernel and must not raise.
     """
 
-    _esm = read_assets("_assets/elements.js", "_base/head.js")
+    _esm = read_assets("_assets/elements.js", "_assets/roving.js", "_base/focus.js", "_base/head.js")
     _css = read_assets("_assets/colours.css", "_base/panel.css")
     messages = TypeAdapter(Annotated[_Said, Field(discriminator="type")])
 

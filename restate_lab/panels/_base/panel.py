@@ -169,7 +169,8 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
     def fill(self, field: str, value: Any, /) -> None:
         """Enter a value into a visible field by its label, such as "reason"; a list takes the text of a choice.
 
-        The filters of the list are "filter error contains", "filter handler" and so on.
+        "search" filters the rows of the list that are loaded; a text with an id opens it, and several ids are listed.
+        The filters of the list are "filter text contains", "filter handler" and so on.
 
         Raises:
             ArgumentError: not exactly one visible field has this label, or the list does not have the choice.

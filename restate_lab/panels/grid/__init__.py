@@ -13,6 +13,7 @@ from typing import Any
 import anywidget
 import pandas as pd
 
+from restate_lab.analysis.ids import ids_in
 from restate_lab.analysis.times import to_zone
 from restate_lab.panels._assets import read_assets
 from restate_lab.panels.grid.columns import ColumnStyles
@@ -51,6 +52,7 @@ class Grid(anywidget.AnyWidget):
 
     _esm = read_assets(
         "_assets/elements.js",
+        "_assets/roving.js",
         "grid/rows.js",
         "grid/cells.js",
         "grid/columns.js",
@@ -200,8 +202,15 @@ class Grid(anywidget.AnyWidget):
         self.controller.on_open.append(callback)
 
     def on_search(self, callback: Callable[[str], object]) -> None:
-        """Call ``callback`` with the filter text when Enter is pressed there, and show that it searches the server."""
+        """Call ``callback`` with a pasted text that has an id, and with the filter text if the user searches further.
+
+        The filter is then empty.
+        """
         self.controller.on_search.append(callback)
+
+    def name_search(self, label: str) -> None:
+        """Set the label of the button that searches further for the text in the filter."""
+        self.controller.change(lambda: self.controller.set_options(search_label=label))
 
     def on_page(self, callback: Callable[[], object]) -> None:
         """Call ``callback`` when a view has requested other rows (see ``requested``)."""
@@ -213,6 +222,15 @@ class Grid(anywidget.AnyWidget):
         Without a row: "select all", "clear selection", and the button of an empty table.
         """
         return {name: {"view": "click", **message} for name, message in self.controller.controls(row).items()}
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The label of the filter field, if it also searches further."""
+        return {"search": "text"} if self.controller.on_search else {}
+
+    def enter(self, name: str, value: str, /) -> None:  # noqa: ARG002 - the grid has one field
+        """Enter a text into the filter field; ids in it are opened or listed."""
+        self.receive({"type": "search" if ids_in(value) else "filter", "view": "click", "text": value})
 
     def static_html(self) -> str:
         """Return the first 100 rows as an escaped HTML table, for pages without a kernel or widgets."""

@@ -12,7 +12,7 @@ class Bar {
     };
     this.count = make("span", "rl-count");
     this.chosen = make("span", "rl-chosen");
-    this.clear = button("Clear", acts.clear);
+    this.clear = button("Deselect", acts.clear);
     this.clear.hidden = true;
     this.deselected = make("span");
     this.cleared = make("span", "rl-cleared", { hidden: "" }, this.deselected, " ", button("Undo", acts.restore));
@@ -25,7 +25,8 @@ class Bar {
     const status = make("span", "rl-gridstatus", { role: "status", "aria-live": "polite" });
     status.append(this.count, this.chosen, this.clear, this.cleared, this.order, this.message);
     this.tools = make("span", "rl-bartools", {}, chooser, this.help);
-    this.root = make("div", "rl-bar", {}, filter.search, filter.hint, status, this.busy, this.tools);
+    rove(this.tools);
+    this.root = make("div", "rl-bar", {}, filter.search, status, filter.further, this.busy, this.tools);
     signal.addEventListener("abort", () => clearTimeout(this.forgetting));
   }
 

@@ -33,8 +33,9 @@ class GridOptions:
 
     ``noun`` names the rows in the plural and ``one`` in the singular. ``height`` is in pixels; None means 60 % of the
     window. ``tz`` is the name of the time zone. ``total`` and ``note`` appear above the table. Before ``is_read``, the
-    number of rows is unknown. ``empty`` and ``empty_action`` are the text and the button of a table without rows. Ages
-    relate to the kernel clock, or to ``frozen_at``.
+    number of rows is unknown. ``empty`` and ``empty_action`` are the text and the button of a table without rows;
+    ``search_label`` is that of the button that searches further for the text in the filter. Ages relate to the kernel
+    clock, or to ``frozen_at``.
     """
 
     noun: str
@@ -48,6 +49,7 @@ class GridOptions:
     frozen_at: datetime | None
     total: int | None = None
     empty_action: str = ""
+    search_label: str = ""
 
 
 @dataclass
@@ -155,6 +157,7 @@ class GridController:
                 "height": self.options.height,
                 "is_compact": self.options.is_compact,
                 "can_search": bool(self.on_search),
+                "search_label": escape_invisible(self.options.search_label, lines=False),
                 "rows": len(model.table),
                 "zone": self.options.tz,
                 "ticks": self.options.frozen_at is None,
@@ -171,6 +174,8 @@ class GridController:
         every, lines = len(self.model.table), len(self.model.order)
         if not self.options.is_read:
             return "not read yet"
+        if self.model.arrangement.text and self.on_search:
+            return f"{lines:,} of the {every:,} loaded"
         if self.model.arrangement.text:
             return f"{lines:,} of {every:,} {self.options.noun} match"
         return f"{every:,} {self.options.one if every == 1 else self.options.noun}"
@@ -201,6 +206,8 @@ class GridController:
             if row is None:
                 messages: dict[str, dict[str, Any]] = {"clear selection": {"type": "clear"}}
                 messages["select all"] = {"type": "select_all", "on": True, "members": model.members}
+                if self.on_search and (text := model.arrangement.text):
+                    messages[self.options.search_label] = {"type": "search", "text": text}
                 if self.options.empty_action and not len(model.order):
                     messages[self.options.empty_action] = {"type": "empty_action"}
                 return messages
@@ -278,8 +285,12 @@ class GridController:
         self.model.extend(message.start, message.end, message.members)
 
     @_do.register
-    def _(self, _: messages.EmptyAction | messages.SearchServer) -> None:
+    def _(self, _: messages.EmptyAction) -> None:
         return
+
+    @_do.register
+    def _(self, _: messages.SearchServer) -> None:
+        self.model.arrange(replace(self.model.arrangement, text=""))
 
     @_do.register
     def _(self, message: messages.OpenRow) -> None:

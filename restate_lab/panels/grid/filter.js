@@ -1,6 +1,8 @@
 // The filter field, and an action that can wait until the kernel has applied the filter.
 
 const TYPING = 250; // ms without a key before a filter is sent
+const LONGEST_SEARCH = 100_000; // characters
+const WITH_ID = /(?:inv|dp|sign)_1[\w-]{22}/;
 
 class Filter {
   /** `send` sends a message to the kernel, `down` moves the focus to the table; listeners end with `signal`. */
@@ -11,10 +13,12 @@ class Filter {
     this.typing = 0;
     this.sentAt = null;
     this.waiting = null; // an action to run after the filter is applied
-    this.search = make("input", "rl-search", { type: "search", maxlength: "1000", "aria-label": "Filter", placeholder: "Filter" });
-    this.hint = make("span", "rl-searchhint", { hidden: "" });
+    this.search = make("input", "rl-search", { type: "search", maxlength: "1000", "aria-label": "Filter", "data-focus": "search" });
+    this.further = make("button", "rl-button rl-further", { type: "button", hidden: "" });
     this.search.addEventListener("input", () => this.type(), { signal });
     this.search.addEventListener("keydown", (event) => this.press(event), { signal });
+    this.search.addEventListener("paste", (event) => this.paste(event), { signal });
+    this.further.addEventListener("click", () => this.searchFor(this.search.value), { signal });
     signal.addEventListener("abort", () => clearTimeout(this.typing));
   }
 
@@ -22,7 +26,15 @@ class Filter {
     this.typed = this.search.value;
     clearTimeout(this.typing);
     this.typing = setTimeout(() => this.flush(), TYPING);
-    this.showHint();
+    this.showFurther();
+  }
+
+  /** Take the ids out of any text, which may have several lines; other text is a filter. */
+  paste(event) {
+    const text = event.clipboardData.getData("text/plain");
+    if (!this.state?.can_search || !WITH_ID.test(text)) return;
+    event.preventDefault();
+    this.searchFor(text);
   }
 
   press(event) {
@@ -31,15 +43,24 @@ class Filter {
     if (event.key === "Escape" && !this.search.value) this.down();
   }
 
+  /** Open an id; go to the rows that match a text, or search further if there are none. */
   submit() {
-    this.flush();
-    if (this.state?.can_search && this.search.value.trim()) this.send({ type: "search", text: this.search.value });
+    const text = this.search.value;
+    if (!this.state?.can_search || !text.trim()) this.flush();
+    else if (WITH_ID.test(text)) this.searchFor(text);
+    else this.whenItHolds(() => (this.state.lines ? this.down() : this.searchFor(text)));
+  }
+
+  searchFor(text) {
+    clearTimeout(this.typing);
+    this.typed = this.waiting = null;
+    this.send({ type: "search", text: text.slice(0, LONGEST_SEARCH) });
   }
 
   clear() {
     this.search.value = "";
     this.flush();
-    this.showHint();
+    this.showFurther();
     this.search.focus();
   }
 
@@ -60,6 +81,7 @@ class Filter {
   /** Show the applied filter, unless the user is changing it. */
   set(state) {
     this.state = state;
+    this.search.placeholder = state.can_search ? "Filter, or paste ids" : "Filter";
     const isAnswer = this.sentAt !== null && (state.error || state.filter === this.sent);
     if (isAnswer) {
       this.sentAt = null;
@@ -70,12 +92,12 @@ class Filter {
       if (this.search.value !== state.filter) this.search.value = state.filter;
       if (this.waiting) this.whenItHolds(this.waiting);
     }
-    this.showHint();
+    this.showFurther();
   }
 
-  showHint() {
-    this.hint.hidden = !this.state?.can_search || !this.search.value.trim();
-    this.hint.textContent = `${(this.state?.rows ?? 0).toLocaleString("en")} read; also search the server ⏎`;
+  showFurther() {
+    this.further.hidden = !this.state?.can_search || !this.search.value.trim();
+    this.further.textContent = this.state?.search_label ?? "";
   }
 
   /** Run an action after the filter in the field is applied. */

@@ -5,6 +5,7 @@ const MARGIN = 30; // extra rows requested above and below the visible ones
 const MOST = 200; // rows in one page
 const SKELETON = 8; // gray bars before the first read
 const BEAT = 10_000; // ms between two "alive" messages
+const PLACES = new WeakMap(); // the layout of a grid, which its views share → the cell and the scroll position of the last one
 const SILENT = ["alive", "close", "hold"]; // messages without a response
 const TYPED = "input:not([type=checkbox]), textarea, select";
 
@@ -14,8 +15,10 @@ class GridView {
     this.id = newName();
     this.state = null;
     this.rows = new Rows();
-    this.at = { line: 0, column: 1 }; // the focused cell: line -1 is the header, column 0 the box
-    this.number = null; // number of the focused row
+    const place = PLACES.get(model.get("layout")) ?? { at: { line: 0, column: 1 }, number: null, top: 0 };
+    this.at = place.at; // the focused cell: line -1 is the header, column 0 the box
+    this.number = place.number; // number of the focused row
+    this.wantsFocus = false; // as soon as the focused row is drawn
     this.after = null; // an action that waits for a line: [line, action]
     this.waitingSince = null;
     this.inSight = null;
@@ -23,6 +26,7 @@ class GridView {
     this.abort = new AbortController();
     this.page = new Question((what) => this.send({ type: "page", ...what }));
     this.build(el);
+    this.viewport.top = place.top;
     this.listen();
   }
 
@@ -80,6 +84,7 @@ class GridView {
     on(this.scroller, "scroll", this.scrolled);
     on(this.scroller, "wheel", this.wheeled, { passive: false });
     on(this.table, "focusin", this.focused);
+    on(this.root, "rl-focus", this.takeFocus);
     on(this.table, "focusout", this.blurred);
     this.observer = new ResizeObserver(() => this.resized());
     this.observer.observe(this.scroller);
@@ -89,6 +94,7 @@ class GridView {
   }
 
   stop() {
+    PLACES.set(this.model.get("layout"), { at: this.at, number: this.number, top: this.viewport.top });
     this.abort.abort();
     this.observer.disconnect();
     this.timers.forEach(clearInterval);
@@ -169,7 +175,8 @@ class GridView {
   setPlaceholders(state) {
     this.skeleton.hidden = state.is_read;
     this.empty.hidden = !state.is_read || state.lines > 0;
-    setText(this.emptyText, state.filter ? `Nothing matches “${state.filter}”.` : state.empty || `No ${state.noun}.`);
+    const loaded = state.can_search ? ` in the ${state.rows.toLocaleString("en")} loaded` : "";
+    setText(this.emptyText, state.filter ? `Nothing matches “${state.filter}”${loaded}.` : state.empty || `No ${state.noun}.`);
     setText(this.emptyAction, state.filter ? "Clear filter" : state.empty_action);
     this.emptyAction.hidden = !this.emptyAction.textContent;
   }
@@ -206,6 +213,16 @@ class GridView {
     this.draw();
     this.showDetail();
     this.want();
+    if (this.wantsFocus) this.takeFocus();
+  }
+
+  /** Focus the current cell, now or as soon as the page with it is there. */
+  takeFocus(event) {
+    event?.preventDefault();
+    this.wantsFocus = !this.state || !this.rows.isCurrent(this.state);
+    if (this.wantsFocus) return;
+    this.at.line = Math.max(this.at.line, Math.min(0, this.state.lines - 1));
+    this.focus(this.at.line, this.at.column);
   }
 
   /** Move the focus with its row, which is on another line now. */
@@ -258,7 +275,7 @@ class GridView {
     if (!missing) return;
     const start = Math.max(0, from - MARGIN);
     const question = { start, count: Math.min(MOST, this.state.lines - start, to - start + MARGIN) };
-    const hasMoved = this.rows.members !== null && this.rows.members !== this.state.members;
+    const hasMoved = this.rows.members !== this.state.members;
     this.page.put(hasMoved && this.number !== null ? { ...question, find: this.number } : question);
   }
 

@@ -7,8 +7,10 @@ const KEYS = [
   ["← →", "move to another column; collapse or expand a group"],
   ["Enter", "open the row; expand a group"],
   ["c", "copy the id of the row"],
-  ["/", "filter"],
-  ["Esc", "deselect all"],
+  ["/", "search: a text, ids, or a log line with an id"],
+  ["g", "go to the list"],
+  ["Esc", "deselect all; in an open invocation, go back to its row"],
+  ["Tab", "go to the next group; the arrow keys move within it"],
 ];
 const SELECTING = [
   ["Space", "select the row or the group"],
@@ -30,7 +32,7 @@ class Keys {
   }
 
   set(state) {
-    const keys = [...KEYS, ...(state.is_compact ? [] : SELECTING), ...HEADER].filter(([key]) => !state.is_compact || key !== "/");
+    const keys = [...KEYS, ...(state.is_compact ? [] : SELECTING), ...HEADER];
     this.list.replaceChildren(...keys.flatMap(([key, text]) => [make("dt", "", {}, key), make("dd", "", {}, text)]));
   }
 

@@ -135,10 +135,10 @@ class FilterBy(_GridMessage):
 
 
 class SearchServer(_GridMessage):
-    """Enter was pressed in the filter; the owner can search the server for the text."""
+    """The owner is to open the id in a text, or to search further for the text; the filter becomes empty."""
 
     type: Literal["search"]
-    text: Annotated[str, Field(max_length=1000)]
+    text: Annotated[str, Field(max_length=100_000)]
 
 
 class ShowColumn(_GridMessage):

@@ -62,12 +62,15 @@ class InvocationView(View):
     def back(self) -> bool:
         """Return to the previous invocation; return False if there is none."""
         if not self._before:
-            self.id = ""
-            self.actions.reset()
             return False
         self.id, self._created = self._before.pop()
         self.actions.reset()
         return True
+
+    def leave(self) -> None:
+        """Forget the invocation, and those before it."""
+        self.id, self._before = "", []
+        self.actions.reset()
 
     @property
     def title(self) -> str:  # type: ignore[override] # depends on the open invocation

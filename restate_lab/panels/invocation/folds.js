@@ -4,6 +4,7 @@ function render({ model, el }) {
   const root = make("div", "rl-folds", { role: "group", "aria-label": "More about this invocation" });
   const buttons = new Map();
   el.append(root);
+  rove(root);
   const show = () => {
     for (const { key, title, open, offered } of model.get("sections")) {
       const button = buttons.get(key) ?? make("button", "rl-fold", { type: "button" });

@@ -99,6 +99,7 @@ class JournalPage {
     this.legend = make("div", "rl-jlegend");
     this.links = make("div", "rl-jlinks");
     this.spoken = make("span", "rl-spoken", { role: "status", "aria-live": "polite" });
+    for (const group of [this.bar, this.links]) rove(group);
     this.root = make("div", "rl-journal", {}, this.bar, this.table, this.more, this.legend, this.links, this.spoken);
     this.body.addEventListener("keydown", (event) => this.press(event), { signal });
     this.body.addEventListener("focusin", (event) => this.follow(event), { signal });

@@ -52,7 +52,7 @@ class JournalView(MessageWidget):
     thread of the kernel; they must not raise. ``shown`` has the bars.
     """
 
-    _esm = read_assets("_assets/elements.js", "invocation/journal.js")
+    _esm = read_assets("_assets/elements.js", "_assets/roving.js", "invocation/journal.js")
     _css = read_assets("_assets/colours.css", "invocation/journal.css")
     messages = TypeAdapter(Annotated[_JournalMessage, Field(discriminator="type")])
 
@@ -100,7 +100,7 @@ class Folds(MessageWidget):
     A section that is not ``offered`` has no button, and is closed.
     """
 
-    _esm = read_assets("_assets/elements.js", "invocation/folds.js")
+    _esm = read_assets("_assets/elements.js", "_assets/roving.js", "invocation/folds.js")
     _css = read_assets("_assets/colours.css", "invocation/journal.css")
     messages = TypeAdapter(_Toggle)
 

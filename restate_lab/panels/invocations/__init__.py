@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from restate_lab.actions.rules import ACTIONS
+from restate_lab.analysis.ids import ids_in, invocation_of_awakeable
 from restate_lab.analysis.invocations.filters import ALL, Filters, statuses_of
 from restate_lab.analysis.invocations.groups import group_invocations
 from restate_lab.analysis.invocations.reader import (
@@ -80,18 +81,20 @@ class InvocationsView(View):
     """The invocations that match the filters, worst first.
 
     ``frame`` has the rows shown, ``selected`` the selected ids, ``sql`` and ``params`` the statement, and ``filters``
-    the filters. Before the first read, ``counts`` and ``histogram`` have the value None.
+    the filters. Before the first read, ``counts`` and ``histogram`` have the value None. ``named_ids`` are ids with the
+    text of their chip, if they are the filter.
     """
 
     title = "Invocations"
 
     def __init__(
-        self, host: LivePanel, filters: Filters, *, group: bool, tz: str, open_invocation: Any, changed: Any, fill: Any
+        self, host: LivePanel, filters: Filters, *, group: bool, tz: str, open_item: Any, changed: Any, fill: Any
     ) -> None:
         super().__init__(host)
         has_open = self.source.coverage.open_invocations
         self._filters, self._group, self._window = filters, group, WINDOWS[1] if has_open else WINDOWS[-1]
-        self._changed = changed
+        self._changed, self._open_item = changed, open_item
+        self.named_ids: tuple[tuple[str, ...], str] = ((), "")
         self._rows: Rows | None = None
         self._shown_filters: Filters | None = None
         self._columns_for: tuple[str, ...] = ()
@@ -115,7 +118,8 @@ class InvocationsView(View):
             reads=self.reads, open_targets=self.show_ids,
         )  # fmt: skip
         self.grid.on_select(host.guard(lambda _: self._offer()))
-        self.grid.on_open(host.guard(open_invocation))
+        self.grid.on_open(host.guard(open_item))
+        self.grid.on_search(host.guard(self._search))
         self.grid.on_page(host.guard(lambda: fill() if is_narrow(self._filters) else None, by_reader=False))
         self.actions.add_class("rl-selection")
         self.children = (self.strip, self.grid, self.actions)
@@ -319,6 +323,17 @@ class InvocationsView(View):
         self.filters = filters
         self._changed()
 
+    def _search(self, text: str) -> None:
+        """Open the invocation or deployment that a text names, list several, or search the server for other text."""
+        ids = list(dict.fromkeys(invocation_of_awakeable(each) or each for each in ids_in(text)))
+        invocations = [each for each in ids if each.startswith("inv_")]
+        if len(invocations) > 1:
+            self.show_ids(invocations)
+        elif ids:
+            self._open_item((invocations or ids)[0])
+        else:
+            self._filter(replace(self._filters, status=(ALL,), text=text.strip()))
+
     def _regroup(self, on: bool) -> None:
         self.group = on
         self._changed()
@@ -328,9 +343,17 @@ class InvocationsView(View):
         self.host.ask()
 
     def _draw(self) -> None:
-        self.strip.draw(
-            self._filters, counts=self.counts, histogram=self.histogram, window=self._window, group=self._group
+        ids, name = self.named_ids
+        chip = (
+            name if ids == self._filters.id else f"{len(self._filters.id):,} ids" if len(self._filters.id) > 1 else ""
         )
+        self.strip.draw(
+            self._filters, counts=self.counts, histogram=self.histogram, window=self._window, group=self._group,
+            id_name=chip,
+        )  # fmt: skip
+        number = "" if self.counts is None else f"{int(self.counts['n'].sum()):,} "
+        where = "on the server" if self.source.live else f"of {self.source.name}"
+        self.grid.name_search(f"search all {number}{where}")
 
     def _offer(self) -> None:
         if self._rows is not None:

@@ -23,7 +23,7 @@ class StripView {
     this.window = make("select", "rl-window", { "aria-label": "Time window of the histograms" });
     this.window.addEventListener("change", () => this.send({ type: "window", name: this.window.value }));
     this.times.append(...Object.values(this.histograms).map((each) => each.root), make("label", "rl-last", {}, "last ", this.window));
-    this.bar = make("div", "rl-statusbar", { role: "group", "aria-label": "Invocations by status" });
+    this.bar = make("div", "rl-statusbar", { "aria-hidden": "true" }); // it repeats the chips, for the mouse
     this.presets = make("div", "rl-presets", { role: "group", "aria-label": "Presets" });
     this.chips = make("div", "rl-chips", { role: "group", "aria-label": "Status" });
     this.services = make("div", "rl-services", { role: "group", "aria-label": "Service" });
@@ -34,6 +34,7 @@ class StripView {
     const first = make("div", "rl-striprow", {}, this.presets, this.chips);
     const second = make("div", "rl-striprow", {}, this.services, this.more);
     this.root.append(this.times, this.bar, first, second, this.fields, this.active);
+    for (const group of [this.times, first, second, this.active]) rove(group);
   }
 
   send(message) {
@@ -68,7 +69,7 @@ class StripView {
     this.bar.hidden = total === 0;
     this.bar.replaceChildren(...bar.map(({ name, count, colour }) => {
       const label = `${name}: ${count.toLocaleString("en")}`;
-      const part = make("button", "rl-part", { type: "button", title: label, "aria-label": `${label}. Filter`, "data-focus": `bar-${name}` });
+      const part = make("button", "rl-part", { type: "button", title: label, tabindex: "-1" });
       part.style.flexGrow = String(count);
       part.style.backgroundColor = colour;
       part.addEventListener("click", (event) => this.send({ type: "status", name, add: event.ctrlKey || event.metaKey }));
@@ -173,7 +174,7 @@ class Histogram {
     this.svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
     this.svg.setAttribute("preserveAspectRatio", "none");
     this.svg.setAttribute("class", "rl-bars");
-    this.svg.setAttribute("tabindex", "0");
+    this.svg.setAttribute("tabindex", "-1");
     this.svg.setAttribute("role", "img");
     this.caption = make("span", "rl-caption", {}, kind);
     this.root = make("div", "rl-histogram", {}, this.caption, this.svg);

@@ -22,7 +22,7 @@ from restate_lab.status import STATUSES
 WINDOWS = ("15m", "1h", "6h", "24h", "7d")
 _LABELS = {"attention": "Needs attention", "in-flight": "In flight", "ended": "Ended", ALL: "All"}
 _FIELDS: Mapping[str, tuple[str, str]] = {
-    "text": ("error contains", "timed out"),
+    "text": ("text contains", "timed out"),
     "handler": ("handler", "charge"),
     "key": ("key", "berlin"),
     "age": ("older than", "2h"),
@@ -88,7 +88,7 @@ class FilterStrip(ContentWidget):
     called with a bool, ``set_window`` with one of WINDOWS. An invalid filter raises ArgumentError in the handler.
     """
 
-    _esm = read_assets("_assets/elements.js", "invocations/strip.js")
+    _esm = read_assets("_assets/elements.js", "_assets/roving.js", "invocations/strip.js")
     _css = read_assets("_assets/colours.css", "invocations/strip.css")
     messages = TypeAdapter(Annotated[_Message, Field(discriminator="type")])
 
@@ -109,9 +109,19 @@ class FilterStrip(ContentWidget):
         super().__init__(guard(self._act))
 
     def draw(
-        self, filters: Filters, *, counts: pd.DataFrame | None, histogram: Histogram | None, window: str, group: bool
+        self,
+        filters: Filters,
+        *,
+        counts: pd.DataFrame | None,
+        histogram: Histogram | None,
+        window: str,
+        group: bool,
+        id_name: str = "",
     ) -> None:
-        """Show these filters; without ``counts`` or ``histogram`` (not read yet), there are no numbers or bars."""
+        """Show these filters; without ``counts`` or ``histogram`` (not read yet), there are no numbers or bars.
+
+        ``id_name`` is the text of the chip for a filter by ids.
+        """
         self.filters = filters
         table = [] if counts is None else records(counts)
         self.show(
@@ -130,7 +140,7 @@ class FilterStrip(ContentWidget):
                     for name, (label, hint) in _FIELDS.items()
                 ],
                 "active": [
-                    {"name": name, "text": f"{_FIELDS[name][0]} {text}"}
+                    {"name": name, "text": (name == "id" and id_name) or f"{_FIELDS[name][0]} {text}"}
                     for name in _FIELDS
                     if (text := _field_text(filters, name))
                 ],

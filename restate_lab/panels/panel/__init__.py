@@ -17,7 +17,7 @@ from restate_lab._public import public
 from restate_lab.actions.plan.model import Plan
 from restate_lab.actions.rules import ACTIONS
 from restate_lab.analysis.doctor import Diagnosis, doctor
-from restate_lab.analysis.invocations.filters import MOST, Filters
+from restate_lab.analysis.invocations.filters import ALL, MOST
 from restate_lab.analysis.times import TimeInput
 from restate_lab.client.arguments import check_seconds
 from restate_lab.durations import DurationInput
@@ -31,8 +31,8 @@ from restate_lab.panels.deployments import DeploymentsView
 from restate_lab.panels.invocation import InvocationView
 from restate_lab.panels.invocations import InvocationsView
 from restate_lab.panels.overview import OverviewView
-from restate_lab.panels.panel.findings import FindingsView, planned_call
-from restate_lab.panels.panel.state import VIEWS, WITHOUT_OPEN, PanelState
+from restate_lab.panels.panel.findings import FindingsView, name_of_finding, planned_call
+from restate_lab.panels.panel.state import VIEWS, WITHOUT_OPEN, PanelState, StatePlace
 from restate_lab.panels.state import StateView
 from restate_lab.reads import Stopped
 from restate_lab.source import Source
@@ -76,8 +76,8 @@ class Panel(LivePanel):
     The server applies the filters: ``status`` (a status of Restate, "retrying", "attention", "in-flight", "ended" or
     "all"), ``service`` (one or several), ``handler, key``, ``deployment``, ``since, until, ended_since, ended_until``
     (an age such as "2h", or a time with its time zone), ``age`` (minimum age), ``error_code``, ``retries`` (minimum of
-    ``retry_count``), ``text`` (contained in the failure), ``id``, ``limit``, and ``sort`` ("trouble", "newest" or
-    "oldest"). ``group=False`` shows equal failures one by one.
+    ``retry_count``), ``text`` (contained in the failure or the target), ``id``, ``limit``, and ``sort`` ("trouble",
+    "newest" or "oldest"). ``group=False`` shows equal failures one by one.
 
     ``refresh`` is the time between two reads while the panel is visible: seconds, "10s", or None. The panel never reads
     more often than ten times the duration of the last read. The doctor runs for at most 5 s, first at the start and
@@ -204,6 +204,13 @@ class Panel(LivePanel):
         state = PanelState.of({**self._state.with_(view=view).keywords, "view": view, "open": invocation_id})
         self._apply(state)
 
+    def _open_item(self, id_: str) -> None:
+        """Show the invocation or the deployment with this id."""
+        if id_.startswith("dp_"):
+            self._apply(self._state.with_(view="deployments", open=id_))
+        else:
+            self.open_invocation(id_)
+
     def back(self) -> None:
         """Close the open item."""
         detail = self._views.get(_DETAIL)
@@ -263,15 +270,19 @@ class Panel(LivePanel):
         if act == "why":
             self.open_invocation(ids[0])
         elif ids and ids[0].startswith("dp_"):
-            self._apply(PanelState.of({"view": "deployments", "open": ids[0]}))
+            self._open_item(ids[0])
         elif act == "show":
-            self._show_selected(ids)
+            self._show_selected(ids, name_of_finding(finding))
+        elif act == "queue":
+            name = name_of_finding(finding, queue=True)
+            self._show_selected(list(finding["blocked"]), name, status="pending")
         else:
             self._plan_finding(at)
 
-    def _show_selected(self, ids: Sequence[str]) -> InvocationsView:
-        """Show only these invocations and select them after they are read."""
-        self.show_invocations(status="all", id=list(ids))
+    def _show_selected(self, ids: Sequence[str], name: str = "", *, status: str = ALL) -> InvocationsView:
+        """Show only these invocations and select them after they are read; ``name`` names this filter."""
+        self._list.named_ids = (tuple(ids), name)
+        self.show_invocations(status=status, id=list(ids))
         super().wait()
         view = self._list
         present = set(view.frame["id"])
@@ -280,10 +291,11 @@ class Panel(LivePanel):
 
     def _plan_finding(self, at: int) -> None:
         call = planned_call(self.diagnosis, at) if self.diagnosis else None
-        if call is None:
+        if call is None or self.diagnosis is None:
             raise ArgumentError("this finding has no plan.")
+        name = name_of_finding(records(self.diagnosis.findings)[at])
         action = ACTIONS.MOVE_TO if call.verb == "move_to" else ACTIONS(str(call.arguments[0]))
-        self._show_selected(call.ids).plan(action, call.ids)
+        self._show_selected(call.ids, name).plan(action, call.ids)
 
     # The report
 
@@ -344,7 +356,7 @@ class Panel(LivePanel):
     def _go(self, to: str) -> None:
         if to in VIEWS:
             self._apply(self._state.with_(view=to, open=None))
-        elif to != _DETAIL:
+        elif to != self._state.open:
             self.back()
 
     @property
@@ -368,9 +380,15 @@ class Panel(LivePanel):
         if name in WITHOUT_OPEN and not self.source.coverage.open_invocations:
             return UnavailableView(self, title=VIEWS[name], reason=WITHOUT_OPEN[name])
         if name == "overview":
-            return OverviewView(self, service=filters.service, tz=self._tz, open_list=self.show_invocations)
+            return OverviewView(
+                self, filters, tz=self._tz, open_list=self.show_invocations,
+                changed=lambda filters: self._apply(self._state.with_(filters=filters)),
+            )  # fmt: skip
         if name == "state":
-            return StateView(self, tz=self._tz, changed=self._note_object)
+            return StateView(
+                self, tz=self._tz, changed=self._note_object,
+                open_list=lambda service, key: self.show_invocations(status=ALL, service=service, key=key),
+            )  # fmt: skip
         if name == "deployments":
             return DeploymentsView(
                 self,
@@ -383,21 +401,22 @@ class Panel(LivePanel):
             return InvocationView(self, tz=self._tz, opened=self.open_invocation)
         view = InvocationsView(
             self, filters, group=self._state.group, tz=self._tz,
-            open_invocation=self.open_invocation, changed=self._take_from_list, fill=self._start_count,
+            open_item=self._open_item, changed=self._take_from_list, fill=self._start_count,
         )  # fmt: skip
         view.grid.on_select(lambda _: self._note_selection())
         return view
 
     def _show_view(self) -> None:
         state, view = self._state, self.view
+        detail = self._views.get(_DETAIL)
+        if isinstance(detail, InvocationView) and detail is not view and detail.id:
+            detail.leave()
         if isinstance(view, InvocationsView):
             view.filters, view.group = state.filters, state.group
         elif isinstance(view, OverviewView):
-            view.services = state.filters.service
+            view.filters = state.filters
         elif isinstance(view, StateView):
-            view.open_object(
-                state.filters.service[0] if state.filters.service else None, state.filters.key, state.scope
-            )
+            view.open_object(state.place.service, state.place.key, state.place.scope)
         elif isinstance(view, DeploymentsView):
             view.opened = state.open
         elif isinstance(view, InvocationView) and state.open is not None:
@@ -413,7 +432,7 @@ class Panel(LivePanel):
         if self._state.open is not None:
             label = self.view.title if self._shown_name == _DETAIL else ""
             back = (self._state.view, f"‹ {VIEWS[self._state.view]}", False)
-            crumbs = [back, (_DETAIL, label or self._state.open, True)]
+            crumbs = [back, (self._state.open, label or self._state.open, True)]
         self.head.show_way(names, crumbs)
 
     def _created_at(self, invocation_id: str) -> Any:
@@ -421,8 +440,7 @@ class Panel(LivePanel):
         return view.created_at(invocation_id) if isinstance(view, InvocationsView) else None
 
     def _note_object(self, service: str | None, key: str | None, scope: str | None) -> None:
-        filters = Filters(service=(service,) if service else (), key=key)
-        self._apply(self._state.with_(filters=filters, scope=scope))
+        self._apply(self._state.with_(place=StatePlace(service, key, scope)))
 
     # Reading
 

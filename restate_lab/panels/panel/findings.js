@@ -10,6 +10,7 @@ class FindingsView {
     this.isOpen = false;
     this.whole = new Set(); // titles of the findings that are shown in full
     this.root = make("section", "rl-findings", { "aria-label": "Findings of the doctor" });
+    rove(this.root);
     el.append(make("div", "rl-findingsbox", {}, this.root));
     this.model.on("change:content", (this.draw = this.draw.bind(this)));
     this.timer = setInterval(() => this.sayAge(), 1_000);
@@ -60,6 +61,7 @@ class FindingsView {
     const row = make("div", "rl-finding");
     const isWhole = this.whole.has(title);
     const attributes = { type: "button", title: isWhole ? "" : `${title}\n${details}`, "aria-expanded": String(isWhole), "data-focus": `text-${at}` };
+    if (at === 0) attributes["data-first"] = "";
     const text = make("button", "rl-findingtext", attributes, title, " ", make("span", "rl-findingdetails", {}, details));
     text.addEventListener("click", () => {
       if (!this.whole.delete(title)) this.whole.add(title);

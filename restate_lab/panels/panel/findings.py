@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, TypeAdapter
 
-from restate_lab._text import format_age, format_duration, plural
+from restate_lab._text import format_age, format_duration, one_line, plural
 from restate_lab.analysis.doctor import Diagnosis
 from restate_lab.analysis.doctor.diagnosis import EMPTY, gap_reasons
 from restate_lab.analysis.suggestions import SuggestedCall, plan_call
@@ -26,7 +26,7 @@ class _Run(ViewMessage):
 class _Act(ViewMessage):
     type: Literal["act"]
     finding: int
-    act: Literal["show", "why", "plan"]
+    act: Literal["show", "queue", "why", "plan"]
     revision: int
 
 
@@ -34,11 +34,13 @@ _Message: TypeAlias = _Run | _Act
 
 
 class FindingsView(ContentWidget):
-    """Show a diagnosis. ``act`` is called with "show", "why" or "plan" and the index of the finding. ``run`` is called
-    without arguments to run the doctor again.
+    """Show a diagnosis.
+
+    ``act`` is called with "show", "queue", "why" or "plan" and the index of the finding. ``run`` is called without
+    arguments to run the doctor again.
     """
 
-    _esm = read_assets("_assets/elements.js", "panel/findings.js")
+    _esm = read_assets("_assets/elements.js", "_assets/roving.js", "panel/findings.js")
     _css = read_assets("_assets/colours.css", "panel/findings.css")
     messages = TypeAdapter(Annotated[_Message, Field(discriminator="type")])
 
@@ -105,8 +107,10 @@ class FindingsView(ContentWidget):
 
 
 _SEVERITIES = ("critical", "warning", "note")
-
-
+_QUEUES = "blocked_keys"
+"""The check whose findings are about the holder of a key, and begin with the length of its queue."""
+_NOUNS = {"retry_storm": "retries", _QUEUES: "holder"}
+_LONGEST_PLACE = 60  # characters
 _RESUMED = {"retry_storm", "unreachable_deployments"}
 
 
@@ -122,10 +126,20 @@ def planned_call(diagnosis: Diagnosis, at: int) -> SuggestedCall | None:
     return call
 
 
+def name_of_finding(row: Mapping[Any, Any], *, queue: bool = False) -> str:
+    """Return the name of a finding as a filter: "finding: Payments/charge retries (15)"."""
+    noun = "queue" if queue else _NOUNS.get(row["check"], row["check"].replace("_", " "))
+    number = row["title"].partition(" ")[0] if queue else f"{len(row['ids']):,}"
+    return f"finding: {one_line(row['where'], _LONGEST_PLACE)} {noun} ({number})"
+
+
 def _row(row: Mapping[Any, Any], diagnosis: Diagnosis, at: int, *, can_plan: bool) -> dict[str, Any]:
     ids = row["ids"]
     buttons = []
-    if ids and ids[0].startswith("inv_"):
+    if row["check"] == _QUEUES:
+        length, _, _ = row["title"].partition(" ")
+        buttons += [("show", "Holder"), ("queue", f"Queue {length}"), ("why", "Why")]
+    elif ids and ids[0].startswith("inv_"):
         buttons += [("show", f"Show {len(ids):,}"), ("why", "Why")]
     elif ids and ids[0].startswith("dp_"):
         buttons.append(("show", f"Show {len(ids):,}"))

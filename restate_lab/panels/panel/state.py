@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -35,18 +35,27 @@ _ALL_FILTERS = frozenset({"overview", "invocations"})
 
 
 @dataclass(frozen=True, slots=True)
+class StatePlace:
+    """What the view "state" shows: an object, or its list; without a key, all objects of the service."""
+
+    service: str | None = None
+    key: str | None = None
+    scope: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class PanelState:
     """A view with its filters and its open item.
 
-    ``open`` is the id of an invocation (in "overview" and "invocations") or of a deployment. In "state", the filters
-    ``service`` and ``key`` and, if needed, ``scope`` identify an object.
+    ``open`` is the id of an invocation (in "overview" and "invocations") or of a deployment. ``place`` is the object of
+    the view "state", which never filters another view.
     """
 
     view: str = _DEFAULT_VIEW
     filters: Filters = field(default_factory=Filters)
     group: bool = True
     open: str | None = None
-    scope: str | None = None
+    place: StatePlace = field(default_factory=StatePlace)
 
     @classmethod
     def of(cls, keywords: Mapping[str, Any]) -> PanelState:
@@ -69,22 +78,23 @@ class PanelState:
         if opened is not None and view in _ALL_FILTERS:
             check_invocation_id(opened)
         filters = Filters(**{name: value for name, value in values.items() if name in _FILTERS})
-        return cls(view, filters, bool(values.get("group", True)), opened, values.get("scope"))
+        place = StatePlace()
+        if view == "state":
+            place = StatePlace(next(iter(filters.service), None), filters.key, values.get("scope"))
+            filters = filters.without("service", "key")
+        return cls(view, filters, bool(values.get("group", True)), opened, place)
 
     @property
     def keywords(self) -> dict[str, Any]:
         """Return the keyword arguments of ``rl.Panel`` that differ from their defaults."""
         changed: dict[str, Any] = {} if self.view == _DEFAULT_VIEW else {"view": self.view}
-        filters = self.filters.changed
-        if self.view not in _ALL_FILTERS:
-            filters = {name: filters[name] for name in ("service", "key") if name in filters and self.view == "state"}
-        changed |= filters
+        if self.view in _ALL_FILTERS:
+            changed |= self.filters.changed
+        elif self.view == "state":
+            changed |= {name: value for name, value in asdict(self.place).items() if value is not None}
         if not self.group and self.view in _ALL_FILTERS:
             changed["group"] = False
-        for name in ("open", "scope"):
-            if getattr(self, name) is not None:
-                changed[name] = getattr(self, name)
-        return changed
+        return changed if self.open is None else {**changed, "open": self.open}
 
     @property
     def code(self) -> str:

@@ -17,6 +17,7 @@ from restate_lab.actions.state.reader import StatefulObjects, find_objects, stat
 from restate_lab.errors import ArgumentError, NotFound, NotOnThisServer, OutcomeUnknown, StateConflict, TimedOut
 from restate_lab.panels._base.blocks import Block, Blocks
 from restate_lab.panels._base.panel import LivePanel, why_read_only
+from restate_lab.panels._base.submit import fields_row
 from restate_lab.panels._base.view import View
 from restate_lab.panels._base.worker import BackgroundAction
 from restate_lab.panels.grid import Grid
@@ -92,7 +93,8 @@ class StateView(View):
     """The objects that have state, and the state of one; a click on a key shows its value and starts an edit.
 
     The host calls ``open_object`` before a read. ``changed`` is called with a service, a key and a scope when the user
-    opens an object, and with only a service when the user selects another service. Every read includes the open object,
+    opens an object, and with only a service when the user selects another service. ``open_list`` gets the service and
+    the key of the open object, to list its invocations. Every read includes the open object,
     and also the list, unless that would take more than a twentieth of the time. A change needs the new text, a
     comparison of both values, and a reason. If the state has changed in the meantime, the change is a conflict, and all
     three values are shown.
@@ -109,9 +111,10 @@ class StateView(View):
         *,
         tz: str,
         changed: Callable[[str | None, str | None, str | None], object],
+        open_list: Callable[[str, str], object],
     ) -> None:
         super().__init__(host)
-        self._changed = changed
+        self._changed, self._open_list = changed, open_list
         self._search = Search()
         self._listing: _ObjectList | None = None
         self._listed_at = self._listing_took = 0.0
@@ -205,6 +208,8 @@ class StateView(View):
             compact=True,
         )
         self.owner, self.whole = Blocks(heading(None)), Blocks()
+        self.list_button = widgets.Button(description="Invocations of this object", layout={"display": "none"})
+        self.list_button.on_click(self.host.guard(lambda _: self._list_invocations()))
         self.why_not = Blocks(Block("", self._why_not or "", "warning"))
         self.editor = StateEditor(
             where=self.source.name,
@@ -212,7 +217,9 @@ class StateView(View):
             send=lambda *edit: self._sender.run(self.host.guard(lambda: self._set(*edit), by_reader=False)),
             closed=self._show_whole,
         )
-        self._right = widgets.VBox([self.owner, self.value_grid, self.whole, self.editor.box])
+        self._right = widgets.VBox(
+            [fields_row(self.owner, self.list_button), self.value_grid, self.whole, self.editor.box]
+        )
         _flex(self.object_grid, "1 1 420px")
         _flex(self._right, "1 1 420px")
 
@@ -241,6 +248,10 @@ class StateView(View):
         self.editor.check_free()
         self._changed(service, key, scope)
 
+    def _list_invocations(self) -> None:
+        if self._opened is not None:
+            self._open_list(self._opened.service, self._opened.key)
+
     def _open_key(self, name: str) -> None:
         """Show one full value, and open the editor if the value can be edited."""
         self.editor.check_free()
@@ -250,6 +261,7 @@ class StateView(View):
         state = self._state
         if state is not None and name in state and not self._why_not and not why_not_here(state, name):
             self.editor.begin(state, name)
+            self.editor.text.focus()
             self.whole.show()
 
     # Content
@@ -262,6 +274,7 @@ class StateView(View):
         self.editor.check_free()
         self.editor.cancel()
         self._opened, self._state, self._whole_key = wanted, None, None
+        self.list_button.layout.display = "none" if wanted is None else ""
         self.whole.show()
 
     # A change
@@ -393,6 +406,7 @@ class StateView(View):
             self.object_grid,
             self.value_grid,
             self.owner,
+            self.list_button,
             self.why_not,
             self.whole,
         ):

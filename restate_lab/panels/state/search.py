@@ -52,6 +52,7 @@ class SearchBar(widgets.Box):  # type: ignore[misc] # ipywidgets has no types
         )
         super().__init__([self.service, self.key, self.search_button, self.open_button])
         self.add_class("rl-fields")
+        self.add_class("rl-searchbar")
         search = guard(lambda _: self._search_if_changed())
         self.service.observe(search, "value")
         self.key.observe(search, "value")

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from restate_lab.analysis.doctor.diagnosis import CheckGap, Diagnosis, build_diagnosis
-from restate_lab.analysis.doctor.model import Finding, Severity
+from restate_lab.analysis.doctor.model import Blocked, Finding, Severity
 from restate_lab.analysis.questions import run_question
 from restate_lab.analysis.suggestions import ask_call, plan_call, why_call
-from restate_lab.errors import QueryRefused
+from restate_lab.errors import ArgumentError, QueryRefused
 from restate_lab.panels import panel as panel_module
 from restate_lab.panels.overview import OverviewView
 from restate_lab.panels.panel import Panel
@@ -95,8 +95,35 @@ def test_show_filters_and_selects(diagnosed: Panel) -> None:
     diagnosed.click("Show", row=0)
     assert diagnosed.selected == list(LISTED["id"])
     assert diagnosed.state == {"status": "all", "id": list(LISTED["id"])}
+    assert diagnosed.view.strip.content["active"] == [{"name": "id", "text": "finding: agent/run paused (4)"}]
     assert not diagnosed.view.actions.buttons[panel_module.ACTIONS.RESUME].disabled
     assert diagnosed.view.actions.buttons[panel_module.ACTIONS.RESUME].description == "Resume 4"
+
+
+def test_a_finding_about_a_queue_shows_the_holder_or_the_queue(
+    make: Callable[..., Panel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holder, *waiting = LISTED["id"]
+    finding = Finding(
+        severity=Severity.CRITICAL, title="3 calls queue for Cart/a, held by Cart/a/pay (suspended)", where="Cart/a",
+        count=1, ids=(holder,), blocked=Blocked(tuple(waiting), 3, "3 Cart/pay"), check="blocked_keys",
+        evidence=ask_call("blocked_keys"), suggested=(why_call(holder),),
+    )  # fmt: skip
+    found = build_diagnosis(
+        source="made", version="1.7.12", at=NOW, seconds=0.2, findings=[finding], checked=(), gaps=(), skipped=0
+    )
+    monkeypatch.setattr(panel_module, "doctor", lambda *_, **__: found)
+    panel = make(LiveSource(LISTED.assign(status=["suspended", *["pending"] * 3])), refresh=None)
+    assert panel.wait(doctor=True)
+    for button, state, chip in (
+        ("Holder", {"status": "all", "id": holder}, "finding: Cart/a holder (1)"),
+        ("Queue 3", {"status": "pending", "id": waiting}, "finding: Cart/a queue (3)"),
+    ):
+        panel.click(button, row=0)
+        assert panel.state == state
+        assert panel.view.strip.content["active"] == [{"name": "id", "text": chip}]
+    panel.show_invocations(status="all", id=waiting[:2])
+    assert panel.view.strip.content["active"] == [{"name": "id", "text": "2 ids"}]
 
 
 def test_why_opens_an_invocation_of_the_finding(diagnosed: Panel, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,6 +209,17 @@ def test_a_row_of_the_overview_opens_its_invocations(make: Callable[..., Panel])
         {"status": "suspended", "service": "Svc", "handler": ATTACK},
         {"status": "pending", "service": "Cart", "key": "a/b"},
     ]
+
+
+def test_the_overview_shows_its_filters_and_removes_them(make: Callable[..., Panel]) -> None:
+    panel = make(source(), view="overview", service=["Cart", "Svc"], handler="run")
+    assert panel.frame["target_service_name"].unique().tolist() == ["Cart", "Svc"]
+    panel.click("service Cart ×")
+    assert panel.state == {"view": "overview", "service": "Svc", "handler": "run"}
+    panel.click("Clear all")
+    assert panel.state == {"view": "overview", "handler": "run"}
+    with pytest.raises(ArgumentError, match="no visible control is named 'Clear all'"):
+        panel.click("Clear all")
 
 
 def test_a_source_without_an_inbox_has_an_overview(make: Callable[..., Panel]) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from restate_lab.analysis.ids import awakeable_id
 from restate_lab.analysis.invocations import reader
 from restate_lab.errors import ArgumentError, QueryRefused, Unreachable
 from restate_lab.panels import invocations as module
@@ -30,6 +31,10 @@ ROWS = invocations(
     {"id": 3, "status": "backing-off", "failure": f"[500 Internal] {ATTACK}", "retry_count": 4, "error_code": "RT0007"},
     {"id": 1, "status": "killed", "failure": "[409] killed"},
 )
+
+ID = "inv_1lIyp2ByO1ey35cGbU0hywb06imDxMEZvH"
+OTHER = "inv_10VxIBLqnLEz12xdlk263JMVdBOdv5dZJ2"
+DEPLOYMENT = "dp_17sztQp4gnEC1L0OCFM9aEh"
 
 
 @pytest.fixture(autouse=True)
@@ -378,7 +383,7 @@ def test_a_click_needs_one_visible_control(make: Callable[..., Panel]) -> None:
         (
             lambda name: panel.fill(name, "INC-42"),
             "reason",
-            "no visible field is named 'reason'; choose from filter error",
+            "no visible field is named 'reason'; choose from filter text",
         ),
         (lambda name: panel.click("open", row=name), "inv_1other", "named 'open'; choose from none"),
     ):
@@ -393,3 +398,47 @@ def test_a_click_needs_one_visible_control(make: Callable[..., Panel]) -> None:
     assert panel.state == {"view": "overview"}
     with pytest.raises(ArgumentError, match="2 visible controls are named 'select all'"):
         panel.click("select all")
+
+
+@pytest.mark.parametrize(
+    ("text", "state"),
+    [
+        (f"WARN retry of {ID}, attempt 3", {"open": ID}),
+        (f"http://127.0.0.1:9070/ui/invocations/{ID}?column=id on {DEPLOYMENT}", {"open": ID}),
+        (f"POST /restate/awakeables/{awakeable_id(ID, 17)}/resolve", {"open": ID}),
+        (f"{ID}\n{OTHER}\n{ID}", {"status": "all", "id": [ID, OTHER]}),
+        (f"on {DEPLOYMENT}", {"view": "deployments", "open": DEPLOYMENT}),
+    ],
+)
+def test_the_search_box_takes_ids_out_of_any_text(make: Callable[..., Panel], text: str, state: dict[str, Any]) -> None:
+    panel = make(LiveSource(ROWS), refresh=None)
+    panel.fill("search", text)
+    assert panel.state == state
+
+
+def test_the_search_box_filters_the_loaded_rows_and_offers_the_server(make: Callable[..., Panel]) -> None:
+    panel = make(LiveSource(ROWS), refresh=None, service="agent")
+    panel.fill("search", "no such text")
+    assert "0 of the 3 loaded" in repr(panel.view.grid)
+    panel.click("search all 3 on the server")
+    assert panel.state == {"status": "all", "service": "agent", "text": "no such text"}
+    assert panel.view.grid.controller.model.arrangement.text == ""
+    assert panel.wait(timeout=10)
+    assert "strpos(lower(target), :text)" in panel.sql
+
+
+def test_a_closed_invocation_is_not_the_one_before_the_next(make: Callable[..., Panel]) -> None:
+    """Back goes to the list, however the invocation before was closed."""
+    panel = make(LiveSource(ROWS), refresh=None)
+    first, second = ROWS["id"][:2]
+    panel.click("open", row=first)
+    panel.click("‹ Invocations")
+    panel.click("open", row=second)
+    panel.back()
+    assert panel.state == {}
+    panel.click("open", row=first)
+    panel.open_invocation(second)
+    panel.back()
+    assert panel.state == {"open": first}
+    panel.back()
+    assert panel.state == {}

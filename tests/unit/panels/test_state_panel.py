@@ -349,3 +349,23 @@ def test_a_read_only_source_has_no_editor(make_view: Callable[..., Panel], is_li
     assert "read-only" in page
     with pytest.raises(ArgumentError, match="read-only"):
         view_of(panel).edit("items")
+
+
+def test_the_open_object_filters_no_other_view(make_view: Callable[..., Panel]) -> None:
+    panel = make_view(live(), "Cart", "a_b")
+    for view, state in (
+        ("Overview", {"view": "overview"}),
+        ("Invocations", {}),
+        ("Deployments", {"view": "deployments"}),
+        ("State", {"view": "state", "service": "Cart", "key": "a_b"}),
+    ):
+        panel.click(view)
+        assert panel.state == state
+    assert panel.wait(timeout=10)
+    assert view_of(panel).state is not None
+    panel.click("Invocations of this object")
+    assert panel.state == {"status": "all", "service": "Cart", "key": "a_b"}
+    panel.click("State")
+    panel.state = {"view": "state", "service": "Order"}
+    with pytest.raises(ArgumentError, match="no visible control is named 'Invocations of this object'"):
+        panel.click("Invocations of this object")
