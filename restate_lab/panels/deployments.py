@@ -142,6 +142,7 @@ class DeploymentsView(View):
         )  # fmt: skip
         self.show_button = widgets.Button()
         self.plan_button = widgets.Button(button_style="primary")
+        self.grid.add_class("rl-list")
         self.grid.on_open(host.guard(opened))
         self.show_button.on_click(host.guard(lambda _: self._show_pinned(deployment=self.opened)))
         self.plan_button.on_click(host.guard(lambda _: self._plan(ACTIONS.MOVE_TO, list(self._pinned))))

@@ -1,8 +1,9 @@
 // The focus in a panel: it is never lost when the part that has it is replaced, hidden or disabled.
 
 const HEADING = ".rl-invocation > .widget-html .widget-html-content";
-const LIST = ".rl-grid:not(.rl-compact)";
+const LIST = ".rl-list .rl-grid";
 const FOCUSABLE = "button, input, select, textarea, summary, a[href], [tabindex]";
+const PATIENCE = 1_000; // ms to wait for the control that opened an item
 const SOON = 150; // ms in which a message of the kernel can say where the focus belongs
 
 class FocusKeeper {
@@ -15,6 +16,7 @@ class FocusKeeper {
     this.wanted = null; // a function that moves the focus and returns true, or false while its element does not exist
     panel.addEventListener("focusin", (event) => this.note(event.target), { signal });
     panel.addEventListener("focusout", (event) => this.leave(event), { signal });
+    for (const name of ["keydown", "pointerdown"]) panel.addEventListener(name, () => { this.wanted = null; }, { signal, capture: true });
     this.observer = new MutationObserver(() => this.check());
     this.observer.observe(panel, { childList: true, subtree: true, attributeFilter: ["style", "hidden", "disabled", "class"] });
     signal.addEventListener("abort", () => { this.observer.disconnect(); clearTimeout(this.timer); });
@@ -24,8 +26,7 @@ class FocusKeeper {
   note(target) {
     this.path = [];
     for (let each = target; each && each !== this.panel; each = each.parentElement) this.path.push(each);
-    if (!this.isMoving) this.last = target.closest("[data-focus]")?.dataset.focus ?? "";
-    this.wanted = null;
+    if (!this.isRestoring) this.last = target.closest("[data-focus]")?.dataset.focus ?? "";
   }
 
   /** Forget the focus if the user moves it out of the panel; an element that is removed or hidden also loses it. */
@@ -56,7 +57,9 @@ class FocusKeeper {
     const { origin } = this;
     this.origin = null;
     if (!this.path.length || this.hasFocus) return;
-    this.want(() => (origin && this.focus(this.panel.querySelector(`[data-focus="${CSS.escape(origin)}"]`))) || this.focusRow());
+    const until = performance.now() + PATIENCE;
+    const isThere = () => this.focus(this.panel.querySelector(`[data-focus="${CSS.escape(origin)}"]`));
+    this.want(() => (origin && isThere()) || ((!origin || performance.now() > until) && this.focusRow()));
   }
 
   /** Move the focus with `act`, now or as soon as it returns true. */
@@ -69,14 +72,9 @@ class FocusKeeper {
   check() {
     this.panel.querySelectorAll(".rl-action-row:not([data-roving])").forEach(rove);
     clearTimeout(this.timer);
-    if (this.wanted) this.move(this.wanted);
-    else if (this.isLost) this.timer = setTimeout(() => this.restore(), SOON);
-  }
-
-  move(act) {
-    this.isMoving = true;
-    if (act()) this.wanted = null;
-    this.isMoving = false;
+    if (this.wanted) {
+      if (this.wanted()) this.wanted = null;
+    } else if (this.isLost) this.timer = setTimeout(() => this.restore(), SOON);
   }
 
   /** Focus the nearest control to the one that is gone. */
@@ -84,7 +82,9 @@ class FocusKeeper {
     if (!this.isLost || this.wanted) return;
     const home = this.path.slice(1).find((each) => isUsable(each) && firstIn(each));
     const isInView = home && !home.matches(".rl-view");
-    this.move(() => (isInView && this.focus(firstIn(home))) || this.focusHeading() || this.focusRow() || this.focus(firstIn(home ?? this.panel)));
+    this.isRestoring = true;
+    (isInView && this.focus(firstIn(home))) || this.focusHeading() || this.focusRow() || this.focus(firstIn(home ?? this.panel));
+    this.isRestoring = false;
   }
 
   focus(element) {

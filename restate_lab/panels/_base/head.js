@@ -5,7 +5,7 @@ const BEAT = 10_000; // ms between two "alive" messages
 const LONG = 2_000; // ms after which a read in progress is shown
 const ENDED = ".jupyter-widgets-disconnected"; // JupyterLab sets this class on outputs that have lost their kernel
 const PANEL = ".rl-panel";
-const SEARCH = ".rl-grid:not(.rl-compact) .rl-search, .rl-searchbar input";
+const SEARCH = ".rl-list .rl-search, .rl-searchbar input";
 const TYPED = "input:not([type=checkbox]):not([type=radio]), textarea, select";
 
 class HeadView {

@@ -117,6 +117,7 @@ class InvocationsView(View):
             self.source, guard=host.guard, say=host.say, acted=self._read_again, label="{:,} selected".format,
             reads=self.reads, open_targets=self.show_ids,
         )  # fmt: skip
+        self.grid.add_class("rl-list")
         self.grid.on_select(host.guard(lambda _: self._offer()))
         self.grid.on_open(host.guard(open_item))
         self.grid.on_search(host.guard(self._search))
