@@ -32,7 +32,7 @@ class Filter {
   /** Take the ids out of any text, which may have several lines; other text is a filter. */
   paste(event) {
     const text = event.clipboardData.getData("text/plain");
-    if (!this.state?.can_search || !WITH_ID.test(text)) return;
+    if (this.state?.can_search === false || !WITH_ID.test(text)) return; // before the first state, it may have a search
     event.preventDefault();
     this.searchFor(text);
   }
