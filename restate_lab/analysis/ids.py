@@ -77,8 +77,8 @@ def invocation_id_in(text: object, *, name: str = "id") -> str:
 def ids_in(text: str) -> tuple[str, ...]:
     """Return the ids of invocations, deployments and awakeables in a text, such as a log line, in order and once each.
 
-    Their prefixes are ``inv_``, ``dp_`` and ``sign_``. An id can follow any character, because escapes
-    such as %22 are before an id in URLs and log lines. A text that is longer than an id is not an id.
+    Their prefixes are ``inv_``, ``dp_`` and ``sign_``. An id can follow any character, because URLs and
+    log lines have escapes such as %22 before an id. A text that is longer than an id is not an id.
     """
     found = dict.fromkeys(match[0] for match in _IN_TEXT.finditer(text))
     return tuple(id_ for id_ in found if not id_.startswith("inv_") or is_invocation_id(id_))

@@ -31,7 +31,7 @@ def panel(page: LabPage, own: Embedded, notebooks: Path) -> PanelOnPage:
 
 
 def test_ten_tabs_lead_to_the_first_row(page: LabPage, panel: PanelOnPage) -> None:
-    """Each strip is one stop of the Tab key, with arrow keys within it; parts that repeat others are no stops."""
+    """Each strip is one stop of the Tab key, with arrow keys within it; the bar that repeats the chips has no stop."""
     keys = page.page.keyboard
     panel.root.get_by_role("toolbar").get_by_role("checkbox").focus()
     place = None

@@ -139,11 +139,7 @@ class FilterStrip(ContentWidget):
                     {"name": name, "label": label, "hint": hint, "value": _field_text(filters, name)}
                     for name, (label, hint) in _FIELDS.items()
                 ],
-                "active": [
-                    {"name": name, "text": (name == "id" and id_name) or f"{_FIELDS[name][0]} {text}"}
-                    for name in _FIELDS
-                    if (text := _field_text(filters, name))
-                ],
+                "active": _active(filters, id_name),
                 "group": group,
             }
         )
@@ -241,6 +237,13 @@ def _preset(name: str, filters: Filters, table: Sequence[Mapping[Any, Any]]) -> 
     count = _sum(table, statuses_of((name,)), filters.service)
     is_current = statuses_of(filters.status) == statuses_of((name,))
     return {"name": name, "label": _LABELS[name], "count": count, "pressed": is_current}
+
+
+def _active(filters: Filters, id_name: str) -> list[dict[str, str]]:
+    texts = {name: f"{label} {text}" for name, (label, _) in _FIELDS.items() if (text := _field_text(filters, name))}
+    if id_name:
+        texts["id"] = id_name
+    return [{"name": name, "text": text} for name, text in texts.items()]
 
 
 def _chips_for(filters: Filters) -> tuple[str, ...]:

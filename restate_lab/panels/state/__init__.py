@@ -197,16 +197,9 @@ class StateView(View):
             compact=True,
         )
         self.value_grid = Grid(
-            value_table(None),
-            key="key",
-            noun="keys",
-            height=300,
-            tz=tz,
-            is_read=False,
-            flex="value",
-            empty="No keys.",
+            value_table(None), key="key", noun="keys", height=300, tz=tz, is_read=False, flex="value", empty="No keys.",
             compact=True,
-        )
+        )  # fmt: skip
         self.owner, self.whole = Blocks(heading(None)), Blocks()
         self.list_button = widgets.Button(description="Invocations of this object", layout={"display": "none"})
         self.list_button.on_click(self.host.guard(lambda _: self._list_invocations()))
