@@ -247,3 +247,10 @@ def test_a_cluster_with_ended_invocations_only_offers_to_show_all(make: Callable
     panel.wait()
     assert panel.view.grid.controller.options.empty == "Nothing in flight."
     assert panel.view.grid.controller.options.empty_action == "Show all"
+
+
+def test_the_text_filter_finds_failures_and_targets(make: Callable[..., Panel]) -> None:
+    panel = make(source(), text="cart/")
+    assert panel.error == ""
+    assert panel.frame["target_service_name"].tolist() == ["Cart", "Cart"]
+    assert make(source(), text="CART").frame.empty, "a capital makes the case count"
