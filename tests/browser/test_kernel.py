@@ -113,10 +113,39 @@ def test_a_reload_and_a_restart(
     page.page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.restartKernel()")
     gone = panel.root.locator(".rl-kernel").first
     expect(gone).to_contain_text("ended or was restarted")
+    expect(panel.root.locator(".rl-panelhead .rl-error").first).to_be_empty()  # one message, not two
     panel.picture(screenshots / "kernel-restarted.png")
     page.run_cell(0)
     panel.wait("1 invocation")
     expect(panel.root.locator(".rl-kernel").first).to_be_empty()
+
+
+def test_a_reopened_notebook_has_the_last_content(
+    page: LabPage, later: list[str], newest: Cluster, notebooks: Path, screenshots: Path
+) -> None:
+    """While the panel is alive, its copy in the notebook is hidden; without the kernel it is all that is shown."""
+    panel = show(page, notebooks, "kept", newest, later)
+    kept, lost = page.page.locator(".rl-saved"), page.page.get_by_text("model not found")
+    expect(kept).to_have_count(1)
+    expect(kept).to_be_hidden()
+    panel.chip("All").click()
+    panel.filter("key", "hat")
+    panel.wait("1 invocation")
+    expect(kept).not_to_contain_text("Inventory/cup/restock")  # hidden, and up to date
+    expect(kept).to_be_hidden()
+    page.command("docmanager:save")
+    page.page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
+    page.open("kept.ipynb")
+    for theme in ("Light", "Dark"):
+        page.theme(f"JupyterLab {theme}")
+        expect(kept).to_be_visible()
+        expect(kept).to_contain_text("Inventory/hat/restock")
+        expect(kept).not_to_contain_text("Inventory/cup/restock")
+        expect(lost).to_be_hidden()
+        page.page.screenshot(path=screenshots / f"kernel-reopened-{theme.lower()}.png")
+    page.run_cell(0)
+    panel.wait("2 invocations")
+    expect(kept).to_be_hidden()
 
 
 @pytest.mark.long

@@ -180,10 +180,10 @@ def test_the_panels_show_what_they_hold_without_a_widget_too(cluster: Cluster, t
         "deployments": ("Inventory",),
     }
     for name, texts in shown.items():
-        data = output[name][-1].data
-        assert "application/vnd.jupyter.widget-view+json" in data, name
+        copy, widget = (each.data for each in output[name][-2:])
+        assert "application/vnd.jupyter.widget-view+json" in widget, name
         for text in texts:
-            assert text in data["text/html"], name
+            assert text in copy["text/html"], name
     assert "agent" in output["code"][-1].data["text/html"]
     assert_no_stream(output)
 

@@ -28,7 +28,7 @@ from restate_lab.status import STATUS_SQL, STATUSES
 FIRST = 300  # rows of a first page
 _COUNT_WITHIN = 5.0  # seconds; the list works without a count
 _PREFIX = r"^\[\d[^\]]*\] "  # of the failure of an invocation that is retried: "[500 Internal] "
-_BINS = 60
+_BINS = 720  # so that a short part of the window still has bars
 # Servers return scheduled_start_at only if scheduled_at is also selected.
 # Every filtered column must also be selected: otherwise servers of version 1.6 compare another column.
 _COLUMNS = """

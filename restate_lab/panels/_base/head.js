@@ -54,7 +54,9 @@ class HeadView {
     this.file = make("div", "rl-file", { role: "status", "aria-live": "polite", hidden: "" }, this.fileName, this.openFile, this.copyPath);
     this.sql = make("pre", "rl-sql", { hidden: "", tabindex: "0", "aria-label": "The statement" });
     this.root = make("div", "rl-panelhead", {}, bar, way, this.kernel, this.problem, this.spoken, this.banner, this.error, this.eventLine, this.file, this.sql);
-    this.el.append(this.root);
+    const copy = `.rl-saved[data-panel="${this.model.get("copy")}"]`;
+    const hidden = make("style", "", {}, `${copy}, .jp-OutputArea-child:has(${copy}) { display: none; }`);
+    this.el.append(hidden, this.root);
   }
 
   /** Build the banner for a server that does not respond; a screen reader gets one message without the countdown, in `spoken`. */
@@ -119,6 +121,7 @@ class HeadView {
   }
 
   send(message) {
+    if (this.hasEnded) return;
     try {
       this.model.send({ ...message, view: this.id });
     } catch (error) {
@@ -148,6 +151,8 @@ class HeadView {
   /** Show that the kernel is busy, or that it has ended and the panel no longer works. */
   sayKernel() {
     const hasEnded = this.el.closest(ENDED) !== null;
+    if (hasEnded && !this.hasEnded) this.error.textContent = ""; // that a message could not be sent
+    this.hasEnded = hasEnded;
     this.panel?.toggleAttribute("data-ended", hasEnded);
     const text = hasEnded
       ? "The kernel of this panel has ended or was restarted. The data is old, and the panel does not work any more. Run the cell again."

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Annotated, Any, Literal, TypeAlias
+from uuid import uuid4
 
 import traitlets
 from pydantic import Field, TypeAdapter
@@ -53,12 +54,13 @@ _Said: TypeAlias = _HeadCommand | _Heartbeat | _Live | _Go
 class Head(MessageWidget):
     """The toolbar and the messages below it; texts are shown as text and can be set from any thread.
 
-    ``access`` is "writable" or "read-only". ``views`` are the available views and ``crumbs`` the path to the current
-    one, each a dict with ``name`` (the argument of ``on_go``), ``label`` and ``current``. ``read_at`` is the time of
-    the last read in seconds since 1970 (0: never). ``problem`` is the reason why the panel cannot read, from
-    ``ReadFailure.for_view`` ({} if it can). ``banner`` is a message of the read in progress, ``error`` the last error,
-    ``event`` the last event, ``file`` a written file (``name``, ``path`` and ``href``, the address relative to the
-    notebook; {} if there is none), ``cost`` the cost of reading, ``sql`` the statement, and ``code`` the code that
+    ``copy`` names the output with a copy of the panel, which the view hides. ``access`` is "writable" or
+    "read-only". ``views`` are the available views and ``crumbs`` the path to the current one, each a dict with
+    ``name`` (the argument of ``on_go``), ``label`` and ``current``. ``read_at`` is the time of the last read in
+    seconds since 1970 (0: never). ``problem`` is the reason why the panel cannot read, from
+    ``ReadFailure.for_view`` ({} if it can). ``banner`` is a message of the read in progress, ``error`` the last
+    error, ``event`` the last event, ``file`` a written file (``name``, ``path`` and ``href``, the address relative to
+    the notebook; {} if there is none), ``cost`` the cost of reading, ``sql`` the statement, and ``code`` the code that
     "Copy as code" copies. ``on_refresh``, ``on_live`` (with a bool), ``on_shown`` (with a bool), ``on_go`` (with a
     name) and ``on_report`` are called in the main thread of the kernel and must not raise.
     """
@@ -67,6 +69,7 @@ class Head(MessageWidget):
     _css = read_assets("_assets/colours.css", "_base/panel.css")
     messages = TypeAdapter(Annotated[_Said, Field(discriminator="type")])
 
+    copy = traitlets.Unicode("").tag(sync=True)
     heading = traitlets.Unicode("").tag(sync=True)
     place = traitlets.Unicode("").tag(sync=True)
     access = traitlets.Unicode("").tag(sync=True)
@@ -94,6 +97,7 @@ class Head(MessageWidget):
         self._lock = threading.Lock()
         self._was_in_sight = False
         super().__init__(
+            copy=uuid4().hex,
             heading=escape_invisible(heading[:200], lines=False),
             place=escape_invisible(place[:300], lines=False),
             access=access,

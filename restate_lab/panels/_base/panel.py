@@ -19,6 +19,7 @@ from typing import Any
 import ipywidgets as widgets
 import pandas as pd
 import traitlets
+from IPython.display import display
 
 from restate_lab._text import escape_invisible, format_duration, format_time, truncate
 from restate_lab.client.arguments import check_seconds
@@ -36,6 +37,11 @@ from restate_lab.source import Source, check_supported
 
 _LINE = "font:12px/1.6 var(--jp-ui-font-family,system-ui,sans-serif);margin:4px 0"
 _DRAWING = 0.3  # seconds
+_KEPT_FOR = 60.0  # seconds between two copies of the same content in the notebook: each one is a change of the file
+# Without a kernel, JupyterLab shows "model not found" in place of the widget below the copy.
+_COPY_STYLE = """.jp-WindowedPanel-viewport .rl-saved {{ max-height: 640px; overflow: auto }}
+.jp-OutputArea-child:has(.rl-saved[data-panel="{copy}"]) + .jp-OutputArea-child:not(:has(.rl-panel)) {{
+display: none }}"""
 
 
 class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
@@ -56,6 +62,7 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
 
     _finalizer: Callable[[], object] | None = None
     _parts: tuple[Any, ...] = ()
+    _kept_at: tuple[str, float] | None = None
 
     def __init__(self, source: Source, /, *, refresh: DurationInput | None = 5.0) -> None:
         self.source = source
@@ -229,14 +236,41 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
     def __repr__(self) -> str:
         return f"<{type(self).__name__} on {self.head.place or self.source.name}>"
 
+    def _ipython_display_(self) -> None:
+        """Show the panel as two outputs: its current content, which a saved notebook keeps, and the widget.
+
+        Notebooks prefer a widget to the HTML in the same output, even if its kernel has gone. The view of the widget
+        hides the other output.
+        """
+        widget = super()._repr_mimebundle_() or {}
+        self._kept_at = self._keep_copy(update=False)
+        display({**widget, "text/html": ""}, raw=True)
+
+    def _keep_copy(self, *, update: bool) -> tuple[str, float]:
+        """Write the current content to the notebook; return what it is of, and the time."""
+        note = f'<div style="{_LINE}">A saved copy of the panel. To use the panel, run the cell.</div>'
+        style = _COPY_STYLE.format(copy=self.head.copy)
+        html = f'<div class="rl-saved" data-panel="{self.head.copy}"><style>{style}</style>{note}{self._html()}</div>'
+        display({"text/html": html}, raw=True, display_id=self.head.copy, update=update)
+        return self.code, time.monotonic()
+
+    def _keep_current_copy(self) -> None:
+        """Write the content to the notebook again if the panel shows something else, or after some time."""
+        if self._kept_at is not None:
+            code, at = self._kept_at
+            if code != self.code or time.monotonic() - at >= _KEPT_FOR:
+                self._kept_at = self._keep_copy(update=True)
+
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
         """Return the widget, and its current content as static HTML for pages without widgets."""
-        data = dict(super()._repr_mimebundle_(**kwargs) or {})
+        return {**(super()._repr_mimebundle_(**kwargs) or {}), "text/html": self._html()}
+
+    def _html(self) -> str:
         head = f"<b>{escape(self.head.heading)}</b> {escape(self.head.access)} {escape(self.head.place)}"
         texts = (self.head.cost, escape_invisible(self._problem_text()), self.head.banner, self.head.error)
         lines = [escape(text) for text in texts if text]
         top = "".join(f'<div style="{_LINE}">{line}</div>' for line in (head, *lines))
-        return {**data, "text/html": f"<div>{top}{''.join(self._static())}</div>"}
+        return f"<div>{top}{''.join(self._static())}</div>"
 
     # One round
 
@@ -255,6 +289,7 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
                 self.refresher.done()
                 self.head.show_cost(self._read_at, self._cost())
                 self.head.busy = False
+            self._keep_current_copy()
 
     def _try_to_read(self, started: float) -> None:
         """Read; if the server was lost, first check with a cheap request that it responds."""

@@ -18,7 +18,8 @@ function relativeText(time, now, form) {
   return now - time < 2_000 ? "now" : `${shortDuration(now - time)} ago`;
 }
 
-function fillCell(element, column, cell, colours, now) {
+function fillCell(element, column, cells, colours, now) {
+  const cell = cells[column.at];
   const [text, more, time] = Array.isArray(cell) ? cell : [cell, cell];
   element.classList.toggle("rl-null", text === null);
   element.textContent = text ?? "–";
@@ -27,14 +28,20 @@ function fillCell(element, column, cell, colours, now) {
   else element.removeAttribute("aria-label");
   element.title = more ?? "null";
   if (time !== undefined) tickCell(element, column, now);
-  if (column?.form === "id" && text !== null) addCopy(element);
-  if (column?.form === "status") addDot(element, Object.hasOwn(colours, text ?? "") && colours[text]);
+  if (column.form === "id" && text !== null) addCopy(element);
+  if (column.below) addBelow(element, cells[column.below.at]);
+  if (column.form === "status") addDot(element, Object.hasOwn(colours, text ?? "") && colours[text]);
 }
 
 /** Update the age or the countdown of a cell. */
 function tickCell(element, column, now) {
   const text = relativeText(element.time, now, column.form);
   if (element.textContent !== text) element.textContent = text;
+}
+
+function addBelow(element, cell) {
+  const [text, more] = Array.isArray(cell) ? cell : [cell, cell];
+  element.replaceChildren(make("div", "rl-over", {}, element.textContent), make("div", "rl-below", { title: more ?? "" }, text ?? ""));
 }
 
 function addCopy(element) {

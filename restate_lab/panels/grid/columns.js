@@ -1,7 +1,7 @@
 // The header of the table, and the list that shows and hides columns.
 
 const BOX = 30; // width of the check box column in pixels
-const FLEX = 0.35; // minimum fraction of the shared width for the flexible column
+const READABLE = 220; // pixels of the flexible column below which columns leave the table
 const NARROWEST = 40;
 const WIDEST = 2_000;
 
@@ -28,19 +28,33 @@ class Columns {
     this.description = description;
     this.state = state;
     this.box = isCompact ? 0 : BOX;
-    this.shown = columns.filter((column) => column.shown);
+    this.chosen = columns.filter((column) => column.shown).map((column, at) => ({ ...column, at }));
     /** The columns that determine the cells of a row; if they change, all rows are redrawn. */
-    this.cells = JSON.stringify(this.shown.map(({ name, form, key }) => [name, form, key]));
-    this.lay();
-    this.head.replaceChildren(this.headBox(), ...this.shown.map((column, i) => this.headCell(column, i + 1)));
+    this.cells = JSON.stringify(this.chosen.map(({ name, form, key }) => [name, form, key]));
+    this.isOther = this.choose();
     this.choice.replaceChildren(...columns.map((column) => this.choiceOf(column)));
     return true;
+  }
+
+  get room() {
+    return this.table.parentElement.clientWidth - this.box;
+  }
+
+  /** Choose the columns that fit into the page, and lay them out; return whether they have changed. */
+  choose() {
+    const before = this.shown;
+    this.shown = fitting(this.chosen, this.room);
+    this.isTall = this.shown.some((column) => column.below);
+    this.lay();
+    this.head.replaceChildren(this.headBox(), ...this.shown.map((column, i) => this.headCell(column, i + 1)));
+    const names = (columns) => columns.map(({ name, below }) => [name, below?.name]).join();
+    return names(before) !== names(this.shown);
   }
 
   /** Lay out the columns in the width of the scroller; `changed` is the width of a column whose edge is dragged. */
   lay(index = -1, changed = 0) {
     const columns = this.shown.map((column, i) => (i === index ? { width: changed, least: changed } : column));
-    const fitted = fit(columns, this.table.parentElement.clientWidth - this.box);
+    const fitted = fit(columns, this.room);
     const widths = this.box ? [this.box, ...fitted] : fitted;
     this.table.style.setProperty("--rl-columns", widths.map((width) => `${width}px`).join(" "));
     this.table.style.width = `${widths.reduce((sum, width) => sum + width, 0)}px`;
@@ -116,16 +130,39 @@ class Columns {
   }
 }
 
-/** Return the widths of columns: shrinkable columns and the flexible one share the width above the minimum widths. */
+const sum = (values) => values.reduce((total, value) => total + value, 0);
+
+/** Return the columns without those that leave a narrow page; a column can be shown below another one. */
+function fitting(chosen, room) {
+  let shown = chosen.map((column) => ({ ...column }));
+  const needed = () => sum(shown.map(({ width, flex }) => (flex ? Math.min(width, READABLE) : width)));
+  const leaving = chosen.filter(({ leaves }) => leaves !== null).sort((a, b) => a.leaves - b.leaves);
+  for (const column of leaving) {
+    if (room <= 0 || needed() <= room || shown.length < 2) break;
+    shown = shown.filter(({ name }) => name !== column.name);
+    const host = shown.find(({ name }) => name === column.under);
+    if (host) host.below = column;
+  }
+  return shown;
+}
+
+/** Return the widths of columns, which fill the room: no text is cut while there is room. */
 function fit(columns, room) {
-  const sum = (values) => values.reduce((total, value) => total + value, 0);
-  const flex = columns.findIndex((column) => column.flex);
-  if (flex < 0) return columns.map(({ width }) => width);
-  const rest = Math.max(0, room - sum(columns.map(({ least }) => least)));
-  const wish = columns.map(({ width, least }, i) => (i === flex ? 0 : width - least));
-  const share = Math.min(1, (rest * (1 - FLEX)) / Math.max(1, sum(wish)));
-  const widths = columns.map(({ least }, i) => least + Math.floor(wish[i] * share));
-  widths[flex] += Math.floor(rest - sum(wish.map((each) => Math.floor(each * share))));
+  let widths = columns.map(({ width }) => width);
+  // The flexible column shrinks first, but stays readable; then all texts shrink alike.
+  for (const least of [({ width, flex }) => (flex ? Math.min(width, READABLE) : width), (column) => column.least]) {
+    const missing = sum(widths) - room;
+    if (missing <= 0) break;
+    const wish = columns.map((column, i) => widths[i] - least(column));
+    const share = Math.min(1, missing / Math.max(1, sum(wish)));
+    widths = widths.map((width, i) => Math.floor(width - wish[i] * share));
+  }
+  const spare = room - sum(widths);
+  if (spare <= 0) return widths;
+  const flexible = columns.some(({ flex }) => flex) ? "flex" : "grows";
+  const growing = columns.flatMap((column, i) => (column[flexible] ? [i] : []));
+  const parts = growing.length ? growing : [columns.length - 1];
+  parts.forEach((i, at) => { widths[i] += Math.floor(((at + 1) * spare) / parts.length) - Math.floor((at * spare) / parts.length); });
   return widths;
 }
 

@@ -17,7 +17,7 @@ from restate_lab.panels.grid.table import GridTable
 Form: TypeAlias = Kind | Literal["age", "countdown", "id"]
 
 _SAMPLE = 50  # rows that determine the initial width of a column
-_PER_CHARACTER, _PER_HEAD_CHARACTER, _AROUND, _DOT, _COPY = 7.6, 8.2, 15, 16, 18  # pixels
+_PER_CHARACTER, _PER_HEAD_CHARACTER, _AROUND, _DOT, _COPY = 7.6, 7.6, 19, 16, 18  # pixels
 _NARROWEST, _WIDEST = 48, 460
 _RELATIVE = {"age": 58, "countdown": 74}  # pixels of "2h 13m" and of "in 2h 13m"
 _FLEX = 120  # minimum width of the flexible column in pixels
@@ -32,8 +32,10 @@ class ColumnStyles:
 
     ``heads`` are the header texts. ``ages`` and ``countdowns`` contain timestamps: an age is the time since the
     timestamp ("36m"), a countdown the time until it ("in 4s"). ``ids`` are shown shortened. ``widths`` are in pixels.
-    ``flex`` is the column that takes the remaining width; the other text columns then shrink on a narrow page.
-    ``reasons`` maps columns to the column with the reason for a missing value, which is its tooltip.
+    ``flex`` is the column that takes the remaining width; without it, all text columns share that width. Text is cut
+    only if the columns do not fit. ``narrow`` has the columns that then leave the table, in this order, with the column
+    under whose text each is shown ("" if nowhere). ``reasons`` maps columns to the column with the reason for a missing
+    value, which is its tooltip.
 
     Raises:
         ArgumentError: a column is in more than one of ages, countdowns and ids.
@@ -45,6 +47,7 @@ class ColumnStyles:
     ids: Collection[str] = ()
     widths: Mapping[str, int] = field(default_factory=dict)
     flex: str | None = None
+    narrow: Mapping[str, str] = field(default_factory=dict)
     reasons: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -99,7 +102,7 @@ class ColumnLayout:
         self.styles = styles
         self.zone = zone
         self._set: dict[str, int] = {}
-        self._started: dict[str, int] = {}
+        self._natural: dict[str, tuple[GridTable, int]] = {}
 
     def widen(self, name: str, pixels: int) -> None:
         """Set the width of a column, which then no longer grows or shrinks."""
@@ -107,6 +110,7 @@ class ColumnLayout:
 
     def describe(self, table: GridTable, names: Sequence[str], shown: Sequence[str], key: str) -> list[dict[str, Any]]:
         """Return the description of each column in ``names`` for the view."""
+        leaving = {name: at for at, name in enumerate(self.styles.narrow)}
         return [
             {
                 "name": name,
@@ -114,36 +118,38 @@ class ColumnLayout:
                 "form": self.styles.form(name, table.kinds[name]),
                 "key": name == key,
                 "shown": name in shown,
-                **self._widths(table, name, shown),
+                "leaves": leaving.get(name),
+                "under": self.styles.narrow.get(name, ""),
+                **self._widths(table, name),
             }
             for name in names
         ]
 
-    def _widths(self, table: GridTable, name: str, shown: Sequence[str]) -> dict[str, Any]:
+    def _widths(self, table: GridTable, name: str) -> dict[str, Any]:
         if name in self._set:
-            return {"width": self._set[name], "least": self._set[name], "flex": False}
-        width = self.styles.widths.get(name) or self._start(table, name)
+            return {"width": self._set[name], "least": self._set[name], "grows": False, "flex": False}
+        width = self.styles.widths.get(name) or self._width_of_content(table, name)
         if name == self.styles.flex:
-            return {"width": max(width, _FLEX), "least": _FLEX, "flex": True}
-        least = width
-        if self.styles.flex in shown and self.styles.form(name, table.kinds[name]) == "text":
-            least = min(width, max(self._head_width(name), round(width * _LEAST_SHARE)))
-        return {"width": width, "least": least, "flex": False}
+            return {"width": width, "least": min(width, _FLEX), "grows": True, "flex": True}
+        is_text = self.styles.form(name, table.kinds[name]) == "text"
+        least = min(width, max(self._head_width(name), round(width * _LEAST_SHARE))) if is_text else width
+        return {"width": width, "least": least, "grows": is_text, "flex": False}
 
-    def _start(self, table: GridTable, name: str) -> int:
-        """Return the initial width of a column; it stays the same, so that a refresh does not move the text."""
-        if name in self._started:
-            return self._started[name]
+    def _width_of_content(self, table: GridTable, name: str) -> int:
+        """Return the width of the longest text so far: a refresh with shorter texts does not move the columns."""
         form = self.styles.form(name, table.kinds[name])
         if form in {"age", "countdown"}:
             return max(self._head_width(name), _RELATIVE[form] + _AROUND)
+        measured, before = self._natural.get(name, (None, 0))
+        if measured is table:
+            return before
         cells = [self._text(table.value(at, name), form) for at in range(min(_SAMPLE, len(table)))]
         around = _AROUND + {"status": _DOT, "id": _COPY}.get(form, 0)
         longest = max(map(len, cells), default=0)
         width = max(self._head_width(name), round(longest * _PER_CHARACTER) + around)
-        width = min(max(width, _NARROWEST), _WIDEST)
+        width = max(before, min(max(width, _NARROWEST), _WIDEST))
         if cells:
-            self._started[name] = width
+            self._natural[name] = table, width
         return width
 
     def _text(self, value: Any, form: Form) -> str:

@@ -197,7 +197,16 @@ class GridView {
     if (!this.columns.set(this.state)) return;
     this.at.column = Math.min(this.at.column, this.columns.shown.length);
     if (this.columns.cells !== cells) this.dropRows();
+    else if (this.columns.isOther) this.lines.keep(0, 0, (row) => this.leave(row));
+    this.setRow();
     if (hadFocus) this.placeFocus();
+  }
+
+  setRow() {
+    const row = this.columns.isTall ? TALL : ROW;
+    if (row === this.viewport.row) return;
+    this.viewport.setRow(row);
+    this.setHeight();
   }
 
   /** Drop the rows, because their cells belong to other columns. */
@@ -256,7 +265,11 @@ class GridView {
 
   resized() {
     this.look();
-    if (this.state && this.viewport.isLaidOut) this.columns.lay();
+    if (this.state && this.viewport.isLaidOut && this.columns.choose()) {
+      this.lines.keep(0, 0, (row) => this.leave(row));
+      this.at.column = Math.min(this.at.column, this.columns.shown.length);
+      this.setRow();
+    }
     // An element outside of the page has lost its scroll position.
     if (this.state && this.viewport.isLaidOut) this.setTop(this.viewport.top);
     this.want();
@@ -391,7 +404,7 @@ class GridView {
     if (!element) return;
     const row = this.rows.get(this.at.line);
     const column = this.columns.shown[this.at.column - 1];
-    this.detail.show(element, row, column, row?.cells[this.at.column - 1] ?? null);
+    this.detail.show(element, row, column, this.cellData(this.at));
   }
 
   /** Copy the id of a row, from the key column or from a column with ids, even if it is hidden. */
@@ -403,9 +416,14 @@ class GridView {
     else this.withRow(line, (row) => this.detail.fetch(row, this.state.key, (text) => this.copy(text)));
   }
 
+  /** Return the data of a cell; null if it has none. */
+  cellData({ line, column }) {
+    return this.rows.get(line)?.cells[this.columns.shown[column - 1]?.at] ?? null;
+  }
+
   copyCell(line, column) {
-    const cell = this.rows.get(line)?.cells[column - 1];
-    if (cell !== null && cell !== undefined) this.copy(Array.isArray(cell) ? cell[1] : cell);
+    const cell = this.cellData({ line, column });
+    if (cell !== null) this.copy(Array.isArray(cell) ? cell[1] : cell);
   }
 
   async copy(text) {

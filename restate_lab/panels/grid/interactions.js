@@ -103,7 +103,7 @@ class Interactions {
   }
 
   actOf(event, withControl) {
-    const screen = Math.max(1, Math.floor(this.view.viewport.room / ROW) - 1);
+    const screen = Math.max(1, Math.floor(this.view.viewport.room / this.view.viewport.row) - 1);
     const last = this.view.state.lines - 1;
     const { line, column } = this.view.at;
     const move = (toLine, toColumn = column) => this.move(toLine, toColumn, event.shiftKey);
@@ -149,8 +149,8 @@ class Interactions {
 
   copied(event) {
     if (!document.getSelection().isCollapsed) return;
-    const cell = this.view.rows.get(this.view.at.line)?.cells[this.view.at.column - 1];
-    if (cell === undefined || cell === null) return;
+    const cell = this.view.cellData(this.view.at);
+    if (cell === null) return;
     event.clipboardData.setData("text/plain", Array.isArray(cell) ? cell[1] : cell);
     event.preventDefault();
   }

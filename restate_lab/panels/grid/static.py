@@ -13,7 +13,7 @@ def static_table(model: GridModel, notes: Sequence[str]) -> str:
     positions = model.order[:ROWS].tolist()
     more = [f"Showing the first {ROWS} of {len(model.order):,} rows."] if len(model.order) > ROWS else []
     return render_table(
-        [TableColumn(name, model.table.kinds[name]) for name in model.shown],
+        [TableColumn(model.layout.styles.head(name), model.table.kinds[name]) for name in model.shown],
         ([model.table.value(position, name) for name in model.shown] for position in positions),
         zone=model.zone,
         lines=[*notes, *more],

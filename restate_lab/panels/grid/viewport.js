@@ -1,6 +1,7 @@
 // The lines of the table: which of them are visible, and their elements.
 
-const ROW = 26; // pixels; same value in grid.css
+const ROW = 26; // pixels of a line
+const TALL = 42; // pixels of a line with a second text below the first one
 const HEAD = 28;
 const TALLEST = 15_000_000; // browsers cut off taller elements
 
@@ -10,6 +11,7 @@ class Viewport {
     this.scroller = scroller;
     this.body = body;
     this.lines = 0;
+    this.row = ROW;
     this.top = 0; // pixels above the first visible line, without scaling
     this.setTo = 0; // the matching scroll position
   }
@@ -25,22 +27,29 @@ class Viewport {
   /** The number of row pixels per pixel of the scroll bar. */
   get scale() {
     const shown = this.physical - this.room;
-    return shown > 0 ? (this.lines * ROW - this.room) / shown : 1;
+    return shown > 0 ? (this.lines * this.row - this.room) / shown : 1;
+  }
+
+  /** Set the height of a line; the first visible line stays. */
+  setRow(row) {
+    this.top = (this.top / this.row) * row;
+    this.row = row;
+    this.body.parentElement.style.setProperty("--rl-line-height", `${row}px`);
   }
 
   /** Set the number of lines; the height fits at least `least` lines and is at most `height` pixels. */
   size(lines, least, height) {
     this.lines = lines;
-    this.physical = Math.min(lines * ROW, TALLEST);
+    this.physical = Math.min(lines * this.row, TALLEST);
     this.body.style.height = `${this.physical}px`;
     const bar = this.scroller.offsetHeight - this.scroller.clientHeight;
-    const wanted = HEAD + Math.max(lines || least, 2) * ROW + bar;
+    const wanted = HEAD + Math.max(lines || least, 2) * this.row + bar;
     if (this.wanted !== wanted) this.scroller.style.height = `${Math.min(wanted, height)}px`;
     this.wanted = wanted;
   }
 
   setTop(top) {
-    this.top = clamp(top, 0, Math.max(0, this.lines * ROW - this.room));
+    this.top = clamp(top, 0, Math.max(0, this.lines * this.row - this.room));
     const scroll = this.top / this.scale;
     if (Math.abs(this.scroller.scrollTop - scroll) >= 1) this.scroller.scrollTop = scroll;
     this.setTo = this.scroller.scrollTop;
@@ -57,26 +66,26 @@ class Viewport {
   wheel(event) {
     if (this.scale <= 1.001 || event.ctrlKey || event.shiftKey || Math.abs(event.deltaX) > Math.abs(event.deltaY)) return false;
     const before = this.top;
-    this.setTop(before + event.deltaY * [1, ROW, this.room][event.deltaMode]);
+    this.setTop(before + event.deltaY * [1, this.row, this.room][event.deltaMode]);
     return this.top !== before;
   }
 
   /** Scroll a line into view. */
   reveal(line) {
-    const above = line * ROW;
+    const above = line * this.row;
     if (above < this.top) this.setTop(above);
-    else if (above + ROW > this.top + this.room) this.setTop(above + ROW - this.room);
+    else if (above + this.row > this.top + this.room) this.setTop(above + this.row - this.room);
   }
 
   /** Return the first visible line and the one after the last visible line. */
   inView() {
-    const first = clamp(Math.floor(this.top / ROW), 0, Math.max(0, this.lines - 1));
-    return [first, Math.min(this.lines, Math.ceil((this.top + this.room) / ROW))];
+    const first = clamp(Math.floor(this.top / this.row), 0, Math.max(0, this.lines - 1));
+    return [first, Math.min(this.lines, Math.ceil((this.top + this.room) / this.row))];
   }
 
   /** Return the position of a line in the body, in pixels. */
   place(line) {
-    return Math.round(line * ROW - this.top + this.top / this.scale);
+    return Math.round(line * this.row - this.top + this.top / this.scale);
   }
 }
 
@@ -125,7 +134,7 @@ class Lines {
     else row.removeAttribute("aria-current");
     if (row.data === data.cells) return;
     row.data = data.cells;
-    data.cells.forEach((cell, i) => fillCell(row.children[i + 1], columns[i], cell, state.colours, now));
+    columns.forEach((column, i) => fillCell(row.children[i + 1], column, data.cells, state.colours, now));
   }
 
   /** Update the visible ages and countdowns. */

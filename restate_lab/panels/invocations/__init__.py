@@ -60,13 +60,13 @@ _WIDTHS = {
     "tokens": 72,
     "cost": 78,
     "status": 108,
-    "target": 176,
     "retry_count": 84,
-    "step": 120,
     "age": 54,
     "next_retry_at": 72,
     "id": 98,
 }
+_NARROW = {"id": "", "age": "", "step": "target", "next_retry_at": "", "retry_count": ""}
+"""The columns that leave the list on a narrow page, in this order; a step is then shown under its target."""
 _COUNTS_EVERY = 15.0  # seconds between two counts, and at least twenty times the duration of a count
 _SHARE = 20
 
@@ -104,13 +104,13 @@ class InvocationsView(View):
         self._counted_for: object = None
         self._agents, self._drawing = AgentColumns(self.reads), threading.RLock()
         self.strip = FilterStrip(
-            filters, has_open=has_open, guard=host.guard, change=self._filter, regroup=self._regroup,
-            set_window=self._set_window,
+            filters, has_open=has_open, is_live=self.source.live, guard=host.guard, change=self._filter,
+            regroup=self._regroup, set_window=self._set_window,
         )  # fmt: skip
         self.grid = Grid(
             noun="invocations", tz=tz, is_read=False, run="created_at", heads=_HEADS, ages=("age",),
             countdowns=("next_retry_at",), ids=("id", "deployment_id", "invoked_by_id"), widths=_WIDTHS, flex="failure",
-            group="group", group_label="group_label", reasons=dict.fromkeys(AGENT_COLUMNS, REASON),
+            narrow=_NARROW, group="group", group_label="group_label", reasons=dict.fromkeys(AGENT_COLUMNS, REASON),
             frozen_at=None if self.source.live else self.source.now,
         )  # fmt: skip
         self.actions = ActionBar(

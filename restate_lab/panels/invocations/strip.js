@@ -1,8 +1,13 @@
 // The strip above the list of invocations; strip.py defines the messages. All texts are set as text.
 
 const KINDS = { created: ["created"], ended: ["succeeded", "failed", "cancelled"] };
-const HEIGHT = 34; // pixels of a histogram
+const HEIGHT = 22; // pixels of a histogram
 const FEW = 8; // services shown without "more"
+const FEWER = 3; // those beside the filter of the table
+const SERVICE = 130; // pixels of one service
+const MANY = 12; // services above which a field finds them by their names
+const NARROW = 800; // pixels below which statuses and services are folded
+const WIDE = 1_060; // pixels from which the filter of the table is beside the services
 
 class StripView {
   constructor(model, el) {
@@ -10,10 +15,13 @@ class StripView {
     this.el = el;
     this.showsAllServices = false;
     this.showsAllChips = false;
+    this.isUnfolded = false; // on a narrow page
     this.root = make("div", "rl-strip");
     el.append(this.root);
     this.build();
     this.model.on("change:content", (this.draw = this.draw.bind(this)));
+    this.observer = new ResizeObserver(() => this.fold());
+    this.observer.observe(this.root);
     this.draw();
   }
 
@@ -22,8 +30,10 @@ class StripView {
     this.histograms = Object.fromEntries(Object.keys(KINDS).map((kind) => [kind, new Histogram(kind, (start, end) => this.send({ type: "time", kind, start, end }))]));
     this.window = make("select", "rl-window", { "aria-label": "Time window of the histograms" });
     this.window.addEventListener("change", () => this.send({ type: "window", name: this.window.value }));
-    this.times.append(...Object.values(this.histograms).map((each) => each.root), make("label", "rl-last", {}, "last ", this.window));
     this.bar = make("div", "rl-statusbar", { "aria-hidden": "true" }); // it repeats the chips, for the mouse
+    this.barCaption = make("div", "rl-ends", { "aria-hidden": "true" }, "by status");
+    const byStatus = make("div", "rl-bystatus", {}, this.bar, this.barCaption);
+    this.times.append(...Object.values(this.histograms).map((each) => each.root), byStatus, make("label", "rl-last", {}, "last ", this.window));
     this.presets = make("div", "rl-presets", { role: "group", "aria-label": "Presets" });
     this.chips = make("div", "rl-chips", { role: "group", "aria-label": "Status" });
     this.services = make("div", "rl-services", { role: "group", "aria-label": "Service" });
@@ -31,14 +41,45 @@ class StripView {
     this.more.addEventListener("click", () => this.toggleFields());
     this.fields = make("div", "rl-morefields", { hidden: "" });
     this.active = make("div", "rl-active", { role: "group", "aria-label": "Active filters" });
-    const first = make("div", "rl-striprow", {}, this.presets, this.chips);
-    const second = make("div", "rl-striprow", {}, this.services, this.more);
-    this.root.append(this.times, this.bar, first, second, this.fields, this.active);
+    this.unfold = make("button", "rl-button rl-unfold", { type: "button", "aria-expanded": "false" });
+    this.unfold.addEventListener("click", () => { this.isUnfolded = !this.isUnfolded; this.fold(); });
+    this.find = make("input", "rl-fieldinput rl-findservice", { type: "text", placeholder: "find a service", "aria-label": "Find a service", spellcheck: "false" });
+    this.names = make("datalist", "", { id: newName() });
+    this.find.setAttribute("list", this.names.id);
+    this.find.addEventListener("input", () => this.chooseService());
+    const first = make("div", "rl-striprow", {}, this.presets, this.chips, this.unfold);
+    const second = make("div", "rl-striprow rl-servicerow", {}, this.services, this.find, this.names, this.more);
+    // The bar of the table is beside the last row if there is room: strip.css.
+    this.root.append(this.times, first, this.fields, this.active, second);
     for (const group of [this.times, first, second, this.active]) rove(group);
   }
 
   send(message) {
     this.model.send(message);
+  }
+
+  /** Fold statuses and services into one button on a narrow page; show fewer services beside the filter of the table. */
+  fold() {
+    const content = this.model.get("content");
+    if (!content.presets) return;
+    const width = this.root.clientWidth;
+    if (!width) return; // not on the page yet
+    const isNarrow = width < NARROW;
+    this.isWide = width >= WIDE;
+    this.root.classList.toggle("rl-wide", this.isWide);
+    if (width !== this.width) keepFocus(this.root, () => this.drawServices(content));
+    this.width = width;
+    const isFolded = isNarrow && !this.isUnfolded;
+    const chosen = [...content.chips, ...content.services].filter((each) => each.pressed).length + content.active.length;
+    const label = `Filter${chosen ? ` (${chosen})` : ""}`;
+    if (this.unfold.textContent !== label) {
+      this.unfold.textContent = label;
+      this.unfold.setAttribute("aria-label", label); // without the arrow
+    }
+    this.unfold.hidden = !isNarrow;
+    this.unfold.setAttribute("aria-expanded", String(!isFolded));
+    this.root.classList.toggle("rl-folded", isFolded);
+    this.root.classList.toggle("rl-narrow", isNarrow);
   }
 
   draw() {
@@ -53,6 +94,7 @@ class StripView {
       this.drawFields(content);
       this.drawActive(content);
     });
+    this.fold();
   }
 
   drawTimes({ histogram, brush, window, windows }) {
@@ -66,7 +108,7 @@ class StripView {
 
   drawBar({ bar }) {
     const total = bar.reduce((sum, part) => sum + part.count, 0);
-    this.bar.hidden = total === 0;
+    this.bar.parentElement.hidden = total === 0;
     this.bar.replaceChildren(...bar.map(({ name, count, colour }) => {
       const label = `${name}: ${count.toLocaleString("en")}`;
       const part = make("button", "rl-part", { type: "button", title: label, tabindex: "-1" });
@@ -88,22 +130,39 @@ class StripView {
   drawServices(content) {
     const services = content.services;
     const all = { name: "", count: null, pressed: services.every((each) => !each.pressed) };
-    const shown = this.showsAllServices ? services : services.filter((each, at) => at < FEW || each.pressed);
-    const hidden = services.length - shown.length;
+    const isLong = services.length > MANY;
+    const few = this.isWide ? FEWER + Math.floor((this.root.clientWidth - WIDE) / SERVICE) : FEW;
+    const shown = this.showsAllServices && !isLong ? services : services.filter((each, at) => at < few || each.pressed);
+    const hidden = isLong ? 0 : services.length - shown.length;
     const tabs = [all, ...shown].map((each) => this.toggle(each, { type: "service" }, content, each.name || "All services"));
-    if (hidden || this.showsAllServices) tabs.push(this.folder(this.showsAllServices ? "fewer" : `${hidden} more`, "services", "services", () => { this.showsAllServices = !this.showsAllServices; }));
+    this.find.hidden = !isLong;
+    this.find.placeholder = `${services.length.toLocaleString("en")} services`;
+    const names = JSON.stringify(isLong && services);
+    if (this.drawnNames !== names) this.names.replaceChildren(...(isLong ? services.map(optionOf) : []));
+    this.drawnNames = names;
+    if (!isLong && (hidden || this.showsAllServices)) tabs.push(this.folder(this.showsAllServices ? "fewer" : `${hidden} more`, "services", "services", () => { this.showsAllServices = !this.showsAllServices; }));
     this.services.replaceChildren(...tabs);
   }
 
+  /** Filter by the service whose name was chosen from the list, or typed in full. */
+  chooseService() {
+    const { services } = this.model.get("content");
+    const name = this.find.value.trim();
+    if (!services.some((each) => each.name === name)) return;
+    this.find.value = "";
+    this.send({ type: "service", name, add: services.some((each) => each.pressed) });
+  }
+
   /** Return a button that filters by one name; Ctrl-click adds the name to the others. */
-  toggle({ name, count, colour, pressed }, message, content, label) {
-    const button = make("button", "rl-chip", { type: "button", "aria-pressed": String(pressed), "data-focus": `${message.type}-${name}`, title: "Click to filter; Ctrl-click to add" });
+  toggle({ name, count, colour, pressed, trouble }, message, content, label) {
+    const button = make("button", "rl-chip", { type: "button", "aria-pressed": String(pressed), "data-focus": `${message.type}-${name}`, title: `${trouble ? `${trouble.toLocaleString("en")} need attention. ` : ""}Click to filter; Ctrl-click to add` });
     if (colour) {
       const dot = make("span", "rl-dot", { "aria-hidden": "true" });
       dot.style.backgroundColor = colour;
       button.append(dot);
     }
     button.append(label);
+    button.toggleAttribute("data-trouble", Boolean(trouble));
     if (content.is_counted && count !== null) button.append(make("b", "rl-count", {}, ` ${count.toLocaleString("en")}`));
     button.addEventListener("click", (event) => this.send({ ...message, name, add: event.ctrlKey || event.metaKey }));
     return button;
@@ -162,8 +221,15 @@ class StripView {
   }
 
   stop() {
+    this.observer.disconnect();
     this.model.off("change:content", this.draw);
   }
+}
+
+/** Return a service in the list of the field that finds one. */
+function optionOf({ name, count, trouble }) {
+  const text = `${count.toLocaleString("en")}${trouble ? `, ${trouble.toLocaleString("en")} need attention` : ""}`;
+  return make("option", "", { value: name, label: `${name}: ${text}` });
 }
 
 /** The bars of one kind of time, and a brush over them: drag to select a time span, click to remove it. */
@@ -177,7 +243,9 @@ class Histogram {
     this.svg.setAttribute("tabindex", "-1");
     this.svg.setAttribute("role", "img");
     this.caption = make("span", "rl-caption", {}, kind);
-    this.root = make("div", "rl-histogram", {}, this.caption, this.svg);
+    this.start = make("span");
+    this.end = make("span");
+    this.root = make("div", "rl-histogram", {}, this.svg, make("div", "rl-ends", {}, this.start, this.caption, this.end));
     this.svg.addEventListener("pointerdown", (event) => this.begin(event));
     this.svg.addEventListener("keydown", (event) => this.step(event));
   }
@@ -209,7 +277,8 @@ class Histogram {
     const failed = this.kind === "ended" && histogram ? histogram.failed.reduce((sum, each) => sum + each, 0) : 0;
     const text = histogram ? `${this.kind} ${total.toLocaleString("en")}${failed ? `, ${failed.toLocaleString("en")} failed` : ""}` : this.kind;
     this.caption.textContent = text;
-    this.svg.setAttribute("aria-label", `${text} in the time window. Drag, or use the arrow keys with Shift, to filter; Delete removes the filter.`);
+    [this.start.textContent, this.end.textContent] = histogram?.ends ?? ["", ""];
+    this.svg.setAttribute("aria-label", `${text} from ${histogram?.ends.join(" to ") ?? "then to now"}. Drag, or use the arrow keys with Shift, to filter; Delete removes the filter.`);
   }
 
   toBin(seconds) {

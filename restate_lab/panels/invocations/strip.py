@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal, TypeAlias
@@ -9,7 +10,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 import pandas as pd
 from pydantic import Field, TypeAdapter
 
-from restate_lab._text import format_duration, format_time
+from restate_lab._text import format_age, format_duration, format_time, format_timestamp
 from restate_lab.analysis.invocations.filters import ALL, PRESETS, RETRYING, Filters, statuses_of
 from restate_lab.analysis.invocations.reader import Histogram
 from restate_lab.durations import to_timedelta
@@ -40,7 +41,8 @@ _FIELDS: Mapping[str, tuple[str, str]] = {
 _TIMES = {"created": ("since", "until"), "ended": ("ended_since", "ended_until")}
 _CHIPS = tuple(RETRYING if name == "backing-off" else name for name in STATUSES if name != "yielded")
 _COLOURS = {RETRYING: STATUSES["backing-off"].colour} | {name: status.colour for name, status in STATUSES.items()}
-_SERVICES_SHOWN = 200
+_SERVICES_SHOWN = 2_000
+_BARS = 60  # the most bars of a histogram
 _Text = Annotated[str, Field(max_length=100_000)]
 
 
@@ -84,7 +86,8 @@ _Message: TypeAlias = _Name | _Time | _Window | _FieldValue | _Clear | _Group
 class FilterStrip(ContentWidget):
     """Show the filters with counts; ``change`` is called with the new filters after the user changes them.
 
-    ``has_open`` is whether the source has open invocations; without them, "Ended" is the only preset. ``regroup`` is
+    ``has_open`` is whether the source has open invocations; without them, "Ended" is the only preset. ``is_live`` is
+    whether the histograms end now; otherwise their ends have times. ``regroup`` is
     called with a bool, ``set_window`` with one of WINDOWS. An invalid filter raises ArgumentError in the handler.
     """
 
@@ -97,6 +100,7 @@ class FilterStrip(ContentWidget):
         filters: Filters,
         *,
         has_open: bool,
+        is_live: bool,
         guard: Callable[[Callable[..., object]], Callable[..., None]],
         change: Callable[[Filters], object],
         regroup: Callable[[bool], object],
@@ -105,6 +109,7 @@ class FilterStrip(ContentWidget):
         self.filters = filters
         self.labels = {f"filter {label}": name for name, (label, _) in _FIELDS.items()}
         self._presets = tuple(_LABELS) if has_open else ("ended",)
+        self._is_live = is_live
         self._change, self._regroup, self._set_window = change, regroup, set_window
         super().__init__(guard(self._act))
 
@@ -131,7 +136,7 @@ class FilterStrip(ContentWidget):
                 "chips": [_chip(name, filters, table) for name in _chips_for(filters)],
                 "bar": _bar(filters, table),
                 "services": _services(filters, table),
-                "histogram": None if histogram is None else _histogram(histogram),
+                "histogram": None if histogram is None else _histogram(histogram, self._is_live),
                 "brush": _brush(filters),
                 "window": window,
                 "windows": list(WINDOWS),
@@ -278,8 +283,12 @@ def _services(filters: Filters, table: Sequence[Mapping[Any, Any]]) -> list[dict
     words = statuses_of(filters.status)
     names = dict.fromkeys([*filters.service, *(str(row["target_service_name"]) for row in table)])
     counts = {name: _sum(table, words, (name,)) for name in names}
-    order = sorted(counts, key=lambda name: (-counts[name], name))[:_SERVICES_SHOWN]
-    shown = [{"name": name, "count": counts[name], "pressed": name in filters.service} for name in order]
+    trouble = {name: _sum(table, PRESETS["attention"], (name,)) for name in names}
+    order = sorted(counts, key=lambda name: (-trouble[name], -counts[name], name))[:_SERVICES_SHOWN]
+    shown = [
+        {"name": name, "count": counts[name], "trouble": trouble[name], "pressed": name in filters.service}
+        for name in order
+    ]
     return [each for each in shown if each["count"] or each["pressed"]]
 
 
@@ -298,15 +307,26 @@ def _sum(
     return total
 
 
-def _histogram(histogram: Histogram) -> dict[str, Any]:
+def _histogram(histogram: Histogram, is_live: bool) -> dict[str, Any]:
+    """Return the bars from the first time at which there is something, and the texts at both ends."""
     seconds = histogram.span.total_seconds()
-    bins = max(1, int((histogram.end - histogram.start).total_seconds() // seconds) + 1)
-    series = {name: [0] * bins for name in ("created", "succeeded", "failed", "cancelled")}
-    for row in records(histogram.counts):
-        at = int((pd.Timestamp(row["start"]).timestamp() - histogram.start.timestamp()) // seconds)
-        if 0 <= at < bins:
-            series["cancelled" if row["result"] == "killed" else row["result"]][at] += int(row["n"])
-    return {"start": histogram.start.timestamp(), "span": seconds, **series}
+    last = int((histogram.end - histogram.start).total_seconds() // seconds)
+    rows = [
+        (int((pd.Timestamp(row["start"]).timestamp() - histogram.start.timestamp()) // seconds), row)
+        for row in records(histogram.counts)
+    ]
+    rows = [(at, row) for at, row in rows if 0 <= at <= last]
+    first = min((at for at, _ in rows), default=0)
+    step = math.ceil((last - first + 1) / _BARS)
+    bars = math.ceil((last - first + 1) / step)
+    series = {name: [0] * bars for name in ("created", "succeeded", "failed", "cancelled")}
+    for at, row in rows:
+        series["cancelled" if row["result"] == "killed" else row["result"]][(at - first) // step] += int(row["n"])
+    start = histogram.start + first * histogram.span
+    ends = [f"{format_age(start, histogram.end)} ago", "now"]
+    if not is_live:
+        ends = [format_timestamp(start, now=histogram.end), format_timestamp(histogram.end)]
+    return {"start": start.timestamp(), "span": seconds * step, "ends": ends, **series}
 
 
 def _brush(filters: Filters) -> dict[str, list[float | None]]:

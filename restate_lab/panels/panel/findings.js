@@ -9,6 +9,7 @@ class FindingsView {
     this.model = model;
     this.isOpen = false;
     this.whole = new Set(); // titles of the findings that are shown in full
+    this.opened = new Set(); // labels of the groups that are open
     this.root = make("section", "rl-findings", { "aria-label": "Findings of the doctor" });
     rove(this.root);
     el.append(make("div", "rl-findingsbox", {}, this.root));
@@ -20,40 +21,68 @@ class FindingsView {
   draw() {
     const content = this.model.get("content");
     const focused = this.root.contains(document.activeElement) ? document.activeElement.dataset.focus : undefined;
-    const rows = content.rows ?? [];
-    const shown = content.folded ? [] : this.isOpen ? rows : rows.slice(0, FIRST);
-    const parts = [this.head(content), ...shown.map((row, at) => this.row(row, at, content.revision))];
-    const hidden = rows.length - shown.length + (content.more ?? 0);
-    if (rows.length > FIRST && !content.folded) {
-      const label = this.isOpen ? "Show fewer" : `${hidden} more`;
-      const more = make("button", "rl-more", { type: "button", "aria-expanded": String(this.isOpen), "data-focus": "more" }, label);
-      more.addEventListener("click", () => { this.isOpen = !this.isOpen; this.draw(); });
-      parts.push(more);
-    }
-    this.root.replaceChildren(...parts);
+    const lines = this.lines(content);
+    const shown = content.folded ? [] : this.isOpen ? lines : lines.slice(0, FIRST);
+    const list = make("div", "rl-findinglist", {}, ...shown.flat());
+    const { scrollTop } = this.list ?? {};
+    this.root.replaceChildren(this.head(content, lines.length > FIRST), list);
     this.root.dataset.state = content.state;
+    this.list = list;
+    if (scrollTop) list.scrollTop = scrollTop;
     if (focused !== undefined) this.root.querySelector(`[data-focus="${focused}"]`)?.focus();
   }
 
-  head(content) {
+  /** Return the elements of each line: one finding, or a group of findings with its members if it is open. */
+  lines({ rows = [], groups = [], revision }) {
+    const starts = new Map(groups.map((group) => [group.rows[0], group]));
+    const inGroups = new Set(groups.flatMap((group) => group.rows));
+    const element = (at) => this.row(rows[at], at, revision);
+    return rows.flatMap((_, at) => {
+      if (!inGroups.has(at)) return [[element(at)]];
+      const group = starts.get(at);
+      if (!group) return [];
+      const isOpen = this.opened.has(group.label);
+      return [[this.group(group, rows[at].severity, isOpen), ...(isOpen ? group.rows.map(element) : [])]];
+    });
+  }
+
+  group({ rows, label }, severity, isOpen) {
+    const text = make("button", "rl-findingtext rl-findinggroup", { type: "button", "aria-label": label, "aria-expanded": String(isOpen), "data-focus": `group-${rows[0]}` }, label);
+    text.addEventListener("click", () => {
+      if (!this.opened.delete(label)) this.opened.add(label);
+      this.draw();
+    });
+    return make("div", "rl-finding", {}, make("span", `rl-severity rl-${severity}`, { title: severity }, SYMBOLS[severity]), text);
+  }
+
+  /** Return the button that shows all findings, or only the first ones. */
+  more({ rows, more }) {
+    const label = this.isOpen ? "Show fewer" : `Show all ${(rows.length + (more ?? 0)).toLocaleString("en")}`;
+    const button = make("button", "rl-more", { type: "button", "aria-label": label, "aria-expanded": String(this.isOpen), "data-focus": "more" }, label);
+    button.addEventListener("click", () => { this.isOpen = !this.isOpen; this.draw(); });
+    return button;
+  }
+
+  head(content, isLong) {
     const head = make("div", "rl-findingshead", { role: "status" });
     for (const [name, count] of content.counts ?? []) {
       if (count) head.append(make("span", `rl-severity rl-${name}`, {}, `${SYMBOLS[name]} ${count} ${name}${count > 1 && name !== "critical" ? "s" : ""}`));
     }
     const verdict = content.is_empty ? "Nothing is registered here" : VERDICTS[content.verdict];
     if (verdict) head.append(make("span", `rl-verdict rl-${content.verdict}`, { title: (content.gaps ?? []).join("\n") }, verdict));
+    const isFoldable = isLong && !content.folded;
+    if (isFoldable) head.append(this.more(content));
     if (content.state === "failed") head.append(make("span", "rl-verdict rl-incomplete", {}, `The doctor failed: ${content.reason}`));
     this.age = make("span", "rl-age");
     const label = { running: "Running …", none: "Run doctor" }[content.state] ?? "Run again";
     const again = make("button", "rl-button", { type: "button", "data-focus": "run" }, label);
     again.disabled = content.state === "running";
     again.addEventListener("click", () => this.model.send({ type: "run" }));
+    if (content.gaps?.length) {
+      head.append(make("details", "rl-gaps", {}, make("summary", "", {}, `Not checked: ${content.gaps.length}`), make("div", "", {}, content.gaps.join("\n"))));
+    }
     head.append(make("span", "rl-doctor", {}, this.age, again));
     this.sayAge();
-    if (content.gaps?.length) {
-      const gaps = make("details", "rl-gaps", {}, make("summary", "", {}, `Not checked: ${content.gaps.length}`), make("div", "", {}, content.gaps.join("\n")));
-      return make("div", "", {}, head, gaps);
-    }
     return head;
   }
 

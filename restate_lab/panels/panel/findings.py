@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -16,7 +16,8 @@ from restate_lab.frames import records
 from restate_lab.panels._assets import read_assets
 from restate_lab.panels._base.content import ContentWidget, ViewMessage
 
-_SHOWN = 50
+_SHOWN = 200
+_GROUPED = 3  # findings of one check after its first one that share a line, or more
 
 
 class _Run(ViewMessage):
@@ -72,7 +73,7 @@ class FindingsView(ContentWidget):
         """Show the findings of the doctor."""
         self._revision += 1
         rows = records(diagnosis.findings)[:_SHOWN]
-        gaps = gap_reasons(diagnosis)
+        gaps, checked = gap_reasons(diagnosis), diagnosis.checked
         self.show(
             {
                 "state": "done",
@@ -86,6 +87,7 @@ class FindingsView(ContentWidget):
                 "checks": plural(len(diagnosis.checked), "check"),
                 "gaps": gaps,
                 "rows": [_row(row, diagnosis, at, can_plan=can_plan) for at, row in enumerate(rows)],
+                "groups": _groups(rows, dict(zip(checked["check"], checked["description"], strict=True))),
                 "more": len(diagnosis.findings) - len(rows),
             }
         )
@@ -131,6 +133,18 @@ def name_of_finding(row: Mapping[Any, Any], *, queue: bool = False) -> str:
     noun = "queue" if queue else _NOUNS.get(row["check"], row["check"].replace("_", " "))
     number = row["title"].partition(" ")[0] if queue else f"{len(row['ids']):,}"
     return f"finding: {one_line(row['where'], _LONGEST_PLACE)} {noun} ({number})"
+
+
+def _groups(rows: Sequence[Mapping[Any, Any]], descriptions: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Return the findings that share a line: those of one check and severity after its first one, if they are many."""
+    members: dict[tuple[str, str], list[int]] = {}
+    for at, row in enumerate(rows):
+        members.setdefault((row["severity"], row["check"]), []).append(at)
+    return [
+        {"rows": rest, "label": f"{len(rest)} more: {descriptions.get(check, check)}"}
+        for (_, check), (_, *rest) in members.items()
+        if len(rest) >= _GROUPED
+    ]
 
 
 def _row(row: Mapping[Any, Any], diagnosis: Diagnosis, at: int, *, can_plan: bool) -> dict[str, Any]:

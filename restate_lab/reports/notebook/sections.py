@@ -86,7 +86,10 @@ def _data_parts(data: Mapping[str, Any], metadata: Mapping[str, Any], masker: Ma
     kind = next((each for each in _PREFERRED if data.get(each)), "")
     value = data.get(kind, "")
     text = "".join(value) if isinstance(value, list) else str(value)
-    if "application/vnd.jupyter.widget-view+json" in data and kind in {"", "text/plain"}:
+    is_widget = "application/vnd.jupyter.widget-view+json" in data
+    if is_widget and data.get("text/html") == "":  # the output before it has its content
+        return
+    if is_widget and kind in {"", "text/plain"}:
         yield Notice("An interactive widget was here; a report cannot show it.")
     elif kind == "text/html":
         html = sanitize(masker.text(text))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from restate_lab.analysis.doctor.diagnosis import CheckGap, Diagnosis, build_diagnosis
+from restate_lab.analysis.doctor.diagnosis import CheckGap, CheckRun, Diagnosis, build_diagnosis
 from restate_lab.analysis.doctor.model import Blocked, Finding, Severity
 from restate_lab.analysis.questions import run_question
 from restate_lab.analysis.suggestions import ask_call, plan_call, why_call
@@ -140,6 +140,33 @@ def test_plan_makes_the_plan_of_the_next_step(diagnosed: Panel, monkeypatch: pyt
     diagnosed.click("Plan resume", row=0)
     assert planned == [(panel_module.ACTIONS.RESUME, tuple(LISTED["id"]))]
     assert diagnosed.selected == list(LISTED["id"])
+
+
+def test_many_findings_of_one_check_share_a_line(make: Callable[..., Panel], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first one stays a finding of its own, and the line names the check; two more are no reason to hide them."""
+    ids = tuple(LISTED["id"])
+
+    def finding(number: int, check: str) -> Finding:
+        return Finding(
+            severity=Severity.CRITICAL, title=f"{check} {number}", where="agent/run", count=1, ids=ids[:1], check=check,
+            evidence=ask_call("paused"), suggested=(why_call(ids[0]),),
+        )  # fmt: skip
+
+    found = [finding(number, "retry_storm") for number in range(60)] + [
+        finding(number, "paused") for number in range(3)
+    ]
+    many = build_diagnosis(
+        source="made", version="1.7.12", at=NOW, seconds=0.2, findings=found, gaps=(), skipped=0,
+        checked=[CheckRun("retry_storm", "handlers that retry", 60, 1, 0.1, 60)],
+    )  # fmt: skip
+    monkeypatch.setattr(panel_module, "doctor", lambda *_, **__: many)
+    panel = make(LiveSource(LISTED), refresh=None)
+    assert panel.wait(doctor=True)
+    content = panel.findings.content
+    (group,) = content["groups"]
+    assert group["label"] == "59 more: handlers that retry"
+    assert {content["rows"][at]["title"].split()[0] for at in group["rows"]} == {"retry_storm"}
+    assert len(content["rows"]) == 63
 
 
 def test_a_button_of_old_findings_does_nothing(diagnosed: Panel) -> None:

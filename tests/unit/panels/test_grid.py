@@ -718,3 +718,14 @@ def test_a_grid_can_be_made_before_the_first_read() -> None:
     assert "0 invocations" in grid.static_html()
     with pytest.raises(ArgumentError, match="unknown time zone 'Mars/Base'"):
         Grid(tz="Mars/Base")
+
+
+def test_a_column_grows_with_its_texts_and_does_not_shrink() -> None:
+    """A text that is written later is not cut while there is room, and a refresh with shorter texts moves nothing."""
+    grid = Grid(pd.DataFrame({"id": ["a"], "now": ["…"]}))
+    widths = []
+    for text in ("…", "backing-off, with the same error", "running"):
+        grid.refresh(pd.DataFrame({"id": ["a"], "now": [text]}))
+        widths += [each["width"] for each in grid.controller.model.columns() if each["name"] == "now"]
+    assert widths[0] < widths[1] == widths[2]
+    grid.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,7 +16,7 @@ from restate_lab.analysis.ids import awakeable_id
 from restate_lab.analysis.invocations import reader
 from restate_lab.errors import ArgumentError, QueryRefused, Unreachable
 from restate_lab.panels import invocations as module
-from restate_lab.panels._base import refresher
+from restate_lab.panels._base import panel as panel_base, refresher
 from restate_lab.panels._base.head import Head
 from restate_lab.panels.grid import Grid
 from restate_lab.panels.panel import Panel
@@ -53,7 +53,8 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = time.monotonic()
-        monkeypatch.setattr(refresher, "time", SimpleNamespace(monotonic=lambda: self.now))
+        for each in (refresher, panel_base):
+            monkeypatch.setattr(each, "time", SimpleNamespace(monotonic=lambda: self.now))
 
     def move(self, seconds: float) -> None:
         self.now += seconds
@@ -352,7 +353,7 @@ def test_filters_have_counts_and_a_click_filters(make: Callable[..., Panel]) -> 
         "paused": 1,
         "killed": 1,
     }
-    assert strip.content["services"] == [{"name": "agent", "count": 3, "pressed": False}]
+    assert strip.content["services"] == [{"name": "agent", "count": 3, "trouble": 2, "pressed": False}]
     panel.click("status paused")
     assert panel.state == {"status": "paused"}
     strip.receive({"type": "status", "name": "retrying", "add": True})
@@ -368,6 +369,69 @@ def test_filters_have_counts_and_a_click_filters(make: Callable[..., Panel]) -> 
     assert panel.view.filters.since == datetime(2027, 1, 15, 8, tzinfo=UTC)
     panel.click("Clear all")
     assert panel.state == {}
+
+
+def test_services_with_trouble_come_first(make: Callable[..., Panel]) -> None:
+    panel = make(SampleSource(ROWS), status="all")
+    rows = [("calm", "running", 900), ("small", "paused", 1), ("big", "backing-off", 20), ("big", "succeeded", 5)]
+    panel.view.counts = pd.DataFrame(rows, columns=["target_service_name", "status", "n"]).assign(is_retried=False)
+    panel.view.group = True  # draws
+    services = panel.view.strip.content["services"]
+    assert [(each["name"], each["count"], each["trouble"]) for each in services] == [
+        ("big", 25, 20),
+        ("small", 1, 1),
+        ("calm", 900, 0),
+    ]
+
+
+def test_a_histogram_begins_where_there_is_something(make: Callable[..., Panel]) -> None:
+    """Of an hour with invocations in its last minutes, these minutes fill the strip, with a text at both ends."""
+    panel = make(SampleSource(ROWS), status="all")
+    end = datetime(2026, 11, 25, 4, tzinfo=UTC)
+    times = [(120, "created"), (3, "created"), (0, "failed"), (0, "killed")]
+    counts = pd.DataFrame(
+        {
+            "kind": "x",
+            "start": [end - timedelta(seconds=age) for age, _ in times],
+            "result": [each for _, each in times],
+        }
+    ).assign(n=2)
+    panel.view.histogram = reader.Histogram(counts, end - timedelta(hours=1), end, timedelta(seconds=1))
+    panel.view.group = True  # draws
+    shown = panel.view.strip.content["histogram"]
+    assert shown["ends"] == ["03:58:00 UTC", "2026-11-25 04:00:00 UTC"]  # this source is not live
+    assert (shown["start"], len(shown["created"])) == ((end - timedelta(minutes=2)).timestamp(), 41)
+    assert (shown["created"][0], sum(shown["created"]), shown["failed"][-1], shown["cancelled"][-1]) == (2, 4, 2, 2)
+
+
+def test_a_notebook_keeps_a_copy_of_the_panel(make: Callable[..., Panel], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The copy is an output of its own, because notebooks prefer a widget to other forms in the same output.
+
+    It is written again when the panel shows something else, and else once a minute.
+    """
+    written: list[tuple[dict[str, Any], dict[str, Any]]] = []
+    monkeypatch.setattr(panel_base, "display", lambda data, **options: written.append((data, options)))
+    clock = Clock(monkeypatch)
+    panel = make(SampleSource(ROWS), status="all", refresh=None)
+    panel.refresh()
+    assert written == []
+    panel._ipython_display_()
+    (copy, options), (widget, _) = written
+    assert options["display_id"] == panel.head.copy
+    assert not options["update"]
+    assert f'<div class="rl-saved" data-panel="{panel.head.copy}">' in copy["text/html"]
+    assert copy["text/html"].count("<tr") == 4
+    assert "<img" not in copy["text/html"]
+    assert widget["text/html"] == ""
+    assert "application/vnd.jupyter.widget-view+json" in widget
+    panel.refresh()
+    assert len(written) == 2
+    panel.state = {"status": "ended"}
+    assert panel.wait(timeout=10)
+    assert [options["update"] for _, options in written[2:]] == [True]
+    clock.move(61)
+    panel.refresh()
+    assert len(written) == 4
 
 
 def test_a_click_needs_one_visible_control(make: Callable[..., Panel]) -> None:

@@ -167,6 +167,8 @@ def test_html_is_cleaned_pictures_stay_and_other_outputs_are_reported() -> None:
     )
     assert isinstance(static, Card)
     assert "rows" in static.html
+    # The output before a panel's widget has the panel's content.
+    assert parts(nbformat.v4.new_output("display_data", {**widget, "text/html": "", "text/plain": "P()"})) == []
     (moving,) = parts(nbformat.v4.new_output("display_data", {**widget, "text/plain": "IntSlider()"}))
     assert isinstance(moving, Notice)
     (picture,) = parts(shown(image__png=dot, text__plain="<Figure>"))
