@@ -244,14 +244,15 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         """
         widget = super()._repr_mimebundle_() or {}
         self._kept_at = self._keep_copy(update=False)
-        display({**widget, "text/html": ""}, raw=True)
+        display({**widget, "text/html": ""}, raw=True)  # type: ignore[no-untyped-call] # IPython has no types
 
     def _keep_copy(self, *, update: bool) -> tuple[str, float]:
         """Write the current content to the notebook; return what it is of, and the time."""
         note = f'<div style="{_LINE}">A saved copy of the panel. To use the panel, run the cell.</div>'
         style = _COPY_STYLE.format(copy=self.head.copy)
         html = f'<div class="rl-saved" data-panel="{self.head.copy}"><style>{style}</style>{note}{self._html()}</div>'
-        display({"text/html": html}, raw=True, display_id=self.head.copy, update=update)
+        options = {"raw": True, "display_id": self.head.copy, "update": update}
+        display({"text/html": html}, **options)  # type: ignore[no-untyped-call] # IPython has no types
         return self.code, time.monotonic()
 
     def _keep_current_copy(self) -> None:

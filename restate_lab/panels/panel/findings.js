@@ -2,7 +2,7 @@
 
 const FIRST = 3; // findings shown without "more"
 const SYMBOLS = { critical: "✖", warning: "▲", note: "●" };
-const VERDICTS = { healthy: "No problem found", incomplete: "Incomplete: not everything was checked" };
+const VERDICTS = { healthy: "No problem found", incomplete: "Incomplete" };
 
 class FindingsView {
   constructor(model, el) {
