@@ -1,6 +1,6 @@
 // One stop of the Tab key for a group of controls; the arrow keys move between them.
 
-const STOPS = "button, input, select, summary, svg[tabindex]";
+const STOPS = "button, input[type=checkbox], select, summary, svg[tabindex]"; // the arrow keys of a text field move its caret
 const FIRST_STOP = "[aria-selected=true], [data-first]"; // where the Tab key enters a group at first
 const HIDDEN = "[hidden], [aria-hidden=true], [style*='display: none'], details:not([open]) > :not(summary)";
 
