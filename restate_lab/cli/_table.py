@@ -159,8 +159,11 @@ class TerminalTable:
         self._below.sort(key=lambda column: -column.width)
         if view.is_wide:
             return
-        while sum(each.least + len(GAP) for each in self._columns) - len(GAP) > view.width and len(self._columns) > 1:
-            self._columns.remove(_least_important(self._columns))
+        kept: list[_Column] = []
+        for column in _by_importance(self._columns):
+            if not kept or sum(each.least + len(GAP) for each in (*kept, column)) - len(GAP) <= view.width:
+                kept.append(column)
+        self._columns = [column for column in self._columns if column in kept]
         _shrink(self._columns, view.width)
 
     def _omit_repeated(self) -> None:
@@ -245,11 +248,18 @@ def _is_long(column: _Column) -> bool:
     return column.may_shrink and column.width > _LONG
 
 
-def _least_important(columns: Sequence[_Column]) -> _Column:
-    """Return a column to omit: a known one, else the last one, but an id only if nothing else is left."""
-    known = [column for part in _LESS_IMPORTANT for column in columns[1:] if part in column.name]
-    others = [column for column in columns[1:] if column.kind not in {"id", "status"}]
-    return known[0] if known else (others or columns[1:])[-1]
+def _by_importance(columns: Sequence[_Column]) -> list[_Column]:
+    """Return the first column, ids and statuses, the others from left to right, and the known ones."""
+
+    def rank(column: _Column) -> int:
+        if column is columns[0]:
+            return 0
+        known = [at for at, part in enumerate(_LESS_IMPORTANT) if part in column.name]
+        if known:
+            return 3 + len(_LESS_IMPORTANT) - known[0]
+        return 1 if column.kind in {"id", "status"} else 2
+
+    return sorted(columns, key=rank)
 
 
 def _shrink(columns: Sequence[_Column], width: int) -> None:
