@@ -16,8 +16,8 @@ from matplotlib.colors import to_hex
 from matplotlib.patches import FancyBboxPatch
 
 import restate_lab as rl
-from restate_lab._text import shorten_id
 from restate_lab import plots
+from restate_lab._text import shorten_id
 from restate_lab.client.lab import Lab
 from restate_lab.status import STATUSES
 from support.clusters import NEWEST, Cluster
