@@ -143,7 +143,7 @@ def test_plan_makes_the_plan_of_the_next_step(diagnosed: Panel, monkeypatch: pyt
 
 
 def test_many_findings_of_one_check_share_a_line(make: Callable[..., Panel], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first one stays a finding of its own, and the line names the check; two more are no reason to hide them."""
+    """The first one stays a finding of its own, and the line names the check; three of a kind are shown one by one."""
     ids = tuple(LISTED["id"])
 
     def finding(number: int, check: str) -> Finding:
