@@ -102,7 +102,8 @@ COUNTS_SQL = f"SELECT word, count(*) AS n FROM ({STATUSES_SQL}) GROUP BY 1"  # n
 def describe_impossible_status(statement: str, params: Mapping[str, Any]) -> str:
     """Return why a statement with a condition on ``status`` can have no row, with the nearest status; "" otherwise."""
     text = re.sub(r"--[^\n]*", "", statement)
-    allowed = [name for table, names in _STORED.items() if re.search(rf"\b{table}\b", text) for name in names]
+    words = re.findall(r"\w+", text)
+    allowed = [name for table, names in _STORED.items() if table in words for name in names]
     values = [found["text"] or params.get(found["name"] or "") for found in _COMPARED.finditer(text)]
     for value in values if allowed else ():
         if not isinstance(value, str) or value in allowed:

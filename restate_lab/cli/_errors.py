@@ -19,23 +19,20 @@ from restate_lab.progress import redirect_messages
 
 ERROR, USAGE, INTERRUPTED = 1, 2, 130
 _PRICE = "--price '*=2.5,1.25,10' for every model (US dollars per million tokens: input, cached input, output)"
-_IN_A_SHELL = tuple(
-    (re.compile(pattern), replacement)
-    for pattern, replacement in (
-        (r"\btimeout=…?(?=[ ,.;)]|$)", "--timeout"),
-        (r"pass a higher limit=, or limit=None", "add a higher -p limit=N, or -p limit=none"),
-        (r"\b(overwrite|payloads)=True\b", r"--\1"),
-        (r'\bconnect\("an environment of the restate CLI"\)', "-e NAME"),
-        (r'\bconnect\("(http[^"]+)"\)', r"-e \1"),
-        (r"Pass (\w+)=…", r"Add -p \1=…"),
-        (r" requires (\w+)= \(", r" requires -p \1=… ("),
-        (r"pass prices= with the exact name, or with '\*'", f"add {_PRICE}, or --price NAME=… for one"),
-        (r"or pass prices=", f"or add {_PRICE}"),
-        (
-            r"pass shapes=\[function\], which returns a ModelStep for such a payload\. rl\.journal shows",
-            "only Python can read it, with shapes=[function]. restate-lab journal shows",
-        ),
-    )
+_IN_A_SHELL = (
+    (re.compile(r"\btimeout=…?(?=[ ,.;)]|$)"), "--timeout"),
+    (re.compile(r"pass a higher limit=, or limit=None"), "add a higher -p limit=N, or -p limit=none"),
+    (re.compile(r"\b(overwrite|payloads)=True\b"), r"--\1"),
+    (re.compile(r'\bconnect\("host:9070"\), or an environment of the restate CLI'), "-e host:9070, or -e NAME"),
+    (re.compile(r'\bconnect\("(http[^"]+)"\)'), r"-e \1"),
+    (re.compile(r"Pass (\w+)=…"), r"Add -p \1=…"),
+    (re.compile(r" requires (\w+)= \("), r" requires -p \1=… ("),
+    (re.compile(r"pass prices= with the exact name, or with '\*'"), f"add {_PRICE}, or --price NAME=… for one"),
+    (re.compile(r"or pass prices="), f"or add {_PRICE}"),
+    (
+        re.compile(r"pass shapes=\[function\], which returns a ModelStep for such a payload\. rl\.journal shows"),
+        "only Python can read it, with shapes=[function]. restate-lab journal shows",
+    ),
 )
 """A hint for Python → the same for this command line; texts of the library name arguments of Python."""
 

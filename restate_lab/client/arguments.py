@@ -21,6 +21,7 @@ from restate_lab.redaction import Secret
 
 # Ids are base62 and have one length per kind: "inv_1", 11 of the partition key and 22 of the id itself, and so on.
 _IDS = {"invocation": ("inv_", 38), "deployment": ("dp_", 26), "subscription": ("sub_", 27), "vqueue": ("vq_", 37)}
+_ID = re.compile(r"[a-z]+_[A-Za-z0-9]+")
 _AWAKEABLE = re.compile(r"(sign|prom)_1[A-Za-z0-9_-]{20,}")
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _LONGEST = 60
@@ -37,7 +38,7 @@ def format_value(value: Any) -> str:
 def check_id(argument: str, value: object, kind: str) -> str:
     """Return an id of a kind ("invocation", "deployment", "subscription", "vqueue")."""
     prefix, length = _IDS[kind]
-    if isinstance(value, str) and re.fullmatch(rf"{prefix}[A-Za-z0-9]{{{length - len(prefix)}}}", value):
+    if isinstance(value, str) and len(value) == length and value.startswith(prefix) and _ID.fullmatch(value):
         return value
     raise ArgumentError(
         f"{argument} {format_value(value)} is not the id of one {kind} ({prefix}1 and {length - len(prefix) - 1} more "

@@ -22,7 +22,7 @@ THRESHOLDS = {
     "names of several classes": 0,
     "lines of a function, median": 4,
     "lines of a function, 90th percentile": 14,
-    "lines of a function, 99th percentile": 26,
+    "lines of a function, 99th percentile": 27,
     "lines of a function, most": 37,
 }
 """The maximum of each figure."""

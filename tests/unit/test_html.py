@@ -90,7 +90,7 @@ CARDS: dict[str, dict[str, Any]] = {
     "analysis/doctor/findings.html.j2": {"findings": [FINDING]},
     "analysis/doctor/findings_card.html.j2": {"findings": [FINDING], "more": 1_200, "columns": HOSTILE},
     "analysis/questions/card.html.j2": {
-        "questions": [dict.fromkeys(("name", "question", "parameters", "cost"), HOSTILE)],
+        "questions": [dict.fromkeys(("name", "question", "own", "row", "cost"), HOSTILE)],
         "note": HOSTILE,
     },
     "analysis/agents/card.html.j2": CARD

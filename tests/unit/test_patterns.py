@@ -183,7 +183,7 @@ def _letter(kind: Any, value: Any) -> str:
 
 SIZE = 6_000  # characters
 STEP = 4  # between the two sizes
-LARGEST_RATIO = 9.0  # linear is STEP, quadratic STEP squared
+LARGEST_RATIO = 7.0  # linear is STEP, quadratic STEP squared; a loaded machine narrows the difference
 WORTH_MEASURING = 0.001  # seconds; below it the ratio is noise, and a superlinear pattern takes more
 LONGEST = 0.5  # seconds of processor time for one text: only endless ones reach it
 APPLIED_BY = {

@@ -83,8 +83,9 @@ def test_only_reads_that_remember_answer_from_memory() -> None:
     """A verb that polls gets fresh rows; the doctor, whose checks share statements, gets them from memory."""
     source = Counting()
     for remembers, statements in ((True, 1), (False, 2)):
-        before = source.asked
         reads = Reads(source, 10, remembers=remembers)
+        _ = reads.now  # a frame has the time of a source that is not live
+        before = source.asked
         reads.sql("SELECT 1"), reads.sql("SELECT 1")
         assert source.asked - before == statements
 

@@ -147,7 +147,7 @@ def test_stream_is_all_that_a_source_needs() -> None:
     source = Least()
     frame = source.sql(STATEMENT, id="a")
     assert frame["n"].tolist() == [2**53 + 1, pd.NA]
-    assert frame.attrs == {"sql": STATEMENT, "params": {"id": "a"}, "now": source.now.isoformat()}
+    assert frame.attrs == {"sql": STATEMENT, "params": {"id": "a"}, "read_at": source.now.isoformat()}
     assert source.tables()["table"].tolist() == ["t"]
     assert isinstance(source, Source)
     assert (source.live, source.address, source.coverage) == (False, "", Coverage())

@@ -167,7 +167,17 @@ def _texts_of(commands: Iterable[AgentEntry], check: Check) -> tuple[_Texts, _Te
 
 def has_value(text: str, value: str) -> bool:
     """Return whether a value is in a text, and not as a part of a longer name or number there."""
-    return re.search(rf"(?<!\w){re.escape(value)}(?!\w)", text) is not None
+    at = text.find(value)
+    while at >= 0:
+        end = at + len(value)
+        if not (_is_letter(text[at - 1 : at]) or _is_letter(text[end : end + 1])):
+            return True
+        at = text.find(value, at + 1)
+    return False
+
+
+def _is_letter(character: str) -> bool:
+    return character.isalnum() or character == "_"
 
 
 def scalars(value: Any, *, most: int = 1_000) -> list[str]:

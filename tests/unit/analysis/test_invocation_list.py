@@ -41,7 +41,7 @@ EVERY: dict[str, Any] = {
 def test_no_value_of_a_filter_is_in_the_statement() -> None:
     made = statement_of(Filters(**EVERY), now=NOW)
     assert "DROP" not in made.sql
-    assert bind(made.sql, made.params).count("'''; DROP TABLE x; -- :limit %_'") == 6
+    assert bind(made.sql, made.params).count("'''; DROP TABLE x; -- :limit %_'") == 7
     assert bind(made.counting.sql, made.counting.params).count("LIMIT") == 0
     assert made.params["created_before"] == NOW - timedelta(minutes=5)
     assert made.params["since"] == NOW - timedelta(hours=2)

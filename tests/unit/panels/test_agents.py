@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -59,6 +60,12 @@ class Page:
     @property
     def html(self) -> str:
         return str(self.section.children[0].value)
+
+    @property
+    def searches(self) -> list[int]:
+        """Return from which entry on each search for responses of models began."""
+        asked = [re.search(r"index >= (\d+)", statement) for statement, _ in self.source.asked]
+        return [int(each[1]) for each in asked if each]
 
     def _conversation(self, _: Any, id_: str, **__: Any) -> rl.Conversation:
         self.read.append(id_)
@@ -121,16 +128,14 @@ def test_it_follows_the_journal(page: Page) -> None:
     assert len(page.read) == 2
     page.refresh(journal_size=6, retry_count=3)
     assert len(page.read) == 3
-    searches = [params["first"] for statement, params in page.source.asked if "Notification: Run" in statement]
-    assert searches == [0], "an agent is not searched again"
+    assert page.searches == [0], "an agent is not searched again"
 
 
 def test_another_invocation_is_searched_once_per_entry(page: Page) -> None:
     """An invocation that is not an agent's has no conversation, and each entry is searched once."""
     for size in (0, 5, 5, 9):
         assert not page.refresh(id_=OTHER, journal_size=size).is_agent
-    searches = [params["first"] for statement, params in page.source.asked if "Notification: Run" in statement]
-    assert searches == [0, 5]
+    assert page.searches == [0, 5]
     assert page.read == []
 
 
