@@ -68,6 +68,7 @@ _STORED = {
     "sys_invocation_status": ("inboxed", "scheduled", "invoked", "suspended", "paused", "completed"),
 }
 """The values of the column ``status``, by table."""
+_OWN_STATUS = re.compile(r'\bAS\s+"?status\b', re.IGNORECASE)
 _COMPARED = re.compile(r"\bstatus\s*(?:=|IN\s*\()\s*(?:'(?P<text>[^']*)'|:(?P<name>\w+))", re.IGNORECASE)
 
 # "[409] killed"; on older servers "[409] Killed" and "[409 Aborted] killed". "canceled" is also an older spelling.
@@ -100,8 +101,13 @@ COUNTS_SQL = f"SELECT word, count(*) AS n FROM ({STATUSES_SQL}) GROUP BY 1"  # n
 
 
 def describe_impossible_status(statement: str, params: Mapping[str, Any]) -> str:
-    """Return why a statement with a condition on ``status`` can have no row, with the nearest status; "" otherwise."""
+    """Return why a statement with a condition on ``status`` can have no row, with the nearest status; "" otherwise.
+
+    A statement that has a ``status`` of its own, such as those of this package, may have other values.
+    """
     text = re.sub(r"--[^\n]*", "", statement)
+    if _OWN_STATUS.search(text):
+        return ""
     words = re.findall(r"\w+", text)
     allowed = [name for table, names in _STORED.items() if table in words for name in names]
     values = [found["text"] or params.get(found["name"] or "") for found in _COMPARED.finditer(text)]

@@ -45,7 +45,6 @@ def test_from_the_finding_to_the_report_in_four_clicks(
         notebooks / "incident.ipynb", IN_THE_README.strip().replace("rl.Panel", "panel = rl.Panel") + "\npanel"
     )
     page.open("incident.ipynb")
-    page.command("application:toggle-left-area")
     page.value(f"__import__('os').environ.update(RESTATE_ADMIN_URL={own.server.admin_url!r})")
     page.value(f"__import__('os').chdir({str(notebooks)!r})")
     page.run_all()

@@ -72,7 +72,6 @@ def test_rows_have_room_on_pages_of_each_width(
     """The list begins early; columns leave a narrow page in their order; no text is cut while there is room."""
     write_notebook(notebooks / "widths.ipynb", panel_cell(own.server.admin_url, options=", refresh=None"))
     page.open("widths.ipynb")
-    page.command("application:toggle-left-area")
     page.run_all()
     panel = PanelOnPage(page.page)
     panel.wait()
@@ -201,7 +200,6 @@ def _looks(page: LabPage, panel: PanelOnPage, screenshots: Path) -> None:
     panel.expect_text(re.compile("^Pause 1 of 1 · "), within=panel.detail)
     expect(panel.button("Pause 1 invocation", within=panel.detail)).to_be_visible(timeout=90_000)
     assert unnamed_roles(panel.root) == []
-    page.command("application:toggle-left-area")
     for name, width in (("wide", 1500), ("narrow", 800), ("phone", 390)):
         page.page.set_viewport_size({"width": width, "height": 1200})
         for theme in ("Light", "Dark"):
@@ -304,7 +302,6 @@ def _holds_a_long_word(page: LabPage, panel: PanelOnPage, screenshots: Path) -> 
     panel.read_payloads()
     panel.button("Cancel 1", within=panel.detail).click()
     panel.expect_text(re.compile("^Cancel 1 of 1 · "), within=panel.detail)
-    page.command("application:toggle-left-area")
     for width in (1400, 500):
         page.page.set_viewport_size({"width": width, "height": 1400})
         panel.picture(screenshots / f"invocations-word-{width}.png")

@@ -107,6 +107,8 @@ def test_an_impossible_status_is_named_with_the_nearest(condition: str, hint: st
     assert found.startswith(hint)
     assert bool(found) == bool(hint)
     assert describe_impossible_status(statement.replace("sys_invocation", "mine"), {"status": "runing"}) == ""
+    own = "SELECT * FROM (SELECT 'failed' AS status FROM sys_invocation) WHERE status = 'failed'"
+    assert describe_impossible_status(own, {}) == ""
 
 
 def test_an_empty_result_for_an_impossible_status_warns_at_the_line_of_the_call() -> None:
