@@ -9,8 +9,6 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any
 
 from restate_lab._text import format_duration
 from restate_lab.demo.process import Process, Stoppable
@@ -18,14 +16,7 @@ from restate_lab.demo.server import free_ports
 from restate_lab.errors import RestateLabError, TimedOut
 
 READY_WITHIN = 120.0  # seconds; usually it takes three
-SETTINGS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
-    {
-        "@jupyterlab/apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
-        # A notebook that is saved and opened again shows its panels.
-        "@jupyter-widgets/jupyterlab-manager/plugin": {"saveState": True},
-    }
-)
-"""Settings of JupyterLab by the plugin that has them."""
+NO_NEWS = "@jupyterlab/apputils-extension/notification.jupyterlab-settings"
 WORKSPACE = "default-37a8.jupyterlab-workspace"
 """The file with the layout of JupyterLab's default workspace."""
 LAYOUT = {"left": {"collapsed": True}}
@@ -114,10 +105,9 @@ def _environment(env: Mapping[str, str], folder: Path) -> dict[str, str]:
 
 def _write_settings(folder: Path) -> None:
     """Write the settings, and the layout of a new folder; a kept folder has the layout that its user left."""
-    for plugin, values in SETTINGS.items():
-        settings = folder / "settings" / f"{plugin}.jupyterlab-settings"
-        settings.parent.mkdir(parents=True, exist_ok=True)
-        settings.write_text(json.dumps(values) + "\n")
+    settings = folder / "settings" / NO_NEWS
+    settings.parent.mkdir(parents=True, exist_ok=True)
+    settings.write_text('{"fetchNews": "false", "checkForUpdates": false}\n')
     workspace = folder / "workspaces" / WORKSPACE
     if not workspace.exists():
         workspace.parent.mkdir(exist_ok=True)

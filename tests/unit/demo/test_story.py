@@ -168,5 +168,3 @@ def test_the_settings_of_the_demo_are_its_own_and_are_written_once(tmp_path: Pat
     workspace.write_text("{}")
     _write_settings(tmp_path)
     assert workspace.read_text() == "{}"
-    widgets = tmp_path / "settings/@jupyter-widgets/jupyterlab-manager/plugin.jupyterlab-settings"
-    assert json.loads(widgets.read_text()) == {"saveState": True}
