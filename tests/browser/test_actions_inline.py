@@ -45,6 +45,7 @@ def test_from_the_finding_to_the_report_in_four_clicks(
         notebooks / "incident.ipynb", IN_THE_README.strip().replace("rl.Panel", "panel = rl.Panel") + "\npanel"
     )
     page.open("incident.ipynb")
+    page.command("application:toggle-left-area")
     page.value(f"__import__('os').environ.update(RESTATE_ADMIN_URL={own.server.admin_url!r})")
     page.value(f"__import__('os').chdir({str(notebooks)!r})")
     page.run_all()
@@ -84,7 +85,7 @@ def test_from_the_finding_to_the_report_in_four_clicks(
     assert "done" in page.value("list(panel.plan.outcome.outcome)")
     assert page.value("set(panel.plan.outcome.outcome) <= {'done', 'skipped'}")
     assert "INC-42: the provider says it is back" in page.value("rl.audit_log().reason.dropna().tolist()")
-    panel.click(panel.button("Overview"))
+    panel.click(panel.root.get_by_role("tab", name="Overview"))
     expect(panel.button("Copy path")).to_be_hidden()
     assert page.console_errors == []
 

@@ -96,6 +96,7 @@ def _columns(page: LabPage, panel: PanelOnPage, screenshots: Path) -> None:
 
 
 def _looks(page: LabPage, panel: PanelOnPage, screenshots: Path, name: str) -> None:
+    page.command("application:toggle-left-area")
     for theme in ("Dark", "Light"):
         page.theme(f"JupyterLab {theme}")
         for width in (1400, 900):
@@ -105,6 +106,7 @@ def _looks(page: LabPage, panel: PanelOnPage, screenshots: Path, name: str) -> N
         assert faint_texts(panel.root) == []
     assert unnamed_roles(panel.root) == []
     page.page.set_viewport_size({"width": 1400, "height": 1000})
+    page.command("application:toggle-left-area")
 
 
 def test_folds_stay_as_the_user_left_them(browser: Browser) -> None:

@@ -46,7 +46,7 @@ def test_what_is_wrong_in_jupyterlab(
     assert page.value("lab.version") == newest.version
     assert set(incident.ids("storm_503")) <= set(page.value("list(plan.targets) + plan.excluded.id.tolist()"))
     findings = page.page.locator(".jp-OutputArea-output", has_text="critical").first
-    waits = page.page.locator(".jp-RenderedImage img").first
+    waits = page.page.locator(".rl-plot > svg").first
     for theme in ("Light", "Dark"):
         page.theme(f"JupyterLab {theme}")
         for name, part in (("doctor", findings), ("waits", waits)):

@@ -95,6 +95,7 @@ def test_the_picture_of_the_panel_is_that_of_the_demo(
 ) -> None:
     write_notebook(notebooks / "payments.ipynb", CELL)
     page.open("payments.ipynb")
+    page.command("application:toggle-left-area")
     variables = {name: value for name, value in environment.items() if name.startswith("RESTATE_")}
     page.value(f"__import__('os').environ.update({variables!r})")
     page.run_all()

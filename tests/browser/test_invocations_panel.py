@@ -72,6 +72,7 @@ def test_rows_have_room_on_pages_of_each_width(
     """The list begins early; columns leave a narrow page in their order; no text is cut while there is room."""
     write_notebook(notebooks / "widths.ipynb", panel_cell(own.server.admin_url, options=", refresh=None"))
     page.open("widths.ipynb")
+    page.command("application:toggle-left-area")
     page.run_all()
     panel = PanelOnPage(page.page)
     panel.wait()
@@ -98,11 +99,11 @@ def test_rows_have_room_on_pages_of_each_width(
     page.page.set_viewport_size({"width": 1280, "height": 800})
     panel.chip("In flight").click()
     panel.grid.expect_text("count", "75 invocations")
-    panel.button("Overview").click()
+    panel.root.get_by_role("tab", name="Overview").click()
     expect(panel.root.locator(".rl-head .rl-name").filter(has_text="blocked key")).to_be_visible()
     panel.expect_text("acme-retail", within=panel.root.locator(".rl-grid").last)
     assert page.page.evaluate(CUT) == []
-    panel.button("Invocations").click()
+    panel.root.get_by_role("tab", name="Invocations").click()
     panel.grid.expect_text("count", "75 invocations")
     page.value(MANY_SERVICES)
     expect(panel.strip.locator("datalist option")).to_have_count(200)
@@ -200,6 +201,7 @@ def _looks(page: LabPage, panel: PanelOnPage, screenshots: Path) -> None:
     panel.expect_text(re.compile("^Pause 1 of 1 · "), within=panel.detail)
     expect(panel.button("Pause 1 invocation", within=panel.detail)).to_be_visible(timeout=90_000)
     assert unnamed_roles(panel.root) == []
+    page.command("application:toggle-left-area")
     for name, width in (("wide", 1500), ("narrow", 800), ("phone", 390)):
         page.page.set_viewport_size({"width": width, "height": 1200})
         for theme in ("Light", "Dark"):
@@ -302,6 +304,7 @@ def _holds_a_long_word(page: LabPage, panel: PanelOnPage, screenshots: Path) -> 
     panel.read_payloads()
     panel.button("Cancel 1", within=panel.detail).click()
     panel.expect_text(re.compile("^Cancel 1 of 1 · "), within=panel.detail)
+    page.command("application:toggle-left-area")
     for width in (1400, 500):
         page.page.set_viewport_size({"width": width, "height": 1400})
         panel.picture(screenshots / f"invocations-word-{width}.png")

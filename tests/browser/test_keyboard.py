@@ -21,6 +21,7 @@ def panel(page: LabPage, own: Embedded, notebooks: Path) -> PanelOnPage:
     """Give the panel of a notebook, with its findings, in a folder that reports can be written to."""
     write_notebook(notebooks / "keyboard.ipynb", panel_cell(own.server.admin_url, options=", refresh=1"))
     page.open("keyboard.ipynb")
+    page.command("application:toggle-left-area")
     page.value(f"__import__('os').chdir({str(notebooks)!r})")
     page.run_all()
     panel = PanelOnPage(page.page)

@@ -106,6 +106,7 @@ def _holds_a_long_word(page: LabPage, keys: GridOnPage, screenshots: Path) -> No
     page.page.get_by_role("button", name="Review").click()
     expect(page.page.get_by_role("button", name="Set it on")).to_be_visible()
     panel = page.page.locator(".rl-panel").first
+    page.command("application:toggle-left-area")
     for width in (1400, 500):
         page.page.set_viewport_size({"width": width, "height": 1400})
         page.page.screenshot(path=screenshots / f"state-word-{width}.png")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import itertools
 import json
 import time
@@ -216,7 +217,7 @@ METHODS: Mapping[str, Callable[[Lab, Gateways], object]] = {
     "purge_journal": lambda lab, _: lab.admin.purge_journal(_INVOCATION),
     "restart_as_new_invocation": lambda lab, server: lab.admin.restart_as_new_invocation(next(server.ended)),
     # without the decorator, whose warning is an error in the tests
-    "delete_invocation": lambda lab, _: AdminClient.delete_invocation.__wrapped__(lab.admin, _INVOCATION),  # type: ignore[attr-defined]
+    "delete_invocation": lambda lab, _: inspect.unwrap(AdminClient.delete_invocation)(lab.admin, _INVOCATION),
     "create_subscription": lambda lab, _: lab.admin.create_subscription(
         source="kafka://none/topic", sink="service://Bulk/answer"
     ),

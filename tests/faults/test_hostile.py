@@ -172,6 +172,7 @@ def objects(source: Lab, vandalised: Vandalised) -> Iterator[Any]:
     yield rl.replay(source, replayed, vandalised.services, confirm=vandalised.services)
     yield rl.plan(source, "kill", list(vandalised.holders.values()))
     yield rl.plan(source, "restart_as_new", list(vandalised.failed.values()))
+    yield rl.incident_report(source, vandalised.frozen.with_name("hostile.html"), progress=False)
 
 
 def views(source: Lab, vandalised: Vandalised) -> Iterator[Any]:
@@ -229,6 +230,8 @@ def check_widths(cards: list[str]) -> None:
 def page_of(thing: Any) -> str:
     if hasattr(thing, "_repr_html_"):
         return str(thing._repr_html_())
+    if isinstance(thing, Grid):
+        return thing.static_html()
     bundle = thing._repr_mimebundle_()
     return str((bundle[0] if isinstance(bundle, tuple) else bundle)["text/html"])
 

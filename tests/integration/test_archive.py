@@ -205,7 +205,7 @@ def test_a_missing_or_malformed_name_and_a_source_that_is_not_live_are_refused(l
         archive(lab, tmp_path, cluster_name=None)
     with pytest.raises(errors.ArgumentError, match="not valid"):
         archive(lab, tmp_path, cluster_name="a/b")
-    with pytest.raises(errors.ArgumentError, match="live cluster"):
+    with pytest.raises(errors.ArgumentError, match="needs a connection first"):
         rl.archive(Proxy(), tmp_path / "archive", cluster_name="c")  # type: ignore[arg-type]
     assert not (tmp_path / "archive").exists()
 

@@ -35,7 +35,7 @@ ERRORS = (
     ),
     ("def look(name):\n    return lab.admin.get_service(name)\n\nlook('agnt')", "NotFound", "Did you mean 'agent'?"),
     ("lab.admin.kill_invocation('inv_1' + 33 * 'a')", "ReadOnly", "is read-only"),
-    (f"rl.connect('{NOBODY}', token='s3cret')", "Unreachable", "this is its admin address"),
+    (f"rl.connect('{NOBODY}', token='s3cret')", "Unreachable", "is this its admin address"),
     (
         "rl.connect('{url}', ingress_url='" + NOBODY + "').ingress.send('agent', 'run')",
         "Unreachable",

@@ -35,7 +35,7 @@ def results(lab: rl.Lab, folder: Path) -> Iterator[tuple[str, object]]:
     yield "longest journal", rl.journal(lab, longest)
     for action in ("cancel", "kill", "purge", "resume", "pause", "restart_as_new"):
         yield f"plan {action}", rl.plan(lab, action, list(rows["id"]))
-    yield "redrive", rl.redrive(lab, "Payments")
+    yield "redrive", rl.redrive(lab, lab.sql("SELECT id FROM sys_invocation WHERE completion_result = 'failure'"))
     agents = rl.agent_runs(lab)
     yield "conversation", rl.conversation(lab, agents["id"][0])
     rl.freeze(lab, folder / "incident.evidence", progress=False)
