@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import Locator, expect
 
 from support.jupyter import LabPage, write_notebook
@@ -27,6 +28,7 @@ def cell_of(table: Locator, text: str) -> Locator:
     return table.locator("td", has_text=re.compile(text)).first
 
 
+@pytest.mark.long  # unit/test_notebook_frames.py has the content of each cell
 def test_frames_are_readable_in_both_themes_and_copied_whole(page: LabPage, notebooks: Path, screenshots: Path) -> None:
     write_notebook(notebooks / "frames.ipynb", *CELLS)
     page.open("frames.ipynb")

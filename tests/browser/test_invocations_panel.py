@@ -66,6 +66,7 @@ MANY_SERVICES = """[
 ][:0]"""
 
 
+@pytest.mark.long  # three widths, both themes and 200 services
 def test_rows_have_room_on_pages_of_each_width(
     page: LabPage, own: Embedded, notebooks: Path, screenshots: Path
 ) -> None:

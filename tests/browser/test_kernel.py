@@ -120,6 +120,7 @@ def test_a_reload_and_a_restart(
     expect(panel.root.locator(".rl-kernel").first).to_be_empty()
 
 
+@pytest.mark.long  # it saves, ends the kernel and opens again; unit/panels/test_panel.py has the copy
 def test_a_reopened_notebook_has_the_last_content(
     page: LabPage, later: list[str], newest: Cluster, notebooks: Path, screenshots: Path
 ) -> None:

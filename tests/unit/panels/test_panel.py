@@ -197,14 +197,14 @@ def test_a_written_report_is_shown_until_the_next_action(
     def write(_: object, name: str, *, progress: Progress) -> SimpleNamespace:
         progress.update(3, 10)
         progress.close()
-        return SimpleNamespace(name=name, absolute=lambda: f"/work/{name}", href=name)
+        return SimpleNamespace(name=name, absolute=lambda: f"/reports/{name}", href=name)
 
     monkeypatch.setattr(incident, "incident_report", write)
     panel.click("Report")
     wait_for(lambda: panel.head.file)
     file = panel.head.file
     assert file["name"] == f"Incident report: {file['href']}"
-    assert file["path"] == f"/work/{file['href']}"
+    assert file["path"] == f"/reports/{file['href']}"
     assert events[:2] == ["Writing the incident report …", "Writing the incident report: chapter 3 of 10 …"]
     assert panel.head.event == ""
     panel.click("Overview")
