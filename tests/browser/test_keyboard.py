@@ -98,6 +98,7 @@ def test_the_focus_is_never_lost(page: LabPage, panel: PanelOnPage) -> None:
     assert page.console_errors == []
 
 
+@pytest.mark.long  # unit/panels has the rules of the box
 def test_one_box_takes_ids_and_text(page: LabPage, panel: PanelOnPage, own: Embedded, screenshots: Path) -> None:
     """A log line opens its invocation, also an ended one; several ids are a filter; other text is searched for."""
     keys = page.page.keyboard
