@@ -114,6 +114,16 @@ def is_empty(column: pd.Series[Any]) -> bool:
     return all(_type_of(type(value)) in _MAY_BE_EMPTY and not len(value) for value in present)
 
 
+def read_at(frame: pd.DataFrame) -> datetime | None:
+    """Return when a frame was read, from its ``attrs``: by the clock of its source if it has that; None if unknown."""
+    text = frame.attrs.get("read_at") or frame.attrs.get("asked_at")
+    try:
+        moment = datetime.fromisoformat(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
+    return moment if moment is not None and moment.tzinfo is not None else None
+
+
 def cell(value: Any, zone: tzinfo, style: CellStyle = GRID) -> Cell:
     """Return the short text of a value, with timestamps in ``zone``, and its longer text."""
     kind = _type_of(type(value))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, tzinfo
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from restate_lab._cells import GRID, MISSING, CellStyle, cell, is_empty, kind_of
+from restate_lab._cells import GRID, MISSING, CellStyle, cell, is_empty, kind_of, read_at
 from restate_lab._html import render
 from restate_lab._public import explained
 from restate_lab._text import escape_invisible, format_ago, format_timestamp, join, plural
@@ -104,7 +104,7 @@ def frame_html(frame: pd.DataFrame, *, rows: int, advice: str = "") -> str:
         [TableColumn(str(first.columns[at]), kind_of(str(first.columns[at]), first.iloc[:, at])) for at in shown],
         first.iloc[:, shown].itertuples(index=False, name=None),
         lines=[more or f"{plural(len(frame), 'row')}.", *([f"Without a value: {hidden}."] if hidden else [])],
-        now=_read_at(frame),
+        now=read_at(frame),
     )
 
 
@@ -158,16 +158,6 @@ def _cell(value: Any, kind: ColumnKind, zone: tzinfo, now: datetime | None) -> T
         return TableCell(format_ago(value, now), format_timestamp(value, exact=True))
     is_long = kind in {"text", "long"} and len(shown.text) > _LONG
     return replace(shown, more=shown.more or shown.text, is_folded=True) if is_long else shown
-
-
-def _read_at(frame: pd.DataFrame) -> datetime | None:
-    """Return when a frame was read, from its ``attrs``, or None."""
-    text = frame.attrs.get("read_at") or frame.attrs.get("asked_at")
-    try:
-        moment = datetime.fromisoformat(text) if isinstance(text, str) else None
-    except ValueError:
-        return None
-    return moment if moment is not None and moment.tzinfo is not None else None
 
 
 def index_to_columns(frame: pd.DataFrame) -> pd.DataFrame:

@@ -45,9 +45,9 @@ def ask(source: Source, name: str, /, *, timeout: DurationInput | None = "2m", *
     whole call. A heavy question first shows what it reads: on stderr, or below a notebook's cell while it runs.
 
     ``frame.attrs`` records the request: ``question, variant`` (the file), ``sql`` (with its parameters unbound),
-    ``params, source, version, asked_at, now, seconds``, and ``truncated`` if the limit removed rows. In this case there
-    is also a warning (Truncated). The questions about agents need payloads and send several statements: ``sql`` is "",
-    ``queries`` has the statements, and ``not_read`` tells which payloads and journals were not read.
+    ``params, source, version, asked_at, read_at, seconds``, and ``truncated`` if the limit removed rows. In this case
+    there is also a warning (Truncated). The questions about agents need payloads and send several statements: ``sql``
+    is "", ``queries`` has the statements, and ``not_read`` tells which payloads and journals were not read.
 
     Raises:
         ArgumentError: the question or a parameter is unknown, a value is invalid, or the result is empty and its

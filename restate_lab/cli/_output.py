@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from restate_lab._cells import read_at
 from restate_lab._text import escape_invisible, plural
 from restate_lab.cli._options import ENDINGS, OutputFormat
 from restate_lab.cli._page import TextPage
@@ -86,16 +87,12 @@ def _print_table(
         page.verbatim(plain_lines(frame))
         return
     if len(frame):
-        view = TableView(page.width, _read_at(frame), has_names, form.is_wide, form.has_full_ids, columns)
+        view = TableView(
+            page.width, read_at(frame) or datetime.now(UTC), has_names, form.is_wide, form.has_full_ids, columns
+        )
         table = TerminalTable(frame, view)
         page.verbatim(table.lines())
         if table.note:
             page.paragraph((table.note, "dim"))
     rows = plural(len(frame), "row") if len(frame) else "No rows"
     TextPage(sys.stderr).paragraph((f"{rows} · {about}" if about else rows, "dim"))
-
-
-def _read_at(frame: pd.DataFrame) -> datetime:
-    """Return the time from which ages count: when the frame was read, by the clock of its source if it has that."""
-    times = [frame.attrs[name] for name in ("now", "read_at", "asked_at") if name in frame.attrs]
-    return datetime.fromisoformat(times[0]) if times else datetime.now(UTC)

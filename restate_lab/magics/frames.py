@@ -20,7 +20,7 @@ ROWS = 25
 _ADVICE = "; rl.show(frame, rows=…) shows more"
 _STATEMENT = {"sql", "params"}
 _ORIGIN = {"source", "version"}
-_TIMES = {"now", "read_at", "asked_at"}
+_TIMES = {"read_at", "asked_at"}
 
 
 class FrameFormatter:
