@@ -1,7 +1,7 @@
 """A page of text for people: styled and wrapped in a terminal, one line per paragraph in a pipe.
 
 Text from a cluster is never interpreted as markup, and its control characters never reach the terminal. Rich does not
-draw the tables of frames because it is slow: 40,000 cells took 14 s, and ``_output.table_lines`` less than 1 s.
+draw the tables of frames because it is slow: 40,000 cells took 14 s, and ``_table.TerminalTable`` less than 1 s.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import TextIO, TypeAlias
 
-from rich.cells import cell_len
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.text import Text
 
@@ -138,3 +138,8 @@ def _escape_part(part: Part) -> Part:
     if isinstance(part, str):
         return escape_invisible(part, lines=False)
     return escape_invisible(part[0], lines=False), part[1]
+
+
+def truncate_cells(text: str, width: int) -> str:
+    """Return a text with at most ``width`` cells of a terminal; a longer one ends with "…"."""
+    return text if cell_len(text) <= width else f"{set_cell_size(text, width - 1)}…"

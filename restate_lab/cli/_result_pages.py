@@ -21,7 +21,7 @@ from restate_lab.analysis.replay.verdict import DIVERGES, FAILS, OTHER_RESULT
 from restate_lab.analysis.suggestions import SuggestedCall, plan_call, python_code, why_call
 from restate_lab.analysis.waits import Waits
 from restate_lab.analysis.why.explanation import Explanation
-from restate_lab.cli._page import GRAY_BLUE, ORANGE, SEVERITY_STYLES, STATUS_STYLES, TextPage
+from restate_lab.cli._page import GRAY_BLUE, ORANGE, SEVERITY_STYLES, STATUS_STYLES, TextPage, truncate_cells
 from restate_lab.cli.shell_code import SourceOptions, code_for
 from restate_lab.frames import records
 from restate_lab.status import OUTCOMES
@@ -317,7 +317,7 @@ class JournalPage:
         outcome, style = OUTCOMES[row.outcome], OUTCOME_STYLES[row.outcome]
         self._page.paragraph(
             (f"{_index(row):>{self._index}}", "dim"),
-            f"  {_fit(_label(row), self._label)}  ",
+            f"  {set_cell_size(truncate_cells(_label(row), self._label), self._label)}  ",
             (f"{outcome.sign} {outcome.label}".ljust(self._state), style),
             f"  {row.duration(self._bars.now):>{self._duration}}  ",
             *self._bar(row),
@@ -368,7 +368,3 @@ def _index(row: JournalRow) -> str:
 def _label(row: JournalRow) -> str:
     name = f"{row.entry_type} {row.label}".strip()
     return escape_invisible(f"{'  ' * (row.depth - 1)}{name}", lines=False)
-
-
-def _fit(text: str, width: int) -> str:
-    return set_cell_size(text, width) if cell_len(text) <= width else f"{set_cell_size(text, width - 1)}…"

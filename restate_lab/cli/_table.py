@@ -12,12 +12,13 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 import pandas as pd
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
 from restate_lab._cells import GRID, CellStyle, Kind, cell, full_text, is_missing, kind_of
 from restate_lab._text import escape_invisible, format_ago, format_timestamp, plural, short_ids, verb_form
+from restate_lab.cli._page import truncate_cells
 
 GAP = "  "
 _ROUNDED = CellStyle(is_summary=True)  # of a question; the rows of a statement are exact
@@ -95,7 +96,7 @@ class _Column:
         return min(self.width, max(_COMFORTABLE, cell_len(self.head))) if self.may_shrink else self.width
 
     def fit(self, text: str) -> str:
-        text = _truncate(text, self.width)
+        text = truncate_cells(text, self.width)
         fill = " " * (self.width - cell_len(text))
         return fill + text if self.kind in {"number", "duration"} else text + fill
 
@@ -138,7 +139,7 @@ class TerminalTable:
         for at in range(len(self._frame)):
             yield GAP.join(column.fit(column.cells[at]) for column in self._columns).rstrip()
             for text in filter(None, (column.cells[at] for column in self._below)):
-                yield _INDENT + (text if self._view.is_wide else _truncate(text, self._view.width - len(_INDENT)))
+                yield _INDENT + (text if self._view.is_wide else truncate_cells(text, self._view.width - len(_INDENT)))
 
     def _omit_empty(self) -> int:
         """Omit the columns without a value, and return their number; a table always keeps a column."""
@@ -268,7 +269,3 @@ def _shrink(columns: Sequence[_Column], width: int) -> None:
         wide = [column for column in columns if column.may_shrink and column.width > _NARROWEST]
         if wide:
             max(wide, key=lambda column: column.width).width -= 1
-
-
-def _truncate(text: str, width: int) -> str:
-    return text if cell_len(text) <= width else f"{set_cell_size(text, width - 1)}…"

@@ -183,12 +183,7 @@ def coverage(
     """Show in which times ended invocations may be missing from the archive, per handler."""
     from restate_lab.analysis.ask import ask
 
-    _print(
-        where,
-        cluster_name,
-        OutputFormat("table", is_wide=wide, has_full_ids=full_ids),
-        lambda archived: ask(archived, "coverage", limit=None),
-    )
+    _print(where, cluster_name, lambda archived: ask(archived, "coverage", limit=None), wide=wide, full_ids=full_ids)
 
 
 @history.command(epilog=examples("restate-lab history compact s3://bucket/history"))
@@ -196,12 +191,7 @@ def compact(
     where: HistoryWhere, *, cluster_name: OneCluster = None, wide: Wide = False, full_ids: FullIds = False
 ) -> None:
     """Merge the small files of the days that are over, so that they are read faster; archiving may continue."""
-    _print(
-        where,
-        cluster_name,
-        OutputFormat("table", is_wide=wide, has_full_ids=full_ids),
-        lambda archived: archived.compact(),
-    )
+    _print(where, cluster_name, lambda archived: archived.compact(), wide=wide, full_ids=full_ids)
 
 
 @history.command(epilog=examples("restate-lab history vacuum s3://bucket/history"))
@@ -209,12 +199,7 @@ def vacuum(
     where: HistoryWhere, *, cluster_name: OneCluster = None, wide: Wide = False, full_ids: FullIds = False
 ) -> None:
     """Remove files that the archive no longer uses, older than a week."""
-    _print(
-        where,
-        cluster_name,
-        OutputFormat("table", is_wide=wide, has_full_ids=full_ids),
-        lambda archived: archived.vacuum(),
-    )
+    _print(where, cluster_name, lambda archived: archived.vacuum(), wide=wide, full_ids=full_ids)
 
 
 @history.command(epilog=examples("restate-lab history delete-before /srv/history 2026-05-01 --confirm /srv/history"))
@@ -232,18 +217,18 @@ def delete_before(
     Invocations that ended before DAY are not archived again. A smaller DAY takes that back for later visits.
     """
     _print(
-        where,
-        cluster_name,
-        OutputFormat("table", is_wide=wide, has_full_ids=full_ids),
-        lambda archived: archived.delete_before(day, confirm=confirm),
+        where, cluster_name, lambda archived: archived.delete_before(day, confirm=confirm), wide=wide, full_ids=full_ids
     )
 
 
-def _print(where: str, cluster_name: str | None, form: OutputFormat, read: Callable[[History], pd.DataFrame]) -> None:
+def _print(
+    where: str, cluster_name: str | None, read: Callable[[History], pd.DataFrame], *, wide: bool, full_ids: bool
+) -> None:
     with exit_on_error():
         from restate_lab.cli._output import write_frame
         from restate_lab.history.source import open_history
 
+        form = OutputFormat("table", is_wide=wide, has_full_ids=full_ids)
         with open_history(where, cluster_name=cluster_name) as archived:
             write_frame(read(archived), form, about=archived.name)
 
