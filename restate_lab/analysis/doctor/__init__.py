@@ -132,21 +132,20 @@ def _run_checks(chosen: Sequence[Check], context: CheckContext) -> list[_CheckOu
 def _run_check(check: Check, context: CheckContext) -> _CheckOutcome:
     reason = _reason_not_to_apply(check, context)
     if reason:
-        return _CheckOutcome(gap=CheckGap(check.name, reason, check.description, applies=False))
+        return _not_run(check, reason, applies=False)
     context.excluded.clear()
     before, started = len(context.source.statements), time.monotonic()
     try:
         check_supported(context.source, "this check", needs_open=check.needs_open)
         if check.needs_payloads and not context.source.has("sys_journal"):
-            return _CheckOutcome(gap=CheckGap(check.name, "this source has no sys_journal", check.description))
+            return _not_run(check, "this source has no sys_journal")
         if check.needs_payloads and content_column(context.source, context.source.has) is None:
-            reason = "this source has no payloads of journals"
-            return _CheckOutcome(gap=CheckGap(check.name, reason, check.description, applies=False))
+            return _not_run(check, "this source has no payloads of journals", applies=False)
         findings = [replace(finding, check=check.name) for finding in check.run(context)]
     except RestateLabError as error:
         is_over = isinstance(error, TimedOut) and not context.source.seconds_left
         reason = context.source.over if is_over else " ".join(str(error).split()) or type(error).__name__
-        return _CheckOutcome(gap=CheckGap(check.name, reason, check.description))
+        return _not_run(check, reason)
     sent = context.source.statements[before:]
     run = CheckRun(
         check.name,
@@ -160,6 +159,10 @@ def _run_check(check: Check, context: CheckContext) -> _CheckOutcome:
         return _CheckOutcome(findings, run)
     reason = f"incomplete: {'; '.join(dict.fromkeys(context.excluded))}"
     return _CheckOutcome(findings, run, CheckGap(check.name, reason, check.description))
+
+
+def _not_run(check: Check, reason: str, *, applies: bool = True) -> _CheckOutcome:
+    return _CheckOutcome(gap=CheckGap(check.name, reason, check.description, applies))
 
 
 def _reason_not_to_apply(check: Check, context: CheckContext) -> str:

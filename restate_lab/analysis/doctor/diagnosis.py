@@ -259,9 +259,14 @@ def _frame(rows: Sequence[Any], kind: type[Any]) -> pd.DataFrame:
     return pd.DataFrame([asdict(row) for row in rows], columns=list(kind.__dataclass_fields__))
 
 
+def is_empty_cluster(diagnosis: Diagnosis) -> bool:
+    """Return whether a diagnosis found neither a service nor an invocation, so that it may be of the wrong cluster."""
+    return EMPTY in set(diagnosis.findings["check"])
+
+
 def headline_of(diagnosis: Diagnosis) -> str:
     """Return "healthy", "incomplete" or "nothing is registered here"; "" if the findings are the headline."""
-    if EMPTY in set(diagnosis.findings["check"]):
+    if is_empty_cluster(diagnosis):
         return "nothing is registered here"
     return diagnosis.verdict if diagnosis.verdict in {"healthy", "incomplete"} else ""
 

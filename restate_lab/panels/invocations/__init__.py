@@ -344,10 +344,11 @@ class InvocationsView(View):
         self.host.ask()
 
     def _draw(self) -> None:
-        ids, name = self.named_ids
-        chip = (
-            name if ids == self._filters.id else f"{len(self._filters.id):,} ids" if len(self._filters.id) > 1 else ""
-        )
+        named, name = self.named_ids
+        ids = self._filters.id
+        chip = f"{len(ids):,} ids" if len(ids) > 1 else ""
+        if ids == named:
+            chip = name
         self.strip.draw(
             self._filters, counts=self.counts, histogram=self.histogram, window=self._window, group=self._group,
             id_name=chip,

@@ -10,7 +10,7 @@ from pydantic import Field, TypeAdapter
 
 from restate_lab._text import format_age, format_duration, one_line, plural
 from restate_lab.analysis.doctor import Diagnosis
-from restate_lab.analysis.doctor.diagnosis import EMPTY, gap_reasons
+from restate_lab.analysis.doctor.diagnosis import gap_reasons, is_empty_cluster
 from restate_lab.analysis.suggestions import SuggestedCall, plan_call
 from restate_lab.frames import records
 from restate_lab.panels._assets import read_assets
@@ -80,7 +80,7 @@ class FindingsView(ContentWidget):
                 "folded": self.content["folded"],
                 "revision": self._revision,
                 "verdict": diagnosis.verdict,
-                "is_empty": EMPTY in set(diagnosis.findings["check"]),
+                "is_empty": is_empty_cluster(diagnosis),
                 "counts": [[name, int((diagnosis.findings["severity"] == name).sum())] for name in _SEVERITIES],
                 "at": diagnosis.read_at.timestamp(),
                 "took": format_duration(diagnosis.seconds),
@@ -131,8 +131,13 @@ def planned_call(diagnosis: Diagnosis, at: int) -> SuggestedCall | None:
 def name_of_finding(row: Mapping[Any, Any], *, queue: bool = False) -> str:
     """Return the name of a finding as a filter: "finding: Payments/charge retries (15)"."""
     noun = "queue" if queue else _NOUNS.get(row["check"], row["check"].replace("_", " "))
-    number = row["title"].partition(" ")[0] if queue else f"{len(row['ids']):,}"
+    number = _queue_length(row) if queue else f"{len(row['ids']):,}"
     return f"finding: {one_line(row['where'], _LONGEST_PLACE)} {noun} ({number})"
+
+
+def _queue_length(row: Mapping[Any, Any]) -> str:
+    """Return the number of queued calls, with which the title of such a finding begins."""
+    return str(row["title"]).partition(" ")[0]
 
 
 def _groups(rows: Sequence[Mapping[Any, Any]], descriptions: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -151,8 +156,7 @@ def _row(row: Mapping[Any, Any], diagnosis: Diagnosis, at: int, *, can_plan: boo
     ids = row["ids"]
     buttons = []
     if row["check"] == _QUEUES:
-        length, _, _ = row["title"].partition(" ")
-        buttons += [("show", "Holder"), ("queue", f"Queue {length}"), ("why", "Why")]
+        buttons += [("show", "Holder"), ("queue", f"Queue {_queue_length(row)}"), ("why", "Why")]
     elif ids and ids[0].startswith("inv_"):
         buttons += [("show", f"Show {len(ids):,}"), ("why", "Why")]
     elif ids and ids[0].startswith("dp_"):
