@@ -341,8 +341,8 @@ def connect(
 
     ``decode``, a function from bytes to bytes, decodes payloads that an SDK encodes or encrypts. It is only for
     showing, and runs in another thread; nothing that is replayed, frozen, archived or sent is decoded. If it fails or
-    takes more than 2 seconds, the payload is shown as "not decoded: …"; after 60 seconds in all, so are the others of
-    a result. ``set_state`` writes an encoded value only with ``encode``, the reverse function.
+    takes more than 2 seconds, the payload is shown as "not decoded: …". After 60 seconds for one result, its other
+    payloads are shown like this, too. ``set_state`` writes an encoded value only with ``encode``, the reverse function.
 
     ``check=False`` sends nothing. Otherwise one request is sent, so that a wrong address fails at once. It warns
     (UntriedServer) if the server is older than 1.6.1 or newer than 1.8, the versions that restate_lab was tested with.

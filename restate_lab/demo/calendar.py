@@ -77,7 +77,7 @@ def _keys(rows: pa.Table) -> list[tuple[Any, Any]]:
 
 
 def _moved_run(rows: pa.Table, move: _Move) -> pa.Table:
-    """Move all times of a row by the same duration: by that of the time at which its run was created."""
+    """Move all times of a row by the duration by which the creation of its run is moved."""
     created = _micros(rows["created_at"])
     moved_by = pa.array(move(created) - created)
     for name in _times(rows):

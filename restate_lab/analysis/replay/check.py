@@ -262,7 +262,7 @@ class _ReplayRunner:
         return manifest
 
     def judge(self, recordings: Sequence[Recording], on_progress: Callable[[int], None]) -> list[ReplayOutcome | None]:
-        # None stands for a recording that was not judged before the end of the run.
+        # A recording that was not judged before the end of the run has None.
         return self._run([partial(self._judge_one, each) for each in recordings], on_progress)
 
     def _judge_one(self, recording: Recording) -> ReplayOutcome:

@@ -34,8 +34,8 @@ class GridOptions:
     ``noun`` names the rows in the plural and ``one`` in the singular. ``height`` is in pixels; None means 60 % of the
     window. ``tz`` is the name of the time zone. ``total`` and ``note`` appear above the table. Before ``is_read``, the
     number of rows is unknown. ``empty`` and ``empty_action`` are the text and the button of a table without rows;
-    ``search_label`` is that of the button that searches further for the text in the filter. Ages relate to the kernel
-    clock, or to ``frozen_at``.
+    ``search_label`` is the label of the button that searches further for the text in the filter. Ages relate to the
+    kernel clock, or to ``frozen_at``.
     """
 
     noun: str
