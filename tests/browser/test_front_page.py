@@ -30,7 +30,7 @@ README = ROOT / "README.md"
 IMAGES = ROOT / ".github" / "images"
 IS_WRITTEN = bool(os.environ.get("RESTATE_LAB_README"))
 SETTLED, SETTLES_WITHIN = 150.0, 240.0  # seconds: some findings become critical when they are a minute or two old
-COLORS = 96  # of a picture: a page of text has few
+COLORS = 128  # of a picture: a page of text has few
 MOST_BYTES = 120_000
 CELL = "import restate_lab as rl\n\nlab = rl.connect()\nrl.Panel(lab)"
 # name: (width of the page, height of the picture)
@@ -76,7 +76,9 @@ def save(picture: Path, name: str, figures: str) -> None:
     text = PngImagePlugin.PngInfo()
     text.add_text("figures", figures)
     with Image.open(picture) as image:
-        image.convert("RGB").quantize(COLORS).save(IMAGES / f"{name}.png", optimize=True, pnginfo=text)
+        image.convert("RGB").quantize(COLORS, Image.Quantize.MAXCOVERAGE).save(
+            IMAGES / f"{name}.png", optimize=True, pnginfo=text
+        )
 
 
 def test_the_sample_is_that_of_the_demo(lab: Lab, figures: str) -> None:
