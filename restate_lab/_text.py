@@ -5,8 +5,8 @@
   "1.82s", "250ms". ``exact=True`` writes all units, like the server.
 - A timestamp has its date, the time to the second, and its zone: "2026-11-25 03:00:00 UTC".
 - A list ends with the number of items that are not shown: "a, b, c and 4 more".
-- A long id is shortened to its beginning and its end, if the reader can copy the full id: "inv_1jZ…8Ep". In the
-  columns of a terminal only its end is shown, as long as the ids need to differ: "…8Ep".
+- A long id is shortened to its kind and its end, if the reader can get the full id: "inv_…k8Ep". The end is longer
+  where the ids of one table would not differ.
 - An invisible character, or one that changes how other text is shown, is written as its code: ``‹U+202E›``.
 
 This module does not import other parts of restate_lab, so that every module can use it.
@@ -37,7 +37,7 @@ _IGNORABLE = re.compile(
 )
 _JOINERS = "\u200c\u200d"
 _ID = re.compile(r"(?<![0-9A-Za-z_])(?:dp|inv|prom|sign|sub|vq)_1[0-9A-Za-z_-]{13,}")
-_ID_END = 3  # characters of an id that are shown at its end, and after its prefix
+_ID_END = 4  # characters at the end of a short id; with three, two of 600 ids probably end alike
 _LINE_ENDS = str.maketrans({"\n": "↵", "\r": "", "\t": " ", "\u2028": "↵", "\u2029": "↵"})
 
 
@@ -161,29 +161,28 @@ def escape_invisible(text: str, *, lines: bool = True, escape: Callable[[str], s
 
 
 def split_ids(text: str) -> Iterator[tuple[str, tuple[str, str, str] | None]]:
-    """Yield the text between ids, each with the beginning, the middle and the end of the id that follows, or None."""
+    """Yield the text between ids, each with the kind, the middle and the end of the id that follows, or None."""
     at = 0
     for match in _ID.finditer(text):
         id_ = match[0]
-        head = id_.index("_") + 1 + _ID_END
+        head = id_.index("_") + 1
         yield text[at : match.start()], (id_[:head], id_[head:-_ID_END], id_[-_ID_END:])
         at = match.end()
     yield text[at:], None
 
 
 def shorten_id(text: str) -> str:
-    """Return a text with its ids shortened: "inv_1jZ…8Ep"."""
+    """Return a text with its ids shortened: "inv_…k8Ep"."""
     return "".join(plain + (f"{parts[0]}…{parts[2]}" if parts else "") for plain, parts in split_ids(text))
 
 
 def short_ids(texts: Iterable[str]) -> dict[str, str]:
-    """Return the ends of those texts that are ids, long enough to differ from each other: "…8Ep"."""
+    """Return the short form of those texts that are ids, with ends that are long enough to differ: "inv_…k8Ep"."""
     ids = [text for text in dict.fromkeys(texts) if _ID.fullmatch(text)]
-    shown, length = {id_: id_[-_ID_END:] for id_ in ids}, _ID_END
-    while len(set(shown.values())) < len(shown):
+    length = _ID_END
+    while len({id_[-length:] for id_ in ids}) < len(ids):
         length += 1
-        shown = {id_: id_[-length:] for id_ in ids}
-    return {id_: f"…{end}" for id_, end in shown.items()}
+    return {id_: f"{id_[: id_.index('_') + 1]}…{id_[-length:]}" for id_ in ids}
 
 
 def is_invisible(character: str) -> bool:

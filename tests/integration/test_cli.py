@@ -303,7 +303,7 @@ def test_a_terminal_gets_a_table_that_fits(newest: Cluster) -> None:
     lines = shown.splitlines()
     assert max(map(len, lines[:7])) == 90
     assert "\x1b" not in "".join(lines[:7])
-    assert all(re.match(r"…\w{3,} ", each) for each in lines[3:7:2])
+    assert all(re.match(r"inv_…\w{4,} ", each) for each in lines[3:7:2])
     assert all(each.startswith("    x‹U+001B›[31mlong long") for each in lines[4:7:2])
     assert lines[7] == "\x1b[2mwhole ids: --full-ids\x1b[0m"
     assert lines[8].startswith(f"\x1b[2m2 rows · {newest.admin_url.removeprefix('http://')}, restate ")

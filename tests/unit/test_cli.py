@@ -19,7 +19,7 @@ from rich.cells import cell_len
 from typer.testing import CliRunner
 
 import restate_lab
-from restate_lab._text import short_ids
+from restate_lab._text import short_ids, shorten_id
 from restate_lab.analysis.agents.prices import PriceTable
 from restate_lab.analysis.suggestions import ask_call
 from restate_lab.cli import ELSEWHERE, app
@@ -174,22 +174,22 @@ def test_a_table_has_short_ids_and_ages_and_long_texts_below_their_rows() -> Non
     """Ids that end alike are longer; the terminal obeys nothing; a line is never wider than the terminal."""
     shown = table(FRAME, 80)
     lines = list(shown.lines())
-    assert lines[0] == "id     invocations  last         took"
+    assert lines[0] == "id         invocations  last         took"
     assert lines[1] == "    text, other"
-    assert lines[3] == "…9VQ9       12,345  1m 9s ago  1m 30s"
+    assert lines[3] == "inv_…9VQ9       12,345  1m 9s ago  1m 30s"
     assert lines[4].startswith("    a failure a failure")
     assert (len(lines[4]), lines[4][-1]) == (80, "…")
-    assert lines[6:9] == ["…kVQ9", "    ‹U+001B›[31mred‹U+202E›↵next", "    x"]
+    assert lines[6:9] == ["inv_…kVQ9", "    ‹U+001B›[31mred‹U+202E›↵next", "    x"]
     assert not [character for line in lines for character in line if not character.isprintable()]
     assert shown.note == "1 empty column: --wide · whole ids: --full-ids"
 
 
 def test_a_table_omits_the_least_important_columns_and_counts_them() -> None:
     """With --wide all columns are there, and with --full-ids whole ids; an id stays, and the last column goes first."""
-    shown = table(FRAME, 32)
-    assert next(shown.lines()) == "id     invocations  last"
+    shown = table(FRAME, 36)
+    assert next(shown.lines()) == "id         invocations  last"
     assert shown.note == "2 more columns (1 is empty): --wide · whole ids: --full-ids"
-    wide = table(FRAME, 32, is_wide=True, has_full_ids=True)
+    wide = table(FRAME, 36, is_wide=True, has_full_ids=True)
     assert "nothing" in next(wide.lines())
     assert (f"    {'a failure ' * 20}".rstrip() in map(str.rstrip, wide.lines()), wide.note) == (True, "")
     assert [line.split()[0] for line in wide.lines() if line.startswith("inv_")] == list(IDS)
@@ -220,7 +220,7 @@ def test_only_a_single_row_that_does_not_fit_is_vertical_with_whole_values() -> 
     assert max(map(cell_len, lines)) <= 60
     assert "a failure " * 19 in " ".join(line.removeprefix("text").strip() for line in lines)
     assert table(FRAME.head(1), 60).note == "1 empty column: --wide"
-    assert lines_of(FRAME.head(1)[["id", "n"]], 60)[0] == "id    invocations"
+    assert lines_of(FRAME.head(1)[["id", "n"]], 60)[0] == "id         invocations"
 
 
 def test_22_rows_of_the_overview_fit_40_lines_at_100_columns() -> None:
@@ -243,11 +243,12 @@ def test_22_rows_of_the_overview_fit_40_lines_at_100_columns() -> None:
 
 
 def test_ids_are_as_long_as_they_must_be_to_differ() -> None:
-    assert short_ids([*IDS, "inv_1", "dp_154ztib7AYaw2PgshJWwG8F"]) == {
-        IDS[0]: "…9VQ9",
-        IDS[1]: "…kVQ9",
-        "dp_154ztib7AYaw2PgshJWwG8F": "…wG8F",
-    }
+    """Without another id that ends alike, the short form is the one of panels, cards and plots."""
+    ids = [*IDS, "dp_154ztib7AYaw2PgshJWwG8F"]
+    assert short_ids([*ids, "inv_1"]) == {id_: shorten_id(id_) for id_ in ids}
+    assert list(short_ids(ids).values()) == ["inv_…9VQ9", "inv_…kVQ9", "dp_…wG8F"]
+    alike = IDS[0].replace("39VQ9", "49VQ9")
+    assert short_ids([*IDS, alike]) == {IDS[0]: "inv_…39VQ9", IDS[1]: "inv_…4kVQ9", alike: "inv_…49VQ9"}
 
 
 def test_numbers_are_right_aligned_and_texts_left() -> None:

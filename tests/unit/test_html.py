@@ -230,7 +230,8 @@ def test_ids_are_short_and_whole() -> None:
     html = render("_html/card.html.j2", **CARD | PARTS | BADGES | {"lines": [f"waits for {id_}, which failed"]})
     assert re.search(rf'user-select:all" title="{id_}">', html)
     assert f"waits for {id_}, which failed" in re.sub("<[^>]*>", "", html)
-    assert shorten_id(f"of {id_}.") == "of inv_10V…ZJ2."
+    assert shorten_id(f"of {id_}.") == "of inv_…dZJ2."
+    assert re.search(r"max-width:5\.1ch[^>]*>inv_10VxIBLqnLEz12xdlk263JMVdBOdv5</span>dZJ2</span>", html)
     assert shorten_id("Orders/inv_1/place dp_12") == "Orders/inv_1/place dp_12"
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 import pandas as pd
 
 from restate_lab._cells import MISSING, Kind, cell, is_missing
-from restate_lab._text import escape_invisible
+from restate_lab._text import escape_invisible, shorten_id
 from restate_lab.errors import ArgumentError
 from restate_lab.panels.grid.table import GridTable
 
@@ -22,8 +22,6 @@ _NARROWEST, _WIDEST = 48, 460
 _RELATIVE = {"age": 58, "countdown": 74}  # pixels of "2h 13m" and of "in 2h 13m"
 _FLEX = 120  # minimum width of the flexible column in pixels
 _LEAST_SHARE = 0.5  # minimum fraction of its width that a text column keeps on a narrow page
-_SHORT = 12  # maximum length of an id that is shown in full
-_LAST = 4  # characters at the end of a short id
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,20 +77,11 @@ class ColumnStyles:
         if shown.text is None:
             return None if is_missing(reason) else [None, cell(reason, zone).text]
         if form == "id" and shown.text is not None:
-            short = short_id(shown.text)
+            short = shorten_id(shown.text)
             return shown.text if short == shown.text and shown.more is None else [short, shown.more or shown.text]
         if form in {"age", "countdown"} and shown.text is not None:
             return [shown.text, shown.more or shown.text, _milliseconds(value)]
         return shown.text if shown.more is None else [shown.text, shown.more]
-
-
-def short_id(text: str) -> str:
-    """Return the prefix and the last characters of a long id: "inv_…k8Ep"."""
-    if len(text) <= _SHORT:
-        return text
-    prefix, separator, _ = text.partition("_")
-    start = prefix + separator if separator and len(prefix) <= _LAST else ""
-    return f"{start}…{text[-_LAST:]}"
 
 
 class ColumnLayout:
@@ -154,7 +143,7 @@ class ColumnLayout:
 
     def _text(self, value: Any, form: Form) -> str:
         text = cell(value, self.zone).text or MISSING
-        return short_id(text) if form == "id" else text
+        return shorten_id(text) if form == "id" else text
 
     def _head_width(self, name: str) -> int:
         return round(len(self.styles.head(name)) * _PER_HEAD_CHARACTER) + _AROUND

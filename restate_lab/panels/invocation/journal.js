@@ -273,8 +273,8 @@ class JournalPage {
   showLinks() {
     const parts = [...groupByRelation(this.model.get("links"))].map(([how, links]) => make(
       "span", "rl-jgroup", {}, `${how}${how === "blocks" ? ` ${links.length}` : ""}:`,
-      ...links.map(({ id, target }) => {
-        const chip = this.link(id, `${target} …${id.slice(-4)}`);
+      ...links.map(({ id, label }) => {
+        const chip = this.link(id, label);
         chip.classList.add("rl-jchip");
         chip.tabIndex = 0;
         return chip;

@@ -15,7 +15,7 @@ import traitlets
 from pydantic import Field, TypeAdapter
 
 from restate_lab._cells import FULL
-from restate_lab._text import escape_invisible
+from restate_lab._text import escape_invisible, shorten_id
 from restate_lab.analysis.journal.bars import JournalBars, JournalRow
 from restate_lab.analysis.journal.card import FUTURE, SCALES, describe_times, time_scale
 from restate_lab.panels._assets import read_assets
@@ -73,7 +73,8 @@ class JournalView(MessageWidget):
         callees = {row.callee for row in bars.rows}
         links = [each for each in related if each.how in {"blocks", "called by"} or each.id not in callees]
         self.links = [
-            {"how": each.how, "id": each.id, "target": _visible_text(each.target, 200)} for each in links[:_MOST_LINKS]
+            {"how": each.how, "id": each.id, "label": f"{_visible_text(each.target, 200)} {shorten_id(each.id)}"}
+            for each in links[:_MOST_LINKS]
         ]
 
     def controls(self, row: Any, /) -> dict[str, dict[str, Any]]:

@@ -338,7 +338,8 @@ def test_columns_come_and_go(front: Front) -> None:
 def test_the_owner_says_how_columns_look(sent: list[dict[str, Any]]) -> None:
     """Heads, ages, countdowns and short ids are drawn as the owner sets them; tooltips have the exact value."""
     at = pd.Timestamp("2026-11-26T10:00:00Z")
-    frame = pd.DataFrame({"id": ["inv_1brnXyZ0k8Ep", "short"], "created_at": [at, pd.NaT], "text": ["x" * 90, None]})
+    id_ = "inv_18GUzKHVrU7E2hkYZyDmQpZFTB2VK3k8Ep"
+    frame = pd.DataFrame({"id": [id_, "short"], "created_at": [at, pd.NaT], "text": ["x" * 90, None]})
     grid = Grid(frame, heads={"created_at": "age"}, ages=["created_at"], ids=["id"], flex="text")
     front = Front(grid, sent)
     assert [(column["label"], column["form"]) for column in front.state["columns"]] == [
@@ -347,7 +348,7 @@ def test_the_owner_says_how_columns_look(sent: list[dict[str, Any]]) -> None:
         ("text", "text"),
     ]
     first, second = (cells for _, _, cells in front.page()["rows"])
-    assert first[0] == ["inv_…k8Ep", "inv_1brnXyZ0k8Ep"]
+    assert first[0] == ["inv_…k8Ep", id_]
     assert first[1] == ["2026-11-26 10:00:00", "2026-11-26T10:00:00Z", at.timestamp() * 1000]
     assert second == ["short", None, None]
     front.say("width", column="text", pixels=200)

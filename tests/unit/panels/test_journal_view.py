@@ -49,6 +49,12 @@ def test_rows_go_to_the_page_as_json() -> None:
     assert (shown.content["live"], shown.content["ended"]) == (True, False)
 
 
+def test_a_link_has_the_target_and_the_short_id_of_its_invocation() -> None:
+    shown, id_ = JournalView(), "inv_18GUzKHVrU7E2hkYZyDmQpZFTB2VK3k8Ep"
+    shown.show("inv_a", journal_bars(journal(["a"])), [Related("blocks", id_, "a\u202eb/do")], zone=UTC, is_live=False)
+    assert shown.links == [{"how": "blocks", "id": id_, "label": "a‹U+202E›b/do inv_…k8Ep"}]
+
+
 def test_folds_open_and_close() -> None:
     """A click opens a section and the next one closes it; unknown keys do nothing."""
     toggled: list[tuple[str, bool]] = []
