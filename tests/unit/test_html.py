@@ -225,7 +225,7 @@ def test_markup_passes_unchanged_and_text_is_escaped() -> None:
 
 
 def test_ids_are_short_and_whole() -> None:
-    """The beginning and the end of an id are drawn, and the text has all of it, in one piece for a click."""
+    """The kind and the end of an id are drawn, and the text has all of it, in one piece for a click."""
     id_ = "inv_10VxIBLqnLEz12xdlk263JMVdBOdv5dZJ2"
     html = render("_html/card.html.j2", **CARD | PARTS | BADGES | {"lines": [f"waits for {id_}, which failed"]})
     assert re.search(rf'user-select:all" title="{id_}">', html)
@@ -233,6 +233,18 @@ def test_ids_are_short_and_whole() -> None:
     assert shorten_id(f"of {id_}.") == "of inv_…dZJ2."
     assert re.search(r"max-width:5\.1ch[^>]*>inv_10VxIBLqnLEz12xdlk263JMVdBOdv5</span>dZJ2</span>", html)
     assert shorten_id("Orders/inv_1/place dp_12") == "Orders/inv_1/place dp_12"
+
+
+@pytest.mark.parametrize(
+    ("template", "count"),
+    [("analysis/doctor/card.html.j2", 4), ("analysis/why/card.html.j2", 1), ("analysis/waits/card.html.j2", 1)],
+)
+def test_a_click_selects_the_code_of_a_card_to_copy_it(template: str, count: int) -> None:
+    """A card has no script, so it has no button for that; a tooltip tells it."""
+    page = Page(render(template, **CARDS[template]))
+    whole = [attributes for _, attributes in page.tags if "selects all of this code" in str(attributes.get("title"))]
+    assert len(whole) == count
+    assert all(";user-select:all" in str(attributes["style"]) for attributes in whole)
 
 
 def test_any_frame_is_a_readable_table() -> None:
