@@ -56,8 +56,9 @@ class Diagnosis(Result):
       ``details`` (more about the cause, such as the error message; may be ""), ``since`` (UTC; None if unknown),
       ``count, affected`` (the stuck invocations, and these plus the invocations that they block), ``where, ids``
       (at most 1,000 per row; deployment ids for findings about deployments), ``blocks`` (how many invocations of
-      which handlers are blocked, for example "3 Orders/place"), ``blocked`` (their ids), ``suggested_code,
-      evidence_code`` (Python code for ``lab``: the next step, and the rows behind the finding).
+      which handlers are blocked, for example "3 Orders/place"), ``blocked`` (their ids), ``queued`` (the calls in the
+      queue of the key that the finding is about; 0 for other findings), ``suggested_code, evidence_code`` (Python code
+      for ``lab``: the next step, and the rows behind the finding).
     - ``.not_read``: ``part`` (the check), ``reason, description, applies``; ``applies`` is False if the check does not
       apply to this kind of server. In a history with gaps, ``coverage`` is one of them, with the handlers whose ended
       invocations may be missing, or are never kept.
@@ -244,12 +245,13 @@ def _finding_frame(findings: Sequence[Finding]) -> pd.DataFrame:
         "ids": [list(each.ids) for each in findings],
         "blocks": [each.blocked.label for each in findings],
         "blocked": [list(each.blocked.ids) for each in findings],
+        "queued": [each.queued for each in findings],
         "suggested_code": [
             python_code(each.suggested, {each.ids: f"diagnosis.findings.ids[{at}]"}) for at, each in enumerate(findings)
         ],
         "evidence_code": [python_code([each.evidence]) for each in findings],
     }
-    types = {"count": "int64", "affected": "int64"}
+    types = dict.fromkeys(("count", "affected", "queued"), "int64")
     frame = pd.DataFrame({name: pd.Series(each, dtype=types.get(name, "object")) for name, each in columns.items()})
     frame["since"] = pd.to_datetime(frame["since"], utc=True).dt.as_unit("ms")
     return with_card(frame, findings_card)

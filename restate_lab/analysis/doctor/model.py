@@ -62,6 +62,7 @@ class Finding:
     ``count`` is the number of all of them. ``since`` (UTC) is the earliest known time of the problem; None if unknown.
     ``evidence`` is the call that shows the rows behind the finding. ``suggested`` is the next step: one or more calls
     in order. ``subject`` identifies the finding at later times; without it, ``where`` does and begins with a service.
+    ``queued`` is the number of calls in the queue that the finding is about; 0 if it is about something else.
     """
 
     severity: Severity
@@ -76,6 +77,7 @@ class Finding:
     details: str = ""
     check: str = ""
     subject: Subject | None = None
+    queued: int = 0
 
     def __post_init__(self) -> None:
         """Cut a title that is too long, for example because of an object key that is a sentence."""

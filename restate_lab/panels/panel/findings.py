@@ -109,9 +109,7 @@ class FindingsView(ContentWidget):
 
 
 _SEVERITIES = ("critical", "warning", "note")
-_QUEUES = "blocked_keys"
-"""The check whose findings are about the holder of a key, and begin with the length of its queue."""
-_NOUNS = {"retry_storm": "retries", _QUEUES: "holder"}
+_NOUNS = {"retry_storm": "retries", "blocked_keys": "holder"}
 _LONGEST_PLACE = 60  # characters
 _RESUMED = {"retry_storm", "unreachable_deployments"}
 
@@ -131,13 +129,8 @@ def planned_call(diagnosis: Diagnosis, at: int) -> SuggestedCall | None:
 def name_of_finding(row: Mapping[Any, Any], *, queue: bool = False) -> str:
     """Return the name of a finding as a filter: "finding: Payments/charge retries (15)"."""
     noun = "queue" if queue else _NOUNS.get(row["check"], row["check"].replace("_", " "))
-    number = _queue_length(row) if queue else f"{len(row['ids']):,}"
-    return f"finding: {one_line(row['where'], _LONGEST_PLACE)} {noun} ({number})"
-
-
-def _queue_length(row: Mapping[Any, Any]) -> str:
-    """Return the number of queued calls, with which the title of such a finding begins."""
-    return str(row["title"]).partition(" ")[0]
+    number = row["queued"] if queue else len(row["ids"])
+    return f"finding: {one_line(row['where'], _LONGEST_PLACE)} {noun} ({number:,})"
 
 
 def _groups(rows: Sequence[Mapping[Any, Any]], descriptions: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -155,8 +148,8 @@ def _groups(rows: Sequence[Mapping[Any, Any]], descriptions: Mapping[str, str]) 
 def _row(row: Mapping[Any, Any], diagnosis: Diagnosis, at: int, *, can_plan: bool) -> dict[str, Any]:
     ids = row["ids"]
     buttons = []
-    if row["check"] == _QUEUES:
-        buttons += [("show", "Holder"), ("queue", f"Queue {_queue_length(row)}"), ("why", "Why")]
+    if row["queued"]:
+        buttons += [("show", "Holder"), ("queue", f"Queue {row['queued']:,}"), ("why", "Why")]
     elif ids and ids[0].startswith("inv_"):
         buttons += [("show", f"Show {len(ids):,}"), ("why", "Why")]
     elif ids and ids[0].startswith("dp_"):

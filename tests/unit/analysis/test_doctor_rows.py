@@ -476,7 +476,7 @@ def test_a_queue_is_critical_sooner_behind_a_holder_that_waits_than_behind_one_t
     )
     (row,) = found(diagnose(source), "blocked_keys")
     assert (row["severity"], row["ids"], set(row["blocked"])) == (severity, [A], set(ids))
-    assert row["blocks"] == f"{queue} Svc/run"
+    assert (row["blocks"], row["queued"]) == (f"{queue} Svc/run", queue)
 
 
 def test_a_queue_behind_a_waiting_workflow_is_one_cause_with_the_run_of_the_workflow() -> None:

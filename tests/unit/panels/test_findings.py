@@ -105,8 +105,8 @@ def test_a_finding_about_a_queue_shows_the_holder_or_the_queue(
 ) -> None:
     holder, *waiting = LISTED["id"]
     finding = Finding(
-        severity=Severity.CRITICAL, title="3 calls queue for Cart/a, held by Cart/a/pay (suspended)", where="Cart/a",
-        count=1, ids=(holder,), blocked=Blocked(tuple(waiting), 3, "3 Cart/pay"), check="blocked_keys",
+        severity=Severity.CRITICAL, title="Calls queue for Cart/a, held by Cart/a/pay (suspended)", where="Cart/a",
+        count=1, ids=(holder,), blocked=Blocked(tuple(waiting), 3, "3 Cart/pay"), check="blocked_keys", queued=1_234,
         evidence=ask_call("blocked_keys"), suggested=(why_call(holder),),
     )  # fmt: skip
     found = build_diagnosis(
@@ -117,7 +117,7 @@ def test_a_finding_about_a_queue_shows_the_holder_or_the_queue(
     assert panel.wait(doctor=True)
     for button, state, chip in (
         ("Holder", {"status": "all", "id": holder}, "finding: Cart/a holder (1)"),
-        ("Queue 3", {"status": "pending", "id": waiting}, "finding: Cart/a queue (3)"),
+        ("Queue 1,234", {"status": "pending", "id": waiting}, "finding: Cart/a queue (1,234)"),
     ):
         panel.click(button, row=0)
         assert panel.state == state

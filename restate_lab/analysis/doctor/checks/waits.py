@@ -212,6 +212,7 @@ def _blocked_key_finding(context: CheckContext, blocker: _QueueBlocker) -> Findi
         count=len(ids),
         ids=tuple(ids[:MAX_IDS]),
         blocked=blocker.blocked,
+        queued=queue,
         since=blocker.since,
         evidence=ask_call("blocked_keys"),
         suggested=(_resolve_call(awakeable) if awakeable else why_call(row["id"]),),
