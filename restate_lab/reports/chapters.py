@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
-from datetime import timedelta
 from types import MappingProxyType
 from typing import Any
 
@@ -17,7 +16,6 @@ from markupsafe import Markup
 from restate_lab._text import escape_invisible, join, plural
 from restate_lab.analysis.journal import read_journal
 from restate_lab.analysis.why import why
-from restate_lab.durations import round_step
 from restate_lab.errors import RestateLabError
 from restate_lab.plots import (
     plot_latency,
@@ -60,7 +58,6 @@ from restate_lab.reports.timeline import (
 _WORST = 3
 _EVENTS, _FEW_EVENTS = 120, 25
 _EVERY_EVENT = 400
-_SPANS = 60  # of the throughput
 _GAPS = 100  # routine events are grouped if the gap between them is less than 1/100 of the time span
 _LEAST_GAP = pd.Timedelta("2s")
 
@@ -220,13 +217,7 @@ def failures_chapter(context: ReportContext) -> Section:
 def latency_chapter(context: ReportContext) -> Section:
     """Return how long invocations took, and how many ended, by handler."""
     frame = context.ask("latency", since=context.report.since)
-    since = context.report.since
-    rate = context.try_to_ask("throughput", since=since)
-    if rate is not None and len(rate):
-        # Spans of a minute would be a few blocks if all invocations ended within some minutes.
-        seconds = (rate["span_start"].max() - rate["span_start"].min()).total_seconds() + 60
-        length = timedelta(seconds=max(round_step(seconds, _SPANS), 1))
-        rate = context.try_to_ask("throughput", since=since, bin=length) if seconds < 60 * _SPANS / 2 else rate
+    rate = context.try_to_ask("throughput", since=context.report.since)
     picture = render_figure(plot_latency, frame, context.builder.zone, "Duration of invocations, by handler")
     rates = None
     if rate is not None:

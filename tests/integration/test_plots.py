@@ -66,7 +66,7 @@ def test_what_the_questions_answer_is_drawn(lab: Lab) -> None:
     ended = throughput[["succeeded", "failed", "cancelled", "killed"]].sum()
     assert drawn == {end: n for end, n in ended.items() if n}
     assert ax.get_xlabel() == "time (Europe/Paris)"
-    assert ax.get_ylabel() == "invocations per 1m"
+    assert ax.get_ylabel() == f"invocations per {throughput.attrs['params']['bin']}"
 
     latency = rl.ask(lab, "latency")
     lines = {line.get_label(): line for line in draw(rl.plot(latency)).lines}

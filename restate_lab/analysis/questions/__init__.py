@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from types import MappingProxyType
 from typing import Any, TypeAlias
@@ -23,14 +23,14 @@ from restate_lab._html import render
 from restate_lab._public import did_you_mean, nearest_names
 from restate_lab.analysis.patterns import CANDIDATES, hide_refusals, merge_by_pattern, merge_failures
 from restate_lab.analysis.questions.catalog import Question, Variant, names, read_question
-from restate_lab.analysis.questions.parameters import check_names, json_values, values_for
+from restate_lab.analysis.questions.parameters import AUTO, check_names, json_values, values_for
 from restate_lab.analysis.suggestions import refuse_unknown_names
 from restate_lab.analysis.times import to_datetime
 from restate_lab.client.schema import translate_errors
 from restate_lab.client.sql.parts import complete_for
-from restate_lab.durations import DurationInput
+from restate_lab.durations import DurationInput, round_step
 from restate_lab.errors import ArgumentError, NotOnThisServer
-from restate_lab.frames import with_card
+from restate_lab.frames import records, with_card
 from restate_lab.progress import notify_during
 from restate_lab.reads import OPEN_INVOCATIONS, Reads
 from restate_lab.server import has_vqueues
@@ -44,6 +44,10 @@ AGGREGATIONS: Mapping[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
     "retry_storm": merge_by_pattern,
     "terminal_failures": merge_failures,
 }
+SPANS = 60  # time spans that a person can compare
+_ENDS = """SELECT min(completed_at) AS first_at, max(completed_at) AS last_at
+FROM sys_invocation_status
+WHERE status = 'completed' AND completed_at >= :since AND (:service IS NULL OR target_service_name = :service)"""
 NO_INVOCATION = "inv_1" + "0" * 33  # a well-formed id that no invocation has, for an empty list: IN () is invalid SQL
 
 
@@ -69,7 +73,7 @@ def run_question(
     check_names(variant, params, question=name)
     now = to_datetime(params["now"], now=reads.now, name="now") if "now" in params else reads.now
     first, params = _resolve_ids(reads, variant, params)
-    values = values_for(variant, params, now=now, question=name)
+    values = _choose_span_length(reads, values_for(variant, params, now=now, question=name))
     is_heavy = variant.cost == "heavy"
     note = notify_during(f"{name} is a heavy question: it reads {variant.reads}.") if is_heavy else nullcontext()
     asked_at, started = datetime.now(UTC), time.monotonic()
@@ -168,6 +172,19 @@ def _resolve_ids(source: Reads, variant: Variant, params: Mapping[str, Any]) -> 
             values[parameter.name] = list(frame["id"]) or [NO_INVOCATION]
             truncated = frame.attrs.get("truncated", {})
     return truncated, values
+
+
+def _choose_span_length(reads: Reads, values: dict[str, Any]) -> dict[str, Any]:
+    """Return the values with a round length of the time spans in place of "auto", one second or more.
+
+    It depends on the time from the first to the last end, and not on ``since``: in a cluster that is some minutes old,
+    all invocations of the last day would be in one or two spans.
+    """
+    if values.get("bin") != AUTO:
+        return values
+    (ends,) = records(reads.query_frame(_ENDS, values))
+    seconds = (ends["last_at"] - ends["first_at"]).total_seconds() if ends["first_at"] else 0.0
+    return values | {"bin": timedelta(seconds=max(round_step(seconds, SPANS), 1))}
 
 
 def _read_rows(

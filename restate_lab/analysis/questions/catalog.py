@@ -15,7 +15,8 @@ A file begins with comments in this order, followed by one statement::
 
 Defaults are written as a caller would write them. ``none`` means None, and ``required`` means that there is no default.
 ``other(status=paused)`` means the ids that the question ``other`` returns, because reading details by id is cheap and
-scanning all journals is expensive. ``KINDS`` lists the kinds. ``ask`` handles ``:now`` and ``:limit`` itself. Variants
+scanning all journals is expensive. ``auto`` means a length of time spans that depends on the rows. ``KINDS`` lists the
+kinds. ``ask`` handles ``:now`` and ``:limit`` itself. Variants
 of a question differ only in cost, needs and the statement.
 """
 

@@ -16,6 +16,8 @@ from restate_lab.analysis.times import to_datetime
 from restate_lab.durations import to_timedelta
 from restate_lab.errors import ArgumentError
 
+AUTO = "auto"
+"""A length of time spans that depends on the rows: ``run_question`` replaces it."""
 # The statuses of ``sys_invocation_status``.
 RAW_STATUSES = ("inboxed", "scheduled", "invoked", "suspended", "paused", "completed")
 _MANY = 1000  # longer lists are not stored in attrs, because pandas copies attrs with every frame
@@ -55,7 +57,7 @@ def values_for(variant: Variant, given: Mapping[str, Any], *, now: datetime, que
             raise ArgumentError(
                 f"unknown raw status {value!r}. {hint} Choose from {join(RAW_STATUSES, 9)}.".replace("  ", " ")
             )
-        values[parameter.name] = None if value is None else _CONVERTERS[parameter.kind](value, parameter.name, now)
+        values[parameter.name] = _value_for(parameter, value, now)
     return values
 
 
@@ -87,6 +89,12 @@ def _default_value(parameter: Parameter) -> Any:
         return None
     parse = _DEFAULTS.get(parameter.kind)
     return parse(parameter.default) if parse else parameter.default
+
+
+def _value_for(parameter: Parameter, value: Any, now: datetime) -> Any:
+    if value is None or parameter.default == AUTO == value:
+        return value
+    return _CONVERTERS[parameter.kind](value, parameter.name, now)
 
 
 def _to_text(value: Any, name: str, now: datetime) -> str:  # noqa: ARG001 - one signature for all kinds

@@ -4,7 +4,7 @@
 -- needs: sys_invocation_status
 -- :service = none (text) only this service
 -- :since = 24h (time) only invocations completed since this time
--- :bin = 1m (duration) length of a time span
+-- :bin = auto (duration) length of a time span; auto is a round one: at most 61 spans from the first to the last end
 -- :limit = 100000 (number) maximum number of rows
 --
 -- Only invocations that are still retained: the counts of earlier spans decrease as their invocations expire.

@@ -14,6 +14,7 @@ from restate_lab.analysis.questions import questions
 from restate_lab.analysis.questions.parameters import parse_texts
 from restate_lab.errors import ArgumentError
 from support.history_rows import AT, DEPLOYMENT, OLD_DEPLOYMENT, Weeks, WeekTables
+from support.sample_rows import SampleRows, invocation
 
 SINCE = "60d"
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
@@ -63,6 +64,38 @@ def test_throughput_by_day_counts_ends_by_result_and_the_share_of_failures(
     pd.testing.assert_series_equal(frame["failed"], failed, **CLOSE)
     pd.testing.assert_series_equal(frame["failed_percent"], 100 * failed / days.size(), **CLOSE)
     assert (frame["succeeded"] + frame["failed"] == frame["completed"]).all()
+
+
+def ends(apart: timedelta, *, number: int = 100, service: str = "Pay") -> list[dict[str, Any]]:
+    """Return invocations that succeeded; ``apart`` is the time between the first end and the last one, which is now."""
+    return [
+        invocation(at, "succeeded", service=service, completed_at=NOW - apart * at / max(number - 1, 1))
+        for at in range(number)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("apart", "length"),
+    [(timedelta(0), "1s"), (timedelta(minutes=2), "2s"), (timedelta(hours=1), "60s"), (timedelta(hours=24), "1800s")],
+)
+def test_throughput_has_at_most_61_round_spans_from_the_first_to_the_last_end(apart: timedelta, length: str) -> None:
+    """The length does not depend on ``since``, and ``attrs`` has it, so that a plot can name it."""
+    old = invocation(100, "succeeded", service="Old", completed_at=NOW - timedelta(days=9))
+    source = SampleRows(now=NOW, sys_invocation_status=[*ends(apart), old])
+    for frame in (rl.ask(source, "throughput", since="25h"), rl.ask(source, "throughput", since="25h", bin="auto")):
+        assert frame.attrs["params"]["bin"] == length
+        assert (frame["completed"].sum(), len(frame) <= 61) == (100, True)
+    assert rl.ask(source, "throughput", since="30d", service="Old").attrs["params"]["bin"] == "1s"
+    assert rl.ask(source, "throughput", since="25h", bin="6h").attrs["params"]["bin"] == "21600s"
+
+
+def test_throughput_without_rows_is_empty_and_a_wrong_length_is_refused() -> None:
+    source = SampleRows(now=NOW)
+    assert rl.ask(source, "throughput").empty
+    with pytest.raises(ArgumentError, match="bin is 'automatic'"):
+        rl.ask(source, "throughput", bin="automatic")
+    with pytest.raises(ArgumentError, match="bin of throughput must not be None"):
+        rl.ask(source, "throughput", bin=None)
 
 
 def test_a_time_within_a_day_includes_the_whole_day(source: WeekTables, runs: pd.DataFrame) -> None:
