@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import threading
 import time
@@ -262,6 +263,16 @@ def test_where_it_acts_comes_first() -> None:
     assert "without clean-up" in card
     assert 'plan.execute(reason="…")' in text
     assert "2h 13m" in text
+
+
+def test_the_card_of_a_plan_folds_the_invocations_and_not_the_next_step() -> None:
+    """Between the effects and the next step, one closed line stands for the ids of the invocations."""
+    card = made(8, ACTIONS.KILL)._repr_html_()
+    (folded,) = re.findall(r"<details style.*?</details>", card, re.DOTALL)
+    rest = card.replace(folded, "")
+    assert re.sub(r"<[^>]*>", "", folded.partition("</summary>")[0]).strip() == "Invocations (8)"
+    assert all(an_id(number) in folded and an_id(number) not in rest for number in range(8))
+    assert rest.index("What will happen") < card.index(folded) < card.index("Nothing was sent")
 
 
 def with_targets(targets: list[str], affected: list[str], limitations: tuple[str, ...]) -> Plan:

@@ -22,6 +22,7 @@ from restate_lab.errors import ArgumentError, MissingExtra
 from restate_lab.mcp import serve
 from restate_lab.mcp.server import LabServer, build_server
 from restate_lab.mcp.sources import Sources, open_sources
+from support.sample_rows import SampleRows
 
 ID = "inv_1" + "0" * 33
 CHANGES = {"execute_plan", "replay"}
@@ -103,6 +104,21 @@ def test_an_error_of_the_library_is_its_message_without_a_traceback(server: LabS
     assert result.is_error
     assert text_of(result).startswith("AccessDenied: ")
     assert "Traceback" not in text_of(result)
+
+
+def test_a_cluster_without_services_is_not_healthy_for_an_assistant(
+    server: LabServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The likeliest cause is a wrong address: the verdict is "incomplete", and the finding asks for the address."""
+    monkeypatch.setattr(Sources, "get", lambda *_: SampleRows(sys_service=[], sys_deployment=[]))
+    text = text_of(call(server, "doctor", {}))
+    data = json.loads(text.partition("\n")[2])["data"]
+    assert data["verdict"] == "incomplete"
+    assert [(row["check"], row["title"]) for row in data["findings"]] == [
+        ("services", "no service is registered at made")
+    ]
+    assert "healthy" not in text
+    assert [row["part"] for row in data["not_read"] if row["applies"]] == ["services"]
 
 
 def test_an_internal_error_shows_neither_its_message_nor_a_path(
