@@ -51,7 +51,7 @@ class _Commands(TyperGroup):
         verb = args[0].replace("_", "-")
         if verb in ELSEWHERE and args[0] not in self.commands:
             with exit_on_error():
-                raise ArgumentError(f"there is no command {args[0]!r}. {ELSEWHERE[verb]}")
+                raise ArgumentError(f"restate-lab has no command {args[0]!r}. {ELSEWHERE[verb]}")
         return super().resolve_command(ctx, args)
 
 

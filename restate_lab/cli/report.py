@@ -88,6 +88,14 @@ PassEnv = Annotated[
     ),
 ]
 Paper = Annotated[Literal["A4", "Letter"], typer.Option("--paper", help="The paper size of a PDF.")]
+Length = Annotated[
+    Literal["short", "full"] | None,
+    typer.Option(
+        "--length",
+        help="short: the first page, five findings, the timeline and the actions of the incident, on about three "
+        "pages. full: all chapters. Default: short for a PDF, full for HTML.",
+    ),
+]
 Before = Annotated[Path, typer.Argument(metavar="BEFORE", help="The earlier frozen evidence.")]
 After = Annotated[
     Path | None,
@@ -116,6 +124,7 @@ Exit codes:
     epilog=_EXIT_CODES
     + examples(
         "restate-lab report -o inc-42.html -e prod",
+        "restate-lab report -o inc-42.html --length short",
         "restate-lab report incident.ipynb -o inc-42.html -p service=agent",
         "restate-lab report -o inc-42.pdf --evidence inc-42.evidence",
     )
@@ -127,6 +136,7 @@ def report(
     title: Title = None,
     summary: Summary = "",
     since: Since = "24h",
+    length: Length = None,
     param: NotebookParameters = None,
     cluster: Cluster = None,
     evidence: NotebookEvidence = None,
@@ -153,9 +163,10 @@ def report(
             resolve_output(output, overwrite=overwrite)  # before anything is read
             options: dict[str, Any] = {"title": title, "summary": summary, "since": since, "timeout": timeout}
             with open_source(cluster, evidence) as source:
-                code = _write_incident(source, output, overwrite=overwrite, paper=paper, **options)
+                code = _write_incident(source, output, overwrite=overwrite, paper=paper, length=length, **options)
             raise typer.Exit(code)
-        _refuse({"--title": title, "--summary": summary, "--cluster": cluster}, "the incident report")
+        own = {"--title": title, "--summary": summary, "--length": length, "--cluster": cluster}
+        _refuse(own, "the incident report")
 
         from restate_lab.reports.notebook import notebook_report
 
@@ -183,21 +194,18 @@ def _refuse(options: Mapping[str, object], owner: str) -> None:
         raise ArgumentError(f"{', '.join(wrong)} can be used only for {owner}.")
 
 
-def _write_incident(source: Source, output: Path, *, timeout: float, **options: Any) -> int:
-    """Write the report, print its path and the verdict, and return the exit code.
-
-    The report reads the same statements as the doctor, which are answered once.
-    """
-    from restate_lab.analysis.doctor import doctor
+def _write_incident(source: Source, output: Path, **options: Any) -> int:
+    """Write the report, print its path and the verdict, and return the exit code."""
     from restate_lab.cli._page import SEVERITY_STYLES, TextPage
-    from restate_lab.reads import Reads
     from restate_lab.reports.incident import incident_report
 
-    reads = Reads(source, timeout, verb="report", remembers=True)
-    diagnosis = doctor(reads, timeout=timeout)
-    path = incident_report(reads, output, timeout=timeout, **options)
+    written = incident_report(source, output, **options)
     page = TextPage()
-    typer.echo(path)
+    typer.echo(written)
+    diagnosis = written.diagnosis
+    if diagnosis is None:
+        page.paragraph((written.lead[0], f"bold {SEVERITY_STYLES['incomplete']}"))
+        return INCOMPLETE
     page.paragraph((diagnosis.summary, f"bold {SEVERITY_STYLES[diagnosis.worst or diagnosis.verdict]}"))
     for title in diagnosis.findings["title"].head(1):
         page.paragraph(title)

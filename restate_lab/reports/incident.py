@@ -41,7 +41,8 @@ def incident_report(
 ) -> ReportFile:
     """Write an incident report to ``path`` (``.html`` or ``.pdf``) and return the path.
 
-    A notebook shows the path as a card with the verdict, the size and a link.
+    A notebook shows the path as a card with the verdict, the size and a link. ``.diagnosis`` of the path is the
+    diagnosis in the report, or None if the doctor failed.
 
     The first page has the verdict in one sentence, four numbers, a timeline and the status counts. The chapters are
     the doctor's findings, the timeline, the worst three findings in detail, invocations by status, the wait-for graph,
@@ -91,4 +92,6 @@ def incident_report(
     line = progress_of(progress, lambda: StepsLine("report: chapter", tuple(chapters_of(is_short=is_short))))
     with contextlib.closing(line), redirect_messages(lambda _: None):
         report = add_chapters(report, context, title, line)
-    return report.write(path, overwrite=overwrite, paper=paper)
+    written = report.write(path, overwrite=overwrite, paper=paper)
+    written.diagnosis = context.read_diagnosis
+    return written

@@ -11,6 +11,8 @@ from restate_lab.errors import ArgumentError
 from restate_lab.export.files import check_absent, resolve_target
 
 if TYPE_CHECKING:
+    from restate_lab.analysis.doctor.diagnosis import Diagnosis
+
     _OwnPath = Path
 else:
     _OwnPath = type(Path())  # a class can have only the path class of its platform as base before Python 3.12
@@ -28,6 +30,8 @@ class ReportFile(_OwnPath):
     """The address relative to the working folder, which is that of the notebook; "" for a file elsewhere."""
     size = 0
     """Bytes; 0 for a path that was derived from this one."""
+    diagnosis: Diagnosis | None = None
+    """The doctor's diagnosis that an incident report shows; None for other reports, and if the doctor failed."""
 
     @property
     def _size_text(self) -> str:

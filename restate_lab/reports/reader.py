@@ -66,6 +66,12 @@ class ReportContext:
         return self._read_once("doctor", lambda: doctor(self.reads, timeout=self.seconds))
 
     @property
+    def read_diagnosis(self) -> Diagnosis | None:
+        """Return the diagnosis if a chapter has read it; None if it could not be read."""
+        diagnosis: Diagnosis | None = self._results.get("doctor")
+        return diagnosis
+
+    @property
     def waits(self) -> Waits:
         """Return the wait-for graph."""
         return self._read_once("waits", lambda: find_waits(self.limit_reads("waits")))

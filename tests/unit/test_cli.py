@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import io
+import re
 import shlex
 import subprocess
 import sys
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,6 +23,7 @@ from typer.testing import CliRunner
 import restate_lab
 from restate_lab._text import short_ids, shorten_id
 from restate_lab.analysis.agents.prices import PriceTable
+from restate_lab.analysis.doctor import Diagnosis, doctor
 from restate_lab.analysis.suggestions import ask_call
 from restate_lab.cli import ELSEWHERE, app
 from restate_lab.cli._errors import exit_on_error, in_a_shell
@@ -32,6 +35,7 @@ from restate_lab.cli.diagnose import _parse_prices
 from restate_lab.cli.shell_code import SourceOptions
 from restate_lab.cli.watch import _print_alert
 from restate_lab.errors import ArgumentError, RestateLabError, Truncated
+from support.sample_rows import BEFORE, SampleRows, invocation, waiting_columns
 
 
 def call(*arguments: str) -> Any:
@@ -451,7 +455,7 @@ def test_an_unknown_option_command_question_or_parameter_is_code_2() -> None:
 def test_a_verb_that_does_not_exist_points_to_what_does(verb: str) -> None:
     told = call(verb, "inv_1", "-e", "prod")
     assert told.exit_code == 2
-    assert f"there is no command '{verb}'. {ELSEWHERE[verb]}" in told.output
+    assert f"restate-lab has no command '{verb}'. {ELSEWHERE[verb]}" in told.output
     assert verb not in COMMANDS
 
 
@@ -555,6 +559,8 @@ def test_a_finding_leads_with_its_sentence_and_not_with_the_name_of_its_check() 
         (["inc.html"], "restate-lab report -o inc.html"),
         ([], "restate-lab report -o report.html"),
         (["-o", "inc.html", "-p", "a=1"], "--param can be used only for a notebook"),
+        (["a.ipynb", "-o", "inc.html", "--length", "short"], "--length can be used only for the incident report"),
+        (["-o", "inc.html", "--length", "brief"], "'short', 'full'"),
         (["-o", "inc.html", "--allow-changes"], "--allow-changes can be used only for a notebook"),
         (["a.ipynb", "-o", "inc.html", "-e", "prod"], "--cluster can be used only for the incident report"),
         (["-o", "inc.docx", "-e", "http://127.0.0.1:1"], "unknown format of 'inc.docx'"),
@@ -563,6 +569,56 @@ def test_a_finding_leads_with_its_sentence_and_not_with_the_name_of_its_check() 
 def test_a_report_states_what_is_missing_before_anything_is_read(arguments: list[str], message: str) -> None:
     told = call("report", *arguments)
     assert (told.exit_code, message in " ".join(told.output.split())) == (2, True), told.output
+
+
+def incident_source(**tables: Any) -> SampleRows:
+    holder = invocation(1, handler="hold", target_service_key="k", **waiting_columns(signals=(17,)))
+    waiting = [invocation(2 + at, "inboxed", target_service_key="k", inboxed_at=BEFORE) for at in range(3)]
+    return SampleRows(
+        sys_invocation_status=[holder, *waiting],
+        sys_inbox=[{"id": row["id"], "service_name": "Svc", "service_key": "k"} for row in waiting],
+        sys_keyed_service_status=[{"service_name": "Svc", "service_key": "k", "invocation_id": holder["id"]}],
+        **tables,
+    )
+
+
+@pytest.mark.parametrize(("length", "chapters"), [("short", 2), ("full", 10)])
+def test_a_report_in_a_shell_has_the_length_that_was_asked_for_and_runs_the_doctor_once(
+    length: str, chapters: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The verdict that is printed is the one in the report."""
+    diagnoses: list[Diagnosis] = []
+
+    def count(*arguments: Any, **options: Any) -> Diagnosis:
+        diagnoses.append(doctor(*arguments, **options))
+        return diagnoses[-1]
+
+    monkeypatch.setattr("restate_lab.reports.reader.doctor", count)
+    monkeypatch.setattr("restate_lab.analysis.doctor.doctor", count)
+    monkeypatch.setattr("restate_lab.cli.report.open_source", lambda *_: nullcontext(incident_source()))
+    path = tmp_path / "inc.html"
+    told = call("report", "-o", str(path), "--length", length)
+    (diagnosis,) = diagnoses
+    assert (told.exit_code, told.stdout.splitlines()) == (
+        0,
+        [str(path), diagnosis.summary, diagnosis.findings["title"][0]],
+    )
+    assert len(re.findall(r"<h2", path.read_text("utf-8"))) >= chapters
+    assert ("Not in this short report" in path.read_text("utf-8")) == (length == "short")
+
+
+def test_a_report_without_a_diagnosis_gives_the_reason_and_the_exit_code_of_an_incomplete_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fail(*_: Any, **__: Any) -> Diagnosis:
+        raise RestateLabError("the clock could not be read")
+
+    monkeypatch.setattr("restate_lab.reports.reader.doctor", fail)
+    monkeypatch.setattr("restate_lab.cli.report.open_source", lambda *_: nullcontext(incident_source()))
+    path = tmp_path / "inc.html"
+    told = call("report", "-o", str(path), "--length", "short")
+    assert told.exit_code == 4
+    assert told.stdout.splitlines() == [str(path), "Not read: What is wrong: the clock could not be read"]
 
 
 def test_every_timeout_takes_seconds_and_durations() -> None:
