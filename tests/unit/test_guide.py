@@ -21,6 +21,8 @@ from restate_lab.analysis.questions.catalog import names
 from restate_lab.analysis.questions.parameters import parameters_of
 from restate_lab.guide import actions, faults, questions
 from restate_lab.guide.__main__ import GUIDE, names_of_pictures, with_pictures
+from restate_lab.magics.magic import _VERBS
+from restate_lab.magics.parser import parse
 
 ROOT = Path(__file__).parents[2]
 GENERATED = {"actions": actions, "faults": faults, "questions": questions}
@@ -150,6 +152,13 @@ def assert_fits(called: Any, call: ast.Call, code: str) -> None:
         assert question in {*names(), "name"}, code
         takes = {"timeout", "now", "parameter"} | {each.name for each in parameters_of(question)}
         assert set(named) <= takes, code
+
+
+def test_the_reference_has_each_form_of_the_magic() -> None:
+    rows = re.findall(r"^\| `(%{1,2})restate ?(.*?)` \|", TEXTS["reference"], re.MULTILINE)
+    requests = [parse(line, "SELECT 1" if sign == "%%" else None) for sign, line in rows]
+    assert {request.verb for request in requests} == set(_VERBS)
+    assert {request.text for request in requests if request.verb == "frames"} == {"on", "off"}
 
 
 def test_the_catalogues_are_whole() -> None:
