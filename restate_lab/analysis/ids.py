@@ -55,9 +55,13 @@ def check_invocation_id(value: object, *, name: str = "id") -> str:
             f"{name} is a {type(value).__name__}: pass the id of one invocation as text (inv_1…), such as frame.id[0]."
         )
     if not is_invocation_id(value):
+        what, note = "not an invocation id", ""
+        if "…" in value:
+            what = "the short form of an invocation id"
+            note = "; a copy of it is whole in a notebook, and --full-ids shows it in a terminal"
         raise ArgumentError(
-            f"{name} is {truncate(repr(value), 60)}, which is not an invocation id; an id is inv_1 followed by 33 "
-            f"letters and digits (case-sensitive)."
+            f"{name} is {truncate(repr(value), 60)}, which is {what}; an id is inv_1 followed by 33 letters and digits "
+            f"(case-sensitive){note}."
         )
     return value
 

@@ -11,6 +11,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+from restate_lab._text import shorten_id
 from restate_lab.actions.reader import IDS_PER_QUERY
 from restate_lab.analysis.ids import invocation_id_in, is_invocation_id, parse_created, parse_ids
 from restate_lab.client.sql.bind import chunks
@@ -87,6 +88,11 @@ def test_a_text_with_several_ids_or_none_is_refused_with_its_ids() -> None:
         assert len(str(caught.value)) < 200
     with pytest.raises(ArgumentError, match=r"id is a DataFrame: .*frame\.id\[0\]"):
         invocation_id_in(pd.DataFrame({"id": [A]}))
+
+
+def test_a_short_id_is_refused_with_the_way_to_the_whole_one() -> None:
+    with pytest.raises(ArgumentError, match=r"which is the short form of an invocation id; .*--full-ids shows it"):
+        invocation_id_in(shorten_id(A))
 
 
 @pytest.mark.parametrize(
