@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from restate_lab import __version__
+from restate_lab._public import did_you_mean, nearest_names
 from restate_lab.cli import copies, demo, diagnose, mcp, query, replay, report, watch
 from restate_lab.cli._errors import exit_on_error
 from restate_lab.errors import ArgumentError
@@ -44,14 +45,16 @@ ELSEWHERE: Mapping[str, str] = MappingProxyType(
 
 
 class _Commands(TyperGroup):
-    """The commands, with a hint for a command of another tool."""
+    """The commands, with a hint for a misspelled one and for a command of another tool."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return the command, or fail with the hint."""
-        verb = args[0].replace("_", "-")
-        if verb in ELSEWHERE and args[0] not in self.commands:
+        name = args[0]
+        if name not in self.commands and not name.startswith("-") and not ctx.resilient_parsing:
+            near = did_you_mean(nearest_names(name, self.commands))
+            hint = ELSEWHERE.get(name.replace("_", "-")) or near or "restate-lab --help lists the commands."
             with exit_on_error():
-                raise ArgumentError(f"restate-lab has no command {args[0]!r}. {ELSEWHERE[verb]}")
+                raise ArgumentError(f"unknown command {name!r}. {hint}")
         return super().resolve_command(ctx, args)
 
 
@@ -59,14 +62,14 @@ app = typer.Typer(
     cls=_Commands,
     help="See, explain and repair what a Restate cluster is doing.",
     epilog="Only demo, and report and mcp with --allow-changes, change a cluster. Exit codes: 0 success, 1 error, "
-    "2 invalid usage; doctor, waits, watch and replay have more.",
+    "2 invalid usage; doctor, waits, watch, report and replay have more.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
 for module in (demo, query, diagnose, replay, copies, watch, report):
     app.add_typer(module.app)
-app.add_typer(mcp.app, name="mcp")
+app.add_typer(mcp.app, name="mcp", short_help="Serve tools for an AI assistant.")
 
 
 def _print_version(wanted: bool) -> None:

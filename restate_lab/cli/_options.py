@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from restate_lab._text import format_duration
 from restate_lab.cli._errors import exit_on_error
 from restate_lab.durations import seconds_of
 from restate_lab.errors import ArgumentError
@@ -32,9 +33,16 @@ def examples(*lines: str) -> str:
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
 
 
-def timeout_option(text: str, *, may_be_zero: bool = False) -> Any:
-    check = None if may_be_zero else check_positive
-    return typer.Option("--timeout", metavar="DURATION", parser=parse_seconds, callback=check, help=text)
+def duration_option(name: str, text: str, default: float | None = None, *, may_be_zero: bool = False) -> Any:
+    """Return an option for a duration; its help ends with the default as a duration, because typer shows seconds."""
+    return typer.Option(
+        name,
+        metavar="DURATION",
+        parser=parse_seconds,
+        callback=None if may_be_zero else check_positive,
+        help=text if default is None else f"{text} Default: {format_duration(default)}.",
+        show_default=False,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +215,7 @@ def parse_seconds(text: str) -> float:
     try:
         return seconds_of(text, name="it")
     except ArgumentError as error:
-        raise typer.BadParameter("use a duration such as 30s or 5m, or a number of seconds.") from error
+        raise typer.BadParameter("use 30s, 5m, or a number of seconds.") from error
 
 
 def check_positive(seconds: float | None) -> float | None:
@@ -269,7 +277,9 @@ _OUTPUT_OPTIONS: dict[str, tuple[Any, Any]] = {
 _TABLE_OPTIONS: dict[str, tuple[Any, Any]] = {"wide": (Wide, False), "full_ids": (FullIds, False)}
 SCAN_LIMIT = 120.0  # seconds, for a command that can read a whole table
 POINT_LIMIT = 30.0  # seconds, for a command that reads one invocation
-Timeout = Annotated[float, timeout_option("The time limit of the command: 30s, 5m, or seconds.")]
+_TIMEOUT = "--timeout", "The time limit of the command: 30s, 5m, or seconds."
+Timeout = Annotated[float, duration_option(*_TIMEOUT, SCAN_LIMIT)]
+PointTimeout = Annotated[float, duration_option(*_TIMEOUT, POINT_LIMIT)]
 Redact = Annotated[
     list[str] | None,
     typer.Option(

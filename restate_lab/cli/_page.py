@@ -25,6 +25,7 @@ Part: TypeAlias = "str | tuple[str, str]"  # a text, or a text and its style
 
 _COMMAND, _DIM = "cyan", "dim"
 _OFF = frozenset({"0", "false"})  # of FORCE_COLOR, as in other tools
+IN_PYTHON = "in Python:"  # before calls that no command makes
 _NARROWEST = 24  # minimum width of a paragraph beside its indent
 ORANGE, GRAY_BLUE = "color(166)", "color(67)"  # readable on light and dark backgrounds
 STATUS_STYLES: Mapping[str, str] = MappingProxyType(
@@ -48,8 +49,8 @@ SEVERITY_STYLES: Mapping[str, str] = MappingProxyType(
     {"critical": "red", "warning": "yellow", "note": "dim", "incomplete": "yellow", "healthy": "green"}
 )
 _WORD = r"""(?:'[^']*'|"[^"]*"|\\.|[^\s'"\\])+"""
-_PART_OF_COMMAND = re.compile(rf"-\w {_WORD}|{_WORD}")
-"""One argument of a shell command, or a short option with its value."""
+_PART_OF_COMMAND = re.compile(rf"(?:-\w|--[a-z-]+) (?!-){_WORD}|{_WORD}")
+"""One argument of a shell command, or an option with its value."""
 
 
 class TextPage:
@@ -100,15 +101,16 @@ class TextPage:
     def commands(self, text: str, *, first: str = "") -> None:
         """Print the lines of a shell command with dimmed comments; a terminal continues long lines after a backslash.
 
-        An argument is never split, so the copied text runs. An argument that is wider than the terminal stays whole.
+        An argument is never split, so the copied text runs. An argument that is wider than the terminal stays whole,
+        and so does a line of Python.
         """
-        margin = cell_len(first)
+        margin, is_python = cell_len(first), text.startswith(IN_PYTHON)
         for at, line in enumerate(text.splitlines()):
             start = first if at == 0 else " " * margin
             if line.startswith("#"):
                 self.paragraph((line, _DIM), first=start)
                 continue
-            for number, part in enumerate(self._command_lines(line, margin)):
+            for number, part in enumerate([line] if is_python else self._command_lines(line, margin)):
                 prefix = start if number == 0 else " " * (margin + 2)
                 self._print(_with_prefix(prefix, _DIM).append(escape_invisible(part, lines=False), _COMMAND))
 

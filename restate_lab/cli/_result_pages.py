@@ -92,9 +92,11 @@ def _print_finding(
     for line in lines:
         page.paragraph(line, first="  ")
     page.paragraph((f"{row['check']}{f', for {age}' if age else ''}", "dim"), first="  ")
-    suggested, evidence = diagnosis.suggested_calls[at], diagnosis.evidence_calls[at]
-    page.commands(code_for(suggested, row["suggested_code"], target), first="  next: ")
-    page.commands(code_for([evidence], row["evidence_code"], target), first="  rows: ")
+    suggested = code_for(diagnosis.suggested_calls[at], row["suggested_code"], target)
+    evidence = code_for([diagnosis.evidence_calls[at]], row["evidence_code"], target)
+    page.commands(suggested, first="  next: ")
+    if evidence != suggested:
+        page.commands(evidence, first="  rows: ")
 
 
 def print_explanation(explanation: Explanation, target: SourceOptions, page: TextPage) -> None:

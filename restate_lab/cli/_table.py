@@ -30,6 +30,7 @@ _PARTS_OF_TARGET = frozenset({"target_service_name", "target_handler_name", "tar
 _SPANS = frozenset({"day", "span_start"})  # the time is the name of a row, and not an age
 _LESS_IMPORTANT = (
     "scope",
+    "is_known",
     "invoked_by",
     "modified_at",
     "running_at",
@@ -43,12 +44,15 @@ _LESS_IMPORTANT = (
 HEADS: Mapping[str, str] = MappingProxyType(
     {
         "completion_failure": "failure",
+        "holder_handler_name": "holder handler",
         "last_failure": "last error",
         "max_service_protocol_version": "protocol to",
         "min_service_protocol_version": "protocol from",
         "n": "invocations",
         "next_retry_at": "next try",
         "retry_count": "attempts",
+        "service_key": "key",
+        "service_name": "service",
         "target_handler_name": "handler",
         "target_service_key": "key",
         "target_service_name": "service",
@@ -87,8 +91,9 @@ class _Column:
 
     @property
     def may_shrink(self) -> bool:
-        is_target = self.name == "target" or self.name.endswith("_target")  # its end is the handler
-        return self.kind == "text" and not (is_target and self.width <= _LONG)
+        # The end of a target is the handler, and the end of an endpoint tells the deployments of one host apart.
+        needs_end = self.name in {"target", "endpoint"} or self.name.endswith("_target")
+        return self.kind == "text" and not (needs_end and self.width <= _LONG)
 
     @property
     def least(self) -> int:
@@ -176,6 +181,8 @@ class TerminalTable:
             texts = tuple(text.removesuffix(" ago") for text in column.cells)
             is_known = column.name in _PARTS_OF_TARGET and "target" in names
             is_known |= column.name.startswith("example_") and column.name.removeprefix("example_") in names
+            is_known |= column.name.endswith("_json") and column.name.removesuffix("_json") in names
+            is_known |= column.name.endswith("_in") and f"{column.name.removesuffix('in')}at" in names
             is_chosen = order is None or column.name in order
             is_repeated = len(set(texts)) > 1 and texts in seen
             if is_chosen and not is_known and not is_repeated:
@@ -188,9 +195,10 @@ class TerminalTable:
         room = max(self._view.width - margin, _NARROWEST)
         console = Console(width=room)
         for column in self._columns:
-            value = self._frame[column.name].iloc[0] if column.kind in {"id", "time"} else None
-            text = cell(value, UTC).text or "" if column.kind == "id" else column.cells[0]
-            if column.kind == "time":
+            value, text = self._frame[column.name].iloc[0], column.cells[0]
+            if column.kind == "id":
+                text = cell(value, UTC).text or ""
+            elif column.kind == "time" and column.name not in _SPANS:
                 text = f"{format_timestamp(value)} ({text})"
             first, *others = [line.plain.rstrip() for line in Text(text).wrap(console, room)] or [""]
             yield f"{column.head}{' ' * (margin - cell_len(column.head))}{first}".rstrip()
@@ -213,12 +221,9 @@ def plain_lines(frame: pd.DataFrame) -> Iterator[str]:
 def _text_columns(frame: pd.DataFrame, view: TableView) -> list[_Column]:
     texts: list[list[str]] = []
     kinds: list[Kind] = []
-    style = GRID if view.has_names else _ROUNDED
     for at, name in enumerate(frame.columns):
-        values = frame.iloc[:, at]
-        kinds.append(kind_of(str(name), values))
-        is_age = kinds[-1] == "time" and getattr(values.dtype, "tz", None) is not None and name not in _SPANS
-        texts.append([_age(value, view.now) if is_age else cell(value, UTC, style).text or "" for value in values])
+        kinds.append(kind_of(str(name), frame.iloc[:, at]))
+        texts.append(_texts(str(name), frame.iloc[:, at], kinds[-1], view))
     known = short_ids({text for cells in texts for text in cells})
     columns = []
     for name, cells, kind in zip(map(str, frame.columns), texts, kinds, strict=True):
@@ -227,6 +232,15 @@ def _text_columns(frame: pd.DataFrame, view: TableView) -> list[_Column]:
         shown = [known.get(text, text) for text in cells] if is_id and not view.has_full_ids else cells
         columns.append(_Column(name, escape_invisible(head, lines=False), shown, "id" if is_id else kind))
     return columns
+
+
+def _texts(name: str, values: pd.Series[Any], kind: Kind, view: TableView) -> list[str]:
+    """Return the texts of a column: a time is an age, and the time of a day is its date."""
+    if kind == "time" and name not in _SPANS and getattr(values.dtype, "tz", None) is not None:
+        return [_age(value, view.now) for value in values]
+    style = GRID if view.has_names else _ROUNDED
+    texts = [cell(value, UTC, style).text or "" for value in values]
+    return [text.removesuffix(" 00:00:00") for text in texts] if name == "day" else texts
 
 
 def _head(name: str, kind: Kind) -> str:

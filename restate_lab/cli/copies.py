@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from restate_lab._text import plural, verb_form
 from restate_lab.cli._errors import exit_on_error, interrupt_on_sigterm
 from restate_lab.cli._options import (
     Cluster,
@@ -15,10 +16,10 @@ from restate_lab.cli._options import (
     Redact,
     Wide,
     check_positive,
+    duration_option,
     examples,
     open_source,
     parse_seconds,
-    timeout_option,
 )
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ FrozenPayloads = Annotated[
 ]
 FreezeTimeout = Annotated[
     float | None,
-    timeout_option("The time limit of the command: 30m, 2h, or seconds. Default: none; Ctrl-C stops it."),
+    duration_option("--timeout", "The time limit of the command: 30m, 2h, or seconds. Default: none; Ctrl-C stops it."),
 ]
 Where = Annotated[
     str,
@@ -73,7 +74,8 @@ SameCluster = Annotated[
     ),
 ]
 ArchiveTimeout = Annotated[
-    float | None, timeout_option("The time limit for the cluster's responses in one visit: 30m, 2h. Default: none.")
+    float | None,
+    duration_option("--timeout", "The time limit for the cluster's responses in one visit: 30m, 2h. Default: none."),
 ]
 HistoryWhere = Annotated[str, typer.Argument(metavar="WHERE", help="A local folder, or s3://bucket/folder.")]
 Day = Annotated[str, typer.Argument(metavar="DAY", help="Days before this one are removed, such as 2026-05-01 (UTC).")]
@@ -85,10 +87,11 @@ history = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Show an
 
 
 @app.command(
+    short_help="Save the data of a cluster in a folder, as evidence.",
     epilog=examples(
         "restate-lab freeze inc-42.evidence -e prod --since 2h",
         "restate-lab doctor --evidence inc-42.evidence",
-    )
+    ),
 )
 def freeze(
     path: Target,
@@ -129,10 +132,11 @@ def freeze(
 
 
 @app.command(
+    short_help="Add the ended invocations of a cluster to an archive.",
     epilog=examples(
         "restate-lab archive /srv/history -e prod",
         "restate-lab archive s3://bucket/history -e prod --every 5m",
-    )
+    ),
 )
 def archive(
     where: Where,
@@ -170,13 +174,17 @@ def archive(
                 timeout=timeout,
             )
         new, gone = visits["new_runs"].sum(), visits["gone_runs"].sum()
-        times = f"{len(visits):,} visits" if every else "the visit"
-        typer.echo(f"{where}: {times} added {new:,} invocations{f'; {gone:,} were removed meanwhile' if gone else ''}.")
+        times = plural(len(visits), "visit") if every else "the visit"
+        lost = f"; {gone:,} {verb_form(gone, 'was', 'were')} removed meanwhile" if gone else ""
+        typer.echo(f"{where}: {times} added {plural(new, 'invocation')}{lost}.")
         for note in visits["note"].dropna().unique():
             typer.echo(f"note: {note}.")
 
 
-@history.command(epilog=examples("restate-lab history coverage /srv/history"))
+@history.command(
+    short_help="Show when ended invocations may be missing.",
+    epilog=examples("restate-lab history coverage /srv/history"),
+)
 def coverage(
     where: HistoryWhere, *, cluster_name: OneCluster = None, wide: Wide = False, full_ids: FullIds = False
 ) -> None:
@@ -186,7 +194,10 @@ def coverage(
     _print(where, cluster_name, lambda archived: ask(archived, "coverage", limit=None), wide=wide, full_ids=full_ids)
 
 
-@history.command(epilog=examples("restate-lab history compact s3://bucket/history"))
+@history.command(
+    short_help="Merge the small files of the days that are over.",
+    epilog=examples("restate-lab history compact s3://bucket/history"),
+)
 def compact(
     where: HistoryWhere, *, cluster_name: OneCluster = None, wide: Wide = False, full_ids: FullIds = False
 ) -> None:
@@ -194,7 +205,10 @@ def compact(
     _print(where, cluster_name, lambda archived: archived.compact(), wide=wide, full_ids=full_ids)
 
 
-@history.command(epilog=examples("restate-lab history vacuum s3://bucket/history"))
+@history.command(
+    short_help="Remove files that the archive no longer uses.",
+    epilog=examples("restate-lab history vacuum s3://bucket/history"),
+)
 def vacuum(
     where: HistoryWhere, *, cluster_name: OneCluster = None, wide: Wide = False, full_ids: FullIds = False
 ) -> None:
@@ -202,7 +216,10 @@ def vacuum(
     _print(where, cluster_name, lambda archived: archived.vacuum(), wide=wide, full_ids=full_ids)
 
 
-@history.command(epilog=examples("restate-lab history delete-before /srv/history 2026-05-01 --confirm /srv/history"))
+@history.command(
+    short_help="Remove all days of all clusters before a day.",
+    epilog=examples("restate-lab history delete-before /srv/history 2026-05-01 --confirm /srv/history"),
+)
 def delete_before(
     where: HistoryWhere,
     day: Day,

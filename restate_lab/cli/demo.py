@@ -63,7 +63,10 @@ Story = Annotated[
 app = typer.Typer(rich_markup_mode=None)
 
 
-@app.command(epilog=examples("restate-lab demo", "restate-lab demo --story agents"))
+@app.command(
+    short_help="Start a cluster with an incident, and open it in JupyterLab.",
+    epilog=examples("restate-lab demo", "restate-lab demo --story agents"),
+)
 def demo(
     *,
     no_browser: NoBrowser = False,

@@ -15,11 +15,12 @@ from restate_lab.cli._options import (
     EvidencePath,
     Json,
     OutputFormat,
+    PointTimeout,
     Timeout,
     doctor_check_names,
+    duration_option,
     examples,
     open_source,
-    timeout_option,
     with_output,
     with_table,
 )
@@ -38,14 +39,20 @@ Checks = Annotated[
 ]
 ChecksTimeout = Annotated[
     float,
-    timeout_option(
+    duration_option(
+        "--timeout",
         "The time limit of all checks together: 60s, 5m, or seconds. If it expires, the result is incomplete.",
+        SCAN_LIMIT,
         may_be_zero=True,
     ),
 ]
 WhyTimeout = Annotated[
     float,
-    timeout_option("The time limit: 30s, 5m, or seconds. If it expires, the explanation lists the missing data."),
+    duration_option(
+        "--timeout",
+        "The time limit: 30s, 5m, or seconds. If it expires, the explanation lists the missing data.",
+        POINT_LIMIT,
+    ),
 ]
 Partitions = Annotated[
     int | None,
@@ -97,7 +104,7 @@ Payloads = Annotated[
     bool, typer.Option("--payloads", help="Also read the payloads of entries; secret headers are masked.")
 ]
 AgentRun = Annotated[
-    str | None, typer.Argument(metavar="[ID]", help="Print the conversation of this invocation (inv_…).")
+    str | None, typer.Argument(metavar="ID", help="Print the conversation of this invocation (inv_…).")
 ]
 AgentService = Annotated[str | None, typer.Option("--service", metavar="NAME", help="List only runs of this service.")]
 AgentsSince = Annotated[
@@ -143,13 +150,14 @@ Exit codes:
 
 
 @app.command(
+    short_help="Check for all known problems, and print the worst first.",
     epilog=_EXIT_CODES
     + examples(
         "restate-lab doctor -e prod",
         "restate-lab doctor -e prod --quiet || page-oncall",
         "restate-lab doctor --check deadlocks --json",
         "restate-lab doctor -e prod --check upgrade",
-    )
+    ),
 )
 @with_output
 def doctor(
@@ -186,7 +194,9 @@ def doctor(
     return code
 
 
-@app.command(epilog=examples(f"restate-lab why {_ID}"))
+@app.command(
+    short_help="Explain one invocation, what it blocks, and what you can do.", epilog=examples(f"restate-lab why {_ID}")
+)
 def why(
     invocation: Invocation,
     *,
@@ -218,7 +228,10 @@ def why(
     raise typer.Exit(ERROR if explanation.status is None else 0)
 
 
-@app.command(epilog=_WAITS_EXIT_CODES + examples("restate-lab waits -e prod", "restate-lab waits --json"))
+@app.command(
+    short_help="Show deadlocks, root blockers, awakeables and promises.",
+    epilog=_WAITS_EXIT_CODES + examples("restate-lab waits -e prod", "restate-lab waits --json"),
+)
 @with_output
 def waits(
     *,
@@ -254,10 +267,11 @@ def waits(
 
 
 @app.command(
+    short_help="Show the journal of one invocation, with its times as bars.",
     epilog=examples(
         f"restate-lab journal {_ID}",
         f"restate-lab journal {_ID} --depth 2",
-    )
+    ),
 )
 @with_output
 def journal(
@@ -267,7 +281,7 @@ def journal(
     payloads: Payloads = False,
     scale: Scale = "linear",
     top: MostEntries = 200,
-    timeout: Timeout = POINT_LIMIT,
+    timeout: PointTimeout = POINT_LIMIT,
     cluster: Cluster = None,
     evidence: EvidencePath = None,
     form: OutputFormat,
@@ -296,11 +310,12 @@ def journal(
 
 
 @app.command(
+    short_help="List the runs of AI agents, or print one as a conversation.",
     epilog=examples(
         "restate-lab agents -e prod --since 7d --csv runs.csv",
         "restate-lab agents -e prod --price '*=2.5,1.25,10'",
         f"restate-lab agents {_ID}",
-    )
+    ),
 )
 @with_table
 def agents(

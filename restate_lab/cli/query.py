@@ -140,7 +140,10 @@ def ask(
     write_frame(frame, form, about=about)
 
 
-@app.command(epilog=examples("restate-lab questions", "restate-lab questions retry_storm"))
+@app.command(
+    short_help="List the named questions, or show one of them.",
+    epilog=examples("restate-lab questions", "restate-lab questions retry_storm"),
+)
 @with_output
 def questions(question: OneQuestion = "", *, form: OutputFormat) -> None:
     """List the named questions, or show one of them with its parameters, cost and SQL."""

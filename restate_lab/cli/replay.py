@@ -14,9 +14,9 @@ from restate_lab.cli._options import (
     Cluster,
     EvidencePath,
     OutputFormat,
+    duration_option,
     examples,
     open_source,
-    timeout_option,
     with_output,
 )
 from restate_lab.errors import ArgumentError
@@ -55,7 +55,11 @@ Header = Annotated[
 ]
 ReplayTimeout = Annotated[
     float,
-    timeout_option("The time limit of the whole check: 30s, 5m, or seconds. If it expires, the result is partial."),
+    duration_option(
+        "--timeout",
+        "The time limit of the whole check: 30s, 5m, or seconds. If it expires, the result is partial.",
+        SCAN_LIMIT,
+    ),
 ]
 Yes = Annotated[
     bool,
@@ -80,12 +84,13 @@ app = typer.Typer(rich_markup_mode=None)
 
 
 @app.command(
+    short_help="Check new code against recorded journals, before you deploy.",
     epilog=_EXIT_CODES
     + examples(
         "restate-lab replay http://127.0.0.1:9081 --service Orders",
         "restate-lab replay http://new:9080 -e prod --yes-run-code-outside-steps --json",
         "restate-lab replay http://new:9080 --evidence incident.evidence",
-    )
+    ),
 )
 @with_output
 def replay(

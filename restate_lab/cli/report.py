@@ -15,11 +15,11 @@ from restate_lab.cli._options import (
     OutputFormat,
     Overwrite,
     Timeout,
+    duration_option,
     examples,
     open_source,
     parse_parameters,
     parse_value,
-    timeout_option,
     with_output,
 )
 from restate_lab.errors import ArgumentError
@@ -28,9 +28,10 @@ if TYPE_CHECKING:
     from restate_lab.source import Source
 
 INCOMPLETE = 4
+_LIMIT = 600.0  # seconds
 Notebook = Annotated[
     Path | None,
-    typer.Argument(metavar="[NOTEBOOK]", help="The notebook to execute (.ipynb). Default: write the incident report."),
+    typer.Argument(metavar="NOTEBOOK", help="The notebook to execute (.ipynb). Default: write the incident report."),
 ]
 Output = Annotated[
     Path | None,
@@ -76,7 +77,9 @@ AllowChanges = Annotated[
 ]
 CellTimeout = Annotated[
     float,
-    timeout_option("The time limit of all reads of the incident report, or of one cell: 30s, 5m, or seconds."),
+    duration_option(
+        "--timeout", "The time limit of all reads of the incident report, or of one cell: 30s, 5m, or seconds.", _LIMIT
+    ),
 ]
 PassEnv = Annotated[
     list[str] | None,
@@ -121,13 +124,14 @@ Exit codes:
 
 
 @app.command(
+    short_help="Write the report of an incident, or of a notebook.",
     epilog=_EXIT_CODES
     + examples(
         "restate-lab report -o inc-42.html -e prod",
         "restate-lab report -o inc-42.html --length short",
         "restate-lab report incident.ipynb -o inc-42.html -p service=agent",
         "restate-lab report -o inc-42.pdf --evidence inc-42.evidence",
-    )
+    ),
 )
 def report(
     notebook: Notebook = None,
@@ -141,7 +145,7 @@ def report(
     cluster: Cluster = None,
     evidence: NotebookEvidence = None,
     allow_changes: AllowChanges = False,
-    timeout: CellTimeout = 600.0,
+    timeout: CellTimeout = _LIMIT,
     paper: Paper = "A4",
     pass_env: PassEnv = None,
     overwrite: Overwrite = False,
@@ -213,10 +217,11 @@ def _write_incident(source: Source, output: Path, **options: Any) -> int:
 
 
 @app.command(
+    short_help="Show what changed since a freeze.",
     epilog=examples(
         "restate-lab compare before.evidence after.evidence",
         "restate-lab compare inc-42.evidence -e prod --csv changed.csv",
-    )
+    ),
 )
 @with_output
 def compare(

@@ -18,6 +18,7 @@ from typing import Any, TypeAlias
 from restate_lab.analysis.questions.parameters import parse_texts
 from restate_lab.analysis.suggestions import SuggestedCall
 from restate_lab.cli._options import parse_value
+from restate_lab.cli._page import IN_PYTHON
 from restate_lab.client.address import is_address
 from restate_lab.errors import ArgumentError
 
@@ -69,7 +70,7 @@ def code_for(calls: Iterable[SuggestedCall], python: str, source: SourceOptions)
     lines = commands(calls, source)
     if lines is not None:
         return "\n".join(lines)
-    return f"in Python:\n{python}" if "\n" in python else f"in Python: {python}"
+    return f"{IN_PYTHON}\n{python}" if "\n" in python else f"{IN_PYTHON} {python}"
 
 
 def commands(calls: Iterable[SuggestedCall], source: SourceOptions) -> list[str] | None:

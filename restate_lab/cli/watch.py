@@ -16,7 +16,7 @@ import typer
 from restate_lab._text import format_duration, join, plural
 from restate_lab.alerts import THREAD_NAME
 from restate_lab.cli._errors import exit_on_error, interrupt_on_sigterm, warn
-from restate_lab.cli._options import check_positive, environment_names, examples, parse_seconds, timeout_option
+from restate_lab.cli._options import duration_option, environment_names, examples
 from restate_lab.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from restate_lab.analysis.suggestions import SuggestedCall
 
 INCOMPLETE = 4
+_MINUTE = 60.0  # seconds
 _MISSED = 4  # visits after which Alertmanager ends an alert that is not repeated
 _LAST_SECONDS = 0.5  # for a thread that has handed over its result
 Watched = Annotated[
@@ -65,12 +66,8 @@ Alertmanager = Annotated[
 ]
 Interval = Annotated[
     float,
-    typer.Option(
-        "--every",
-        metavar="DURATION",
-        parser=parse_seconds,
-        callback=check_positive,
-        help="The time between two visits. With --once: the interval of cron, for Alertmanager.",
+    duration_option(
+        "--every", "The time between two visits. With --once: the interval of cron, for Alertmanager.", _MINUTE
     ),
 ]
 Once = Annotated[bool, typer.Option("--once", help="Make one visit of each cluster, for cron.")]
@@ -89,7 +86,9 @@ StateFile = Annotated[
 NoCauses = Annotated[
     bool, typer.Option("--no-causes", help="Send no causes, which can contain messages of handlers' errors.")
 ]
-VisitTimeout = Annotated[float, timeout_option("The time limit of a visit of one cluster: 30s, 2m.")]
+VisitTimeout = Annotated[
+    float, duration_option("--timeout", "The time limit of a visit of one cluster: 30s, 2m.", _MINUTE)
+]
 
 _EXIT_CODES = """\b
 Exit codes:
@@ -110,12 +109,13 @@ app = typer.Typer(rich_markup_mode=None)
 
 
 @app.command(
+    short_help="Send alerts when a problem begins, becomes worse, or ends.",
     epilog=_EXIT_CODES
     + examples(
         "restate-lab watch -e prod -e staging --to slack://…",
         "restate-lab watch -e prod --rules rules.toml --alertmanager http://127.0.0.1:9093",
         "restate-lab watch -e prod --once --every 5m --to mailto://…",
-    )
+    ),
 )
 def watch(
     *,
@@ -123,13 +123,13 @@ def watch(
     rules: RulesFile = None,
     to: To = None,
     alertmanager: Alertmanager = None,
-    every: Interval = 60.0,
+    every: Interval = _MINUTE,
     once: Once = False,
     metrics: Metrics = None,
     archive: ArchiveTo = None,
     state: StateFile = None,
     no_causes: NoCauses = False,
-    timeout: VisitTimeout = 60.0,
+    timeout: VisitTimeout = _MINUTE,
 ) -> None:
     """Visit clusters at intervals, and send an alert when a problem begins, becomes worse, or ends.
 

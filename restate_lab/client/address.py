@@ -153,7 +153,8 @@ def parse_url(text: str) -> tuple[str, str]:
     except ValueError:
         return "", "is not a valid URL"
     if parts.scheme not in {"http", "https"}:
-        return "", "has a scheme other than http, https and unix"
+        has = "has a scheme other than http, https and unix"
+        return "", has if parts.scheme else "does not begin with http://, https:// or unix:"
     if "@" in parts.netloc:
         return "", f"has a user name or password, which is never sent; set {AUTH_TOKEN} instead"
     if "?" in text or "#" in text:

@@ -21,7 +21,7 @@ from rich.cells import cell_len
 from typer.testing import CliRunner
 
 import restate_lab
-from restate_lab._text import short_ids, shorten_id
+from restate_lab._text import format_duration, short_ids, shorten_id
 from restate_lab.analysis.agents.prices import PriceTable
 from restate_lab.analysis.doctor import Diagnosis, doctor
 from restate_lab.analysis.suggestions import ask_call
@@ -143,6 +143,19 @@ def test_completion_knows_what_there_is() -> None:
         assert word in CliRunner().invoke(app, [], env=env, prog_name="restate-lab").output.split(), line
 
 
+def test_help_has_whole_sentences_and_defaults_that_people_can_read() -> None:
+    """No description of a command is cut at 80 columns, no metavar has two brackets, and no default is a float."""
+    group = typer.main.get_group(app)
+    texts = [call("--help").output, call("history", "--help").output]
+    assert not [text for text in texts if "..." in text.partition("Commands:")[2]]
+    helps = {name: call(name, "--help").output for name in group.commands}
+    assert {name for name, text in helps.items() if "[[" in text or re.search(r"\[default:\s+\d+\.0\]", text)} == set()
+    for name, command in group.commands.items():
+        for parameter in command.params:
+            if parameter.metavar == "DURATION" and isinstance(parameter.default, float):
+                assert f"Default: {format_duration(parameter.default)}." in " ".join(helps[name].split()), name
+
+
 def test_help_loads_no_slow_module() -> None:
     script = (
         "import sys, restate_lab.cli; print([m for m in ('pandas', 'pyarrow', 'httpx', 'IPython') if m in sys.modules])"
@@ -215,6 +228,43 @@ def test_a_table_omits_what_is_in_another_column() -> None:
     assert next(shown.lines()).split() == ["target", "oldest", "created", "message"]
     assert shown.note == "4 more columns: --wide"
     assert lines_of(frame, 120, has_names=True)[0].split() == list(frame.columns)
+
+
+def test_a_day_is_a_date_and_what_is_known_from_another_column_is_omitted() -> None:
+    frame = pd.DataFrame(
+        {
+            "day": pd.to_datetime(["2026-11-24", "2026-11-25"], utc=True),
+            "blocked_on": ["lock", "backing-off"],
+            "blocked_on_json": ['{"resource": "lock"}', "{}"],
+            "wakes_at": pd.to_datetime(["2026-11-25T04:36:05Z", "2026-11-25T04:37:00Z"]),
+            "wakes_in": pd.to_timedelta([5.2, 60.4], unit="s"),
+            "service_key": ["a", "b"],
+            "holder_handler_name": ["hold", "run"],
+        }
+    )
+    lines = lines_of(frame, 120)
+    assert lines[0] == "day (UTC)   blocked on   wakes  key  holder handler"
+    assert lines[2] == "2026-11-24  lock         in 5s  a    hold"
+    assert lines_of(frame[["day", "blocked_on"]].head(1), 12) == ["day (UTC)   2026-11-24", "blocked on  lock"]
+    assert {"wakes_in", "blocked_on_json"} <= set(lines_of(frame, 200, has_names=True)[0].split())
+
+
+def test_the_end_of_an_endpoint_stays_and_a_less_important_column_goes() -> None:
+    """Deployments of one host differ in the path, which is the end."""
+    endpoints = [f"http://127.0.0.1:33075/promotions-{number}" for number in (1, 2)]
+    frame = pd.DataFrame(
+        {
+            "deployment_id": ["dp_154ztib7AYaw2PgshJWwG8F", "dp_154ztib7AYaw2PgshJWwG9F"],
+            "endpoint": endpoints,
+            "is_known": [True, True],
+            "pinned": [0, 3],
+            "latest_of": ["Promotions", "Promotions and many others"],
+        }
+    )
+    shown = table(frame, 80)
+    lines = list(shown.lines())
+    assert lines[0].split() == ["deployment", "id", "endpoint", "pinned", "latest", "of"]
+    assert all(endpoint in line for endpoint, line in zip(endpoints, lines[2:], strict=True))
 
 
 def test_only_a_single_row_that_does_not_fit_is_vertical_with_whole_values() -> None:
@@ -374,6 +424,18 @@ def test_a_long_command_can_be_copied(width: int, monkeypatch: pytest.MonkeyPatc
     assert not any(line.strip(" \\").endswith("-p") for line in lines)  # an option stays with its value
 
 
+def test_a_long_option_stays_with_its_value_and_a_line_of_python_stays_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("NO_COLOR", "1")
+    stream = Terminal()
+    TextPage(stream).commands("restate-lab replay http://new:9080 --yes --id inv_1 --id inv_2 -e http://a:1")
+    lines = [line.strip(" \\") for line in stream.getvalue().splitlines()]
+    assert lines == ["restate-lab replay http://new:9080", "--yes --id inv_1 --id inv_2", "-e http://a:1"]
+    stream = Terminal()
+    TextPage(stream).commands('in Python: lab.sql("SELECT 1 AS a_long_name", service="Account")', first="rows: ")
+    assert stream.getvalue() == 'rows: in Python: lab.sql("SELECT 1 AS a_long_name", service="Account")\n'
+
+
 @pytest.mark.parametrize(
     ("options", "told_"),
     [
@@ -455,12 +517,14 @@ def test_an_unknown_option_command_question_or_parameter_is_code_2() -> None:
 def test_a_verb_that_does_not_exist_points_to_what_does(verb: str) -> None:
     told = call(verb, "inv_1", "-e", "prod")
     assert told.exit_code == 2
-    assert f"restate-lab has no command '{verb}'. {ELSEWHERE[verb]}" in told.output
+    assert f"restate-lab: unknown command '{verb}'. {ELSEWHERE[verb]}" in told.output
     assert verb not in COMMANDS
 
 
 def test_a_misspelled_command_has_the_nearest_one() -> None:
-    assert "Did you mean 'doctor'" in call("doctr").output
+    for name, hint in {"doctr": "Did you mean 'doctor'?", "foo": "restate-lab --help lists the commands."}.items():
+        told = call(name)
+        assert (told.exit_code, told.output) == (2, f"restate-lab: unknown command '{name}'. {hint}\n")
 
 
 def literals() -> list[str]:
@@ -540,17 +604,21 @@ def test_a_finding_leads_with_its_sentence_and_not_with_the_name_of_its_check() 
         "suggested_code": "",
         "evidence_code": "",
     }
-    call_ = ask_call("retry_storm")
-    diagnosis: Any = SimpleNamespace(read_at=NOW, suggested_calls=[[call_]], evidence_calls=[call_])
-    page = io.StringIO()
-    _print_finding(row, 0, diagnosis, SourceOptions(), TextPage(page))
-    assert page.getvalue().splitlines()[1:] == [
+    shown = {}
+    for name in ("overview", "retry_storm"):
+        calls = {"suggested_calls": [[ask_call("retry_storm")]], "evidence_calls": [ask_call(name)]}
+        diagnosis: Any = SimpleNamespace(read_at=NOW, **calls)
+        page = io.StringIO()
+        _print_finding(row, 0, diagnosis, SourceOptions(), TextPage(page))
+        shown[name] = page.getvalue().splitlines()[1:]
+    assert shown["overview"] == [
         "CRITICAL 15 retry “charge card”",
         "  Blocks 3 Orders/place.",
         "  retry_storm, for 0s",
         "  next: restate-lab ask retry_storm",
-        "  rows: restate-lab ask retry_storm",
+        "  rows: restate-lab ask overview",
     ]
+    assert shown["retry_storm"] == shown["overview"][:-1], "a command is shown once"
 
 
 @pytest.mark.parametrize(
@@ -642,7 +710,7 @@ def test_every_timeout_takes_seconds_and_durations() -> None:
     ):
         for wrong in ("soon", "-1s", "nan"):
             answer = call(*arguments, "--timeout", wrong)
-            assert (answer.exit_code, "use a duration" in answer.output) == (2, True), (arguments, wrong)
+            assert (answer.exit_code, "use 30s, 5m" in answer.output) == (2, True), (arguments, wrong)
     assert "greater than 0" in call("sql", "SELECT 1", "--timeout", "0").output
 
 

@@ -562,7 +562,7 @@ def test_three_failures_of_one_kind_at_a_tenth_of_the_ends_are_a_warning_with_th
     (row,) = diagnose(SampleRows(sys_invocation_status=[*failed, caller, *good])).findings.to_dict("records")
     assert (row["check"], row["severity"], row["count"]) == ("terminal_failures", "warning", 3)
     assert row["blocked"] == [sample_id(20)]
-    assert row["title"].endswith("failed permanently; 10 % of completed calls failed")
+    assert row["title"].endswith("failed permanently; 10% of completed calls failed")
     assert "[402] card of order ord-# declined." in row["details"]
     more = [ended(sample_id(number), 1) for number in range(200, 210)]
     (seldom,) = diagnose(SampleRows(sys_invocation_status=[*failed, *good, *more])).findings.to_dict("records")

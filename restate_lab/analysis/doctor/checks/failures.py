@@ -179,7 +179,7 @@ def _failures_finding(rows: Sequence[Row], ended: HandlerOutcomes, callers: Mapp
     return Finding(
         severity=Severity.WARNING,
         title=f"{plural(count, 'invocation')} of {service}/{handler} failed permanently; "
-        f"{100 * ended.failure_rate:.0f} % of completed calls failed",
+        f"{ended.failure_rate:.0%} of completed calls failed",
         details=sentences(message, more),
         where=f"{service}/{handler}",
         count=count,

@@ -37,9 +37,11 @@ _RESOURCES = {
     "throttling-rules": "a throttling rule",
 }
 
-_COURSE = """SELECT sampled_at, invocations, oldest_created_at FROM samples
-WHERE key IS NULL AND service = :service AND handler = :handler AND status = :status
-ORDER BY sampled_at DESC LIMIT 100"""
+# On one line, so that a shell can show it as a command.
+_COURSE = (
+    "SELECT sampled_at, invocations, oldest_created_at FROM samples WHERE key IS NULL AND service = :service "
+    "AND handler = :handler AND status = :status ORDER BY sampled_at DESC LIMIT 100"
+)
 # Status in the samples → its text in a title, and the severity; a suspended invocation may wait for days.
 _STATES = {
     "paused": ("paused", Severity.WARNING),
