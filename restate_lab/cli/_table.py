@@ -196,8 +196,8 @@ class TerminalTable:
         console = Console(width=room)
         for column in self._columns:
             value, text = self._frame[column.name].iloc[0], column.cells[0]
-            if column.kind == "id":
-                text = cell(value, UTC).text or ""
+            if column.kind in {"id", "text"}:
+                text = escape_invisible(full_text(value, UTC), lines=False)
             elif column.kind == "time" and column.name not in _SPANS:
                 text = f"{format_timestamp(value)} ({text})"
             first, *others = [line.plain.rstrip() for line in Text(text).wrap(console, room)] or [""]

@@ -68,8 +68,8 @@ app = typer.Typer(rich_markup_mode=None)
 
 @app.command(
     epilog=examples(
-        "restate-lab sql \"SELECT id, target FROM sys_invocation WHERE status = 'paused'\"",
-        'restate-lab sql "SELECT id FROM sys_invocation WHERE target_service_name = :s" -p s=agent --json',
+        "restate-lab sql \"SELECT id FROM sys_invocation WHERE status = 'paused'\"",
+        'restate-lab sql "SELECT key FROM state WHERE service_key = :k" -p k=acme',
         "restate-lab sql - --parquet all.parquet < query.sql",
     )
 )

@@ -21,7 +21,7 @@ from restate_lab.cli._options import (
 )
 from restate_lab.errors import ArgumentError
 
-_QUESTION = "Code outside of steps will run at {address}: logs, metrics, unwrapped requests. Continue?"
+_NOTE = "Code outside of steps will run at {address}: logs, metrics, unwrapped requests."
 _UNCONFIRMED = "code outside of steps would run at {address}. Add --yes-run-code-outside-steps. Nothing was sent."
 
 Deployment = Annotated[
@@ -88,7 +88,7 @@ app = typer.Typer(rich_markup_mode=None)
     epilog=_EXIT_CODES
     + examples(
         "restate-lab replay http://127.0.0.1:9081 --service Orders",
-        "restate-lab replay http://new:9080 -e prod --yes-run-code-outside-steps --json",
+        "restate-lab replay http://new:9080 --yes-run-code-outside-steps --json",
         "restate-lab replay http://new:9080 --evidence incident.evidence",
     ),
 )
@@ -128,12 +128,19 @@ def replay(
         address = deployment_address(source, deployment)
         if not yes and not sys.stdin.isatty():
             raise ArgumentError(_UNCONFIRMED.format(address=address))
-        if not yes and not typer.confirm(_QUESTION.format(address=address), err=True):
+        if not yes and not _confirm(address):
             raise ArgumentError(f"not confirmed; nothing was sent to {address}.")
         options: dict[str, Any] = {"allow": allow or [], "headers": headers, "timeout": timeout}
         result = check(source, targets, deployment, sample=sample, confirm=address, **options)
     write_result(form, result.rows, show=lambda page: print_replay(result, page), to_json=lambda: replay_json(result))
     return replay_exit_code(result)
+
+
+def _confirm(address: str) -> bool:
+    from restate_lab.cli._page import TextPage
+
+    TextPage(sys.stderr).paragraph(_NOTE.format(address=address))
+    return typer.confirm("Continue?", err=True)
 
 
 def _read_headers(headers: Iterable[str]) -> dict[str, str]:

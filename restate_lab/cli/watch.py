@@ -113,7 +113,7 @@ app = typer.Typer(rich_markup_mode=None)
     epilog=_EXIT_CODES
     + examples(
         "restate-lab watch -e prod -e staging --to slack://…",
-        "restate-lab watch -e prod --rules rules.toml --alertmanager http://127.0.0.1:9093",
+        "restate-lab watch --rules rules.toml --alertmanager http://127.0.0.1:9093",
         "restate-lab watch -e prod --once --every 5m --to mailto://…",
     ),
 )
@@ -231,10 +231,8 @@ def _print_alert(event: Event, alert: Alert) -> None:
 
     page = TextPage()
     is_over = event == "resolved"
-    page.paragraph(
-        (f"{event.upper()} {alert.severity}", SEVERITY_STYLES["healthy" if is_over else alert.severity]),
-        f": {alert.title} ({alert.cluster})",
-    )
+    style = SEVERITY_STYLES["healthy" if is_over else alert.severity]
+    page.paragraph(f"{alert.title} ({alert.cluster})", first=f"{event.upper()} {alert.severity}: ", style=style)
     page.paragraph((f"{alert.rule} {alert.fingerprint}", "dim"), first="  ")
     if is_over:
         return

@@ -240,6 +240,11 @@ def _connecting_advice(error: str, settings: Settings, *, is_ingress: bool) -> s
     return advice
 
 
+def connecting_reason(error: httpx.ConnectError) -> str:
+    """Return why there is no connection, without the number of the operating system: "connection refused"."""
+    return re.sub(r"^\[Errno -?\d+\] ([A-Z])", lambda match: match[1].lower(), str(error))
+
+
 def error_from_transport(
     error: httpx.RequestError, *, request_line: str, settings: Settings, address: str
 ) -> RestateLabError:
@@ -256,7 +261,7 @@ def error_from_transport(
             f"{where}: no response within the time limit. Allow more time with timeout=…, or request less data."
         )
     if isinstance(error, httpx.ConnectError):
-        reason = re.sub(r"^\[Errno -?\d+\] ([A-Z])", lambda match: match[1].lower(), str(error))
+        reason = connecting_reason(error)
         return Unreachable(f"{unreached}: {reason}. {_connecting_advice(reason, settings, is_ingress=is_ingress)}")
     if isinstance(error, httpx.DecodingError):
         return ServerFailed(

@@ -144,11 +144,13 @@ def test_completion_knows_what_there_is() -> None:
 
 
 def test_help_has_whole_sentences_and_defaults_that_people_can_read() -> None:
-    """No description of a command is cut at 80 columns, no metavar has two brackets, and no default is a float."""
+    """At 80 columns no line is cut or too wide; no metavar has two brackets, and no default is a float."""
     group = typer.main.get_group(app)
     texts = [call("--help").output, call("history", "--help").output]
     assert not [text for text in texts if "..." in text.partition("Commands:")[2]]
     helps = {name: call(name, "--help").output for name in group.commands}
+    wide = [line for text in [*texts, *helps.values()] for line in text.splitlines() if cell_len(line) > 80]
+    assert wide == []
     assert {name for name, text in helps.items() if "[[" in text or re.search(r"\[default:\s+\d+\.0\]", text)} == set()
     for name, command in group.commands.items():
         for parameter in command.params:
@@ -273,6 +275,8 @@ def test_only_a_single_row_that_does_not_fit_is_vertical_with_whole_values() -> 
     assert lines[2] == "last         2026-11-25 04:34:50 UTC (1m 9s ago)"
     assert max(map(cell_len, lines)) <= 60
     assert "a failure " * 19 in " ".join(line.removeprefix("text").strip() for line in lines)
+    long = lines_of(pd.DataFrame({"a": [1], "text": ["a failure " * 90]}), 60)
+    assert " ".join(line[6:].strip() for line in long[1:]).split() == ["a", "failure"] * 90
     assert table(FRAME.head(1), 60).note == "1 empty column: --wide"
     assert lines_of(FRAME.head(1)[["id", "n"]], 60)[0] == "id         invocations"
 
@@ -571,7 +575,9 @@ def test_prices_are_options() -> None:
         assert "use MODEL=IN,CACHED,OUT" in " ".join(told.output.split())
 
 
-def test_an_alert_leads_with_what_is_wrong_and_where(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_alert_leads_with_what_is_wrong_and_where(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     alert: Any = SimpleNamespace(
         severity="critical",
         title="15 invocations of Payments/charge retry the step “charge card”",
@@ -584,6 +590,15 @@ def test_an_alert_leads_with_what_is_wrong_and_where(capsys: pytest.CaptureFixtu
         next_step="restate-lab why inv_1",
     )
     event: Any = "opened"
+    monkeypatch.setattr("sys.stdout", Terminal())
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("NO_COLOR", "1")
+    _print_alert(event, alert)
+    assert sys.stdout.getvalue().splitlines()[:2] == [  # type: ignore[attr-defined]
+        "OPENED critical: 15 invocations of Payments/charge retry the",
+        "                 step “charge card” (prod)",
+    ]
+    monkeypatch.undo()
     _print_alert(event, alert)
     assert capsys.readouterr().out.splitlines() == [
         "OPENED critical: 15 invocations of Payments/charge retry the step “charge card” (prod)",

@@ -38,6 +38,7 @@ from restate_lab.client.endpoint.messages import (
     request_body,
     text_of,
 )
+from restate_lab.client.responses import connecting_reason
 from restate_lab.errors import ServerFailed, StepRan, TimedOut, Unreachable
 from restate_lab.redaction import Secret, is_secret_header, mask_secrets
 
@@ -100,7 +101,7 @@ class Endpoint:
         try:
             response = self._discover()
         except httpx.ConnectError as error:
-            raise Unreachable(f"no connection to {self.address}: {error}. Check the address.") from error
+            raise Unreachable(f"Cannot reach {self.address}: {connecting_reason(error)}. Check the address.") from error
         except httpx.TimeoutException as error:
             limit = format_duration(self.timeout)
             raise TimedOut(f"{self.address}/discover did not respond within {limit}; check the process.") from error
