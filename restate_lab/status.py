@@ -96,8 +96,8 @@ RIGHT JOIN (SELECT id, {STATUS_SQL} AS word FROM sys_invocation) i ON i.id = b.i
 """The statement for every invocation's ``id`` and status (``word``), to be completed; it is a scan."""
 
 
-COUNTS_SQL = f"SELECT word, count(*) AS n FROM ({STATUSES_SQL}) GROUP BY 1"  # noqa: S608 - constants
-"""The statement that counts invocations per status, to be completed: columns ``word`` and ``n``. It is a scan."""
+COUNTS_SQL = f"SELECT word, count(*) AS invocations FROM ({STATUSES_SQL}) GROUP BY 1"  # noqa: S608 - constants
+"""The statement that counts ``invocations`` per status, ``word``, to be completed. It is a scan."""
 
 
 def describe_impossible_status(statement: str, params: Mapping[str, Any]) -> str:

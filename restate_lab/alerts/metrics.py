@@ -78,7 +78,7 @@ class MetricsState:
         loads = {name: visit.load for name, visit in self.visits.items() if visit.load is not None}
         handler = ("cluster", "service", "handler", "status")
         statuses = [(name, load.statuses) for name, load in loads.items()]
-        yield _metric("invocations", "Open invocations.", handler, _sums(statuses, _HANDLER, "n"))
+        yield _metric("invocations", "Open invocations.", handler, _sums(statuses, _HANDLER, "invocations"))
         ages = _oldest(statuses, _HANDLER[:2])
         yield _metric("oldest_invocation_seconds", "Age of the oldest open invocation.", handler[:3], ages)
         keys = [(name, load.backlog) for name, load in loads.items()]
@@ -86,7 +86,7 @@ class MetricsState:
         waiting = _sums(keys, ("target_service_name", "target_service_key"), "waiting", most=MOST_KEYS, rest=False)
         yield _metric("key_backlog", text, ("cluster", "service", "key"), waiting)
         retries = [(name, load.retries) for name, load in loads.items()]
-        codes = _sums(retries, ("target_service_name", "error_code"), "n")
+        codes = _sums(retries, ("target_service_name", "error_code"), "invocations")
         yield _metric("invocations_retrying", "Invocations that are retried.", ("cluster", "service", "code"), codes)
 
     def _visits(self) -> Iterator[Any]:

@@ -26,7 +26,7 @@ _STATUSES = frozenset(  # of HTTP
 _CAUSE = ("target_service_name", "target_handler_name", "error_code")
 _FAILURE = ("target_service_name", "target_handler_name", "status", "code")
 _SUMS: Mapping[str, Callable[[Sequence[Any]], Any]] = {
-    **dict.fromkeys(("n", "attempts"), sum),
+    **dict.fromkeys(("invocations", "attempts"), sum),
     **dict.fromkeys(("worst", "last_at"), max),
     **dict.fromkeys(("next_retry_at", "oldest_created_at", "first_at"), min),
 }
@@ -211,7 +211,11 @@ def merge_by_pattern(frame: pd.DataFrame) -> pd.DataFrame:
         rows = [_sum_rows(alike) for alike in group_by(rows, itemgetter(*_CAUSE, "step", "message"))]
     merged = [row for alike in group_by(rows, itemgetter(*_CAUSE)) for row in _merge_patterns(alike)]
     merged.sort(
-        key=lambda row: (-row["n"], -row["attempts"], *(str(row[name]) for name in (*_CAUSE, "step", "message")))
+        key=lambda row: (
+            -row["invocations"],
+            -row["attempts"],
+            *(str(row[name]) for name in (*_CAUSE, "step", "message")),
+        )
     )
     return _frame_like(frame, merged)
 
@@ -225,7 +229,7 @@ def merge_failures(frame: pd.DataFrame) -> pd.DataFrame:
     rows = [_sum_rows(alike) for alike in group_by(records(hide_refusals(frame)), itemgetter(*names))]
     merged = [row for alike in group_by(rows, itemgetter(*_FAILURE)) for row in _merge_messages(alike, latest=True)]
     merged.sort(key=lambda row: tuple(str(row[name]) for name in names))
-    merged.sort(key=lambda row: (row["n"], row["last_at"]), reverse=True)
+    merged.sort(key=lambda row: (row["invocations"], row["last_at"]), reverse=True)
     return _frame_like(frame, merged)
 
 

@@ -48,7 +48,6 @@ HEADS: Mapping[str, str] = MappingProxyType(
         "last_failure": "last error",
         "max_service_protocol_version": "protocol to",
         "min_service_protocol_version": "protocol from",
-        "n": "invocations",
         "next_retry_at": "next try",
         "retry_count": "attempts",
         "service_key": "key",

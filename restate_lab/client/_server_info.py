@@ -132,7 +132,7 @@ class StatusCard:
             self._counts = {}
             self._note = f"The invocations were not counted at {time_text}: {error}"
             return
-        self._counts = {row["word"]: row["n"] for row in rows}
+        self._counts = {row["word"]: row["invocations"] for row in rows}
         total = sum(self._counts.values())
         self._note = f"{total:,} invocations, including retained completed ones; counted at {time_text}"
 

@@ -37,7 +37,7 @@ class Api:
         try:
             self.lab.transport.read("GET", "/health", timeout=2, retry_for=0)
             # After a restart, /health succeeds while queries still fail with "expecting a partition store".
-            count = {"query": "SELECT count(*) AS n FROM sys_invocation_status"}
+            count = {"query": "SELECT count(*) AS invocations FROM sys_invocation_status"}
             self.lab.transport.read("POST", "/query", json=count, timeout=5, retry_for=0)
         except RestateLabError:
             return False

@@ -174,7 +174,7 @@ class Evidence(EngineSource):
             rows = self.arrow(complete(COUNTS_SQL, self)).to_pylist()
         except RestateLabError:
             return {}
-        return {row["word"]: row["n"] for row in rows}
+        return {row["word"]: row["invocations"] for row in rows}
 
 
 @explained

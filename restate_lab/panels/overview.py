@@ -32,7 +32,7 @@ HANDLERS: Columns = {
     "status": ("status", "str"),
     "target_service_name": ("service", "str"),
     "target_handler_name": ("handler", "str"),
-    "n": ("count", "int64"),
+    "invocations": ("invocations", "int64"),
     "oldest_age": ("oldest", "timedelta64[ms]"),
 }
 """Column of the question → its name in the table, and its dtype without rows."""
@@ -67,7 +67,7 @@ def worst_first(answer: pd.DataFrame) -> pd.DataFrame:
     if answer.empty:
         return answer
     ranks = answer["status"].map(status_rank)
-    order = answer.assign(rank=ranks).sort_values(["rank", "n"], ascending=[True, False], kind="stable").index
+    order = answer.assign(rank=ranks).sort_values(["rank", "invocations"], ascending=[True, False], kind="stable").index
     return answer.loc[order].reset_index(drop=True)
 
 
@@ -88,7 +88,7 @@ def about(row: str) -> dict[str, str]:
 
 def status_bar(answer: pd.DataFrame) -> str:
     """Return a bar with the number of invocations in each status, as escaped HTML."""
-    counts: dict[Any, int] = {} if answer.empty else answer.groupby("status", sort=False)["n"].sum().to_dict()
+    counts: dict[Any, int] = {} if answer.empty else answer.groupby("status", sort=False)["invocations"].sum().to_dict()
     known = [status for status in STATUSES if status in counts]
     parts = [(status, int(counts[status]), STATUSES[status].colour) for status in known]
     parts += [(str(name), int(n), STATUSES["suspended"].colour) for name, n in counts.items() if name not in STATUSES]

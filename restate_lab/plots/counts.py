@@ -22,14 +22,14 @@ from restate_lab.plots.units import format_number_axis, format_size, format_size
 from restate_lab.status import STATUSES
 
 _STATUS_FRAME = RequiredColumns(
-    "plot_status", 'rl.ask(lab, "overview")', ("target_service_name", "target_handler_name", "status", "n")
+    "plot_status", 'rl.ask(lab, "overview")', ("target_service_name", "target_handler_name", "status", "invocations")
 )
 _RETRY_FRAME = RequiredColumns(
     "plot_retries",
     'rl.ask(lab, "retry_storm")',
     (
         *("target_service_name", "target_handler_name", "error_code", "step", "message"),
-        *("n", "attempts", "worst", "next_retry_at"),
+        *("invocations", "attempts", "worst", "next_retry_at"),
     ),
 )
 _BACKLOG_FRAME = RequiredColumns(
@@ -50,10 +50,10 @@ def plot_status(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str | tzi
     """Draw the number of invocations by status, one bar per service, the longest bar first.
 
     ``frame`` is the result of ``rl.ask(lab, "overview")``, which excludes completed invocations. If there is only one
-    service, there is one bar per handler. The plot reads ``target_service_name, target_handler_name, status, n``.
-    Statuses that ``restate_lab.status`` does not know are drawn, too. Each part shows its number if there is room. The
-    sum is at the end of the bar, and the legend has the sum of each status. After 30 bars, all others are combined into
-    one bar, "others". ``tz`` is the time zone of the time in the title.
+    service, there is one bar per handler. The plot reads ``target_service_name, target_handler_name, status,
+    invocations``. Statuses that ``restate_lab.status`` does not know are drawn, too. Each part shows its number if
+    there is room. The sum is at the end of the bar, and the legend has the sum of each status. After 30 bars, all
+    others are combined into one bar, "others". ``tz`` is the time zone of the time in the title.
 
     Raises:
         ArgumentError: a required column is missing, ``ax`` is not Axes, or ``tz`` is not a time zone.
@@ -86,19 +86,19 @@ def plot_retries(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str | tz
     attempt. Steps whose names differ only in data ("get weather Denver", "get weather Paris") share one bar.
 
     ``frame`` is the result of ``rl.ask(lab, "retry_storm")``. The plot reads ``target_service_name,
-    target_handler_name, error_code, step, message, n, attempts, worst, next_retry_at``. After 30 bars, all others are
-    combined into one bar, "others". ``tz`` is the time zone of the times.
+    target_handler_name, error_code, step, message, invocations, attempts, worst, next_retry_at``. After 30 bars, all
+    others are combined into one bar, "others". ``tz`` is the time zone of the times.
 
     Raises:
         ArgumentError: a required column is missing, ``ax`` is not Axes, or ``tz`` is not a time zone.
     """
     rows, where = _RETRY_FRAME.check(frame), to_zone(tz)
     rows = rows.assign(
-        **{name: numbers(rows, name) for name in ("n", "attempts", "worst")},
+        **{name: numbers(rows, name) for name in ("invocations", "attempts", "worst")},
         next_retry_at=pd.to_datetime(rows["next_retry_at"], utc=True),
     )
     rows = rows if "steps" in rows else merge_by_pattern(rows)
-    rows = rows.sort_values(["n", "attempts"], ascending=False, kind="stable")
+    rows = rows.sort_values(["invocations", "attempts"], ascending=False, kind="stable")
     canvas = canvas_on(ax, height=height_for(min(len(rows), MOST + 1), lines=2))
     if rows.empty:
         canvas.set_title("Retries by step", rows.attrs, where)
@@ -109,8 +109,8 @@ def plot_retries(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str | tz
         lambda row: _retry_bar(canvas, row, where, now),
         lambda rest: Bar(
             "",
-            {"backing-off": rest["n"].sum()},
-            _retry_note(rest["n"].sum(), rest["attempts"].sum(), rest["worst"].max()),
+            {"backing-off": rest["invocations"].sum()},
+            _retry_note(rest["invocations"].sum(), rest["attempts"].sum(), rest["worst"].max()),
         ),
     )
     left = draw_bars(canvas, bars, {"backing-off": status_style("backing-off")})
@@ -200,12 +200,14 @@ def _count_by_status(frame: pd.DataFrame, face: Typeface) -> tuple[pd.DataFrame,
 
     There is one row per service or handler, most invocations first, and one column per status.
     """
-    counts = frame.assign(n=numbers(frame, "n"), status=frame["status"].astype("object").fillna("unknown"))
+    status = frame["status"].astype("object").fillna("unknown")
+    counts = frame.assign(invocations=numbers(frame, "invocations"), status=status)
     services = counts["target_service_name"].drop_duplicates()
     by, of = ("target_service_name", "service")
     if len(services) == 1:
         by, of = ("target_handler_name", f"handler of {face.text(services.iloc[0], 40)}")
-    table = counts.pivot_table(index=by, columns="status", values="n", aggfunc="sum", fill_value=0, dropna=False)
+    options: dict[str, Any] = {"aggfunc": "sum", "fill_value": 0, "dropna": False}
+    table = counts.pivot_table(index=by, columns="status", values="invocations", **options)
     table = table.loc[:, table.sum() > 0]
     known = [status for status in STATUSES if status in table]
     table = table[[*known, *sorted(set(table.columns) - set(known))]]
@@ -237,11 +239,11 @@ def _retry_bar(canvas: Canvas, row: dict[Any, Any], tz: tzinfo, now: datetime | 
     steps = f"{row['steps']:,} steps" if row.get("steps", 1) > 1 else "step"
     step = [f"{steps} “{text(row['step'], 28)}”"] if pd.notna(row["step"]) else []
     code = [f"[{text(row['error_code'], 12)}]"] if pd.notna(row["error_code"]) else []
-    note = _retry_note(row["n"], row["attempts"], row["worst"])
+    note = _retry_note(row["invocations"], row["attempts"], row["worst"])
     if pd.notna(row["next_retry_at"]):
         note += f", next {format_timestamp(row['next_retry_at'], zone=tz, now=now, show_zone=False)}"
     name = "\n".join([where, " ".join(step + code)]).strip()
-    return Bar(name, {"backing-off": row["n"]}, note, below=text(row["message"], 92))
+    return Bar(name, {"backing-off": row["invocations"]}, note, below=text(row["message"], 92))
 
 
 def _retry_note(invocations: float, attempts: float, worst: float) -> str:

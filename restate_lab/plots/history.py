@@ -30,7 +30,7 @@ _DAYS = RequiredColumns(
 _LATENCY = RequiredColumns(
     "plot_percentiles",
     'rl.ask(lab, "latency_by_day")',
-    ("day", "target_service_name", "target_handler_name", "n", "p50_ms", "p90_ms", "p99_ms"),
+    ("day", "target_service_name", "target_handler_name", "invocations", "p50_ms", "p90_ms", "p99_ms"),
 )
 _DEPLOYMENTS = RequiredColumns("plot_percentiles(deployments=…)", "the table sys_deployment", ("id", "created_at"))
 PercentileName = Literal["p50", "p90", "p99"]
@@ -140,8 +140,8 @@ def plot_percentiles(
     """Draw a percentile of the duration of invocations from day to day, one line per handler.
 
     ``frame`` is the result of ``rl.ask(lab, "latency_by_day")``. The plot reads ``day`` (UTC), ``target_service_name,
-    target_handler_name, n`` and ``p50_ms, p90_ms, p99_ms``; ``percentile`` is "p50", "p90" or "p99". The 6 handlers
-    with the most invocations are drawn. ``deployments`` marks when deployments were registered; pass
+    target_handler_name, invocations`` and ``p50_ms, p90_ms, p99_ms``; ``percentile`` is "p50", "p90" or "p99". The
+    6 handlers with the most invocations are drawn. ``deployments`` marks when deployments were registered; pass
     ``lab.sql("SELECT id, created_at FROM sys_deployment")``, of which the newest 12 are drawn. ``tz`` is the time zone
     of the axis.
 
@@ -154,11 +154,11 @@ def plot_percentiles(
     rows, where = _LATENCY.check(frame), to_zone(tz)
     marks = None if deployments is None else _DEPLOYMENTS.check(deployments)
     column = f"{percentile}_ms"
-    rows = rows.assign(n=numbers(rows, "n"), ms=numbers(rows, column)).dropna(subset=["day", "ms"])
+    rows = rows.assign(invocations=numbers(rows, "invocations"), ms=numbers(rows, column)).dropna(subset=["day", "ms"])
     canvas = canvas_on(ax, height=4.0)
     names = ["target_service_name", "target_handler_name"]
     groups = [group.sort_values("day", kind="stable") for _, group in rows.groupby(names, sort=True, dropna=False)]
-    groups.sort(key=lambda group: -group["n"].sum())
+    groups.sort(key=lambda group: -group["invocations"].sum())
     notes = [f"{len(groups) - _MOST_LINES:,} more handlers are not shown"] if len(groups) > _MOST_LINES else []
     canvas.set_title(f"{percentile} of the duration per day", rows.attrs, where, notes)
     if not groups:
@@ -187,7 +187,7 @@ def _draw_days_of(canvas: Canvas, rows: pd.DataFrame, number: int) -> Artist:
     at = to_axis_days(values.index.to_series()) + 0.5
     first = rows.iloc[0]
     name = "/".join(canvas.text(first[each], 24) for each in ("target_service_name", "target_handler_name"))
-    name = f"{name}  (n = {rows['n'].sum():,.0f})"
+    name = f"{name}  (n = {rows['invocations'].sum():,.0f})"
     options: dict[str, Any] = {"color": PALETTE[number].colour, "marker": _MARKERS[number], "markersize": 4}
     (line,) = canvas.ax.plot(at, values.to_numpy(), linewidth=1.6, label=name, **options)
     return line

@@ -23,7 +23,7 @@ from restate_lab.plots.inputs import RequiredColumns, numbers
 from restate_lab.plots.style import Canvas, canvas_on
 from restate_lab.plots.units import format_duration_axis
 
-_HANDLER = ("target_service_name", "target_handler_name", "n")
+_HANDLER = ("target_service_name", "target_handler_name", "invocations")
 _MARKERS = {"p50": ("|", 13), "p90": ("o", 6), "p99": ("D", 5)}
 """Percentile → its marker and size; if all three are equal, the p50 marker is still visible behind the others."""
 _DISTRIBUTION_FRAME = RequiredColumns(
@@ -63,7 +63,7 @@ def plot_latency(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str | tz
 
     ``frame`` is the result of ``rl.ask(lab, "latency")`` or ``rl.ask(lab, "latency_parts")``. With the second, each
     handler has two lines: the time in Restate's queue, and the time after it. The plot reads ``target_service_name,
-    target_handler_name, n`` and ``p50_ms, p90_ms, p99_ms``, or these three with the prefixes ``queued_`` and
+    target_handler_name, invocations`` and ``p50_ms, p90_ms, p99_ms``, or these three with the prefixes ``queued_`` and
     ``running_``. Wide Axes also show the percentiles as text at the right. Only the 30 slowest handlers are drawn.
     ``tz`` is the time zone of the time in the title.
 
@@ -75,7 +75,7 @@ def plot_latency(frame: pd.DataFrame, /, *, ax: Axes | None = None, tz: str | tz
     columns = [name for part in parts for name in part.columns]
     call = 'rl.ask(lab, "latency") or rl.ask(lab, "latency_parts")'
     rows, where = RequiredColumns("plot_latency", call, (*_HANDLER, *columns)).check(frame), to_zone(tz)
-    rows = rows.assign(**{name: numbers(rows, name) for name in ("n", *columns)})
+    rows = rows.assign(**{name: numbers(rows, name) for name in ("invocations", *columns)})
     slowness = rows[[part.columns[-1] for part in parts]].sum(axis="columns")
     rows = rows.loc[slowness.sort_values(ascending=False, kind="stable").index]
     canvas = canvas_on(ax, height=height_for(min(len(rows), MOST), lines=len(parts)) + 0.2)
@@ -185,7 +185,8 @@ def _proxies(canvas: Canvas, parts: Sequence[_MeasuredDuration]) -> list[Artist]
 
 def _handler_name(canvas: Canvas, row: dict[Any, Any]) -> str:
     text = canvas.text
-    return f"{text(row['target_service_name'], 24)}/{text(row['target_handler_name'], 24)}  (n = {row['n']:,.0f})"
+    service, handler = text(row["target_service_name"], 24), text(row["target_handler_name"], 24)
+    return f"{service}/{handler}  (n = {row['invocations']:,.0f})"
 
 
 def _distribution_lines(canvas: Canvas, frame: pd.DataFrame) -> Iterator[tuple[str, Any, str, Any]]:

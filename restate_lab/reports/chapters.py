@@ -194,7 +194,10 @@ def retries_chapter(context: ReportContext) -> Section:
     """Return the retrying invocations by step and error."""
     frame = context.ask("retry_storm")
     picture = render_figure(plot_retries, frame, context.builder.zone, "Retrying invocations, by step and error")
-    columns = ("handler", "step", "error_code", "message", "n", "attempts", "worst", "next_retry_at", "example_id")
+    columns = (
+        *("handler", "step", "error_code", "message", "invocations"),
+        *("attempts", "worst", "next_retry_at", "example_id"),
+    )
     rows = _add_handler_column(frame) if len(frame) else None
     return context.section(
         "Retries", picture, context.table(rows, columns=columns, rows=25, file="retries"), of=(frame,)
@@ -204,7 +207,7 @@ def retries_chapter(context: ReportContext) -> Section:
 def failures_chapter(context: ReportContext) -> Section:
     """Return invocations that failed, were cancelled or killed, or are paused."""
     frame = context.ask("terminal_failures", since=context.report.since)
-    columns = ("handler", "status", "code", "message", "n", "first_at", "last_at", "example_id")
+    columns = ("handler", "status", "code", "message", "invocations", "first_at", "last_at", "example_id")
     ended = context.builder.table(
         _add_handler_column(frame), title="Failed, cancelled or killed", columns=columns, rows=30, file="failures"
     )
@@ -241,7 +244,10 @@ def deployments_chapter(context: ReportContext) -> Section:
     )
     pins = context.builder.table(frame, columns=columns, rows=30, file="deployments")
     failing = context.try_to_ask("failing_deployments")
-    failing_columns = ("endpoint", "error_code", "n", "attempts", "services", "example_message", "deployment_id")
+    failing_columns = (
+        *("endpoint", "error_code", "invocations", "attempts"),
+        *("services", "example_message", "deployment_id"),
+    )
     table = context.table(failing, title="Failing", columns=failing_columns, rows=20, file="failing_deployments")
     return context.section("Deployments", pins, table, of=(frame, failing))
 

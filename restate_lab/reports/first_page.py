@@ -97,7 +97,7 @@ def first_error(diagnosis: Diagnosis, retries: pd.DataFrame | None) -> str:
     row = _first_row(diagnosis)
     if row is None or retries is None or retries.empty:
         return ""
-    own = retries[handler_names(retries) == row["where"]].sort_values("n", ascending=False)
+    own = retries[handler_names(retries) == row["where"]].sort_values("invocations", ascending=False)
     return str(own["example_message"].iloc[0]) if len(own) else ""
 
 
@@ -128,7 +128,7 @@ def first_numbers(
     began = min((row["since"] for row in rows if pd.notna(row["since"])), default=None)
     affected, blocked = _distinct(rows, "ids", "blocked"), _distinct(rows, "blocked")
     severity = rows[0]["severity"] if rows else "critical"
-    failed = "–" if failures is None else f"{failures.loc[failures['status'] == 'failed', 'n'].sum():,.0f}"
+    failed = "–" if failures is None else f"{failures.loc[failures['status'] == 'failed', 'invocations'].sum():,.0f}"
     return (
         Fact("affected", affected, f"by {plural(len(rows), f'{severity} finding')}"),
         Fact(
@@ -145,7 +145,7 @@ def first_numbers(
 
 def status_counts(overview: pd.DataFrame) -> tuple[tuple[str, int, str], ...]:
     """Return (status, count, color) of the invocations in flight, in the order of ``STATUSES``."""
-    counts = overview.groupby("status")["n"].sum()
+    counts = overview.groupby("status")["invocations"].sum()
     known = [name for name in STATUSES if name in counts]
     others = [name for name in counts.index if name not in STATUSES]
     grey = STATUSES["ready"].colour
@@ -211,7 +211,7 @@ def draw_timeline(
     """Return the timeline: lanes with bars for findings, counts of created and ended invocations, and event marks."""
     lanes = [*_finding_lanes(window, diagnosis)]
     if created is not None and len(created):
-        lanes.append(_histogram("created", window, created, {"n": STATUSES["running"].colour}))
+        lanes.append(_histogram("created", window, created, {"invocations": STATUSES["running"].colour}))
     if ended is not None and len(ended):
         colours = {name: STATUSES[name].colour for name in ("succeeded", "failed", "cancelled", "killed")}
         lanes.append(_histogram("ended", window, ended, colours))
@@ -315,7 +315,7 @@ def _histogram(name: str, window: TimeWindow, frame: pd.DataFrame, colours: Mapp
         for column, colour in colours.items():
             n = int(row[column])
             height = 100 * n / highest
-            text = f"{n:,} {name if column == 'n' else column}"
+            text = f"{n:,} {name if column == 'invocations' else column}"
             if n:
                 bars.append(LaneBar(window.place(start), width, bottom, height, text, colour))
             bottom += height

@@ -22,7 +22,7 @@ from restate_lab.reports.tables import TableBuilder
 from restate_lab.source import Source
 
 _CREATED = """
-SELECT date_bin(:bin, created_at) AS span_start, count(*) AS n
+SELECT date_bin(:bin, created_at) AS span_start, count(*) AS invocations
 FROM sys_invocation_status
 WHERE created_at >= :start
 GROUP BY 1
@@ -117,7 +117,7 @@ class ReportContext:
         return self._try_to_read("deployments", lambda: self.limit_reads("deployments").query_frame(_DEPLOYMENTS))
 
     def try_to_count_created(self, start: datetime, length: timedelta) -> pd.DataFrame | None:
-        """Return the number of invocations created since ``start``: ``span_start, n``, one row per ``length``.
+        """Count the invocations created since ``start``: ``span_start, invocations``, one row per ``length``.
 
         On failure, add the reason to ``excluded`` and return None.
         """

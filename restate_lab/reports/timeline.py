@@ -54,12 +54,12 @@ def timeline_frame(events: Iterable[TimelineEvent]) -> pd.DataFrame:
 
 
 def grouped_frame(frame: pd.DataFrame, *, gap: pd.Timedelta) -> pd.DataFrame:
-    """Group the routine events of ``timeline_frame``; the columns are ``time, n, event, what``.
+    """Group the routine events of ``timeline_frame``; the columns are ``time, events, event, what``.
 
     Events of one kind are in one group if each gap between them is at most ``gap``. The start of a finding and an
     action always have a row of their own, because readers look for them.
     """
-    columns = ["time", "n", "event", "what"]
+    columns = ["time", "events", "event", "what"]
     if frame.empty:
         return pd.DataFrame(columns=columns)
     runs = frame.groupby("event", sort=False)["time"].transform(lambda times: (times.diff() > gap).cumsum())
@@ -73,7 +73,7 @@ def _group_row(group: pd.DataFrame) -> dict[str, Any]:
     first, n = group.iloc[0], len(group)
     width = _LONG if n == 1 else _LONG // 2
     what = join((one_line(each, width) for each in group["what"]), 2, separator="; ")
-    return {"time": first["time"], "n": n, "event": first["event"], "what": one_line(what, _LONG)}
+    return {"time": first["time"], "events": n, "event": first["event"], "what": one_line(what, _LONG)}
 
 
 def deployment_events(frame: pd.DataFrame) -> Iterator[TimelineEvent]:
@@ -98,7 +98,7 @@ def error_events(frame: pd.DataFrame) -> Iterator[TimelineEvent]:
 def failure_events(frame: pd.DataFrame) -> Iterator[TimelineEvent]:
     """Yield an event for the first time of each kind of failure, from ``terminal_failures``."""
     for row in _rows(frame, "first_at"):
-        n = f" ({row['n']:,} until {format_time(row['last_at'])})" if row["n"] > 1 else ""
+        n = f" ({row['invocations']:,} until {format_time(row['last_at'])})" if row["invocations"] > 1 else ""
         yield TimelineEvent(
             row["first_at"], str(row["status"]), f"{_handler(row)}: {row['message']}{n}", row["example_id"]
         )

@@ -90,7 +90,7 @@ def test_steps_are_paired_without_json(history: rl.History) -> None:
     params = {"service": None, "since": history.now - timedelta(days=1), "limit": 1_000}
     steps = history.sql(archived, params=params)
     assert len(steps) > 3
-    assert steps["n"].sum() > 10
+    assert steps["completed"].sum() > 10
     pd.testing.assert_frame_equal(rows_of(steps), rows_of(history.sql(plain, params=params)), check_flags=False)
     assert rl.ask(history, "slow_steps").attrs["variant"] == "slow_steps@archive.sql"
     block = {"from_time": params["since"], "from_ms": 0, "until_time": history.now, "now_ms": 0, "block_ms": 60_000}

@@ -101,7 +101,7 @@ def test_retry_storm_sums_up_what_the_doctor_groups(sent: tuple[rl.Lab, Any], tm
     for ask_source in (lab, rl.open_evidence(rl.freeze(lab, tmp_path / "steps.evidence"))):
         frame = ask(ask_source, "retry_storm")
         rows = {
-            (row["target_handler_name"], row["step"]): (row["n"], row["steps"], row["message"])
+            (row["target_handler_name"], row["step"]): (row["invocations"], row["steps"], row["message"])
             for row in frame.to_dict("records")
         }
         told = (6, 6, "ValueError('no station in …')")

@@ -221,7 +221,9 @@ def answers_of(lab: rl.Lab, ids: Mapping[str, str]) -> dict[str, Any]:
         "keys": [(row["target_service_key"], row["waiting"], names[row["holder_id"]]) for row in rows(blocked)],
         "holder": list(blocked["holder_status"]),
         "backlog": [(row["target_service_key"], row["waiting"], names[row["oldest_id"]]) for row in rows(backlog)],
-        "overview": sorted(zip(overview["target_handler_name"], overview["status"], overview["n"], strict=True)),
+        "overview": sorted(
+            zip(overview["target_handler_name"], overview["status"], overview["invocations"], strict=True)
+        ),
         "storm": [(names[row["id"]], row["status"], row["message"]) for row in rows(storm)],
         "wakes": sorted((names[row["id"]], row["event"]) for row in rows(rl.ask(lab, "wakes_next", until="2h"))),
         "edges": sorted((names[row["waiter"]], names.get(row["blocker"], "")) for row in rows(waiting.edges)),

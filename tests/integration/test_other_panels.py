@@ -102,7 +102,7 @@ def _one(incident: Cluster, panel: Panel) -> None:
 def _overview(incident: Cluster, panel: Panel) -> None:
     view = panel.view
     assert isinstance(view, OverviewView)
-    counts = panel.frame.set_index(["target_service_name", "target_handler_name", "status"])["n"]
+    counts = panel.frame.set_index(["target_service_name", "target_handler_name", "status"])["invocations"]
     assert panel.error == ""
     storm = counts["Payments", "charge"].reindex(["backing-off", "ready", "running"]).sum()  # each attempt runs shortly
     assert storm == len(incident.ids("storm_503") + incident.ids("storm_timeout"))

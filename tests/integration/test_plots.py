@@ -51,7 +51,7 @@ def test_status_of_the_incident(lab: Lab) -> None:
     """Each service's bar has the counts of its statuses, in their colours, and the cluster's name is above."""
     frame = rl.ask(lab, "overview")
     ax = draw(rl.plot(frame))
-    counts = frame.groupby("status")["n"].sum().to_dict()
+    counts = frame.groupby("status")["invocations"].sum().to_dict()
     assert {status: sum(lengths) for status, lengths in bars(ax).items()} == counts
     for bar in ax.containers:
         assert {to_hex(patch.get_facecolor()) for patch in bar} == {STATUSES[bar.get_label()].colour}
@@ -86,10 +86,10 @@ def test_retries_of_the_incident(incident: Cluster, lab: Lab) -> None:
     """The storm's step is at its bar, with its error code, its message and its attempts."""
     frame = rl.ask(lab, "retry_storm")
     ax = draw(rl.plot(frame))
-    assert bars(ax) == {"backing-off": frame["n"].tolist()}
+    assert bars(ax) == {"backing-off": frame["invocations"].tolist()}
     assert "Payments/charge\nstep “charge card” [RT0007]" in texts(ax)
     worst = frame.iloc[0]
-    most = f"{worst['n']:,} invocations, {worst['attempts']:,} attempts, at most {worst['worst']:,} for one"
+    most = f"{worst['invocations']:,} invocations, {worst['attempts']:,} attempts, at most {worst['worst']:,} for one"
     assert most in all_text(ax)
     assert str(worst["message"])[:30] in all_text(ax)
 
@@ -100,7 +100,7 @@ def test_the_distribution_comes_from_the_docstring(lab: Lab) -> None:
     assert statement
     frame = lab.sql(textwrap.dedent(statement[1]), since=lab.now - timedelta(hours=24))
     latency = rl.ask(lab, "latency", since="24h")
-    assert len(frame) == latency["n"].sum()
+    assert len(frame) == latency["invocations"].sum()
     slowest = frame.groupby(["target_service_name", "target_handler_name"])["ms"].max()
     assert slowest.max() == latency["max_ms"].max()
     ax = draw(rl.plot(frame))

@@ -201,8 +201,8 @@ def test_a_paused_queue_is_a_blocked_head(lab: Lab, incident: Cluster) -> None:
 
 def test_retry_storm(lab: Lab, incident: Cluster) -> None:
     """One row per failure, with its code, step and message; the storm's two messages on top."""
-    frame = settled(lambda: ask(lab, "retry_storm"), lambda frame: frame["n"].sum() == 24)
-    found = rows(frame, "target_service_name", "target_handler_name", "error_code", "step", "n")
+    frame = settled(lambda: ask(lab, "retry_storm"), lambda frame: frame["invocations"].sum() == 24)
+    found = rows(frame, "target_service_name", "target_handler_name", "error_code", "step", "invocations")
     assert found[:2] == [
         ("Payments", "charge", "RT0007", "charge card", 9),
         ("Payments", "charge", "RT0007", "charge card", 6),
@@ -252,8 +252,8 @@ def test_the_doctor_and_retry_storm_ids_read_the_same_attempts(lab: Lab, inciden
 
 
 def test_failing_deployments_have_their_code_and_a_removed_one_is_unknown(lab: Lab, incident: Cluster) -> None:
-    frame = settled(lambda: ask(lab, "failing_deployments"), lambda frame: frame["n"].sum() == 24)
-    found = {(deployment, code): n for deployment, code, n in rows(frame, "deployment_id", "error_code", "n")}
+    frame = settled(lambda: ask(lab, "failing_deployments"), lambda frame: frame["invocations"].sum() == 24)
+    found = {(deployment, code): n for deployment, code, n in rows(frame, "deployment_id", "error_code", "invocations")}
     who = incident.roles
     agent = found.pop(next(key for key in found if key[0] not in who.values()))
     assert agent == 1
@@ -331,7 +331,7 @@ def test_callers(lab: Lab, incident: Cluster) -> None:
 def test_terminal_failures(lab: Lab, incident: Cluster) -> None:
     """Failures with different orders and requests become one row per family; killed and cancelled are distinct."""
     frame = ask(lab, "terminal_failures")
-    assert rows(frame, "target_service_name", "status", "code", "message", "n") == [
+    assert rows(frame, "target_service_name", "status", "code", "message", "invocations") == [
         ("Payments", "failed", "402", "card declined: insufficient_funds (order ord-#, request req_#)", 7),
         ("Shipping", "failed", "422", "no carrier delivers to postal code # (order ord-#)", 4),
         ("Orders", "killed", "409", "killed", 3),
@@ -412,12 +412,12 @@ def test_completed_work(lab: Lab, incident: Cluster) -> None:
 
     latency = ask(lab, "latency").set_index("target_handler_name")
     assert latency["p99_ms"].is_monotonic_decreasing
-    assert latency.loc["render", "n"] == 8
+    assert latency.loc["render", "invocations"] == 8
     assert 2500 < latency.loc["render", "p50_ms"] <= latency.loc["render", "p99_ms"] <= latency.loc["render", "max_ms"]
     parts = ask(lab, "latency_parts").set_index("target_handler_name")
     assert parts.loc["render", "running_p50_ms"] > 2500 > parts.loc["render", "queued_p50_ms"]
     assert parts["blocked_on_lock_ms"].notna().any() == (incident.vqueues and PHASE != "open")
-    assert parts.loc["render", "n"] == 8
+    assert parts.loc["render", "invocations"] == 8
 
 
 def test_sizes(lab: Lab, incident: Cluster) -> None:
@@ -467,7 +467,7 @@ def test_lineage(lab: Lab, incident: Cluster) -> None:
         (who["restarted_2"], who["restarted_1"], "killed", "[409] killed", None),
     ]
     repeated = ask(lab, "repeated_idempotency_keys")
-    assert rows(repeated, "idempotency_key", "n", "targets") == [("transfer-2026-11-0042", 2, 2)]
+    assert rows(repeated, "idempotency_key", "invocations", "targets") == [("transfer-2026-11-0042", 2, 2)]
     both = {who["booked_twice_1"], who["booked_twice_2"]}  # sent one after the other, often in one millisecond
     assert {*repeated["first_id"], *repeated["last_id"]} == both
     assert (repeated["first_created_at"] <= repeated["last_created_at"]).all()
@@ -515,7 +515,7 @@ def test_a_limit_that_cuts_rows_warns_and_one_that_just_fits_does_not(lab: Lab) 
 def test_sql_accepts_the_statement_in_attrs_with_new_values(lab: Lab) -> None:
     answer = ask(lab, "terminal_failures")
     by_hand = lab.sql(answer.attrs["sql"], service=None, since=lab.now - pd.Timedelta(days=1), limit=10)
-    assert rows(by_hand, "message", "n") == rows(answer, "message", "n")
+    assert rows(by_hand, "message", "invocations") == rows(answer, "message", "invocations")
 
 
 @pytest.mark.parametrize("name", ["oldest_unmoved", "largest_journals", "pinned_to_missing"])

@@ -42,7 +42,13 @@ def frame(columns: dict[str, Any], **attrs: Any) -> pd.DataFrame:
 def overview(names: Sequence[str], statuses: Sequence[str] = ("pending", "backing-off")) -> pd.DataFrame:
     rows = [(name, "do", status, 3 + at + 2 * n) for at, name in enumerate(names) for n, status in enumerate(statuses)]
     return frame(
-        dict(zip(("target_service_name", "target_handler_name", "status", "n"), zip(*rows, strict=True), strict=True))
+        dict(
+            zip(
+                ("target_service_name", "target_handler_name", "status", "invocations"),
+                zip(*rows, strict=True),
+                strict=True,
+            )
+        )
     )
 
 
@@ -63,7 +69,11 @@ def throughput(names: Sequence[str], *, count: int = 12, bin_seconds: int = 60) 
 
 
 def latency(names: Sequence[str], prefixes: Sequence[str] = ("",)) -> pd.DataFrame:
-    columns: dict[str, Any] = {"target_service_name": names, "target_handler_name": "do", "n": range(1, len(names) + 1)}
+    columns: dict[str, Any] = {
+        "target_service_name": names,
+        "target_handler_name": "do",
+        "invocations": range(1, len(names) + 1),
+    }
     for factor, prefix in enumerate(prefixes, 1):
         for percentile, least in (("p50", 10.0), ("p90", 200.0), ("p99", 3_000.0)):
             columns[f"{prefix}{percentile}_ms"] = [least * factor * (at + 1) for at in range(len(names))]
@@ -88,7 +98,7 @@ def retries(names: Sequence[str]) -> pd.DataFrame:
             "error_code": "RT0007",
             "step": names[::-1],
             "message": names,
-            "n": range(1, count + 1),
+            "invocations": range(1, count + 1),
             "attempts": [10 * n for n in range(1, count + 1)],
             "worst": 9,
             "next_retry_at": NOW + pd.Timedelta("65s"),
@@ -172,7 +182,7 @@ def latency_days(names: Sequence[str]) -> pd.DataFrame:
     rows = days(names)
     level = pd.Series(range(len(rows)), dtype="float64") % 7 + 1
     parts = {"p50_ms": 10 * level, "p90_ms": 200 * level, "p99_ms": 3_000 * level}
-    return frame({**rows[["day", "target_service_name"]], "target_handler_name": "do", "n": 50, **parts})
+    return frame({**rows[["day", "target_service_name"]], "target_handler_name": "do", "invocations": 50, **parts})
 
 
 def before_after(names: Sequence[str]) -> BeforeAfter:

@@ -92,12 +92,12 @@ class SampleSource(RowSource):
             if text in statement and "sys_invocation_status s" not in statement:
                 return frame.copy()
         if "is_retried" in statement:
-            counts = self.frame.groupby(["target_service_name", "status"], dropna=False).size().rename("n")
+            counts = self.frame.groupby(["target_service_name", "status"], dropna=False).size().rename("invocations")
             return counts.reset_index().assign(is_retried=False)
         if "date_bin" in statement:
-            return pd.DataFrame({"kind": [], "start": [], "result": [], "n": []})
+            return pd.DataFrame({"kind": [], "start": [], "result": [], "invocations": []})
         if "count(*)" in statement:
-            return pd.DataFrame({"n": [len(self.frame)]})
+            return pd.DataFrame({"invocations": [len(self.frame)]})
         frame = self.frame[self.frame["id"].isin(params["id"])] if "id" in params else self.frame
         return frame.head(params["limit"]).copy()
 

@@ -171,7 +171,7 @@ IDS = ("inv_18GUzKHVrU7E2hkYZyDmQpZFTB2VK39VQ9", "inv_16JHhGqVCcTB2NVtMi7Lge0iMy
 FRAME = pd.DataFrame(
     {
         "id": IDS,
-        "n": pd.array([12_345, None], dtype="Int64"),
+        "invocations": pd.array([12_345, None], dtype="Int64"),
         "last_at": pd.to_datetime(["2026-11-25T04:34:50.123Z", None], utc=True),
         "took": pd.to_timedelta([90, None], unit="s"),
         "text": ["a failure " * 20, "\x1b[31mred\u202e\nnext"],
@@ -278,7 +278,7 @@ def test_only_a_single_row_that_does_not_fit_is_vertical_with_whole_values() -> 
     long = lines_of(pd.DataFrame({"a": [1], "text": ["a failure " * 90]}), 60)
     assert " ".join(line[6:].strip() for line in long[1:]).split() == ["a", "failure"] * 90
     assert table(FRAME.head(1), 60).note == "1 empty column: --wide"
-    assert lines_of(FRAME.head(1)[["id", "n"]], 60)[0] == "id         invocations"
+    assert lines_of(FRAME.head(1)[["id", "invocations"]], 60)[0] == "id         invocations"
 
 
 def test_22_rows_of_the_overview_fit_40_lines_at_100_columns() -> None:
@@ -288,7 +288,7 @@ def test_22_rows_of_the_overview_fit_40_lines_at_100_columns() -> None:
             "target_service_name": ["Warehouse"] * 22,
             "target_handler_name": ["ask_for_review"] * 22,
             "status": ["backing-off"] * 22,
-            "n": range(22),
+            "invocations": range(22),
             "oldest_id": ids,
             "oldest_created_at": pd.to_datetime(["2026-11-25T04:34:50Z"] * 22),
             "oldest_age": pd.to_timedelta(range(22), unit="s"),
@@ -349,7 +349,7 @@ def test_a_question_has_readable_headings_and_a_statement_its_own_names() -> Non
 
 
 def test_a_table_without_rows_prints_its_header_in_a_pipe() -> None:
-    assert list(plain_lines(FRAME.iloc[:0][["n", "text"]])) == ["n  text", "─  ────"]
+    assert list(plain_lines(FRAME.iloc[:0][["invocations", "text"]])) == ["invocations  text", "───────────  ────"]
 
 
 class Terminal(io.StringIO):

@@ -51,7 +51,7 @@ REPEAT_COLUMNS = (
     "service",
     "failed_type",
     "failed_name",
-    "n",
+    "invocations",
     "failure",
     "kept_steps",
     "repeated_steps",
@@ -156,7 +156,7 @@ def prefix_frame(prefixes: Mapping[str, JournalPrefix]) -> pd.DataFrame:
 def repeat_frame(rows: pd.DataFrame) -> pd.DataFrame:
     """Return what would run again, for rows with ``RESTART_COLUMNS``: one row per service and failed command.
 
-    Names that differ only in data have one row, with their pattern. ``n`` invocations failed there, for example with
+    Names that differ only in data have one row, with their pattern. ``invocations`` failed there, for example with
     the messages in ``failure``. ``kept_steps`` and ``repeated_steps`` are their total numbers of steps that are kept,
     and that run again and took ``repeated_for``. ``repeated_tokens`` are the tokens of their responses of models.
     """
@@ -167,7 +167,7 @@ def repeat_frame(rows: pd.DataFrame) -> pd.DataFrame:
     names = pd.Series([patterns[name] if name else None for name in rows["failed_name"]], rows.index, dtype="object")
     groups = rows.assign(failed_name=names).groupby(keys, dropna=False, sort=False)
     frame = groups.agg(
-        n=("id", "size"),
+        invocations=("id", "size"),
         failure=("failure", summarize_messages),
         kept_steps=("kept_steps", "sum"),
         repeated_steps=("repeated_steps", "sum"),
@@ -175,7 +175,8 @@ def repeat_frame(rows: pd.DataFrame) -> pd.DataFrame:
         repeated_tokens=("repeated_tokens", lambda tokens: tokens.sum(skipna=False)),
     ).reset_index()
     frame[keys] = frame[keys].astype("object").where(frame[keys].notna(), None)
-    return frame[list(REPEAT_COLUMNS)].sort_values(["n", *keys], ascending=[False, True, True, True], ignore_index=True)
+    order = ["invocations", *keys]
+    return frame[list(REPEAT_COLUMNS)].sort_values(order, ascending=[False, True, True, True], ignore_index=True)
 
 
 def describe_entry(entry: Entry) -> str:

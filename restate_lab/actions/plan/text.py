@@ -140,7 +140,7 @@ class PlanReview(Result):
     def counts(self) -> pd.DataFrame:
         """Return how many invocations would be acted on: one row per service and status, highest number first.
 
-        Columns: ``service, status, n``.
+        Columns: ``service, status, invocations``.
         """
         return self._of_source(_count(self.rows))
 
@@ -149,7 +149,7 @@ class PlanReview(Result):
         """Return what would run again in a redrive: one row per service and failed command; empty for other plans.
 
         Columns: ``service, failed_type, failed_name`` (the pattern of similar names; None without a failed command),
-        ``n`` invocations, ``failure`` (their messages), ``kept_steps``, ``repeated_steps``, ``repeated_for`` (how long
+        ``invocations``, ``failure`` (their messages), ``kept_steps``, ``repeated_steps``, ``repeated_for`` (how long
         these took) and ``repeated_tokens`` (the journaled tokens of their calls of models), in total.
         """
         return self._of_source(repeat_frame(self.rows))
@@ -182,7 +182,7 @@ class PlanReview(Result):
             )
         if action is ACTIONS.CANCEL and calls:
             warnings.append(f"{plural(calls, 'callee is', 'callees are')} also cancelled: see plan.impact.")
-        vanish = int(counts.loc[counts["status"].isin(NOT_BEGUN), "n"].sum())
+        vanish = int(counts.loc[counts["status"].isin(NOT_BEGUN), "invocations"].sum())
         if vanish and action in {ACTIONS.CANCEL, ACTIONS.KILL}:
             warnings.append(f"{vanish:,} have not started: {_KEPT if self._has_retention else _REMOVED}.")
         restarted = len(self.restarted.intersection(rows["id"])) if self.restarted else 0
@@ -246,7 +246,7 @@ def _tables(plan: PlanReview, rows: pd.DataFrame, counts: pd.DataFrame) -> list[
         _table("Restart from", [_restart_cells(row) for row in _first(restarts)], len(restarts)),
         _table(
             "By service",
-            [(f"{row['n']:,}", row["status"], row["service"]) for row in _first(counts)],
+            [(f"{row['invocations']:,}", row["status"], row["service"]) for row in _first(counts)],
             len(counts),
         ),
         _table(
@@ -331,7 +331,7 @@ def _lines(plan: PlanReview, rows: pd.DataFrame, *, rest: str = "") -> Iterator[
         lines = ["  " + "  ".join(cells_of(row)).replace("\n", " · ") for row in _first(frame, _MAX_ROWS)]
         yield from _section(title, lines, len(frame), rest)
     for title, frame, layout in (
-        ("By service", counts, "{n:>9,}  {status:<11}  {service}"),
+        ("By service", counts, "{invocations:>9,}  {status:<11}  {service}"),
         ("Invocations", rows, "  {id}  {status:<11}  {age:>9}  {target}"),
         ("Also affected", plan.impact, "  {kind:<12}  {target}  {effect}"),
         ("Can be kept in a restart", plan.prefixes, "  {id}  from_index={from_index}  {entry}"),
@@ -365,7 +365,7 @@ def _restart_rows(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _repeat_cells(row: dict[Any, Any]) -> tuple[str, str, str]:
-    return f"{row['n']:,}", f"{_failed_command(row)}\n{row['failure']}", _describe_steps(row)
+    return f"{row['invocations']:,}", f"{_failed_command(row)}\n{row['failure']}", _describe_steps(row)
 
 
 def _restart_cells(row: dict[Any, Any]) -> tuple[str, str, str]:
@@ -388,7 +388,7 @@ def _describe_steps(row: dict[Any, Any]) -> str:
 
 
 def _parts(counts: pd.DataFrame) -> list[tuple[str, int, str]]:
-    numbers = counts.groupby("status")["n"].sum()
+    numbers = counts.groupby("status")["invocations"].sum()
     return [(word, int(numbers[word]), status.colour) for word, status in STATUSES.items() if word in numbers.index]
 
 
@@ -419,5 +419,5 @@ def select_rows(frame: pd.DataFrame, column: str, ids: set[str]) -> pd.DataFrame
 
 
 def _count(rows: pd.DataFrame) -> pd.DataFrame:
-    counts = rows.groupby(["service", "status"], sort=False).size().rename("n").reset_index()
-    return counts.sort_values(["n", "service", "status"], ascending=[False, True, True], ignore_index=True)
+    counts = rows.groupby(["service", "status"], sort=False).size().rename("invocations").reset_index()
+    return counts.sort_values(["invocations", "service", "status"], ascending=[False, True, True], ignore_index=True)

@@ -275,13 +275,13 @@ class _BlockReader:
     def _of_runs(self, key: tuple[str, str], frames: Frames, complete: Mask) -> Iterator[BlockSeries]:
         outcome = frames["runs"]["outcome"]
         runs = frames["runs"].assign(is_open=outcome == "open")
-        self._open += int(runs.loc[runs["is_open"], "n"].sum())
+        self._open += int(runs.loc[runs["is_open"], "invocations"].sum())
         for share in _LEAST_IN_BLOCK:
             yield self._latency(key, "latency", f"p{share * 100:.0f}", runs, complete, share)
         is_decided = complete & (self._sums(runs[runs["is_open"]]) <= _MOST_OPEN * self._sums(runs))
         ended = self._sums(runs[outcome.isin(["succeeded", "failed"])])
         errors = {str(name): rows for name, rows in frames["failures"].groupby("name")}
-        names = sorted(errors, key=lambda name: -errors[name]["n"].sum())
+        names = sorted(errors, key=lambda name: -errors[name]["invocations"].sum())
         self._errors += len(names[_MOST_ERRORS:])
         only = names[0] if len(names) == 1 else ""  # the only kind is the same as all failures
         yield self._rate(key, "failures", only, runs[outcome == "failed"], is_decided, ended)
@@ -294,7 +294,7 @@ class _BlockReader:
         complete = self._since(since) & (self._numbers % grid.units < grid.part // grid.unit)
         if not self._is_archive:
             return complete
-        durations = np.repeat(runs["bin"].to_numpy(), runs["n"].to_numpy())
+        durations = np.repeat(runs["bin"].to_numpy(), runs["invocations"].to_numpy())
         long = timedelta(milliseconds=float(np.exp(np.quantile(durations, _LONG) / 100)))
         until = self._coverage.until or period.now
         last = (min(until, period.now) - long - grid.start) // grid.unit
@@ -327,7 +327,7 @@ class _BlockReader:
         return rows.assign(block=rows["block"] // units)
 
     def _sums(self, rows: pd.DataFrame) -> Blocks:
-        return np.bincount(rows["block"].to_numpy(), rows["n"].to_numpy(), self._grid.count).astype(float)
+        return np.bincount(rows["block"].to_numpy(), _counts(rows).to_numpy(), self._grid.count).astype(float)
 
     def _latency(
         self, key: tuple[str, str], measure: str, name: str, rows: pd.DataFrame, complete: Mask, share: float
@@ -336,7 +336,7 @@ class _BlockReader:
         for number, group in rows.groupby("block"):
             block = int(str(number))
             if complete[block] and counts[block] >= _LEAST_IN_BLOCK[share]:
-                bins, numbers, is_open = (group[column].to_numpy() for column in ("bin", "n", "is_open"))
+                bins, numbers, is_open = (each.to_numpy() for each in (group["bin"], _counts(group), group["is_open"]))
                 ended, still_open = ((bins[side] / 100, numbers[side]) for side in (~is_open, is_open))
                 values[block] = quantile_of_block(ended, still_open, share)
                 if np.isnan(values[block]):
@@ -353,6 +353,11 @@ class _BlockReader:
 
     def _series(self, key: tuple[str, str], measure: str, name: str, values: Blocks, counts: Blocks) -> BlockSeries:
         return BlockSeries(*key, measure, name, values, counts, self._grid.split, self._grid.block)
+
+
+def _counts(rows: pd.DataFrame) -> pd.Series[Any]:
+    """Return how many invocations, or steps, each row counts."""
+    return rows["steps" if "steps" in rows else "invocations"]
 
 
 def _milliseconds(value: datetime) -> int:

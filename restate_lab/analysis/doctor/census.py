@@ -64,7 +64,7 @@ class Census:
 
     def count_open(self, *statuses: str) -> int:
         """Return how many invocations have one of these statuses of the server."""
-        return sum(row["n"] for row in self.rows if row["status"] in statuses)
+        return sum(row["invocations"] for row in self.rows if row["status"] in statuses)
 
     def pinned_rows(self) -> Iterator[Row]:
         """Return the rows of open invocations that are pinned to a deployment."""
@@ -198,16 +198,18 @@ def sample_request(census: Census, slow: Sequence[Handler], *, failed: bool, sus
     counts = {status: census.count_open(status) for status in most}
     statuses = tuple(status for status, count in counts.items() if 0 < count <= most[status])
     few = [each for each in slow if 0 < census.count_slow(each) <= MAX_ROWS]
-    failures = sum(row["n"] for row in census.rows if row["ending"] == "failed")
+    failures = sum(row["invocations"] for row in census.rows if row["ending"] == "failed")
     with_failures = failed and 0 < failures <= MAX_FAILED
     rows = sum(counts[status] for status in statuses) + failures * with_failures + sum(map(census.count_slow, few))
     return SampleRequest(statuses, with_failures, tuple(map("/".join, few)), rows + _SURPLUS)
 
 
 def _outcomes_of(by_ending: Mapping[str, Row]) -> HandlerOutcomes:
-    nothing: Row = {"n": 0, "recent": 0, "median_ms": None}
+    nothing: Row = {"invocations": 0, "recent": 0, "median_ms": None}
     good, bad = by_ending.get("succeeded", nothing), by_ending.get("failed", nothing)
-    return HandlerOutcomes(int(good["n"]), int(bad["n"]), int(good["recent"]), int(bad["recent"]), good["median_ms"])
+    return HandlerOutcomes(
+        int(good["invocations"]), int(bad["invocations"]), int(good["recent"]), int(bad["recent"]), good["median_ms"]
+    )
 
 
 def handler_of(row: Row) -> Handler:

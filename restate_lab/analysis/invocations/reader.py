@@ -114,15 +114,17 @@ _TROUBLE = """CASE
     WHEN completed_at IS NOT NULL THEN 8
     ELSE 5 END, retry_count DESC NULLS LAST, completed_at DESC NULLS LAST, created_at, id"""
 _ORDERS = {"trouble": _TROUBLE, "newest": "created_at DESC, id", "oldest": "created_at, id"}
-_FACETS = """SELECT target_service_name, status, status = 'running' AND retry_count > 1 AS is_retried, count(*) AS n
+_FACETS = """SELECT target_service_name, status, status = 'running' AND retry_count > 1 AS is_retried,
+  count(*) AS invocations
 FROM ("""
-_HISTOGRAM = """SELECT 'created' AS kind, date_bin(:bin, s.created_at) AS start, 'created' AS result, count(*) AS n
+_HISTOGRAM = """SELECT 'created' AS kind, date_bin(:bin, s.created_at) AS start, 'created' AS result,
+  count(*) AS invocations
 FROM sys_invocation_status s
 WHERE s.created_at >= :start{conditions}
 GROUP BY 1, 2, 3
 UNION ALL
 SELECT 'ended' AS kind, date_bin(:bin, s.completed_at) AS start,
-  {status} AS result, count(*) AS n
+  {status} AS result, count(*) AS invocations
 FROM sys_invocation_status s
 WHERE s.status = 'completed' AND s.completed_at >= :start{conditions}
 GROUP BY 1, 2, 3"""
@@ -143,7 +145,7 @@ class InvocationQuery:
     @property
     def counting(self) -> InvocationQuery:
         """Return the statement that counts the rows of this one without its limit."""
-        inner = self.sql.replace(_BEGIN, "SELECT count(*) AS n\nFROM (", 1).rpartition("\nORDER BY ")[0]
+        inner = self.sql.replace(_BEGIN, "SELECT count(*) AS invocations\nFROM (", 1).rpartition("\nORDER BY ")[0]
         return InvocationQuery(inner, {name: value for name, value in self.params.items() if name != "limit"})
 
     @property
@@ -172,8 +174,8 @@ class Histogram:
     """How many invocations were created and ended in each time span.
 
     ``counts`` has the columns ``kind`` ("created", "ended"), ``start`` (of the span, UTC), ``result`` ("created", or
-    for ended ones "succeeded", "failed", "cancelled", "killed") and ``n``. Spans without invocations have no row. The
-    window is from ``start`` to ``end``.
+    for ended ones "succeeded", "failed", "cancelled", "killed") and ``invocations``. Spans without invocations have no
+    row. The window is from ``start`` to ``end``.
     """
 
     counts: pd.DataFrame
@@ -260,7 +262,7 @@ def count_by_status(source: Source, filters: Filters) -> pd.DataFrame:
 
     Returns:
         One row per ``target_service_name``, ``status`` and ``is_retried`` (running in an attempt after the first), with
-        the count ``n``.
+        the number of ``invocations``.
     """
     reads = Reads(source)
     every = filters.without("service", "error_code", "retries", "text", "id", "limit", "sort")
@@ -307,7 +309,7 @@ def _count(reads: Reads, statement: InvocationQuery) -> tuple[int | None, str]:
         limit, within = statement.params["limit"], format_duration(_COUNT_WITHIN)
         return None, f"Showing the first {limit:,} rows; the total could not be counted within {within}."
     check_rows(rows, counting.sql, reads)
-    return int(rows["n"].iloc[0]), ""
+    return int(rows["invocations"].iloc[0]), ""
 
 
 def _add_reasons(reads: Reads, frame: pd.DataFrame) -> str:

@@ -33,10 +33,10 @@ pinned AS (
   WHERE pinned_deployment_id IS NOT NULL
   GROUP BY pinned_deployment_id),
 latest AS (
-  SELECT v.deployment_id, array_agg(v.name ORDER BY v.name) AS latest_of, sum(coalesce(u.n, 0)) AS would_land
+  SELECT v.deployment_id, array_agg(v.name ORDER BY v.name) AS latest_of, sum(coalesce(u.invocations, 0)) AS would_land
   FROM sys_service v
   LEFT JOIN (
-    SELECT target_service_name, count(*) AS n
+    SELECT target_service_name, count(*) AS invocations
     FROM open_work
     WHERE pinned_deployment_id IS NULL
     GROUP BY target_service_name) u ON u.target_service_name = v.name

@@ -18,17 +18,17 @@ SELECT
   d.id IS NOT NULL AS is_known,
   d.created_at AS deployed_at,
   f.error_code,
-  f.n,
+  f.invocations,
   f.attempts,
   f.services,
   f.example_id,
   f.example_message
 FROM (
-  SELECT deployment_id, error_code, count(*) AS n, sum(retry_count) AS attempts,
+  SELECT deployment_id, error_code, count(*) AS invocations, sum(retry_count) AS attempts,
     array_agg(DISTINCT target_service_name ORDER BY target_service_name) AS services,
     min(id) AS example_id, min(message) AS example_message
   FROM failing
   GROUP BY deployment_id, error_code) f
 LEFT JOIN sys_deployment d ON d.id = f.deployment_id
-ORDER BY f.n DESC, f.deployment_id, f.error_code
+ORDER BY f.invocations DESC, f.deployment_id, f.error_code
 LIMIT :limit

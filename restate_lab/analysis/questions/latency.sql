@@ -18,7 +18,7 @@ WITH ended AS (
 SELECT
   target_service_name,
   target_handler_name,
-  count(*) AS n,
+  count(*) AS invocations,
   approx_percentile_cont(ms, 0.5) AS p50_ms,
   approx_percentile_cont(ms, 0.9) AS p90_ms,
   approx_percentile_cont(ms, 0.99) AS p99_ms,

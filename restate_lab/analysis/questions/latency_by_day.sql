@@ -20,7 +20,7 @@ SELECT
   day,
   target_service_name,
   target_handler_name,
-  count(*) AS n,
+  count(*) AS invocations,
   percentile_cont(ms, 0.5) AS p50_ms,
   percentile_cont(ms, 0.9) AS p90_ms,
   percentile_cont(ms, 0.99) AS p99_ms,

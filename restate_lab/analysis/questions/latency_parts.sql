@@ -47,7 +47,7 @@ WITH ended AS (
 SELECT
   target_service_name,
   target_handler_name,
-  count(*) AS n,
+  count(*) AS invocations,
   approx_percentile_cont(queued_ms, 0.5) AS queued_p50_ms,
   approx_percentile_cont(queued_ms, 0.9) AS queued_p90_ms,
   approx_percentile_cont(queued_ms, 0.99) AS queued_p99_ms,

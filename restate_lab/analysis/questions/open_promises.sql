@@ -12,7 +12,7 @@ SELECT
   p.service_key,
   p.scope,
   p.key AS promise,
-  s.n AS open_invocations,
+  s.invocations AS open_invocations,
   s.oldest_id AS id,
   s.oldest_target AS target,
   s.oldest_status AS raw_status,
@@ -21,7 +21,7 @@ SELECT
   :now - s.modified_at AS idle_for
 FROM sys_promise p
 LEFT JOIN (
-  SELECT target_service_name, target_service_key, scope, count(*) AS n,
+  SELECT target_service_name, target_service_key, scope, count(*) AS invocations,
     first_value(id ORDER BY created_at, id) AS oldest_id, first_value(target ORDER BY created_at, id) AS oldest_target,
     first_value(status ORDER BY created_at, id) AS oldest_status, min(created_at) AS oldest_created_at,
     max(modified_at) AS modified_at

@@ -16,7 +16,7 @@ SELECT
     WHEN r.in_flight THEN 'running'
     WHEN r.retry_count > 0 OR b.id IS NOT NULL THEN 'backing-off'
     ELSE 'ready' END AS status,
-  count(*) AS n,
+  count(*) AS invocations,
   first_value(s.id ORDER BY s.created_at, s.id) AS oldest_id,
   min(s.created_at) AS oldest_created_at,
   :now - min(s.created_at) AS oldest_age
@@ -26,5 +26,5 @@ RIGHT JOIN (
   LEFT JOIN sys_invocation_state r ON r.id = s.id) ON s.id = b.id
 WHERE s.status <> 'completed' AND (:service IS NULL OR s.target_service_name = :service)
 GROUP BY 1, 2, 3
-ORDER BY 1, 2, n DESC, 3
+ORDER BY 1, 2, invocations DESC, 3
 LIMIT :limit

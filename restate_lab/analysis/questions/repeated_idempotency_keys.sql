@@ -20,7 +20,7 @@ keyed AS (
   WHERE :service IS NULL OR s.target_service_name = :service)
 SELECT
   idempotency_key,
-  count(*) AS n,
+  count(*) AS invocations,
   count(DISTINCT target) AS targets,
   first_value(id ORDER BY created_at, id) AS first_id,
   first_value(target ORDER BY created_at, id) AS first_target,
@@ -30,5 +30,5 @@ SELECT
   max(created_at) AS last_created_at
 FROM keyed
 GROUP BY idempotency_key
-ORDER BY n DESC, last_created_at DESC, idempotency_key
+ORDER BY invocations DESC, last_created_at DESC, idempotency_key
 LIMIT :limit

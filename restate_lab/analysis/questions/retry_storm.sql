@@ -31,7 +31,7 @@ SELECT
   error_code,
   CASE WHEN count(DISTINCT step) > 1 THEN pattern ELSE min(step) END AS step,
   message,
-  count(*) AS n,
+  count(*) AS invocations,
   sum(retry_count) AS attempts,
   max(retry_count) AS worst,
   min(next_retry_at) AS next_retry_at,
@@ -42,5 +42,5 @@ SELECT
   min(step) AS example_step
 FROM messages
 GROUP BY target_service_name, target_handler_name, error_code, pattern, message
-ORDER BY n DESC, attempts DESC, 1, 2, 3, 4, 5
+ORDER BY invocations DESC, attempts DESC, 1, 2, 3, 4, 5
 LIMIT :limit

@@ -38,7 +38,7 @@ SELECT
   target_handler_name,
   step,
   deployment_id,
-  count(ms) AS n,
+  count(ms) AS completed,
   count(*) - count(ms) AS open,
   percentile_cont(ms, 0.5) AS p50_ms,
   percentile_cont(ms, 0.9) AS p90_ms,

@@ -32,12 +32,12 @@ SELECT
   status,
   code,
   message,
-  count(*) AS n,
+  count(*) AS invocations,
   min(completed_at) AS first_at,
   max(completed_at) AS last_at,
   last_value(id ORDER BY completed_at, id) AS example_id,
   last_value(line ORDER BY completed_at, id) AS example_message
 FROM messages
 GROUP BY target_service_name, target_handler_name, status, code, message
-ORDER BY n DESC, last_at DESC, 1, 2, 3, 4, 5
+ORDER BY invocations DESC, last_at DESC, 1, 2, 3, 4, 5
 LIMIT :limit

@@ -271,7 +271,7 @@ def _changes(explorer: Explorer, row: Row) -> QueuedChanges:
     before = row["inboxed_at"] or row["created_at"] if is_pending else explorer.reads.now
     params = {"lock": key_of(row), "scope": row["scope"], "partitions": [int(row["partition_key"])], "before": before}
     (found,) = explorer.reads.rows("why/queued_changes", **params)
-    return QueuedChanges(int(found["n"]), found["since"])
+    return QueuedChanges(int(found["changes"]), found["since"])
 
 
 def _stale_timer(explorer: Explorer, row: Row) -> datetime | None:

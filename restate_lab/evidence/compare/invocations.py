@@ -44,10 +44,10 @@ _ENDS = "CASE WHEN completion_result = 'success' THEN 'succeeded' ELSE 'failed' 
 # The join begins with the few retrying entries, because the server keeps the first table in memory.
 _QUEUES = f"""(SELECT entry_id, CAST(retry_attempts AS BIGINT) AS retry_attempts, status = 'backing-off' AS waits
   FROM {_Q} WHERE status = 'backing-off' OR retry_attempts > 0) q RIGHT JOIN {_S} s ON s.id = q.entry_id"""  # noqa: S608
-_COUNT = f"SELECT count(*) AS n, count(*) FILTER (WHERE status <> 'completed') AS open FROM {_S}"  # noqa: S608
+_COUNT = f"SELECT count(*) AS invocations, count(*) FILTER (WHERE status <> 'completed') AS open FROM {_S}"  # noqa: S608
 # status is selected because it is filtered: otherwise 1.6.1 compares another column.
 _FIRST = f"SELECT id, status FROM {_S} WHERE status <> 'completed' ORDER BY id LIMIT :limit"  # noqa: S608
-_PASSED = f"SELECT count(*) AS n FROM {_S} WHERE status = 'completed' AND created_at > :then"  # noqa: S608
+_PASSED = f"SELECT count(*) AS invocations FROM {_S} WHERE status = 'completed' AND created_at > :then"  # noqa: S608
 _OPEN, _SLICE = "s.status <> 'completed'", "s.status <> 'completed' AND s.id <= :last"
 _IDS, _IDS_OF_HISTORY = "s.id IN :ids", "split_part(s.id, '@', 1) IN :ids"
 _NOT_BEGUN = ("pending", "scheduled")
@@ -69,9 +69,9 @@ def _read(sides: Sides) -> tuple[pd.DataFrame, pd.DataFrame, list[Limitation]]:
     if sides.before.part or sides.after.part:
         return _read_parts(sides)
     counts = [side.rows(_COUNT).iloc[0] for side in sides]
-    if not any(sides.exceeds_limit(int(count["n"])) for count in counts):
+    if not any(sides.exceeds_limit(int(count["invocations"])) for count in counts):
         return _read_all(sides, sides.before), _read_all(sides, sides.after), []
-    notes = [_without_completed(sides, [int(count["n"]) for count in counts])]
+    notes = [_without_completed(sides, [int(count["invocations"]) for count in counts])]
     most, busier = max(zip((int(count["open"]) for count in counts), sides, strict=True), key=lambda pair: pair[0])
     last = None
     if sides.exceeds_limit(most):
@@ -169,7 +169,7 @@ def _without_completed(sides: Sides, totals: Sequence[int]) -> Limitation:
     )
     if not sides.has(f"{_S}.created_at"):
         return Limitation(text, cut=True)
-    passed = sides.after.rows(_PASSED, then=sides.before.now)["n"].iloc[0]
+    passed = sides.after.rows(_PASSED, then=sides.before.now)["invocations"].iloc[0]
     return Limitation(f"{text}; {passed:,} excluded ones were created and completed between the two times", cut=True)
 
 

@@ -25,8 +25,8 @@ STATE_COLUMNS = (
 _CHANGES = {"left_only": "removed", "right_only": "added", "both": "changed"}
 _OBJECT = ["service_name", "service_key", "scope"]
 _VALUE_KEY = [*_OBJECT, "key"]
-_TOTALS = "SELECT count(*) AS n, CAST(coalesce(sum(value_length), 0) AS BIGINT) AS bytes FROM state"
-_SERVICES = """SELECT service_name, count(*) AS n, CAST(coalesce(sum(value_length), 0) AS BIGINT) AS bytes
+_TOTALS = "SELECT count(*) AS entries, CAST(coalesce(sum(value_length), 0) AS BIGINT) AS bytes FROM state"
+_SERVICES = """SELECT service_name, count(*) AS entries, CAST(coalesce(sum(value_length), 0) AS BIGINT) AS bytes
 FROM state GROUP BY service_name"""
 _VALUE, _SCOPE = "state.value", "state.scope"
 DEPLOYMENT_NEEDS = ("sys_deployment.id", "sys_service.name", "sys_service.deployment_id")
@@ -53,8 +53,8 @@ def compare_state(sides: Sides) -> tuple[pd.DataFrame | None, list[Limitation]]:
     Needs ``STATE_NEEDS`` on both sides.
     """
     totals = [side.rows(_TOTALS).iloc[0] for side in sides]
-    if any(sides.exceeds_limit(int(total["n"])) for total in totals):
-        return None, [Limitation(_totals_by_service(sides, max(int(total["n"]) for total in totals)), cut=True)]
+    if any(sides.exceeds_limit(int(total["entries"])) for total in totals):
+        return None, [Limitation(_totals_by_service(sides, max(int(total["entries"]) for total in totals)), cut=True)]
     lacking = sides.missing(_VALUE)
     most = max(int(total["bytes"]) for total in totals)
     if not lacking and most > MOST_BYTES:
@@ -99,7 +99,7 @@ def _rows(sides: Sides, side: ComparedSource, *, by_value: bool) -> pd.DataFrame
 def _scope_limitations(sides: Sides) -> Iterator[Limitation]:
     for side in sides:
         if not sides.has(_SCOPE) and _knows_scopes(side):
-            count = int(side.rows("SELECT count(*) AS n FROM state WHERE scope IS NOT NULL")["n"].iloc[0])
+            count = int(side.rows("SELECT count(*) AS entries FROM state WHERE scope IS NOT NULL")["entries"].iloc[0])
             if count:
                 yield Limitation(
                     f"{plural(count, 'value')} of {side.role} in a scope cannot be compared: {sides.missing(_SCOPE)}"
@@ -118,8 +118,8 @@ def _restrict_to(frame: pd.DataFrame, objects: pd.DataFrame) -> pd.DataFrame:
 def _totals_by_service(sides: Sides, count: int) -> str:
     before, after = (side.rows(_SERVICES).set_index("service_name") for side in sides)
     more = after.sub(before, fill_value=0).fillna(0).astype("int64")
-    more = more[(more["n"] != 0) | (more["bytes"] != 0)].sort_values("bytes", key=abs, ascending=False)
-    changes = [f"{name} {row['n']:+,} values, {row['bytes']:+,} bytes" for name, row in more.head(3).iterrows()]
+    more = more[(more["entries"] != 0) | (more["bytes"] != 0)].sort_values("bytes", key=abs, ascending=False)
+    changes = [f"{name} {row['entries']:+,} values, {row['bytes']:+,} bytes" for name, row in more.head(3).iterrows()]
     total = "; ".join(changes) if changes else "equal numbers and bytes in every service"
     return f"{count:,} values are more than limit={sides.limit:,}. Changes by service: {total}"
 

@@ -269,7 +269,7 @@ class InvocationsView(View):
         elif filters.narrowing:
             names = ", ".join(name.replace("_", " ") for name in filters.narrowing)
             text = f"No invocation matches the filters: {names}."
-        elif self.counts is not None and not self.counts["n"].sum():
+        elif self.counts is not None and not self.counts["invocations"].sum():
             text, action = f"{self.source.name} has no invocation, in any status.", ""
         else:
             text, action, wanted = "Nothing in flight.", "Show all", replace(filters, status=(ALL,))
@@ -353,7 +353,7 @@ class InvocationsView(View):
             self._filters, counts=self.counts, histogram=self.histogram, window=self._window, group=self._group,
             id_name=chip,
         )  # fmt: skip
-        number = "" if self.counts is None else f"{int(self.counts['n'].sum()):,} "
+        number = "" if self.counts is None else f"{int(self.counts['invocations'].sum()):,} "
         where = "on the server" if self.source.live else f"of {self.source.name}"
         self.grid.name_search(f"search all {number}{where}")
 

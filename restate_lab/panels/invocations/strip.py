@@ -303,7 +303,7 @@ def _sum(
         status, is_retried = row["status"], row["is_retried"] is True
         is_retrying = status == "backing-off" or is_retried
         if (status in names and not (is_split and is_retried)) or (RETRYING in names and is_retrying):
-            total += int(row["n"])
+            total += int(row["invocations"])
     return total
 
 
@@ -321,7 +321,8 @@ def _histogram(histogram: Histogram, is_live: bool) -> dict[str, Any]:
     bars = math.ceil((last - first + 1) / step)
     series = {name: [0] * bars for name in ("created", "succeeded", "failed", "cancelled")}
     for at, row in rows:
-        series["cancelled" if row["result"] == "killed" else row["result"]][(at - first) // step] += int(row["n"])
+        result = "cancelled" if row["result"] == "killed" else row["result"]
+        series[result][(at - first) // step] += int(row["invocations"])
     start = histogram.start + first * histogram.span
     ends = [f"{format_age(start, histogram.end)} ago", "now"]
     if not is_live:

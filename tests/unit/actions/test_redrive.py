@@ -294,7 +294,7 @@ def test_each_request_has_its_own_index() -> None:
 def test_the_groups_are_by_failed_command() -> None:
     """Steps whose names differ only in data are one group; the largest group is first, and totals are sums."""
     frame = repeat_frame(_rows([("Run", f"charge {number}") for number in range(6)] + [(None, None)] * 2))
-    assert frame[["failed_type", "failed_name", "n", "kept_steps", "repeated_steps"]].to_numpy().tolist() == [
+    assert frame[["failed_type", "failed_name", "invocations", "kept_steps", "repeated_steps"]].to_numpy().tolist() == [
         ["Run", "charge #", 6, 12, 6],
         [None, None, 2, 4, 2],
     ]

@@ -31,7 +31,7 @@ def statuses(count: int) -> Rows:
             "target_service_name": f"S{number}",
             "target_handler_name": "run",
             "status": "pending",
-            "n": number + 1,
+            "invocations": number + 1,
             "oldest_age": timedelta(seconds=number),
         }
         for number in range(count)
@@ -54,7 +54,9 @@ def families(state: MetricsState) -> dict[str, dict[tuple[str, ...], float]]:
 
 def test_each_metric_has_the_value_of_the_last_visit() -> None:
     state = MetricsState()
-    retries = [{"target_service_name": "S", "error_code": code, "n": 2} for code in ("RT0007", "RT0007", None)]
+    retries = [
+        {"target_service_name": "S", "error_code": code, "invocations": 2} for code in ("RT0007", "RT0007", None)
+    ]
     state.add_visit(visit(statuses(2), backlog("a"), retries, findings={("paused", "critical"): 3}))
     state.add_visit(ClusterVisit(cluster="down", at=AT, alerts=(), error="refused"))
     state.set_alerts({("prod", "critical"): 1}, {"json 1": 4})

@@ -110,7 +110,7 @@ def test_percentiles_of_latency_by_day_are_exact(source: WeekTables, runs: pd.Da
     days = runs.groupby("day")["ms"]
     for column, share in {"p50_ms": 0.5, "p90_ms": 0.9, "p99_ms": 0.99, "max_ms": 1.0}.items():
         pd.testing.assert_series_equal(frame[column], days.quantile(share), **CLOSE)
-    assert list(frame["n"]) == list(days.size())
+    assert list(frame["invocations"]) == list(days.size())
 
 
 def test_slow_steps_has_exact_percentiles_by_deployment_and_the_slower_step_first(
@@ -132,7 +132,7 @@ def test_slow_steps_has_exact_percentiles_by_deployment_and_the_slower_step_firs
     is_new = steps["id"].map(pd.DataFrame(weeks.tables["sys_invocation_status"]).set_index("id")["created_at"] >= AT)
     durations = steps.loc[(steps["step"] == "charge card") & is_new, "ms"] / unit
     row = frame.iloc[0]
-    assert (row["n"], row["open"]) == (len(durations), 0)
+    assert (row["completed"], row["open"]) == (len(durations), 0)
     assert row["p50_ms"] == pytest.approx(durations.median(), rel=1e-6)
     assert row["p90_ms"] == pytest.approx(durations.quantile(0.9), rel=1e-6)
     assert row["total_ms"] == pytest.approx(durations.sum())

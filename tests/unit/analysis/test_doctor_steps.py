@@ -168,11 +168,11 @@ def test_retry_storm_has_one_row_for_a_pattern_and_a_limit_counts_such_rows() ->
     made = source(rows)
     frame = ask(made, "retry_storm")
     assert list(frame["step"]) == ["get weather …", "charge order #", "send email", "send email"]
-    assert list(frame["n"]) == [1_000, 50, 1, 1]
+    assert list(frame["invocations"]) == [1_000, 50, 1, 1]
     assert list(frame["steps"]) == [1_000, 50, 1, 1]
     assert (frame["attempts"][0], frame["worst"][0]) == (sum(2 + n % 3 for n in range(1_000)), 4)
     assert frame["message"][0] == "no station in …"
-    assert (str(frame["n"].dtype), str(frame["next_retry_at"].dtype)) == ("int64", "datetime64[ms, UTC]")
+    assert (str(frame["invocations"].dtype), str(frame["next_retry_at"].dtype)) == ("int64", "datetime64[ms, UTC]")
     first = ask(made, "retry_storm", limit=4)
     assert "truncated" not in first.attrs
     assert len(ask(made, "retry_storm", limit=None)) == 4
@@ -185,14 +185,14 @@ def test_retry_storm_removes_the_text_of_refusals_and_merges_rows_that_differ_on
         for n, text in enumerate(texts)
     ]
     frame = ask(source([*rows, one("send email", 5, last_failure="[500 x] down")]), "retry_storm")
-    assert frame[["step", "n", "attempts", "steps"]].to_numpy().tolist() == [
+    assert frame[["step", "invocations", "attempts", "steps"]].to_numpy().tolist() == [
         ["call LLM", 2, 7, 1],
         ["send email", 1, 9, 1],
     ]
     hidden = "agents.ModelRefusalError(…)"
     assert ask(source(rows[:1]), "retry_storm")["message"].tolist() == [hidden]
     assert frame["message"].tolist() == frame["example_message"].tolist() == [hidden, "down"]
-    assert str(frame["n"].dtype) == "int64"
+    assert str(frame["invocations"].dtype) == "int64"
 
 
 def test_without_data_in_step_names_the_same_frame_is_returned() -> None:
@@ -201,7 +201,7 @@ def test_without_data_in_step_names_the_same_frame_is_returned() -> None:
             **dict.fromkeys(("target_service_name", "target_handler_name", "error_code"), "a"),
             "step": ["charge card", None],
             "message": ["no", None],
-            "n": [1, 2],
+            "invocations": [1, 2],
             "attempts": [3, 4],
         }
     )
@@ -213,7 +213,7 @@ def test_a_plot_has_one_bar_for_a_pattern_also_of_rows_that_are_not_merged() -> 
     frame = ask(made, "retry_storm")
     (label,) = draw(plot_retries(frame)).get_yticklabels()
     assert label.get_text() == "Svc/run\n6 steps “get weather …” [RT0007]"
-    many = pd.concat([frame.assign(step=f"get weather {city}", n=2) for city in ("Lima", "Kyiv", "Bonn")])
+    many = pd.concat([frame.assign(step=f"get weather {city}", invocations=2) for city in ("Lima", "Kyiv", "Bonn")])
     (label,) = draw(plot_retries(many.drop(columns=["steps"]).reset_index(drop=True))).get_yticklabels()
     assert label.get_text() == "Svc/run\nstep “get weather …” [RT0007]"
 

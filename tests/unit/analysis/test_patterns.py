@@ -206,13 +206,13 @@ def test_rows_of_one_kind_of_message_are_merged_with_sums_and_the_last_failure_a
         {
             **dict.fromkeys(cause, "Svc"), "status": "failed", "code": "500", "error_code": "RT0007", "step": "fetch",
             "message": ["request # failed", *(f"request {number} failed" for number in range(101, 1_000))],
-            "n": [2_015] + [1] * 899, "attempts": 3, "first_at": day, "last_at": day,
+            "invocations": [2_015] + [1] * 899, "attempts": 3, "first_at": day, "last_at": day,
             "example_id": [f"inv_{number}" for number in range(900)], "example_message": "request 5 failed", "steps": 1,
         }
     )  # fmt: skip
     for merge, example in ((merge_by_pattern, "inv_0"), (merge_failures, "inv_59")):
         (row,) = merge(rows).to_dict("records")
-        assert (row["n"], row["message"], row["example_id"]) == (2_914, "request # failed", example)
+        assert (row["invocations"], row["message"], row["example_id"]) == (2_914, "request # failed", example)
         assert (row["first_at"], row["last_at"]) == (day.min(), day.max())
         few = rows.head(3)
         assert merge(few) is few
@@ -225,9 +225,11 @@ def test_the_text_of_a_refusal_is_removed_from_a_message_and_other_errors_keep_t
     assert summarize_messages([message, message]) == f"agents.{name}(…)"
     assert normalize(message) == f"agents.{name}(…)"
     assert without_refusal("ValueError('I cannot help')") == "ValueError('I cannot help')"
-    rows = pd.DataFrame({"n": [1, 2], "failure": [message, None], "message": ["no", message], "key": [message, "a"]})
+    rows = pd.DataFrame(
+        {"invocations": [1, 2], "failure": [message, None], "message": ["no", message], "key": [message, "a"]}
+    )
     hidden = hide_refusals(rows)
     assert hidden["failure"].tolist() == [f"agents.{name}(…)", rows["failure"][1]]
     assert hidden["message"].tolist() == ["no", f"agents.{name}(…)"]
-    assert hidden[["n", "key"]].equals(rows[["n", "key"]])
+    assert hidden[["invocations", "key"]].equals(rows[["invocations", "key"]])
     assert hide_refusals(hidden) is hidden

@@ -52,12 +52,12 @@ COLUMNS = {
     "back_offs": "id next_retry_at failed_attempts",
     "vqueue": "id is_paused lock_name limit_key last_start_at status blocked_on since",
     "first_attempt": "first_at",
-    "queued_changes": "n since",
-    "stale_timers": "n since",
+    "queued_changes": "changes since",
+    "stale_timers": "timers since",
 }
 VQUEUE = dict.fromkeys(COLUMNS["vqueue"].split()) | {"id": "vq_1x", "is_paused": False}
 COUNTS = ("queued_changes", "stale_timers")
-NONE = {"n": 0, "since": None}
+NONE = {"changes": 0, "timers": 0, "since": None}
 ROW = dict.fromkeys(COLUMNS["invocations"].split())
 
 

@@ -215,7 +215,7 @@ def test_the_overview_shows_two_questions_worst_first(make: Callable[..., Panel]
     assert panel.frame.equals(run_question(tables, "overview"))
     assert overview(panel).backlog.equals(run_question(tables, "backlog_by_key"))
     assert list(overview(panel).handler_grid.frame["status"]) == ["backing-off", "pending", "suspended"]
-    assert list(overview(panel).handler_grid.frame["count"]) == [2, 2, 1]
+    assert list(overview(panel).handler_grid.frame["invocations"]) == [2, 2, 1]
     assert overview(panel).key_grid.frame[["service", "key", "waiting", "oldest wait"]].to_numpy().tolist() == [
         ["Cart", "a/b", 2, timedelta(minutes=8)]
     ]

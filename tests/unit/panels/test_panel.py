@@ -374,7 +374,9 @@ def test_filters_have_counts_and_a_click_filters(make: Callable[..., Panel]) -> 
 def test_services_with_trouble_come_first(make: Callable[..., Panel]) -> None:
     panel = make(SampleSource(ROWS), status="all")
     rows = [("calm", "running", 900), ("small", "paused", 1), ("big", "backing-off", 20), ("big", "succeeded", 5)]
-    panel.view.counts = pd.DataFrame(rows, columns=["target_service_name", "status", "n"]).assign(is_retried=False)
+    panel.view.counts = pd.DataFrame(rows, columns=["target_service_name", "status", "invocations"]).assign(
+        is_retried=False
+    )
     panel.view.group = True  # draws
     services = panel.view.strip.content["services"]
     assert [(each["name"], each["count"], each["trouble"]) for each in services] == [
@@ -395,7 +397,7 @@ def test_a_histogram_begins_where_there_is_something(make: Callable[..., Panel])
             "start": [end - timedelta(seconds=age) for age, _ in times],
             "result": [each for _, each in times],
         }
-    ).assign(n=2)
+    ).assign(invocations=2)
     panel.view.histogram = reader.Histogram(counts, end - timedelta(hours=1), end, timedelta(seconds=1))
     panel.view.group = True  # draws
     shown = panel.view.strip.content["histogram"]

@@ -38,16 +38,16 @@ def rows(ax: object) -> list[str]:
 def test_each_service_has_a_bar_of_its_statuses_in_their_order_and_colors() -> None:
     frame = overview(["Cart", "Orders"], [*reversed(STATUSES), "of tomorrow"])
     ax = draw(plots.plot_status(frame))
-    totals = frame.groupby("target_service_name")["n"].sum().sort_values(ascending=False)
+    totals = frame.groupby("target_service_name")["invocations"].sum().sort_values(ascending=False)
     assert rows(ax) == list(totals.index)
     assert [bar.get_label() for bar in ax.containers] == [*STATUSES, "of tomorrow"]
     for status, lengths in bars(ax).items():
-        of_status = frame[frame["status"] == status].set_index("target_service_name")["n"]
+        of_status = frame[frame["status"] == status].set_index("target_service_name")["invocations"]
         assert lengths == [of_status[service] for service in totals.index]
     for bar in ax.containers[:-1]:
         assert {mc.to_hex(patch.get_facecolor()) for patch in bar} == {STATUSES[bar.get_label()].colour}
     assert [f"{total:,}" for total in totals if f"{total:,}" not in texts(ax)] == []
-    assert f"failed  {frame[frame['status'] == 'failed']['n'].sum():,}" in texts(ax)
+    assert f"failed  {frame[frame['status'] == 'failed']['invocations'].sum():,}" in texts(ax)
 
 
 def test_the_bars_of_a_single_service_are_its_handlers() -> None:
@@ -60,9 +60,9 @@ def test_the_bars_of_a_single_service_are_its_handlers() -> None:
 @pytest.mark.parametrize(
     ("plot", "made", "column"),
     [
-        (plots.plot_status, overview, "n"),
+        (plots.plot_status, overview, "invocations"),
         (plots.plot_backlog, backlog, "waiting"),
-        (plots.plot_retries, retries, "n"),
+        (plots.plot_retries, retries, "invocations"),
         (plots.plot_state_sizes, state_sizes, "bytes"),
     ],
 )
@@ -196,7 +196,7 @@ def test_nulls_in_nullable_and_in_arrow_columns_are_not_drawn() -> None:
     assert "10ms · 200ms · –" in texts(plots.plot_latency(frame))
     frame = overview(["a", "b"])
     for dtype in ("uint64", "int64[pyarrow]"):
-        assert bars(plots.plot_status(frame.astype({"n": dtype}))) == bars(plots.plot_status(frame))
+        assert bars(plots.plot_status(frame.astype({"invocations": dtype}))) == bars(plots.plot_status(frame))
 
 
 @pytest.mark.parametrize(

@@ -157,13 +157,15 @@ def test_an_unreadable_argument_is_an_error_with_the_call_for_the_frame(name: st
 def test_the_error_for_a_wrong_frame_names_its_question_and_the_missing_columns() -> None:
     frame = pd.DataFrame({"target_service_name": ["Cart"]})
     frame.attrs["question"] = "paused"
-    with pytest.raises(ArgumentError, match=r"\(the result of 'paused'\): target_handler_name, status, n\. Use"):
+    with pytest.raises(
+        ArgumentError, match=r"\(the result of 'paused'\): target_handler_name, status, invocations\. Use"
+    ):
         plots.plot_status(frame)
 
 
 def test_text_in_place_of_numbers_is_an_error_with_the_name_of_the_column() -> None:
-    frame = PLOTS["status"][1](NAMES).assign(n="many")
-    with pytest.raises(ArgumentError, match="'n' must contain only numbers"):
+    frame = PLOTS["status"][1](NAMES).assign(invocations="many")
+    with pytest.raises(ArgumentError, match="'invocations' must contain only numbers"):
         plots.plot_status(frame)
 
 

@@ -57,7 +57,7 @@ def diagnosis(*findings: Finding, gap: str = "") -> Diagnosis:
 def test_the_verdict_has_the_first_finding_its_time_its_error_and_the_blocked_invocations() -> None:
     targets = {"inv_4": "Orders/place", "inv_5": "Orders/place", "inv_6": "Account/acme/debit"}
     retries = pd.DataFrame(
-        {"target_service_name": ["Payments"] * 2, "target_handler_name": "charge", "n": [1, 2],
+        {"target_service_name": ["Payments"] * 2, "target_handler_name": "charge", "invocations": [1, 2],
          "example_message": ["Down('connect timed out')", "Down('HTTP 503 Service Unavailable from x')"]}
     )  # fmt: skip
     error = first_error(diagnosis(storm()), retries)
@@ -87,7 +87,7 @@ def test_an_incomplete_diagnosis_is_called_so_first_and_names_the_missing_checks
 
 def test_the_four_numbers_count_an_invocation_once_and_are_limits_without_all_ids() -> None:
     second = storm(check="paused", count=2, ids=("inv_3", "inv_4"), since=NOW - timedelta(days=2), blocked=Blocked())
-    failures = pd.DataFrame({"status": ["failed", "killed", "failed"], "n": [7, 3, 4]})
+    failures = pd.DataFrame({"status": ["failed", "killed", "failed"], "invocations": [7, 3, 4]})
     numbers = first_numbers(diagnosis(storm(), second), failures, UTC, NOW - timedelta(days=1))
     assert [each.text for each in numbers] == ["6", "23 Nov 03:27", "3", "11"]
     assert numbers[0].note == "by 2 critical findings"
@@ -104,7 +104,7 @@ def test_the_timeline_begins_at_most_three_lengths_of_the_incident_before_it() -
     all_events = [*events(1_400, 900, 36, 35.9, 5), *events(700, event="deployment registered")]
     window = time_window(all_events, BEGAN, since=NOW - timedelta(days=1), now=NOW)
     assert timedelta(minutes=144) < NOW - window.start < timedelta(minutes=150)
-    frame = pd.DataFrame({"span_start": [BEGAN], "n": [5]})
+    frame = pd.DataFrame({"span_start": [BEGAN], "invocations": [5]})
     drawing = draw_timeline(window, diagnosis(storm()), all_events, frame, None, zone=UTC, masker=masker_for(None))
     lanes = {lane.name: lane for lane in drawing.lanes}
     assert list(lanes) == ["Payments/charge", "created", "new errors", "deployments"]
@@ -128,10 +128,10 @@ def test_incidents_without_a_duration_and_of_a_year_have_marks_within_the_pictur
 def test_close_routine_events_are_one_row_and_findings_and_actions_stay_single() -> None:
     every = timeline_frame([*events(9, 8.99, 8.98, 2), *events(9, 8.99, event="finding begins")])
     groups = grouped_frame(every, gap=pd.Timedelta("2s"))
-    assert sorted(zip(groups["event"], groups["n"], strict=True)) == [
+    assert sorted(zip(groups["event"], groups["events"], strict=True)) == [
         ("finding begins", 1), ("finding begins", 1), ("new error", 1), ("new error", 3),
     ]  # fmt: skip
-    assert groups["what"][groups["n"] == 3].iloc[0] == "event 9; event 8.99; event 8.98"
+    assert groups["what"][groups["events"] == 3].iloc[0] == "event 9; event 8.99; event 8.98"
     assert grouped_frame(timeline_frame([]), gap=pd.Timedelta("2s")).empty
 
 

@@ -26,6 +26,6 @@ SELECT
   target_handler_name AS handler,
   name,
   block,
-  count(*) AS n
+  count(*) AS invocations
 FROM errors
 GROUP BY target_service_name, target_handler_name, name, block

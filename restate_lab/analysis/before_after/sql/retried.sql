@@ -24,6 +24,6 @@ SELECT
   target_service_name AS service,
   target_handler_name AS handler,
   block,
-  count(*) AS n
+  count(*) AS invocations
 FROM blocks
 GROUP BY target_service_name, target_handler_name, block

@@ -33,6 +33,6 @@ SELECT
   block,
   outcome,
   bin,
-  count(*) AS n
+  count(*) AS invocations
 FROM bins
 GROUP BY target_service_name, target_handler_name, block, outcome, bin

@@ -50,6 +50,6 @@ SELECT
   block,
   is_open,
   bin,
-  count(*) AS n
+  count(*) AS steps
 FROM bins
 GROUP BY target_service_name, target_handler_name, name, block, is_open, bin

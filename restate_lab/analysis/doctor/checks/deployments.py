@@ -55,7 +55,7 @@ def old_deployments(context: CheckContext) -> list[Finding]:
     """Count unused deployments, and old deployments to which invocations are still pinned."""
     pinned: dict[str, int] = defaultdict(int)
     for row in context.census.pinned_rows():
-        pinned[row["deployment_id"]] += int(row["n"])
+        pinned[row["deployment_id"]] += int(row["invocations"])
     old = [each for each in context.deployments.values() if not each.latest_of]
     unused = [each for each in old if each.id not in pinned]
     still_pinned = [each for each in old if each.id in pinned]

@@ -64,7 +64,7 @@ def scheduler_gaps(context: CheckContext) -> list[Finding]:
     rows = context.once(uncounted_rows)
     if not rows:
         return []
-    has_no_scheduler = not int(context.rows("schedulers")[0]["n"])
+    has_no_scheduler = not int(context.rows("schedulers")[0]["vqueues"])
     handlers, count = handlers_of(rows), len(rows)
     ids, since = tuple(row["id"] for row in rows)[:MAX_IDS], earliest(rows, "since")
     blocked = context.blocked_by(ids)
@@ -219,7 +219,7 @@ def _stale_timer_finding(context: CheckContext, rows: Sequence[Row]) -> Finding:
 
 
 def _changes_finding(context: CheckContext, rows: Sequence[Row]) -> Finding:
-    count, service = sum(int(row["n"]) for row in rows), rows[0]["service_name"]
+    count, service = sum(int(row["changes"]) for row in rows), rows[0]["service_name"]
     since, keys = earliest(rows, "first_created_at"), join(row["key"] for row in rows)
     holders = [row["holder_id"] for row in rows if row["holder_id"]]
     known = context.details_of(holders)

@@ -18,7 +18,7 @@ _MIN_SHARE = 0.5  # of the duration in own steps; the rest is sleeps and waits f
 
 def long_journals(context: CheckContext) -> list[Finding]:
     """Count journals that are long and much longer than the average."""
-    total = sum(int(row["n"]) for row in context.census.rows)
+    total = sum(int(row["invocations"]) for row in context.census.rows)
     average = context.census.total("journal_entries") / total if total else 0.0
     limit = max(context.thresholds.journal_entries, int(average * context.thresholds.journal_outlier))
     handlers = [f"{service}/{name}" for (service, name), n in context.census.longest_journals() if n >= limit]

@@ -121,7 +121,7 @@ def _group_size(context: CheckContext, group: StepGroup[RetryingInvocation]) -> 
     first, labels = group.members[0], set(group.labels)
     is_whole = len(labels) > 1
     counts = [
-        int(row["n"])
+        int(row["invocations"])
         for row in context.storm_rows
         if (row["target_service_name"], row["target_handler_name"]) == (first.service, first.handler)
         and row["error_code"] == first.code
@@ -157,7 +157,7 @@ def _responses(context: CheckContext, groups: Sequence[Sequence[RetryingInvocati
         if failure_reason(each.code, is_deployed=True) is not FailureReason.UNREACHABLE
     ]
     rows = context.rows("responses", ids=list(middle), since=min(middle.values()))
-    seen += [(row["deployment_id"], int(row["n"]), timestamp_of(row["last_at"])) for row in rows]
+    seen += [(row["deployment_id"], int(row["invocations"]), timestamp_of(row["last_at"])) for row in rows]
     found: dict[str | None, _Responses] = {}
     for deployment, half in middle.items():
         last = max((at for name, _, at in seen if name == deployment and at), default=None)

@@ -40,7 +40,7 @@ SELECT
   status,
   ending,
   deployment_id,
-  count(*) AS n,
+  count(*) AS invocations,
   count(CASE WHEN completed_at >= :recent THEN 1 END) AS recent,
   count(CASE WHEN starts_at < :overdue THEN 1 END) AS overdue,
   min(starts_at) AS starts_first,

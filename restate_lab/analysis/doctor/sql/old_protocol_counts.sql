@@ -3,8 +3,8 @@
 -- cost: scan (the status of every invocation)
 -- needs: sys_invocation_status.pinned_service_protocol_version
 -- :newest = required (number) the newest of the old versions
-SELECT target_service_name, pinned_service_protocol_version IS NOT NULL AS is_pinned, count(*) AS n
+SELECT target_service_name, pinned_service_protocol_version IS NOT NULL AS is_pinned, count(*) AS invocations
 FROM sys_invocation_status
 WHERE status <> 'completed' AND (pinned_service_protocol_version IS NULL OR pinned_service_protocol_version <= :newest)
 GROUP BY 1, 2
-ORDER BY n DESC, target_service_name
+ORDER BY invocations DESC, target_service_name

@@ -13,8 +13,8 @@ WITH keyed AS (
   FROM sys_invocation_status
   WHERE idempotency_key IS NOT NULL AND target_service_key IS NOT NULL
     AND (character_length(idempotency_key) <> 26 OR NOT idempotency_key ~ '^[0-7][0-9A-HJKMNP-TV-Z]{25}$'))
-SELECT idempotency_key, target_service_name, target_handler_name, count(*) AS n, min(created_at) AS first_created_at,
-  min(id) AS one_id, max(id) AS other_id
+SELECT idempotency_key, target_service_name, target_handler_name, count(*) AS invocations,
+  min(created_at) AS first_created_at, min(id) AS one_id, max(id) AS other_id
 FROM keyed
 GROUP BY idempotency_key, target_service_name, target_handler_name
 HAVING count(*) > 1

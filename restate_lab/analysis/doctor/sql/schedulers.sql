@@ -2,5 +2,5 @@
 -- row: one row
 -- cost: scan (the scheduler)
 -- needs: feature vqueues, sys_scheduler
-SELECT count(*) AS n
+SELECT count(*) AS vqueues
 FROM sys_scheduler

@@ -17,7 +17,7 @@ steps AS (
   SELECT b.name, arrow_cast(d.appended_at, 'Int64') - arrow_cast(b.appended_at, 'Int64') AS ms
   FROM begun b
   JOIN done d ON d.id = b.id AND d.completion_id = b.completion_id)
-SELECT name, count(*) AS n, sum(ms) AS ms
+SELECT name, count(*) AS steps, sum(ms) AS ms
 FROM steps
 GROUP BY name
 ORDER BY ms DESC, name

@@ -6,7 +6,7 @@
 SELECT
   least(CAST(CAST(partition_key AS DOUBLE) / 18446744073709551616.0 * :partitions AS BIGINT), :partitions - 1)
     AS "partition",
-  count(*) AS n
+  count(*) AS invocations
 FROM sys_invocation_status
 WHERE status = 'completed'
 -- if: sys_invocation_status.vqueue_id
@@ -14,4 +14,4 @@ WHERE status = 'completed'
 -- else
 -- end
 GROUP BY 1
-ORDER BY n DESC, 1
+ORDER BY invocations DESC, 1

@@ -12,7 +12,7 @@ WITH everybody AS (
     status = 'completed' AS ended,
     CASE WHEN status = 'completed' THEN completed_at + completion_retention END AS expires_at
   FROM sys_invocation_status)
-SELECT legacy, ended, count(*) AS n, max(expires_at) AS last_expires_at
+SELECT legacy, ended, count(*) AS invocations, max(expires_at) AS last_expires_at
 FROM everybody
 GROUP BY legacy, ended
 ORDER BY legacy, ended

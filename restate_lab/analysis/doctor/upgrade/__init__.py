@@ -142,10 +142,10 @@ def _largest_partition(context: CheckContext) -> str:
     rows = [] if partitions is None else context.rows("upgrade_partitions", partitions=partitions)
     if not rows:  # without their number, or if the last completed ones have expired since they were counted
         return ""
-    largest, time = rows[0], _time_range(int(rows[0]["n"]))
+    largest, time = rows[0], _time_range(int(rows[0]["invocations"]))
     return (
         f"Of {partitions} partitions, number {largest['partition']} has the most completed ones: "
-        f"{largest['n']:,}, or {time}"
+        f"{largest['invocations']:,}, or {time}"
     )
 
 

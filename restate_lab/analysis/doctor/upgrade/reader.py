@@ -16,10 +16,10 @@ from restate_lab.server import has_vqueues, is_older
 BEFORE, TARGET = "1.7", "1.8"
 OLD_PROTOCOL = 3  # the newest version of the service protocol that ``TARGET`` does not support
 KINDS = (
-    "SELECT vqueue_id IS NULL AS legacy, status = 'completed' AS ended, count(*) AS n "
+    "SELECT vqueue_id IS NULL AS legacy, status = 'completed' AS ended, count(*) AS invocations "
     "FROM sys_invocation_status GROUP BY 1, 2"
 )
-ENDED = "SELECT status = 'completed' AS ended, count(*) AS n FROM sys_invocation_status GROUP BY 1"
+ENDED = "SELECT status = 'completed' AS ended, count(*) AS invocations FROM sys_invocation_status GROUP BY 1"
 PINNED = (
     "SELECT id, target, status, pinned_deployment_id FROM sys_invocation_status "
     "WHERE pinned_service_protocol_version <= 3 AND status <> 'completed'"
@@ -64,7 +64,7 @@ class MigrationProgress:
 def read_progress(context: CheckContext) -> MigrationProgress:
     """Return how many invocations are in vqueues."""
     rows = context.rows("upgrade_rows")
-    counts = {(bool(row["legacy"]), bool(row["ended"])): int(row["n"]) for row in rows}
+    counts = {(bool(row["legacy"]), bool(row["ended"])): int(row["invocations"]) for row in rows}
     expiries = (timestamp_of(row["last_expires_at"]) for row in rows if row["legacy"])
     return MigrationProgress(
         moved=sum(n for (legacy, _), n in counts.items() if not legacy),

@@ -73,8 +73,8 @@ def finding(
 def upgrade_protocols(context: CheckContext) -> list[Finding]:
     """Find open invocations and deployments with a service protocol that 1.8 does not support."""
     counts = context.rows("old_protocol_counts", newest=OLD_PROTOCOL)
-    pinned = sum(int(row["n"]) for row in counts if row["is_pinned"])
-    waiting = Counter({row["target_service_name"]: int(row["n"]) for row in counts if not row["is_pinned"]})
+    pinned = sum(int(row["invocations"]) for row in counts if row["is_pinned"])
+    waiting = Counter({row["target_service_name"]: int(row["invocations"]) for row in counts if not row["is_pinned"]})
     deployments = context.rows("old_protocol_deployments", newest=OLD_PROTOCOL)
     return [
         *([_pinned_finding(context, pinned)] if pinned else []),

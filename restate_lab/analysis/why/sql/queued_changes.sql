@@ -6,7 +6,7 @@
 -- :scope = required (text) its scope; none for keys without a scope
 -- :partitions = required (numbers) partition keys, with which the server finds it
 -- :before = required (time) only changes that were queued before then
-SELECT count(*) AS n, min(created_at) AS since
+SELECT count(*) AS changes, min(created_at) AS since
 FROM (
   SELECT id AS vqueue_id
   FROM sys_vqueue_meta

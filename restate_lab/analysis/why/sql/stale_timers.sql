@@ -6,7 +6,7 @@
 --
 -- The end of a sleep belongs to another invocation if this one has no such sleep, or if its sleep was to last longer.
 -- Servers fire timers by their own clock, and leaders can differ by less than a second.
-SELECT count(*) AS n, min(e.appended_at) AS since
+SELECT count(*) AS timers, min(e.appended_at) AS since
 FROM (
   SELECT appended_at,
     json_get_int(json_get_json(json_get_json(entry_lite_json, 'Notification'), 'id'), 'CompletionId') AS completion_id
