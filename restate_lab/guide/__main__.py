@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from restate_lab.errors import MissingExtra
-from restate_lab.guide import actions, faults, questions
+from restate_lab.guide import actions, columns, faults, questions
 
 GUIDE = Path(__file__).parent
 _FIGURE = re.compile(r"^```\{figure\} pictures/([\w-]+)\.png\n(.*?)\n```\n", re.DOTALL | re.MULTILINE)
@@ -64,7 +64,7 @@ def build(folder: Path, pictures: Path | None = None) -> int:
 def _write_sources(folder: Path, pictures: Path | None) -> None:
     """Write the Markdown of all pages into a folder, with the pictures that they show."""
     texts = {page.name: page.read_text(encoding="utf-8") for page in GUIDE.glob("*.md")}
-    for page in (actions, faults, questions):
+    for page in (actions, columns, faults, questions):
         texts[f"{page.__name__.rpartition('.')[2]}.md"] = str(page.__doc__)
     (folder / "pictures").mkdir(parents=True)
     for name, text in texts.items():

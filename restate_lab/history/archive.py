@@ -62,38 +62,26 @@ def archive(
         rl.archive(lab, "s3://bucket/history", every="5m")     # visits until you stop them
 
     Visit more often than the shortest retention of the cluster, one day by default: an invocation that is removed
-    before a visit is lost. Visits can be interrupted or killed, and archivers can run at the same time.
-    ``help(rl.History)`` describes the archive. Returns one row per record of a visit, the last 1,000 with ``every``,
-    with the columns of its table ``visits``.
+    before a visit is lost. ``help(rl.History)`` describes the archive. Returns one row per record of a visit, the last
+    1,000 with ``every``, with the columns of its table ``visits``.
 
-    - ``cluster_name``: the name of the cluster in the archive, the same at each visit. None takes the name of the CLI's
-      environment; an address or "local" does not identify a cluster, so the name is required there.
-    - ``every``: the time between the starts of two visits ("5m"), until the stop button (Ctrl-C). An error of a later
-      visit is shown and recorded, and the next visit is tried. None makes one visit.
+    - ``cluster_name``: its name in the archive, the same at each visit. None takes the name of the CLI's environment.
+    - ``every``: the time between the starts of two visits, until the stop button (Ctrl-C). None makes one visit.
     - ``payloads=True`` adds the arguments and results of handlers. Secret headers are masked.
     - ``redact``: columns and paths to mask, as in ``freeze``; ``"agent_steps.tool_names"`` is the archive's own.
     - ``samples=False`` reads only the ended invocations, which costs the server about half.
     - ``same_cluster=True``, for one visit: the cluster of this name has a new address and only new deployments.
-      Otherwise such a cluster is refused, because it is probably another one.
-    - ``timeout``: the time limit for the server's responses in one visit; with None, only a statement that takes more
-      than an hour is ended.
+    - ``timeout``: the time limit for the server's responses in one visit; None ends only a statement of an hour.
     - ``progress``: None or True shows a line once the call takes longer than a second, False shows nothing, and a
       ``Progress`` is updated instead.
 
-    Warns:
-        EvidenceWarning: ``redact`` masks failures, so families of errors cannot be recognized.
+    Warns EvidenceWarning if ``redact`` masks failures, so that families of errors cannot be recognized.
 
     Raises:
-        ArgumentError: the source is not live, an argument is malformed, or the archive has another cluster under this
-            name.
-        ArchiveBroken: it is not an archive, a table is damaged, a newer restate_lab wrote it, the store cannot refuse a
-            second equal write, or the clocks of the server and this machine are wrong. Nothing was written.
-        NotFound: the bucket does not exist.
-        AccessDenied, Unreachable: the store or the server refused the credentials, or did not respond; or the disk is
-            full.
-        TimedOut: the server's responses took longer than ``timeout``; commits that were made remain.
-        NotOnThisServer: the server is too old.
-        MissingExtra: deltalake is not installed.
+        ArgumentError: the source is not live, or an argument is malformed; the name is used by another cluster.
+        ArchiveBroken: no archive, damaged, of a newer version, in an unsuitable store, or a clock is wrong.
+        AccessDenied, Unreachable, NotFound: the store or server refused, did not respond, or has no such bucket.
+        TimedOut, NotOnThisServer, MissingExtra: over ``timeout`` (commits remain), an old server, no deltalake.
         RestateLabError: any error of the server; it is recorded as a failed visit.
     """
     if not is_lab(lab):

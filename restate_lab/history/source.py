@@ -57,6 +57,12 @@ class History(EngineSource):
     (``samples``). Nothing is written twice, and the next visit completes what is missing. An invocation is
     (``cluster_name, id, created_at``): a workflow or an idempotency key can run again with the same id.
 
+    Visits can be interrupted or killed, and archivers can run at the same time. With ``every``, an error of a later
+    visit is shown and recorded, and the next visit is tried. An address or "local" does not identify a cluster, so
+    ``cluster_name`` is required there. A cluster with a new address and other deployments is probably another one, and
+    refused unless ``same_cluster`` is True. If the store cannot refuse a second equal write, or the clocks of the
+    server and this machine are wrong, nothing is written. A full disk is Unreachable.
+
     A visit is one row of ``visits``, or several if very many invocations were new: ``outcome, started_at, ended_at``
     (UTC, the server's clock), ``ids_read`` (ended invocations on the server), ``new_runs``, ``gone_runs`` (removed
     during the visit), ``missing_journals``, and ``note``: unusual events, such as a repaired copy, or a column that

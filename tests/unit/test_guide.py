@@ -19,13 +19,13 @@ from restate_lab import errors
 from restate_lab.actions.rules import ACTIONS
 from restate_lab.analysis.questions.catalog import names
 from restate_lab.analysis.questions.parameters import parameters_of
-from restate_lab.guide import actions, faults, questions
+from restate_lab.guide import actions, columns, faults, questions
 from restate_lab.guide.__main__ import GUIDE, names_of_pictures, with_pictures
 from restate_lab.magics.magic import _VERBS
 from restate_lab.magics.parser import parse
 
 ROOT = Path(__file__).parents[2]
-GENERATED = {"actions": actions, "faults": faults, "questions": questions}
+GENERATED = {"actions": actions, "columns": columns, "faults": faults, "questions": questions}
 TEXTS = {page.stem: page.read_text("utf-8") for page in sorted(GUIDE.glob("*.md"))}
 TEXTS |= {name: str(module.__doc__) for name, module in GENERATED.items()}
 PAGES = tuple(TEXTS)

@@ -44,46 +44,12 @@ def journal(
 
     A notebook shows the journal as a card with a time bar in each row; ``head()`` and filters return plain tables.
 
-    Columns, None where an entry has no such value:
-
-    - ``invocation_id, depth`` (1 is the requested invocation), ``index`` (None for a wait that is not in the journal
-      yet)
-    - ``entry_type`` with Restate's name ("Run", "Call", "Sleep", "Signal", …; awaited awakeables are "Signal"),
-      ``name`` (of a step, or of a signal; signal 1 is "cancel")
-    - ``status``: "done", "failed", "open", or "abandoned" if the invocation ended first; None if it is unknown
-    - ``open``: whether the invocation still executes this entry or waits for it
-    - ``started, completed`` (UTC), ``duration``. Restate records a command when the handler reaches it; a command that
-      needs no result is completed at the same time. A restart as new keeps the times of the entries that it copies.
-      The time at which a handler began to wait for a signal is unknown.
-    - ``result``: "success", "failure" or "void" (empty); for SendSignal and CompleteAwakeable the result that they send
-    - ``failure, failure_code``: the final failure; None in journals above 32 MB, unless payloads are read
-    - ``callee, callee_target``: the invocation that was called, sent to, attached to or signalled, or that waits for
-      the awakeable; ``wakes_at`` (UTC): when a sleep ends or a delayed send starts
-    - ``promise, awakeable_id, state_key``: the names or ids that the entry uses
-    - ``retries``: the number of failed attempts. If ``retries_at_least`` is true, there may have been more: the server
-      records consecutive equal errors once, and counts only the attempts of the current entry. None if the source has
-      no events. An error between two entries is assigned to the earlier entry.
-    - ``last_error, last_error_code``: the last of these errors
-    - ``size`` (bytes, of command and notifications; None before 1.7)
-    - ``command_index`` (counts commands only, like ``last_failure_related_command_index``), ``completion_index`` (of
-      the notification; ``from`` of a restart as new also counts notifications)
-    - ``caller`` (the invocation that made the call above a callee's rows), ``children`` (number of rows inserted below;
-      None if ``depth`` excludes them)
-    - with ``payloads``: ``payload`` (the result, or the value that was written), ``argument`` (of a call), each parsed
-      as JSON (like Python's ``json.loads``), else text, else bytes, None if empty; ``headers`` (a dict). Secret headers
-      are masked, also if a payload repeats them, for example in a response; other parts of payloads are not masked.
-      Payloads that an SDK encoded are decoded by ``connect(decode=…)``; one that cannot be decoded is the text
-      "not decoded: …" with the reason. Bytes that an SDK encrypted are shown as "encrypted by the SDK".
-
-    ``frame.attrs`` has ``id, target, status, source, version, read_at, depth``, ``failed_attempts`` (since the
-    invocation last made progress; None if the server does not report it), ``invocations`` (id → the attempts of each
-    invocation that is in flight or had errors), ``queries`` (the statements that were sent, with ``sql, params,
-    times``), ``note`` if there is no journal, and ``truncated`` if callees were not read, with a warning
-    (Truncated). ``suspensions`` has a row for each invocation that is suspended, or was when it ended: ``id, since``
-    (UTC; with service protocol 7, else None), ``waits_for`` (text), ``is_combination`` (the SDK reports how it combines
-    several results) and ``tree`` (``kind`` with ``parts`` for a combination: AllCompleted, FirstCompleted, …, or
-    Unknown if the SDK does not report it; else the entry type with ``detail`` and ``index``). ``events`` has the latest
-    100 events of each invocation whose types restate_lab does not know: ``id, event, at, after_index``.
+    Columns: ``invocation_id, depth, index, entry_type, name, status, open, started, completed`` (UTC), ``duration,
+    result, failure, failure_code, callee, callee_target, wakes_at`` (UTC), ``promise, awakeable_id, state_key, retries,
+    retries_at_least, last_error, last_error_code, size`` (bytes), ``command_index, completion_index, caller,
+    children``, and with ``payloads``: ``payload, argument, headers``. ``frame.attrs`` has ``failed_attempts``,
+    ``suspensions``, ``events``, ``queries``, ``truncated`` and others. ``help("restate_lab.guide.columns")`` explains
+    all of them.
 
     An awaited awakeable is visible only while the invocation is suspended; a named signal also needs version 1.7 or
     later. Otherwise the server has no record of it.
