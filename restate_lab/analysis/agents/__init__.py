@@ -57,30 +57,12 @@ def agent_runs(
     ``{"my-model": (input, cached input, output)}``; "*" is for every other model. Other prices come from the package
     genai-prices (the extra ``agents``). ``timeout`` is for the whole call.
 
-    Columns; None is unknown, never 0:
-
-    - ``id, service, handler, key`` (of a session), ``status, created_at, completed_at`` (UTC)
-    - ``framework``, ``models`` (the model that responded, else the requested one; OpenAI Agents writes none with the
-      Responses API)
-    - ``model_calls, tool_calls`` (of the models), ``retries`` (failed attempts; there may have been more, because
-      the server can record equal errors once)
-    - ``input_tokens`` (with the cached ones), ``cached_tokens``, ``output_tokens`` (with the reasoning ones),
-      ``reasoning_tokens``: **journaled tokens**, of all steps in this journal
-    - ``spent_tokens``: input and output of the steps that this run paid for. ``wasted_tokens``: those of a run that
-      failed or was killed, without the steps that a restart copied. ``saved_tokens``: those of steps that a restart as
-      new copied from another run, or that were not paid again after a failed attempt. ``possibly_paid_calls``: failed
-      attempts at a step of a model that were not refused (429, 5xx, no connection); the provider may have been paid. An
-      error without a command (RT0003, a message is too large) counts if a single step had no result at that time.
-      Retries inside a client, and responses that were lost in a crash, are not in a journal.
-    - ``cost``: of the spent tokens in US dollars; None if one of the steps has no price or no tokens
-    - ``model_s, tools_s, people_s, backoff_s``: seconds in calls of models, in commands of tools, in waits for
-      awakeables and promises, and from the first error of a step to its result. No second counts twice; times of a
-      restart's copied steps do not count. A wait for an awakeable begins after the entry before it.
-    - ``restarted_from, invoked_by_id`` (the calling invocation), ``note``: what is missing in this row, and why
-
-    ``frame.attrs`` has ``invocations`` (the number of invocations that were searched), ``without_journal`` (those whose
-    journal was purged or not retained), ``unpriced`` (the models without a price), ``cost_note``, ``queries``, and
-    ``truncated`` if there are more invocations than ``limit``, with a warning (Truncated).
+    Columns; None is unknown, never 0: ``id, service, handler, key, status, created_at, completed_at`` (UTC),
+    ``framework, models, model_calls, tool_calls, retries, input_tokens, cached_tokens, output_tokens,
+    reasoning_tokens, spent_tokens, wasted_tokens, saved_tokens, possibly_paid_calls, cost`` (US dollars), ``model_s,
+    tools_s, people_s, backoff_s`` (seconds), ``restarted_from, invoked_by_id, note``. ``frame.attrs`` has
+    ``invocations, without_journal, unpriced, cost_note, queries, truncated``. ``help("restate_lab.guide.columns")``
+    explains all of them.
 
     Raises:
         ArgumentError: an argument is invalid, or a function in ``shapes`` failed.
