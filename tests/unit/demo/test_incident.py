@@ -1,4 +1,7 @@
-"""The incident as data: its roles, its tables, its steps, and the code behind its deployments."""
+"""The incident as data: its roles, its tables, its steps, and the code behind its deployments.
+
+Tests import the services themselves: the agent takes seconds, and each worker collects every module.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,6 @@ import pytest
 from restate import TerminalError
 
 from restate_lab.cli.demo import Story
-from restate_lab.demo.services import deployments as demo
 from restate_lab.demo.services.orders.payments import PaymentGateway, ProviderDown
 from restate_lab.demo.services_host import RELEASE_HEADER, application
 from restate_lab.demo.stories import STORIES, steps, week
@@ -25,7 +27,6 @@ from restate_lab.status import STATUSES
 from support.demo.healthy import HEALTHY
 from support.demo.hospital import HOSPITAL
 from support.demo.saturated import saturated_story
-from support.demo.services.deployments import DEPLOYMENTS, UNAVAILABLE
 
 NOTEBOOKS = Path(__file__).parents[3] / "notebooks"
 EVERY_STORY = {**STORIES, "healthy": HEALTHY, "hospital": HOSPITAL, "saturated": saturated_story(vqueues=False)}
@@ -101,6 +102,8 @@ def test_ids_of_one_and_of_many() -> None:
 @pytest.mark.parametrize("story", EVERY_STORY.values(), ids=EVERY_STORY)
 def test_stories_are_coherent(story: tuple[StoryStep, ...]) -> None:
     """Steps refer to earlier roles, to statuses that exist, and to deployments that are served."""
+    from support.demo.services.deployments import DEPLOYMENTS
+
     played: dict[str, str] = {}
     for step in story:
         assert step.reaches in {*STATUSES, None}
@@ -120,6 +123,8 @@ def test_stories_are_coherent(story: tuple[StoryStep, ...]) -> None:
 
 def test_the_demo_serves_what_its_stories_deploy() -> None:
     """The package has only the deployments of its own stories and notebooks; tests/support has those of the tests."""
+    from restate_lab.demo.services import deployments as demo
+
     deployed = {(step.path, step.release) for story in STORIES.values() for step in story if isinstance(step, Deploy)}
     notebook = (NOTEBOOKS / "07_before_the_deployment.ipynb").read_text("utf-8")
     registered = {(path, "1") for path in re.findall(r"\bcheckout-\w+", notebook)}
@@ -197,6 +202,8 @@ def test_an_invocation_that_does_not_fail_as_planned_is_named_with_both_codes(
 
 
 def ask(path: str, release: str | None = None) -> tuple[int, bytes]:
+    from support.demo.services.deployments import DEPLOYMENTS, UNAVAILABLE
+
     sent: list[dict[str, Any]] = []
     headers = [(b"accept", b"application/vnd.restate.endpointmanifest.v4+json")]
     headers += [(RELEASE_HEADER.encode(), release.encode())] if release else []

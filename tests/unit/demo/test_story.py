@@ -1,4 +1,7 @@
-"""The story, its execution, and its services."""
+"""The story, its execution, and its services.
+
+Tests import the agent and JupyterLab themselves: that takes seconds, and each worker collects every module.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ipykernel.ipkernel import IPythonKernel
-from ipykernel.kernelspec import get_kernel_dict
-from jupyterlab_server.workspaces_handler import WorkspacesManager
 
-from restate_lab.demo import fix, run
+from restate_lab.demo import fix
 from restate_lab.demo.faults import FOLDER_VARIABLE, is_fixed
 from restate_lab.demo.install import AgentEnvironment
-from restate_lab.demo.jupyter import WORKSPACE, _write_settings
-from restate_lab.demo.run import NOTEBOOKS, agent_services, copy_notebooks
-from restate_lab.demo.services.agent import WeatherDown, current_weather
 from restate_lab.demo.stories import STORIES, player
 from restate_lab.demo.stories.first_look import FIRST_LOOK
 from restate_lab.demo.stories.player import play
@@ -79,6 +76,8 @@ def test_roles_are_unique_and_statuses_known() -> None:
 
 def test_weather_fails_for_denver_until_it_is_fixed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only Denver fails, `fix` repairs it while everything runs, and the weather is the same each time."""
+    from restate_lab.demo.services.agent import WeatherDown, current_weather
+
     monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path))
     assert current_weather("Detroit") == current_weather("Detroit") != current_weather("Lisbon")
     with pytest.raises(WeatherDown, match="Denver"):
@@ -99,9 +98,11 @@ def test_fix_needs_a_demo_and_a_problem(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_the_agents_find_their_own_packages_and_this_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The programs of the agents run with the other environment; a demo that continues replaces the links."""
+    from restate_lab.demo import run
+
     for cache in (tmp_path / "old", tmp_path / "new"):
         monkeypatch.setattr(run, "install_agents", lambda cache=cache: AgentEnvironment(cache))
-        travel, typescript = agent_services(tmp_path)
+        travel, typescript = run.agent_services(tmp_path)
         code = tmp_path / "agents"
         assert travel.command[0] == str(cache / "python" / "bin" / "python")
         assert travel.env == {"PYTHONPATH": str(code)}
@@ -128,6 +129,8 @@ def test_a_kept_folder_continues_its_own_story(
     tmp_path: Path, *, played: bool, noted: str | None, wanted: str, expected: str
 ) -> None:
     """The story of a folder is noted before it is played, and is valid once it was played."""
+    from restate_lab.demo import run
+
     if played:
         (tmp_path / "roles.json").write_text('{"first": "inv_1"}')
     if noted:
@@ -137,6 +140,8 @@ def test_a_kept_folder_continues_its_own_story(
 
 
 def test_a_notebook_that_exists_is_not_copied_again(tmp_path: Path) -> None:
+    from restate_lab.demo.run import NOTEBOOKS, copy_notebooks
+
     copy_notebooks(tmp_path / "new")
     assert all((tmp_path / "new" / name).is_file() for name in NOTEBOOKS.values())
     assert set(NOTEBOOKS) == set(STORIES)
@@ -148,6 +153,11 @@ def test_a_notebook_that_exists_is_not_copied_again(tmp_path: Path) -> None:
 
 def test_a_copied_notebook_names_this_python_as_jupyterlab_does(tmp_path: Path) -> None:
     """Otherwise JupyterLab corrects the metadata when it opens the notebook, and marks it as changed."""
+    from ipykernel.ipkernel import IPythonKernel
+    from ipykernel.kernelspec import get_kernel_dict
+
+    from restate_lab.demo.run import NOTEBOOKS, copy_notebooks
+
     copy_notebooks(tmp_path)
     content = json.loads((tmp_path / NOTEBOOKS["incident"]).read_text("utf-8"))
     spec = get_kernel_dict()
@@ -161,6 +171,10 @@ def test_a_copied_notebook_names_this_python_as_jupyterlab_does(tmp_path: Path) 
 
 def test_the_settings_of_the_demo_are_its_own_and_are_written_once(tmp_path: Path) -> None:
     """JupyterLab finds the layout under the name of its default workspace; a layout that the user left stays."""
+    from jupyterlab_server.workspaces_handler import WorkspacesManager
+
+    from restate_lab.demo.jupyter import WORKSPACE, _write_settings
+
     _write_settings(tmp_path)
     workspace = tmp_path / "workspaces" / WORKSPACE
     manager = WorkspacesManager(str(tmp_path / "workspaces"))
