@@ -30,14 +30,20 @@ from support.sample_rows import SampleRows
 HOUR = timedelta(hours=1)
 
 
-@pytest.fixture
-def archive(tmp_path: Path) -> SampleArchive:
+@pytest.fixture(scope="module")
+def three_days(tmp_path_factory: pytest.TempPathFactory) -> SampleArchive:
     """Three days with two runs each, at 06:00 and 18:00; visits at 12:00 and 24:00."""
-    archive = SampleArchive(tmp_path / "history")
+    archive = SampleArchive(tmp_path_factory.mktemp("archive") / "history")
     for number in range(6):
         ended = DAY + HOUR * (6 + 12 * number)
         archive.visit(ended + 6 * HOUR, [run(number, ended, completion_failure=None if number % 2 else "[500] no")])
     return archive
+
+
+@pytest.fixture
+def archive(three_days: SampleArchive, tmp_path: Path) -> SampleArchive:
+    """Give the three days in a folder that the test may change."""
+    return three_days.copied_to(tmp_path / "history")
 
 
 def test_tables_have_the_names_and_types_of_the_server(archive: SampleArchive) -> None:

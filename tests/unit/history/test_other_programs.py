@@ -73,10 +73,19 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def _with_datafusion(path: Path, question: str) -> list[dict[str, Any]]:
+@pytest.fixture(scope="module")
+def expected(path: Path) -> dict[str, list[list[Any]]]:
+    """Return the cells of each question, as the history itself reads them."""
     with rl.open_history(path) as history:
-        tables = question.replace("FROM ", "FROM archive.").replace("JOIN ", "JOIN archive.")
-        return history.arrow(tables).to_pylist()
+        tables = {
+            name: _asked(question).replace("FROM ", "FROM archive.").replace("JOIN ", "JOIN archive.")
+            for name, question in QUESTIONS.items()
+        }
+        return {name: _plain(history.arrow(statement).to_pylist()) for name, statement in tables.items()}
+
+
+def _asked(question: str) -> str:
+    return question.format(id=IDS[123])
 
 
 def _with_duckdb(path: Path, question: str) -> list[dict[str, Any]]:
@@ -95,21 +104,21 @@ def _with_polars(path: Path, question: str) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("program", [_with_duckdb, _with_polars])
 @pytest.mark.parametrize("name", QUESTIONS)
 def test_duckdb_and_polars_return_every_cell_of_the_history(
-    path: Path, name: str, program: Callable[[Path, str], list[dict[str, Any]]]
+    path: Path, expected: dict[str, list[list[Any]]], name: str, program: Callable[[Path, str], list[dict[str, Any]]]
 ) -> None:
-    question = QUESTIONS[name].format(id=IDS[123])
-    expected = _plain(_with_datafusion(path, question))
-    assert expected
-    assert _plain(program(path, question)) == expected
+    assert expected[name]
+    assert _plain(program(path, _asked(QUESTIONS[name]))) == expected[name]
 
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
-def test_spark_on_two_worker_processes_returns_every_cell_of_the_history(path: Path, tmp_path: Path) -> None:
+def test_spark_on_two_worker_processes_returns_every_cell_of_the_history(
+    path: Path, expected: dict[str, list[list[Any]]], tmp_path: Path
+) -> None:
     if shutil.which("java") is None:
         pytest.fail("Spark needs Java; install for example Debian's default-jre-headless.", pytrace=False)
     tables = {name: (str(path / name), DeltaTable(path / name).file_uris()) for name in ("invocations", "journal")}
-    questions = [question.format(id=IDS[123]) for question in QUESTIONS.values()]
+    questions = list(map(_asked, QUESTIONS.values()))
     task = tmp_path / "task.json"
     task.write_text(json.dumps({"tables": tables, "questions": questions}))
     java = {name: os.environ[name] for name in ("JAVA_HOME",) if name in os.environ}
@@ -118,8 +127,8 @@ def test_spark_on_two_worker_processes_returns_every_cell_of_the_history(path: P
     done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-4_000:]
     answers = dict(zip(QUESTIONS, map(json.loads, done.stdout.splitlines()), strict=True))
-    for name, question in zip(QUESTIONS, questions, strict=True):
-        assert sorted(answers[name], key=repr) == _plain(_with_datafusion(path, question)), name
+    for name in QUESTIONS:
+        assert sorted(answers[name], key=repr) == expected[name], name
 
 
 def _plain(rows: list[dict[str, Any]]) -> list[list[Any]]:
