@@ -58,7 +58,9 @@ def collect(folder: Path, source: str, marker: str) -> Collected:
     collected = Collected()
     options = ["-s", "--collect-only", "--import-mode=importlib", "-p", "no:cacheprovider", "-p", "no:terminal"]
     options += ["-c", os.devnull, "--rootdir", str(folder), "-m", marker, str(module)]
-    pytest.main(options, plugins=[collected])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # to load all plugins again takes a second
+        pytest.main(options, plugins=[collected])
     return collected
 
 

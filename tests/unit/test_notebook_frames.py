@@ -141,10 +141,10 @@ def test_of_a_large_frame_only_the_first_rows_are_converted(notebook: Shell, mon
         return table_cell(*arguments)
 
     monkeypatch.setattr(table, "table_cell", counted)
-    frame = pd.concat([sample()] * 30_000, ignore_index=True)
+    frame = pd.concat([sample()] * 3_000, ignore_index=True)
     frame.attrs = sample().attrs
     html = html_of(notebook, frame)
-    assert "The first 25 of 90,000 rows; rl.show(frame, rows=…) shows more." in html
+    assert "The first 25 of 9,000 rows; rl.show(frame, rows=…) shows more." in html
     assert converted <= 25 * len(frame.columns)
     assert len(html) < 100_000
 

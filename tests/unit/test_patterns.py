@@ -181,7 +181,7 @@ def _letter(kind: Any, value: Any) -> str:
     return next((each for each in CANDIDATES if part.fullmatch(each)), "~")
 
 
-SIZE = 6_000  # characters
+SIZE = 2_000  # characters
 STEP = 4  # between the two sizes
 LARGEST_RATIO = 7.0  # linear is STEP, quadratic STEP squared; a loaded machine narrows the difference
 WORTH_MEASURING = 0.001  # seconds; below it the ratio is noise, and a superlinear pattern takes more

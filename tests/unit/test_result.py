@@ -60,7 +60,7 @@ def diagnosis(count: int, title: str) -> Diagnosis:
 
 
 @pytest.mark.parametrize("title", ["invocations of Payments/charge retry", HOSTILE], ids=["plain", "hostile"])
-@pytest.mark.parametrize("count", [0, 1, 25, 300])
+@pytest.mark.parametrize("count", [0, 1, 25, 60])
 def test_a_diagnosis_has_the_titles_that_fit_and_calls_for_the_worst(count: int, title: str) -> None:
     found = diagnosis(count, title)
     for text in (str(found), repr(found)):
@@ -69,7 +69,7 @@ def test_a_diagnosis_has_the_titles_that_fit_and_calls_for_the_worst(count: int,
     if count == 25:
         assert str(found).count("NOTE ") == 22
         assert 'next: rl.ask(lab, "overview")' in str(found)
-    if count == 300:
+    if count == 60:
         assert " more" in str(found)
         assert "The causes and further calls are in .findings." in str(found)
 

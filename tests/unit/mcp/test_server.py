@@ -192,7 +192,7 @@ def check_any_arguments(server: LabServer, name: str, arguments: dict[str, Any])
         assert json.loads(text.partition("\n")[2]) == result.structured_content
 
 
-@fuzz(150)
+@fuzz(60)
 @given(data=st.data())
 def test_any_arguments_get_an_answer(server: LabServer, data: st.DataObject) -> None:
     """Arguments of any type and content end in a result or a short error, never in a crash."""
