@@ -70,6 +70,12 @@ def context(browser: Browser) -> Iterator[BrowserContext]:
 
 
 @pytest.fixture(scope="module")
+def incident_server(clusters: Clusters, server: Path) -> Cluster:
+    """Give a server with the incident on it, which modules share; only the last of them changes it."""
+    return clusters.get(NEWEST, "incident")
+
+
+@pytest.fixture(scope="module")
 def own(server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
     """Give a server for one module, with the incident on it: the tests change it."""
     with running_demo(NEWEST, tmp_path_factory.mktemp("own"), story=STORIES["incident"]) as running:

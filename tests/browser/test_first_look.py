@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, BrowserContext, Page
 
 from restate_lab._html import render
 from restate_lab.demo.jupyter import JupyterLab
-from support.clusters import NEWEST, Cluster, Clusters
+from support.clusters import Cluster
 from support.jupyter import CONNECTED, LabPage
 
 
@@ -29,22 +29,21 @@ def test_the_demo_opens_its_notebook_unchanged_and_without_the_side_bar(
 
 
 def test_what_is_wrong_in_jupyterlab(
-    page: LabPage, newest: Cluster, clusters: Clusters, notebooks: Path, screenshots: Path
+    page: LabPage, newest: Cluster, incident_server: Cluster, notebooks: Path, screenshots: Path
 ) -> None:
     """The first notebook runs from top to bottom; its second cell shows the findings, readable in light and dark.
 
     JupyterLab keeps its own cluster; the notebook connects to the one with the incident.
     """
-    incident = clusters.get(NEWEST, "incident")
     content = nbformat.read(notebooks / "01_what_is_wrong.ipynb", as_version=4)
     connect = next(cell for cell in content.cells if cell.id == "connect")
-    connect.source = connect.source.replace("rl.connect()", f"rl.connect({incident.admin_url!r})")
+    connect.source = connect.source.replace("rl.connect()", f"rl.connect({incident_server.admin_url!r})")
     nbformat.write(content, notebooks / "incident.ipynb")
     page.open("incident.ipynb")
     page.run_all()
 
     assert page.value("lab.version") == newest.version
-    assert set(incident.ids("storm_503")) <= set(page.value("list(plan.targets) + plan.excluded.id.tolist()"))
+    assert set(incident_server.ids("storm_503")) <= set(page.value("list(plan.targets) + plan.excluded.id.tolist()"))
     findings = page.page.locator(".jp-OutputArea-output", has_text="critical").first
     waits = page.page.locator(".rl-plot > svg").first
     for theme in ("Light", "Dark"):

@@ -16,6 +16,7 @@ from restate_lab.demo.embedded import Embedded, start_services
 from support import echo_services
 from support.accessibility import faint_texts, overflowing_parts, unnamed_roles
 from support.bench import once_served, wait_for
+from support.clusters import Cluster
 from support.jupyter import LabPage, write_notebook
 from support.panels import PanelOnPage, panel_cell
 
@@ -30,9 +31,9 @@ MEGABYTE = 1 << 20
 WORD = "w" * 10_000
 
 
-def test_find_read_and_come_back(page: LabPage, own: Embedded, notebooks: Path, screenshots: Path) -> None:
+def test_find_read_and_come_back(page: LabPage, incident_server: Cluster, notebooks: Path, screenshots: Path) -> None:
     """Filters go to the server, the selection survives a refresh, and an opened row gives the reason of its wait."""
-    write_notebook(notebooks / "panel.ipynb", panel_cell(own.server.admin_url))
+    write_notebook(notebooks / "panel.ipynb", panel_cell(incident_server.admin_url))
     page.open("panel.ipynb")
     page.run_all()
     panel = PanelOnPage(page.page)
@@ -40,9 +41,9 @@ def test_find_read_and_come_back(page: LabPage, own: Embedded, notebooks: Path, 
     panel.picture(screenshots / "invocations-first.png")
     _filters(page, panel)
     _keeps_the_selection(page, panel)
-    _opens(page, panel, own, screenshots)
+    _opens(page, panel, incident_server, screenshots)
     _looks(page, panel, screenshots)
-    _walks_the_journal(page, panel, own, screenshots)
+    _walks_the_journal(page, panel, incident_server, screenshots)
     assert page.console_errors == []
 
 
@@ -172,11 +173,11 @@ def _keeps_the_selection(page: LabPage, panel: PanelOnPage) -> None:
     panel.button("More filters").click()
 
 
-def _opens(page: LabPage, panel: PanelOnPage, own: Embedded, screenshots: Path) -> None:
+def _opens(page: LabPage, panel: PanelOnPage, cluster: Cluster, screenshots: Path) -> None:
     panel.strip.get_by_label("Find a service").fill("agent")
     page.wait_for_value("len(panel.frame)", 1)
     panel.open(0, "agent/run")
-    assert page.value("panel.state['open']") == own.roles["agent_denver"]
+    assert page.value("panel.state['open']") == cluster.roles["agent_denver"]
     panel.expect_text(
         re.compile("no answer from the weather service for Denver"), within=panel.detail.locator(".rl-first")
     )
@@ -184,7 +185,7 @@ def _opens(page: LabPage, panel: PanelOnPage, own: Embedded, screenshots: Path) 
     panel.detail.get_by_text("As text", exact=True).click()
     panel.expect_text(re.compile("Every attempt fails"), within=panel.detail)
     link = panel.detail.get_by_role("link", name="Open in web UI")
-    assert link.get_attribute("href") == f"{own.server.admin_url}/ui/invocations/{own.roles['agent_denver']}"
+    assert link.get_attribute("href") == f"{cluster.admin_url}/ui/invocations/{cluster.roles['agent_denver']}"
     row = panel.detail.locator('.rl-jrow[data-outcome="retrying"]')
     expect(row).to_contain_text("get weather")
     expect(row).to_contain_text("no answer from the weather service for Denver")
@@ -213,10 +214,10 @@ def _looks(page: LabPage, panel: PanelOnPage, screenshots: Path) -> None:
         assert overflowing_parts(panel.root) == []
 
 
-def _walks_the_journal(page: LabPage, panel: PanelOnPage, own: Embedded, screenshots: Path) -> None:
+def _walks_the_journal(page: LabPage, panel: PanelOnPage, cluster: Cluster, screenshots: Path) -> None:
     """Expand a call to the journal of its callee, where the failing step is orange; keys move, collapse and open."""
     page.page.set_viewport_size({"width": 1400, "height": 1000})
-    page.value(f"panel.open_invocation({own.roles['storm_caller_1']!r}) and None")
+    page.value(f"panel.open_invocation({cluster.roles['storm_caller_1']!r}) and None")
     expect(panel.detail.locator(".rl-target")).to_have_text("Orders/place", timeout=90_000)
     grid = panel.detail.get_by_role("treegrid")
     call = grid.get_by_role("row").filter(has_text="Call")
@@ -322,10 +323,12 @@ def _ends(page: LabPage) -> None:
     page.wait_for_value(alive, [])
 
 
-def test_exported_without_a_kernel(browser: Browser, own: Embedded, tmp_path: Path, screenshots: Path) -> None:
+def test_exported_without_a_kernel(
+    browser: Browser, incident_server: Cluster, tmp_path: Path, screenshots: Path
+) -> None:
     """A page exported from a notebook shows the panels' rows, without kernel or external content."""
-    with rl.connect(own.server.admin_url) as lab:
-        panel = rl.Panel(lab, open=own.roles["agent_denver"], refresh=None)
+    with rl.connect(incident_server.admin_url) as lab:
+        panel = rl.Panel(lab, open=incident_server.roles["agent_denver"], refresh=None)
         data = panel._repr_mimebundle_()
         panel.close()
     cell = nbformat.v4.new_code_cell("panel")
@@ -340,7 +343,7 @@ def test_exported_without_a_kernel(browser: Browser, own: Embedded, tmp_path: Pa
     page.on("request", lambda request: asked.append(request.url))
     page.goto((tmp_path / "export.html").as_uri())
     expect(page.get_by_text("WeatherDown('no answer from the weather service for Denver").first).to_be_visible()
-    expect(page.get_by_text(own.server.admin_url).first).to_be_visible()
+    expect(page.get_by_text(incident_server.admin_url).first).to_be_visible()
     page.screenshot(path=screenshots / "invocations-exported.png", full_page=True)
     page.close()
     assert [url for url in asked if not url.startswith(("file:", "data:"))] == []

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from restate_lab.demo.embedded import Embedded
+from support.clusters import Cluster
 from support.jupyter import LabPage, write_notebook
 from support.panels import PanelOnPage, panel_cell
 
@@ -17,9 +17,9 @@ LOG_LINE = "2026-11-25T03:28:31Z WARN restate_invoker: retry of {id} at attempt 
 
 
 @pytest.fixture
-def panel(page: LabPage, own: Embedded, notebooks: Path) -> PanelOnPage:
+def panel(page: LabPage, incident_server: Cluster, notebooks: Path) -> PanelOnPage:
     """Give the panel of a notebook, with its findings, in a folder that reports can be written to."""
-    write_notebook(notebooks / "keyboard.ipynb", panel_cell(own.server.admin_url, options=", refresh=1"))
+    write_notebook(notebooks / "keyboard.ipynb", panel_cell(incident_server.admin_url, options=", refresh=1"))
     page.open("keyboard.ipynb")
     page.command("application:toggle-left-area")
     page.value(f"__import__('os').chdir({str(notebooks)!r})")
@@ -99,7 +99,7 @@ def test_the_focus_is_never_lost(page: LabPage, panel: PanelOnPage) -> None:
 
 
 @pytest.mark.long  # unit/panels has the rules of the box
-def test_one_box_takes_ids_and_text(page: LabPage, panel: PanelOnPage, own: Embedded, screenshots: Path) -> None:
+def test_one_box_takes_ids_and_text(page: LabPage, panel: PanelOnPage, screenshots: Path) -> None:
     """A log line opens its invocation, also an ended one; several ids are a filter; other text is searched for."""
     keys = page.page.keyboard
     page.page.context.grant_permissions(["clipboard-read", "clipboard-write"])

@@ -19,19 +19,18 @@ GROUPS = {
         "integration/test_why.py",
         "integration/test_questions.py",
         "integration/test_waits.py",
-        "integration/test_other_panels.py",  # the last in a row that use several kinds
-        "integration/test_plan.py",
+        "integration/test_plan.py",  # the last in a row that use the oldest kind
+        "integration/test_other_panels.py",
         "integration/test_incident.py",
-        "integration/test_plots.py",
-        "integration/test_archived_incident.py",
         "integration/test_evidence.py",  # the last: it suspends the services, and the server ends their attempts
     ),
     "a JupyterLab": (
         "browser/test_invocations_panel.py",
+        "browser/test_first_look.py",
+        "browser/test_keyboard.py",  # the last in a row that use the incident: it resumes what is retried
+        "browser/test_actions_inline.py",
         "browser/test_kernel.py",
         "browser/test_other_panels.py",
-        "browser/test_first_look.py",
-        "browser/test_actions_inline.py",
         "browser/test_grid.py",
         "browser/test_server_restart.py",
         "browser/test_magics.py",
@@ -43,7 +42,16 @@ GROUPS = {
         "integration/test_compare.py",
         "integration/test_journal.py",
         "integration/test_cli.py",
+        "integration/test_plots.py",
+        "integration/test_archived_incident.py",
+        "integration/test_result_texts.py",
         "integration/test_mcp.py",
+    ),
+    "a server with invocations in every state": (
+        "faults/test_matrix.py",
+        "faults/test_cuts.py",
+        "faults/test_early_answers.py",
+        "faults/test_interrupts.py",
     ),
 }
 """The modules of each group in their order, the slowest group first."""
