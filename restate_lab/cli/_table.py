@@ -31,6 +31,8 @@ _SPANS = frozenset({"day", "span_start"})  # the time is the name of a row, and 
 _LESS_IMPORTANT = (
     "scope",
     "is_known",
+    "service_protocol",
+    "services",
     "invoked_by",
     "modified_at",
     "running_at",

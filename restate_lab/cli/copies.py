@@ -218,7 +218,7 @@ def vacuum(
 
 @history.command(
     short_help="Remove all days of all clusters before a day.",
-    epilog=examples("restate-lab history delete-before /srv/history 2026-05-01 --confirm /srv/history"),
+    epilog=examples("restate-lab history delete-before /srv/old 2026-05-01 --confirm /srv/old"),
 )
 def delete_before(
     where: HistoryWhere,

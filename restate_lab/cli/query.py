@@ -186,8 +186,9 @@ def _print_question(question: NamedQuestion, page: TextPage) -> None:
     page.paragraph((question.name, "bold"), f": {first.text}")
     page.paragraph(f"Each row is {first.row}.")
     page.blank()
+    width = max((len(str(each)) for each in first.parameters), default=0)
     for each in first.parameters:
-        page.paragraph((f"-p {each}", "cyan"), f"  ({each.kind}) {each.description}", first="")
+        page.paragraph(f"({each.kind}) {each.description}", first=f"-p {each!s:<{width}}  ", style="cyan")
     for variant in question.variants:
         page.blank()
         page.paragraph(

@@ -89,7 +89,7 @@ def run_demo(
         env = SETTINGS.get(story, NO_SETTINGS)
         with Embedded(binary, folder, vqueues=vqueues, story=STORIES[story], env=env, more=more) as demo:
             version, admin, ingress = demo.server.version, demo.server.admin_url, demo.server.ingress_url
-            _print(f"restate-server {version} runs at {admin}, its ingress at {ingress}.")
+            _print(f"restate-server {version} runs at {admin},\nand its ingress at {ingress}.")
             notebook = NOTEBOOKS[story]
             return _execute(demo, notebook, kept=keep is not None) if once else _open(demo, notebook, browser=browser)
 

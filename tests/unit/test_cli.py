@@ -149,6 +149,8 @@ def test_help_has_whole_sentences_and_defaults_that_people_can_read() -> None:
     texts = [call("--help").output, call("history", "--help").output]
     assert not [text for text in texts if "..." in text.partition("Commands:")[2]]
     helps = {name: call(name, "--help").output for name in group.commands}
+    texts += [call("history", name, "--help").output for name in ("coverage", "compact", "vacuum", "delete-before")]
+    texts.append(call("mcp", "approve", "--help").output)
     wide = [line for text in [*texts, *helps.values()] for line in text.splitlines() if cell_len(line) > 80]
     assert wide == []
     assert {name for name, text in helps.items() if "[[" in text or re.search(r"\[default:\s+\d+\.0\]", text)} == set()
@@ -260,12 +262,13 @@ def test_the_end_of_an_endpoint_stays_and_a_less_important_column_goes() -> None
             "endpoint": endpoints,
             "is_known": [True, True],
             "pinned": [0, 3],
-            "latest_of": ["Promotions", "Promotions and many others"],
+            "services": ["Promotions", "Promotions and many others"],
+            "sdk": ["restate-sdk-python/1.3.0", None],
         }
     )
     shown = table(frame, 80)
     lines = list(shown.lines())
-    assert lines[0].split() == ["deployment", "id", "endpoint", "pinned", "latest", "of"]
+    assert lines[0].split() == ["deployment", "id", "endpoint", "pinned", "sdk"]
     assert all(endpoint in line for endpoint, line in zip(endpoints, lines[2:], strict=True))
 
 
@@ -732,5 +735,7 @@ def test_every_timeout_takes_seconds_and_durations() -> None:
 def test_the_list_and_one_question_need_no_server() -> None:
     assert "wakes_next" in call("questions").output
     shown = call("questions", "wakes_next").output
-    assert "-p until=1h  (time ahead) only times before this time" in shown
+    assert re.search(r"^-p until=1h +\(time ahead\) only times before this time", shown, re.MULTILINE)
+    starts = {line.index(" (") for line in shown.splitlines() if line.startswith("-p ")}
+    assert len(starts) == 1, "the descriptions are aligned"
     assert "FROM sys_invocation_status" in shown

@@ -30,7 +30,7 @@ from restate_lab.client.schema import translate_errors
 from restate_lab.client.sql.parts import complete_for
 from restate_lab.durations import DurationInput, round_step
 from restate_lab.errors import ArgumentError, NotOnThisServer
-from restate_lab.frames import records, with_card
+from restate_lab.frames import with_card
 from restate_lab.progress import notify_during
 from restate_lab.reads import OPEN_INVOCATIONS, Reads
 from restate_lab.server import has_vqueues
@@ -45,9 +45,6 @@ AGGREGATIONS: Mapping[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
     "terminal_failures": merge_failures,
 }
 SPANS = 60  # time spans that a person can compare
-_ENDS = """SELECT min(completed_at) AS first_at, max(completed_at) AS last_at
-FROM sys_invocation_status
-WHERE status = 'completed' AND completed_at >= :since AND (:service IS NULL OR target_service_name = :service)"""
 NO_INVOCATION = "inv_1" + "0" * 33  # a well-formed id that no invocation has, for an empty list: IN () is invalid SQL
 
 
@@ -182,7 +179,7 @@ def _choose_span_length(reads: Reads, values: dict[str, Any]) -> dict[str, Any]:
     """
     if values.get("bin") != AUTO:
         return values
-    (ends,) = records(reads.query_frame(_ENDS, values))
+    (ends,) = reads.rows("questions/ends", **values)
     seconds = (ends["last_at"] - ends["first_at"]).total_seconds() if ends["first_at"] else 0.0
     return values | {"bin": timedelta(seconds=max(round_step(seconds, SPANS), 1))}
 
