@@ -138,6 +138,7 @@ class DeploymentsView(View):
         self.grid = Grid(
             noun="deployments", height=340, tz=tz, is_read=False,
             heads=_HEADS, ages=["oldest", "created"], ids=["id"], flex="services", widths={"verdict": 180},
+            narrow=dict.fromkeys(["id", "created", "oldest"], ""),
             empty="No deployments.", frozen_at=None if self.source.live else self.source.now,
         )  # fmt: skip
         self.show_button = widgets.Button()

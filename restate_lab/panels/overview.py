@@ -217,6 +217,7 @@ def _grid(columns: Columns, tz: str, empty: str, *, flex: str, share: str) -> Gr
     grid = Grid(
         table(_NOTHING, columns), key=ROW, columns=names, height=340, tz=tz, is_read=False, flex=flex, compact=True,
         empty=empty, heads={"waiting": "calls waiting", "key": "blocked key"},
+        narrow={names[-1]: ""},
     )  # fmt: skip
     grid.layout.flex, grid.layout.min_width = share, "0"
     return grid

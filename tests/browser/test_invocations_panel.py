@@ -51,6 +51,13 @@ ROOM = """() => {
   const top = (selector) => document.querySelector(selector).getBoundingClientRect().top;
   return top(".rl-grid .rl-body .rl-row") - top(".rl-panel");
 }"""
+LEVEL = """() => [...document.querySelectorAll(".rl-grid .rl-body .rl-row:not(.rl-loading)")].every((row) => {
+  const [box, text] = [row.querySelector("input"), row.querySelector(".rl-dot, .rl-group-content")].map(
+    (part) => part.getBoundingClientRect());
+  return Math.abs((box.top + box.bottom) / 2 - (text.top + text.bottom) / 2) < 5;
+})"""
+READABLE = """() => [...document.querySelectorAll(".rl-finding")].map((row) =>
+  row.querySelector(".rl-findingtext").clientWidth / row.clientWidth)"""
 CUT = """() => [...document.querySelectorAll(".rl-grid .rl-cell")]
   .filter((cell) => cell.offsetWidth && cell.scrollWidth > cell.clientWidth).map((cell) => cell.textContent)"""
 MANY_SERVICES = """[
@@ -80,10 +87,11 @@ def test_rows_have_room_on_pages_of_each_width(
     panel.wait()
     expect(panel.findings.locator(".rl-finding")).to_have_count(3)
     heads = panel.grid.root.locator(".rl-head .rl-name")
-    for width, names in {
-        1280: ["status", "target", "attempts", "step", "error", "age", "next try", "id"],
-        900: ["status", "target", "attempts", "error"],
-        600: ["status", "target", "error"],
+    for width, (room, names) in {
+        1280: (320, ["status", "target", "attempts", "step", "error", "age", "next try", "id"]),
+        900: (470, ["status", "target", "attempts", "error"]),
+        600: (530, ["status", "target", "error"]),
+        400: (860, ["status", "target", "error"]),
     }.items():
         page.page.set_viewport_size({"width": width, "height": 800})
         expect(heads).to_have_text(names)
@@ -91,7 +99,9 @@ def test_rows_have_room_on_pages_of_each_width(
             page.theme(f"JupyterLab {theme}")
             panel.picture(screenshots / f"widths-{width}-{theme.lower()}.png")
         assert overflowing_parts(panel.root) == []
-        assert page.page.evaluate(ROOM) < (320 if width == 1280 else 470)
+        assert page.page.evaluate(LEVEL)
+        assert min(page.page.evaluate(READABLE)) > 0.4
+        assert page.page.evaluate(ROOM) < room
     expect(panel.grid.root.locator(".rl-below").first).to_have_text("send transfer")
     expect(panel.chip("paused")).to_be_hidden()
     panel.button("Filter").click()
@@ -101,6 +111,14 @@ def test_rows_have_room_on_pages_of_each_width(
     page.page.set_viewport_size({"width": 1280, "height": 800})
     panel.chip("In flight").click()
     panel.grid.expect_text("count", "75 invocations")
+    before = page.page.evaluate(ROOM)
+    panel.grid.box(0).click()
+    panel.grid.expect_text("chosen", "1 selected")
+    assert page.page.evaluate(ROOM) == before
+    panel.picture(screenshots / "widths-selected.png")
+    panel.button("Deselect").click()
+    expect(panel.button("Undo")).to_be_visible()
+    assert page.page.evaluate(ROOM) == before
     panel.root.get_by_role("tab", name="Overview").click()
     expect(panel.root.locator(".rl-head .rl-name").filter(has_text="blocked key")).to_be_visible()
     panel.expect_text("acme-retail", within=panel.root.locator(".rl-grid").last)

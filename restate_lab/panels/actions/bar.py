@@ -52,7 +52,7 @@ class OutcomeView(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         self._done_text = ""
         self._ids: tuple[str, ...] = ()
         self._text = Blocks()
-        self.grid = Grid(noun="invocations", height=200)
+        self.grid = Grid(noun="invocations", height=200, narrow={"id": "", "when sent": ""})
         self.targets = widgets.Button(description="Show them", tooltip="Show these invocations in the list")
         self.targets.on_click(lambda _: open_targets(self._ids) if open_targets else None)
         self.targets.layout.display = "" if open_targets else "none"

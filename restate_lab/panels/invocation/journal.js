@@ -155,7 +155,7 @@ class JournalPage {
     if (canExpand) toggle.addEventListener("click", () => this.toggle(row.key));
     const sign = make("span", "rl-jsign", { title: outcome.label }, outcome.sign);
     const label = row.callee ? this.link(row.callee, row.label || row.callee) : make("span", "", {}, row.label);
-    const entry = make("div", "rl-jentry", { role: "gridcell" }, toggle, sign, make("span", "rl-jtype", {}, row.type), label);
+    const entry = make("div", "rl-jentry", { role: "gridcell" }, toggle, sign, make("span", "rl-jtype", {}, row.type), " ", label);
     entry.style.paddingInlineStart = `${16 * (row.depth - 1)}px`;
     const value = make("div", "rl-jvalue", { role: "gridcell" }, make("span", "rl-jtext", {}, row.value));
     if (row.failed) value.append(make("span", "rl-jfailed", {}, row.failed));

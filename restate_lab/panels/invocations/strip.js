@@ -3,8 +3,8 @@
 const KINDS = { created: ["created"], ended: ["succeeded", "failed", "cancelled"] };
 const HEIGHT = 22; // pixels of a histogram
 const FEW = 8; // services shown without "more"
-const FEWER = 3; // those beside the filter of the table
-const SERVICE = 130; // pixels of one service
+const SERVICE = 110; // pixels of one service beside the filter of the table
+const AROUND = 324; // pixels of "All services", the field and the button beside them
 const MANY = 12; // services above which a field finds them by their names
 const NARROW = 800; // pixels below which statuses and services are folded
 const WIDE = 1_060; // pixels from which the filter of the table is beside the services
@@ -22,6 +22,7 @@ class StripView {
     this.model.on("change:content", (this.draw = this.draw.bind(this)));
     this.observer = new ResizeObserver(() => this.fold());
     this.observer.observe(this.root);
+    this.observer.observe(this.serviceRow);
     this.draw();
   }
 
@@ -48,10 +49,10 @@ class StripView {
     this.find.setAttribute("list", this.names.id);
     this.find.addEventListener("input", () => this.chooseService());
     const first = make("div", "rl-striprow", {}, this.presets, this.chips, this.unfold);
-    const second = make("div", "rl-striprow rl-servicerow", {}, this.services, this.find, this.names, this.more);
+    this.serviceRow = make("div", "rl-striprow rl-servicerow", {}, this.services, this.find, this.names, this.more);
     // The bar of the table is beside the last row if there is room: strip.css.
-    this.root.append(this.times, first, this.fields, this.active, second);
-    for (const group of [this.times, first, second, this.active]) rove(group);
+    this.root.append(this.times, first, this.fields, this.active, this.serviceRow);
+    for (const group of [this.times, first, this.serviceRow, this.active]) rove(group);
   }
 
   send(message) {
@@ -67,8 +68,9 @@ class StripView {
     const isNarrow = width < NARROW;
     this.isWide = width >= WIDE;
     this.root.classList.toggle("rl-wide", this.isWide);
-    if (width !== this.width) keepFocus(this.root, () => this.drawServices(content));
-    this.width = width;
+    const widths = `${width} ${this.serviceRow.clientWidth}`;
+    if (widths !== this.widths) keepFocus(this.root, () => this.drawServices(content));
+    this.widths = widths;
     const isFolded = isNarrow && !this.isUnfolded;
     const chosen = [...content.chips, ...content.services].filter((each) => each.pressed).length + content.active.length;
     const label = `Filter${chosen ? ` (${chosen})` : ""}`;
@@ -131,7 +133,7 @@ class StripView {
     const services = content.services;
     const all = { name: "", count: null, pressed: services.every((each) => !each.pressed) };
     const isLong = services.length > MANY;
-    const few = this.isWide ? FEWER + Math.floor((this.root.clientWidth - WIDE) / SERVICE) : FEW;
+    const few = this.isWide ? Math.max(0, Math.floor((this.serviceRow.clientWidth - AROUND) / SERVICE)) : FEW;
     const shown = this.showsAllServices && !isLong ? services : services.filter((each, at) => at < few || each.pressed);
     const hidden = isLong ? 0 : services.length - shown.length;
     const tabs = [all, ...shown].map((each) => this.toggle(each, { type: "service" }, content, each.name || "All services"));
