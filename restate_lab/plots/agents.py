@@ -49,7 +49,7 @@ _STYLES = {
 """What a turn is → its style."""
 _PEOPLE = frozenset({"Signal", "GetPromise"})
 _MOST_TURNS = 60
-_ROOM = 0.28  # share of the axis after the last bar, for its note
+_ROOM, _ROOM_OF_LETTER = 0.28, 0.0085  # share of the axis after the last bar, for its note, and for a letter of it
 
 
 def plot_spend(
@@ -171,18 +171,20 @@ def _draw_turns(canvas: Canvas, run: Conversation, turns: Sequence[Turn]) -> Non
     start = to_axis_days(pd.Series([turn.started for turn in turns]))
     end = to_axis_days(pd.Series([_end(turn, run) for turn in turns]))
     first, last = float(start.min()), max(float(end.max()), float(start.min()) + SHORTEST_AXIS)
+    notes = [" · ".join(_turn_notes(turn, run)) for turn in turns]
     for row, turn in enumerate(turns):
         width = max(float(end[row] - start[row]), (last - first) * NARROWEST_BAR)
         options = canvas.patch_options(_STYLES[_kind(turn)])
         canvas.ax.barh(row, width, 0.68, left=float(start[row]), **options)
         canvas.ax.annotate(
-            " · ".join(_turn_notes(turn, run)),
+            notes[row],
             (float(start[row]) + width, row),
             (5, 0),
             textcoords="offset points",
             **canvas.text_options | {"va": "center", "in_layout": False},
         )
-    canvas.ax.set_xlim(first - (last - first) * 0.01, last + (last - first) * _ROOM)
+    room = max(_ROOM, _ROOM_OF_LETTER * max(map(len, notes)))
+    canvas.ax.set_xlim(first - (last - first) * 0.01, last + (last - first) * room)
     canvas.ax.grid(axis="x", color=mix_colours(canvas.background, canvas.ink, 0.1), linewidth=0.7)
 
 

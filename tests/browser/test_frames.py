@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Locator, expect
 
+from support.accessibility import faint_texts
 from support.jupyter import LabPage, write_notebook
 
 MESSAGE = "no answer from the payment service " * 4
@@ -52,6 +53,7 @@ def test_frames_are_readable_in_both_themes_and_copied_whole(page: LabPage, note
         expect(cell_of(readable, "<b>x</b>")).to_be_visible()
         colour = cell_of(readable, "<b>x</b>").evaluate(COLOUR)
         assert colour == id_.evaluate(OF_THEME)
+        assert faint_texts(readable.locator(".jp-OutputArea-output")) == []
         page.page.screenshot(path=screenshots / f"frames-{theme.lower()}.png")
     expect(outputs.nth(2).locator("table.dataframe")).to_have_count(1)
     expect(outputs.nth(4).locator("table.dataframe")).to_have_count(1)

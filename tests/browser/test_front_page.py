@@ -30,7 +30,7 @@ README = ROOT / "README.md"
 IMAGES = ROOT / ".github" / "images"
 IS_WRITTEN = bool(os.environ.get("RESTATE_LAB_README"))
 SETTLED, SETTLES_WITHIN = 150.0, 240.0  # seconds: some findings become critical when they are a minute or two old
-COLORS = 128  # of a picture: a page of text has few
+COLORS = 256  # of a picture: with fewer, grays turn blue
 MOST_BYTES = 120_000
 CELL = "import restate_lab as rl\n\nlab = rl.connect()\nrl.Panel(lab)"
 # name: (width of the page, height of the picture)

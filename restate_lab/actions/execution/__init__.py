@@ -58,6 +58,7 @@ def execute(
             record.result.update(summarize(outcomes))
     table = outcome_frame(outcomes)
     table.attrs = {
+        "made_by": "restate_lab",
         "action": action,
         "reason": request.reason,
         "deployment": request.change.deployment,

@@ -34,6 +34,7 @@ _LOG_UNIT, _FIT_UNIT = 0.01, 0.001  # seconds
 _DECADES = (0.01, 0.1, 1, 10, 60, 600, 3600, 21600, 86400, 604800, 2592000, 31536000)
 _MOST_STEPS = 5
 _LEAST_GAP, _LEAST_GAP_AT_ENDS = 0.13, 0.2  # of the axis, between two ticks; labels at the ends are longer
+_LEAST_BETWEEN_MARKS = 0.012  # of the axis; with more marks a bar would be black
 _CLOCK_FROM = 60.0  # seconds; a longer linear axis shows times of day
 _ROWS = 200  # of a card
 _VALUE, _FULL_VALUE = 160, 2_000  # characters of a value, and of its tooltip
@@ -223,12 +224,21 @@ def _node(row: JournalRow, now: datetime, scale: TimeScale, zone: tzinfo) -> dic
         "duration": row.duration(now),
         "left": 100 * left,
         "width": 100 * (right - left),
-        "marks": [100 * (scale.position(time) - left) / max(right - left, 1e-9) for time in row.attempts],
+        "marks": [100 * (each - left) / max(right - left, 1e-9) for each in _marks(row, scale)],
         "later": 100 * max(0.0, scale.position(later) - right) if later else None,
         "about": describe_times(row, now, zone),
         "children": [],
         "is_open": False,
     }
+
+
+def _marks(row: JournalRow, scale: TimeScale) -> list[float]:
+    """Return the positions of failed attempts; attempts too close together to tell apart share a mark."""
+    marks: list[float] = []
+    for position in sorted(map(scale.position, row.attempts)):
+        if not marks or position - marks[-1] >= _LEAST_BETWEEN_MARKS:
+            marks.append(position)
+    return marks
 
 
 def _ends(row: JournalRow, scale: TimeScale) -> tuple[float, float]:

@@ -3,6 +3,7 @@
 
 const LOG_UNIT = 10, FIT_UNIT = 1; // ms
 const BEAT = 1_000; // ms between two updates of open entries
+const BETWEEN_TICKS = 0.012; // of the axis; with more ticks a bar would be black
 const SCALES = { linear: "Linear", log: "Log", fit: "Fit" };
 const HINTS = {
   linear: "Proportional to time",
@@ -214,7 +215,13 @@ class JournalPage {
     const left = scale.position(start), right = Math.max(left, scale.position(end));
     bar.style.left = `min(${100 * left}%, 100% - 3px)`;
     bar.style.width = `${100 * (right - left)}%`;
-    ticks.forEach((tick, at) => { tick.style.left = `${100 * scale.position(row.attempts[at])}%`; });
+    let before = -Infinity; // attempts too close together to tell apart share a tick
+    ticks.forEach((tick, at) => {
+      const position = scale.position(row.attempts[at]);
+      tick.hidden = position - before < BETWEEN_TICKS;
+      if (!tick.hidden) before = position;
+      tick.style.left = `${100 * position}%`;
+    });
     const later = row.next ?? row.wakes;
     if (next) next.style.left = `${100 * Math.max(scale.past + 0.015, scale.position(later))}%`;
     const took = row.open && row.start !== null ? duration(scale.last - row.start) : row.duration;

@@ -20,6 +20,7 @@ from restate_lab.actions.rules import ACTIONS
 from restate_lab.audit import AuditLog, audit_log
 from restate_lab.client.settings import load_settings
 from restate_lab.client.transport import Transport
+from restate_lab.magics.frames import is_readable
 
 A, B = (f"inv_1{number:033d}" for number in range(2))
 STARTED = datetime(2026, 11, 26, 3, 0, tzinfo=UTC)
@@ -96,6 +97,7 @@ def run(server: FakeServer, action: ACTIONS, *answers: Callable[[list[str]], htt
     written = audit_log(server.transport.audit.folder, change=frame.attrs["change"])
     for column in ("id", "outcome", "error", "new_id", "other_new_ids"):
         assert written[column].tolist() == frame[column].tolist()
+    assert is_readable(frame)  # a notebook shows the outcome as a table of restate_lab
     return frame
 
 

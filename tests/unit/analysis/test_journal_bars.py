@@ -168,3 +168,10 @@ def test_the_card_of_an_empty_journal_has_the_reason() -> None:
     frame = journal([])
     frame.attrs["note"] = "its journal was purged"
     assert "There is no journal: its journal was purged." in journal_html(frame)
+
+
+def test_a_bar_with_a_thousand_attempts_is_not_black() -> None:
+    times = [(START + timedelta(seconds=3 + number / 12)).isoformat() for number in range(1000)]
+    html = journal_html(failing_journal(errors=[[2, times]], failed_attempts=1000))
+    assert 40 < html.count("rgba(0,0,0,.75)") / 2 < 90
+    assert "1,000 failed attempts" in html

@@ -12,7 +12,7 @@ from matplotlib.patches import Rectangle
 from restate_lab.analysis.agents.turns import Turn
 from restate_lab.errors import ArgumentError
 from restate_lab.plots import plot_agent_run, plot_spend
-from support.pictures import NOW, agent_run, spend, texts
+from support.pictures import NOW, agent_run, draw, spend, texts
 
 
 def bars(ax: object) -> list[tuple[float, float, float]]:
@@ -61,6 +61,13 @@ def test_a_turn_is_a_bar_that_ends_when_the_journal_was_read_if_it_is_open() -> 
     assert [each.get_text() for each in ax.get_legend().get_texts()] == ["tool  1", "person  1", "failing  1"]
     cancelled = plot_agent_run(replace(run, turns=(*run.turns, replace(asks, name="cancel"))))
     assert "person  1" not in {each.get_text() for each in cancelled.get_legend().get_texts()}
+
+
+def test_a_long_note_is_not_cut() -> None:
+    run = agent_run(["x/run", "first", "second"])
+    ax = draw(plot_agent_run(replace(run, turns=(replace(run.turns[-1], attempts=123_456),))))
+    (note,) = [text for text in ax.texts if "123,456 failed attempts" in text.get_text()]
+    assert note.get_window_extent().x1 < ax.figure.bbox.x1
 
 
 def test_a_tool_with_an_awakeable_and_other_entries_waits_for_a_person() -> None:
