@@ -8,9 +8,18 @@ import nbformat
 from playwright.sync_api import Browser, BrowserContext, Page
 
 from restate_lab._html import render
+from restate_lab.analysis.journal.card import journal_html
 from restate_lab.demo.jupyter import JupyterLab
 from support.clusters import Cluster
 from support.jupyter import CONNECTED, LabPage
+from support.pictures import journal
+
+LINES = """element => {
+  const range = document.createRange();
+  range.selectNodeContents(element);
+  const parts = [...range.getClientRects()].filter((part) => part.width);
+  return new Set(parts.map((part) => Math.round(part.bottom / 4))).size;
+}"""
 
 
 def test_the_demo_opens_its_notebook_unchanged_and_without_the_side_bar(
@@ -79,6 +88,26 @@ def test_an_id_is_copied_whole(browser: Browser) -> None:
     page.evaluate("getSelection().selectAllChildren(document.querySelector('#card'))")
     assert copy(page).strip() == f"of {id_}"
     context.close()
+
+
+def test_cards_are_readable_on_a_narrow_page(browser: Browser, screenshots: Path) -> None:
+    """No number, status or name of a step is broken into letters; what is wider scrolls, and the page does not."""
+    effect = "cancelled at its next attempt, not earlier; resume it to start the attempt now"
+    plan = render(
+        "actions/plan/card.html.j2",
+        **dict.fromkeys(("place", "place_tip", "heading"), ""),
+        **dict.fromkeys(("badges", "lines", "parts", "warnings"), ()),
+        title="a plan",
+        accent="red",
+        tables=[{"title": "What will happen", "rows": [("24", "backing-off", effect)], "more": 0}],
+    )
+    page = browser.new_page(viewport={"width": 360, "height": 800})
+    page.set_content(plan + journal_html(journal(["reserve", "charge the card"])))
+    page.screenshot(path=screenshots / "cards-narrow.png")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    for text in ("24", "backing-off", "charge the card"):
+        assert page.get_by_text(text, exact=len(text) < 12).first.evaluate(LINES) <= len(text.split()), text
+    page.close()
 
 
 def copy(page: Page) -> str:
