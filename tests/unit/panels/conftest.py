@@ -13,6 +13,12 @@ from support.bench import wait_for
 
 
 @pytest.fixture
+def no_doctor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do not run the doctor, which ``test_findings.py`` has."""
+    monkeypatch.setattr(Panel, "run_doctor", lambda _: None)
+
+
+@pytest.fixture
 def make(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Panel]]:
     """Give a function that makes panels and waits for their first reads; at the end, no thread and no output remain."""
     panels: list[Panel] = []

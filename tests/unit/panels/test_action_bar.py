@@ -20,7 +20,6 @@ from restate_lab.actions.plan.model import Plan
 from restate_lab.actions.rules import ACTIONS
 from restate_lab.analysis.ids import parse_created, parse_ids
 from restate_lab.errors import ArgumentError, PlanExpired
-from restate_lab.panels import panel as panel_module
 from restate_lab.panels._base.worker import BackgroundAction
 from restate_lab.panels.actions import bar as action_bar, followup
 from restate_lab.panels.actions.form import PlanForm, name_of
@@ -98,9 +97,8 @@ class Plans:
 
 
 @pytest.fixture
-def plans(monkeypatch: pytest.MonkeyPatch) -> Plans:
+def plans(no_doctor: None, monkeypatch: pytest.MonkeyPatch) -> Plans:
     plans = Plans()
-    monkeypatch.setattr(panel_module.Panel, "run_doctor", lambda _: None)
     monkeypatch.setattr(followup, "_EVERY", 0.01)
     monkeypatch.setattr(followup, "_FOR", 0.05)
     monkeypatch.setattr(action_bar, "make_plan", plans.make)
@@ -117,7 +115,7 @@ def panel(plans: Plans, make: Callable[..., Panel]) -> Panel:
 def press(panel: Panel, action: str, rows: int) -> PlanForm:
     panel.selected = list(ROWS["id"][:rows])
     panel.click(name_of(ACTIONS(action)))
-    assert panel.wait(timeout=10, action=True)
+    assert panel.wait(timeout=60, action=True)
     return panel.view.actions.form
 
 
@@ -164,7 +162,7 @@ def test_an_action_needs_a_plan_a_reason_and_a_confirmation(panel: Panel, plans:
     plans.go_on.set()
     asked = len(panel.source.asked)  # type: ignore[attr-defined]
     form.confirm.click()
-    assert panel.wait(timeout=10, action=True)
+    assert panel.wait(timeout=60, action=True)
     assert plans.executed == ["INC-42: back"]
     assert panel.view.actions.outcome.summary.startswith("Resumed 2.")
     assert list(panel.view.actions.outcome.grid.frame["outcome"]) == ["done", "done"]
@@ -182,7 +180,7 @@ def test_the_outcome_has_the_later_statuses(panel: Panel, plans: Plans) -> None:
     panel.source.frame = ROWS.head(2).assign(failure="HTTP 503 for order 18")  # type: ignore[attr-defined]
     plans.go_on.set()
     form.confirm.click()
-    assert panel.wait(timeout=10, action=True)
+    assert panel.wait(timeout=60, action=True)
     wait_for(lambda: panel.view.actions.outcome.summary.startswith("Resumed 2. After "))
     assert panel.view.actions.outcome.summary.endswith("s: 0 succeeded, 2 failing again (same error).")
     assert list(panel.view.actions.outcome.grid.frame["now"]) == ["backing-off", "backing-off"]
@@ -208,7 +206,7 @@ def test_a_plan_is_of_the_runs_that_were_selected(panel: Panel, plans: Plans) ->
     panel.source.frame = ROWS  # type: ignore[attr-defined]
     panel.refresh()
     panel.fill("deployment", "latest")
-    assert panel.wait(timeout=10, action=True)
+    assert panel.wait(timeout=60, action=True)
     assert plans.made[-1].frame["created_at"][1] == later["created_at"][1], "other options, and still the same runs"
 
 
@@ -231,7 +229,7 @@ def test_many_targets_need_their_exact_number(panel: Panel, plans: Plans) -> Non
     assert form.confirm.button_style == "danger"
     plans.go_on.set()
     form.confirm.click()
-    assert panel.wait(timeout=10, action=True)
+    assert panel.wait(timeout=60, action=True)
     assert plans.executed == ["INC-42"]
     assert press(panel, "resume", 2).number.layout.display == "none"
 
@@ -248,7 +246,7 @@ def test_the_stop_button_stops(panel: Panel, plans: Plans) -> None:
     assert panel.error.startswith("Busy: ")
     panel.click("Stop")
     plans.go_on.set()
-    assert panel.wait(timeout=10, action=True)
+    assert panel.wait(timeout=60, action=True)
     assert panel.view.actions.outcome.summary == "Resumed 0; 3 not sent."
     assert form.doing.layout.display == "none"
 
@@ -258,7 +256,7 @@ def test_a_failed_execution_is_shown_until_the_next_action(panel: Panel, plans: 
     plans.fails = PlanExpired("make it again")
     panel.fill("reason", "INC-42")
     form.confirm.click()
-    assert panel.wait(timeout=10, action=True)
+    assert panel.wait(timeout=60, action=True)
     panel.refresh()
     assert panel.error == "PlanExpired: make it again"
     assert form.doing.layout.display == "none"
@@ -269,7 +267,7 @@ def test_a_failed_execution_is_shown_until_the_next_action(panel: Panel, plans: 
 def test_back_hides_the_plan_and_sends_nothing(panel: Panel, plans: Plans) -> None:
     form = press(panel, "resume", 1)
     panel.fill("deployment", "latest")
-    assert panel.wait(timeout=10, action=True)
+    assert panel.wait(timeout=60, action=True)
     assert [plan.deployment for plan in plans.made] == [None, "latest"]
     panel.click("Back")
     assert form.layout.display == "none"
@@ -281,7 +279,7 @@ def test_a_reason_is_for_one_plan(panel: Panel, plans: Plans) -> None:
     form = press(panel, "resume", 2)
     panel.fill("reason", "INC-42")
     panel.fill("deployment", "latest")
-    assert panel.wait(timeout=10, action=True)
+    assert panel.wait(timeout=60, action=True)
     assert form.why.value == "INC-42"
     assert press(panel, "pause", 2).why.value == ""
     panel.fill("reason", "INC-43")
@@ -289,7 +287,7 @@ def test_a_reason_is_for_one_plan(panel: Panel, plans: Plans) -> None:
     panel.fill("reason", "INC-44")
     plans.go_on.set()
     form.confirm.click()
-    assert panel.wait(timeout=10, action=True)
+    assert panel.wait(timeout=60, action=True)
     assert press(panel, "pause", 1).why.value == ""
     assert form.confirm.disabled
 
@@ -315,11 +313,11 @@ def test_a_confirmation_is_for_the_plan_that_was_seen(panel: Panel, plans: Plans
     form = press(panel, "kill", 1)
     plans.go_on.set()
     _confirm(form, "INC-42: back", seen=seen)
-    assert panel.wait(timeout=10, action=True)
+    assert panel.wait(timeout=60, action=True)
     assert (plans.executed, form.why.value) == ([], "")
     assert "nothing was done" in form.confirm.error
     _confirm(form, "INC-42: kill it", seen=form.confirm.shown)
-    assert panel.wait(timeout=10, action=True)
+    assert panel.wait(timeout=60, action=True)
     assert (plans.executed, panel.plan and panel.plan.action) == (["INC-42: kill it"], ACTIONS.KILL)
 
 
@@ -334,7 +332,7 @@ def ticked(panel: Panel, action: str = "move_to") -> PlanForm:
     """Make a plan and tick its check."""
     form = press(panel, action, 2)
     panel.click("Check by replay first")
-    assert panel.wait(timeout=10, action=True)
+    assert panel.wait(timeout=60, action=True)
     return form
 
 
@@ -353,7 +351,7 @@ def test_a_check_needs_the_confirmed_address(panel: Panel, plans: Plans, replay:
     assert (plans.checks, plans.executed) == ([], [])
     plans.go_on.set()
     form.check.run.click()
-    assert panel.wait(timeout=10, action=True)
+    assert panel.wait(timeout=60, action=True)
     assert plans.checks == [("dp_1new", "http://127.0.0.1:2")]
     assert form.check.text.endswith(
         "1 diverges. No response showed that a step ran, and nothing on the cluster changed."
@@ -363,7 +361,7 @@ def test_a_check_needs_the_confirmed_address(panel: Panel, plans: Plans, replay:
     assert form.details.selected_index == 0
     assert (form.why.value, form.confirm.disabled) == ("INC-42", False)
     panel.fill("deployment", "keep")
-    assert panel.wait(timeout=10, action=True)
+    assert panel.wait(timeout=60, action=True)
     assert form.confirm.disabled
     assert form.check.run.layout.display == ""
     panel.click("Check by replay first")
@@ -378,9 +376,9 @@ def test_clearing_the_tick_makes_a_plan_without_a_check(panel: Panel, plans: Pla
     plans.go_on.set()
     form = ticked(panel)
     form.check.run.click()
-    assert panel.wait(timeout=10, action=True)
+    assert panel.wait(timeout=60, action=True)
     panel.click("Check by replay first")
-    assert panel.wait(timeout=10, action=True)
+    assert panel.wait(timeout=60, action=True)
     assert [plan.replay is None for plan in plans.made] == [True, False, True]
     assert panel.plan is plans.made[-1]
     assert len(form.details.children) == 1
@@ -406,7 +404,7 @@ def test_a_confirmation_counts_the_tick_that_was_seen(panel: Panel, plans: Plans
     form = press(panel, "move_to", 1)
     values = ["latest", form.from_index.index, True, "INC-42", ""]
     form.confirm.receive({"type": "press", "seen": form.confirm.shown, "values": values})
-    assert panel.wait(timeout=10, action=True)
+    assert panel.wait(timeout=60, action=True)
     assert (form.check.is_pending, plans.executed) == (True, [])
 
 
@@ -418,7 +416,7 @@ def test_a_cleared_tick_does_not_execute_the_new_plan(
     plans.go_on.set()
     form = ticked(panel)
     form.check.run.click()
-    assert panel.wait(timeout=10, action=True)
+    assert panel.wait(timeout=60, action=True)
     monkeypatch.setattr(BackgroundAction, "run", lambda _, work: work())
     values = ["latest", form.from_index.index, False, "INC-42", ""]
     form.confirm.receive({"type": "press", "seen": form.confirm.shown, "values": values})
@@ -434,7 +432,7 @@ def test_a_check_can_be_stopped(panel: Panel, plans: Plans, end: str) -> None:
     assert form.doing.layout.display == ""
     assert form.check.tick.disabled
     panel.click("Stop") if end == "stop" else panel.close()
-    assert panel.wait(timeout=10, action=True)
+    assert panel.wait(timeout=60, action=True)
     assert (len(plans.checks), len(plans.made)) == (1, 1)
     if end == "stop":
         assert "was not completed; nothing on the cluster has changed" in str(panel.head.event)
@@ -450,7 +448,7 @@ def test_a_plan_with_other_options_cannot_be_executed(panel: Panel, plans: Plans
     panel.fill("reason", "INC-42")
     plans.refuses = ArgumentError("unknown deployment")
     panel.fill("deployment", "dp_1unknown")
-    assert panel.wait(timeout=10, action=True)
+    assert panel.wait(timeout=60, action=True)
     assert panel.error == "unknown deployment"
     assert form.confirm.disabled
     form.confirm.click()
@@ -458,7 +456,7 @@ def test_a_plan_with_other_options_cannot_be_executed(panel: Panel, plans: Plans
     assert plans.executed == []
     plans.refuses = None
     panel.fill("deployment", "latest")
-    assert panel.wait(timeout=10, action=True)
+    assert panel.wait(timeout=60, action=True)
     assert not form.confirm.disabled
 
 
@@ -490,12 +488,12 @@ def test_a_read_only_connection_checks_and_does_not_act(
     panel.selected = list(ROWS["id"][:2])
     assert offered(panel) == {"move_to"}
     panel.click("Check move to 2")
-    assert panel.wait(timeout=10, action=True)
+    assert panel.wait(timeout=60, action=True)
     form = panel.view.actions.form
     assert "read-only" in panel.view.actions.label.value
     assert form.check.is_pending
     form.check.run.click()
-    assert panel.wait(timeout=10, action=True)
+    assert panel.wait(timeout=60, action=True)
     assert len(plans.checks) == 1
     assert form.confirm.disabled
     assert form.confirm.layout.display == "none"

@@ -247,10 +247,9 @@ class Runs:
 
 
 @pytest.fixture
-def runs(monkeypatch: pytest.MonkeyPatch) -> Runs:
+def runs(no_doctor: None, monkeypatch: pytest.MonkeyPatch) -> Runs:
     runs = Runs()
     monkeypatch.setattr(columns, "agent_runs", runs)
-    monkeypatch.setattr(Panel, "run_doctor", lambda _: None)
     return runs
 
 

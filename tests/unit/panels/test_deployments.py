@@ -42,7 +42,7 @@ TABLES: dict[str, list[dict[str, Any]]] = {
 
 
 @pytest.fixture
-def make_view(make: Callable[..., Panel]) -> Callable[..., Panel]:
+def make_view(no_doctor: None, make: Callable[..., Panel]) -> Callable[..., Panel]:
     """Give a function that makes panels with the deployments."""
     return partial(make, view="deployments")
 
@@ -54,7 +54,7 @@ def view_of(panel: Panel) -> DeploymentsView:
 
 def click(panel: Panel, deployment: str) -> None:
     panel.click("open", row=deployment)
-    assert panel.wait(timeout=10)
+    assert panel.wait(timeout=60)
 
 
 def live(**options: Any) -> LiveRows:
@@ -177,6 +177,6 @@ def test_a_deployment_has_a_type(make_view: Callable[..., Panel]) -> None:
     """The table shows which deployments are functions of AWS Lambda; of a removed one the type is not known."""
     arn = {**TABLES["sys_deployment"][0], "endpoint": "arn:aws:lambda:eu-central-1:1:function:name:1"}
     panel = make_view(SampleRows(**{**TABLES, "sys_deployment": [arn, *TABLES["sys_deployment"][1:]]}))
-    assert panel.wait(timeout=10)
+    assert panel.wait(timeout=60)
     types = view_of(panel).grid.frame.set_index("id")["type"].dropna()
     assert types.to_dict() == {"dp_idle": "lambda", "dp_old": "http", "dp_new": "http"}

@@ -37,10 +37,7 @@ OTHER = "inv_10VxIBLqnLEz12xdlk263JMVdBOdv5dZJ2"
 DEPLOYMENT = "dp_17sztQp4gnEC1L0OCFM9aEh"
 
 
-@pytest.fixture(autouse=True)
-def no_doctor(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Do not run the doctor, which ``test_findings.py`` has."""
-    monkeypatch.setattr(Panel, "run_doctor", lambda _: None)
+pytestmark = pytest.mark.usefixtures("no_doctor")
 
 
 def show(panel: Panel, *, in_sight: bool) -> None:
@@ -140,7 +137,7 @@ def test_filters_that_change_during_a_count_are_counted(make: Callable[..., Pane
     panel.state = {"key": "b"}
     assert panel.refresher.wait(10)
     goes_on.set()
-    assert panel.wait(timeout=10)
+    assert panel.wait(timeout=60)
     counted = [params.get("key") for statement, params in source.asked if "is_retried" in statement]
     assert counted[-1] == "b"
 
@@ -154,7 +151,7 @@ def test_a_lost_server_has_a_banner_until_it_responds(
     show(panel, in_sight=True)
     source.fails = Unreachable("connection refused")
     panel.click("Refresh")
-    assert panel.wait(timeout=10)
+    assert panel.wait(timeout=60)
     assert "Cannot reach made for " in panel.error
     assert "connection refused" in panel.error
     assert len(panel.frame) == 3
@@ -180,7 +177,7 @@ def test_the_panel_shows_errors_until_the_next_action(make: Callable[..., Panel]
     panel.refresh()
     assert panel.error == "KeyError: 'gone'"
     panel.fill("filter attempts ≥", "4")
-    assert panel.wait(timeout=10)
+    assert panel.wait(timeout=60)
     assert panel.error == ""
     assert panel.state == {"retries": 4}
     panel.view.grid.receive({"type": "open_row", "view": "v", "row": 99})
@@ -220,7 +217,7 @@ def test_a_notice_of_a_read_is_shown_and_not_printed(
     reads = module.read_rows
     monkeypatch.setattr(module, "read_rows", lambda *given: notify("it takes long") or reads(*given))
     panel.ask()
-    assert panel.wait(timeout=10)
+    assert panel.wait(timeout=60)
     assert "it takes long. Showing " in banners[0]
     assert banners[1:] == [""]
 
@@ -268,7 +265,7 @@ def test_rows_of_earlier_filters_are_not_shown(make: Callable[..., Panel]) -> No
     refresh = panel.view.grid.refresh
     panel.view.grid.refresh = lambda frame, **more: (shown.append(len(frame)), refresh(frame, **more))  # type: ignore[method-assign]
     go_on.set()
-    assert panel.wait(timeout=10)
+    assert panel.wait(timeout=60)
     assert shown == [1]
     assert panel.params["service"] == ["second"]
 
@@ -320,7 +317,7 @@ def test_the_state_is_read_set_observed_and_copied(make: Callable[..., Panel]) -
     panel.observe(lambda change: seen.append(change["new"]), "state")
     assert panel.code == f"rl.Panel(lab{''.join(f', {name}={value!r}' for name, value in panel.state.items())})"
     panel.state = {"status": ["paused", "retrying"], "service": ["agent", "Payments"], "group": False}
-    assert panel.wait(timeout=10)
+    assert panel.wait(timeout=60)
     assert panel.params["status"] == ["paused", "backing-off"]
     assert panel.params["service"] == ["agent", "Payments"]
     assert panel.view.strip.content["group"] is False
@@ -361,7 +358,7 @@ def test_filters_have_counts_and_a_click_filters(make: Callable[..., Panel]) -> 
     strip.receive({"type": "status", "name": "paused", "add": True})
     panel.click("status retrying")
     assert panel.state == {}
-    assert panel.wait(timeout=10)
+    assert panel.wait(timeout=60)
     panel.click("service agent")
     panel.click("Ended")
     assert panel.code == "rl.Panel(lab, status='ended', service='agent')"
@@ -429,7 +426,7 @@ def test_a_notebook_keeps_a_copy_of_the_panel(make: Callable[..., Panel], monkey
     panel.refresh()
     assert len(written) == 2
     panel.state = {"status": "ended"}
-    assert panel.wait(timeout=10)
+    assert panel.wait(timeout=60)
     assert [options["update"] for _, options in written[2:]] == [True]
     clock.move(61)
     panel.refresh()
@@ -489,7 +486,7 @@ def test_the_search_box_filters_the_loaded_rows_and_offers_the_server(make: Call
     panel.click("search all 3 on the server")
     assert panel.state == {"status": "all", "service": "agent", "text": "no such text"}
     assert panel.view.grid.controller.model.arrangement.text == ""
-    assert panel.wait(timeout=10)
+    assert panel.wait(timeout=60)
     assert "strpos(lower(target), :text)" in panel.sql
 
 

@@ -69,7 +69,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Server:
 
 
 @pytest.fixture
-def make_view(make: Callable[..., Panel]) -> Callable[..., Panel]:
+def make_view(no_doctor: None, make: Callable[..., Panel]) -> Callable[..., Panel]:
     """Give a function that makes panels with the state view."""
 
     def make_view(source: Any, service: str | None = None, key: str | None = None) -> Panel:
@@ -95,7 +95,7 @@ def review(panel: Panel, text: str) -> None:
 def send(panel: Panel, reason: str = "INC-7") -> None:
     panel.fill("Reason", reason)
     panel.click(view_of(panel).editor.set_button.description)
-    assert panel.wait(timeout=10, action=True)
+    assert panel.wait(timeout=60, action=True)
 
 
 def test_search_finds_objects_by_service_and_a_part_of_the_key(make_view: Callable[..., Panel]) -> None:
@@ -106,20 +106,20 @@ def test_search_finds_objects_by_service_and_a_part_of_the_key(make_view: Callab
     assert panel.frame["service_key"].tolist() == ["a_b", "a_b", "axb", "o1"]
     assert [name for name, _ in view_of(panel).bar.service.options] == ["all", "Cart", "Order"]
     panel.fill("key", "a_")
-    assert panel.wait(timeout=10)
+    assert panel.wait(timeout=60)
     assert panel.frame["scope"].fillna("-").tolist() == ["blue", "-"]
     assert source.sql(panel.sql, params=panel.params).shape == (4, 5)
     panel.fill("service", "Order")
     panel.fill("key", "o")
-    assert panel.wait(timeout=10)
+    assert panel.wait(timeout=60)
     assert panel.frame["service_key"].tolist() == ["o1"]
     assert panel.code == "rl.Panel(lab, view='state', service='Order')"
     source.put(state=[*STATE, row("Order", "o2", "note", b"new")])
     panel.click("Search")
-    assert panel.wait(timeout=10)
+    assert panel.wait(timeout=60)
     assert panel.frame["service_key"].tolist() == ["o1", "o2"]
     panel.fill("service", "all")
-    assert panel.wait(timeout=10)
+    assert panel.wait(timeout=60)
     assert len(panel.frame) == 2, "the text stays"
     assert panel.code == "rl.Panel(lab, view='state')"
 
@@ -146,7 +146,7 @@ def test_a_click_opens_an_object_and_hides_its_secrets(make_view: Callable[..., 
     panel = make_view(live())
     view = view_of(panel)
     panel.click("open", row='{"service": "Cart", "key": "a_b", "scope": null}')
-    assert panel.wait(timeout=10)
+    assert panel.wait(timeout=60)
     assert panel.code == "rl.Panel(lab, view='state', service='Cart', key='a_b')"
     assert len(panel.frame) == 4, "the list stays as it was"
     assert view.state is not None
@@ -157,15 +157,15 @@ def test_a_click_opens_an_object_and_hides_its_secrets(make_view: Callable[..., 
     page = panel._repr_mimebundle_()["text/html"]
     assert [each for each in ("hush", "<img", "</script>", "\u202e") if each in page] == []
     panel.state = {**panel.state, "scope": "blue"}
-    assert panel.wait(timeout=10)
+    assert panel.wait(timeout=60)
     assert dict(view.state) == {"items": "scoped"}
     assert "scoped" in view.whole.text, "the only value is shown in full"
     panel.fill("service", "Cart")
-    assert panel.wait(timeout=10)
+    assert panel.wait(timeout=60)
     assert view.state is None
     panel.fill("key", "nobody")
     panel.click("Open exact key")
-    assert panel.wait(timeout=10)
+    assert panel.wait(timeout=60)
     assert (view.state.key, len(view.state)) == ("nobody", 0)
     assert "It has no state." in view.owner.text
 
@@ -176,7 +176,7 @@ def test_the_panel_reports_an_object_that_cannot_be_opened(make_view: Callable[.
     assert "plain service" in panel.error
     for service, error in (("Cast", "Similar: Cart"), ("Cart", "")):
         panel.state = {"view": "state", "service": service, "key": "axb"}
-        assert panel.wait(timeout=10)
+        assert panel.wait(timeout=60)
         assert error in panel.error
         assert bool(error) == bool(panel.error)
     panel.fill("service", "all")
@@ -196,7 +196,7 @@ def test_an_unfinished_edit_keeps_its_object_open(make_view: Callable[..., Panel
     panel.fill("service", "Order")
     assert (view.bar.service.value, panel.code) == ("Cart", code)
     panel.state = {"view": "state", "service": "Order", "key": "o1"}
-    assert panel.wait(timeout=10)
+    assert panel.wait(timeout=60)
     assert "not finished" in panel.error
     assert panel.code == code
     assert view.editor.text.value == "{}"
@@ -361,7 +361,7 @@ def test_the_open_object_filters_no_other_view(make_view: Callable[..., Panel]) 
     ):
         panel.click(view)
         assert panel.state == state
-    assert panel.wait(timeout=10)
+    assert panel.wait(timeout=60)
     assert view_of(panel).state is not None
     panel.click("Invocations of this object")
     assert panel.state == {"status": "all", "service": "Cart", "key": "a_b"}
