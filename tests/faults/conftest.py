@@ -21,7 +21,7 @@ from support.fault_verbs import FaultBench, learn
 KIND = os.environ.get("RESTATE_LAB_FAULTS_ON", NEWEST)
 """The kind of server: "1.7.12-plain" is tested every night."""
 FAILURES = "SELECT count(*) AS n FROM sys_journal_events WHERE id = :id"
-ENDED = 400
+ENDED = 800
 LATER = 300
 
 

@@ -56,7 +56,7 @@ GROUPS = {
 }
 """The modules of each group in their order, the slowest group first."""
 STORIES = ("newest", "cluster", "saturated", "healthy", "second")  # by how long they take to play
-LONG_WITHOUT_SERVER = ("test_every_plot.py", "test_guide.py", "test_patterns.py", "test_suite.py")
+LONG_WITHOUT_SERVER = ("test_every_plot.py", "test_history.py", "test_guide.py", "test_patterns.py", "test_suite.py")
 
 _TESTS = Path(__file__).parents[1]
 _PLACES = {f"tests/{name}": (group, at) for group, names in GROUPS.items() for at, name in enumerate(names)}
