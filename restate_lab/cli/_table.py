@@ -92,8 +92,8 @@ class _Column:
 
     @property
     def may_shrink(self) -> bool:
-        # The end of a target is the handler, and the end of an endpoint tells the deployments of one host apart.
-        needs_end = self.name in {"target", "endpoint"} or self.name.endswith("_target")
+        # The end is the handler of a target, the path of an endpoint, and the version of an SDK.
+        needs_end = self.name in {"target", "endpoint", "sdk"} or self.name.endswith("_target")
         return self.kind == "text" and not (needs_end and self.width <= _LONG)
 
     @property

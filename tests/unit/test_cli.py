@@ -254,7 +254,7 @@ def test_a_day_is_a_date_and_what_is_known_from_another_column_is_omitted() -> N
 
 
 def test_the_end_of_an_endpoint_stays_and_a_less_important_column_goes() -> None:
-    """Deployments of one host differ in the path, which is the end."""
+    """Deployments of one host differ in the path, which is the end, as the version of an SDK is."""
     endpoints = [f"http://127.0.0.1:33075/promotions-{number}" for number in (1, 2)]
     frame = pd.DataFrame(
         {
@@ -266,10 +266,10 @@ def test_the_end_of_an_endpoint_stays_and_a_less_important_column_goes() -> None
             "sdk": ["restate-sdk-python/1.3.0", None],
         }
     )
-    shown = table(frame, 80)
-    lines = list(shown.lines())
+    lines = lines_of(frame, 84)
     assert lines[0].split() == ["deployment", "id", "endpoint", "pinned", "sdk"]
     assert all(endpoint in line for endpoint, line in zip(endpoints, lines[2:], strict=True))
+    assert lines[2].endswith("  restate-sdk-python/1.3.0")
 
 
 def test_only_a_single_row_that_does_not_fit_is_vertical_with_whole_values() -> None:
@@ -432,12 +432,12 @@ def test_a_long_command_can_be_copied(width: int, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_long_option_stays_with_its_value_and_a_line_of_python_stays_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("COLUMNS", "50")
     monkeypatch.setenv("NO_COLOR", "1")
     stream = Terminal()
     TextPage(stream).commands("restate-lab replay http://new:9080 --yes --id inv_1 --id inv_2 -e http://a:1")
     lines = [line.strip(" \\") for line in stream.getvalue().splitlines()]
-    assert lines == ["restate-lab replay http://new:9080", "--yes --id inv_1 --id inv_2", "-e http://a:1"]
+    assert lines == ["restate-lab replay http://new:9080 --yes", "--id inv_1 --id inv_2 -e http://a:1"]
     stream = Terminal()
     TextPage(stream).commands('in Python: lab.sql("SELECT 1 AS a_long_name", service="Account")', first="rows: ")
     assert stream.getvalue() == 'rows: in Python: lab.sql("SELECT 1 AS a_long_name", service="Account")\n'
