@@ -20,7 +20,7 @@ TOKENS = (100, 7)
 def response(number: int, text: str | None) -> dict[str, Any]:
     call = {"id": f"call_{number}", "function": {"name": "get_weather", "arguments": f'{{"city": "City {number}"}}'}}
     message = {"role": "assistant", "content": text, "tool_calls": [] if text else [call]}
-    usage = {"prompt_tokens": TOKENS[0], "completion_tokens": TOKENS[1]}
+    usage = {"prompt_tokens": TOKENS[0], "completion_tokens": TOKENS[1], "total_tokens": sum(TOKENS)}
     return {"object": "chat.completion", "model": "gpt-4o", "usage": usage, "choices": [{"message": message}]}
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple, TypeAlias
 
-from restate_lab.analysis.agents.model import TOKENS, ModelStep, count
-from restate_lab.analysis.agents.shapes import read_known_shape, with_text
+from restate_lab.analysis.agents.model import TOKENS, WRITTEN, ModelStep, count
+from restate_lab.analysis.agents.responses import read_known_shape
 from restate_lab.analysis.journal.encoding import body_of
 from restate_lab.analysis.journal.entries import FAILED, Entry, text_or_none
 from restate_lab.analysis.journal.errors import NO_ERRORS, AttemptErrors
@@ -20,7 +20,7 @@ from restate_lab.payload_json import Decoding, mask_model_secrets
 from restate_lab.reads import no_check
 
 ShapeFunction: TypeAlias = Callable[[Any], ModelStep | None]
-_DEEPEST = 2  # levels of objects around a response
+_DEEPEST = 3  # levels of objects around a response
 
 # the fields of a value and of a failure in a message; the value of a state is a message, the argument of a call is not
 _VALUES = {"Command: Input": 14, "Command: Output": 14, "Command: GetEagerState": 14, "Command: SetState": 3}
@@ -112,7 +112,7 @@ def decoded_content(content: Content, decoding: Decoding | None) -> Content:
 def recognize(payload: Any, shapes: Sequence[ShapeFunction] = (), *, has_text: bool = True) -> ModelStep | None:
     """Return the response of a model in a payload; None for a payload of another shape.
 
-    The user's ``shapes`` get the whole payload and come first. A known shape may be one or two objects deep. If several
+    The user's ``shapes`` get the whole payload and come first. A known shape may be in up to three objects. If several
     objects at one depth have a shape, the payload is not a single response, so nothing is returned. Without
     ``has_text`` the text of a known shape is not read, nor the messages of a request, which can be a whole
     conversation, and the arguments of tool calls are not parsed.
@@ -126,11 +126,9 @@ def recognize(payload: Any, shapes: Sequence[ShapeFunction] = (), *, has_text: b
             return step
     level = [payload] if isinstance(payload, dict) else []
     for _ in range(_DEEPEST + 1):
-        steps = [(step, each) for each in level if (step := read_known_shape(each)) is not None]
-        if len(steps) == 1:
-            return with_text(*steps[0]) if has_text else steps[0][0]
+        steps = [step for each in level if (step := read_known_shape(each, has_text=has_text)) is not None]
         if steps:
-            return None
+            return steps[0] if len(steps) == 1 else None
         level = [inner for each in level for inner in each.values() if isinstance(inner, dict)]
     return None
 
@@ -163,7 +161,8 @@ def _call(shape: ShapeFunction, payload: Any) -> ModelStep | None:
         return None
     if not isinstance(step, ModelStep):
         raise ArgumentError(f"the function {name} in shapes returned a {type(step).__name__}, not a ModelStep or None.")
-    wrong = [field for field in TOKENS if getattr(step, field) is not None and count(getattr(step, field)) is None]
+    numbers = (*TOKENS, *WRITTEN)
+    wrong = [field for field in numbers if getattr(step, field) is not None and count(getattr(step, field)) is None]
     if wrong:
         raise ArgumentError(
             f"the function {name} in shapes returned {wrong[0]}={getattr(step, wrong[0])!r}; pass a whole number of 0 "

@@ -14,6 +14,7 @@ from restate_lab.payload_json import read
 
 # the fields of a ModelStep with numbers of tokens
 TOKENS = ("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens")
+WRITTEN = ("cache_write_tokens", "cache_write_1h_tokens")
 _MOST = 1 << 53
 
 
@@ -43,7 +44,10 @@ class ModelStep(NamedTuple):
 
     ``model`` is the model that the response names, ``model_asked`` the one in the request. ``input_tokens`` includes
     the cached ones, ``output_tokens`` includes the reasoning ones. None is unknown. If the payload has the request,
-    ``prompt`` has its messages as (role, text), and ``results`` the results of earlier tool calls in it.
+    ``prompt`` has its messages as (role, text), and ``results`` the results of earlier tool calls in it; they also have
+    those of calls in this response, if the provider or the client executed them before it was journaled.
+    ``cache_write_tokens`` are the input tokens that were written to a cache, and ``cache_write_1h_tokens`` those that
+    it keeps for an hour: they are for the cost.
     """
 
     framework: str
@@ -61,6 +65,8 @@ class ModelStep(NamedTuple):
     reasoning_tokens: int | None = None
     prompt: tuple[tuple[str, str], ...] = ()
     results: tuple[ToolResult, ...] = ()
+    cache_write_tokens: int | None = None
+    cache_write_1h_tokens: int | None = None
 
 
 def record(value: Any, key: str | None = None) -> Mapping[str, Any]:

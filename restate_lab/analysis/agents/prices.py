@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 from restate_lab.analysis.agents.model import ModelStep
 from restate_lab.errors import ArgumentError
@@ -18,6 +18,16 @@ _MILLION = 1_000_000
 _VERSION = re.compile(r"-(?:\d{8}|\d{4}-\d\d-\d\d|\d{3}|latest)")
 _NO_PACKAGE = "cost unknown: install restate-lab[agents], which has genai-prices, or pass prices="
 _NO_NAME = "a model without a name in the journal"
+
+
+class _Rates(NamedTuple):
+    """US dollars per million tokens; ``written`` and ``written_1h`` are input that was written to a cache."""
+
+    input: float
+    cached: float
+    output: float
+    written: float
+    written_1h: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +42,7 @@ class PriceTable:
     package: Any
     unpriced: dict[str, None] = field(default_factory=dict)
     _models: dict[str, Any] = field(default_factory=dict)
-    _rates: dict[int, Price | None] = field(default_factory=dict)
+    _rates: dict[int, _Rates | None] = field(default_factory=dict)
 
     @property
     def note(self) -> str:
@@ -52,13 +62,13 @@ class PriceTable:
             if name and (cost := self._cost_of(name, step, at)) is not None:
                 return cost
         if ANY_MODEL in self.own:
-            return _multiply(self.own[ANY_MODEL], step)
+            return _multiply(_own_rates(self.own[ANY_MODEL]), step)
         self.unpriced[step.model or step.model_asked or _NO_NAME] = None
         return None
 
     def _cost_of(self, name: str, step: ModelStep, at: datetime | None) -> float | None:
         if name in self.own:
-            return _multiply(self.own[name], step)
+            return _multiply(_own_rates(self.own[name]), step)
         if self.package is None:
             return None
         if name not in self._models:
@@ -72,7 +82,15 @@ class PriceTable:
         rates = self._rates[id(prices)]
         if rates is not None:
             return _multiply(rates, step)
-        return self._calculate(name, at, step.input_tokens or 0, step.cached_tokens or 0, step.output_tokens or 0)
+        return self._calculate(
+            name,
+            at,
+            input_tokens=step.input_tokens or 0,
+            cache_read_tokens=step.cached_tokens or 0,
+            cache_write_tokens=step.cache_write_tokens or 0,
+            cache_write_1h_tokens=step.cache_write_1h_tokens or 0,
+            output_tokens=step.output_tokens or 0,
+        )
 
     def _find(self, name: str, at: datetime | None) -> Any:
         try:
@@ -81,22 +99,25 @@ class PriceTable:
             return None
         return model if _is_same_model(name, model) else None
 
-    def _rates_of(self, name: str, prices: Any, at: datetime | None) -> Price | None:
+    def _rates_of(self, name: str, prices: Any, at: datetime | None) -> _Rates | None:
         """Return prices as rates, because the package takes half a millisecond for one response; None if it cannot."""
         has_tiers = not all(isinstance(each, Decimal | None) for each in vars(prices).values())
         if has_tiers or self._calculate(name, at):
             return None
-        return (
-            self._calculate(name, at, _MILLION),
-            self._calculate(name, at, _MILLION, _MILLION),
-            self._calculate(name, at, 0, 0, _MILLION),
+        written = {"input_tokens": _MILLION, "cache_write_tokens": _MILLION}
+        return _Rates(
+            input=self._calculate(name, at, input_tokens=_MILLION),
+            cached=self._calculate(name, at, input_tokens=_MILLION, cache_read_tokens=_MILLION),
+            output=self._calculate(name, at, output_tokens=_MILLION),
+            written=self._calculate(name, at, **written),
+            written_1h=self._calculate(name, at, **written, cache_write_1h_tokens=_MILLION),
         )
 
-    def _calculate(self, name: str, at: datetime | None, *tokens: int) -> float:
-        return float(self._calculation(name, at, *tokens).total_price)
+    def _calculate(self, name: str, at: datetime | None, **tokens: int) -> float:
+        return float(self._calculation(name, at, **tokens).total_price)
 
-    def _calculation(self, name: str, at: datetime | None, into: int = 0, cached: int = 0, out: int = 0) -> Any:
-        usage = self.package.Usage(input_tokens=into, cache_read_tokens=cached, output_tokens=out)
+    def _calculation(self, name: str, at: datetime | None, **tokens: int) -> Any:
+        usage = self.package.Usage(**{kind: number for kind, number in tokens.items() if number})
         return self.package.calc_price(usage, model_ref=name, genai_request_timestamp=at)
 
 
@@ -128,11 +149,17 @@ def _is_price(name: Any, price: Any) -> bool:
     )
 
 
-def _multiply(price: Price, step: ModelStep) -> float:
-    cached = step.cached_tokens or 0
+def _own_rates(price: Price) -> _Rates:
+    """Return the user's price, which is the same for input that is written to a cache."""
     of_input, of_cached, of_output = price
-    cost = ((step.input_tokens or 0) - cached) * of_input + cached * of_cached + (step.output_tokens or 0) * of_output
-    return cost / _MILLION
+    return _Rates(of_input, of_cached, of_output, written=of_input, written_1h=of_input)
+
+
+def _multiply(rates: _Rates, step: ModelStep) -> float:
+    cached, written, written_1h = step.cached_tokens or 0, step.cache_write_tokens or 0, step.cache_write_1h_tokens or 0
+    cost = ((step.input_tokens or 0) - cached - written) * rates.input + cached * rates.cached
+    cost += (written - written_1h) * rates.written + written_1h * rates.written_1h
+    return (cost + (step.output_tokens or 0) * rates.output) / _MILLION
 
 
 def _is_same_model(name: str, model: Any) -> bool:

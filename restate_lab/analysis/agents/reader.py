@@ -1,7 +1,7 @@
 """Read the runs of agents: their invocations, the responses of models in their journals, and whole journals.
 
 Payloads are read from ``raw``, or from ``entry_json`` where the source has no ``raw``. A payload with more than
-``MOST_BYTES`` is not read. Before a payload is parsed, it is searched for two names that every known shape has one of;
+``MOST_BYTES`` is not read. Before a payload is parsed, it is searched for names that every known shape has one of;
 this is only a filter. The server searches the large ones, so that it does not send them. A payload that may be a
 response and is nested too deeply to be parsed counts as one that was not read.
 """
@@ -65,7 +65,7 @@ SELECT id, index FROM sys_journal
 WHERE id IN :ids AND entry_type = 'Notification: Run' AND index >= {first} AND ({signatures})"""
 _COUNT = "SELECT count(*) AS n FROM sys_invocation_status"
 _AT_ONCE = 500  # invocations
-_NAMES = (b"usage", b"assistant")  # every known shape has one of them
+_NAMES = (b"usage", b"assistant", b"inputTokens")  # every known shape has one of them
 _SMALL = 16 << 10  # bytes; the server takes longer to search a smaller payload than to send it
 # JSON can be UTF-8, UTF-16 or UTF-32; without the zeros at the end, a name is the same in both byte orders
 _ENCODINGS = ("utf-8", "utf-16-le", "utf-32-le")

@@ -1,356 +1,498 @@
-"""Recognize the response of a model by the shape of a payload; names of steps are not used.
+"""The shapes of payloads with the response of a model, as tables: those of frameworks, and of providers as they are.
 
-The shapes are those that the integrations of Restate write, and the responses of providers as they are. Each function
-reads one shape and returns None for another payload. Only the listed fields are read: headers of a provider, encrypted
-reasoning and signatures are not.
-
-Text and arguments are read in a second step, because numbers over thousands of runs do not need them. A shape that is
-recognized by its text has it from the first step.
+A shape is known by its fields and their values, and never by the name of a step. ``responses.py`` reads an object by
+such a table. Only the listed fields are read: headers of a provider, encrypted reasoning and signatures are not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple
 
-from restate_lab.analysis.agents.model import (
-    ModelStep,
-    ToolCall,
-    count,
-    first_text,
-    join_texts,
-    objects,
-    parse_arguments,
-    record,
-    total,
-)
-from restate_lab.analysis.agents.requests import request_of
-from restate_lab.analysis.journal.entries import text_or_none
-
-_Object: TypeAlias = Mapping[str, Any]
-_Tokens: TypeAlias = Mapping[str, Any]
-_TEXT_KINDS = ("text", "output_text")
+from restate_lab.analysis.agents.paths import Paths, paths
+from restate_lab.analysis.agents.tokens import Parts, Usage
 
 
-def read_known_shape(value: _Object) -> ModelStep | None:
-    """Return the response of a model in an object, which can lack its text; None for an object of another shape.
+class Role(Enum):
+    """What a part of a response is."""
 
-    The arguments of tool calls are not parsed yet.
-    """
-    for name, shape in _SHAPES:
-        if name in value and (step := shape(value)) is not None:
-            return step
-    return None
-
-
-def with_text(step: ModelStep, value: _Object) -> ModelStep:
-    """Return the response with its text and parsed arguments, and with the messages of a request that the object has.
-
-    ``value`` is the object that ``read_known_shape`` read.
-    """
-    read_text, body = _TEXTS.get(step.framework), record(record(value, "request"), "body")
-    fields: dict[str, Any] = read_text(value) if read_text else {}
-    if step.tool_calls:
-        calls = [each._replace(arguments=parse_arguments(each.arguments)) for each in step.tool_calls]
-        fields["tool_calls"] = tuple(calls)
-    if body:
-        fields["prompt"], fields["results"] = request_of(body)
-    return step._replace(**fields) if fields else step
+    TEXT = "text"
+    REASONING = "reasoning"
+    REFUSAL = "refusal"
+    CALL = "call"
+    PARTS = "parts"
 
 
-def _vercel(value: _Object) -> ModelStep | None:
-    """Read a step of Vercel AI (``ai`` 5 and 7)."""
-    finish = value.get("finishReason")
-    if not isinstance(value.get("content"), list) or not isinstance(finish, str | dict):
-        return None
-    response = record(value, "response")
-    return ModelStep(
-        "Vercel AI",
-        **_vercel_tokens(record(value, "usage")),
-        tool_calls=_calls(objects(value["content"]), "tool-call", "toolCallId", "toolName", "input"),
-        model=text_or_none(response.get("modelId")),
-        model_asked=text_or_none(record(record(value, "request"), "body").get("model")),
-        response_id=text_or_none(response.get("id")),
-        finish=first_text(finish, record(finish).get("unified"), record(finish).get("raw")),
-    )
+class Part(NamedTuple):
+    """The fields of a part: its text, or the parts within it, or the id, name and arguments of a tool call."""
+
+    role: Role
+    text: Paths = ()
+    id: Paths = ()
+    name: Paths = ()
+    arguments: Paths = ()
 
 
-def _vercel_text(value: _Object) -> dict[str, Any]:
-    """Return the text of a step of Vercel AI, which reports a refusal as plain text."""
-    parts, body = objects(value["content"]), record(record(value, "response"), "body")
-    return {
-        "text": _texts(parts, "type", "text"),
-        "reasoning": _texts(parts, "type", "reasoning"),
-        "refusal": _refusal_of_items(objects(body.get("output")))
-        or join_texts(record(each, "message").get("refusal") for each in objects(body.get("choices"))),
-    }
+def _text(text: str, role: Role = Role.TEXT) -> Part:
+    return Part(role, paths(text))
 
 
-def _vercel_tokens(usage: _Object) -> _Tokens:
-    into, out = usage.get("inputTokens"), usage.get("outputTokens")
-    if isinstance(into, dict) or isinstance(out, dict):
-        into, out = record(into), record(out)
-        return _tokens(into.get("total"), into.get("cacheRead"), out.get("total"), out.get("reasoning"))
-    return _tokens(into, usage.get("cachedInputTokens"), out, usage.get("reasoningTokens"))
+def _call(id_: str, name: str, arguments: str) -> Part:
+    return Part(Role.CALL, id=paths(id_), name=paths(name), arguments=paths(arguments))
 
 
-def _openai_agents(value: _Object) -> ModelStep | None:
-    """Read a step of OpenAI Agents; it has the model only if it used the chat API, and then the asked one."""
-    if not isinstance(value.get("output"), list) or not {"usage", "response_id"} <= value.keys():
-        return None
-    items = objects(value["output"])
-    provider = next((record(each, "provider_data") for each in items if "provider_data" in each), {})
-    return ModelStep(
-        "OpenAI Agents",
-        **_responses_tokens(record(value, "usage")),
-        tool_calls=_item_calls(items),
-        model_asked=text_or_none(record(provider).get("model")),
-        response_id=first_text(value["response_id"], record(provider).get("response_id")),
-    )
+_FUNCTION = _call("id", "function.name", "function.arguments")
+_CUSTOM = _call("id", "custom.name", "custom.input")
 
-
-def _items_text(value: _Object) -> dict[str, Any]:
-    items = objects(value["output"])
-    parts = [part for item in items if item.get("type") == "message" for part in objects(item.get("content"))]
-    thoughts = [part for item in items if item.get("type") == "reasoning" for part in objects(item.get("summary"))]
-    return {
-        "text": _texts(parts, "type", *_TEXT_KINDS),
-        "reasoning": join_texts(part.get("text") for part in thoughts),
-        "refusal": _refusal_of_items(items),
-    }
-
-
-def _item_calls(items: Sequence[_Object]) -> tuple[ToolCall, ...]:
-    return _calls(items, "function_call", "call_id", "name", "arguments")
-
-
-def _refusal_of_items(items: Sequence[_Object]) -> str | None:
-    parts = [part for item in items for part in objects(item.get("content")) if part.get("type") == "refusal"]
-    return join_texts(part.get("refusal") for part in parts)
-
-
-def _pydantic(value: _Object) -> ModelStep | None:
-    if value.get("kind") != "response" or not isinstance(value.get("parts"), list):
-        return None
-    usage = record(value, "usage")
-    reasoning = usage.get("output_reasoning_tokens", record(usage, "details").get("reasoning_tokens"))
-    return ModelStep(
-        "Pydantic AI",
-        **_tokens(usage.get("input_tokens"), usage.get("cache_read_tokens"), usage.get("output_tokens"), reasoning),
-        tool_calls=_calls(objects(value["parts"]), "tool-call", "tool_call_id", "tool_name", "args", kind="part_kind"),
-        model=text_or_none(value.get("model_name")),
-        response_id=text_or_none(value.get("provider_response_id")),
-        finish=text_or_none(value.get("finish_reason")),
-    )
-
-
-def _pydantic_text(value: _Object) -> dict[str, Any]:
-    parts = objects(value["parts"])
-    return {
-        "text": _texts(parts, "part_kind", "text", field="content"),
-        "reasoning": _texts(parts, "part_kind", "thinking", field="content"),
-        "refusal": text_or_none(record(value, "provider_details").get("refusal")),
-    }
-
-
-def _langchain(value: _Object) -> ModelStep | None:
-    message = record(next(iter(objects(value.get("result"))), None))
-    if message.get("type") != "ai" or "content" not in message:
-        return None
-    data, usage = record(message, "response_metadata"), record(message, "usage_metadata")
-    calls = [*objects(message.get("tool_calls")), *objects(message.get("invalid_tool_calls"))]
-    return ModelStep(
-        "LangChain",
-        **_tokens(
-            usage.get("input_tokens"),
-            record(usage, "input_token_details").get("cache_read"),
-            usage.get("output_tokens"),
-            record(usage, "output_token_details").get("reasoning"),
-        ),
-        tool_calls=tuple([_call_of(each, "id", "name", "args") for each in calls]),
-        model=text_or_none(data.get("model_name")),
-        response_id=text_or_none(data.get("id")),
-        finish=first_text(data.get("finish_reason"), data.get("status")),
-    )
-
-
-def _langchain_text(value: _Object) -> dict[str, Any]:
-    message = objects(value["result"])[0]
-    blocks = objects(message["content"])
-    summaries = [part for each in blocks if each.get("type") == "reasoning" for part in objects(each.get("summary"))]
-    return {
-        "text": text_or_none(message["content"]) or _texts(blocks, "type", *_TEXT_KINDS),
-        "reasoning": join_texts(each.get("text") for each in summaries),
-        "refusal": text_or_none(record(message, "additional_kwargs").get("refusal")) or _refusal_block(blocks),
-    }
-
-
-def _refusal_block(blocks: Sequence[_Object]) -> str | None:
-    return join_texts(each.get("refusal") for each in blocks if each.get("type") == "refusal")
-
-
-def _adk(value: _Object) -> ModelStep | None:
-    """Read a step of Google's ADK, whose output tokens do not include the reasoning ones."""
-    if not {"content", "usage_metadata", "finish_reason"} <= value.keys():
-        return None
-    if value["content"] is not None and not isinstance(value["content"], dict):
-        return None
-    parts, usage = objects(record(value, "content").get("parts")), record(value, "usage_metadata")
-    calls = [record(part, "function_call") for part in parts if isinstance(part.get("function_call"), dict)]
-    thoughts = usage.get("thoughts_token_count")
-    is_zero = "thoughts_token_count" in usage and thoughts is None  # null is 0; without the field it is unknown
-    output = total(usage.get("candidates_token_count"), 0 if is_zero else thoughts)
-    return ModelStep(
-        "ADK",
-        **_tokens(usage.get("prompt_token_count"), usage.get("cached_content_token_count"), output, thoughts),
-        tool_calls=tuple([_call_of(each, "id", "name", "args") for each in calls]),
-        model=text_or_none(value.get("model_version")),
-        finish=text_or_none(value["finish_reason"]),
-    )
-
-
-def _adk_text(value: _Object) -> dict[str, Any]:
-    parts, finish = objects(record(value, "content").get("parts")), value["finish_reason"]
-    return {
-        "text": join_texts(part.get("text") for part in parts if not part.get("thought")),
-        "reasoning": join_texts(part.get("text") for part in parts if part.get("thought")),
-        "refusal": first_text(value.get("error_message"), finish) if finish == "SAFETY" else None,
-    }
-
-
-def _chat_completion(value: _Object) -> ModelStep | None:
-    """Read a whole response of OpenAI's chat API."""
-    choices = objects(value.get("choices"))
-    is_chat = value.get("object") == "chat.completion" or isinstance(value.get("usage"), dict)
-    if not is_chat or len(choices) != 1 or not isinstance(choices[0].get("message"), dict):
-        return None
-    usage, fields = record(value, "usage"), _message_fields(choices[0]["message"])
-    if not _has_content(fields):
-        return None
-    return ModelStep(
-        "chat completion",
-        **_tokens(
-            usage.get("prompt_tokens"),
-            record(usage, "prompt_tokens_details").get("cached_tokens"),
-            usage.get("completion_tokens"),
-            record(usage, "completion_tokens_details").get("reasoning_tokens"),
-        ),
-        **fields,
-        model=text_or_none(value.get("model")),
-        response_id=text_or_none(value.get("id")),
-        finish=text_or_none(choices[0].get("finish_reason")),
-    )
-
-
-def _response(value: _Object) -> ModelStep | None:
-    """Read a whole response of OpenAI's Responses API."""
-    if value.get("object") != "response" or not isinstance(value.get("output"), list):
-        return None
-    fields = {**_items_text(value), "tool_calls": _item_calls(objects(value["output"]))}
-    if not _has_content(fields):
-        return None
-    return ModelStep(
-        "response",
-        **_responses_tokens(record(value, "usage")),
-        **fields,
-        model=text_or_none(value.get("model")),
-        response_id=text_or_none(value.get("id")),
-        finish=text_or_none(value.get("status")),
-    )
-
-
-def _message(value: _Object) -> ModelStep | None:
-    """Read a message without its response: it has no model and no tokens."""
-    if value.get("role") != "assistant" or "content" not in value:
-        return None
-    fields = _message_fields(value)
-    return ModelStep("message", **fields) if _has_content(fields) else None
-
-
-def _message_fields(message: _Object) -> dict[str, Any]:
-    blocks = objects(message.get("content"))
-    functions = [{**record(each, "function"), "id": each.get("id")} for each in objects(message.get("tool_calls"))]
-    calls = tuple(_call_of(each, "id", "name", "arguments") for each in functions)
-    return {
-        "text": text_or_none(message.get("content")) or _texts(blocks, "type", *_TEXT_KINDS),
-        "reasoning": text_or_none(message.get("reasoning_content")),
-        "tool_calls": calls + _calls(blocks, "tool_use", "id", "name", "input"),
-        "refusal": text_or_none(message.get("refusal")) or _refusal_block(blocks),
-    }
-
-
-def _has_content(fields: Mapping[str, Any]) -> bool:
-    return any(fields[name] for name in ("text", "reasoning", "tool_calls", "refusal"))
-
-
-def _responses_tokens(usage: _Object) -> _Tokens:
-    return _tokens(
-        usage.get("input_tokens"),
-        record(usage, "input_tokens_details").get("cached_tokens"),
-        usage.get("output_tokens"),
-        record(usage, "output_tokens_details").get("reasoning_tokens"),
-    )
-
-
-def _tokens(into: Any, cached: Any, out: Any, reasoning: Any) -> _Tokens:
-    """Return numbers of tokens; a part that is more than its whole is unknown, and so is the whole."""
-    into, cached = _whole_and_part(into, cached)
-    out, reasoning = _whole_and_part(out, reasoning)
-    return {"input_tokens": into, "cached_tokens": cached, "output_tokens": out, "reasoning_tokens": reasoning}
-
-
-def _whole_and_part(whole: Any, part: Any) -> tuple[int | None, int | None]:
-    whole, part = count(whole), count(part)
-    return (None, None) if whole is not None and part is not None and part > whole else (whole, part)
-
-
-def _texts(parts: Sequence[_Object], kind: str, *kinds: str, field: str = "text") -> str | None:
-    return join_texts(part.get(field) for part in parts if part.get(kind) in kinds)
-
-
-def _calls(
-    parts: Sequence[_Object], wanted: str, id_: str, name: str, arguments: str, *, kind: str = "type"
-) -> tuple[ToolCall, ...]:
-    return tuple([_call_of(part, id_, name, arguments) for part in parts if part.get(kind) == wanted])
-
-
-def _call_of(part: _Object, id_: str, name: str, arguments: str) -> ToolCall:
-    return ToolCall(text_or_none(part.get(id_)), text_or_none(part.get(name)) or "", part.get(arguments))
-
-
-_SHAPES: tuple[tuple[str, Callable[[_Object], ModelStep | None]], ...] = (
-    ("finishReason", _vercel),
-    ("response_id", _openai_agents),
-    ("kind", _pydantic),
-    ("result", _langchain),
-    ("usage_metadata", _adk),
-    ("choices", _chat_completion),
-    ("object", _response),
-    ("role", _message),
-)
-"""A field that every object of a shape has, and the function of the shape, in the order in which they are tried."""
-
-_TEXTS: Mapping[str, Callable[[_Object], dict[str, Any]]] = MappingProxyType(
+KINDS: Mapping[str, Part] = MappingProxyType(
     {
-        "Vercel AI": _vercel_text,
-        "OpenAI Agents": _items_text,
-        "Pydantic AI": _pydantic_text,
-        "LangChain": _langchain_text,
-        "ADK": _adk_text,
+        "text": _text("text | content"),
+        "output_text": _text("text"),
+        "reasoning": _text("text | summary | reasoning | content", Role.REASONING),
+        "reasoning_content": _text("reasoning_content.text", Role.REASONING),
+        "thinking": _text("thinking | content", Role.REASONING),
+        "refusal": _text("refusal", Role.REFUSAL),
+        "message": _text("content", Role.PARTS),
+        "function": _FUNCTION,
+        "custom": _CUSTOM,
+        "function_call": _call("call_id", "name", "arguments"),
+        "custom_tool_call": _call("call_id", "name", "input"),
+        "tool-call": _call("toolCallId | tool_call_id", "toolName | tool_name", "input | args"),
+        "tool_call": _call("id", "name", "args"),
+        "invalid_tool_call": _call("id", "name", "args"),
+        "tool_use": _call("id", "name", "input"),
+        # the provider executes these, and their results are in the same response
+        "server_tool_use": _call("id", "name", "input"),
+        "mcp_call": _call("id", "name", "arguments"),
     }
 )
-"""The framework of a response → the function that reads its text, unless its shape already did."""
+"""The value of the field "type" or "part_kind" of a part → how it is read; other kinds are not."""
 
-SIGNATURES: tuple[tuple[str, ...], ...] = (
-    ("finishReason", "content"),
-    ("response_id", "usage", "output"),
-    ("kind", "response", "parts"),
-    ("result", "type", "ai", "content"),
-    ("usage_metadata", "finish_reason", "content"),
-    ("choices", "message", "usage"),
-    ("choices", "message", "chat.completion"),
-    ("object", "response", "output"),
-    ("role", "assistant", "content"),
+FIELDS: Mapping[str, Part] = MappingProxyType(
+    {
+        "functionCall": _call("functionCall.id", "functionCall.name", "functionCall.args"),
+        "function_call": _call("function_call.id", "function_call.name", "function_call.args"),
+        "toolUse": _call("toolUse.toolUseId", "toolUse.name", "toolUse.input"),
+        "reasoningContent": _text("reasoningContent.reasoningText.text", Role.REASONING),
+        "function": _FUNCTION,
+        "custom": _CUSTOM,
+        "toolCallId": _call("toolCallId", "toolName", "input"),
+        "thinking": _text("thinking", Role.REASONING),
+        "text": _text("text"),
+        "args": _call("id", "name", "args"),
+        "input": _call("id", "name", "input"),
+    }
 )
-"""JSON strings that a payload of each shape has, in the order of the shapes; a server can search for them."""
+"""A field of a part without a kind → how it is read, in the order in which the fields are looked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How an object is known as the response of a model, and where its values are.
+
+    ``keys`` are fields that every such object has, and ``known`` are values: each is one of these texts, or has one of
+    these types. ``signature`` has JSON strings that each payload has, for a search on the server. ``usage_at`` is the
+    object with the tokens. ``parts`` are lists of parts, or a text, and ``calls`` lists of tool calls next to them. The
+    text of ``text``, ``reasoning`` and ``refusal`` comes before the one in parts. A finish in ``refused`` is a refusal,
+    with its text at ``reason``. ``results`` has the results of tools that were executed within the response.
+
+    With ``needs_content``, an object is a response only if it has a text or a call, or else a model, tokens and an id.
+    """
+
+    framework: str
+    keys: frozenset[str]
+    known: tuple[tuple[Paths, tuple[Any, ...]], ...]
+    signature: tuple[str, ...]
+    usage: Usage | None
+    usage_at: Paths
+    parts: Paths
+    calls: Paths
+    text: Paths
+    reasoning: Paths
+    refusal: Paths
+    reason: Paths
+    refused: frozenset[str]
+    model: Paths
+    model_asked: Paths
+    response_id: Paths
+    finish: Paths
+    results: Paths
+    needs_content: bool
+
+
+_PLACES = (
+    *("usage_at", "parts", "calls", "text", "reasoning", "refusal", "reason"),
+    *("model", "model_asked", "response_id", "finish", "results"),
+)
+
+
+def _shape(
+    framework: str,
+    *,
+    keys: str,
+    known: Mapping[str, tuple[Any, ...]],
+    signature: str,
+    root: str = "",
+    usage: Usage | None = None,
+    refused: str = "",
+    needs_content: bool = False,
+    **places: str,
+) -> Shape:
+    """Return the shape with these paths, which are below ``root``."""
+    return Shape(
+        framework=framework,
+        keys=frozenset(keys.split()),
+        known=tuple((paths(place, root), wanted) for place, wanted in known.items()),
+        signature=tuple(signature.split()),
+        usage=usage,
+        refused=frozenset(refused.split()),
+        needs_content=needs_content,
+        **{name: paths(places[name], root) if name in places else () for name in _PLACES},
+    )
+
+
+_ASSISTANT = ("assistant",)
+_ANTHROPIC_USAGE = Usage(
+    input=paths("input_tokens"),
+    input_beside=(paths("cache_read_input_tokens"), paths("cache_creation_input_tokens")),
+    cached=paths("cache_read_input_tokens"),
+    written=paths("cache_creation_input_tokens"),
+    written_1h=paths("cache_creation.ephemeral_1h_input_tokens"),
+    output=paths("output_tokens"),
+    reasoning=paths("output_tokens_details.thinking_tokens"),
+    absent_without="cache",  # an old version of the API has no field for it
+)
+_RESPONSES_USAGE = Usage(
+    input=paths("input_tokens"),
+    cached=paths("input_tokens_details.cached_tokens"),
+    output=paths("output_tokens"),
+    reasoning=paths("output_tokens_details.reasoning_tokens"),
+)
+_LANGCHAIN_USAGE = Usage(
+    input=paths("input_tokens"),
+    cached=paths("input_token_details.cache_read"),
+    written=paths("input_token_details.cache_creation"),
+    written_1h=paths("input_token_details.ephemeral_1h_input_tokens"),
+    output=paths("output_tokens"),
+    reasoning=paths("output_token_details.reasoning"),
+)
+_VERCEL_USAGE = Usage(  # three versions
+    input=paths("inputTokens.total | inputTokens"),
+    cached=paths("inputTokens.cacheRead | inputTokenDetails.cacheReadTokens | cachedInputTokens"),
+    written=paths("inputTokens.cacheWrite | inputTokenDetails.cacheWriteTokens"),
+    output=paths("outputTokens.total | outputTokens"),
+    reasoning=paths("outputTokens.reasoning | outputTokenDetails.reasoningTokens | reasoningTokens"),
+)
+_CHAT_USAGE = Usage(
+    input=paths("prompt_tokens"),
+    cached=paths("prompt_cache_hit_tokens | prompt_tokens_details.cached_tokens"),
+    written=paths("cache_creation_input_tokens"),
+    output=paths("completion_tokens"),
+    output_beside=(paths("completion_tokens_details.reasoning_tokens"),),
+    reasoning=paths("completion_tokens_details.reasoning_tokens"),
+    total=paths("total_tokens"),
+    parts=Parts.BY_TOTAL,
+)
+_GEMINI_USAGE = Usage(
+    input=paths("prompt_token_count | promptTokenCount"),
+    input_beside=(paths("tool_use_prompt_token_count | toolUsePromptTokenCount"),),
+    cached=paths("cached_content_token_count | cachedContentTokenCount"),
+    output=paths("candidates_token_count | candidatesTokenCount"),
+    output_beside=(paths("thoughts_token_count | thoughtsTokenCount"),),
+    reasoning=paths("thoughts_token_count | thoughtsTokenCount"),
+    total=paths("total_token_count | totalTokenCount"),
+)
+_BEDROCK_USAGE = Usage(
+    input=paths("inputTokens"),
+    input_beside=(paths("cacheReadInputTokens"), paths("cacheWriteInputTokens")),
+    cached=paths("cacheReadInputTokens"),
+    written=paths("cacheWriteInputTokens"),
+    output=paths("outputTokens"),
+    total=paths("totalTokens"),
+)
+_GEMINI_REFUSALS = "SAFETY PROHIBITED_CONTENT BLOCKLIST RECITATION SPII IMAGE_SAFETY MODEL_ARMOR"
+_VERCEL_FINISHES = ("stop", "length", "content-filter", "tool-calls", "error", "other", "unknown")
+_LANGCHAIN: Mapping[str, Any] = {
+    "known": {"type": ("ai",), "content": (str, list)},
+    "usage": _LANGCHAIN_USAGE,
+    "usage_at": "usage_metadata",
+    "parts": "content",
+    "calls": "tool_calls | invalid_tool_calls",
+    "refusal": "additional_kwargs.refusal",
+    "model": "response_metadata.model_name",
+    "response_id": "response_metadata.id",
+    "finish": "response_metadata.finish_reason | response_metadata.stop_reason | response_metadata.stopReason"
+    " | response_metadata.status",
+}
+_GEMINI: Mapping[str, Any] = {
+    "usage": _GEMINI_USAGE,
+    "parts": "candidates.0.content.parts",
+    "refusal": "promptFeedback.blockReasonMessage | promptFeedback.blockReason"
+    " | prompt_feedback.block_reason_message | prompt_feedback.block_reason",
+    "reason": "candidates.0.finishMessage | candidates.0.finish_message",
+    "refused": _GEMINI_REFUSALS,
+    "model": "modelVersion | model_version",
+    "response_id": "responseId | response_id",
+    "finish": "candidates.0.finishReason | candidates.0.finish_reason",
+}
+
+SHAPES: tuple[Shape, ...] = (
+    _shape(
+        "Vercel AI",
+        keys="finishReason content",
+        known={"finishReason": (str, dict), "content": (list,)},
+        signature="finishReason content",
+        usage=_VERCEL_USAGE,
+        usage_at="usage",
+        parts="content",
+        refusal="response.body.output.*.content.*.refusal | response.body.choices.*.message.refusal",
+        model="response.modelId | response.body.modelVersion",
+        model_asked="request.body.model | model.modelId",
+        response_id="response.id",
+        finish="finishReason | finishReason.unified | finishReason.raw",
+        results="content",
+    ),
+    _shape(
+        "Vercel AI",  # what Restate's template for TypeScript keeps of the result of generateText
+        keys="finishReason text toolCalls",
+        known={"finishReason": _VERCEL_FINISHES, "text": (str,), "toolCalls": (list,)},
+        signature="finishReason text toolCalls",
+        usage=_VERCEL_USAGE,
+        usage_at="totalUsage | usage",
+        parts="messages.*.content",
+        calls="toolCalls",
+        text="text",
+        model="response.modelId | response.body.modelVersion",
+        response_id="response.id",
+        finish="finishReason",
+        results="messages",
+        needs_content=True,
+    ),
+    _shape(
+        "Vercel AI",  # the whole result of generateText, as JSON
+        keys="steps totalUsage",
+        known={"steps.-1.content": (list,), "totalUsage": (dict,)},
+        signature="steps totalUsage",
+        usage=_VERCEL_USAGE,
+        usage_at="totalUsage",
+        parts="steps.*.content",
+        model="steps.-1.response.modelId | steps.-1.response.body.modelVersion",
+        model_asked="steps.-1.request.body.model | steps.-1.model.modelId",
+        response_id="steps.-1.response.id",
+        finish="steps.-1.finishReason",
+        results="steps",
+    ),
+    _shape(
+        "OpenAI Agents",  # it has the model only if it used the chat API, and then the asked one
+        keys="output usage response_id",
+        known={"output": (list,)},
+        signature="response_id usage output",
+        usage=_RESPONSES_USAGE,
+        usage_at="usage",
+        parts="output",
+        model_asked="output.*.provider_data.model",
+        response_id="response_id | output.*.provider_data.response_id",
+        results="output",
+    ),
+    _shape(
+        "Pydantic AI",
+        keys="kind parts",
+        known={"kind": ("response",), "parts": (list,)},
+        signature="kind response parts",
+        usage=Usage(
+            input=paths("input_tokens"),
+            cached=paths("cache_read_tokens"),
+            written=paths("cache_write_tokens"),
+            output=paths("output_tokens"),
+            reasoning=paths("output_reasoning_tokens | details.reasoning_tokens"),
+        ),
+        usage_at="usage",
+        parts="parts",
+        refusal="provider_details.refusal",
+        model="model_name",
+        response_id="provider_response_id",
+        finish="finish_reason",
+    ),
+    _shape("LangChain", keys="result", root="result.0", signature="type ai content", **_LANGCHAIN),
+    _shape("LangChain", keys="type content response_metadata", signature="type ai content", **_LANGCHAIN),
+    _shape(
+        "ADK",
+        keys="content usage_metadata finish_reason",
+        known={"content": (dict, type(None))},
+        signature="usage_metadata finish_reason content",
+        usage=_GEMINI_USAGE,
+        usage_at="usage_metadata",
+        parts="content.parts",
+        reason="error_message",
+        refused=_GEMINI_REFUSALS,
+        model="model_version",
+        finish="finish_reason",
+    ),
+    _shape(
+        "google-genai",
+        keys="usageMetadata",
+        known={"usageMetadata": (dict,), "candidates | promptFeedback": (list, dict)},
+        signature="usageMetadata promptTokenCount",
+        usage_at="usageMetadata",
+        **_GEMINI,
+    ),
+    _shape(
+        "google-genai",
+        keys="usage_metadata candidates",
+        known={"usage_metadata": (dict,), "candidates | prompt_feedback": (list, dict)},
+        signature="usage_metadata candidates",
+        usage_at="usage_metadata",
+        **_GEMINI,
+    ),
+    _shape(
+        "chat completion",
+        keys="choices",
+        known={"choices.0.message": (dict,), "object | usage": ("chat.completion", dict)},
+        signature="choices message",
+        usage=_CHAT_USAGE,
+        usage_at="usage",
+        parts="choices.0.message.content",
+        calls="choices.0.message.tool_calls",
+        reasoning="choices.0.message.reasoning_content | choices.0.message.reasoning",
+        refusal="choices.0.message.refusal",
+        model="model",
+        response_id="id",
+        finish="choices.0.finish_reason",
+        needs_content=True,
+    ),
+    _shape(
+        "response",
+        keys="object output",
+        known={"object": ("response",), "output": (list,)},
+        signature="object response output",
+        usage=_RESPONSES_USAGE,
+        usage_at="usage",
+        parts="output",
+        model="model",
+        response_id="id",
+        finish="incomplete_details.reason | status",
+        results="output",
+        needs_content=True,
+    ),
+    _shape(
+        "Anthropic",
+        keys="type role content usage",
+        known={"type": ("message",), "role": _ASSISTANT, "content": (list,), "usage": (dict,)},
+        signature="role assistant content",
+        usage=_ANTHROPIC_USAGE,
+        usage_at="usage",
+        parts="content",
+        reason="stop_details.explanation",
+        refused="refusal",
+        model="model",
+        response_id="id",
+        finish="stop_reason",
+        results="content",
+        needs_content=True,
+    ),
+    _shape(
+        "Claude Agent SDK",
+        keys="content model usage message_id",
+        known={"content": (list,), "model": (str,), "usage": (dict,), "message_id": (str,)},
+        signature="content model usage message_id",
+        usage=_ANTHROPIC_USAGE,
+        usage_at="usage",
+        parts="content",
+        refused="refusal",
+        model="model",
+        response_id="message_id",
+        finish="stop_reason",
+        needs_content=True,
+    ),
+    _shape(
+        "Bedrock Converse",
+        keys="output stopReason usage",
+        known={"output.message.role": _ASSISTANT, "output.message.content": (list,), "usage": (dict,)},
+        signature="role assistant content",
+        usage=_BEDROCK_USAGE,
+        usage_at="usage",
+        parts="output.message.content",
+        refused="guardrail_intervened content_filtered refusal",
+        finish="stopReason",
+    ),
+    _shape(
+        "Strands",  # the field names of Bedrock for all providers; whether cached tokens are beside is the provider's
+        keys="role content metadata",
+        known={"role": _ASSISTANT, "content": (list,), "metadata.usage": (dict,)},
+        signature="role assistant content",
+        usage=_BEDROCK_USAGE._replace(parts=Parts.BY_TOTAL),
+        usage_at="metadata.usage",
+        parts="content",
+    ),
+    _shape(
+        "Restate agent",
+        keys="type content inputTokens",
+        known={"type": ("text",), "content": (str,), "inputTokens": (int,)},
+        signature="type text content inputTokens",
+        usage=Usage(input=paths("inputTokens")),
+        text="content",
+    ),
+    _shape(
+        "Restate agent",
+        keys="type message calls",
+        known={"type": ("tool_calls",), "message.role": _ASSISTANT, "calls": (list,)},
+        signature="role assistant content",
+        usage=Usage(input=paths("inputTokens")),
+        parts="message.content",
+        calls="calls",
+        finish="type",
+    ),
+    _shape(
+        "Restate agent",  # the response was longer than allowed: it was paid, and the agent discards it
+        keys="type code inputTokens maxOutputTokens",
+        known={"type": ("error",), "code": ("output_limit",), "inputTokens": (int,)},
+        signature="code output_limit inputTokens",
+        usage=Usage(input=paths("inputTokens")),
+        finish="code",
+    ),
+    _shape(
+        "Cohere",
+        keys="message usage finish_reason",
+        known={"message.role": _ASSISTANT, "usage.tokens": (dict,)},
+        signature="role assistant finish_reason billed_units",
+        usage=Usage(
+            input=paths("tokens.input_tokens"), cached=paths("cached_tokens"), output=paths("tokens.output_tokens")
+        ),
+        usage_at="usage",
+        parts="message.content",
+        calls="message.tool_calls",
+        reasoning="message.tool_plan",
+        response_id="id",
+        finish="finish_reason",
+    ),
+    _shape(
+        "Ollama",
+        keys="message model done",
+        known={"message.role": _ASSISTANT, "model": (str,), "done": (bool,)},
+        signature="role assistant content",
+        usage=Usage(input=paths("prompt_eval_count"), output=paths("eval_count")),
+        parts="message.content",
+        calls="message.tool_calls",
+        reasoning="message.thinking",
+        model="model",
+        finish="done_reason",
+    ),
+    _shape(
+        "message",  # without its response: it has no model and no tokens
+        keys="role content",
+        known={"role": _ASSISTANT},
+        signature="role assistant content",
+        parts="content",
+        calls="tool_calls",
+        reasoning="reasoning_content | reasoning | thinking",
+        refusal="refusal",
+        needs_content=True,
+    ),
+)
+"""The shapes in the order in which they are tried."""
+
+SIGNATURES: tuple[tuple[str, ...], ...] = tuple(dict.fromkeys(each.signature for each in SHAPES))
+"""JSON strings of which a payload of each shape has all of a line; a server can search for them."""

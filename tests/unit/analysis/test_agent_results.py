@@ -95,7 +95,7 @@ def message(text: str | None, *calls: tuple[str, str, Any]) -> Mapping[str, Any]
     ]}  # fmt: skip
 
 
-USAGE = {"prompt_tokens": 10, "completion_tokens": 5}
+USAGE = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
 CALLS = (("call_1", "weather", {"city": "Rome"}), ("call_2", "plain", {}))
 JOURNAL = (
     entry("Input", 0, "How warm is it?"),

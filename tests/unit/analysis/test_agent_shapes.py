@@ -22,7 +22,7 @@ from support.table_source import TableSource
 
 
 @pytest.mark.parametrize("name", PAYLOADS)
-@pytest.mark.parametrize("depth", [0, 1, 2])
+@pytest.mark.parametrize("depth", [0, 1, 2, 3])
 def test_text_reasoning_calls_model_and_tokens_have_one_meaning_for_all_shapes(name: str, depth: int) -> None:
     payload, outer = PAYLOADS[name], 1 if name.startswith("Vercel") else 0
     for _ in range(max(0, depth - outer)):
@@ -130,7 +130,7 @@ def test_a_refusal_is_read_from_its_own_field_and_missing_tokens_are_unknown(nam
         {"role": "user", "content": "Hi"},
         {"events": [PAYLOADS["ADK"]], "id": "s1", "state": {}},
         {"first": MESSAGE, "second": MESSAGE},
-        {"a": {"b": {"c": MESSAGE}}},
+        {"a": {"b": {"c": {"d": MESSAGE}}}},
     ],
 )
 def test_a_model_with_usage_alone_or_several_responses_are_no_response(payload: Any) -> None:
