@@ -48,8 +48,9 @@ def agent_runs(
         rl.agent_runs(lab, service="agent")
 
     A step is a response of a model if its payload has one of the shapes that the integrations of Restate write
-    (OpenAI Agents, Pydantic AI, LangChain, ADK, Vercel AI), or is a response of a provider as it is, up to two objects
-    deep. ``shapes`` are your own functions from a payload to a ``ModelStep`` or None. No payload is shown.
+    (OpenAI Agents, Pydantic AI, LangChain, ADK, Vercel AI), or is a response of a provider as it is (OpenAI and servers
+    like it, Anthropic, Gemini, Bedrock Converse, Cohere, Ollama), or one of ``generateText`` or of Restate's reference
+    agent. It may be in up to three objects. ``shapes`` are your own functions from a payload to a ``ModelStep`` or None. No payload is shown.
 
     ``since``: the invocations that were created since then (an age, or a time with its zone), at most the ``limit``
     newest ones, of one ``service`` or all. ``ids`` selects invocations instead (an id, a list, or a frame), also those

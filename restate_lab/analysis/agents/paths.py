@@ -1,12 +1,13 @@
-"""Paths into a payload, and the values there; a shape of a response is a table of such paths.
+"""Paths into a payload, and functions that read the value there; a shape of a response is a table of them.
 
-``paths("usage.total | tokens")`` are the alternatives of one value: a field of a field, or else another field. In a
-path, ``0`` is the first element of a list, ``-1`` the last one, and ``*`` each.
+``"usage.total | tokens"`` are the alternatives of one value: a field of a field, or else another field. In a path,
+``0`` is the first element of a list, ``-1`` the last one, and ``*`` each.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, TypeAlias
 
 from restate_lab.analysis.agents.model import count, objects
@@ -15,13 +16,14 @@ from restate_lab.analysis.journal.entries import text_or_none
 Path: TypeAlias = tuple[Any, ...]
 """The names of fields from the outside in; a number is an element of a list, and a path within a path is for each."""
 Paths: TypeAlias = tuple[Path, ...]
+Read: TypeAlias = Callable[[Any], Any]
 _EACH = "*"
 _PLACES = {"0": 0, "-1": -1}
 
 
-def paths(text: str, root: str = "") -> Paths:
-    """Return the alternatives in a text such as "usage.total | tokens", each below ``root``."""
-    return tuple(_path([*filter(None, root.split(".")), *each.strip().split(".")]) for each in text.split("|"))
+def paths(text: str) -> Paths:
+    """Return the alternatives in a text."""
+    return tuple(_path(each.strip().split(".")) for each in text.split("|"))
 
 
 def _path(names: list[str]) -> Path:
@@ -29,6 +31,90 @@ def _path(names: list[str]) -> Path:
         at = names.index(_EACH)
         return (*_path(names[:at]), _path(names[at + 1 :]))
     return tuple(_PLACES.get(name, name) for name in names)
+
+
+def any_value(text: str) -> Read:
+    """Return a function that reads the first value that is not None."""
+    return _first(text, None)
+
+
+def name(text: str) -> Read:
+    """Return a function that reads the first text that is not empty; None without one."""
+    return _first(text, text_or_none)
+
+
+def long_text(text: str) -> Read:
+    """Return a function that reads the first text, also one that is a list of objects with a text each."""
+    return _first(text, _joined_text)
+
+
+def number(text: str) -> Read:
+    """Return a function that reads the first whole number of 0 or more, which may be written as a float."""
+    return _first(text, _whole_number)
+
+
+def number_or_null(text: str) -> Read:
+    """Return a function that reads a whole number of 0 or more, and 0 for null; None for an absent or another value."""
+    alternatives = paths(text)
+
+    def read(value: Any) -> int | None:
+        for path in alternatives:
+            parent = value_at(value, path[:-1])
+            if isinstance(parent, dict) and path[-1] in parent:
+                found = parent[path[-1]]
+                return 0 if found is None else _whole_number(found)
+        return None
+
+    return read
+
+
+def no_value(_: Any) -> None:
+    """Read nothing, in the place of a value that a shape does not have."""
+
+
+def _first(text: str, accept: Read | None) -> Read:
+    """Return a function that reads the first of the alternatives that is not None after ``accept``.
+
+    Thousands of responses are read with dozens of them each, so short paths have their own functions.
+    """
+    readers = tuple(map(_reader, paths(text)))
+    if len(readers) == 1:
+        return _accepted(readers[0], accept)
+
+    def read(value: Any) -> Any:
+        for reader in readers:
+            found = reader(value)
+            if found is not None and (accept is None or (found := accept(found)) is not None):
+                return found
+        return None
+
+    return read
+
+
+def _accepted(reader: Read, accept: Read | None) -> Read:
+    if accept is None:
+        return reader
+
+    def read(value: Any) -> Any:
+        found = reader(value)
+        return None if found is None else accept(found)
+
+    return read
+
+
+def _reader(path: Path) -> Read:
+    first, *rest = path
+    if not isinstance(first, str) or len(rest) > 1 or not all(isinstance(each, str) for each in rest):
+        return partial(value_at, path=path)
+    if not rest:
+        return lambda value: value.get(first) if isinstance(value, dict) else None
+    second = rest[0]
+
+    def read(value: Any) -> Any:
+        inner = value.get(first) if isinstance(value, dict) else None
+        return inner.get(second) if isinstance(inner, dict) else None
+
+    return read
 
 
 def value_at(value: Any, path: Path) -> Any:
@@ -45,57 +131,20 @@ def value_at(value: Any, path: Path) -> Any:
     return value
 
 
-def values_at(value: Any, path: Path) -> Iterator[Any]:
-    """Yield the values at a path, for all elements of its lists."""
+def values_at(value: Any, path: Path) -> Iterable[Any]:
+    """Return the values at a path, for all elements of its lists."""
     for place, key in enumerate(path):
         if isinstance(key, tuple):
-            for each in value if isinstance(value, list) else ():
-                yield from values_at(each, key)
-            return
-        value = value_at(value, path[place : place + 1])
-    yield value
+            inner = value_at(value, path[:place])
+            return [found for each in inner for found in values_at(each, key)] if isinstance(inner, list) else ()
+    return (value_at(value, path),)
 
 
-def first_at(value: Any, alternatives: Paths) -> Any:
-    """Return the value at the first path that has one; None without one."""
-    for path in alternatives:
-        if (found := value_at(value, path)) is not None:
-            return found
-    return None
+def _joined_text(value: Any) -> str | None:
+    if isinstance(value, list):
+        return "\n".join(filter(None, (text_or_none(each.get("text")) for each in objects(value)))) or None
+    return text_or_none(value)
 
 
-def name_at(value: Any, alternatives: Paths) -> str | None:
-    """Return the first text that is not empty; None without one."""
-    for path in alternatives:
-        if (found := text_or_none(value_at(value, path))) is not None and found:
-            return found
-    return None
-
-
-def text_at(value: Any, alternatives: Paths) -> str | None:
-    """Return the first text that is not empty, also one that is a list of objects with a text each."""
-    for path in alternatives:
-        found = value_at(value, path)
-        if isinstance(found, list):
-            found = "\n".join(filter(None, (text_or_none(each.get("text")) for each in objects(found))))
-        if text := text_or_none(found):
-            return text
-    return None
-
-
-def number_at(value: Any, alternatives: Paths) -> int | None:
-    """Return the first whole number of 0 or more, which may be written as a float; None without one."""
-    for path in alternatives:
-        found = value_at(value, path)
-        if (number := count(int(found) if type(found) is float and found.is_integer() else found)) is not None:
-            return number
-    return None
-
-
-def has_null_at(value: Any, alternatives: Paths) -> bool:
-    """Return whether a payload has one of these fields, with null as its value."""
-    for path in alternatives:
-        parent = value_at(value, path[:-1])
-        if isinstance(parent, dict) and path[-1] in parent and parent[path[-1]] is None:
-            return True
-    return False
+def _whole_number(value: Any) -> int | None:
+    return count(int(value) if type(value) is float and value.is_integer() else value)

@@ -6,87 +6,29 @@ such a table. Only the listed fields are read: headers of a provider, encrypted 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from enum import Enum
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from restate_lab.analysis.agents.paths import Paths, paths
+from restate_lab.analysis.agents.paths import (
+    Paths,
+    Read,
+    any_value,
+    long_text,
+    name,
+    no_value,
+    number,
+    number_or_null,
+    paths,
+)
 from restate_lab.analysis.agents.tokens import Parts, Usage
 
 
-class Role(Enum):
-    """What a part of a response is."""
+class Wanted(NamedTuple):
+    """The types and the texts of which a value has or is one."""
 
-    TEXT = "text"
-    REASONING = "reasoning"
-    REFUSAL = "refusal"
-    CALL = "call"
-    PARTS = "parts"
-
-
-class Part(NamedTuple):
-    """The fields of a part: its text, or the parts within it, or the id, name and arguments of a tool call."""
-
-    role: Role
-    text: Paths = ()
-    id: Paths = ()
-    name: Paths = ()
-    arguments: Paths = ()
-
-
-def _text(text: str, role: Role = Role.TEXT) -> Part:
-    return Part(role, paths(text))
-
-
-def _call(id_: str, name: str, arguments: str) -> Part:
-    return Part(Role.CALL, id=paths(id_), name=paths(name), arguments=paths(arguments))
-
-
-_FUNCTION = _call("id", "function.name", "function.arguments")
-_CUSTOM = _call("id", "custom.name", "custom.input")
-
-KINDS: Mapping[str, Part] = MappingProxyType(
-    {
-        "text": _text("text | content"),
-        "output_text": _text("text"),
-        "reasoning": _text("text | summary | reasoning | content", Role.REASONING),
-        "reasoning_content": _text("reasoning_content.text", Role.REASONING),
-        "thinking": _text("thinking | content", Role.REASONING),
-        "refusal": _text("refusal", Role.REFUSAL),
-        "message": _text("content", Role.PARTS),
-        "function": _FUNCTION,
-        "custom": _CUSTOM,
-        "function_call": _call("call_id", "name", "arguments"),
-        "custom_tool_call": _call("call_id", "name", "input"),
-        "tool-call": _call("toolCallId | tool_call_id", "toolName | tool_name", "input | args"),
-        "tool_call": _call("id", "name", "args"),
-        "invalid_tool_call": _call("id", "name", "args"),
-        "tool_use": _call("id", "name", "input"),
-        # the provider executes these, and their results are in the same response
-        "server_tool_use": _call("id", "name", "input"),
-        "mcp_call": _call("id", "name", "arguments"),
-    }
-)
-"""The value of the field "type" or "part_kind" of a part → how it is read; other kinds are not."""
-
-FIELDS: Mapping[str, Part] = MappingProxyType(
-    {
-        "functionCall": _call("functionCall.id", "functionCall.name", "functionCall.args"),
-        "function_call": _call("function_call.id", "function_call.name", "function_call.args"),
-        "toolUse": _call("toolUse.toolUseId", "toolUse.name", "toolUse.input"),
-        "reasoningContent": _text("reasoningContent.reasoningText.text", Role.REASONING),
-        "function": _FUNCTION,
-        "custom": _CUSTOM,
-        "toolCallId": _call("toolCallId", "toolName", "input"),
-        "thinking": _text("thinking", Role.REASONING),
-        "text": _text("text"),
-        "args": _call("id", "name", "args"),
-        "input": _call("id", "name", "input"),
-    }
-)
-"""A field of a part without a kind → how it is read, in the order in which the fields are looked for."""
+    types: tuple[type, ...]
+    texts: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,39 +36,49 @@ class Shape:
     """How an object is known as the response of a model, and where its values are.
 
     ``keys`` are fields that every such object has, and ``known`` are values: each is one of these texts, or has one of
-    these types. ``signature`` has JSON strings that each payload has, for a search on the server. ``usage_at`` is the
-    object with the tokens. ``parts`` are lists of parts, or a text, and ``calls`` lists of tool calls next to them. The
-    text of ``text``, ``reasoning`` and ``refusal`` comes before the one in parts. A finish in ``refused`` is a refusal,
-    with its text at ``reason``. ``results`` has the results of tools that were executed within the response.
+    these types. ``signature`` has JSON strings that each payload has, for a search on the server. All other places are
+    below ``root``. ``usage_at`` is the object with the tokens. ``parts`` are lists of parts, or a text, and ``calls``
+    lists of tool calls next to them. The text of ``text``, ``reasoning`` and ``refusal`` comes before the one in parts.
+    A finish in ``refused`` is a refusal, with its text at ``reason``. ``results`` has the results of tools that were
+    executed within the response.
 
     With ``needs_content``, an object is a response only if it has a text or a call, or else a model, tokens and an id.
     """
 
     framework: str
     keys: frozenset[str]
-    known: tuple[tuple[Paths, tuple[Any, ...]], ...]
+    known: tuple[tuple[Read, Wanted], ...]
     signature: tuple[str, ...]
-    usage: Usage | None
-    usage_at: Paths
-    parts: Paths
-    calls: Paths
-    text: Paths
-    reasoning: Paths
-    refusal: Paths
-    reason: Paths
-    refused: frozenset[str]
-    model: Paths
-    model_asked: Paths
-    response_id: Paths
-    finish: Paths
-    results: Paths
-    needs_content: bool
+    root: Read | None = None
+    usage: Usage | None = None
+    usage_at: Read | None = None
+    parts: Paths = ()
+    calls: Paths = ()
+    text: Read = no_value
+    reasoning: Read = no_value
+    refusal: Read = no_value
+    reason: Read = no_value
+    refused: frozenset[str] = frozenset()
+    model: Read = no_value
+    model_asked: Read = no_value
+    response_id: Read = no_value
+    finish: Read = no_value
+    results: Read = no_value
+    needs_content: bool = False
 
 
-_PLACES = (
-    *("usage_at", "parts", "calls", "text", "reasoning", "refusal", "reason"),
-    *("model", "model_asked", "response_id", "finish", "results"),
-)
+def _wanted(values: tuple[Any, ...]) -> Wanted:
+    types = tuple(each for each in values if isinstance(each, type))
+    return Wanted(types, tuple(each for each in values if isinstance(each, str)))
+
+
+_READERS: Mapping[str, Callable[[str], Any]] = {
+    **dict.fromkeys(("root", "usage_at", "results"), any_value),
+    **dict.fromkeys(("parts", "calls"), paths),
+    **dict.fromkeys(("text", "reasoning", "refusal", "reason"), long_text),
+    **dict.fromkeys(("model", "model_asked", "response_id", "finish"), name),
+}
+"""The fields of a shape with the functions that make them of a text with paths."""
 
 
 def _shape(
@@ -135,83 +87,88 @@ def _shape(
     keys: str,
     known: Mapping[str, tuple[Any, ...]],
     signature: str,
-    root: str = "",
     usage: Usage | None = None,
     refused: str = "",
     needs_content: bool = False,
     **places: str,
 ) -> Shape:
-    """Return the shape with these paths, which are below ``root``."""
+    """Return the shape with these paths."""
     return Shape(
         framework=framework,
         keys=frozenset(keys.split()),
-        known=tuple((paths(place, root), wanted) for place, wanted in known.items()),
+        known=tuple((any_value(place), _wanted(values)) for place, values in known.items()),
         signature=tuple(signature.split()),
         usage=usage,
         refused=frozenset(refused.split()),
         needs_content=needs_content,
-        **{name: paths(places[name], root) if name in places else () for name in _PLACES},
+        **{field: read(places[field]) for field, read in _READERS.items() if field in places},
     )
 
 
 _ASSISTANT = ("assistant",)
 _ANTHROPIC_USAGE = Usage(
-    input=paths("input_tokens"),
-    input_beside=(paths("cache_read_input_tokens"), paths("cache_creation_input_tokens")),
-    cached=paths("cache_read_input_tokens"),
-    written=paths("cache_creation_input_tokens"),
-    written_1h=paths("cache_creation.ephemeral_1h_input_tokens"),
-    output=paths("output_tokens"),
-    reasoning=paths("output_tokens_details.thinking_tokens"),
+    input=number("input_tokens"),
+    input_beside=(
+        number_or_null("cache_read_input_tokens"),
+        number_or_null("cache_creation_input_tokens"),
+    ),
+    cached=number("cache_read_input_tokens"),
+    written=number("cache_creation_input_tokens"),
+    written_1h=number("cache_creation.ephemeral_1h_input_tokens"),
+    output=number("output_tokens"),
+    reasoning=number("output_tokens_details.thinking_tokens"),
     absent_without="cache",  # an old version of the API has no field for it
 )
 _RESPONSES_USAGE = Usage(
-    input=paths("input_tokens"),
-    cached=paths("input_tokens_details.cached_tokens"),
-    output=paths("output_tokens"),
-    reasoning=paths("output_tokens_details.reasoning_tokens"),
+    input=number("input_tokens"),
+    cached=number("input_tokens_details.cached_tokens"),
+    output=number("output_tokens"),
+    reasoning=number("output_tokens_details.reasoning_tokens"),
 )
 _LANGCHAIN_USAGE = Usage(
-    input=paths("input_tokens"),
-    cached=paths("input_token_details.cache_read"),
-    written=paths("input_token_details.cache_creation"),
-    written_1h=paths("input_token_details.ephemeral_1h_input_tokens"),
-    output=paths("output_tokens"),
-    reasoning=paths("output_token_details.reasoning"),
+    input=number("input_tokens"),
+    cached=number("input_token_details.cache_read"),
+    written=number("input_token_details.cache_creation"),
+    written_1h=number("input_token_details.ephemeral_1h_input_tokens"),
+    output=number("output_tokens"),
+    reasoning=number("output_token_details.reasoning"),
 )
 _VERCEL_USAGE = Usage(  # three versions
-    input=paths("inputTokens.total | inputTokens"),
-    cached=paths("inputTokens.cacheRead | inputTokenDetails.cacheReadTokens | cachedInputTokens"),
-    written=paths("inputTokens.cacheWrite | inputTokenDetails.cacheWriteTokens"),
-    output=paths("outputTokens.total | outputTokens"),
-    reasoning=paths("outputTokens.reasoning | outputTokenDetails.reasoningTokens | reasoningTokens"),
+    input=number("inputTokens.total | inputTokens"),
+    cached=number("inputTokens.cacheRead | inputTokenDetails.cacheReadTokens | cachedInputTokens"),
+    written=number("inputTokens.cacheWrite | inputTokenDetails.cacheWriteTokens"),
+    output=number("outputTokens.total | outputTokens"),
+    reasoning=number("outputTokens.reasoning | outputTokenDetails.reasoningTokens | reasoningTokens"),
 )
 _CHAT_USAGE = Usage(
-    input=paths("prompt_tokens"),
-    cached=paths("prompt_cache_hit_tokens | prompt_tokens_details.cached_tokens"),
-    written=paths("cache_creation_input_tokens"),
-    output=paths("completion_tokens"),
-    output_beside=(paths("completion_tokens_details.reasoning_tokens"),),
-    reasoning=paths("completion_tokens_details.reasoning_tokens"),
-    total=paths("total_tokens"),
+    input=number("prompt_tokens"),
+    cached=number("prompt_cache_hit_tokens | prompt_tokens_details.cached_tokens"),
+    written=number("cache_creation_input_tokens"),
+    output=number("completion_tokens"),
+    output_beside=(number_or_null("completion_tokens_details.reasoning_tokens"),),
+    reasoning=number("completion_tokens_details.reasoning_tokens"),
+    total=number("total_tokens"),
     parts=Parts.BY_TOTAL,
 )
 _GEMINI_USAGE = Usage(
-    input=paths("prompt_token_count | promptTokenCount"),
-    input_beside=(paths("tool_use_prompt_token_count | toolUsePromptTokenCount"),),
-    cached=paths("cached_content_token_count | cachedContentTokenCount"),
-    output=paths("candidates_token_count | candidatesTokenCount"),
-    output_beside=(paths("thoughts_token_count | thoughtsTokenCount"),),
-    reasoning=paths("thoughts_token_count | thoughtsTokenCount"),
-    total=paths("total_token_count | totalTokenCount"),
+    input=number("prompt_token_count | promptTokenCount"),
+    input_beside=(number_or_null("tool_use_prompt_token_count | toolUsePromptTokenCount"),),
+    cached=number("cached_content_token_count | cachedContentTokenCount"),
+    output=number("candidates_token_count | candidatesTokenCount"),
+    output_beside=(number_or_null("thoughts_token_count | thoughtsTokenCount"),),
+    reasoning=number("thoughts_token_count | thoughtsTokenCount"),
+    total=number("total_token_count | totalTokenCount"),
 )
 _BEDROCK_USAGE = Usage(
-    input=paths("inputTokens"),
-    input_beside=(paths("cacheReadInputTokens"), paths("cacheWriteInputTokens")),
-    cached=paths("cacheReadInputTokens"),
-    written=paths("cacheWriteInputTokens"),
-    output=paths("outputTokens"),
-    total=paths("totalTokens"),
+    input=number("inputTokens"),
+    input_beside=(
+        number_or_null("cacheReadInputTokens"),
+        number_or_null("cacheWriteInputTokens"),
+    ),
+    cached=number("cacheReadInputTokens"),
+    written=number("cacheWriteInputTokens"),
+    output=number("outputTokens"),
+    total=number("totalTokens"),
 )
 _GEMINI_REFUSALS = "SAFETY PROHIBITED_CONTENT BLOCKLIST RECITATION SPII IMAGE_SAFETY MODEL_ARMOR"
 _VERCEL_FINISHES = ("stop", "length", "content-filter", "tool-calls", "error", "other", "unknown")
@@ -303,11 +260,11 @@ SHAPES: tuple[Shape, ...] = (
         known={"kind": ("response",), "parts": (list,)},
         signature="kind response parts",
         usage=Usage(
-            input=paths("input_tokens"),
-            cached=paths("cache_read_tokens"),
-            written=paths("cache_write_tokens"),
-            output=paths("output_tokens"),
-            reasoning=paths("output_reasoning_tokens | details.reasoning_tokens"),
+            input=number("input_tokens"),
+            cached=number("cache_read_tokens"),
+            written=number("cache_write_tokens"),
+            output=number("output_tokens"),
+            reasoning=number("output_reasoning_tokens | details.reasoning_tokens"),
         ),
         usage_at="usage",
         parts="parts",
@@ -432,7 +389,7 @@ SHAPES: tuple[Shape, ...] = (
         keys="type content inputTokens",
         known={"type": ("text",), "content": (str,), "inputTokens": (int,)},
         signature="type text content inputTokens",
-        usage=Usage(input=paths("inputTokens")),
+        usage=Usage(input=number("inputTokens")),
         text="content",
     ),
     _shape(
@@ -440,7 +397,7 @@ SHAPES: tuple[Shape, ...] = (
         keys="type message calls",
         known={"type": ("tool_calls",), "message.role": _ASSISTANT, "calls": (list,)},
         signature="role assistant content",
-        usage=Usage(input=paths("inputTokens")),
+        usage=Usage(input=number("inputTokens")),
         parts="message.content",
         calls="calls",
         finish="type",
@@ -450,7 +407,7 @@ SHAPES: tuple[Shape, ...] = (
         keys="type code inputTokens maxOutputTokens",
         known={"type": ("error",), "code": ("output_limit",), "inputTokens": (int,)},
         signature="code output_limit inputTokens",
-        usage=Usage(input=paths("inputTokens")),
+        usage=Usage(input=number("inputTokens")),
         finish="code",
     ),
     _shape(
@@ -459,7 +416,7 @@ SHAPES: tuple[Shape, ...] = (
         known={"message.role": _ASSISTANT, "usage.tokens": (dict,)},
         signature="role assistant finish_reason billed_units",
         usage=Usage(
-            input=paths("tokens.input_tokens"), cached=paths("cached_tokens"), output=paths("tokens.output_tokens")
+            input=number("tokens.input_tokens"), cached=number("cached_tokens"), output=number("tokens.output_tokens")
         ),
         usage_at="usage",
         parts="message.content",
@@ -473,7 +430,7 @@ SHAPES: tuple[Shape, ...] = (
         keys="message model done",
         known={"message.role": _ASSISTANT, "model": (str,), "done": (bool,)},
         signature="role assistant content",
-        usage=Usage(input=paths("prompt_eval_count"), output=paths("eval_count")),
+        usage=Usage(input=number("prompt_eval_count"), output=number("eval_count")),
         parts="message.content",
         calls="message.tool_calls",
         reasoning="message.thinking",

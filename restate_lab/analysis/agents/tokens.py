@@ -6,13 +6,10 @@ number that a payload does not prove is unknown.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from enum import Enum
 from typing import Any, NamedTuple
 
-from restate_lab.analysis.agents.paths import Paths, has_null_at, number_at
-
-Numbers = Mapping[str, int | None]
+from restate_lab.analysis.agents.paths import Read, no_value
 
 
 class Parts(Enum):
@@ -31,26 +28,26 @@ class Usage(NamedTuple):
     has ``absent_without`` in its name.
     """
 
-    input: Paths
-    output: Paths = ()
-    cached: Paths = ()
-    reasoning: Paths = ()
-    written: Paths = ()
-    written_1h: Paths = ()
-    total: Paths = ()
+    input: Read
+    output: Read = no_value
+    cached: Read = no_value
+    reasoning: Read = no_value
+    written: Read = no_value
+    written_1h: Read = no_value
+    total: Read = no_value
     parts: Parts = Parts.BESIDE
-    input_beside: tuple[Paths, ...] = ()
-    output_beside: tuple[Paths, ...] = ()
+    input_beside: tuple[Read, ...] = ()
+    output_beside: tuple[Read, ...] = ()
     absent_without: str = ""
 
 
 def read_tokens(usage: Usage, value: Any) -> dict[str, int | None]:
     """Return the numbers of tokens in an object; a part that is more than its whole is unknown, and so is the whole."""
-    into, out = number_at(value, usage.input), number_at(value, usage.output)
+    into, out = usage.input(value), usage.output(value)
     if usage.input_beside or usage.output_beside:
         into, out = _wholes(usage, value, into, out)
-    into, cached = _whole_and_part(into, number_at(value, usage.cached))
-    out, reasoning = _whole_and_part(out, number_at(value, usage.reasoning))
+    into, cached = _whole_and_part(into, usage.cached(value))
+    out, reasoning = _whole_and_part(out, usage.reasoning(value))
     return {
         "input_tokens": into,
         "cached_tokens": cached,
@@ -62,9 +59,9 @@ def read_tokens(usage: Usage, value: Any) -> dict[str, int | None]:
 
 def _wholes(usage: Usage, value: Any, into: int | None, out: int | None) -> tuple[int | None, int | None]:
     """Return the input and the output with the parts that are beside them."""
-    more_into = [_part(value, each) for each in usage.input_beside]
-    more_out = [_part(value, each) for each in usage.output_beside]
-    total = number_at(value, usage.total)
+    more_into = [read(value) for read in usage.input_beside]
+    more_out = [read(value) for read in usage.output_beside]
+    total = usage.total(value)
     if into is None or total is None:
         return _without_total(usage, value, into, more_into), _without_total(usage, value, out, more_out)
     sums = {
@@ -93,21 +90,16 @@ def _without_total(usage: Usage, value: Any, whole: int | None, more: list[int |
     return whole if hint and not any(hint in name.lower() for name in value) else None
 
 
-def _part(value: Any, alternatives: Paths) -> int | None:
-    number = number_at(value, alternatives)
-    return 0 if number is None and has_null_at(value, alternatives) else number
-
-
 def _whole_and_part(whole: int | None, part: int | None) -> tuple[int | None, int | None]:
     return (None, None) if whole is not None and part is not None and part > whole else (whole, part)
 
 
 def _written(usage: Usage, value: Any, into: int | None, cached: int | None) -> dict[str, int | None]:
     """Return the tokens that were written to a cache; unknown unless they are a part of the input."""
-    written = number_at(value, usage.written)
+    written = usage.written(value)
     if into is None or written is None or written + (cached or 0) > into:
         return {}
     return {
         "cache_write_tokens": written,
-        "cache_write_1h_tokens": _whole_and_part(written, number_at(value, usage.written_1h))[1],
+        "cache_write_1h_tokens": _whole_and_part(written, usage.written_1h(value))[1],
     }

@@ -113,6 +113,6 @@ def test_a_removed_renamed_retyped_or_nested_field_gives_the_right_number_or_non
 @pytest.mark.long
 @pytest.mark.parametrize("name", CASES)
 def test_a_thousand_changes_of_fields_give_the_right_number_or_none(name: str) -> None:
-    choose = random.Random(name).choice
+    choose = random.Random(name).choice  # noqa: S311 - no secret
     for _ in range(1_000):
         check(name, choose)
