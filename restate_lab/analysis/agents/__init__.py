@@ -50,13 +50,15 @@ def agent_runs(
     A step is a response of a model if its payload has one of the shapes that the integrations of Restate write
     (OpenAI Agents, Pydantic AI, LangChain, ADK, Vercel AI), or is a response of a provider as it is (OpenAI and servers
     like it, Anthropic, Gemini, Bedrock Converse, Cohere, Ollama), or one of ``generateText`` or of Restate's reference
-    agent. It may be in up to three objects. ``shapes`` are your own functions from a payload to a ``ModelStep`` or None. No payload is shown.
+    agent. It may be in up to three objects. ``shapes`` are your own functions from a payload to a ``ModelStep`` or
+    None. No payload is shown.
 
     ``since``: the invocations that were created since then (an age, or a time with its zone), at most the ``limit``
     newest ones, of one ``service`` or all. ``ids`` selects invocations instead (an id, a list, or a frame), also those
     without a response. ``prices`` has your own prices in US dollars per million tokens, by the exact name of the model:
-    ``{"my-model": (input, cached input, output)}``; "*" is for every other model. Other prices come from the package
-    genai-prices (the extra ``agents``). ``timeout`` is for the whole call.
+    ``{"my-model": (input, cached input, output)}``; "*" is for every other model. Input that was written to a cache
+    costs as much as other input there. Other prices come from the package genai-prices (the extra ``agents``), which
+    has a price for it. ``timeout`` is for the whole call.
 
     Columns; None is unknown, never 0: ``id, service, handler, key, status, created_at, completed_at`` (UTC),
     ``framework, models, model_calls, tool_calls, retries, input_tokens, cached_tokens, output_tokens,

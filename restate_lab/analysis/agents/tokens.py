@@ -53,7 +53,7 @@ def read_tokens(usage: Usage, value: Any) -> dict[str, int | None]:
         "cached_tokens": cached,
         "output_tokens": out,
         "reasoning_tokens": reasoning,
-        **(_written(usage, value, into, cached) if usage.written else {}),
+        **_written(usage, value, into, cached),
     }
 
 
