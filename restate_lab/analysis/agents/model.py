@@ -47,7 +47,8 @@ class ModelStep(NamedTuple):
     ``prompt`` has its messages as (role, text), and ``results`` the results of earlier tool calls in it; they also have
     those of calls in this response, if the provider or the client executed them before it was journaled.
     ``cache_write_tokens`` are the input tokens that were written to a cache, and ``cache_write_1h_tokens`` those that
-    it keeps for an hour: they are for the cost.
+    it keeps for an hour: they are for the cost, as is ``provider``, the id of the provider in the package genai-prices,
+    for a model whose name alone has no price.
     """
 
     framework: str
@@ -67,6 +68,7 @@ class ModelStep(NamedTuple):
     results: tuple[ToolResult, ...] = ()
     cache_write_tokens: int | None = None
     cache_write_1h_tokens: int | None = None
+    provider: str | None = None
 
 
 def record(value: Any, key: str | None = None) -> Mapping[str, Any]:

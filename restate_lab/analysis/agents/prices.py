@@ -30,6 +30,13 @@ class _Rates(NamedTuple):
     written_1h: float
 
 
+class _Model(NamedTuple):
+    """The name of a model, and the id of the provider in the package if the response shows it."""
+
+    name: str
+    provider: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class PriceTable:
     """The prices of models, and a list of those that have none.
@@ -41,7 +48,7 @@ class PriceTable:
     own: Mapping[str, Price]
     package: Any
     unpriced: dict[str, None] = field(default_factory=dict)
-    _models: dict[str, Any] = field(default_factory=dict)
+    _models: dict[_Model, Any] = field(default_factory=dict)
     _rates: dict[int, _Rates | None] = field(default_factory=dict)
 
     @property
@@ -71,19 +78,19 @@ class PriceTable:
             return _multiply(_own_rates(self.own[name]), step)
         if self.package is None:
             return None
-        if name not in self._models:
-            self._models[name] = self._find(name, at)
-        model = self._models[name]
-        if model is None:
+        model = _Model(name, step.provider)
+        if model not in self._models:
+            self._models[model] = self._find(model, at)
+        if self._models[model] is None:
             return None
-        prices = model.get_prices(at or datetime.now(UTC))  # they can depend on the time
+        prices = self._models[model].get_prices(at or datetime.now(UTC))  # they can depend on the time
         if id(prices) not in self._rates:
-            self._rates[id(prices)] = self._rates_of(name, prices, at)
+            self._rates[id(prices)] = self._rates_of(model, prices, at)
         rates = self._rates[id(prices)]
         if rates is not None:
             return _multiply(rates, step)
         return self._calculate(
-            name,
+            model,
             at,
             input_tokens=step.input_tokens or 0,
             cache_read_tokens=step.cached_tokens or 0,
@@ -92,33 +99,35 @@ class PriceTable:
             output_tokens=step.output_tokens or 0,
         )
 
-    def _find(self, name: str, at: datetime | None) -> Any:
+    def _find(self, model: _Model, at: datetime | None) -> Any:
         try:
-            model = self._calculation(name, at).model
+            found = self._calculation(model, at).model
         except (LookupError, ValueError):
             return None
-        return model if _is_same_model(name, model) else None
+        return found if _is_same_model(model.name, found) else None
 
-    def _rates_of(self, name: str, prices: Any, at: datetime | None) -> _Rates | None:
+    def _rates_of(self, model: _Model, prices: Any, at: datetime | None) -> _Rates | None:
         """Return prices as rates, because the package takes half a millisecond for one response; None if it cannot."""
         has_tiers = not all(isinstance(each, Decimal | None) for each in vars(prices).values())
-        if has_tiers or self._calculate(name, at):
+        if has_tiers or self._calculate(model, at):
             return None
         written = {"input_tokens": _MILLION, "cache_write_tokens": _MILLION}
         return _Rates(
-            input=self._calculate(name, at, input_tokens=_MILLION),
-            cached=self._calculate(name, at, input_tokens=_MILLION, cache_read_tokens=_MILLION),
-            output=self._calculate(name, at, output_tokens=_MILLION),
-            written=self._calculate(name, at, **written),
-            written_1h=self._calculate(name, at, **written, cache_write_1h_tokens=_MILLION),
+            input=self._calculate(model, at, input_tokens=_MILLION),
+            cached=self._calculate(model, at, input_tokens=_MILLION, cache_read_tokens=_MILLION),
+            output=self._calculate(model, at, output_tokens=_MILLION),
+            written=self._calculate(model, at, **written),
+            written_1h=self._calculate(model, at, **written, cache_write_1h_tokens=_MILLION),
         )
 
-    def _calculate(self, name: str, at: datetime | None, **tokens: int) -> float:
-        return float(self._calculation(name, at, **tokens).total_price)
+    def _calculate(self, model: _Model, at: datetime | None, **tokens: int) -> float:
+        return float(self._calculation(model, at, **tokens).total_price)
 
-    def _calculation(self, name: str, at: datetime | None, **tokens: int) -> Any:
+    def _calculation(self, model: _Model, at: datetime | None, **tokens: int) -> Any:
         usage = self.package.Usage(**{kind: number for kind, number in tokens.items() if number})
-        return self.package.calc_price(usage, model_ref=name, genai_request_timestamp=at)
+        return self.package.calc_price(
+            usage, model_ref=model.name, provider_id=model.provider, genai_request_timestamp=at
+        )
 
 
 def price_table(prices: Any) -> PriceTable:

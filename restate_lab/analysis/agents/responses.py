@@ -44,6 +44,7 @@ def _is_known(shape: Shape, value: _Object) -> bool:
 def _read(shape: Shape, value: _Object, *, has_text: bool) -> ModelStep | None:
     fields: dict[str, Any] = {
         "framework": shape.framework,
+        "provider": shape.provider,
         "model": shape.model(value),
         "model_asked": shape.model_asked(value),
         "response_id": shape.response_id(value),

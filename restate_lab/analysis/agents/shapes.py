@@ -42,6 +42,8 @@ class Shape:
     A finish in ``refused`` is a refusal, with its text at ``reason``. ``results`` has the results of tools that were
     executed within the response.
 
+    ``provider`` is the id of the provider in the package with the prices, if the name of a model alone has no price.
+
     With ``needs_content``, an object is a response only if it has a text or a call, or else a model, tokens and an id.
     """
 
@@ -65,6 +67,7 @@ class Shape:
     finish: Read = no_value
     results: Read = no_value
     needs_content: bool = False
+    provider: str | None = None
 
 
 def _wanted(values: tuple[Any, ...]) -> Wanted:
@@ -90,6 +93,7 @@ def _shape(
     usage: Usage | None = None,
     refused: str = "",
     needs_content: bool = False,
+    provider: str | None = None,
     **places: str,
 ) -> Shape:
     """Return the shape with these paths."""
@@ -101,6 +105,7 @@ def _shape(
         usage=usage,
         refused=frozenset(refused.split()),
         needs_content=needs_content,
+        provider=provider,
         **{field: read(places[field]) for field, read in _READERS.items() if field in places},
     )
 
@@ -183,6 +188,20 @@ _LANGCHAIN: Mapping[str, Any] = {
     "response_id": "response_metadata.id",
     "finish": "response_metadata.finish_reason | response_metadata.stop_reason | response_metadata.stopReason"
     " | response_metadata.status",
+}
+_CHAT: Mapping[str, Any] = {
+    "known": {"choices.0.message": (dict,), "object | usage": ("chat.completion", dict)},
+    "signature": "choices message",
+    "usage": _CHAT_USAGE,
+    "usage_at": "usage",
+    "parts": "choices.0.message.content",
+    "calls": "choices.0.message.tool_calls",
+    "reasoning": "choices.0.message.reasoning_content | choices.0.message.reasoning",
+    "refusal": "choices.0.message.refusal",
+    "model": "model",
+    "response_id": "id",
+    "finish": "choices.0.finish_reason",
+    "needs_content": True,
 }
 _GEMINI: Mapping[str, Any] = {
     "usage": _GEMINI_USAGE,
@@ -304,22 +323,10 @@ SHAPES: tuple[Shape, ...] = (
         usage_at="usage_metadata",
         **_GEMINI,
     ),
-    _shape(
-        "chat completion",
-        keys="choices",
-        known={"choices.0.message": (dict,), "object | usage": ("chat.completion", dict)},
-        signature="choices message",
-        usage=_CHAT_USAGE,
-        usage_at="usage",
-        parts="choices.0.message.content",
-        calls="choices.0.message.tool_calls",
-        reasoning="choices.0.message.reasoning_content | choices.0.message.reasoning",
-        refusal="choices.0.message.refusal",
-        model="model",
-        response_id="id",
-        finish="choices.0.finish_reason",
-        needs_content=True,
-    ),
+    # other providers that their field shows, for the price of their models
+    _shape("chat completion", keys="choices x_groq", provider="groq", **_CHAT),
+    _shape("chat completion", keys="choices provider", provider="openrouter", **_CHAT),
+    _shape("chat completion", keys="choices", **_CHAT),
     _shape(
         "response",
         keys="object output",

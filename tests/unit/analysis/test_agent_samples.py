@@ -116,6 +116,8 @@ ORACLES = {
     "mistral/mistralai-3.7.0: a tool call": ("mistral", "default"),
     "openai/openai-3.57.0-chat: a tool call": ("openai", "chat"),
     "openai/openai-3.57.0-responses: a tool call": ("openai", "responses"),
+    "groq/groq-1.7.0: a tool call": ("groq", "default"),
+    "openrouter/chat-2026-11: a tool call": ("openrouter", "chat"),
 }
 """Samples whose usage the package with the prices reads, too: its ids of the provider and of the API."""
 
