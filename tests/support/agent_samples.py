@@ -1,7 +1,7 @@
 """Responses of models as providers and frameworks write them, one file per package and version.
 
-``tests/samples/agents/`` has the files. Each states how it was made, and has payloads with what is expected of them. A
-new version of a package is a new file. Secret and encrypted values in them are "canary".
+``tests/samples/agents/`` has the files. Each states how it was made, and has payloads with the expected values. A new
+version of a package is a new file. Secret and encrypted values in them are "canary".
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ SortedParts: TypeAlias = dict[Role, list[tuple[Part, _Object]]]
 
 
 def sort_parts(value: _Object, places: Paths) -> SortedParts:
-    """Return the parts at all these places by what they are."""
+    """Return the parts at all these places, by role."""
     parts: SortedParts = {}
     for part, each in parts_at(value, places):
         parts.setdefault(Role.REASONING if each.get("thought") else part.role, []).append((part, each))
