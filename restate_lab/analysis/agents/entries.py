@@ -180,8 +180,16 @@ def with_models(
         check()
         is_step = each.entry.entry_type == "Run" and each.content.value
         model = recognize(each.unmasked_value, shapes) if is_step else None
-        read.append(each if model is None else replace(each, model=model))
+        read.append(each if model is None else replace(each, model=_masked(model, each, shapes)))
     return _with_model_calls(read)
+
+
+def _masked(model: ModelStep, each: AgentEntry, shapes: Sequence[ShapeFunction]) -> ModelStep:
+    """Return a response whose results of tools, which are shown as they are, have secrets of providers masked."""
+    if not model.results or each.value is each.unmasked_value:
+        return model
+    masked = recognize(each.value, shapes)
+    return model._replace(results=masked.results if masked else ())
 
 
 def agent_entries(entries: Iterable[Entry], steps: Mapping[int, ModelStep]) -> list[AgentEntry]:
