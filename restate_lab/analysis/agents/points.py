@@ -7,7 +7,7 @@ grows with the size of the payloads, and each payload is parsed once.
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
@@ -22,22 +22,28 @@ from restate_lab.payload_json import write_for_display
 Check: TypeAlias = Callable[[], None]
 Points: TypeAlias = npt.NDArray[np.int64]
 NEVER = -60  # points of a command for a tool that issues no such commands
-_SAME, _NAME, _VALUE, _LEARNED = 80, 24, 12, 16
+WEAK = 12  # points of a value that is only in the result: results of other tools can have it, too
+_SAME, _NAME, _VALUE, _LEARNED, _HINT = 80, 24, WEAK, 16, 3
 _WITHOUT_COMMANDS = ("transfer_to_", "final_result")  # handoffs, and the output tools of Pydantic AI
 _NAME_PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _WRAPPER = frozenset({"calling", "mcp", "tool"})
 _WORD = re.compile(r"\w+")
+_NUMBER = re.compile(r"[0-9]+")
 _LONGEST = 2_000  # characters of a value that is searched
 
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """The commands and the calls of one response; ``results`` has the repeated result of each call, or None."""
+    """The commands and the calls of one response; ``results`` has the repeated result of each call, or None.
+
+    ``executed`` are the ids of the calls that were executed within the step of the response, without commands.
+    """
 
     commands: Sequence[AgentEntry]
     calls: Sequence[ToolCall]
     results: Sequence[ToolResult | None]
     check: Check
+    executed: Collection[str] = ()
     _proven: dict[int, set[int]] = field(default_factory=dict)
 
     def proven(self) -> dict[int, set[int]]:
@@ -50,22 +56,30 @@ class Pairs:
 
     def points(self, lessons: Mapping[str, set[str]]) -> Points:
         """Return the points of each command (a row) for each call (a column), for names and values."""
-        points = self._points_of_names(lessons)
+        points = self._for_names(lambda name, tool: name_points(name, tool, lessons))
         points += _VALUE * self._shared_values()
         for number, positions in self.proven().items():
             points[list(positions), number] += _SAME
-        points[:, [call.name.startswith(_WITHOUT_COMMANDS) for call in self.calls]] = NEVER
+        has_none = [call.name.startswith(_WITHOUT_COMMANDS) or call.id in self.executed for call in self.calls]
+        points[:, has_none] = NEVER
         return points
 
-    def _points_of_names(self, lessons: Mapping[str, set[str]]) -> Points:
-        """Return the points for names and for what single calls taught; equal names are compared once."""
+    def hints(self) -> Points:
+        """Return points for a word that the name of a command shares with the name of only one of the tools."""
+        words = {tool: frozenset(filter(str.isalpha, _parts_of(tool))) for tool in {call.name for call in self.calls}}
+        numbers = Counter(word for each in words.values() for word in each)
+        own = {tool: {word for word in each if numbers[word] == 1} for tool, each in words.items()}
+        return self._for_names(lambda name, tool: _HINT * any(own[tool] & _parts_of(text) for text in name.texts))
+
+    def _for_names(self, points_of: Callable[[CommandName, str], int]) -> Points:
+        """Return the points of each command for each call that their names have; equal names are compared once."""
         tools = {name: at for at, name in enumerate(dict.fromkeys(call.name for call in self.calls))}
         kinds: dict[CommandName, list[int]] = {}
         for each in self.commands:
             self.check()
             name = CommandName.of(each)
             if name not in kinds:
-                kinds[name] = [name_points(name, tool, lessons) for tool in tools]
+                kinds[name] = [points_of(name, tool) for tool in tools]
         rows = np.array([kinds[CommandName.of(each)] for each in self.commands], np.int64).reshape(-1, len(tools))
         return rows[:, [tools[call.name] for call in self.calls]]
 
@@ -104,10 +118,16 @@ class CommandName(NamedTuple):
         return [self.name, *([target[0], target[-1]] if self.callee else [])]
 
     @property
+    def kind(self) -> str:
+        """Return the type, and the name without numbers, or the service and handler of a callee; "" without a name."""
+        name = "/".join(self.texts[1:]) if self.callee else self.name
+        return f"{self.entry_type} {_NUMBER.sub('0', name)}" if name else ""
+
+    @property
     def template(self) -> str:
         """Return the type and name without values: only the first two parts, without numbers."""
         name = self.callee.partition("/")[0] if self.callee else " ".join(self.name.split()[:2])
-        return f"{self.entry_type} {re.sub(r'[0-9]+', '0', name)}"
+        return f"{self.entry_type} {_NUMBER.sub('0', name)}"
 
 
 def name_points(name: CommandName, tool: str, lessons: Mapping[str, set[str]]) -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -11,14 +13,14 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from restate_lab.analysis.agents import entries as entries_module, matching
+from restate_lab.analysis.agents import assignment, entries as entries_module
+from restate_lab.analysis.agents.alignment import align
 from restate_lab.analysis.agents.entries import AgentEntry, Content
 from restate_lab.analysis.agents.matching import (
     BY_ID,
     BY_ORDER,
     GUESSED,
     UNKNOWN,
-    _align,
     match_tools,
 )
 from restate_lab.analysis.agents.model import ModelStep, ToolCall, ToolResult, parse_arguments, unwrap
@@ -159,6 +161,132 @@ def test_a_tool_without_commands_when_called_alone_gets_none_in_a_step_with_othe
     assert matches(entries, 2) == [([], UNKNOWN), ([2], BY_ORDER)]
 
 
+def rails(*stops: str) -> list[tuple[str, Any]]:
+    return [("rail_search", {"from": start, "to": end}) for start, end in itertools.pairwise(stops)]
+
+
+def found(*trains: str) -> tuple[str, Any]:
+    return "find connection", {"trains": [*trains]}
+
+
+HOLD, PACK = ("seat_hold", {"train": "EC 41"}), ("pack_advice", {"city": "Rome"})
+BY_NAME: dict[str, tuple[list[AgentEntry], list[tuple[list[Any], str]]]] = {
+    "a tool without an entry between those of another": (
+        journal(
+            model(*rails("Bern", "Milan", "Rome"), HOLD, PACK, *rails("Rome", "Bern")),
+            *(found("EC 41"), found("FR 9"), ("hold seat", {"held": True}), found("EC 50")),
+            model(),
+        ),
+        [
+            *([([{"trains": [train]}], GUESSED) for train in ("EC 41", "FR 9")]),
+            *([([{"held": True}], GUESSED), ([], UNKNOWN)]),
+            ([{"trains": ["EC 50"]}], GUESSED),
+        ],
+    ),
+    "the same, and the result has the argument of the other tool": (
+        journal(
+            model(*rails("Bern", "Milan", "Rome"), HOLD, PACK, *rails("Rome", "Bern")),
+            *(found("EC 41"), found("FR 9"), ("hold seat", {"held": True}), found("EC 50 from Rome")),
+            model(),
+        ),
+        [
+            *([([{"trains": [train]}], GUESSED) for train in ("EC 41", "FR 9")]),
+            *([([{"held": True}], GUESSED), ([], UNKNOWN)]),
+            ([{"trains": ["EC 50 from Rome"]}], GUESSED),
+        ],
+    ),
+    "one name that either of two tools can have": (
+        journal(model(("first", {}), ("second", {})), ("x", 1), ("x", 2), model()),
+        [([], UNKNOWN), ([], UNKNOWN)],
+    ),
+    "one entry that either of two tools can have": (
+        journal(model(("first", {}), ("second", {})), ("x", 1), model()),
+        [([], UNKNOWN), ([], UNKNOWN)],
+    ),
+    "one name for two tools, which their values prove": (
+        journal(
+            model(("first", {"city": "Rome"}), ("second", {"city": "Oslo"})), ("x", "Rome"), ("x", "Oslo"), model()
+        ),
+        [(["Rome"], BY_ORDER), (["Oslo"], BY_ORDER)],
+    ),
+    "one name for two tools, which single calls show": (
+        journal(
+            model(("first", {})),
+            ("x", 1),
+            model(("second", {})),
+            ("x", 2),
+            model(("first", {}), ("second", {})),
+            *(("x", 3), ("x", 4)),
+            model(),
+        ),
+        [([3], BY_ORDER), ([4], BY_ORDER)],
+    ),
+    "a word that only one tool has in its name": (
+        journal(model(("ask_person", {}), ("add", {"a": 1})), ("notify person", "sent"), model()),
+        [(["sent"], GUESSED), ([], UNKNOWN)],
+    ),
+    "a value in a result that only one of two tools can have": (
+        journal(model(("first", {"city": "Rome"}), ("second", {"city": "Oslo"})), ("x", "Rome"), model()),
+        [(["Rome"], GUESSED), ([], UNKNOWN)],
+    ),
+    "entries without a name": (
+        journal(model(ASK, ASK), ("signal", "May I? Yes"), ("signal", "May I? No"), model()),
+        [(["May I? Yes"], BY_ORDER), (["May I? No"], BY_ORDER)],
+    ),
+    "two names of one tool that end in numbers": (
+        journal(model(("search", {}), ("search", {}), PACK), ("page 1", 1), ("page 2", 2), model()),
+        [([1], GUESSED), ([2], GUESSED), ([], UNKNOWN)],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_entries_of_one_name_belong_to_one_tool_or_to_none_if_that_is_not_consistent(name: str) -> None:
+    entries, expected = BY_NAME[name]
+    assert matches(entries, len(match_tools(entries)[1]) - 2) == expected
+
+
+def test_a_step_that_the_handler_also_has_without_a_tool_is_not_the_step_of_a_tool() -> None:
+    plain = ("pack_advice", {"city": "Rome"})
+    entries = journal(model(plain), ("save", 1), model(ROME, plain), weather("Rome"), ("save", 2), model(), ("save", 3))
+    assert matches(entries) == [([], UNKNOWN)]
+    assert matches(entries, 1) == [([of("Rome")], BY_ORDER), ([], UNKNOWN)]
+    _, turns = match_tools(entries)
+    assert [[each.value for each in turn.others] for turn in turns] == [[1], [2], [3]]
+    named = journal(weather("Rome"), model(ROME), weather("Rome"), model())
+    assert matches(named) == [([of("Rome")], BY_ORDER)]
+
+
+def test_a_tool_that_the_provider_executed_has_its_result_from_the_response_and_no_entry() -> None:
+    step = model(("web_search", {"query": "Rome"}), ROME)
+    step = step._replace(results=(ToolResult("call_0", "A city"),))
+    entries = journal(step, weather("Rome"), model())
+    assert matches(entries) == [([], BY_ID), ([of("Rome")], BY_ORDER)]
+    alone = journal(step._replace(tool_calls=step.tool_calls[:1]), ("save", "Rome"), model(), ("x", 1), model())
+    assert matches(alone) == [([], BY_ID)]
+
+
+def test_an_id_that_several_calls_have_proves_nothing() -> None:
+    """Some providers count the calls of each response from 0."""
+    items = [{"role": "tool", "tool_call_id": "call_0", "content": "5"}]
+    entries = journal(model(ADD), ("save", items), model(ADD), model())
+    assert matches(entries, 1) == [([], UNKNOWN)]
+
+
+@pytest.mark.parametrize("framework", ["Pydantic AI", "Restate agent"])
+def test_a_later_command_of_tools_that_started_together_needs_evidence_for_one_call(framework: str) -> None:
+    """The second command of a tool comes in any order."""
+    step = model(("book", {"city": "Oslo"}), ("reserve", {"city": "Bern"}), framework=framework)
+    entries = journal(step, ("hotel", 1), ("train", 2), ("seat", "Bern"), ("ticket", 3), model())
+    entries = [
+        AgentEntry(
+            replace(each.entry, completion_index=at), each.content, model=each.model, is_model_call=bool(each.model)
+        )
+        for each, at in zip(entries, (1, 250, 260, 301, 401, 501), strict=True)
+    ]
+    assert matches(entries) == [([1], GUESSED), ([2, "Bern"], GUESSED)]
+
+
 CITIES = st.lists(st.sampled_from(["Rome", "Oslo", "Bern", "Lima", "Paris"]), min_size=1, max_size=5)
 
 
@@ -186,31 +314,30 @@ SMALL = st.lists(
 
 
 @given(rows=SMALL, calls=st.integers(1, 4), is_open=st.lists(st.booleans(), min_size=5, max_size=5))
-def test_running_maxima_give_the_alignment_that_trying_every_earlier_call_gives(
+def test_running_maxima_give_the_alignments_that_trying_each_of_them_gives(
     rows: list[list[int]], calls: int, is_open: list[bool]
 ) -> None:
-    points = np.array([row[:calls] for row in rows])
-    owners, is_unique = _align(points, is_open[: len(rows)])
-    assert (owners.tolist(), is_unique) == align_by_definition(points.tolist(), calls, is_open)
+    points = [row[:calls] for row in rows]
+    best = align(np.array(points), np.array(is_open[: len(rows)]))
+    alignments = {
+        owners: points_of(owners, points, is_open)
+        for owners in itertools.combinations_with_replacement(range(calls), len(rows))
+    }
+    most = max(alignments.values())
+    expected = [owners for owners, total in alignments.items() if total == most]
+    assert (best.total, tuple(best.owners), best.is_unique) == (most, min(expected), len(expected) == 1)
+    calls_of = [{owners[at] for owners in expected} for at in range(len(rows))]
+    assert [set(np.flatnonzero(row).tolist()) for row in best.possible] == calls_of
+    assert best.filled == len(set(min(expected)))
 
 
-def align_by_definition(points: Sequence[Sequence[int]], calls: int, is_open: Sequence[bool]) -> tuple[list[int], bool]:
-    best: list[tuple[int, int, list[int]]] = []
-    for row, is_still_open in zip(points, is_open, strict=False):
-        new: list[tuple[int, int, list[int]]] = []
-        for call in range(calls):
-            fills = 0 if is_still_open and row[call] <= 0 else 10
-            before = best[: call + 1]
-            options = [
-                (each[0] + (fills if at != call else not row[call]), each[1], each[2]) for at, each in enumerate(before)
-            ] or [(fills, 1, [])]
-            most = max(each[0] for each in options)
-            chosen = [each for each in options if each[0] == most]
-            new.append((most + row[call], sum(each[1] for each in chosen), [*chosen[-1][2], call]))
-        best = new
-    most = max(each[0] for each in best)
-    chosen = [each for each in best if each[0] == most]
-    return chosen[0][2], sum(each[1] for each in chosen) == 1
+def points_of(owners: Sequence[int], points: Sequence[Sequence[int]], is_open: Sequence[bool]) -> int:
+    total, before = 0, None
+    for owner, row, is_still_open in zip(owners, points, is_open, strict=False):
+        filled = 0 if is_still_open and row[owner] <= 0 else 10
+        total += row[owner] + (int(row[owner] == 0) if owner == before else filled)
+        before = owner
+    return total
 
 
 TEXTS = st.sampled_from(
@@ -292,11 +419,13 @@ def test_a_result_is_parsed_once_for_its_shape_its_pairs_and_its_turn(monkeypatc
     assert len(parsed) == len([each for each in entries if each.content.value])
 
 
-def test_above_the_limit_of_pairs_the_commands_are_guessed_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(matching, "_MOST_PAIRS", 3)
-    tools = [("get_weather", ROME[1]), ("other", {})]
-    entries = journal(model(*tools), weather("Rome"), ("step", 1), ("step", 2), model())
-    assert matches(entries) == [([of("Rome")], GUESSED), ([1, 2], GUESSED)]
+def test_above_the_limit_of_pairs_only_the_commands_of_one_tool_are_guessed_in_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(assignment, "_MOST_PAIRS", 3)
+    commands = weather("Rome"), ("step", 1), ("step", 2)
+    assert matches(journal(model(ROME, OSLO), *commands, model())) == [([of("Rome")], GUESSED), ([1, 2], GUESSED)]
+    assert matches(journal(model(ROME, ADD), *commands, model())) == [([], UNKNOWN), ([], UNKNOWN)]
 
 
 def test_a_deadline_ends_the_matching_while_entries_are_read() -> None:
