@@ -61,17 +61,22 @@ combination: AllCompleted, FirstCompleted, …, or Unknown if the SDK does not r
   `reasoning_tokens`: **journaled tokens**, of all steps in this journal
 - `spent_tokens`: input and output of the steps that this run paid for. `wasted_tokens`: those of a run that failed or
   was killed, without the steps that a restart copied. `saved_tokens`: those of steps that a restart as new copied
-  from another run, or that were not paid again after a failed attempt. `possibly_paid_calls`: failed attempts at a
-  step of a model that were not refused (429, 5xx, no connection); the provider may have been paid. An error without a
-  command (RT0003, a message is too large) counts if a single step had no result at that time. Retries inside a
-  client, and responses that were lost in a crash, are not in a journal.
+  from another run, or that were not paid again after a failed attempt (0 for a handler with `explicit_recovery`, whose
+  later attempts call the models again). `possibly_paid_calls`: failed attempts at a step of a model that were not
+  refused (429, 5xx, no connection); the provider may have been paid. An error without a command (RT0003, a message is
+  too large) counts if a single step had no result at that time. Retries inside a client, and responses that were lost
+  in a crash, are not in a journal.
 - `cost`: of the spent tokens in US dollars; None if one of the steps has no price or no tokens
 - `model_s, tools_s, people_s, backoff_s`: seconds in calls of models, in commands of tools, in waits for awakeables
   and promises, and from the first error of a step to its result. No second counts twice; times of a restart's copied
   steps do not count. A wait for an awakeable begins after the entry before it.
 - `restarted_from, invoked_by_id` (the calling invocation), `note`: what is missing in this row, and why
 
-`frame.attrs` has `invocations` (the number of invocations that were searched), `without_journal` (those whose journal
-was purged or not retained), `unpriced` (the models without a price), `cost_note`, `queries`, and `truncated` if there
-are more invocations than `limit`, with a warning (Truncated).
+If an SDK encrypts its payloads, and `rl.connect(decode=…)` does not decode them, an invocation has a row if a step has
+the name that an integration gives to calls of models; `note` reports it, and the tokens are unknown.
+
+`frame.attrs` has `invocations` (the number of invocations that were searched), `encoded` (those with results of steps
+that are neither JSON nor text, such as encrypted ones), `without_journal` (those whose journal was purged or not
+retained), `unpriced` (the models without a price), `cost_note`, `queries`, and `truncated` if there are more
+invocations than `limit`, with a warning (Truncated).
 """

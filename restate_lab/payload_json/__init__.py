@@ -1,6 +1,8 @@
 """Read, write and mask JSON payloads; all other modules use these functions."""
 
 from restate_lab.payload_json.decoding import (
+    ENCRYPTED_PREFIX,
+    NOT_DECODED,
     Decoding,
     EncryptedPayload,
     PayloadFunction,
@@ -13,8 +15,10 @@ from restate_lab.payload_json.scan import Node, Unreadable, begins_like_json, sc
 from restate_lab.payload_json.values import read, write, write_for_display
 
 __all__ = [
+    "ENCRYPTED_PREFIX",
     "HEADERS",
     "MASKED",
+    "NOT_DECODED",
     "SECRETS",
     "Decoding",
     "Edit",

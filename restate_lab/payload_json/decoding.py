@@ -22,8 +22,11 @@ _LONGEST = 200  # characters of a message
 _SHARED = 8  # characters of a message that are also in the payload
 _COMPARED = 1 << 20  # bytes; the message about a larger payload is not compared with it, and not shown
 _SHOWN = 2000  # bytes
-# A value of restatedev/journal-encryption has these bytes, the length of its key, the key, a nonce, the ciphertext.
-_MAGIC, _REST = b"RTv1\0", 35
+ENCRYPTED_PREFIX = b"RTv1\0"
+"""The first bytes of a value of restatedev/journal-encryption, before the length of its key, the key and the rest."""
+_REST = 35  # bytes of a value without its key: this prefix, the length, a nonce and a tag
+NOT_DECODED = b"not decoded: "
+"""The first bytes of the text for a payload that was not decoded."""
 
 
 class EncryptedPayload(bytes):
@@ -37,9 +40,9 @@ class EncryptedPayload(bytes):
 
 def is_encrypted(value: bytes) -> bool:
     """Return whether an SDK encrypted a payload (with the library journal-encryption of Restate)."""
-    if not value.startswith(_MAGIC):
+    if not value.startswith(ENCRYPTED_PREFIX):
         return False
-    length = int.from_bytes(value[len(_MAGIC) : len(_MAGIC) + 2], "big")
+    length = int.from_bytes(value[len(ENCRYPTED_PREFIX) : len(ENCRYPTED_PREFIX) + 2], "big")
     return len(value) >= length + _REST
 
 
@@ -107,7 +110,7 @@ class Decoding:
         if self._left <= 0:
             self._stopped = f"the function took more than {_TOTAL_LIMIT:.0f} s for the payloads of this result"
         outcome = _Outcome(reason=self._stopped) if self._stopped else self._call(payload)
-        return f"not decoded: {outcome.reason}".encode() if outcome.value is None else outcome.value
+        return NOT_DECODED + outcome.reason.encode() if outcome.value is None else outcome.value
 
     def _call(self, payload: bytes) -> _Outcome:
         began = time.monotonic()

@@ -49,7 +49,7 @@ def read_repeated_tokens(reads: Reads, points: Mapping[str, RestartPoint]) -> di
         read = models.get(id_, ModelSteps({}))
         steps = [step for index, step in read.steps.items() if index in wanted]
         known = total(*(number for step in steps for number in (step.input_tokens, step.output_tokens)))
-        tokens[id_] = None if read.excluded else known
+        tokens[id_] = None if read.excluded or not wanted.isdisjoint(read.encoded) else known
     return tokens
 
 

@@ -64,7 +64,7 @@ def agent_runs(
     ``framework, models, model_calls, tool_calls, retries, input_tokens, cached_tokens, output_tokens,
     reasoning_tokens, spent_tokens, wasted_tokens, saved_tokens, possibly_paid_calls, cost`` (US dollars), ``model_s,
     tools_s, people_s, backoff_s`` (seconds), ``restarted_from, invoked_by_id, note``. ``frame.attrs`` has
-    ``invocations, without_journal, unpriced, cost_note, queries, truncated``. ``help("restate_lab.guide.columns")``
+    ``invocations, encoded, without_journal, unpriced, cost_note, queries, truncated``. ``help("restate_lab.guide.columns")``
     explains all of them.
 
     Raises:
@@ -91,19 +91,23 @@ def runs_frame(
 ) -> pd.DataFrame:
     """Return the frame of ``agent_runs`` for a selection of invocations."""
     rows, scope, now = selection.rows, selection.scope, reader.source.now
-    models = reader.model_steps(list(rows), shapes, scope, has_text=False)
+    found = reader.model_steps(list(rows), shapes, scope, has_text=False)
+    models = reader.encoded_calls(found, rows)
     # runs without a scope were chosen, so all of them have a row
     wanted = {id_: row for id_, row in rows.items() if scope is None or id_ in models}
+    errors = reader.errors(list(wanted), scope) if reader.has_events else None
     journals = RunJournals(
         wanted,
         list(reader.tables(wanted, scope)),
         models,
-        reader.errors(list(wanted), scope) if reader.has_events else None,
+        errors,
         reader.copies([id_ for id_, row in wanted.items() if row["status"] in WASTEFUL]),
+        reader.redone([id_ for id_, row in wanted.items() if row["restarted_from"] or id_ in (errors or ())]),
     )
     frame = summarize(journals, prices, now)
     frame.attrs = {
         "invocations": len(rows),
+        "encoded": sum(bool(each.encoded) for each in found.values()),
         "without_journal": sum(not row["journal_size"] and row["ended"] for row in rows.values()),
         "unpriced": list(prices.unpriced),
         "cost_note": prices.note,

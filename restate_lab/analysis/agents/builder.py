@@ -10,9 +10,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from restate_lab._text import plural
-from restate_lab.analysis.agents.entries import AgentEntry, Content, ShapeFunction, with_models
+from restate_lab.analysis.agents.entries import AgentEntry, Content, ShapeFunction, is_named_like_model, with_models
 from restate_lab.analysis.agents.prices import PriceTable
-from restate_lab.analysis.agents.reader import AgentReader, ModelSteps, Row, contents_of, describe_unread, is_too_deep
+from restate_lab.analysis.agents.reader import (
+    ENCODED,
+    AgentReader,
+    ModelSteps,
+    Row,
+    contents_of,
+    describe_encoded,
+    describe_unread,
+    is_too_deep,
+)
 from restate_lab.analysis.agents.result import Conversation
 from restate_lab.analysis.agents.turns import Turn, turns_of
 from restate_lab.analysis.ids import describe_missing
@@ -20,7 +29,7 @@ from restate_lab.analysis.journal.entries import OPEN, entries_of
 from restate_lab.analysis.journal.errors import NO_ERRORS, UNKNOWN, attempt_errors
 from restate_lab.analysis.journal.reader import Invocation, JournalReader, Ranges
 from restate_lab.errors import ArgumentError, NotFound
-from restate_lab.payload_json import is_encrypted
+from restate_lab.payload_json import EncryptedPayload, is_encrypted
 from restate_lab.reads import Reads
 from restate_lab.result import unread
 
@@ -140,12 +149,12 @@ class ConversationBuilder:
             if each.entry.entry_type == "Run" and each.model is None and each.content.value
         )
         self.notes += describe_unread(missing, id_)
-        encrypted = sum(
-            is_encrypted(value or b"") for each in contents.values() for value in (each.value, each.argument)
-        )
+        values = [value for each in contents.values() for value in (each.value, each.argument) if value]
+        encrypted = sum(map(is_encrypted, values))
         if encrypted:
             payloads = plural(encrypted, "payload")
             self.notes.append(f"the SDK encrypted {payloads} of {id_}; connect(decode=…) decodes payloads for showing")
+        self.notes += describe_encoded({each.at: ENCODED for each in entries if _is_encoded_call(each)}, id_)
         return entries
 
     def _ranges(self, id_: str, size: int) -> Ranges | None:
@@ -170,6 +179,13 @@ class ConversationBuilder:
             f"and results of tools that came much later, are missing"
         )
         return ranges
+
+
+def _is_encoded_call(each: AgentEntry) -> bool:
+    """Return whether an entry has the name of a call of a model, and bytes that are not encrypted in a known form."""
+    if not is_named_like_model(each.entry.entry_type, each.entry.name, ()):
+        return False
+    return isinstance(each.unmasked_value, bytes) and not isinstance(each.unmasked_value, EncryptedPayload)
 
 
 def _without_unknowns(invocation: Invocation, last: int) -> Invocation:

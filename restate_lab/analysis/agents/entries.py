@@ -28,7 +28,7 @@ _FAILURES = {"Command: Output": 15}
 _ARGUMENTS = {"Command: Call": 3, "Command: OneWayCall": 3}
 _IN_NOTIFICATION = (5, 6)
 _OWN_STEPS = re.compile(r"store session|run event|get mcp tools|.*-mcp-list-tools", re.IGNORECASE)
-_AGENT_NAMES = ("call llm", "llm call", "model call", "model stream call", "calling openai.", "compaction llm call")
+AGENT_NAMES = ("call llm", "llm call", "model call", "model stream call", "calling openai.", "compaction llm call")
 
 
 class Content(NamedTuple):
@@ -215,7 +215,7 @@ def _with_model_calls(read: Sequence[AgentEntry]) -> list[AgentEntry]:
 
 def is_named_like_model(entry_type: str, name: str | None, names: Collection[str]) -> bool:
     """Return whether a step has one of the names of the steps with a response, or a name that an integration uses."""
-    return entry_type == "Run" and (name in names or (text_or_none(name) or "").casefold().startswith(_AGENT_NAMES))
+    return entry_type == "Run" and (name in names or (text_or_none(name) or "").casefold().startswith(AGENT_NAMES))
 
 
 def is_own_step(name: str | None) -> bool:

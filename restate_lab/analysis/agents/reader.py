@@ -8,22 +8,31 @@ response and is nested too deeply to be parsed counts as one that was not read.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from restate_lab._text import plural
-from restate_lab.analysis.agents.entries import Content, ShapeFunction, content_of, decoded_content, recognize
+from restate_lab.analysis.agents.entries import (
+    AGENT_NAMES,
+    Content,
+    ShapeFunction,
+    content_of,
+    decoded_content,
+    is_named_like_model,
+    recognize,
+)
 from restate_lab.analysis.agents.model import ModelStep
 from restate_lab.analysis.agents.shapes import SIGNATURES
 from restate_lab.analysis.ids import check_invocation_id, parse_ids
 from restate_lab.analysis.journal.awaited import AWAITED_SQL, awaited_signals
 from restate_lab.analysis.journal.encoding import content_column
-from restate_lab.analysis.journal.entries import PairedEntries, pair_entries
+from restate_lab.analysis.journal.entries import PairedEntries, entries_of, pair_entries, parse_content
 from restate_lab.analysis.journal.payloads import decode
 from restate_lab.analysis.times import TimeInput, to_datetime
 from restate_lab.client.arguments import check_count, check_name
@@ -32,12 +41,13 @@ from restate_lab.client.schema import check_columns
 from restate_lab.client.sql.bind import chunks
 from restate_lab.errors import NotOnThisServer
 from restate_lab.frames import to_rows
-from restate_lab.payload_json import Decoding, read
+from restate_lab.payload_json import ENCRYPTED_PREFIX, NOT_DECODED, Decoding, is_encrypted, read
 from restate_lab.reads import Reads
 from restate_lab.status import LONG_BACK_OFFS_SQL, STATUS_SQL
 
 MOST_BYTES = 16 << 20
 MOST_RUNS = 10_000
+ENCRYPTED, ENCODED = "encrypted", "encoded"
 Row = Mapping[str, Any]
 
 _INVOCATIONS = f"""
@@ -60,9 +70,16 @@ SELECT id, appended_at, after_journal_entry_index,
 FROM sys_journal_events WHERE {where} AND event_type = 'TransientError'"""
 _RESTARTS = "SELECT id, restarted_from, created_at FROM sys_invocation WHERE restarted_from IN :ids"
 _COPIES = "SELECT id, index, appended_at FROM sys_journal WHERE id IN :ids AND entry_type = 'Notification: Run'"
+_COMMANDS = """
+SELECT id, entry_type, entry_lite_json FROM sys_journal
+WHERE id IN :ids AND entry_type LIKE 'Command:%' ORDER BY id, index"""
 _AGENTS = """
 SELECT id, index FROM sys_journal
 WHERE id IN :ids AND entry_type = 'Notification: Run' AND index >= {first} AND ({signatures})"""
+_NAMED = f"""
+SELECT DISTINCT id FROM sys_journal
+WHERE id IN :ids AND entry_type = 'Command: Run'
+  AND ({" OR ".join(f"lower(name) LIKE '{name}%'" for name in AGENT_NAMES)})"""  # noqa: S608 - constants
 _COUNT = "SELECT count(*) AS n FROM sys_invocation_status"
 _AT_ONCE = 500  # invocations
 _NAMES = (b"usage", b"assistant", b"inputTokens")  # every known shape has one of them
@@ -70,12 +87,17 @@ _SMALL = 16 << 10  # bytes; the server takes longer to search a smaller payload 
 # JSON can be UTF-8, UTF-16 or UTF-32; without the zeros at the end, a name is the same in both byte orders
 _ENCODINGS = ("utf-8", "utf-16-le", "utf-32-le")
 _ENCODED = tuple(name.decode().encode(encoding).rstrip(b"\0") for encoding in _ENCODINGS for name in _NAMES)
-_IN_HEX = " OR ".join(f"encode(raw, 'hex') LIKE '%{name.hex()}%'" for name in _ENCODED)
-_IN_LIST = " OR ".join(f"entry_json LIKE '%{','.join(map(str, name))}%'" for name in _ENCODED)
+_WANTED = (*_ENCODED, ENCRYPTED_PREFIX)
+_IN_HEX = " OR ".join(f"encode(raw, 'hex') LIKE '%{name.hex()}%'" for name in _WANTED)
+_IN_LIST = " OR ".join(f"entry_json LIKE '%{','.join(map(str, name))}%'" for name in _WANTED)
 _FILTERS = {
     "raw": f" AND CASE WHEN raw_length <= {_SMALL} THEN true ELSE {_IN_HEX} END",
     "entry_json": f" AND ({_IN_LIST})",
 }
+_WITHOUT_LARGE_ENCRYPTED = f"""
+CASE WHEN raw_length <= {_SMALL} THEN raw WHEN raw_length > {MOST_BYTES} THEN NULL
+  WHEN encode(raw, 'hex') LIKE '%{ENCRYPTED_PREFIX.hex()}%' THEN NULL ELSE raw END AS raw"""
+_HEAD = 16  # bytes of a message at most before its value
 
 
 class Scope(NamedTuple):
@@ -89,10 +111,26 @@ _ALL = Scope("", {})
 
 
 class ModelSteps(NamedTuple):
-    """The responses of models by the index of their entry, and the number of payloads that were not read."""
+    """The responses of models by the index of their entry, and the number of payloads that were not read.
+
+    ``encoded`` has the indexes of payloads that are neither JSON nor text, each ``ENCRYPTED`` or ``ENCODED``. They can
+    be those of any step.
+    """
 
     steps: dict[int, ModelStep]
     excluded: int = 0
+    encoded: Mapping[int, str] = MappingProxyType({})
+
+
+@dataclass(slots=True)
+class _Found:
+    steps: dict[int, ModelStep] = field(default_factory=dict)
+    excluded: int = 0
+    encoded: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def result(self) -> ModelSteps:
+        return ModelSteps(self.steps, self.excluded, self.encoded)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,32 +209,64 @@ class AgentReader:
     ) -> dict[str, ModelSteps]:
         """Return id → the responses of models in its journal, for those that have one, or payloads that were not read.
 
-        With shapes of the user or ``decoding``, every payload of a step is read. Without ``has_text`` the text of known
-        shapes and the messages of their requests are not read, and arguments of tool calls are not parsed.
+        Of the large payloads that the SDK encrypted, the server sends only the indexes. With shapes of the user or
+        ``decoding``, every payload of a step is read. Without ``has_text`` the text of known shapes and the messages of
+        their requests are not read, and arguments of tool calls are not parsed.
         """
         column = self._content or "raw"
-        size_column, content_column_ = self._content_columns
-        reads_all = bool(shapes) or self.decoding is not None
-        filter_ = "" if reads_all else _FILTERS[column]
-        statement = _MODELS.format(size=size_column, content=content_column_, filter=filter_, where="{where}")
-        steps: defaultdict[str, dict[int, ModelStep]] = defaultdict(dict)
-        excluded: defaultdict[str, int] = defaultdict(int)
-        for id_, index, size, content in self._stream(statement, ids, scope, ("id", "index", "size", column)):
+        size, content_sql = self._content_columns
+        reads_all = bool(shapes) or self.decoding is not None or column != "raw"
+        if not reads_all:
+            content_sql = _WITHOUT_LARGE_ENCRYPTED
+        filter_ = "" if shapes or self.decoding else _FILTERS[column]
+        statement = _MODELS.format(size=size, content=content_sql, filter=filter_, where="{where}")
+        found: defaultdict[str, _Found] = defaultdict(_Found)
+        for id_, index, length, content in self._stream(statement, ids, scope, ("id", "index", "size", column)):
             if content is None:
-                excluded[id_] += (size or 0) > MOST_BYTES
-                continue
-            if column == "raw" and not reads_all and not _may_have_model(content):
-                continue
-            row = {"entry_type": "Notification: Run", "size": size, column: content}
-            value = run_value(content) if column == "raw" else content_of(row, most=MOST_BYTES).value
-            value = self.decoding(value) if value and self.decoding else value
-            decoded = decode(value) if value else None
-            step = recognize(decoded, shapes, has_text=has_text) if value else None
-            if step is not None:
-                steps[id_][index] = step
-            elif value:
-                excluded[id_] += is_too_deep(value, decoded)
-        return {id_: ModelSteps(steps[id_], excluded[id_]) for id_ in ids if steps.get(id_) or excluded.get(id_)}
+                found[id_].excluded += (length or 0) > MOST_BYTES
+                if _SMALL < (length or 0) <= MOST_BYTES:
+                    found[id_].encoded[index] = ENCRYPTED
+            elif reads_all or _may_have_model(content) or _is_opaque(content):
+                row = {"entry_type": "Notification: Run", "size": length, column: content}
+                value = run_value(content) if column == "raw" else content_of(row, most=MOST_BYTES).value
+                if value:
+                    self._read_payload(value, index, found[id_], shapes, has_text=has_text)
+        return {id_: found[id_].result for id_ in ids if id_ in found and any(found[id_].result)}
+
+    def _read_payload(
+        self, value: bytes, index: int, found: _Found, shapes: Sequence[ShapeFunction], *, has_text: bool
+    ) -> None:
+        payload = self.decoding(value) if self.decoding else value
+        decoded = decode(payload)
+        step = recognize(decoded, shapes, has_text=has_text) if payload else None
+        if step is not None:
+            found.steps[index] = step
+            return
+        found.excluded += is_too_deep(payload, decoded)
+        is_as_journaled = payload is value or payload.startswith(NOT_DECODED)
+        if is_as_journaled and isinstance(decode(value), bytes):
+            found.encoded[index] = ENCRYPTED if is_encrypted(value) else ENCODED
+
+    def encoded_calls(self, models: Mapping[str, ModelSteps], rows: Mapping[str, Row]) -> dict[str, ModelSteps]:
+        """Return the same, but of the encoded payloads only those of steps that have the name of a call of a model.
+
+        Names are not encoded. Invocations of which nothing is left are omitted: they are not known to be agents.
+        """
+        ids = [id_ for id_, each in models.items() if each.encoded]
+        named = {row["id"]: rows[row["id"]] for row in self.source.query_of(_NAMED, ids, chunk=_AT_ONCE)}
+        calls: dict[str, set[int]] = {
+            id_: {
+                each.completion_index
+                for each in entries_of(table)
+                if each.completion_index is not None and is_named_like_model(each.entry_type, each.name, ())
+            }
+            for id_, table in (self.entries(named) if named else {}).items()
+        }
+        kept = {
+            id_: each._replace(encoded={at: how for at, how in each.encoded.items() if at in calls.get(id_, ())})
+            for id_, each in models.items()
+        }
+        return {id_: each for id_, each in kept.items() if any(each)}
 
     @property
     def content_columns(self) -> str:
@@ -237,6 +307,22 @@ class AgentReader:
             if row["appended_at"] < restart["created_at"]:
                 copies[restart["restarted_from"]].add(row["index"])
         return {id_: frozenset(indexes) for id_, indexes in copies.items()}
+
+    def redone(self, ids: Iterable[str]) -> frozenset[str]:
+        """Return the invocations of which an attempt did not replay the journal, and executed every step again.
+
+        Handlers with ``explicit_recovery`` of the Python SDK 1.3.0 work so, as observed on 1.7.12: an attempt appends
+        all its commands to the journal. Within an attempt, completion ids follow each other; those of a later attempt
+        begin higher.
+        """
+        last: dict[str, int] = {}
+        redone: set[str] = set()
+        for row in self.source.query_of(_COMMANDS, list(ids)):
+            id_, completions = row["id"], parse_content(row["entry_type"], row["entry_lite_json"]).completions
+            if completions and min(completions) > last.get(id_, 0) + 1:
+                redone.add(id_)
+            last[id_] = max([last.get(id_, 0), *completions])
+        return frozenset(redone)
 
     @property
     def has_events(self) -> bool:
@@ -283,6 +369,17 @@ def _may_have_model(raw: bytes) -> bool:
     return any(name in raw for name in _ENCODED)
 
 
+def _is_opaque(raw: bytes) -> bool:
+    """Return whether the value in a message is neither JSON nor text in UTF-8; only a filter."""
+    if raw[_HEAD:].isascii():
+        return False
+    try:
+        (run_value(raw) or b"").decode()
+    except UnicodeDecodeError:
+        return True
+    return False
+
+
 def is_too_deep(value: bytes, decoded: Any) -> bool:
     """Return whether a payload may be a response of a model, and is nested too deeply to be parsed.
 
@@ -295,6 +392,16 @@ def is_too_deep(value: bytes, decoded: Any) -> bool:
     except (RecursionError, ValueError) as error:
         return isinstance(error, RecursionError)
     return False
+
+
+def describe_encoded(encoded: Mapping[int, str], of: str = "") -> list[str]:
+    """Return notes about calls of models whose payloads are encoded; ``of`` is their invocation."""
+    whose = f" of {of}" if of else ""
+    return [
+        f"the SDK {how} {plural(number, 'response')} of a model{whose}, so tokens are unknown; connect(decode=…) "
+        f"decodes payloads for showing"
+        for how, number in Counter(encoded.values()).items()
+    ]
 
 
 def describe_unread(payloads: int, of: str = "") -> list[str]:

@@ -167,7 +167,7 @@ def read_runs(
 ) -> list[AgentRun]:
     """Return the runs of these rows that have a response of a model, or a payload that was not read."""
     models = reader.model_steps(list(rows), shapes, scope)
-    agents = {id_: row for id_, row in rows.items() if id_ in models}
+    agents = {id_: row for id_, row in rows.items() if id_ in models and any(models[id_][:2])}
     errors = reader.errors(list(agents), scope)
     runs = []
     for id_, table in reader.entries(agents, scope).items():

@@ -6,7 +6,7 @@ There can be thousands of runs, so all are computed together, column by column, 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from operator import attrgetter
@@ -23,7 +23,7 @@ from restate_lab._text import join
 from restate_lab.analysis.agents.entries import is_named_like_model, is_own_step
 from restate_lab.analysis.agents.model import TOKENS, ModelStep
 from restate_lab.analysis.agents.prices import PriceTable
-from restate_lab.analysis.agents.reader import ModelSteps, Row, describe_unread
+from restate_lab.analysis.agents.reader import ModelSteps, Row, describe_encoded, describe_unread
 from restate_lab.analysis.ids import FIRST_AWAKEABLE
 from restate_lab.analysis.journal.entries import ENTRY_TYPES, FAILED, PairedEntries
 from restate_lab.frames import to_frame
@@ -64,6 +64,7 @@ class RunJournals:
     """The rows of runs by id: their entries, the responses of models, their errors, and the copies of their steps.
 
     ``errors``: None if the source has no events. ``copies`` has the indexes of results that restarts of a run copied.
+    ``redone`` are the runs whose attempts do not replay the journal, and pay again.
     """
 
     rows: Mapping[str, Row]
@@ -71,6 +72,7 @@ class RunJournals:
     models: Mapping[str, ModelSteps]
     errors: Mapping[str, Sequence[Row]] | None
     copies: Mapping[str, frozenset[int]]
+    redone: Collection[str] = ()
 
 
 def summarize(journals: RunJournals, prices: PriceTable, now: datetime) -> pd.DataFrame:
@@ -209,10 +211,11 @@ class _Runs:
     def spending(self) -> dict[str, pa.Array[Any]]:
         into, out = self.steps.tokens["input_tokens"], self.steps.tokens["output_tokens"]
         is_wasteful = np.array([row["status"] in WASTEFUL for row in self.rows], bool)[self.steps.owners]
+        is_redone = np.array([id_ in self.journals.redone for id_ in self.journals.rows], bool)[self.steps.owners]
         chosen = {
             "spent_tokens": self.is_own,
             "wasted_tokens": self.is_own & is_wasteful & ~self._is_copied(),
-            "saved_tokens": ~self.is_own | self._is_older_than_error(),
+            "saved_tokens": (~self.is_own | self._is_older_than_error()) & ~is_redone,
         }
         is_unknown = (self.total(1) > 0) & (self.total((into != _NONE) | (out != _NONE)) == 0)
         tokens = np.maximum(into, 0) + np.maximum(out, 0)
@@ -258,11 +261,11 @@ class _Runs:
         unknown, steps = self.total(is_unknown).tolist(), self.total(1).tolist()
         entries = self.total(1, self.entries.owners).tolist()
         for number, id_ in enumerate(self.journals.rows):
-            excluded = self.journals.models[id_].excluded if id_ in self.journals.models else 0
+            found = self.journals.models.get(id_, ModelSteps({}))
             notes = [] if entries[number] else ["its journal was purged or not retained"]
-            if entries[number] and not steps[number]:
+            if entries[number] and not steps[number] and not found.encoded:
                 notes.append("no step has the shape of a model response")
-            notes += describe_unread(excluded)
+            notes += [*describe_unread(found.excluded), *describe_encoded(found.encoded)]
             if unknown[number]:
                 notes.append(f"the tokens of {unknown[number]} of {steps[number]} model calls are unknown")
             yield "; ".join(notes) or None
