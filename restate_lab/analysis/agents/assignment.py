@@ -44,7 +44,7 @@ def assign(
     of the last response in a journal may not have been executed, so a match there is sure only with evidence.
 
     The time grows with commands × calls, since a model can ask for hundreds of calls in one response. Above
-    ``_MOST_PAIRS`` nothing is aligned: commands are given to the calls in order if all calls are of one tool.
+    ``_MOST_PAIRS`` nothing is aligned: commands are given to the calls in order if all calls have the same tool.
     """
     commands, calls = pairs.commands, pairs.calls
     unsure = [False] * len(calls)

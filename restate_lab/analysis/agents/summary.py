@@ -82,8 +82,8 @@ def summarize(journals: RunJournals, prices: PriceTable, now: datetime) -> pd.Da
         **{name: [row[name] for row in runs.rows] for name in _ROW_COLUMNS},
         "framework": runs.names([step.framework for step in runs.steps.models]),
         "models": runs.names([step.model or step.model_asked for step in runs.steps.models]),
-        "model_calls": runs.total(1),
-        "tool_calls": runs.total(runs.steps.tool_calls),
+        "model_calls": pa.array(runs.total(1), mask=runs.is_encoded),
+        "tool_calls": pa.array(runs.total(runs.steps.tool_calls), mask=runs.is_encoded),
         "retries": runs.retries(),
         **runs.tokens(),
         **runs.spending(),
@@ -180,6 +180,12 @@ class _Runs:
     is_call: _Flags  # whether each entry is a call of a model
     errors: Sequence[tuple[int, Row]]  # the number of the run and the row of each error
 
+    @property
+    def is_encoded(self) -> _Flags:
+        """Return whether each run has calls of models whose responses are encoded."""
+        models = self.journals.models
+        return np.array([id_ in models and bool(models[id_].encoded) for id_ in self.journals.rows], bool)
+
     def total(self, values: Any, owners: _Numbers | None = None) -> _Numbers:
         """Return the sum of the values of each run; without ``owners`` they are those of the steps."""
         totals = np.zeros(len(self.rows), np.int64)
@@ -217,7 +223,7 @@ class _Runs:
             "wasted_tokens": self.is_own & is_wasteful & ~self._is_copied(),
             "saved_tokens": (~self.is_own | self._is_older_than_error()) & ~is_redone,
         }
-        is_unknown = (self.total(1) > 0) & (self.total((into != _NONE) | (out != _NONE)) == 0)
+        is_unknown = ((self.total(1) > 0) | self.is_encoded) & (self.total((into != _NONE) | (out != _NONE)) == 0)
         tokens = np.maximum(into, 0) + np.maximum(out, 0)
         return {name: pa.array(self.total(tokens * each), mask=is_unknown) for name, each in chosen.items()}
 
@@ -237,7 +243,8 @@ class _Runs:
 
     def cost(self, prices: PriceTable) -> list[float | None]:
         """Return the cost of the steps that each run paid for; None if a step has no price."""
-        costs: list[float | None] = [0.0 if number else None for number in self.total(1).tolist()]
+        is_known = (self.total(1) > 0) & ~self.is_encoded
+        costs: list[float | None] = [0.0 if each else None for each in is_known.tolist()]
         columns = (self.steps.owners.tolist(), self.steps.models, self.times.tolist(), self.is_own.tolist())
         for owner, step, time, is_own in zip(*columns, strict=True):
             if is_own:

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from restate_lab._text import join, one_line
 from restate_lab.analysis.agents.entries import AgentEntry, agent_entries
-from restate_lab.analysis.agents.matching import GUESSED, MatchedCall, ModelTurn, match_tools
+from restate_lab.analysis.agents.matching import BY_ID, GUESSED, MatchedCall, ModelTurn, match_tools
 from restate_lab.analysis.agents.model import ModelStep
 from restate_lab.analysis.agents.reader import MOST_BYTES, AgentReader
 from restate_lab.analysis.agents.run import REFUSAL, UNKNOWN_TOOL, problem_of_response
@@ -71,6 +71,8 @@ def _describe(entries: Sequence[AgentEntry], turns: Sequence[ModelTurn], error: 
     call = _executing(turn, failing)
     if call is not None:
         return AgentWait(f"waits for {_tool_of(turn, call, failing)}, called by {model} in turn {number}")
+    if any(each.entry.status == OPEN for each in turn.others) and len(tools := _possible_tools(turn)) > 1:
+        return AgentWait(f"waits for one of its tools {join(map(_quote, tools))}, called by {model} in turn {number}")
     is_last = not any(each.entry.index is not None and each.entry.index > turn.entry.end for each in entries)
     message = (error.message if error else None) or ""
     problem = problem_of_response(turn.entry.model, message) if is_last else ""
@@ -88,6 +90,13 @@ def _tool_of(turn: ModelTurn, call: MatchedCall, failing: int | None) -> str:
     names = {each.entry.command_index: each.entry.name for each in call.entries if each.entry.status == OPEN}
     step = names.get(failing) if failing in names else next(iter(names.values()), None)
     return f"its tool {_quote(call.call.name)}{f' (step {_quote(step)})' if step else ''}"
+
+
+def _possible_tools(turn: ModelTurn) -> list[str]:
+    """Return the tools that an open step without a known tool can belong to: those that have other steps, else all."""
+    calls = [call for call in turn.calls if call.how != BY_ID]
+    started = [call for call in calls if call.entries]
+    return list(dict.fromkeys(call.call.name for call in (started if len(started) > 1 else calls)))
 
 
 def _quote(name: str) -> str:
