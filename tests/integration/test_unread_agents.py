@@ -49,7 +49,7 @@ def test_an_agent_whose_payloads_are_encoded_has_a_row_with_a_note_and_no_tokens
     assert set(runs["note"]) == {f"the SDK {verb} 3 responses of a model, so tokens are unknown; {DECODE}"}
     unknown = ["model_calls", "tool_calls", "input_tokens", "spent_tokens", "wasted_tokens", "saved_tokens", "cost"]
     assert runs[unknown].isna().all().all()
-    assert runs.attrs["encoded"] >= len(ids) + 1
+    assert runs.attrs["encoded"] > len(runs), "the step without a model is encoded, too"
     assert rl.agent_runs(bench.lab, ids=[plain])["note"].tolist() == ["no step has the shape of a model response"]
     for id_ in ids:
         assert any(verb in reason and DECODE in reason for reason in rl.conversation(bench.lab, id_).reasons)

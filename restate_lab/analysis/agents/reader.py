@@ -315,13 +315,17 @@ class AgentReader:
         all its commands to the journal. Within an attempt, completion ids follow each other; those of a later attempt
         begin higher.
         """
-        last: dict[str, int] = {}
+        contents: dict[tuple[str, str], Sequence[int]] = {}  # many commands have the same text
+        last: defaultdict[str, int] = defaultdict(int)
         redone: set[str] = set()
         for row in self.source.query_of(_COMMANDS, list(ids)):
-            id_, completions = row["id"], parse_content(row["entry_type"], row["entry_lite_json"]).completions
-            if completions and min(completions) > last.get(id_, 0) + 1:
-                redone.add(id_)
-            last[id_] = max([last.get(id_, 0), *completions])
+            content = row["entry_type"], row["entry_lite_json"]
+            if content not in contents:
+                contents[content] = parse_content(*content).completions
+            if completions := contents[content]:
+                if min(completions) > last[row["id"]] + 1:
+                    redone.add(row["id"])
+                last[row["id"]] = max(completions)
         return frozenset(redone)
 
     @property
@@ -371,7 +375,7 @@ def _may_have_model(raw: bytes) -> bool:
 
 def _is_opaque(raw: bytes) -> bool:
     """Return whether the value in a message is neither JSON nor text in UTF-8; only a filter."""
-    if raw[_HEAD:].isascii():
+    if raw.isascii() or (len(raw) > 8 * _HEAD and raw[_HEAD:].isascii()):
         return False
     try:
         (run_value(raw) or b"").decode()
