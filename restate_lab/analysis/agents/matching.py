@@ -202,7 +202,7 @@ def _lessons(windows: Sequence[_ToolWindow], own_names: frozenset[str]) -> dict[
     """Return tool → the templates of the commands that it issues, from steps with a single call."""
     lessons: defaultdict[str, set[str]] = defaultdict(set)
     for window in windows[:-1]:  # the tools of the last step may not have been executed
-        if len(window.calls) != 1 or window.is_shared or window.executed:
+        if len(window.calls) != 1 or window.is_shared:
             continue
         if isinstance(window.calls[0].arguments, dict):
             names = [CommandName.of(each) for each in window.executing]

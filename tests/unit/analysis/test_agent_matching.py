@@ -230,8 +230,12 @@ BY_NAME: dict[str, tuple[list[AgentEntry], list[tuple[list[Any], str]]]] = {
         [(["Rome"], GUESSED), ([], UNKNOWN)],
     ),
     "entries without a name": (
-        journal(model(ASK, ASK), ("signal", "May I? Yes"), ("signal", "May I? No"), model()),
-        [(["May I? Yes"], BY_ORDER), (["May I? No"], BY_ORDER)],
+        journal(
+            model(("ask_person", {}), ("approve_order", {})),
+            *(("ask person", 1), ("signal", 2), ("approve order", 3), ("signal", 4)),
+            model(),
+        ),
+        [([1, 2], GUESSED), ([3, 4], GUESSED)],
     ),
     "two names of one tool that end in numbers": (
         journal(model(("search", {}), ("search", {}), PACK), ("page 1", 1), ("page 2", 2), model()),
