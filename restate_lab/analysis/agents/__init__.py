@@ -64,8 +64,8 @@ def agent_runs(
     ``framework, models, model_calls, tool_calls, retries, input_tokens, cached_tokens, output_tokens,
     reasoning_tokens, spent_tokens, wasted_tokens, saved_tokens, possibly_paid_calls, cost`` (US dollars), ``model_s,
     tools_s, people_s, backoff_s`` (seconds), ``restarted_from, invoked_by_id, note``. ``frame.attrs`` has
-    ``invocations, encoded, without_journal, unpriced, cost_note, queries, truncated``. ``help("restate_lab.guide.columns")``
-    explains all of them.
+    ``invocations, encoded, without_journal, unpriced, cost_note, queries, truncated``.
+    ``help("restate_lab.guide.columns")`` explains all of them.
 
     Raises:
         ArgumentError: an argument is invalid, or a function in ``shapes`` failed.
