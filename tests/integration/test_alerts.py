@@ -56,6 +56,7 @@ FAULTS = {
     "mismatch": ("journal_mismatches", "Returns/take_back on dp_"),
     "declined": ("terminal_failures", "Payments/charge"),
     "bad_address": ("terminal_failures", "Shipping/book"),
+    "refused_settlement": ("terminal_failures", "Settlements/settle"),
     "slow": ("slow_handlers", "Invoices/render"),
 }
 """Role of each planted fault → the alert that reports it. Two faults with one cause and place are one alert."""

@@ -74,6 +74,7 @@ INCIDENT = Story(
         "mismatch": "journal_mismatches",
         "declined": "terminal_failures",
         "bad_address": "terminal_failures",
+        "refused_settlement": "terminal_failures",
         "slow": "slow_handlers",
     },
     victims=incident_story.VICTIMS,

@@ -164,16 +164,19 @@ def test_mismatch(incident: Cluster, lab: rl.Lab) -> None:
 
 
 def test_failures(incident: Cluster, lab: rl.Lab) -> None:
-    """Eleven have failed with terminal errors, with messages that are all different and of two families."""
+    """Failures have terminal errors, with messages that are all different and of three families."""
     declined = invocations(lab, incident.ids("declined"), "completion_failure").iloc[:, 0]
     assert declined.str.fullmatch(
         r"\[402\] card declined: insufficient_funds \(order ord-17\d\d, request req_\w+\)"
     ).all()
     address = invocations(lab, incident.ids("bad_address"), "completion_failure").iloc[:, 0]
     assert address.str.fullmatch(r"\[422\] no carrier delivers to postal code 99\d50 \(order ord-180\d\)").all()
-    assert [declined.nunique(), address.nunique()] == [7, 4]
+    refused = invocations(lab, incident.ids("refused_settlement"), "completion_failure").iloc[:, 0]
+    message = r"\[422\] settlement refused: merchant not enrolled \(order ord-22\d\d, request req_\w+\)"
+    assert refused.str.fullmatch(message).all()
+    assert [declined.nunique(), address.nunique(), refused.nunique()] == [7, 4, 24]
     failed = {id_ for id_, word in statuses(lab).items() if word == "failed"}
-    assert failed == {*declined.index, *address.index}
+    assert failed == {*declined.index, *address.index, *refused.index}
 
 
 def test_slow(incident: Cluster, lab: rl.Lab) -> None:

@@ -28,7 +28,7 @@ RETRYING = (*STORM, "agent_denver", "pinned_to_removed", "unreachable", "mismatc
 DEADLOCKED = ("deadlock_pair", "deadlock_ring", "deadlock_self")
 VICTIMS = ("deadlock_pair_blocked", "deadlock_ring_blocked", "deadlock_self_blocked", "hot_key_queue")
 SLEEPING = ("cooling_off", "restarted_3", "on_old_deployment", "asleep_on_removed")
-ENDED_BADLY = ("declined", "bad_address", "killed", "cancelled", "restarted_1", "restarted_2")
+ENDED_BADLY = ("declined", "bad_address", "refused_settlement", "killed", "cancelled", "restarted_1", "restarted_2")
 ABOUT_FAULTS = (
     *("blocked_keys", "backlog_by_key", "retry_storm", "retry_storm_ids", "failing_deployments", "pinned_to_missing"),
     *("paused", "suspended_on_run", "repeated_idempotency_keys"),
@@ -332,13 +332,17 @@ def test_terminal_failures(lab: Lab, incident: Cluster) -> None:
     """Failures with different orders and requests become one row per family; killed and cancelled are distinct."""
     frame = ask(lab, "terminal_failures")
     assert rows(frame, "target_service_name", "status", "code", "message", "invocations") == [
+        (
+            *("Settlements", "failed", "422"),
+            *("settlement refused: merchant not enrolled (order ord-#, request req_#)", 24),
+        ),
         ("Payments", "failed", "402", "card declined: insufficient_funds (order ord-#, request req_#)", 7),
         ("Shipping", "failed", "422", "no carrier delivers to postal code # (order ord-#)", 4),
         ("Orders", "killed", "409", "killed", 3),
         ("Orders", "cancelled", "409", "cancelled", 1),
     ]
-    assert frame["example_id"][0] in ids(incident, "declined")
-    assert "ord-17" in frame["example_message"][0]
+    assert frame["example_id"][1] in ids(incident, "declined")
+    assert "ord-17" in frame["example_message"][1]
     assert (frame["first_at"] <= frame["last_at"]).all()
     assert len(ask(lab, "terminal_failures", since=lab.now)) == 0
 
@@ -382,7 +386,8 @@ def test_deployments(lab: Lab, incident: Cluster) -> None:
     removed = frame.loc[incident.roles["loyalty_deployment"]]
     assert (bool(removed["is_known"]), removed["pinned"], removed["pinned_suspended"]) == (False, 5, 2)
     orders = frame.loc[incident.roles["orders_deployment"]]
-    assert list(orders["latest_of"]) == ["Account", "Invoices", "Orders", "Payments", "Shipping", "Warehouse"]
+    services = ["Account", "Invoices", "Orders", "Payments", "Settlements", "Shipping", "Warehouse"]
+    assert list(orders["latest_of"]) == services
     assert orders["pinned_paused"] == 3
     assert orders["would_land"] == 24, "18 calls that wait for a key, and 6 mails scheduled for later"
     assert frame["is_known"].sum() == len(lab.sql("SELECT id FROM sys_deployment"))

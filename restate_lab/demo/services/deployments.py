@@ -4,6 +4,7 @@ from restate_lab.demo.services.agent import agent
 from restate_lab.demo.services.orders.orders import orders
 from restate_lab.demo.services.orders.payments import accounts, invoices, payments
 from restate_lab.demo.services.orders.satellites import courier, loyalty, promotions, returns_1, returns_2
+from restate_lab.demo.services.orders.settlements import settlements
 from restate_lab.demo.services.orders.shipping import shipping, warehouses
 from restate_lab.demo.services.parcels import DAILY, RELEASE_1, RELEASE_2
 from restate_lab.demo.services.shop import checkout, checkout_corrected, checkout_next, inventory
@@ -11,7 +12,7 @@ from restate_lab.demo.services_host import Deployments, application, serve_inher
 
 DEPLOYMENTS: Deployments = {
     ("", "1"): (agent, checkout, inventory),
-    ("orders", "1"): (accounts, invoices, orders, payments, shipping, warehouses),
+    ("orders", "1"): (accounts, invoices, orders, payments, settlements, shipping, warehouses),
     ("courier", "1"): (courier,),
     ("loyalty", "1"): (loyalty,),
     ("promotions-1", "1"): (promotions,),

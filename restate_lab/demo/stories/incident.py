@@ -31,6 +31,7 @@ FAULTS = MappingProxyType(
         "mismatch": "has a journal that does not match the replaced code (RT0016)",
         "declined": "failed permanently: cards declined; each message has a different order and request",
         "bad_address": "failed permanently: no carrier for the postal code; each postal code is different",
+        "refused_settlement": "failed permanently: one gateway refuses; only the region in the inputs tells which one",
         "slow": "took seconds in a handler that should take milliseconds",
     }
 )
@@ -184,6 +185,35 @@ FAILURES: Part = (
     ),
 )
 
+# The refused settlements share the region of their gateway. Their currency is a red herring: another region has it.
+# The remaining settlements of a closed day come from a job, and in the failing region the day is not over.
+_CURRENCIES = {"eu-west": "EUR", "us-east": "USD", "eu-central": "EUR", "ap-south": "INR"}
+_REFUSING, *_REGIONS = _CURRENCIES
+
+
+def _settlement(number: int, region: str) -> dict[str, Any]:
+    gateway = {"region": region, "currency": _CURRENCIES[region]}
+    return {"order": f"ord-{number}", "amount": 500 + 7919 * number % 12_000, "gateway": gateway}
+
+
+def _settle(role: str, number: int, region: str, reaches: str) -> Send:
+    return Send(role, "Settlements/settle", _settlement(number, region), reaches)
+
+
+def _settlements(number: int) -> Part:
+    """Return a refused settlement and one that succeeds, and after every fourth pair a closed day with eight more."""
+    region = _REGIONS[number % len(_REGIONS)]
+    pair = (
+        _settle(f"refused_settlement_{number}", 2200 + number, _REFUSING, "failed"),
+        _settle(f"settlement_{number}", 2300 + number, region, "succeeded"),
+    )
+    day = [_settlement(2400 + 8 * number + each, region) for each in range(8)]
+    closing = Send(f"closed_day_{number // 4}", "Settlements/close_day", day, "succeeded")
+    return (*pair, closing) if number % 4 == 0 else pair
+
+
+SETTLEMENTS: Part = tuple(step for number in range(1, 25) for step in _settlements(number))
+
 SLOW: Part = (
     *repeat(8, lambda n: Send(f"slow_{n}", "Invoices/render", {"order": f"ord-190{n}", "pages": 25 + n}, "succeeded")),
     Send("rendering", "Invoices/render", {"order": "year-2025", "pages": 4_000_000}, "running"),
@@ -211,5 +241,17 @@ ENDING: Part = (
 INCIDENT: Part = (
     # First the steps that take time, then the steps that depend on them.
     *(*AGENTS, *DEPLOYMENTS, *DEADLOCKS, *EVERYDAY, *SLOW, *STORM, *HOT_KEY, *PAUSED, *FORGOTTEN, *REMOVED),
-    *(*UNREACHABLE, *MISMATCH, *FAILURES, *ENDS, *OLD_RELEASE, *BLOCKED, *PAUSE, *REPLACE, *REMOVE, *ENDING),
+    *(
+        *UNREACHABLE,
+        *MISMATCH,
+        *FAILURES,
+        *SETTLEMENTS,
+        *ENDS,
+        *OLD_RELEASE,
+        *BLOCKED,
+        *PAUSE,
+        *REPLACE,
+        *REMOVE,
+        *ENDING,
+    ),
 )
