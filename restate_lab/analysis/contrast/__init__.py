@@ -1,0 +1,1 @@
+"""Compare failing invocations with healthy ones: what do the failing ones share?"""
