@@ -184,6 +184,11 @@ def bytes_of(body: bytes, number: int) -> bytes | None:
     return next((value for value in _values_of(body, number) if isinstance(value, bytes)), None)
 
 
+def messages_of(body: bytes, number: int) -> list[bytes]:
+    """Return the messages in a repeated field of a message, in order."""
+    return [value for value in _values_of(body, number) if isinstance(value, bytes)]
+
+
 def run_value(body: bytes) -> bytes | None:
     """Return the value in the notification of a step; None if the step failed or the message is malformed.
 

@@ -1,0 +1,184 @@
+"""Choose the failing side: the invocations that were passed, or those that a word selects, of one handler."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+
+import pandas as pd
+
+from restate_lab._public import did_you_mean, nearest_names
+from restate_lab._text import format_duration, join, plural
+from restate_lab.analysis.contrast.reader import ContrastReader, sample_of
+from restate_lab.analysis.contrast.sides import (
+    SUCCEEDED,
+    TOOK,
+    WORDS,
+    ContrastRequest,
+    FailingWord,
+    Sides,
+    handler_of,
+    targets_of,
+)
+from restate_lab.analysis.ids import describe_missing, is_other_run, parse_created, parse_ids
+from restate_lab.analysis.suggestions import refuse_unknown_names
+from restate_lab.errors import ArgumentError, NotOnThisServer
+from restate_lab.reads import Row
+
+_LEAST_ENDED = 40  # succeeded invocations among which the slowest are taken
+
+
+def choose_failing(reader: ContrastReader, request: ContrastRequest) -> Sides:
+    """Return the sides with the failing one; for slow ones, the healthy side has its condition.
+
+    Raises:
+        ArgumentError: an argument is invalid, no id exists, or a name does not exist.
+        NotOnThisServer: the source has no open invocations, and the word needs them.
+    """
+    word = _word_of(request)
+    sides = Sides(known=reader.handlers())
+    if word is None:
+        _choose_ids(reader, request, sides)
+    else:
+        _check_word(reader, request, word)
+        _choose_word(reader, request, word, sides)
+    return sides
+
+
+def _word_of(request: ContrastRequest) -> FailingWord | None:
+    failing = request.failing
+    if isinstance(failing, str) and failing in WORDS:
+        return WORDS[failing]
+    if isinstance(failing, str) and not failing.startswith("inv_"):
+        hint = did_you_mean(nearest_names(failing, WORDS)) or f"Choose from {', '.join(WORDS)}, or pass ids."
+        raise ArgumentError(f"unknown word {failing!r} for failing. {hint}")
+    if request.service is not None or request.handler is not None:
+        raise ArgumentError(
+            f"service= and handler= belong to a word ({', '.join(WORDS)}); the ids in failing already have a handler."
+        )
+    return None
+
+
+def _check_word(reader: ContrastReader, request: ContrastRequest, word: FailingWord) -> None:
+    if word.is_open and not reader.reads.coverage.open_invocations:
+        raise NotOnThisServer(
+            f"contrast() needs open invocations for {request.failing!r}; {reader.reads.name} has only invocations that "
+            f"have ended."
+        )
+    if request.service is not None or request.handler is not None:
+        refuse_unknown_names(reader.reads, service=request.service, handler=request.handler)
+
+
+def _choose_ids(reader: ContrastReader, request: ContrastRequest, sides: Sides) -> None:
+    targets = targets_of(request.failing)
+    ids, _ = parse_ids(targets)
+    if not ids:
+        sides.statement = "no failing invocation was passed"
+        return
+    runs, chosen = parse_created(targets), sample_of(ids, request.sample)
+    existing = reader.rows_of(chosen)
+    if not existing:
+        others = f" None of the other {len(ids) - 1:,} ids exists there, either." if len(ids) > 1 else ""
+        raise ArgumentError(describe_missing(reader.reads, ids[0]) + others)
+    rows = [row for row in existing if not is_other_run(row["created_at"], runs, row["id"])]
+    if not rows:
+        raise ArgumentError("every id in failing has a new run since the frame was read; read the frame again.")
+    missing, new = len(chosen) - len(existing), len(existing) - len(rows)
+    if missing:
+        sides.not_read.append(f"{plural(missing, 'failing id')} that the source does not have")
+    if new:
+        sides.not_read.append(f"{plural(new, 'failing id')} with a new run since the frame was read")
+    _choose_handler(sides, Counter(map(handler_of, rows)))
+    own = [row for row in rows if sides.has_row(row)]
+    total = len(own) if len(ids) == len(chosen) else len(ids)
+    sides.failing = replace(sides.failing, rows=own, total=total, chosen="passed as failing", ids=ids)
+
+
+def _choose_word(reader: ContrastReader, request: ContrastRequest, word: FailingWord, sides: Sides) -> None:
+    is_retried = word.outcome == "retried"
+    retried = reader.retried(request.service, request.handler) if is_retried else []
+    counts = Counter(map(handler_of, retried)) if is_retried else _counts(request, word, sides.known)
+    if not counts:
+        names = "/".join(filter(None, (request.service, request.handler)))
+        sides.statement = f"no invocation{f' of {names}' if names else ''} {word.predicate}"
+        return
+    _choose_handler(sides, counts)
+    if is_retried:
+        ids = [row["id"] for row in retried if sides.has_row(row)]
+        rows = reader.rows_of(sample_of(ids, request.sample))
+        sides.failing = replace(sides.failing, rows=rows, total=len(ids), chosen="backing-off", ids=ids)
+    elif request.failing == "slow":
+        _choose_slow(reader, request, sides)
+    else:
+        condition, total = sides.of_handler(word.condition), counts[sides.service, sides.handler]
+        rows = reader.sample(condition, request.sample)
+        chosen = str(request.failing)
+        sides.failing = replace(sides.failing, rows=rows, total=total, chosen=chosen, condition=condition)
+
+
+def _counts(request: ContrastRequest, word: FailingWord, known: Sequence[Row]) -> Counter[tuple[str, str]]:
+    """Return the number of failing invocations of each handler that was requested."""
+    counts: Counter[tuple[str, str]] = Counter()
+    for row in known:
+        service, handler = handler_of(row)
+        is_wanted = request.service in {None, service} and request.handler in {None, handler}
+        if is_wanted and row["outcome"] == word.outcome:
+            counts[service, handler] += int(row["n"])
+    return counts
+
+
+def _choose_handler(sides: Sides, counts: Mapping[tuple[str, str], int]) -> None:
+    """Choose the handler with most failing invocations, and report the others with their rates of failure."""
+    succeeded = {handler_of(row): int(row["n"]) for row in sides.known if row["outcome"] == "succeeded"}
+    ordered = sorted(counts.items(), key=lambda each: (-each[1], each[0]))
+    (sides.service, sides.handler), most = ordered[0]
+    rows = [
+        {"service": name[0], "handler": name[1], "failing": n, "healthy": succeeded.get(name, 0)} for name, n in ordered
+    ]
+    sides.handlers = pd.DataFrame(rows)
+    failing, healthy = sides.handlers["failing"], sides.handlers["healthy"]
+    sides.handlers["percent"] = 100 * failing / (failing + healthy)
+    if len(rows) > 1:
+        texts = [f"{row['service']}/{row['handler']} ({row['failing']:,})" for row in rows[1:]]
+        sides.not_read.append(
+            f"failing invocations of {plural(len(texts), 'other handler')}: {join(texts)}; only the {most:,} of "
+            f"{sides.target} were compared, because handlers are not compared with each other"
+        )
+
+
+def _choose_slow(reader: ContrastReader, request: ContrastRequest, sides: Sides) -> None:
+    """Choose the slowest tenth and the faster half of those created before the slowest of them would have ended."""
+    sides.is_slow, now = True, reader.reads.now
+    every = reader.durations(sides.service, sides.handler, now)
+    until = now - timedelta(milliseconds=float(every["p99_ms"] or 0))
+    durations = reader.durations(sides.service, sides.handler, until)
+    if durations["n"] < _LEAST_ENDED <= every["n"]:
+        sides.not_read.append("slow ones among the newest invocations that have not ended yet")
+        until, durations = now, every
+    if durations["n"] < _LEAST_ENDED:
+        sides.statement = (
+            f"too few to compare: {plural(durations['n'], 'successful invocation')} of {sides.target}, and the slowest "
+            f"tenth needs {_LEAST_ENDED}"
+        )
+        return
+    fast_ms, slow_ms = float(durations["p50_ms"]), float(durations["p90_ms"])
+    if slow_ms <= fast_ms:
+        sides.statement = f"the invocations of {sides.target} take equally long, {_milliseconds(fast_ms)}"
+        return
+    ended = sides.of_handler(f"{SUCCEEDED} AND created_at <= :until", until=until)
+    slow = ended.also(f"{TOOK} >= :slow_ms", slow_ms=slow_ms)
+    rows = reader.sample(slow, request.sample)
+    total = None if len(rows) == request.sample else len(rows)
+    chosen = f"the slowest tenth: {_milliseconds(slow_ms)} or longer"
+    sides.failing = replace(sides.failing, rows=rows, total=total, chosen=chosen, condition=slow)
+    sides.healthy = replace(
+        sides.healthy,
+        chosen=f"the faster half: {_milliseconds(fast_ms)} or less; those between are excluded",
+        condition=ended.also(f"{TOOK} <= :fast_ms", fast_ms=fast_ms),
+    )
+
+
+def _milliseconds(value: float) -> str:
+    return format_duration(value / 1000) if value >= 1000 else f"{value:.0f} ms"

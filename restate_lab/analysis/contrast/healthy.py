@@ -1,0 +1,194 @@
+"""Choose the healthy side: invocations that are comparable with the failing ones.
+
+They are of the same handler and were created in the same time, so that neither distinguishes the sides. If there are
+none, those before or after are taken, and the result says so.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from restate_lab._text import format_duration, format_timestamp, join, plural, verb_form
+from restate_lab.analysis.contrast.reader import ContrastReader, SideCondition, sample_of
+from restate_lab.analysis.contrast.sides import LEAST, SUCCEEDED, ContrastRequest, Side, Sides, targets_of
+from restate_lab.analysis.contrast.steps import step_at_failure, steps_taken
+from restate_lab.analysis.ids import parse_ids
+from restate_lab.errors import ArgumentError
+from restate_lab.reads import Row
+
+_ENOUGH = 200  # succeeded ones; with fewer, open invocations that passed the step of the failing ones are also healthy
+_LEAST_OF_SAME_TIME = 8  # with fewer, healthy ones of another time are taken if there are more
+_LEAST_PERIOD = timedelta(hours=1)
+_SHOWN = 3
+_IN_PROGRESS = "status IN ('invoked', 'suspended')"
+_IN_PERIOD = "created_at >= :since AND created_at <= :until"
+
+
+def choose_healthy(reader: ContrastReader, request: ContrastRequest, sides: Sides) -> None:
+    """Add the healthy side to the sides, or the statement that they cannot be compared.
+
+    Raises:
+        ArgumentError: an invocation is on both sides.
+    """
+    if request.healthy is not None:
+        _choose_passed(reader, request, sides)
+    elif sides.healthy.condition is not None:
+        _choose_by_condition(reader, request, sides, sides.healthy.condition, sides.healthy.chosen)
+    else:
+        _choose_default(reader, request, sides)
+    _count_restarts_once(reader, sides)
+    sides.statement = sides.statement or _describe_few(sides)
+
+
+def _describe_few(sides: Sides) -> str:
+    """Return why the sides have too few rows; "" if they have enough."""
+    failing, healthy = len(sides.failing.rows), len(sides.healthy.rows)
+    needed = f"of {sides.target}, and at least {LEAST} are needed"
+    if failing < LEAST:
+        return f"too few to compare: {plural(failing, 'failing invocation')} {needed}"
+    if not healthy:
+        return f"no healthy invocation of {sides.target} to compare with"
+    return f"too few to compare with: {plural(healthy, 'healthy invocation')} {needed}" if healthy < LEAST else ""
+
+
+def _choose_passed(reader: ContrastReader, request: ContrastRequest, sides: Sides) -> None:
+    ids, _ = parse_ids(targets_of(request.healthy))
+    failing = set(sides.failing.all_ids)
+    both = [id_ for id_ in ids if id_ in failing]
+    if both:
+        raise ArgumentError(
+            f"{plural(len(both), 'invocation')} {verb_form(len(both), 'is', 'are')} on both sides: "
+            f"{join(both, _SHOWN)}. Pass each invocation in failing or in healthy."
+        )
+    chosen = sample_of(ids, request.sample)
+    rows = reader.rows_of(chosen)
+    own = [row for row in rows if sides.has_row(row)]
+    missing, other = len(chosen) - len(rows), len(rows) - len(own)
+    if missing:
+        sides.not_read.append(f"{plural(missing, 'healthy id')} that the source does not have")
+    if other:
+        sides.not_read.append(f"{plural(other, 'healthy invocation')} of other handlers than {sides.target}")
+    total = len(own) if len(ids) == len(chosen) else len(ids)
+    sides.healthy = replace(sides.healthy, rows=own, total=total, chosen="passed as healthy", ids=ids)
+    if not own:
+        sides.statement = f"none of the {plural(len(ids), 'healthy id')} is an invocation of {sides.target}"
+
+
+def _choose_default(reader: ContrastReader, request: ContrastRequest, sides: Sides) -> None:
+    """Take the successful ones of the same time, or else of the time before or after."""
+    _exclude_older_than_healthy(sides)
+    since, until = _period(sides, request.window)
+    succeeded = sides.of_handler(SUCCEEDED)
+    period = f"from {format_timestamp(since)} to {format_timestamp(until)}"
+    same_time = succeeded.also(_IN_PERIOD, since=since, until=until)
+    _choose_by_condition(reader, request, sides, same_time, f"succeeded, created {period}")
+    if len(sides.healthy.rows) < _ENOUGH and request.reads_steps:
+        _add_those_that_passed(reader, request, sides, since, until)
+    if len(sides.healthy.rows) < _LEAST_OF_SAME_TIME:
+        _choose_other_time(reader, request, sides, succeeded)
+
+
+def _choose_by_condition(
+    reader: ContrastReader, request: ContrastRequest, sides: Sides, condition: SideCondition, chosen: str
+) -> None:
+    read = reader.sample(condition, request.sample)
+    rows = _without_failing(sides, read)
+    total = None if len(read) == request.sample else len(rows)
+    sides.healthy = replace(sides.healthy, rows=rows, total=total, chosen=chosen, condition=condition)
+
+
+def _without_failing(sides: Sides, rows: Sequence[Row]) -> list[Row]:
+    failing = set(sides.failing.all_ids)
+    return [row for row in rows if row["id"] not in failing]
+
+
+def _period(sides: Sides, window: timedelta | None) -> tuple[datetime, datetime]:
+    """Return the time in which the failing ones were created, widened to an hour, or by ``window`` on both sides."""
+    times = [row["created_at"] for row in sides.failing.rows]
+    first, last = min(times), max(times)
+    around = max(timedelta(0), _LEAST_PERIOD - (last - first)) / 2 if window is None else window
+    return first - around, last + around
+
+
+def _exclude_older_than_healthy(sides: Sides) -> None:
+    """Exclude failing ones from before the oldest healthy one that is still kept, if enough others remain."""
+    kept = [row["first_created_at"] for row in sides.known if sides.has_row(row) and row["outcome"] == "succeeded"]
+    rows = sides.failing.rows
+    fair = [row for row in rows if kept and row["created_at"] >= kept[0] - _LEAST_PERIOD]
+    if LEAST <= len(fair) < len(rows):
+        sides.not_read.append(
+            f"{plural(len(rows) - len(fair), 'failing invocation')} older than every healthy one that is still kept"
+        )
+        sides.failing = replace(sides.failing, rows=fair, condition=None, total=len(fair))
+
+
+def _add_those_that_passed(
+    reader: ContrastReader, request: ContrastRequest, sides: Sides, since: datetime, until: datetime
+) -> None:
+    """Add open invocations in their first attempt that passed the step at which most of the failing ones stopped."""
+    if reader.reads.missing(["open invocations", "sys_journal.entry_lite_json", "sys_invocation_state"]):
+        return
+    in_progress = sides.of_handler(f"{_IN_PROGRESS} AND {_IN_PERIOD}", since=since, until=until)
+    rows = _without_failing(sides, reader.sample(in_progress, request.sample))
+    retried = {row["id"] for row in reader.retried(sides.service, sides.handler)} if rows else set()
+    rows = [row for row in rows if row["id"] not in retried]
+    if not rows:
+        return
+    sides.journals = reader.journals([row["id"] for row in (*sides.failing.rows, *rows)])
+    stops = Counter(step_at_failure(sides.journals.get(row["id"], ())) for row in sides.failing.rows)
+    step = stops.most_common(1)[0][0]
+    passed = [row for row in rows if step and step in steps_taken(sides.journals.get(row["id"], ()))]
+    if passed:
+        healthy = [*sides.healthy.rows, *passed]
+        chosen = (
+            f"{sides.healthy.chosen}; {len(passed):,} in progress passed the step at which the failing ones stopped"
+        )
+        sides.healthy = replace(sides.healthy, rows=healthy, total=len(healthy), chosen=chosen, condition=None)
+
+
+def _choose_other_time(
+    reader: ContrastReader, request: ContrastRequest, sides: Sides, succeeded: SideCondition
+) -> None:
+    """Take those created before the failing ones or, if there are none, after them."""
+    times = [row["created_at"] for row in sides.failing.rows]
+    before = reader.last(succeeded.also("created_at < :first", first=min(times)), request.sample)
+    read = before or reader.first(succeeded.also("created_at > :last", last=max(times)), request.sample)
+    rows = _without_failing(sides, read)
+    if len(rows) <= len(sides.healthy.rows):
+        return
+    created = [row["created_at"] for row in rows]
+    span = max(times) - min(created) if before else max(created) - min(times)
+    which = f"{format_duration(span)} {'before' if before else 'after'}"
+    chosen = f"succeeded, created in the {which}, because almost none of the same time succeeded"
+    sides.healthy = replace(sides.healthy, rows=rows, total=len(rows), chosen=chosen, condition=None)
+    sides.has_times = False
+    sides.not_read.append(
+        f"the time of creation, because the healthy ones were created in the {which}: the time, the deployment and "
+        f"what began with them cannot be told apart"
+    )
+
+
+def _count_restarts_once(reader: ContrastReader, sides: Sides) -> None:
+    """Exclude restarts of failing invocations from both sides, because a restart has a copy of the input."""
+    both = (*sides.failing.rows, *sides.healthy.rows)
+    origins = sorted({row["restarted_from"] for row in both if row.get("restarted_from")})
+    if not origins:
+        return
+    condition = sides.failing.condition
+    failing = set(origins).intersection(sides.failing.all_ids)
+    failing |= reader.those_of(origins, condition) if condition else set()
+    sides.failing = _without_restarts(sides, sides.failing, failing)
+    sides.healthy = _without_restarts(sides, sides.healthy, failing)
+
+
+def _without_restarts(sides: Sides, side: Side, failing: set[str]) -> Side:
+    rows = [row for row in side.rows if row.get("restarted_from") not in failing]
+    copies = len(side.rows) - len(rows)
+    if not copies:
+        return side
+    restarts = f"{plural(copies, f'{side.name} invocation')} that restarted a failing one"
+    sides.not_read.append(f"{restarts}, because a restart has a copy of its input")
+    return replace(side, rows=rows, total=None if side.total is None else side.total - copies)

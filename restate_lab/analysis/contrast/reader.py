@@ -1,0 +1,261 @@
+"""Read what is compared: rows of both sides, counts of all rows, the steps that were taken, and inputs.
+
+A sample is exact and repeatable: the first rows in the order of ``md5(id)``. The server accepts ``TABLESAMPLE`` and
+ignores it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from restate_lab.analysis.contrast.attributes import ATTRIBUTES, COLUMNS, AttributeSource
+from restate_lab.analysis.contrast.inputs import MOST_BYTES, TOTAL_BYTES, Inputs, input_of
+from restate_lab.analysis.contrast.model import MISSING, Counted
+from restate_lab.analysis.journal.encoding import content_column
+from restate_lab.client.arguments import time_limit
+from restate_lab.client.lab import innermost_source, is_lab
+from restate_lab.client.sql.bind import chunks
+from restate_lab.errors import RestateLabError, TimedOut
+from restate_lab.frames import to_rows
+from restate_lab.reads import Reads, Row
+from restate_lab.source import decoding_of
+
+CHUNK = 500  # ids in a statement on journals: with 2,000, the server takes several times as long for each id
+_ENTRIES_FOR_AN_ID = 100  # journal entries that a server scans in the time of one lookup by id (1.7.12)
+_MOST_SCANNED = 10  # inputs that a scan may send for each wanted one
+_JSON_BYTES = 4  # characters of entry_json for each byte of a payload
+_MOST_GROUPS, _MOST_PREFIXES = 10_000, 2_000
+_NOT_KEPT = "their journals are not in the source"
+_TOO_LARGE = "their inputs have more than 64 KiB"
+_TOO_MANY = "all inputs together have more than 64 MiB"
+_MALFORMED = "their inputs have an unknown form"
+_ROWS = """
+SELECT {columns}
+FROM sys_invocation_status
+WHERE {where}"""
+_NEEDED = (
+    *("id", "target_service_name", "target_handler_name", "status", "completion_result", "completion_failure"),
+    *("created_at", "completed_at", "scheduled_at", "scheduled_start_at", "journal_size"),
+)
+_COUNT = "SELECT count(*) AS n FROM sys_invocation_status WHERE {where}"
+_GROUPS = """
+SELECT is_failing, {names}, count(*) AS n
+FROM (
+  SELECT {failing} AS is_failing, {expressions}
+  FROM sys_invocation_status
+  WHERE ({failing}) OR ({healthy}))
+GROUP BY is_failing, {names}
+ORDER BY n DESC
+LIMIT {limit}"""
+_INPUTS = """
+SELECT id, {content}
+FROM sys_journal
+WHERE index = 0 AND {small}{ids}"""
+
+
+@dataclass(frozen=True, slots=True)
+class SideCondition:
+    """A condition on ``sys_invocation_status``, with the values of its parameters."""
+
+    where: str
+    params: Mapping[str, Any]
+
+    def also(self, where: str, **params: Any) -> SideCondition:
+        """Return a condition that needs this one and another one."""
+        return SideCondition(f"{self.where} AND {where}", {**self.params, **params})
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """The counts of all rows of both sides: of some attributes, and of the rows."""
+
+    counted: tuple[Counted, ...]
+    failing: int
+    healthy: int
+
+
+def sample_of(ids: Iterable[str], most: int) -> list[str]:
+    """Return at most this many of the ids, chosen as the server chooses them."""
+    return sorted(ids, key=lambda id_: hashlib.md5(id_.encode(), usedforsecurity=False).hexdigest())[:most]
+
+
+class ContrastReader:
+    """Reads from one source."""
+
+    def __init__(self, reads: Reads) -> None:
+        self.reads = reads
+        own = [name for name in COLUMNS if reads.has(f"sys_invocation_status.{name}")]
+        self._columns = ", ".join(dict.fromkeys([*_NEEDED, *own]))
+
+    def handlers(self) -> list[Row]:
+        """Return the number of invocations of each handler and outcome."""
+        return to_rows(self.reads.table("contrast/handlers"))
+
+    def retried(self, service: str | None, handler: str | None) -> list[Row]:
+        """Return the invocations that back off, or are in their second or a later attempt."""
+        return to_rows(self.reads.table("contrast/retried", service=service, handler=handler))
+
+    def durations(self, service: str, handler: str, until: datetime) -> Row:
+        """Return the number and the quantiles of the durations of successful invocations, in milliseconds."""
+        (row,) = to_rows(self.reads.table("contrast/durations", service=service, handler=handler, until=until))
+        return row
+
+    def rows_of(self, ids: Sequence[str]) -> list[Row]:
+        """Return the rows of these ids that exist; of several runs with one id, the newest."""
+        statement = f"{_ROWS.format(columns=self._columns, where='id IN :ids')}\nORDER BY created_at"
+        newest = {row["id"]: row for part in chunks(ids, CHUNK) for row in self._read(statement, {"ids": part})}
+        return [newest[id_] for id_ in ids if id_ in newest]
+
+    def sample(self, condition: SideCondition, most: int) -> list[Row]:
+        """Return at most this many rows that meet a condition, chosen by their hash."""
+        return self._ordered(condition, "md5(id)", most)
+
+    def last(self, condition: SideCondition, most: int) -> list[Row]:
+        """Return the rows that meet a condition and were created last."""
+        return self._ordered(condition, "created_at DESC, id", most)
+
+    def first(self, condition: SideCondition, most: int) -> list[Row]:
+        """Return the rows that meet a condition and were created first."""
+        return self._ordered(condition, "created_at, id", most)
+
+    def those_of(self, ids: Sequence[str], condition: SideCondition) -> set[str]:
+        """Return the ids that meet a condition."""
+        statement = _ROWS.format(columns=", ".join(_NEEDED), where=condition.also("id IN :ids").where)
+        return {
+            row["id"] for part in chunks(ids, CHUNK) for row in self._read(statement, {**condition.params, "ids": part})
+        }
+
+    def count(self, condition: SideCondition) -> int:
+        """Return the number of rows that meet a condition."""
+        (row,) = self._read(_COUNT.format(where=condition.where), condition.params)
+        return int(row["n"])
+
+    def _ordered(self, condition: SideCondition, order: str, most: int) -> list[Row]:
+        statement = f"{_ROWS.format(columns=self._columns, where=condition.where)}\nORDER BY {order}\nLIMIT :limit"
+        return list(self._read(statement, {**condition.params, "limit": most}))
+
+    def _read(self, statement: str, params: Mapping[str, Any]) -> list[Row]:
+        return to_rows(self.reads.query(statement, params))
+
+    def sdks(self) -> Mapping[str, str] | None:
+        """Return the SDK of each deployment from the Admin API; None if the source has none, or refuses the request."""
+        lab = innermost_source(self.reads)
+        if not is_lab(lab):
+            return None
+        try:
+            with time_limit(self.reads.seconds_left):
+                return {each.id: each.sdk_version or "unknown" for each in lab.admin.list_deployments()}
+        except TimedOut:
+            raise
+        except RestateLabError:
+            return None
+
+    def totals(self, failing: SideCondition, healthy: SideCondition) -> Totals:
+        """Count the values of the columns and the prefixes of the keys of all rows of both sides."""
+        sources = [
+            each for each in ATTRIBUTES if each.counted and self.reads.has(f"sys_invocation_status.{each.column}")
+        ]
+        columns = [each for each in sources if each.counted == each.column]
+        keys = [each for each in sources if each.counted != each.column]
+        groups, *of_keys = self.reads.together(
+            [
+                lambda reads: self._groups(reads, columns, failing, healthy, _MOST_GROUPS),
+                *(
+                    lambda reads, each=each: self._groups(reads, [each], failing, healthy, _MOST_PREFIXES)  # type: ignore[misc]
+                    for each in keys
+                ),
+            ]
+        )
+        sides = np.array(groups["is_failing"].to_pylist(), dtype=bool)
+        numbers = np.array(groups["n"].to_pylist(), dtype=np.int64)
+        totals = int(numbers[sides].sum()), int(numbers[~sides].sum())
+        counted = [_counted(each, f"c{at}", groups, totals) for at, each in enumerate(columns)]
+        counted += [_counted(each, "c0", table, totals) for each, table in zip(keys, of_keys, strict=True)]
+        return Totals(tuple(counted) if len(groups) < _MOST_GROUPS else (), *totals)
+
+    @staticmethod
+    def _groups(
+        reads: Reads, sources: Sequence[AttributeSource], failing: SideCondition, healthy: SideCondition, limit: int
+    ) -> pa.Table:
+        names = [f"c{at}" for at in range(len(sources))]
+        statement = _GROUPS.format(
+            names=", ".join(names),
+            expressions=", ".join(f"{each.counted} AS {name}" for each, name in zip(sources, names, strict=True)),
+            failing=failing.where,
+            healthy=healthy.where,
+            limit=limit,
+        )
+        return reads.query(statement, {**failing.params, **healthy.params})
+
+    def journals(self, ids: Sequence[str]) -> dict[str, list[Row]]:
+        """Return id → its steps and results in order; an id without a journal is omitted."""
+        entries: defaultdict[str, list[Row]] = defaultdict(list)
+        for row in self.reads.rows_of("contrast/steps", ids, chunk=CHUNK):
+            entries[row["id"]].append(row)
+        return {id_: sorted(rows, key=lambda row: int(row["entry_index"])) for id_, rows in entries.items()}
+
+    def inputs(self, rows: Sequence[Row], handlers: Iterable[Row]) -> Inputs | None:
+        """Return the inputs of the rows; None if the source has no payloads.
+
+        They are read by id, or with one scan of all journals if that costs less. The server sends no input of more than
+        64 KiB, and reading ends at 64 MiB.
+        """
+        content = content_column(self.reads, self.reads.has)
+        if content is None:
+            return None
+        wanted = {row["id"]: row for row in rows}
+        inputs, decoding, size = Inputs(), decoding_of(self.reads), 0
+        for entry in self._entries(list(wanted), content, handlers):
+            id_ = entry["id"]
+            if id_ not in wanted or id_ in inputs.by_id:
+                continue
+            size += len(entry[content]) // (1 if content == "raw" else _JSON_BYTES)
+            if size > TOTAL_BYTES:
+                break
+            try:
+                inputs.by_id[id_] = input_of(entry, decoding)
+            except ValueError:
+                inputs.unread[id_] = _MALFORMED
+        for id_, row in wanted.items():
+            if id_ not in inputs.by_id and id_ not in inputs.unread:
+                lacks = _NOT_KEPT if not row["journal_size"] else _TOO_MANY if size > TOTAL_BYTES else _TOO_LARGE
+                inputs.unread[id_] = lacks
+        return inputs
+
+    def _entries(self, ids: Sequence[str], content: str, handlers: Iterable[Row]) -> Iterator[Row]:
+        small = f"raw_length <= {MOST_BYTES}"
+        if not self.reads.has("sys_journal.raw_length"):
+            small = f"character_length({content}) <= {MOST_BYTES * _JSON_BYTES}"
+        if self._is_scan_cheaper(len(ids), handlers):
+            statement = _INPUTS.format(content=content, small=small, ids="")
+            with self.reads.stream(statement) as batches:
+                for batch in batches:
+                    yield from batch.to_pylist()
+            return
+        statement = _INPUTS.format(content=content, small=small, ids=" AND id IN :ids")
+        for part in chunks(ids, CHUNK):
+            yield from self.reads.query(statement, {"ids": part}).to_pylist()
+
+    @staticmethod
+    def _is_scan_cheaper(wanted: int, handlers: Iterable[Row]) -> bool:
+        rows = list(handlers)
+        entries = sum(int(row["journal_entries"] or 0) for row in rows)
+        return entries < wanted * _ENTRIES_FOR_AN_ID and sum(int(row["n"]) for row in rows) < wanted * _MOST_SCANNED
+
+
+def _counted(source: AttributeSource, name: str, groups: pa.Table, totals: tuple[int, int]) -> Counted:
+    """Return the counts of the values of one column of the groups."""
+    sums: defaultdict[object, list[int]] = defaultdict(lambda: [0, 0])
+    columns = (groups[each].to_pylist() for each in (name, "is_failing", "n"))
+    for value, is_failing, n in zip(*columns, strict=True):
+        sums[MISSING if value is None else str(value)][0 if is_failing else 1] += int(n)
+    failing, healthy = (np.array([each[side] for each in sums.values()], dtype=np.int64) for side in (0, 1))
+    return Counted(source.attribute, list(sums), failing, healthy, *totals)

@@ -1,0 +1,165 @@
+"""Both sides of a comparison: the words for failing invocations, the arguments, and what was chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import pandas as pd
+
+from restate_lab._text import plural
+from restate_lab.analysis.contrast.reader import SideCondition
+from restate_lab.errors import ArgumentError
+from restate_lab.reads import Row
+
+LEAST = 4
+"""The least number of invocations on a side that can be compared."""
+SUCCEEDED = "status = 'completed' AND completion_result = 'success'"
+"""The condition on invocations that succeeded."""
+TOOK = """arrow_cast(completed_at, 'Int64') - arrow_cast(
+    coalesce(CASE WHEN scheduled_at IS NOT NULL THEN scheduled_start_at END, created_at), 'Int64')"""
+"""The duration of an ended invocation in milliseconds; a delayed one starts at its planned time."""
+_FAILED = r"""status = 'completed' AND completion_result = 'failure'
+    AND NOT completion_failure ~ '^\[409( Aborted)?\] ([Kk]illed|[Cc]ancell?ed)$'"""
+_OF_HANDLER = "target_service_name = :service AND target_handler_name = :handler"
+
+
+@dataclass(frozen=True, slots=True)
+class FailingWord:
+    """A word for failing invocations: the condition on their rows, their outcome, and a predicate for messages."""
+
+    condition: str
+    outcome: str
+    predicate: str
+    is_open: bool = False
+
+
+WORDS: Mapping[str, FailingWord] = {
+    "failed": FailingWord(_FAILED, "failed", "has failed"),
+    "backing-off": FailingWord("", "retried", "is backing off", is_open=True),
+    "paused": FailingWord("status = 'paused'", "paused", "is paused", is_open=True),
+    "suspended": FailingWord("status = 'suspended'", "suspended", "is suspended", is_open=True),
+    "slow": FailingWord(f"{SUCCEEDED} AND {TOOK} >= :slow_ms", "succeeded", "has succeeded"),
+}
+"""The words that ``failing`` can be."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContrastRequest:
+    """The arguments of a comparison."""
+
+    failing: Any
+    healthy: Any = None
+    service: str | None = None
+    handler: str | None = None
+    sample: int = 2_000
+    window: timedelta | None = None
+    reads_steps: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Side:
+    """One side: its sampled rows, the number of all its invocations, how it was chosen, and a condition if it has one.
+
+    ``name`` is "failing" or "healthy". ``total`` is None if it has more rows than the sample and was not counted yet.
+    ``ids`` are all its invocations if it was chosen by ids, also those that were not read.
+    """
+
+    name: str
+    rows: Sequence[Row] = ()
+    total: int | None = 0
+    chosen: str = ""
+    condition: SideCondition | None = None
+    ids: Collection[str] = ()
+
+    @property
+    def all_ids(self) -> Collection[str]:
+        """Return the ids that are known."""
+        return self.ids or [row["id"] for row in self.rows]
+
+
+@dataclass(slots=True)
+class Sides:
+    """Both sides while they are chosen. With a ``statement``, they cannot be compared, and it says why.
+
+    ``known`` are the rows of ``handlers.sql``. ``has_times`` is whether both sides are of the same time. ``journals``
+    has journals that were already read.
+    """
+
+    known: Sequence[Row] = ()
+    failing: Side = Side(name="failing")
+    healthy: Side = Side(name="healthy")
+    service: str = ""
+    handler: str = ""
+    statement: str = ""
+    has_times: bool = True
+    is_slow: bool = False
+    handlers: pd.DataFrame = field(default_factory=pd.DataFrame)
+    not_read: list[str] = field(default_factory=list)
+    journals: dict[str, list[Row]] = field(default_factory=dict)
+
+    @property
+    def target(self) -> str:
+        """Return the handler as text."""
+        return f"{self.service}/{self.handler}"
+
+    def of_handler(self, where: str, **params: Any) -> SideCondition:
+        """Return a condition on the invocations of the handler that is compared."""
+        return SideCondition(f"{_OF_HANDLER} AND {where}", {"service": self.service, "handler": self.handler, **params})
+
+    def has_row(self, row: Row) -> bool:
+        """Return whether a row is of the handler that is compared."""
+        return handler_of(row) == (self.service, self.handler)
+
+    def frame(self, without_input: Mapping[str, int]) -> pd.DataFrame:
+        """Return one row for each side; ``without_input`` has for each side the rows whose input was not read."""
+        rows = [self._row(each, without_input.get(each.name)) for each in (self.failing, self.healthy)]
+        types = {"total": "Int64", "read": "int64", "without_input": "Int64"}
+        frame = pd.DataFrame(rows).astype(types)
+        for name in ("since", "until"):
+            frame[name] = pd.to_datetime(frame[name], utc=True).dt.as_unit("ms")
+        return frame
+
+    def _row(self, side: Side, without_input: int | None) -> dict[str, Any]:
+        times = [row["created_at"] for row in side.rows]
+        return {
+            "side": side.name,
+            "service": self.service,
+            "handler": self.handler,
+            "total": side.total,
+            "read": len(side.rows),
+            "since": min(times, default=None),
+            "until": max(times, default=None),
+            "chosen": side.chosen,
+            "without_input": without_input,
+        }
+
+
+def handler_of(row: Row) -> tuple[str, str]:
+    """Return the service and the handler of a row."""
+    return row["target_service_name"], row["target_handler_name"]
+
+
+def targets_of(targets: Any) -> Any:
+    """Return ids, or a frame with ids, from an argument; a finding of the doctor has the ids of its invocations.
+
+    A finding is a Finding, a row of ``findings`` (a Series or a dict), or a frame with only this row.
+
+    Raises:
+        ArgumentError: there are several findings, or the finding is not about invocations.
+    """
+    if "ids" in getattr(targets, "columns", ()):
+        if len(targets) != 1:
+            raise ArgumentError(
+                f"the frame has {plural(len(targets), 'finding')}: pass one of them, findings.iloc[[0]]."
+            )
+        targets = targets.iloc[0]
+    is_row = isinstance(targets, Mapping | pd.Series)
+    ids = targets.get("ids") if is_row else getattr(targets, "ids", None)
+    if not isinstance(ids, tuple | list):
+        return targets
+    if not ids or not all(str(id_).startswith("inv_") for id_ in ids):
+        raise ArgumentError("the finding has no ids of invocations; pass a finding about invocations, or ids.")
+    return ids
