@@ -1,1 +1,1 @@
-"""Compare failing invocations with healthy ones: what do the failing ones share?"""
+"""Compare failing invocations with healthy ones: find the conditions that the failing ones share."""

@@ -40,6 +40,30 @@ UNKNOWN = Absence.UNKNOWN
 """The attribute of the row was not read: it is not in any count of the attribute."""
 
 
+class Operator(StrEnum):
+    """How a condition compares a value; of conditions on the same rows, the first in this order is named."""
+
+    EQUAL = "="
+    TYPE = "type"
+    MISSING = "missing"
+    PRESENT = "present"
+    PREFIX = "prefix"
+    DOMAIN = "domain"
+    ABOVE = ">"
+    BELOW = "<"
+    BETWEEN = "between"
+    COUNT_ABOVE = "count >"
+    COUNT_BELOW = "count <"
+    LENGTH_ABOVE = "length >"
+    LENGTH_BELOW = "length <"
+    PATTERN = "pattern"
+    NOT_EQUAL = "≠"
+    PAIR = "and"
+
+
+_COUNTED_OPS = frozenset({Operator.EQUAL, Operator.NOT_EQUAL, Operator.MISSING, Operator.PRESENT, Operator.PREFIX})
+
+
 @dataclass(frozen=True, slots=True)
 class Items:
     """A list of an input, of which only the number of elements is compared."""
@@ -110,6 +134,22 @@ class Counted:
     failing_total: int
     healthy_total: int
 
+    def counts_of(self, op: Operator, value: object) -> tuple[int, int, int, int] | None:
+        """Return how many of all failing and of all healthy rows meet a condition; None if it is not counted.
+
+        The counts are (failing with it, healthy with it, failing, healthy).
+        """
+        if op not in _COUNTED_OPS or (op is Operator.EQUAL and self.attribute.where is Where.KEY):
+            return None
+        wanted = MISSING if op in {Operator.MISSING, Operator.PRESENT} else value
+        if wanted not in self.values:
+            return None
+        at = list(self.values).index(wanted)
+        failing, healthy = int(self.failing[at]), int(self.healthy[at])
+        if op in {Operator.PRESENT, Operator.NOT_EQUAL}:
+            failing, healthy = self.failing_total - failing, self.healthy_total - healthy
+        return failing, healthy, self.failing_total, self.healthy_total
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:
@@ -123,27 +163,6 @@ class Sample:
     callers: Sequence[str | None]
     observed: Sequence[Observed]
     counted: Sequence[Counted] = ()
-
-
-class Operator(StrEnum):
-    """How a condition compares a value; of conditions on the same rows, the first in this order is named."""
-
-    EQUAL = "="
-    TYPE = "type"
-    MISSING = "missing"
-    PRESENT = "present"
-    PREFIX = "prefix"
-    DOMAIN = "domain"
-    ABOVE = ">"
-    BELOW = "<"
-    BETWEEN = "between"
-    COUNT_ABOVE = "count >"
-    COUNT_BELOW = "count <"
-    LENGTH_ABOVE = "length >"
-    LENGTH_BELOW = "length <"
-    PATTERN = "pattern"
-    NOT_EQUAL = "≠"
-    PAIR = "and"
 
 
 class Role(StrEnum):
@@ -210,6 +229,7 @@ class Compared:
     unknown: int
     gap: float | None
     low: float | None
+    high: float | None
     verdict: str
 
 

@@ -1,0 +1,198 @@
+"""The result of ``contrast()``: its frames, its text and its card."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from restate_lab._html import render
+from restate_lab._public import public
+from restate_lab.analysis.contrast.model import Claim, Compared, Decision, Payloads, Role
+from restate_lab.analysis.contrast.text import (
+    causes_of,
+    failing_text,
+    healthy_text,
+    lines_of,
+    write_burst,
+    write_cause,
+    write_causes,
+    write_tests,
+)
+from restate_lab.result import Result
+from restate_lab.status import STATUSES
+
+_MOST_LINES = 10  # of the summary
+_MOST_NAMES = 3  # other conditions of a cause on the card
+_FAILING, _HEALTHY = STATUSES["failed"].colour, STATUSES["succeeded"].colour
+_NOTHING = STATUSES["suspended"].colour
+_COLUMNS = {
+    "group": "int64",
+    **dict.fromkeys(("role", "condition", "where", "path", "op"), "str"),
+    "value": "object",
+    **dict.fromkeys(("failing_with", "failing", "healthy_with", "healthy"), "int64"),
+    **dict.fromkeys(("gap", "low", "high", "adjusted_p"), "float64"),
+    **dict.fromkeys(("all_with", "all_failing"), "Int64"),
+    "sql": "str",
+}
+_ATTRIBUTES = {
+    **dict.fromkeys(("where", "path"), "str"),
+    **dict.fromkeys(("conditions", "unknown"), "int64"),
+    **dict.fromkeys(("gap", "low", "high"), "float64"),
+    "verdict": "str",
+}
+
+
+@public
+@dataclass(frozen=True, repr=False, eq=False, kw_only=True)
+class Contrast(Result):
+    """What failing invocations share that healthy ones do not; ``contrast()`` returns it.
+
+    - ``.conditions``: one row per condition that passed the test, best first. ``group`` (the number of the cause; the
+      same number for conditions that select the same invocations or cannot be told apart; 0 in a burst), ``role``
+      ("distinguishes", "further": a cause of other failing ones, "same rows", "cannot be told apart", "in a burst"),
+      ``condition`` (text), ``where`` ("column", "time", "key", "header", "step", "input"), ``path``, ``op``, ``value``
+      (None if it is hidden), ``failing_with, failing, healthy_with, healthy`` (invocations), ``gap, low, high`` (the
+      difference of both shares and its 95 % interval, percentage points), ``adjusted_p``, ``all_with, all_failing``
+      (invocations of the whole population that meet it, and the failing ones of them; null if unknown), ``sql`` (a
+      filter on ``sys_invocation_status``; "" if there is none).
+    - ``.attributes``: one row per attribute that was compared, with its best condition's ``gap, low, high`` (null if it
+      has none), ``conditions``, ``unknown`` (invocations of which it was not read) and ``verdict``: a role with its
+      group, "explained by 1", "no clear difference", "nothing to compare" or "not read".
+    - ``.sides``: one row per side, how it was chosen, its period (UTC) and counts. ``.handlers``: the failing and
+      healthy invocations per handler, if the failing ones have several.
+    - ``.verdict``: the first cause, or that there is none, as one sentence. ``.summary``: all causes, at most 10 lines.
+    - ``.tests``: the number of distinct conditions that were tested.
+
+    A cause by chance is claimed in at most 5 % of comparisons in which there is none. A gap below 10 points, at the
+    lower end of its interval, is not claimed. The result does not store values that it hides.
+    """
+
+    decision: Decision | None
+    payloads: Payloads
+    sides: pd.DataFrame
+    statement: str = ""
+    """Why nothing was compared, as one sentence; "" if it was."""
+    handlers: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+    @property
+    def conditions(self) -> pd.DataFrame:
+        """Return the conditions that passed the test."""
+        claims = self.decision.claims if self.decision else ()
+        return self._of_source(_frame([_row(each) for each in claims], _COLUMNS))
+
+    @property
+    def attributes(self) -> pd.DataFrame:
+        """Return the attributes that were compared."""
+        compared = self.decision.attributes if self.decision else ()
+        return self._of_source(_frame([_row(each) for each in compared], _ATTRIBUTES))
+
+    @property
+    def tests(self) -> int:
+        """Return the number of distinct conditions that were tested."""
+        return self.decision.tests if self.decision else 0
+
+    @property
+    def sentences(self) -> list[str]:
+        """Return one sentence for each cause, best first; [] if nothing distinguishes the failing ones."""
+        return list(lines_of(write_causes(self.decision))) if self.decision else []
+
+    @property
+    def verdict(self) -> str:
+        """Return the first cause, or that there is none, as one sentence."""
+        return next(iter(lines_of(self._verdicts())), "")
+
+    @property
+    def summary(self) -> str:
+        """Return all causes, the burst and how much was compared on at most 10 lines."""
+        lines = list(lines_of(self._verdicts()))
+        return "\n".join(lines[:_MOST_LINES])
+
+    def _verdicts(self) -> list[str]:
+        if self.decision is None:
+            return [self.statement]
+        texts = write_causes(self.decision)
+        burst = self._burst()
+        return [*texts, *burst] if texts or burst else [self._nothing()]
+
+    def _burst(self) -> list[str]:
+        """Return the text about bursts if some conditions are true only within bursts."""
+        burst = self.decision and self.decision.burst
+        is_needed = burst and any(each.role is Role.IN_A_BURST for each in self.decision.claims)  # type: ignore[union-attr]
+        return [write_burst(burst)] if burst and is_needed else []
+
+    def _nothing(self) -> str:
+        decision = self.decision
+        failing, healthy = (decision.failing, decision.healthy) if decision else (0, 0)
+        return f"nothing distinguishes the {failing:,} failing from {healthy:,} healthy invocations"
+
+    def _notes(self) -> list[str]:
+        """Return how much was compared, and what was not."""
+        notes = [f"Compared: {write_tests(self.decision)}"] if self.decision else []
+        if self.payloads is False:
+            notes.append('Inputs were not compared: payloads="shape" compares them and hides their values')
+        return [*lines_of(notes), *(f"Not read: {reason}." for reason in self.reasons)]
+
+    def _text(self) -> str:
+        return "\n".join([self.summary, self.where, *_side_lines(self.sides), *self._notes()])
+
+    def _brief(self) -> str:
+        return f"{self.where}: {self.verdict}"
+
+    def _card(self) -> str:
+        causes = causes_of(self.decision.claims) if self.decision else []
+        verdicts = list(lines_of(self._verdicts()))
+        title = _title(len(causes)) if causes else verdicts[0]
+        return render(
+            "analysis/contrast/card.html.j2",
+            title=title,
+            place=self.where,
+            accent=_FAILING if causes else _NOTHING,
+            causes=[_cause(claims) for claims in causes],
+            texts=list(lines_of(self._burst())) if causes else [],
+            failing=_FAILING,
+            healthy=_HEALTHY,
+            lines=[*_side_lines(self.sides), *self._notes()],
+        )
+
+
+def _title(causes: int) -> str:
+    return (
+        "One condition distinguishes the failing ones"
+        if causes == 1
+        else f"{causes} conditions distinguish the failing ones"
+    )
+
+
+def _row(value: Claim | Compared) -> dict[str, Any]:
+    return {name: getattr(value, name) for name in value.__dataclass_fields__}
+
+
+def _frame(rows: list[dict[str, Any]], kinds: dict[str, str]) -> pd.DataFrame:
+    columns = {name: [row[name] for row in rows] for name in kinds}
+    return pd.DataFrame({name: pd.Series(columns[name], dtype=kind) for name, kind in kinds.items()})
+
+
+def _side_lines(sides: pd.DataFrame) -> Iterator[str]:
+    """Yield how both sides were chosen."""
+    for side in sides.to_dict("records"):
+        count = f"{side['read']:,} of {side['total']:,}" if side["read"] != side["total"] else f"{side['total']:,}"
+        yield f"{side['side'].capitalize()}: {count}, {side['chosen']}."
+
+
+def _cause(claims: list[Claim]) -> dict[str, Any]:
+    """Return a cause for the card: its sentence, two bars, and the interval around the gap."""
+    first, *others = claims
+    return {
+        "text": next(lines_of([write_cause(claims)])),
+        "bars": [
+            (failing_text(first), 100 * first.failing_with / first.failing, _FAILING),
+            (healthy_text(first), 100 * first.healthy_with / first.healthy, _HEALTHY),
+        ],
+        "low": first.low,
+        "high": first.high,
+        "gap": first.gap,
+        "others": [each.condition for each in others[_MOST_NAMES:]],
+    }

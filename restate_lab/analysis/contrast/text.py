@@ -1,0 +1,144 @@
+"""Sentences about the conditions that distinguish failing from healthy invocations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+from restate_lab._text import format_duration, plural
+from restate_lab.analysis.contrast.model import Burst, Claim, Decision, Operator, Role
+from restate_lab.analysis.contrast.wording import percent
+
+_MOST_NAMES = 3  # conditions on the same rows in one sentence
+_ONE_PERCENT = 0.01
+_NUMBERS = {2: "two", 3: "three", 4: "four", 5: "five"}
+
+
+def causes_of(claims: Sequence[Claim]) -> list[list[Claim]]:
+    """Return the claims of each cause, with other names of its rows; those within a burst are not a cause."""
+    causes = [claim for claim in claims if claim.role is not Role.IN_A_BURST]
+    return [list(group) for _, group in groupby(causes, key=lambda claim: claim.group)]
+
+
+def write_causes(decision: Decision) -> list[str]:
+    """Return one text for each cause, best first."""
+    return [write_cause(claims) for claims in causes_of(decision.claims)]
+
+
+def write_cause(claims: Sequence[Claim]) -> str:
+    """Return a cause as text: its counts on both sides, and the other conditions on the same invocations."""
+    first, *others = claims
+    same = [each for each in others if each.role is Role.SAME_ROWS]
+    similar = [each for each in others if each.role is Role.NOT_TOLD_APART]
+    text = _outside(first, same) if first.outside else _same(first, same) if same else _alone(first)
+    if similar:
+        names = [f"{each.condition} ({failing_text(each)}, {healthy_text(each)})" for each in similar[:_MOST_NAMES]]
+        text += f". It cannot be told apart from: {'; '.join(names)}{_more(similar)}"
+    return text
+
+
+def _alone(claim: Claim) -> str:
+    subject = claim.phrase.removeprefix("lack ")
+    if claim.op is Operator.MISSING:
+        return f"{subject} is missing in {failing_text(claim)} and in {healthy_text(claim, 'the ')}{_rate(claim)}"
+    if claim.op is Operator.TYPE:
+        kind, _, subject = claim.phrase.removeprefix("have ").partition(" in ")
+        text = f"{subject} is {kind} in {failing_text(claim)} and in {healthy_text(claim, 'the ')}"
+        return f"{text}; in the other healthy ones it is {claim.healthy_type}" if claim.healthy_type else text
+    if claim.parts:
+        shares = [share_text(each.healthy_with, each.healthy) for each in claim.parts]
+        return (
+            f"{failing_text(claim)} {claim.phrase}; of the healthy, {shares[0]} have the first, {shares[1]} the second, "
+            f"and {share_text(claim.healthy_with, claim.healthy)} both"
+        )
+    return f"{failing_text(claim)} {claim.phrase}; {healthy_text(claim)} {claim.echo}{_rate(claim)}"
+
+
+def _same(first: Claim, same: Sequence[Claim]) -> str:
+    named = [each.phrase for each in (first, *same[: _MOST_NAMES - 1])]
+    count = 1 + len(same)
+    return (
+        f"{failing_text(first)} {' and '.join(named)}{_more(same, _MOST_NAMES - 1)}; {healthy_text(first)} {first.echo}: "
+        f"the same invocations, so this does not tell which of the {_NUMBERS.get(count, count)} it is"
+    )
+
+
+def _outside(claim: Claim, same: Sequence[Claim]) -> str:
+    """Return a further cause, by its counts in the rows that do not meet the causes before it."""
+    if claim.outside is None:
+        return ""
+    failing_with, failing, healthy_with, healthy = claim.outside
+    named = " and ".join(each.phrase for each in (claim, *same[: _MOST_NAMES - 1]))
+    part = f"all {failing:,}" if failing_with == failing else f"{failing_with:,}"
+    return f"of the other {failing:,} failing, {part} {named}; {_healthy(healthy_with, healthy)} {claim.echo}"
+
+
+def _more(claims: Sequence[Claim], most: int = _MOST_NAMES) -> str:
+    return f" and {len(claims) - most:,} more" if len(claims) > most else ""
+
+
+def _rate(claim: Claim) -> str:
+    if claim.all_with is None or claim.all_failing is None or not claim.healthy_with:
+        return ""
+    return f". Of all {claim.all_with:,} with it, {percent(claim.all_failing, claim.all_with)} are failing"
+
+
+def failing_text(claim: Claim) -> str:
+    """Return how many of the failing meet a condition: "all 214 failing", "93 of 100 failing"."""
+    if claim.failing_with == claim.failing:
+        return f"all {claim.failing:,} failing"
+    return f"{claim.failing_with:,} of {claim.failing:,} failing"
+
+
+def healthy_text(claim: Claim, article: str = "the ") -> str:
+    """Return how many of the healthy meet a condition: "none of the 800 healthy", "3 % of the healthy"."""
+    return _healthy(claim.healthy_with, claim.healthy, article)
+
+
+def _healthy(part: int, whole: int, article: str = "the ") -> str:
+    if not part:
+        return f"none of {article}{whole:,} healthy"
+    if part < _ONE_PERCENT * whole or part == whole:
+        return f"{part:,} of {article}{whole:,} healthy"
+    return f"{percent(part, whole)} of {article}healthy"
+
+
+def share_text(part: int, whole: int) -> str:
+    """Return a share: "none", "24 %", or "2 of 1,000" if it is less than 1 %."""
+    if not part:
+        return "none"
+    return f"{part:,} of {whole:,}" if part < _ONE_PERCENT * whole else percent(part, whole)
+
+
+def write_burst(burst: Burst) -> str:
+    """Return how the failing invocations came in bursts, and what follows from that."""
+    callers = (
+        ""
+        if burst.callers is None
+        else f", from {'one caller' if burst.callers == 1 else f'{burst.callers:,} callers'}"
+    )
+    if burst.runs == 1:
+        return (
+            f"all {burst.rows:,} failing came within {format_duration(burst.seconds)}, in one burst{callers}: "
+            "one event, so what else they share proves nothing"
+        )
+    return (
+        f"the {burst.rows:,} failing came in {plural(burst.runs, 'burst')} within {format_duration(burst.seconds)}{callers}: "
+        "each burst is one event, so what else they share proves nothing"
+    )
+
+
+def write_tests(decision: Decision) -> str:
+    """Return how much was compared, and the smallest difference that would have been found."""
+    compared = [each for each in decision.attributes if each.conditions]
+    text = f"{plural(len(compared), 'attribute')}, {plural(decision.tests, 'condition')}"
+    if decision.detectable is None:
+        return f"{text}; there are too few invocations to find any difference"
+    return f"{text}; a difference of {decision.detectable} points or more would have been found"
+
+
+def lines_of(texts: Sequence[str]) -> Iterator[str]:
+    """Yield sentences as lines of a text: the first letter is a capital, and the last character a full stop."""
+    for text in texts:
+        start = text if text.startswith(("`", '"')) else text[:1].upper() + text[1:]
+        yield start if start.endswith(".") else f"{start}."

@@ -1,0 +1,257 @@
+"""The test of all conditions of a table: which ones pass, the best one of each attribute, and its exact cut.
+
+A condition must pass two gates: Fisher's test, corrected for the number of conditions, and a gap of at least ten points
+at the lower end of its interval. The lower end is also its rank. The p-value is not, because several strong conditions
+have a p-value of 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from restate_lab.analysis.contrast.conditions import Column, Condition, Table, range_of
+from restate_lab.analysis.contrast.model import (
+    Attribute,
+    Counted,
+    Flags,
+    Integers,
+    Numbers,
+    Operator,
+    Where,
+)
+from restate_lab.analysis.contrast.statistic import LEVEL, fisher, newcombe, tarone
+
+LEAST_GAP = 0.10
+"""The least lower end of the interval of a gap."""
+_FEW = 20  # failing rows; if there are fewer, most of them must meet the condition, and few healthy ones
+_LEAST_OF_FEW, _MOST_OF_HEALTHY = 0.5, 0.2
+_BETWEEN_PENALTY = 0.005  # so that the simpler of two equally good conditions is named
+_FORM_PENALTY = 0.05  # of a form of a text, compared with its value
+_FORMS = frozenset({Operator.LENGTH_ABOVE, Operator.LENGTH_BELOW, Operator.PATTERN})
+_ORDER_WHERE = {where: place for place, where in enumerate(Where)}
+_ORDER_OP = {op: place for place, op in enumerate(Operator)}
+_ENDS = {
+    Operator.ABOVE: (Operator.ABOVE, Operator.BELOW),
+    Operator.BELOW: (Operator.ABOVE, Operator.BELOW),
+    Operator.BETWEEN: (Operator.ABOVE, Operator.BELOW),
+    Operator.LENGTH_ABOVE: (Operator.LENGTH_ABOVE, Operator.LENGTH_BELOW),
+    Operator.LENGTH_BELOW: (Operator.LENGTH_ABOVE, Operator.LENGTH_BELOW),
+    Operator.COUNT_ABOVE: (Operator.COUNT_ABOVE, Operator.COUNT_BELOW),
+    Operator.COUNT_BELOW: (Operator.COUNT_ABOVE, Operator.COUNT_BELOW),
+}
+"""The operators of a range of numbers: those without a largest and without a smallest number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many of the failing and of the healthy rows meet a condition."""
+
+    failing_with: int
+    failing: int
+    healthy_with: int
+    healthy: int
+
+    @property
+    def gap(self) -> float:
+        """Return the difference of both shares."""
+        return self.failing_with / max(self.failing, 1) - self.healthy_with / max(self.healthy, 1)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Return the 95 % interval of the difference of both shares."""
+        low, high = newcombe(self.failing_with, self.healthy_with, self.failing, self.healthy)
+        return float(low), float(high)
+
+    def p(self) -> float:
+        """Return the p-value of Fisher's one-sided test."""
+        counts = (self.failing_with, self.healthy_with, self.failing, self.healthy)
+        return float(fisher(*(np.array([each], dtype=np.int64) for each in counts))[0])
+
+    def passes(self, tests: int, least_gap: float = LEAST_GAP) -> bool:
+        """Return whether a condition with these counts passes both gates."""
+        if not self.failing or not self.healthy or self.interval[0] < least_gap or self.p() * tests > LEVEL:
+            return False
+        return self.failing >= _FEW or self._is_clear()
+
+    def _is_clear(self) -> bool:
+        return (
+            self.failing_with >= _LEAST_OF_FEW * self.failing and self.healthy_with <= _MOST_OF_HEALTHY * self.healthy
+        )
+
+
+def count(rows: Flags, known: Flags, failing: Flags) -> Counts:
+    """Return the counts of a condition among the known rows."""
+    return Counts(
+        int((rows & known & failing).sum()),
+        int((known & failing).sum()),
+        int((rows & known & ~failing).sum()),
+        int((known & ~failing).sum()),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A condition that passed, or a pair of conditions (``parts``), with its rows and counts.
+
+    ``low`` and ``high`` are the ends of the interval of its gap, ``score`` its rank, and ``p`` the corrected p-value.
+    """
+
+    condition: Condition
+    attribute: Attribute
+    rows: Flags
+    known: Flags
+    counts: Counts
+    low: float
+    high: float
+    score: float
+    p: float
+    is_counted: bool = False
+    parts: tuple[Candidate, ...] = ()
+
+    @property
+    def is_sequential(self) -> bool:
+        """Return whether its rows begin or end at a time."""
+        return all(each.is_sequential for each in self.parts) if self.parts else self.attribute.is_sequential
+
+    @property
+    def order(self) -> tuple[float, int, int, int, str]:
+        """Return the key that sorts candidates, best first."""
+        where, op = _ORDER_WHERE[self.attribute.where], _ORDER_OP[self.condition.op]
+        return (-round(self.score, 9), where, op, len(self.attribute.names), self.attribute.path)
+
+
+class Trial:
+    """The tests of the conditions of a table in some rows (``scope``); counts of the population replace counts of rows.
+
+    - ``a, b, n1, n0``: one number for each condition, as in ``statistic``
+    - ``tests``: the number to correct for; ``distinct`` the number of conditions on different rows
+    """
+
+    def __init__(
+        self, table: Table, failing: Flags, scope: Flags, *, counted: Sequence[Counted] = (), factor: int = 1
+    ) -> None:
+        self.table, self.failing, self.scope = table, failing, scope
+        met, known = table.count(np.stack([failing & scope, ~failing & scope]))
+        self.a, self.b = met.T.copy()
+        self.n1, self.n0 = known.T.copy()
+        self.is_counted = np.zeros(len(self.a), dtype=bool)
+        self._replace(counted)
+        _, first = np.unique(table.test_of, return_index=True)
+        each = (self.a[first], self.b[first], self.n1[first], self.n0[first])
+        self.distinct = len(first)
+        self.tests = tarone(*each) * factor
+        self.p = np.minimum(1.0, fisher(self.a, self.b, self.n1, self.n0) * self.tests)
+        self.low, self.high = newcombe(self.a, self.b, self.n1, self.n0)
+
+    def _replace(self, counted: Sequence[Counted]) -> None:
+        by_attribute = {each.attribute: each for each in counted}
+        for place, condition in enumerate(self.table.conditions):
+            population = by_attribute.get(self.table.columns[condition.attribute].attribute)
+            counts = population and population.counts_of(condition.op, condition.value)
+            if counts:
+                self.a[place], self.b[place], self.n1[place], self.n0[place] = counts
+                self.is_counted[place] = True
+
+    def passing(self, least_gap: float = LEAST_GAP) -> Flags:
+        """Return which conditions pass both gates."""
+        is_clear = (self.a >= _LEAST_OF_FEW * self.n1) & (self.b <= _MOST_OF_HEALTHY * self.n0)
+        return (self.p <= LEVEL) & (self.low >= least_gap) & ((self.n1 >= _FEW) | is_clear)
+
+    @cached_property
+    def _scores(self) -> Numbers:
+        penalties = [_within_attribute(each.op) for each in self.table.conditions]
+        return self.low - np.array(penalties, dtype=float)
+
+    def best(self, passing: Flags) -> list[int]:
+        """Return the best condition of each attribute among these."""
+        chosen = dict[int, tuple[float, int, int]]()
+        for place in np.flatnonzero(passing):
+            condition = self.table.conditions[place]
+            key = (-round(float(self._scores[place]), 9), _ORDER_OP[condition.op], int(place))
+            chosen[condition.attribute] = min(key, chosen.get(condition.attribute, key))
+        return [place for *_, place in chosen.values()]
+
+    def candidate(self, place: int) -> Candidate:
+        """Return a condition with its rows; a range of numbers is cut exactly, with the p-value of its grid."""
+        condition, rows = self.table.conditions[place], self.table.rows(place)
+        column, known = self.table.columns[condition.attribute], self.table.known[condition.attribute]
+        counts = Counts(*(int(each[place]) for each in (self.a, self.n1, self.b, self.n0)))
+        if condition.op in _ENDS:
+            condition, rows = self._cut(condition, column)
+            counts = count(rows, known & self.scope, self.failing)
+        low, high = counts.interval
+        penalty = _BETWEEN_PENALTY if condition.op is Operator.BETWEEN else 0.0
+        return Candidate(
+            condition,
+            column.attribute,
+            rows,
+            known,
+            counts,
+            low,
+            high,
+            low - penalty,
+            float(self.p[place]),
+            bool(self.is_counted[place]),
+        )
+
+    def _cut(self, condition: Condition, column: Column) -> tuple[Condition, Flags]:
+        """Return the range of the real values with the largest gap, at the open ends of a condition's range."""
+        above, below = _ENDS[condition.op]
+        of_values, distinct = column.rank(column.numbers(condition.op))
+        of_rows = _rank_rows(column, of_values, is_largest=condition.op is above)
+        known = self.table.known[condition.attribute] & self.scope
+        failing, healthy = (_shares(of_rows, known & side, len(distinct)) for side in (self.failing, ~self.failing))
+        gaps = failing - healthy
+        if condition.op is above:
+            first, last = _best_suffix(gaps), len(distinct) - 1
+        elif condition.op is below:
+            first, last = 0, len(distinct) - 1 - _best_suffix(gaps[::-1])
+        else:
+            first, last = _best_window(gaps)
+        op = condition.op
+        if op is Operator.BETWEEN:
+            op = above if last + 1 == len(distinct) else below if first == 0 else op
+        rows = (of_rows >= first) & (of_rows <= last)
+        return Condition(condition.attribute, op, range_of(distinct, first, last)), rows
+
+
+def _within_attribute(op: Operator) -> float:
+    return _FORM_PENALTY if op in _FORMS else _BETWEEN_PENALTY if op is Operator.BETWEEN else 0.0
+
+
+def _rank_rows(column: Column, of_values: Integers, *, is_largest: bool) -> Integers:
+    """Return the rank of the largest or smallest number of each row; -1 without one."""
+    ranks = np.full(column.rows, -1, dtype=np.int64)
+    if not column.is_many:
+        ranks[column.present] = of_values[column.codes]
+        return ranks
+    most = len(of_values) + 1
+    of_items = of_values[column.codes]
+    if is_largest:
+        ranks[column.present] = np.maximum.reduceat(of_items, column.starts)
+        return ranks
+    least = np.minimum.reduceat(np.where(of_items < 0, most, of_items), column.starts)
+    ranks[column.present] = np.where(least == most, -1, least)
+    return ranks
+
+
+def _shares(ranks: Integers, rows: Flags, most: int) -> Numbers:
+    return np.bincount(ranks[rows & (ranks >= 0)], minlength=most) / max(int(rows.sum()), 1)
+
+
+def _best_suffix(gaps: Numbers) -> int:
+    """Return the start of the suffix with the largest sum, without the whole."""
+    sums = np.cumsum(gaps[::-1])[::-1]
+    return 1 + int(np.argmax(sums[1:]))
+
+
+def _best_window(gaps: Numbers) -> tuple[int, int]:
+    """Return the first and the last place of the part with the largest sum, in one pass."""
+    sums = np.concatenate([[0.0], np.cumsum(gaps)])
+    starts = np.minimum.accumulate(sums[:-1])
+    last = int(np.argmax(sums[1:] - starts))
+    return int(np.argmin(sums[: last + 1])), last
