@@ -42,14 +42,22 @@ def find_clusters(sample: Sample) -> Clusters | None:
     has_groups = bool(is_called.any()) and similarity_within(callers[is_called], sample.failing[is_called]) >= _ALIKE
     if not has_bursts and not has_groups:
         return None
-    changes = np.concatenate([[True], failing[1:] != failing[:-1]])
-    times = sample.created_at[order]
-    gaps = np.diff(times, prepend=times[0])
-    is_far = gaps > _NEAR * (times[-1] - times[0]) / len(times)
     by_caller = (_first_of_groups(callers, sample.failing),) if has_groups else ()
-    runs = (order[changes],) if has_bursts else ()
-    bursts = (order[changes | is_far],) if has_bursts else ()
-    return Clusters(runs + by_caller, bursts + by_caller, _describe(sample, failing & changes))
+    bursts = order[_first_of_bursts(sample.created_at[order], failing)]
+    runs = bursts[_changes(sample.failing[bursts])]
+    general, sequential = ((runs,), (bursts,)) if has_bursts else ((), ())
+    return Clusters(general + by_caller, sequential + by_caller, _describe(sample, runs))
+
+
+def _first_of_bursts(times: Integers, failing: Flags) -> Integers:
+    """Return the first row of each burst and outcome; a burst ends with a time that is not short."""
+    is_far = np.diff(times, prepend=times[0]) > _NEAR * (times[-1] - times[0]) / len(times)
+    _, first = np.unique(np.cumsum(is_far) * 2 + failing, return_index=True)
+    return np.sort(first)
+
+
+def _changes(failing: Flags) -> Flags:
+    return np.concatenate([[True], failing[1:] != failing[:-1]])
 
 
 def _in_time(created_at: Integers) -> Integers:
@@ -72,8 +80,8 @@ def _first_of_groups(callers: Integers, failing: Flags) -> Integers:
     return np.concatenate([alone, called[first]])
 
 
-def _describe(sample: Sample, starts: Flags) -> Burst:
+def _describe(sample: Sample, runs: Integers) -> Burst:
     times = sample.created_at[sample.failing]
     callers = [each for each, fails in zip(sample.callers, sample.failing, strict=True) if fails]
     known = None if None in callers else len(set(callers))
-    return Burst(len(times), int(starts.sum()), float(times.max() - times.min()) / _SECOND, known)
+    return Burst(len(times), int(sample.failing[runs].sum()), float(times.max() - times.min()) / _SECOND, known)

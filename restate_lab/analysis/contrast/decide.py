@@ -12,6 +12,7 @@ from restate_lab.analysis.contrast.bursts import Clusters, find_clusters
 from restate_lab.analysis.contrast.conditions import Condition, build_table
 from restate_lab.analysis.contrast.model import Claim, Compared, Decision, Operator, Payloads, Role, Sample
 from restate_lab.analysis.contrast.statistic import mantel_haenszel
+from restate_lab.analysis.contrast.text import join_phrases
 from restate_lab.analysis.contrast.trial import LEAST_GAP, Candidate, Counts, Trial, count
 from restate_lab.analysis.contrast.wording import Wording
 
@@ -25,6 +26,7 @@ _MOST_CAUSES = 5
 _SAME_ROWS, _SAME_EVENT = 0.98, 0.8  # Jaccard indexes; the second one for attributes that begin at a time
 _BEYOND = 3.5  # standard deviations
 _LEAST_SHARE = 0.05  # of the failing, in a further cause
+_LEAST_CLUSTERS = 5  # of failing rows
 _ONE_IN_TEN = 1.28  # standard deviations
 _ROLES = {role: place for place, role in enumerate(Role)}
 
@@ -89,10 +91,11 @@ def _order(candidate: Candidate) -> tuple[float, int, int, int, str]:
 
 def _holds(candidate: Candidate, clusters: Clusters, trial: Trial) -> bool:
     """Return whether a condition also passes with one row for each cluster of rows that are not independent."""
-    samples = clusters.sequential if candidate.is_sequential else clusters.general
-    return all(
-        count(candidate.rows[rows], candidate.known[rows], trial.failing[rows]).passes(trial.tests) for rows in samples
-    )
+    for rows in clusters.sequential if candidate.is_sequential else clusters.general:
+        counts = count(candidate.rows[rows], candidate.known[rows], trial.failing[rows])
+        if counts.failing_with < _LEAST_CLUSTERS or not counts.passes(trial.tests):
+            return False
+    return True
 
 
 def _pairs(trial: Trial, single: Candidate) -> Iterator[Candidate]:
@@ -202,7 +205,7 @@ def _claims(causes: Causes, wording: Wording) -> Iterator[Claim]:
 def _claim(candidate: Candidate, role: Role, group: int, wording: Wording) -> Claim:
     parts = tuple(_claim(each, role, group, wording) for each in candidate.parts)
     condition, attribute, counts = candidate.condition, candidate.attribute, candidate.counts
-    phrase, echo = (_joined(parts), "do") if parts else wording.phrase(condition)
+    phrase, echo = (join_phrases([each.phrase for each in parts]), "do") if parts else wording.phrase(condition)
     all_with = counts.failing_with + counts.healthy_with
     return Claim(
         group=group,
@@ -230,10 +233,6 @@ def _claim(candidate: Candidate, role: Role, group: int, wording: Wording) -> Cl
         sql="" if parts else wording.sql(condition),
         parts=parts,
     )
-
-
-def _joined(parts: Sequence[Claim]) -> str:
-    return " and ".join(each.phrase for each in parts)
 
 
 def _attributes(causes: Causes, wording: Wording) -> Iterator[Compared]:

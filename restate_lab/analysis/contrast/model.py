@@ -166,12 +166,12 @@ class Sample:
 
 
 class Role(StrEnum):
-    """What a condition that passed the test is: a cause, another name of its rows, or part of a burst."""
+    """What a condition that passed the test is, the first of a cause first: a cause, another name of it, in a burst."""
 
     DISTINGUISHES = "distinguishes"
+    FURTHER = "further"
     SAME_ROWS = "same rows"
     NOT_TOLD_APART = "cannot be told apart"
-    FURTHER = "further"
     IN_A_BURST = "in a burst"
 
 

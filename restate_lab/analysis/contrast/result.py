@@ -13,9 +13,8 @@ from restate_lab._public import public
 from restate_lab.analysis.contrast.model import Claim, Compared, Decision, Payloads, Role
 from restate_lab.analysis.contrast.text import (
     causes_of,
-    failing_text,
-    healthy_text,
     lines_of,
+    unnamed,
     write_burst,
     write_cause,
     write_causes,
@@ -25,7 +24,6 @@ from restate_lab.result import Result
 from restate_lab.status import STATUSES
 
 _MOST_LINES = 10  # of the summary
-_MOST_NAMES = 3  # other conditions of a cause on the card
 _FAILING, _HEALTHY = STATUSES["failed"].colour, STATUSES["succeeded"].colour
 _NOTHING = STATUSES["suspended"].colour
 _COLUMNS = {
@@ -126,7 +124,15 @@ class Contrast(Result):
     def _nothing(self) -> str:
         decision = self.decision
         failing, healthy = (decision.failing, decision.healthy) if decision else (0, 0)
-        return f"nothing distinguishes the {failing:,} failing from {healthy:,} healthy invocations"
+        handler = f" of {self._handler}" if self._handler else ""
+        return f"nothing distinguishes the {failing:,} failing from {healthy:,} healthy invocations{handler}"
+
+    @property
+    def _handler(self) -> str:
+        """Return the handler of both sides, "" if there are several."""
+        names = {(row.get("service"), row.get("handler")) for row in self.sides.to_dict("records")}
+        service, handler = names.pop() if len(names) == 1 else ("", "")
+        return f"{service}/{handler}" if service and handler else ""
 
     def _notes(self) -> list[str]:
         """Return how much was compared, and what was not."""
@@ -144,26 +150,19 @@ class Contrast(Result):
     def _card(self) -> str:
         causes = causes_of(self.decision.claims) if self.decision else []
         verdicts = list(lines_of(self._verdicts()))
-        title = _title(len(causes)) if causes else verdicts[0]
         return render(
             "analysis/contrast/card.html.j2",
-            title=title,
+            title=self._title() if causes else verdicts[0],
             place=self.where,
             accent=_FAILING if causes else _NOTHING,
             causes=[_cause(claims) for claims in causes],
-            texts=list(lines_of(self._burst())) if causes else [],
-            failing=_FAILING,
-            healthy=_HEALTHY,
+            texts=verdicts[max(len(causes), 1) :],
             lines=[*_side_lines(self.sides), *self._notes()],
         )
 
-
-def _title(causes: int) -> str:
-    return (
-        "One condition distinguishes the failing ones"
-        if causes == 1
-        else f"{causes} conditions distinguish the failing ones"
-    )
+    def _title(self) -> str:
+        failing = self.decision.failing if self.decision else 0
+        return f"What the {failing:,} failing{f' of {self._handler}' if self._handler else ''} share"
 
 
 def _row(value: Claim | Compared) -> dict[str, Any]:
@@ -183,16 +182,16 @@ def _side_lines(sides: pd.DataFrame) -> Iterator[str]:
 
 
 def _cause(claims: list[Claim]) -> dict[str, Any]:
-    """Return a cause for the card: its sentence, two bars, and the interval around the gap."""
+    """Return a cause for the card: its sentence, two bars, and the interval of their difference, in percent."""
     first, *others = claims
+    failing, healthy = 100 * first.failing_with / first.failing, 100 * first.healthy_with / first.healthy
+    ends = (max(0.0, healthy + first.low), min(100.0, healthy + first.high))
     return {
-        "text": next(lines_of([write_cause(claims)])),
-        "bars": [
-            (failing_text(first), 100 * first.failing_with / first.failing, _FAILING),
-            (healthy_text(first), 100 * first.healthy_with / first.healthy, _HEALTHY),
-        ],
-        "low": first.low,
-        "high": first.high,
-        "gap": first.gap,
-        "others": [each.condition for each in others[_MOST_NAMES:]],
+        "parts": next(lines_of([write_cause(claims)])).split("`"),
+        "bars": (
+            ("failing", failing, _FAILING, f"{first.failing_with:,} of {first.failing:,}", ends),
+            ("healthy", healthy, _HEALTHY, f"{first.healthy_with:,} of {first.healthy:,}", None),
+        ),
+        "interval": f"95 % interval of the difference: {first.low:.0f} to {first.high:.0f} points",
+        "others": unnamed(others),
     }

@@ -37,6 +37,20 @@ def write_cause(claims: Sequence[Claim]) -> str:
     return text
 
 
+def join_phrases(phrases: Sequence[str]) -> str:
+    """Return predicates with "and"; "have" is written once."""
+    first, *others = phrases
+    rest = [each.removeprefix("have ") if first.startswith("have ") else each for each in others]
+    return " and ".join([first, *rest])
+
+
+def unnamed(claims: Sequence[Claim]) -> list[str]:
+    """Return the conditions of a cause that its text has no room for."""
+    same = [each.condition for each in claims if each.role is Role.SAME_ROWS]
+    similar = [each.condition for each in claims if each.role is Role.NOT_TOLD_APART]
+    return same[_MOST_NAMES - 1 :] + similar[_MOST_NAMES:]
+
+
 def _alone(claim: Claim) -> str:
     subject = claim.phrase.removeprefix("lack ")
     if claim.op is Operator.MISSING:
@@ -46,21 +60,17 @@ def _alone(claim: Claim) -> str:
         text = f"{subject} is {kind} in {failing_text(claim)} and in {healthy_text(claim, 'the ')}"
         return f"{text}; in the other healthy ones it is {claim.healthy_type}" if claim.healthy_type else text
     if claim.parts:
-        shares = [share_text(each.healthy_with, each.healthy) for each in claim.parts]
-        return (
-            f"{failing_text(claim)} {claim.phrase}; of the healthy, {shares[0]} have the first, {shares[1]} the second, "
-            f"and {share_text(claim.healthy_with, claim.healthy)} both"
-        )
+        first, second, both = (share_text(each.healthy_with, each.healthy) for each in (*claim.parts, claim))
+        text = f"{failing_text(claim)} {claim.phrase}; of the healthy"
+        return f"{text}, {first} have the first, {second} the second, and {both} both"
     return f"{failing_text(claim)} {claim.phrase}; {healthy_text(claim)} {claim.echo}{_rate(claim)}"
 
 
 def _same(first: Claim, same: Sequence[Claim]) -> str:
-    named = [each.phrase for each in (first, *same[: _MOST_NAMES - 1])]
-    count = 1 + len(same)
-    return (
-        f"{failing_text(first)} {' and '.join(named)}{_more(same, _MOST_NAMES - 1)}; {healthy_text(first)} {first.echo}: "
-        f"the same invocations, so this does not tell which of the {_NUMBERS.get(count, count)} it is"
-    )
+    named = join_phrases([each.phrase for each in (first, *same[: _MOST_NAMES - 1])])
+    count, more = 1 + len(same), _more(same, _MOST_NAMES - 1)
+    text = f"{failing_text(first)} {named}{more}; {healthy_text(first)} {first.echo}"
+    return f"{text}: the same invocations, so this does not tell which of the {_NUMBERS.get(count, count)} it is"
 
 
 def _outside(claim: Claim, same: Sequence[Claim]) -> str:
@@ -68,13 +78,13 @@ def _outside(claim: Claim, same: Sequence[Claim]) -> str:
     if claim.outside is None:
         return ""
     failing_with, failing, healthy_with, healthy = claim.outside
-    named = " and ".join(each.phrase for each in (claim, *same[: _MOST_NAMES - 1]))
+    named = join_phrases([each.phrase for each in (claim, *same[: _MOST_NAMES - 1])])
     part = f"all {failing:,}" if failing_with == failing else f"{failing_with:,}"
     return f"of the other {failing:,} failing, {part} {named}; {_healthy(healthy_with, healthy)} {claim.echo}"
 
 
 def _more(claims: Sequence[Claim], most: int = _MOST_NAMES) -> str:
-    return f" and {len(claims) - most:,} more" if len(claims) > most else ""
+    return f" and {len(claims) - most:,} more conditions" if len(claims) > most else ""
 
 
 def _rate(claim: Claim) -> str:
@@ -112,20 +122,16 @@ def share_text(part: int, whole: int) -> str:
 
 def write_burst(burst: Burst) -> str:
     """Return how the failing invocations came in bursts, and what follows from that."""
-    callers = (
-        ""
-        if burst.callers is None
-        else f", from {'one caller' if burst.callers == 1 else f'{burst.callers:,} callers'}"
-    )
+    time = format_duration(burst.seconds)
+    callers = ""
+    if burst.callers is not None:
+        callers = f", from {'one caller' if burst.callers == 1 else plural(burst.callers, 'caller')}"
     if burst.runs == 1:
-        return (
-            f"all {burst.rows:,} failing came within {format_duration(burst.seconds)}, in one burst{callers}: "
-            "one event, so what else they share proves nothing"
-        )
-    return (
-        f"the {burst.rows:,} failing came in {plural(burst.runs, 'burst')} within {format_duration(burst.seconds)}{callers}: "
-        "each burst is one event, so what else they share proves nothing"
-    )
+        text = f"all {burst.rows:,} failing came within {time}, in one burst{callers}: one event"
+    else:
+        text = f"the {burst.rows:,} failing came in {plural(burst.runs, 'burst')} within {time}{callers}"
+        text += ": each burst is one event"
+    return f"{text}, so what else they share proves nothing"
 
 
 def write_tests(decision: Decision) -> str:

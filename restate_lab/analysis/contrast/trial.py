@@ -7,6 +7,7 @@ have a p-value of 0.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,8 +31,11 @@ LEAST_GAP = 0.10
 _FEW = 20  # failing rows; if there are fewer, most of them must meet the condition, and few healthy ones
 _LEAST_OF_FEW, _MOST_OF_HEALTHY = 0.5, 0.2
 _BETWEEN_PENALTY = 0.005  # so that the simpler of two equally good conditions is named
+_MOST_VALUES = 3  # of one attribute
+_WINDOW_GAIN = 0.02  # of a range with two ends over a range with one
 _FORM_PENALTY = 0.05  # of a form of a text, compared with its value
 _FORMS = frozenset({Operator.LENGTH_ABOVE, Operator.LENGTH_BELOW, Operator.PATTERN})
+_OF_NUMBERS = frozenset({Operator.ABOVE, Operator.BELOW, Operator.BETWEEN})
 _ORDER_WHERE = {where: place for place, where in enumerate(Where)}
 _ORDER_OP = {op: place for place, op in enumerate(Operator)}
 _ENDS = {
@@ -167,13 +171,18 @@ class Trial:
         return self.low - np.array(penalties, dtype=float)
 
     def best(self, passing: Flags) -> list[int]:
-        """Return the best condition of each attribute among these."""
-        chosen = dict[int, tuple[float, int, int]]()
+        """Return the best condition of each attribute among these; if it is a value, also the next best values."""
+        by_attribute = defaultdict[int, list[tuple[float, int, int]]](list)
         for place in np.flatnonzero(passing):
             condition = self.table.conditions[place]
             key = (-round(float(self._scores[place]), 9), _ORDER_OP[condition.op], int(place))
-            chosen[condition.attribute] = min(key, chosen.get(condition.attribute, key))
-        return [place for *_, place in chosen.values()]
+            by_attribute[condition.attribute].append(key)
+        equal, chosen = _ORDER_OP[Operator.EQUAL], list[int]()
+        for keys in by_attribute.values():
+            first, *others = sorted(keys)
+            values = [place for _, op, place in others if op == first[1] == equal]
+            chosen += [first[2], *values[: _MOST_VALUES - 1]]
+        return chosen
 
     def candidate(self, place: int) -> Candidate:
         """Return a condition with its rows; a range of numbers is cut exactly, with the p-value of its grid."""
@@ -206,15 +215,11 @@ class Trial:
         known = self.table.known[condition.attribute] & self.scope
         failing, healthy = (_shares(of_rows, known & side, len(distinct)) for side in (self.failing, ~self.failing))
         gaps = failing - healthy
-        if condition.op is above:
-            first, last = _best_suffix(gaps), len(distinct) - 1
-        elif condition.op is below:
-            first, last = 0, len(distinct) - 1 - _best_suffix(gaps[::-1])
-        else:
-            first, last = _best_window(gaps)
         op = condition.op
-        if op is Operator.BETWEEN:
-            op = above if last + 1 == len(distinct) else below if first == 0 else op
+        has_window = op in _OF_NUMBERS and not column.is_many
+        first, last = _best_range(gaps, _ENDS[op].index(op) if op in _ENDS[op] else None, has_window=has_window)
+        if has_window:
+            op = above if last + 1 == len(distinct) else below if first == 0 else Operator.BETWEEN
         rows = (of_rows >= first) & (of_rows <= last)
         return Condition(condition.attribute, op, range_of(distinct, first, last)), rows
 
@@ -243,10 +248,26 @@ def _shares(ranks: Integers, rows: Flags, most: int) -> Numbers:
     return np.bincount(ranks[rows & (ranks >= 0)], minlength=most) / max(int(rows.sum()), 1)
 
 
-def _best_suffix(gaps: Numbers) -> int:
-    """Return the start of the suffix with the largest sum, without the whole."""
-    sums = np.cumsum(gaps[::-1])[::-1]
-    return 1 + int(np.argmax(sums[1:]))
+def _best_range(gaps: Numbers, end: int | None, *, has_window: bool) -> tuple[int, int]:
+    """Return the first and the last rank of the range with the largest gap, without the range of all ranks.
+
+    It has no largest number (``end`` is 0) or no smallest one (1), unless a range with two ends is clearly better.
+    """
+    size = len(gaps)
+    suffix = (1 + int(np.argmax(np.cumsum(gaps[::-1])[::-1][1:])), size - 1)
+    prefix = (0, int(np.argmax(np.cumsum(gaps)[:-1])))
+    if end is None:
+        end = int(_sum(gaps, prefix) > _sum(gaps, suffix))
+        least = -1.0
+    else:
+        least = _WINDOW_GAIN
+    best, window = (suffix, prefix)[end], _best_window(gaps)
+    is_better = has_window and window != (0, size - 1) and _sum(gaps, window) - _sum(gaps, best) >= least
+    return window if is_better else best
+
+
+def _sum(gaps: Numbers, places: tuple[int, int]) -> float:
+    return float(gaps[places[0] : places[1] + 1].sum())
 
 
 def _best_window(gaps: Numbers) -> tuple[int, int]:

@@ -32,7 +32,7 @@ _LEAST_KEYS = 5  # different keys with a prefix, so that it is shown
 _VALUE, _NAME = 60, 40  # characters
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND = 10**9  # nanoseconds
-_TIME_STEPS = tuple(seconds * _SECOND for seconds in (86_400, 3_600, 1_800, 900, 600, 300, 60, 30, 10, 1)) + (10**6, 1)
+_TIME_STEPS = (86_400, 3_600, 1_800, 900, 600, 300, 60, 30, 10, 1, Fraction(1, 1_000), Fraction(1, _SECOND))  # seconds
 _MOST_STEPS = 60  # powers of ten that are tried for a round number
 _LENGTHS = {
     Operator.LENGTH_ABOVE: ("more", "characters"),
@@ -42,6 +42,13 @@ _LENGTHS = {
 }
 _ABOVE = frozenset({Operator.ABOVE, Operator.LENGTH_ABOVE, Operator.COUNT_ABOVE})
 _TYPES = {"string": "a string", "number": "a number", "boolean": "a boolean", "list": "a list", "object": "an object"}
+_FILTERS = {
+    Operator.EQUAL: "{} = {}",
+    Operator.NOT_EQUAL: "{} IS DISTINCT FROM {}",
+    Operator.MISSING: "{} IS NULL",
+    Operator.PRESENT: "{} IS NOT NULL",
+    Operator.PREFIX: "starts_with({}, {})",
+}
 _PARTS = {Operator.PREFIX: "beginning", Operator.DOMAIN: "domain", Operator.PATTERN: "form"}
 _BEGINNINGS = {
     Operator.PREFIX: "begins with",
@@ -61,7 +68,7 @@ class Wording:
     def path(self, attribute: Attribute) -> str:
         """Return the path of an attribute, with ``*`` for names that could be values."""
         if attribute.where is not Where.INPUT:
-            return one_line(attribute.path, _VALUE)
+            return _line(attribute.path, _VALUE)
         names = [name if self._is_shown(attribute.names[: at + 1]) else "*" for at, name in enumerate(attribute.names)]
         return "".join(_step(name, is_first=not at) for at, name in enumerate(names))
 
@@ -112,26 +119,24 @@ class Wording:
             is_time = self._column(condition).attribute.where is Where.TIME
             ends = [_time(end) if is_time else end for end in _ends(condition, is_time=is_time)]
             return ends[0] if len(ends) == 1 else " to ".join(_show(end) for end in ends)
-        return one_line(condition.value, 4 * _VALUE) if isinstance(condition.value, str) else condition.value
+        return _line(condition.value, 4 * _VALUE) if isinstance(condition.value, str) else condition.value
 
     def short(self, condition: Condition) -> str:
         """Return a condition in short: ``input.region = "eu-west"``."""
-        attribute, op = self._column(condition).attribute, condition.op
+        attribute = self._column(condition).attribute
         name = self.subject(attribute).replace("`", "").removeprefix("the ")
-        if op in {Operator.MISSING, Operator.PRESENT}:
-            if attribute.where is Where.STEP:
-                return name
-            return f"{name} is {op.value}"
-        if op is Operator.TYPE:
-            return f"{name} is {_TYPES.get(condition.value, condition.value)}"
+        return name if attribute.where is Where.STEP else f"{name} {self._predicate(condition)}"
+
+    def _predicate(self, condition: Condition) -> str:
+        op, value = condition.op, condition.value
+        if op in {Operator.MISSING, Operator.PRESENT, Operator.TYPE}:
+            return f"is {_TYPES.get(value, value) if op is Operator.TYPE else op.value}"
         if op in _LENGTHS:
             more, unit = _LENGTHS[op]
-            return f"{name} has {more} than {self._number(condition)} {unit}"
-        if isinstance(condition.value, Range):
-            return f"{name} {self._range(condition)}"
-        if op in _BEGINNINGS:
-            return f"{name} {_BEGINNINGS[op]} {self._quoted(condition)}"
-        return f"{name} {op.value} {self._quoted(condition)}"
+            return f"has {more} than {self._number(condition)} {unit}"
+        if isinstance(value, Range):
+            return self._range(condition)
+        return f"{_BEGINNINGS.get(op, op.value)} {self._quoted(condition)}"
 
     def _quoted(self, condition: Condition) -> str:
         return HIDDEN if self.hides_value(condition) else _show(condition.value)
@@ -146,9 +151,8 @@ class Wording:
             low, high = self._healthy_outside(condition)
             if condition.op is Operator.BETWEEN:
                 return f"in one range {HIDDEN}"
-            return (
-                f"higher than {low} of the healthy" if condition.op in _ABOVE else f"lower than {high} of the healthy"
-            )
+            side, share = ("higher", low) if condition.op in _ABOVE else ("lower", high)
+            return f"{side} than in {'all' if share == '100 %' else f'{share} of the'} healthy"
         ends = [_time(end) if is_time else _show(end) for end in _ends(condition, is_time=is_time)]
         return f"between {ends[0]} and {ends[1]}" if len(ends) > 1 else f"{condition.op.value} {ends[0]}"
 
@@ -165,59 +169,50 @@ class Wording:
     def phrase(self, condition: Condition) -> tuple[str, str]:
         """Return a predicate of rows that meet a condition, and its short form: "run on dp_1…", "do"."""
         attribute, op = self._column(condition).attribute, condition.op
-        subject, value = self.subject(attribute), condition.value
+        subject = self.subject(attribute)
         if attribute.where is Where.STEP:
             return f"took {subject}", "did"
         if attribute.where is Where.TIME:
             return f"were created {self._range(condition).replace('> ', 'after ').replace('< ', 'before ')}", "were"
-        if op in {Operator.MISSING, Operator.PRESENT}:
-            return f"{'have' if op is Operator.PRESENT else 'lack'} {subject}", "do"
-        if op is Operator.TYPE:
-            return f"have {_TYPES.get(value, value)} in {subject}", "do"
-        if op in _LENGTHS:
-            more, unit = _LENGTHS[op]
-            return f"have {more} than {self._number(condition)} {unit} in {subject}", "do"
+        if op in {Operator.MISSING, Operator.PRESENT, Operator.TYPE, *_LENGTHS}:
+            return self._form(condition, subject), "do"
         if self.hides_value(condition):
-            return f"have {self._hidden(condition, subject)}", "do"
-        if op in _PARTS:
-            return f"have {subject} with the {_PARTS[op]} {self._quoted(condition)}", "do"
+            is_range = isinstance(condition.value, Range)
+            hidden = f"one and the same {_PARTS.get(op, 'value')} in {subject} {HIDDEN}"
+            return f"have {f'{subject} {self._range(condition)}' if is_range else hidden}", "do"
+        if op in _BEGINNINGS:
+            return f"have {subject.replace('the ', 'a ')} that {_BEGINNINGS[op]} {self._quoted(condition)}", "do"
         return self._equality(condition)
 
-    def _hidden(self, condition: Condition, subject: str) -> str:
-        op = condition.op
-        if isinstance(condition.value, Range):
-            return f"{subject} {self._range(condition)}"
-        return f"one and the same {_PARTS.get(op, 'value')} in {subject} {HIDDEN}"
+    def _form(self, condition: Condition, subject: str) -> str:
+        op, value = condition.op, condition.value
+        if op is Operator.TYPE:
+            return f"have {_TYPES.get(value, value)} in {subject}"
+        if op in _LENGTHS:
+            more, unit = _LENGTHS[op]
+            return f"have {more} than {self._number(condition)} {unit} in {subject}"
+        return f"{'have' if op is Operator.PRESENT else 'lack'} {subject}"
 
     def _equality(self, condition: Condition) -> tuple[str, str]:
         attribute, op = self._column(condition).attribute, condition.op
-        if attribute.verb and op in {Operator.EQUAL, Operator.NOT_EQUAL}:
-            first, _, rest = attribute.verb.partition(" ")
-            text = one_line(str(condition.value), _VALUE)
-            is_past = first == "were"
-            if op is Operator.NOT_EQUAL:
-                return (f"were not {rest} {text}", "were") if is_past else (f"do not {attribute.verb} {text}", "do")
-            return f"{attribute.verb} {text}", "were" if is_past else "do"
-        return f"have `{self.short(condition)}`", "do"
+        if not attribute.verb or op not in {Operator.EQUAL, Operator.NOT_EQUAL}:
+            return f"have `{self.short(condition)}`", "do"
+        first, _, rest = attribute.verb.partition(" ")
+        text, is_past = _line(str(condition.value), _VALUE), first == "were"
+        if op is Operator.NOT_EQUAL:
+            return (f"were not {rest} {text}", "were") if is_past else (f"do not {attribute.verb} {text}", "do")
+        return f"{attribute.verb} {text}", "were" if is_past else "do"
 
     def sql(self, condition: Condition) -> str:
         """Return a condition as a filter on ``sys_invocation_status``; "" if it is hidden or not on a column."""
         attribute, op = self._column(condition).attribute, condition.op
         if not attribute.sql or self.hides_value(condition):
             return ""
-        if op is Operator.EQUAL:
-            return f"{attribute.sql} = {_literal(condition.value)}"
-        if op is Operator.PREFIX:
-            return f"starts_with({attribute.sql}, {_literal(condition.value)})"
-        if attribute.where is Where.TIME:
-            first, *second = (_literal(_iso(end)) for end in _ends(condition, is_time=True))
-            if second:
-                return f"{attribute.sql} > {first} AND {attribute.sql} < {second[0]}"
-            return f"{attribute.sql} {op.value} {first}"
-        forms = {Operator.MISSING: "IS NULL", Operator.PRESENT: "IS NOT NULL"}
-        if op is Operator.NOT_EQUAL:
-            return f"{attribute.sql} IS DISTINCT FROM {_literal(condition.value)}"
-        return f"{attribute.sql} {forms[op]}" if op in forms else ""
+        if attribute.where is not Where.TIME:
+            return _FILTERS.get(op, "").format(attribute.sql, _literal(condition.value))
+        ends = [_literal(_iso(end)) for end in _ends(condition, is_time=True)]
+        signs = [">", "<"] if len(ends) > 1 else [op.value]
+        return " AND ".join(f"{attribute.sql} {sign} {end}" for sign, end in zip(signs, ends, strict=True))
 
     def healthy_type(self, candidate: Candidate) -> str:
         """Return the most frequent type in the healthy rows that do not meet a condition on the type."""
@@ -258,7 +253,7 @@ def _shown_names(columns: Sequence[Column], failing: Flags) -> set[tuple[str, ..
 def _step(name: str, *, is_first: bool) -> str:
     if name in {"[]", "*"} or name.replace("_", "a").replace("-", "a").isalnum():
         return name if is_first or name == "[]" else f".{name}"
-    return f"[{json.dumps(one_line(name, _NAME), ensure_ascii=False)}]"
+    return f"[{json.dumps(_line(name, _NAME), ensure_ascii=False)}]"
 
 
 def _ends(condition: Condition, *, is_time: bool) -> list[Any]:
@@ -299,20 +294,25 @@ def _plain(number: Fraction) -> int | float:
 
 def _steps(low: Any, high: Any, *, is_time: bool) -> list[Fraction]:
     if is_time:
-        return [Fraction(step) for step in _TIME_STEPS]
+        return [Fraction(step) * _SECOND for step in _TIME_STEPS]
     if any(each != each or abs(each) == float("inf") for each in (low, high)):  # noqa: PLR0124 - NaN
         return []
     largest = max(len(str(int(abs(each)))) for each in (low, high))
     return [Fraction(10) ** (largest - power) * unit for power in range(_MOST_STEPS) for unit in (5, 2, 1)]
 
 
+def _line(text: str, width: int) -> str:
+    """Return a text on one line, without the marks around conditions in a sentence."""
+    return one_line(text.replace("`", "'"), width)
+
+
 def _show(value: Any) -> str:
     """Return a value as JSON on one line, with separators of thousands in a number."""
     if isinstance(value, str):
-        return json.dumps(one_line(value, _VALUE), ensure_ascii=False)
+        return json.dumps(_line(value, _VALUE), ensure_ascii=False)
     if isinstance(value, bool) or value is None:
         return json.dumps(value)
-    return f"{value:,}" if isinstance(value, int) else one_line(str(value), _VALUE)
+    return f"{value:,}" if isinstance(value, int) else _line(str(value), _VALUE)
 
 
 def _time(nanoseconds: int) -> str:
