@@ -9,9 +9,11 @@
     rl.doctor(lab)                      # what is wrong, worst first
     rl.ask(lab, "retry_storm")          # a named question; rl.questions() lists them
     rl.why(lab, id)                     # why it does not make progress, and what you can do
+    rl.contrast(lab, "failed")          # what the failing ones share that healthy ones do not
     rl.plan(lab, "resume", ids)         # nothing is sent before .execute(reason="INC-42: …")
 
-- read: ``connect, Lab, Source, doctor, questions, ask, why, waits, journal, journal_diff, state``; ``show`` any frame
+- read: ``connect, Lab, Source, doctor, questions, ask, why, contrast, waits, journal, journal_diff, state``; ``show``
+  any frame
 - weeks and months: ``archive, open_history, before_after``, and the questions per day
 - agents: ``agent_runs, conversation, export_spans, save_dataset``
 - check new code: ``replay``
@@ -20,8 +22,8 @@
 - change: ``ACTIONS, plan, move_to, redrive, set_state, wait_for, audit_log``, and the methods of ``lab.admin`` and
   ``lab.ingress``
 - save and share: ``freeze, open_evidence, compare, save, Report, incident_report``
-- types for annotations, not in the menu: ``Plan, Diagnosis, Explanation, Waits, Replay, Comparison, BeforeAfter,
-  State, Conversation, Evidence, History, Thresholds, AdminClient, IngressClient``; for your own source:
+- types for annotations, not in the menu: ``Plan, Diagnosis, Explanation, Waits, Replay, Comparison, Contrast,
+  BeforeAfter, State, Conversation, Evidence, History, Thresholds, AdminClient, IngressClient``; for your own source:
   ``Source, Coverage``; to read agents with payloads of your own: ``ModelStep, ToolCall``
 - other: ``errors``, ``tracebacks("full")`` for developers, ``load_ipython_extension`` for ``%load_ext restate_lab``
 
@@ -42,6 +44,7 @@ _TYPES = {
     "AdminClient",
     "BeforeAfter",
     "Comparison",
+    "Contrast",
     "Conversation",
     "Coverage",
     "Diagnosis",

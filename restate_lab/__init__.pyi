@@ -14,6 +14,8 @@ from restate_lab.analysis.agents.model import ModelStep as ModelStep, ToolCall a
 from restate_lab.analysis.agents.result import Conversation as Conversation
 from restate_lab.analysis.ask import ask as ask
 from restate_lab.analysis.before_after import BeforeAfter as BeforeAfter, before_after as before_after
+from restate_lab.analysis.contrast import contrast as contrast
+from restate_lab.analysis.contrast.result import Contrast as Contrast
 from restate_lab.analysis.doctor import doctor as doctor
 from restate_lab.analysis.doctor.diagnosis import Diagnosis as Diagnosis
 from restate_lab.analysis.doctor.thresholds import Thresholds as Thresholds

@@ -32,6 +32,7 @@ EXAMPLES = {
     "deployments": ("the ids of deployments", "ids"),
     "endpoint": ("the address of an endpoint", '"http://127.0.0.1:4318/v1/traces"'),
     "failed": ("the ids of invocations", "ids"),
+    "failing": ("the failing invocations", '"failed"'),
     "frame": ("a frame", "frame"),
     "handler": ("the name of a handler", '"charge"'),
     "ids": ("the ids of invocations", "ids"),

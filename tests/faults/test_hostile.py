@@ -153,6 +153,7 @@ def objects(source: Lab, vandalised: Vandalised) -> Iterator[Any]:
     with rl.open_history(archived) as history:
         yield history
         yield rl.doctor(history)
+    yield rl.contrast(source, "backing-off", payloads=True)
     yield rl.before_after(source, next(iter(source.admin.list_deployments())).id)
     yield source.admin.list_deployments()
     yield from source.admin.list_deployments()

@@ -182,6 +182,7 @@ VERBS: dict[str, Verb] = {
     "freeze": _open_frozen,
     "compare": _compare,
     "before_after": lambda lab, _, __: rl.before_after(lab, "2h").comparisons,
+    "contrast": lambda lab, _, __: rl.contrast(lab, "failed", payloads=True).sides.drop(columns="chosen"),
     "wait_for": lambda lab, ids, _: rl.wait_for(lab, ids["open"], until=lambda _: True, progress=False),
     "clock": lambda lab, _, __: lab.now,
     "tables": lambda lab, _, __: lab.tables(),

@@ -41,6 +41,7 @@ REFUSED: dict[str, Call] = {
     "freeze": lambda lab, folder: rl.freeze(lab, folder / "a.evidence"),
     "compare": lambda lab, _: rl.compare(lab, lab),
     "before_after": lambda lab, _: rl.before_after(lab, "1h"),
+    "contrast": lambda lab, _: rl.contrast(lab, "failed"),
     "wait_for": lambda lab, _: rl.wait_for(lab, SOMEBODY),
     "move_to": lambda lab, _: rl.move_to(lab, [SOMEBODY], deployment="latest"),
     "redrive": lambda lab, _: rl.redrive(lab, [SOMEBODY]),

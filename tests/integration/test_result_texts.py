@@ -43,6 +43,8 @@ def results(lab: rl.Lab, folder: Path) -> Iterator[tuple[str, object]]:
         yield "evidence", evidence
         yield "compare", rl.compare(evidence, lab)
     yield "before_after", rl.before_after(lab, lab.now - timedelta(minutes=1), window="1min")
+    yield "contrast", rl.contrast(lab, "failed", payloads=True)
+    yield "contrast of retried ones", rl.contrast(lab, "backing-off")
     yield "state", rl.state(lab, "Account", "acme-retail")
     yield "questions", rl.questions()
     yield "overview", rl.ask(lab, "overview")

@@ -47,6 +47,7 @@ VERBS: Mapping[str, Verb] = {
     "agent_tools": lambda s, timeout: rl.ask(s.lab, "agent_tools", ids=s.ids, timeout=timeout),
     "ask": lambda s, timeout: rl.ask(s.lab, "overview", timeout=timeout),
     "before_after": lambda s, timeout: rl.before_after(s.lab, "1m", timeout=timeout),
+    "contrast": lambda s, timeout: rl.contrast(s.lab, s.ids, timeout=timeout),
     "compare": lambda s, timeout: rl.compare(s.lab, s.lab, timeout=timeout),
     "conversation": lambda s, timeout: rl.conversation(s.lab, s.ids[0], timeout=timeout),
     "freeze": lambda s, timeout: rl.freeze(s.lab, s.folder / "x.evidence", timeout=timeout),

@@ -42,6 +42,7 @@ VERBS = (
     "actions/state",
     "analysis/agents",
     "analysis/before_after",
+    "analysis/contrast",
     "analysis/doctor",
     "analysis/journal",
     "analysis/waits",

@@ -19,6 +19,7 @@ TYPES = (
     rl.AdminClient,
     rl.BeforeAfter,
     rl.Comparison,
+    rl.Contrast,
     rl.Conversation,
     rl.Coverage,
     rl.Diagnosis,

@@ -1,7 +1,7 @@
 """The attributes of invocations that are compared: ``ATTRIBUTES`` has each with its origin, its cost and its values.
 
 To compare another attribute, add a row. A row without a column of its own has a function in ``observe`` that makes the
-attributes from what was read: one for each header, step or path of the inputs.
+attributes from the data: one for each header, step or path of the inputs.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _GENERATED_KEY = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")  # a ULID: since 1.7, each call without a key gets one
 _MOST_STEPS = 200
-_LEAST_ROWS = 3  # with a step; a rarer one cannot distinguish the sides
+_LEAST_ROWS = 3  # with a step; a rarer step cannot distinguish the sides
 _SEPARATORS = "-_ :/.@#|"
 _FIRST_PART = f"split_part(translate(target_service_key, '{_SEPARATORS}', '{'-' * len(_SEPARATORS)}'), '-', 1)"
 _PREFIX = f"""CASE WHEN character_length({_FIRST_PART}) < character_length(target_service_key)
@@ -42,10 +42,10 @@ class Cost(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RowsRead:
-    """What was read of the sampled invocations; a part that was not read is None.
+    """The data of the sampled invocations; None for a part that was not read.
 
     ``steps`` has for an id the names of the steps that it took, ``sdks`` the SDK of each deployment. ``has_times`` is
-    False if the sides are of different times: then the time is what defines them.
+    False if the sides have different times: then the time defines them.
     """
 
     rows: Sequence[Row]
@@ -66,7 +66,7 @@ class AttributeSource:
     """One attribute, or one family of attributes, and from where it is read.
 
     - ``column``: its column of ``sys_invocation_status``; "" if it has none
-    - ``observe``: makes the attributes from what was read; None for one attribute with the values of the column
+    - ``observe``: makes the attributes from the data; None for one attribute with the values of the column
     - ``counted``: the expression by which the server counts it in the whole population; "" if it has too many values
     """
 
@@ -166,8 +166,8 @@ ATTRIBUTES: tuple[AttributeSource, ...] = (
     _column("invoked_by_id", "were called by", is_counted=False),
     _column("invoked_by_subscription_id", "were called by", is_counted=False),
     _column("restarted_from", "were restarted from", is_counted=False),
-    _column("scope"),
-    _column("limit_key"),
+    AttributeSource(name="scope", where=Where.KEY, column="scope"),
+    AttributeSource(name="limit_key", where=Where.KEY, column="limit_key"),
     AttributeSource(name="own idempotency key", where=Where.COLUMN, column="idempotency_key", observe=_observe_own_key),
     AttributeSource(
         name="created_at", where=Where.TIME, column="created_at", is_sequential=True, observe=_observe_time

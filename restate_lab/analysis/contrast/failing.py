@@ -1,4 +1,4 @@
-"""Choose the failing side: the invocations that were passed, or those that a word selects, of one handler."""
+"""Choose the failing side: the invocations that were passed, or those of a kind, with one handler."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from restate_lab.analysis.contrast.reader import ContrastReader, sample_of
 from restate_lab.analysis.contrast.sides import (
     SUCCEEDED,
     TOOK,
-    WORDS,
+    FAILING_KINDS,
     ContrastRequest,
-    FailingWord,
-    Sides,
+    FailingKind,
+    ContrastSides,
     handler_of,
     targets_of,
 )
@@ -30,39 +30,42 @@ from restate_lab.reads import Row
 _LEAST_ENDED = 40  # succeeded invocations among which the slowest are taken
 
 
-def choose_failing(reader: ContrastReader, request: ContrastRequest) -> Sides:
+def choose_failing(reader: ContrastReader, request: ContrastRequest) -> ContrastSides:
     """Return the sides with the failing one; for slow ones, the healthy side has its condition.
 
     Raises:
         ArgumentError: an argument is invalid, no id exists, or a name does not exist.
-        NotOnThisServer: the source has no open invocations, and the word needs them.
+        NotOnThisServer: the source has no open invocations, and the kind needs them.
     """
-    word = _word_of(request)
-    sides = Sides(known=reader.handlers())
-    if word is None:
+    kind = _kind_of(request)
+    sides = ContrastSides(known=reader.handlers())
+    if kind is None:
         _choose_ids(reader, request, sides)
     else:
-        _check_word(reader, request, word)
-        _choose_word(reader, request, word, sides)
+        _check_kind(reader, request, kind)
+        _choose_kind(reader, request, kind, sides)
     return sides
 
 
-def _word_of(request: ContrastRequest) -> FailingWord | None:
+def _kind_of(request: ContrastRequest) -> FailingKind | None:
     failing = request.failing
-    if isinstance(failing, str) and failing in WORDS:
-        return WORDS[failing]
+    if isinstance(failing, str) and failing in FAILING_KINDS:
+        return FAILING_KINDS[failing]
     if isinstance(failing, str) and not failing.startswith("inv_"):
-        hint = did_you_mean(nearest_names(failing, WORDS)) or f"Choose from {', '.join(WORDS)}, or pass ids."
-        raise ArgumentError(f"unknown word {failing!r} for failing. {hint}")
+        hint = (
+            did_you_mean(nearest_names(failing, FAILING_KINDS))
+            or f"Choose from {', '.join(FAILING_KINDS)}, or pass ids."
+        )
+        raise ArgumentError(f"unknown kind {failing!r} of failing invocations. {hint}")
     if request.service is not None or request.handler is not None:
         raise ArgumentError(
-            f"service= and handler= belong to a word ({', '.join(WORDS)}); the ids in failing already have a handler."
+            f"service= and handler= belong to a kind ({', '.join(FAILING_KINDS)}); the ids in failing already have a handler."
         )
     return None
 
 
-def _check_word(reader: ContrastReader, request: ContrastRequest, word: FailingWord) -> None:
-    if word.is_open and not reader.reads.coverage.open_invocations:
+def _check_kind(reader: ContrastReader, request: ContrastRequest, kind: FailingKind) -> None:
+    if kind.is_open and not reader.reads.coverage.open_invocations:
         raise NotOnThisServer(
             f"contrast() needs open invocations for {request.failing!r}; {reader.reads.name} has only invocations that "
             f"have ended."
@@ -71,7 +74,7 @@ def _check_word(reader: ContrastReader, request: ContrastRequest, word: FailingW
         refuse_unknown_names(reader.reads, service=request.service, handler=request.handler)
 
 
-def _choose_ids(reader: ContrastReader, request: ContrastRequest, sides: Sides) -> None:
+def _choose_ids(reader: ContrastReader, request: ContrastRequest, sides: ContrastSides) -> None:
     targets = targets_of(request.failing)
     ids, _ = parse_ids(targets)
     if not ids:
@@ -96,13 +99,13 @@ def _choose_ids(reader: ContrastReader, request: ContrastRequest, sides: Sides) 
     sides.failing = replace(sides.failing, rows=own, total=total, chosen="passed as failing", ids=ids)
 
 
-def _choose_word(reader: ContrastReader, request: ContrastRequest, word: FailingWord, sides: Sides) -> None:
-    is_retried = word.outcome == "retried"
+def _choose_kind(reader: ContrastReader, request: ContrastRequest, kind: FailingKind, sides: ContrastSides) -> None:
+    is_retried = kind.outcome == "retried"
     retried = reader.retried(request.service, request.handler) if is_retried else []
-    counts = Counter(map(handler_of, retried)) if is_retried else _counts(request, word, sides.known)
+    counts = Counter(map(handler_of, retried)) if is_retried else _counts(request, kind, sides.known)
     if not counts:
         names = "/".join(filter(None, (request.service, request.handler)))
-        sides.statement = f"no invocation{f' of {names}' if names else ''} {word.predicate}"
+        sides.statement = f"no invocation{f' of {names}' if names else ''} {kind.predicate}"
         return
     _choose_handler(sides, counts)
     if is_retried:
@@ -112,24 +115,24 @@ def _choose_word(reader: ContrastReader, request: ContrastRequest, word: Failing
     elif request.failing == "slow":
         _choose_slow(reader, request, sides)
     else:
-        condition, total = sides.of_handler(word.condition), counts[sides.service, sides.handler]
+        condition, total = sides.of_handler(kind.condition), counts[sides.service, sides.handler]
         rows = reader.sample(condition, request.sample)
         chosen = str(request.failing)
         sides.failing = replace(sides.failing, rows=rows, total=total, chosen=chosen, condition=condition)
 
 
-def _counts(request: ContrastRequest, word: FailingWord, known: Sequence[Row]) -> Counter[tuple[str, str]]:
+def _counts(request: ContrastRequest, kind: FailingKind, known: Sequence[Row]) -> Counter[tuple[str, str]]:
     """Return the number of failing invocations of each handler that was requested."""
     counts: Counter[tuple[str, str]] = Counter()
     for row in known:
         service, handler = handler_of(row)
         is_wanted = request.service in {None, service} and request.handler in {None, handler}
-        if is_wanted and row["outcome"] == word.outcome:
+        if is_wanted and row["outcome"] == kind.outcome:
             counts[service, handler] += int(row["n"])
     return counts
 
 
-def _choose_handler(sides: Sides, counts: Mapping[tuple[str, str], int]) -> None:
+def _choose_handler(sides: ContrastSides, counts: Mapping[tuple[str, str], int]) -> None:
     """Choose the handler with most failing invocations, and report the others with their rates of failure."""
     succeeded = {handler_of(row): int(row["n"]) for row in sides.known if row["outcome"] == "succeeded"}
     ordered = sorted(counts.items(), key=lambda each: (-each[1], each[0]))
@@ -148,7 +151,7 @@ def _choose_handler(sides: Sides, counts: Mapping[tuple[str, str], int]) -> None
         )
 
 
-def _choose_slow(reader: ContrastReader, request: ContrastRequest, sides: Sides) -> None:
+def _choose_slow(reader: ContrastReader, request: ContrastRequest, sides: ContrastSides) -> None:
     """Choose the slowest tenth and the faster half of those created before the slowest of them would have ended."""
     sides.is_slow, now = True, reader.reads.now
     every = reader.durations(sides.service, sides.handler, now)

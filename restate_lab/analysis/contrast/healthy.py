@@ -1,6 +1,6 @@
 """Choose the healthy side: invocations that are comparable with the failing ones.
 
-They are of the same handler and were created in the same time, so that neither distinguishes the sides. If there are
+They have the same handler and were created in the same time, so that neither distinguishes the sides. If there are
 none, those before or after are taken, and the result says so.
 """
 
@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from restate_lab._text import format_duration, format_timestamp, join, plural, verb_form
 from restate_lab.analysis.contrast.reader import ContrastReader, SideCondition, sample_of
-from restate_lab.analysis.contrast.sides import LEAST, SUCCEEDED, ContrastRequest, Side, Sides, targets_of
+from restate_lab.analysis.contrast.sides import LEAST, SUCCEEDED, ContrastRequest, Side, ContrastSides, targets_of
 from restate_lab.analysis.contrast.steps import step_at_failure, steps_taken
 from restate_lab.analysis.ids import parse_ids
 from restate_lab.errors import ArgumentError
@@ -27,7 +27,7 @@ _IN_PROGRESS = "status IN ('invoked', 'suspended')"
 _IN_PERIOD = "created_at >= :since AND created_at <= :until"
 
 
-def choose_healthy(reader: ContrastReader, request: ContrastRequest, sides: Sides) -> None:
+def choose_healthy(reader: ContrastReader, request: ContrastRequest, sides: ContrastSides) -> None:
     """Add the healthy side to the sides, or the statement that they cannot be compared.
 
     Raises:
@@ -43,7 +43,7 @@ def choose_healthy(reader: ContrastReader, request: ContrastRequest, sides: Side
     sides.statement = sides.statement or _describe_few(sides)
 
 
-def _describe_few(sides: Sides) -> str:
+def _describe_few(sides: ContrastSides) -> str:
     """Return why the sides have too few rows; "" if they have enough."""
     failing, healthy = len(sides.failing.rows), len(sides.healthy.rows)
     needed = f"of {sides.target}, and at least {LEAST} are needed"
@@ -54,7 +54,7 @@ def _describe_few(sides: Sides) -> str:
     return f"too few to compare with: {plural(healthy, 'healthy invocation')} {needed}" if healthy < LEAST else ""
 
 
-def _choose_passed(reader: ContrastReader, request: ContrastRequest, sides: Sides) -> None:
+def _choose_passed(reader: ContrastReader, request: ContrastRequest, sides: ContrastSides) -> None:
     ids, _ = parse_ids(targets_of(request.healthy))
     failing = set(sides.failing.all_ids)
     both = [id_ for id_ in ids if id_ in failing]
@@ -77,7 +77,7 @@ def _choose_passed(reader: ContrastReader, request: ContrastRequest, sides: Side
         sides.statement = f"none of the {plural(len(ids), 'healthy id')} is an invocation of {sides.target}"
 
 
-def _choose_default(reader: ContrastReader, request: ContrastRequest, sides: Sides) -> None:
+def _choose_default(reader: ContrastReader, request: ContrastRequest, sides: ContrastSides) -> None:
     """Take the successful ones of the same time, or else of the time before or after."""
     _exclude_older_than_healthy(sides)
     since, until = _period(sides, request.window)
@@ -92,7 +92,7 @@ def _choose_default(reader: ContrastReader, request: ContrastRequest, sides: Sid
 
 
 def _choose_by_condition(
-    reader: ContrastReader, request: ContrastRequest, sides: Sides, condition: SideCondition, chosen: str
+    reader: ContrastReader, request: ContrastRequest, sides: ContrastSides, condition: SideCondition, chosen: str
 ) -> None:
     read = reader.sample(condition, request.sample)
     rows = _without_failing(sides, read)
@@ -100,12 +100,12 @@ def _choose_by_condition(
     sides.healthy = replace(sides.healthy, rows=rows, total=total, chosen=chosen, condition=condition)
 
 
-def _without_failing(sides: Sides, rows: Sequence[Row]) -> list[Row]:
+def _without_failing(sides: ContrastSides, rows: Sequence[Row]) -> list[Row]:
     failing = set(sides.failing.all_ids)
     return [row for row in rows if row["id"] not in failing]
 
 
-def _period(sides: Sides, window: timedelta | None) -> tuple[datetime, datetime]:
+def _period(sides: ContrastSides, window: timedelta | None) -> tuple[datetime, datetime]:
     """Return the time in which the failing ones were created, widened to an hour, or by ``window`` on both sides."""
     times = [row["created_at"] for row in sides.failing.rows]
     first, last = min(times), max(times)
@@ -113,7 +113,7 @@ def _period(sides: Sides, window: timedelta | None) -> tuple[datetime, datetime]
     return first - around, last + around
 
 
-def _exclude_older_than_healthy(sides: Sides) -> None:
+def _exclude_older_than_healthy(sides: ContrastSides) -> None:
     """Exclude failing ones from before the oldest healthy one that is still kept, if enough others remain."""
     kept = [row["first_created_at"] for row in sides.known if sides.has_row(row) and row["outcome"] == "succeeded"]
     rows = sides.failing.rows
@@ -126,7 +126,7 @@ def _exclude_older_than_healthy(sides: Sides) -> None:
 
 
 def _add_those_that_passed(
-    reader: ContrastReader, request: ContrastRequest, sides: Sides, since: datetime, until: datetime
+    reader: ContrastReader, request: ContrastRequest, sides: ContrastSides, since: datetime, until: datetime
 ) -> None:
     """Add open invocations in their first attempt that passed the step at which most of the failing ones stopped."""
     if reader.reads.missing(["open invocations", "sys_journal.entry_lite_json", "sys_invocation_state"]):
@@ -150,7 +150,7 @@ def _add_those_that_passed(
 
 
 def _choose_other_time(
-    reader: ContrastReader, request: ContrastRequest, sides: Sides, succeeded: SideCondition
+    reader: ContrastReader, request: ContrastRequest, sides: ContrastSides, succeeded: SideCondition
 ) -> None:
     """Take those created before the failing ones or, if there are none, after them."""
     times = [row["created_at"] for row in sides.failing.rows]
@@ -167,11 +167,11 @@ def _choose_other_time(
     sides.has_times = False
     sides.not_read.append(
         f"the time of creation, because the healthy ones were created in the {which}: the time, the deployment and "
-        f"what began with them cannot be told apart"
+        f"their consequences cannot be distinguished"
     )
 
 
-def _count_restarts_once(reader: ContrastReader, sides: Sides) -> None:
+def _count_restarts_once(reader: ContrastReader, sides: ContrastSides) -> None:
     """Exclude restarts of failing invocations from both sides, because a restart has a copy of the input."""
     both = (*sides.failing.rows, *sides.healthy.rows)
     origins = sorted({row["restarted_from"] for row in both if row.get("restarted_from")})
@@ -184,7 +184,7 @@ def _count_restarts_once(reader: ContrastReader, sides: Sides) -> None:
     sides.healthy = _without_restarts(sides, sides.healthy, failing)
 
 
-def _without_restarts(sides: Sides, side: Side, failing: set[str]) -> Side:
+def _without_restarts(sides: ContrastSides, side: Side, failing: set[str]) -> Side:
     rows = [row for row in side.rows if row.get("restarted_from") not in failing]
     copies = len(side.rows) - len(rows)
     if not copies:

@@ -169,7 +169,7 @@ class ContrastReader:
             [
                 lambda reads: self._groups(reads, columns, failing, healthy, _MOST_GROUPS),
                 *(
-                    lambda reads, each=each: self._groups(reads, [each], failing, healthy, _MOST_PREFIXES)  # type: ignore[misc]
+                    lambda reads, each=each: self._groups(reads, [each], failing, healthy, _MOST_PREFIXES)
                     for each in keys
                 ),
             ]

@@ -1,4 +1,4 @@
-"""Both sides of a comparison: the words for failing invocations, the arguments, and what was chosen."""
+"""Both sides of a comparison: the kinds of failing invocations, the arguments, and the chosen invocations."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ _OF_HANDLER = "target_service_name = :service AND target_handler_name = :handler
 
 
 @dataclass(frozen=True, slots=True)
-class FailingWord:
-    """A word for failing invocations: the condition on their rows, their outcome, and a predicate for messages."""
+class FailingKind:
+    """A kind of failing invocations: the condition on their rows, their outcome, and a predicate for messages."""
 
     condition: str
     outcome: str
@@ -36,14 +36,14 @@ class FailingWord:
     is_open: bool = False
 
 
-WORDS: Mapping[str, FailingWord] = {
-    "failed": FailingWord(_FAILED, "failed", "has failed"),
-    "backing-off": FailingWord("", "retried", "is backing off", is_open=True),
-    "paused": FailingWord("status = 'paused'", "paused", "is paused", is_open=True),
-    "suspended": FailingWord("status = 'suspended'", "suspended", "is suspended", is_open=True),
-    "slow": FailingWord(f"{SUCCEEDED} AND {TOOK} >= :slow_ms", "succeeded", "has succeeded"),
+FAILING_KINDS: Mapping[str, FailingKind] = {
+    "failed": FailingKind(_FAILED, "failed", "has failed"),
+    "backing-off": FailingKind("", "retried", "is backing off", is_open=True),
+    "paused": FailingKind("status = 'paused'", "paused", "is paused", is_open=True),
+    "suspended": FailingKind("status = 'suspended'", "suspended", "is suspended", is_open=True),
+    "slow": FailingKind(f"{SUCCEEDED} AND {TOOK} >= :slow_ms", "succeeded", "has succeeded"),
 }
-"""The words that ``failing`` can be."""
+"""The kinds that ``failing`` can be, by name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +63,7 @@ class ContrastRequest:
 class Side:
     """One side: its sampled rows, the number of all its invocations, how it was chosen, and a condition if it has one.
 
-    ``name`` is "failing" or "healthy". ``total`` is None if it has more rows than the sample and was not counted yet.
+    ``name`` is "failing" or "healthy". ``total``: None if it has more rows than the sample and was not counted yet.
     ``ids`` are all its invocations if it was chosen by ids, also those that were not read.
     """
 
@@ -81,10 +81,10 @@ class Side:
 
 
 @dataclass(slots=True)
-class Sides:
+class ContrastSides:
     """Both sides while they are chosen. With a ``statement``, they cannot be compared, and it says why.
 
-    ``known`` are the rows of ``handlers.sql``. ``has_times`` is whether both sides are of the same time. ``journals``
+    ``known`` are the rows of ``handlers.sql``. ``has_times`` is whether both sides have the same time. ``journals``
     has journals that were already read.
     """
 
@@ -110,7 +110,7 @@ class Sides:
         return SideCondition(f"{_OF_HANDLER} AND {where}", {"service": self.service, "handler": self.handler, **params})
 
     def has_row(self, row: Row) -> bool:
-        """Return whether a row is of the handler that is compared."""
+        """Return whether a row belongs to the handler that is compared."""
         return handler_of(row) == (self.service, self.handler)
 
     def frame(self, without_input: Mapping[str, int]) -> pd.DataFrame:
