@@ -66,6 +66,7 @@ NODE: dict[str, Any] = dict.fromkeys(("more", "value", "attempts", "about", "dur
     "is_open": True,
     "children": [],
 }
+BAR = (HOSTILE, 50.0, "red", HOSTILE, (40.0, 60.0))
 JOURNAL: dict[str, Any] = {
     "tree": [NODE | {"children": [NODE]}],
     "now": 50.0,
@@ -110,6 +111,9 @@ CARDS: dict[str, dict[str, Any]] = {
         ]
     },
     "analysis/before_after/card.html.j2": CARD | TABLE,
+    "analysis/contrast/card.html.j2": CARD
+    | {"causes": [{"parts": [HOSTILE] * 2, "interval": HOSTILE, "others": [HOSTILE] * 2, "bars": [BAR, BAR]}]}
+    | {"texts": [HOSTILE]},
     "analysis/waits/picture.html.j2": {"picture": PICTURE},
     "reports/templates/written.html.j2": CARD | {"path": HOSTILE, "href": "#a", "size": HOSTILE, "lead": [HOSTILE] * 2},
     "analysis/doctor/card.html.j2": CARD

@@ -321,16 +321,16 @@ class Table:
         return met, known[self.attribute_of]
 
 
-def build_table(observed: Sequence[Observed]) -> Table:
+def build_table(observed: Sequence[Observed], rows: int) -> Table:
     """Return the conditions on all attributes of a sample that some of its rows meet, and some do not."""
     columns = [Column(each) for each in observed]
-    conditions, blocks = list[Condition](), [np.zeros((0, math.ceil(_rows(columns) / _ROW_BITS)), dtype=np.uint8)]
+    conditions, blocks = list[Condition](), [np.zeros((0, math.ceil(rows / _ROW_BITS)), dtype=np.uint8)]
     for place, column in enumerate(columns):
         for op, value, flags in _row_conditions(column):
             blocks.append(np.packbits(flags)[None])
             conditions.append(Condition(place, op, value))
     attribute_of = np.array([each.attribute for each in conditions], dtype=np.int64)
-    known = np.stack([column.known for column in columns]) if columns else np.zeros((0, 0), dtype=bool)
+    known = np.stack([column.known for column in columns]) if columns else np.zeros((0, rows), dtype=bool)
     bits = np.concatenate(blocks)
     names = [each.tobytes() for each in np.packbits(known, axis=1)]
     tests = dict[tuple[bytes, bytes], int]()
@@ -338,10 +338,6 @@ def build_table(observed: Sequence[Observed]) -> Table:
         tests.setdefault((row.tobytes(), names[at]), len(tests)) for row, at in zip(bits, attribute_of, strict=True)
     ]
     return Table(columns, conditions, bits, attribute_of, np.array(test_of, dtype=np.int64), known)
-
-
-def _rows(columns: Sequence[Column]) -> int:
-    return columns[0].rows if columns else 0
 
 
 def _row_conditions(column: Column) -> Iterator[tuple[Operator, Any, Flags]]:

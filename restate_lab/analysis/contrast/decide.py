@@ -62,7 +62,7 @@ def find_causes(sample: Sample) -> Causes:
         ValueError: the rows of the sample have different numbers, or an attribute is counted and not observed.
     """
     _check(sample)
-    table = build_table(sample.observed)
+    table = build_table(sample.observed, len(sample.failing))
     trial = Trial(table, sample.failing, np.ones(len(sample.failing), dtype=bool), counted=sample.counted)
     is_enough = min(sample.failing.sum(), (~sample.failing).sum()) >= LEAST_ROWS
     passing = trial.passing() if is_enough else np.zeros_like(trial.is_counted)
