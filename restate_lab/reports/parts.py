@@ -89,6 +89,7 @@ class FindingPart:
     colour: str
     title: str
     details: str
+    shared: str
     since: str
     affected: str
     suggested_code: str

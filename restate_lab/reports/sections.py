@@ -221,6 +221,7 @@ def _finding_part(row: dict[Any, Any], diagnosis: Diagnosis, zone: tzinfo, maske
         colour=COLOURS[row["severity"]],
         title=masker.text(escape_invisible(row["title"])),
         details=masker.text(escape_invisible(row["details"])),
+        shared=masker.text(escape_invisible(row["shared"])),
         since=f"since {format_timestamp(since, zone=zone)}, for {age}" if age else "",
         affected=f"{row['affected']:,} affected" if row["affected"] > row["count"] else "",
         suggested_code=masker.text(escape_invisible(row["suggested_code"])),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -24,6 +24,7 @@ from restate_lab.analysis.doctor.diagnosis import (
     missing_runs,
 )
 from restate_lab.analysis.doctor.model import Finding, rank_findings
+from restate_lab.analysis.doctor.sharing import add_shared
 from restate_lab.analysis.doctor.thresholds import thresholds_of
 from restate_lab.analysis.doctor.upgrade import UPGRADE
 from restate_lab.analysis.journal.encoding import content_column
@@ -68,12 +69,29 @@ def doctor(
     of partitions of the cluster, is for this group: it then also reports the largest one. ``thresholds`` sets what is
     normal on this cluster, for example ``{"awakeable": "10m", "failure_rate": 0.3}``; ``Thresholds`` lists all of them.
 
+    A finding with 20 or more failing invocations ends with what distinguishes them from healthy ones of their handler,
+    if something does (``contrast`` compares more). It reads no payloads, in the time that the checks leave.
+
     ``help(rl.Diagnosis)`` describes the frames of the result.
 
     Raises:
         ArgumentError: a check or threshold is unknown, or a value is invalid.
         RestateLabError: the time of the source could not be read. Errors of single checks are in ``.not_read``.
     """
+    return diagnose(source, timeout=timeout, checks=checks, now=now, thresholds=thresholds, partitions=partitions)
+
+
+def diagnose(
+    source: Source,
+    *,
+    timeout: DurationInput,
+    checks: str | Iterable[str] | None = None,
+    now: str | datetime | timedelta | None = None,
+    thresholds: Mapping[str, Any] | None = None,
+    partitions: int | None = None,
+    is_compared: Callable[[Finding], bool] = lambda _: True,
+) -> Diagnosis:
+    """Return the result of ``doctor``; only findings for which ``is_compared`` returns True are compared."""
     limits, chosen = thresholds_of(thresholds), _choose_checks(checks)
     if partitions is not None and check_count("partitions", partitions, least=1) and chosen[0].name not in UPGRADE:
         raise ArgumentError('partitions is only for the checks of an upgrade: pass checks="upgrade", or omit it.')
@@ -100,12 +118,13 @@ def doctor(
         audit_folder=source.transport.audit.folder if is_lab(source) else None,
     )
     outcomes = _run_checks(chosen, context)
+    findings = rank_findings(finding for outcome in outcomes for finding in outcome.findings)
     return build_diagnosis(
         source=source.name,
         version=source.version,
         at=at,
+        findings=add_shared(findings, context, is_compared),
         seconds=time.monotonic() - started,
-        findings=rank_findings(finding for outcome in outcomes for finding in outcome.findings),
         checked=[outcome.run for outcome in outcomes if outcome.run is not None],
         gaps=[*(outcome.gap for outcome in outcomes if outcome.gap is not None), *missing_runs(source.coverage)],
         skipped=len(CHECKS) - sum(check.name in CHECKS for check in chosen),

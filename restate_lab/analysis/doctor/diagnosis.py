@@ -36,7 +36,7 @@ EMPTY = "services"  # the check that finds a cluster without any service and inv
 HAS_OPEN = "this source has the open invocations themselves"  # so that no sample of them is needed
 _NOTICEABLE = 0.01  # seconds
 _TITLE = 88  # characters of a title in a short text
-_SHOWN_AS_READ = ("severity", "title", "details", "blocks", "suggested_code", "evidence_code")
+_SHOWN_AS_READ = ("severity", "title", "details", "shared", "blocks", "suggested_code", "evidence_code")
 _MARKS = {"critical": "✖", "warning": "▲", "note": "●"}
 _COLOURS = {
     "critical": STATUSES["failed"].colour,
@@ -53,12 +53,13 @@ class Diagnosis(Result):
     """The problems of a source at one time; ``doctor()`` returns it.
 
     - ``.findings``: ``severity, check, title`` (the affected invocations and the problem, in one short line),
-      ``details`` (more about the cause, such as the error message; may be ""), ``since`` (UTC; None if unknown),
-      ``count, affected`` (the stuck invocations, and these plus the invocations that they block), ``where, ids``
-      (at most 1,000 per row; deployment ids for findings about deployments), ``blocks`` (how many invocations of
-      which handlers are blocked, for example "3 Orders/place"), ``blocked`` (their ids), ``queued`` (the calls in the
-      queue of the key that the finding is about; 0 for other findings), ``suggested_code, evidence_code`` (Python code
-      for ``lab``: the next step, and the rows behind the finding).
+      ``details`` (more about the cause, such as the error message; may be ""), ``shared`` (what distinguishes 20 or
+      more failing invocations from healthy ones, or why they were not compared; otherwise ""), ``since`` (UTC; None
+      if unknown), ``count, affected`` (the stuck invocations, and these plus the invocations that they block),
+      ``where, ids`` (at most 1,000 per row; deployment ids for findings about deployments), ``blocks`` (how many
+      invocations of which handlers are blocked, for example "3 Orders/place"), ``blocked`` (their ids), ``queued`` (the
+      calls in the queue of the key that the finding is about; 0 for other findings), ``suggested_code, evidence_code``
+      (Python code for ``lab``: the next step, and the rows behind the finding).
     - ``.not_read``: ``part`` (the check), ``reason, description, applies``; ``applies`` is False if the check does not
       apply to this kind of server. In a history with gaps, ``coverage`` is one of them, with the handlers whose ended
       invocations may be missing, or are never kept.
@@ -238,6 +239,7 @@ def _finding_frame(findings: Sequence[Finding]) -> pd.DataFrame:
         "check": [each.check for each in findings],
         "title": [each.title for each in findings],
         "details": [each.details for each in findings],
+        "shared": [each.shared for each in findings],
         "since": [each.since for each in findings],
         "count": [each.count for each in findings],
         "affected": [each.affected for each in findings],
@@ -329,9 +331,9 @@ def _lines(diagnosis: Diagnosis) -> Iterator[str]:
 
 
 def lines_of(finding: Mapping[Any, Any]) -> list[str]:
-    """Return the title, the blocked invocations and the details of a row of ``findings``, without the empty ones."""
+    """Return the texts of a row of ``findings`` that are not empty: the title first, and ``shared`` last."""
     blocks = f"Blocks {finding['blocks']}." if finding["blocks"] else ""
-    return [each for each in (finding["title"], blocks, finding["details"]) if each]
+    return [each for each in (finding["title"], blocks, finding["details"], finding["shared"]) if each]
 
 
 def findings_card(findings: pd.DataFrame) -> str:

@@ -59,6 +59,7 @@ class Finding:
 
     ``title`` names the affected invocations and the problem; it is short, and a longer one is cut. ``details`` has more
     about the cause, such as the error message, as sentences; it may be "".
+    ``shared`` is what distinguishes the invocations from healthy ones, or why they were not compared; it may be "".
     ``count`` is the number of all of them. ``since`` (UTC) is the earliest known time of the problem; None if unknown.
     ``evidence`` is the call that shows the rows behind the finding. ``suggested`` is the next step: one or more calls
     in order. ``subject`` identifies the finding at later times; without it, ``where`` does and begins with a service.
@@ -75,6 +76,7 @@ class Finding:
     since: datetime | None = None
     blocked: Blocked = NONE_BLOCKED
     details: str = ""
+    shared: str = ""
     check: str = ""
     subject: Subject | None = None
     queued: int = 0

@@ -37,7 +37,12 @@ _CHECKS = (
     Check("services", "whether any service is registered", 0.2, registered_services),
     Check("old_protocols", "deployments with an old service protocol or SDK", 0.3, old_protocols),
     Check(
-        "retry_storm", "handlers whose attempts fail repeatedly, by step and code", 0.5, retry_storm, needs_open=True
+        "retry_storm",
+        "handlers whose attempts fail repeatedly, by step and code",
+        0.5,
+        retry_storm,
+        needs_open=True,
+        is_compared=True,
     ),
     Check(
         "unreachable_deployments",
@@ -45,6 +50,7 @@ _CHECKS = (
         0.5,
         unreachable_deployments,
         needs_open=True,
+        is_compared=True,
     ),
     Check(
         "long_attempts", "attempts that have been running for more than an hour", 0.6, long_attempts, needs_open=True
@@ -83,7 +89,14 @@ _CHECKS = (
         late_cleanup,
         needs_open=True,
     ),
-    Check("paused", "paused invocations, with their cause", 1.6, paused_invocations, needs_open=True),
+    Check(
+        "paused",
+        "paused invocations, with their cause",
+        1.6,
+        paused_invocations,
+        needs_open=True,
+        is_compared=True,
+    ),
     Check("backlog", "ready invocations that wait for a free slot", 1.6, backlog, needs_open=True),
     Check("late_starts", "scheduled invocations that should have started", 1.6, late_starts, needs_open=True),
     Check(
@@ -110,7 +123,13 @@ _CHECKS = (
     ),
     Check("restarts", "invocations that were restarted as new", 1.6, restarts),
     Check("slow_handlers", "handlers whose own steps are much slower than other handlers", 1.6, slow_handlers),
-    Check("terminal_failures", "handlers that fail permanently too often, by kind of message", 2.5, terminal_failures),
+    Check(
+        "terminal_failures",
+        "handlers that fail permanently too often, by kind of message",
+        2.5,
+        terminal_failures,
+        is_compared=True,
+    ),
     Check(
         "blocked_queues",
         "vqueues that are paused or wait for a resource",

@@ -1,0 +1,109 @@
+"""What the doctor adds to a finding: what its invocations share, in contrast to healthy ones; it is not a check."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from restate_lab.analysis.doctor import Diagnosis, diagnose as run_doctor, doctor, sharing
+from restate_lab.cli._result_pages import doctor_exit_code
+from restate_lab.errors import QueryRefused
+from restate_lab.source import SourceWrapper
+from support.compared_rows import CALLER, charge, charges
+from support.sample_rows import SampleRows, sample_id
+
+
+def source_of(failing: int, *, caller: str | None = CALLER) -> SampleRows:
+    return SampleRows(sys_invocation_status=charges(failing, caller=caller))
+
+
+def finding_of(diagnosis: Diagnosis) -> dict[Any, Any]:
+    (row,) = diagnosis.findings[diagnosis.findings["check"] == "terminal_failures"].to_dict("records")
+    return dict(row)
+
+
+class Refusing(SourceWrapper):
+    """Refuses all statements that compare invocations."""
+
+    def stream(self, statement: str, /, **options: Any) -> AbstractContextManager[pa.RecordBatchReader]:
+        if "md5(id)" in statement:
+            raise QueryRefused("refused on purpose", status=400)
+        return super().stream(statement, **options)
+
+
+def test_a_finding_ends_with_what_distinguishes_its_invocations() -> None:
+    diagnosis = doctor(source_of(25))
+    row = finding_of(diagnosis)
+    assert row["shared"].startswith("All 25 failing")
+    assert CALLER in row["shared"]
+    assert row["shared"] in str(diagnosis).replace("\n", " ")
+    assert "All 25 failing" in diagnosis._repr_html_()
+
+
+def test_nothing_is_added_if_nothing_distinguishes_them() -> None:
+    assert finding_of(doctor(source_of(25, caller=None)))["shared"] == ""
+
+
+def test_a_small_finding_is_not_compared() -> None:
+    source = source_of(sharing.LEAST - 1)
+    assert finding_of(doctor(source))["shared"] == ""
+    assert [each for each in source.asked if "md5" in each] == []
+
+
+@pytest.mark.parametrize("seconds", [0.0, None], ids=["no time", "refused"])
+def test_a_comparison_that_does_not_run_changes_nothing_but_its_own_line(
+    seconds: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = doctor(source_of(25))
+    source: Any = source_of(25)
+    if seconds is None:
+        source = Refusing(source)
+    else:
+        monkeypatch.setattr(sharing, "_FLOOR", 0.0)
+        monkeypatch.setattr(sharing, "_COUNTS", 1)
+    diagnosis = doctor(source)
+    reason = "refused on purpose" if seconds is None else "no time was left"
+    assert finding_of(diagnosis)["shared"] == f"Not compared with healthy invocations: {reason}."
+    assert (diagnosis.verdict, diagnosis.subjects) == (whole.verdict, whole.subjects)
+    assert list(diagnosis.not_read["part"]) == list(whole.not_read["part"])
+    assert list(diagnosis.checked["check"]) == list(whole.checked["check"])
+    codes = {doctor_exit_code(each, strict=True) for each in (whole, diagnosis)}
+    assert len(codes) == 1
+
+
+def test_only_wanted_findings_are_compared() -> None:
+    source = source_of(25)
+    diagnosis = run_doctor(source, timeout="1m", is_compared=lambda finding: finding.check != "terminal_failures")
+    assert finding_of(diagnosis)["shared"] == ""
+    assert [each for each in source.asked if "md5" in each] == []
+
+
+def test_the_comparison_reads_no_journal_and_shows_no_key() -> None:
+    key = "canary-4711"
+    rows = [{**charge(2 * at, failed=True), "target_service_key": f"{key}-{at}"} for at in range(25)]
+    rows += [{**charge(2 * at + 1, failed=False), "target_service_key": f"other-{at}"} for at in range(25)]
+    source = SampleRows(sys_invocation_status=rows)
+    diagnosis = doctor(source, checks="terminal_failures")
+    assert finding_of(diagnosis)["shared"] != ""
+    assert key not in str(diagnosis) + diagnosis._repr_html_() + diagnosis.findings.to_csv()
+    assert [each for each in source.asked if "sys_journal " in each or "sys_journal\n" in each] == []
+
+
+def test_a_window_of_more_than_one_finding_has_one_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each comparison gets the time that those before it have left."""
+    limits: list[float] = []
+    compare = sharing.compare_sides
+
+    def note(source: Any, failing: Any, /, *, timeout: float, **options: Any) -> Any:
+        limits.append(timeout)
+        return compare(source, failing, timeout=timeout, **options)
+
+    monkeypatch.setattr(sharing, "compare_sides", note)
+    rows = charges(25)
+    other = [{**row, "target_service_name": "Orders", "id": sample_id(500 + at)} for at, row in enumerate(rows)]
+    doctor(SampleRows(sys_invocation_status=[*rows, *other]))
+    assert len(limits) == 2
+    assert limits == sorted(limits, reverse=True)
