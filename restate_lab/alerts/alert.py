@@ -54,7 +54,8 @@ class Alert:
     """One problem of one cluster at the time of a visit.
 
     ``rule`` is the check or the question, and ``subject`` what the problem is about, without counts, ids of invocations
-    and times. ``ids`` are at most three examples. ``causes`` is the number of findings with this rule and subject.
+    and times. ``shared`` is what distinguishes the invocations from healthy ones, as compared when the alert opened.
+    ``ids`` are at most three examples. ``causes`` is the number of findings with this rule and subject.
     """
 
     cluster: str
@@ -63,6 +64,7 @@ class Alert:
     severity: str
     title: str
     cause: str = ""
+    shared: str = ""
     blocks: str = ""
     ids: tuple[str, ...] = ()
     next_step: str = ""
@@ -95,6 +97,7 @@ class Alert:
             subject=escape_invisible(self.subject, lines=False),
             title=escape_invisible(one_line(title, _LONGEST_TITLE), lines=False),
             cause=escape_invisible(one_line(mask_user_info(self.cause), _LONGEST_CAUSE), lines=False),
+            shared=escape_invisible(one_line(self.shared, _LONGEST_CAUSE), lines=False),
             blocks=escape_invisible(one_line(self.blocks, _LONGEST_TITLE), lines=False),
             ids=self.ids[:3],
         )
@@ -153,6 +156,7 @@ class Message:
         alert = self.alert
         facts = {
             "Cause": alert.cause,
+            "Shared": alert.shared,
             "Blocks": alert.blocks,
             "Since": format_timestamp(alert.since or self.opened_at),
             "Resolved": format_timestamp(self.at) if self.event is Event.RESOLVED else "",

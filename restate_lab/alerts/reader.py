@@ -9,15 +9,16 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from restate_lab._text import one_line, plural
 from restate_lab.alerts.alert import Alert, merge_alerts
 from restate_lab.alerts.rules import Rule, Rules
 from restate_lab.analysis.ask import run_any_question
-from restate_lab.analysis.doctor import Diagnosis, doctor
+from restate_lab.analysis.doctor import Diagnosis, diagnose
 from restate_lab.analysis.doctor.diagnosis import EMPTY, gap_reasons, unread_checks
-from restate_lab.analysis.doctor.model import Severity, Subject
+from restate_lab.analysis.doctor.model import Finding, Severity, Subject
 from restate_lab.analysis.doctor.reader import timestamp_of
 from restate_lab.analysis.questions.catalog import read_question
 from restate_lab.analysis.suggestions import SuggestedCall, ask_call
@@ -31,6 +32,7 @@ Commands: TypeAlias = Callable[[Sequence[SuggestedCall], "str | None"], "list[st
 """A function that returns calls as shell commands for a cluster, or None if there are none."""
 MOST_KEYS = 10
 """The number of keys whose backlog is a metric."""
+_NONE_KNOWN: Mapping[str, KnownAlert] = MappingProxyType({})
 _IDS = ("id", "example_id", "oldest_id", "invocation_id", "first_id", "holder")
 _INVOCATION = "inv_"
 _LONGEST_REASON = 2000
@@ -70,6 +72,14 @@ class ClusterVisit:
     error: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class KnownAlert:
+    """An alert that earlier visits found: since when, and whether it was reported."""
+
+    first_at: datetime
+    is_open: bool
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterReader:
     """Visits one cluster. ``option`` is the cluster as the user named it, ``name`` its name in alerts.
@@ -87,20 +97,25 @@ class ClusterReader:
     measures: bool = False
     archives: bool = False
 
-    def visit(self) -> ClusterVisit:
-        """Read the cluster and return its alerts; an error of the cluster is an alert."""
+    def visit(self, known: Mapping[str, KnownAlert] = _NONE_KNOWN) -> ClusterVisit:
+        """Read the cluster and return its alerts; an error of the cluster is an alert.
+
+        ``known`` has the alerts of earlier visits by fingerprint. The invocations of a finding are compared with
+        healthy ones only at the visit that opens its alert.
+        """
         started = time.monotonic()
         try:
             with connect(self.option, read_only=True, check=False) as lab, time_limit(self.timeout):
-                return self._read(lab, Reads(lab), started)
+                return self._read(lab, Reads(lab), started, known)
         except BaseException as error:  # noqa: BLE001 - also a defect, or a panic of a library, must not end the alerts
             reason = reason_of(error)
             title = f"{self.name} cannot be read ({type(error).__name__}); its problems are unknown"
             seconds = time.monotonic() - started
             return self.own_visit("unreachable", Severity.CRITICAL, title, reason, seconds=seconds)
 
-    def _read(self, lab: Lab, source: Reads, started: float) -> ClusterVisit:
-        diagnosis = doctor(source, timeout=self.timeout)
+    def _read(self, lab: Lab, source: Reads, started: float, known: Mapping[str, KnownAlert]) -> ClusterVisit:
+        now = datetime.now(UTC)
+        diagnosis = diagnose(source, timeout=self.timeout, is_compared=lambda finding: self._opens(finding, known, now))
         for row in diagnosis.findings[diagnosis.findings["check"] == EMPTY].to_dict("records"):
             # Probably another cluster: its alerts are neither open nor over.
             seconds = time.monotonic() - started
@@ -146,6 +161,14 @@ class ClusterReader:
             elif not rule.mute:
                 weaker.add(alert.clean().fingerprint)
 
+    def _opens(self, finding: Finding, known: Mapping[str, KnownAlert], now: datetime) -> bool:
+        """Return whether this visit opens the alert of a finding."""
+        subject = finding.identity
+        rule = self.rules.rule_for(finding.check, subject)
+        alert = Alert(cluster=self.name, rule=finding.check, subject=subject.name, severity=finding.severity, title="")
+        before = known.get(alert.clean().fingerprint, KnownAlert(now, is_open=False))
+        return rule.allows(finding.severity) and not before.is_open and now - before.first_at >= rule.hold
+
     def _alert(
         self, row: Mapping[Any, Any], subject: Subject, calls: Sequence[SuggestedCall], rule: Rule, lab: Lab
     ) -> Alert:
@@ -157,6 +180,7 @@ class ClusterReader:
             severity=rule.severity or row["severity"],
             title=row["title"],
             cause=row["details"] if self.causes else "",
+            shared=row["shared"] if self.causes else "",
             blocks=row["blocks"],
             ids=ids,
             next_step=self._next_step(calls, f"doctor --check {row['check']}"),

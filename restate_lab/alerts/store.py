@@ -21,7 +21,7 @@ from types import MappingProxyType
 from typing import Any
 
 from restate_lab.alerts.alert import FORMER_CHECKS, Alert, Event, Message, parse_time, rank_of
-from restate_lab.alerts.reader import ClusterVisit
+from restate_lab.alerts.reader import ClusterVisit, KnownAlert
 from restate_lab.analysis.doctor.model import Severity
 from restate_lab.errors import ArgumentError, RestateLabError
 
@@ -78,12 +78,14 @@ class _Before:
     opened_at: datetime | None = None
     severity: str = ""
     causes: int = 0
+    shared: str = ""
 
     @classmethod
     def of(cls, row: sqlite3.Row, now: datetime) -> _Before:
         """Return the values of a row of ``alerts``; a time after ``now`` is from a clock that was ahead."""
         opened_at = _past(row["opened_at"], now) if row["opened_at"] else None
-        return cls(_past(row["first_at"], now), opened_at, row["severity"], row["causes"])
+        shared = Alert.from_json(row["alert"]).shared
+        return cls(_past(row["first_at"], now), opened_at, row["severity"], row["causes"], shared)
 
 
 class AlertStore:
@@ -167,6 +169,14 @@ class AlertStore:
         rows = self._read("SELECT alert, opened_at FROM alerts WHERE opened_at IS NOT NULL ORDER BY opened_at, rowid")
         return [OpenAlert(Alert.from_json(alert), parse_time(at)) for alert, at in rows]
 
+    def known_alerts(self, cluster: str, now: datetime) -> dict[str, KnownAlert]:
+        """Return the alerts of a cluster by fingerprint, with those that wait until they have persisted."""
+        rows = self._read("SELECT fingerprint, first_at, opened_at FROM alerts WHERE cluster = ?", (cluster,))
+        return {
+            row["fingerprint"]: KnownAlert(_past(row["first_at"], now), is_open=row["opened_at"] is not None)
+            for row in rows
+        }
+
     def count_alerts(self) -> dict[tuple[str, str], int]:
         """Return the number of open alerts by cluster and severity."""
         statement = "SELECT cluster, severity, count(*) FROM alerts WHERE opened_at IS NOT NULL GROUP BY 1, 2"
@@ -210,12 +220,13 @@ class AlertStore:
     def _observe(self, alert: Alert, visit: ClusterVisit) -> Event | None:
         """Write one alert of a visit, and return its change if it must be reported.
 
-        While an alert is open, its severity and its number of causes do not decrease.
+        While an alert is open, its severity and its number of causes do not decrease, and it keeps ``shared``.
         """
         rows = self._read("SELECT * FROM alerts WHERE fingerprint = ?", (alert.fingerprint,))
         before = _Before.of(rows[0], visit.at) if rows else _Before(visit.at)
         rank = rank_of(before.severity)
         worst = replace(alert, severity=before.severity) if rank < alert.rank else alert
+        worst = worst if worst.shared else replace(worst, shared=before.shared)
         event, opened_at = None, before.opened_at
         if opened_at is None and visit.at - before.first_at >= visit.holds.get(alert.fingerprint, timedelta(0)):
             event, opened_at = Event.OPENED, visit.at

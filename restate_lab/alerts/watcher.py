@@ -12,7 +12,7 @@ import itertools
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -22,7 +22,7 @@ from restate_lab.alerts import THREAD_NAME
 from restate_lab.alerts.alert import Alert, Event
 from restate_lab.alerts.delivery import DELIVERY_SECONDS, Courier, DeliveryResult, Receiver
 from restate_lab.alerts.metrics import MetricsState
-from restate_lab.alerts.reader import ClusterReader, ClusterVisit, reason_of
+from restate_lab.alerts.reader import ClusterReader, ClusterVisit, KnownAlert, reason_of
 from restate_lab.alerts.store import AlertStore
 from restate_lab.analysis.doctor.model import Severity
 from restate_lab.client.lab import connect
@@ -150,11 +150,13 @@ class Watcher:
         for reader, kind in itertools.product(self.readers, kinds):
             if (reader.name, kind) not in self._busy:
                 self._busy.add((reader.name, kind))
-                threading.Thread(target=self._run, args=(reader, kind), name=THREAD_NAME, daemon=True).start()
+                known = self.store.known_alerts(reader.name, self.now())  # only this thread may read the store
+                threading.Thread(target=self._run, args=(reader, kind, known), name=THREAD_NAME, daemon=True).start()
 
-    def _run(self, reader: ClusterReader, kind: str) -> None:
+    def _run(self, reader: ClusterReader, kind: str, known: Mapping[str, KnownAlert]) -> None:
         archiver = self.archiver
-        self._results.put(archiver.visit(reader) if kind == _ARCHIVE and archiver is not None else reader.visit())
+        visit = archiver.visit(reader) if kind == _ARCHIVE and archiver is not None else reader.visit(known)
+        self._results.put(visit)
 
     def _handle(self, result: ClusterVisit | DeliveryResult) -> None:
         if isinstance(result, DeliveryResult):

@@ -236,7 +236,7 @@ def _print_alert(event: Event, alert: Alert) -> None:
     page.paragraph((f"{alert.rule} {alert.fingerprint}", "dim"), first="  ")
     if is_over:
         return
-    for text in (f"Blocks {alert.blocks}." if alert.blocks else "", alert.cause, alert.link):
+    for text in (f"Blocks {alert.blocks}." if alert.blocks else "", alert.cause, alert.shared, alert.link):
         if text:
             page.paragraph(text, first="  ")
     page.commands(alert.next_step, first="  next: ")

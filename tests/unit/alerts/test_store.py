@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from restate_lab.alerts.alert import Alert, Event, merge_alerts
-from restate_lab.alerts.reader import ClusterVisit
+from restate_lab.alerts.reader import ClusterVisit, KnownAlert
 from restate_lab.alerts.store import AlertStore
 from restate_lab.errors import ArgumentError, RestateLabError
 
@@ -51,6 +51,30 @@ def drain(store: AlertStore, receiver: str = "one") -> list[tuple[str, str]]:
         messages.append((message.alert.subject, message.event.value))
         store.remove(message)
     return messages
+
+
+def test_an_open_alert_keeps_what_its_invocations_shared_when_it_opened(store: AlertStore) -> None:
+    """Later visits do not compare them again."""
+    store.record(visit(alert(shared="All 20 failing were called by Backfill.")))
+    message = store.next_message("one", START)
+    assert message is not None
+    assert "Shared: All 20 failing were called by Backfill.\n" in message.body
+    store.record(visit(alert(), at=START + MINUTE))
+    (still,) = store.open_alerts()
+    assert still.alert.shared == "All 20 failing were called by Backfill."
+    assert still.alert.fingerprint == alert().fingerprint
+
+
+def test_the_known_alerts_are_those_of_the_cluster_with_those_that_have_not_persisted_yet(store: AlertStore) -> None:
+    waiting = alert("B/run")
+    store.record(visit(alert()))
+    store.record(visit(alert(), waiting, at=START + MINUTE, hold=5 * MINUTE))
+    known = store.known_alerts("prod", START + 2 * MINUTE)
+    assert known == {
+        alert().fingerprint: KnownAlert(START, is_open=True),
+        waiting.fingerprint: KnownAlert(START + MINUTE, is_open=False),
+    }
+    assert store.known_alerts("other", START) == {}
 
 
 def test_a_fingerprint_depends_on_cluster_rule_and_subject_alone() -> None:

@@ -17,12 +17,13 @@ from restate_lab.alerts import THREAD_NAME
 from restate_lab.alerts.alert import Alert, Event
 from restate_lab.alerts.delivery import create_receivers
 from restate_lab.alerts.reader import ClusterReader, ClusterVisit
-from restate_lab.alerts.rules import Rules
+from restate_lab.alerts.rules import Rule, Rules
 from restate_lab.alerts.store import AlertStore
 from restate_lab.alerts.watcher import Archiver, Watcher
 from restate_lab.errors import ArchiveBroken
 from support.alert_receiver import Receiver, alert_receiver
-from support.sample_rows import SampleRows
+from support.compared_rows import charges
+from support.sample_rows import SampleRows, sample_id
 
 KEEP = timedelta(minutes=5)
 
@@ -111,6 +112,35 @@ def test_an_empty_cluster_is_a_warning_and_ends_no_alert(store: AlertStore, monk
     }
 
 
+def test_invocations_are_compared_only_at_the_visit_that_opens_their_alert(
+    store: AlertStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rule of ``Orders`` must persist for an hour, so its alert opens later."""
+    rows = charges(25)
+    others = [{**row, "id": sample_id(500 + at), "target_service_name": "Orders"} for at, row in enumerate(rows)]
+    monkeypatch.setattr(
+        "restate_lab.alerts.reader.connect",
+        lambda *_, **__: contextlib.nullcontext(SampleRows(sys_invocation_status=[*rows, *others])),
+    )
+    later = Rule(check="terminal_failures", service="Orders", hold=timedelta(hours=1))
+    patient = replace(reader(), timeout=60.0, rules=Rules((later,)))
+
+    def shared(hours: int) -> dict[str, bool]:
+        now = datetime.now(UTC) + timedelta(hours=hours)
+        known = {
+            name: replace(each, first_at=each.first_at - timedelta(hours=hours))
+            for name, each in store.known_alerts("prod", now).items()
+        }
+        visit = patient.visit(known)
+        store.record(replace(visit, at=now))
+        return {each.subject: bool(each.shared) for each in visit.alerts if each.rule == "terminal_failures"}
+
+    assert shared(0) == {"Payments/charge": True, "Orders/charge": False}
+    assert shared(2) == {"Payments/charge": False, "Orders/charge": True}
+    assert shared(3) == {"Payments/charge": False, "Orders/charge": False}
+    assert all(each.alert.shared for each in store.open_alerts() if each.alert.rule == "terminal_failures")
+
+
 ERRORS = [Exception("External error: Schema error"), PanicException("index"), TypeError("x"), ArchiveBroken("lost")]
 
 
@@ -122,7 +152,7 @@ def test_a_defect_or_a_panic_in_a_visit_is_one_alert_and_later_visits_go_on(
         raise error
 
     monkeypatch.setattr("restate_lab.alerts.watcher.archive", fail)
-    monkeypatch.setattr("restate_lab.alerts.reader.doctor", fail)
+    monkeypatch.setattr("restate_lab.alerts.reader.diagnose", fail)
     watch = watcher(store, [receiver.to])
     watch.archiver = Archiver("history")
     assert not watch.once()
