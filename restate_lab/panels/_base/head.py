@@ -176,3 +176,18 @@ def _link(name: str, label: str, is_current: bool) -> dict[str, Any]:
 
 def _nothing(*_: object) -> None:
     return
+
+
+class ReportSteps:
+    """Shows the current chapter of a report as an event."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+
+    def update(self, rows: int, size: int) -> None:
+        """Show the number of the chapter, ``rows``, of ``size`` chapters."""
+        self._say(f"Writing the incident report: chapter {rows} of {size} …")
+
+    def close(self) -> None:
+        """Show that the file is written now."""
+        self._say("Writing the incident report …")

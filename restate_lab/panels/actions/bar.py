@@ -99,10 +99,10 @@ class ActionBar(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
     """Buttons for the offered invocations; below them the plan, then its outcome.
 
     ``guard`` wraps every handler so that errors are shown, ``say`` shows a line of text, ``acted`` is called after an
-    action. ``label`` returns the text before the buttons for a number of invocations, and ``open_targets`` shows
-    invocations by their ids. Evidence has no buttons; a line states the reason. On a read-only connection, the buttons
-    make plans that can be checked by replay but not executed. ``plan`` is the last plan, and
-    ``form`` and ``outcome`` are the views of a plan and of its outcome.
+    action. ``label`` returns the text before the buttons for a number of invocations, ``open_targets`` shows
+    invocations by their ids, and ``more`` are other controls after the buttons. Evidence has no buttons; a line states
+    the reason. On a read-only connection, the buttons make plans that can be checked by replay but not executed.
+    ``plan`` is the last plan, and ``form`` and ``outcome`` are the views of a plan and of its outcome.
     """
 
     def __init__(
@@ -115,6 +115,7 @@ class ActionBar(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         label: Callable[[int], str],
         reads: Source | None = None,
         open_targets: Callable[[Sequence[str]], object] | None = None,
+        more: Sequence[Any] = (),
     ) -> None:
         self._label_of = label
         self._reads = reads or source
@@ -137,7 +138,7 @@ class ActionBar(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
             why_not=self._why_not,
         )  # fmt: skip
         self.outcome = OutcomeView(back=guard(self._back), open_targets=open_targets)
-        row = fields_row(self.label, *self.buttons.values())
+        row = fields_row(self.label, *self.buttons.values(), *more)
         row.add_class("rl-action-row")
         super().__init__([row, self._waiting, self.form, self.outcome])
         self.add_class("rl-actions")

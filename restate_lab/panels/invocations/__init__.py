@@ -9,8 +9,10 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
+import ipywidgets as widgets
 import pandas as pd
 
+from restate_lab._text import one_line, plural
 from restate_lab.actions.rules import ACTIONS
 from restate_lab.analysis.ids import ids_in, invocation_of_awakeable
 from restate_lab.analysis.invocations.filters import ALL, Filters, statuses_of
@@ -29,6 +31,7 @@ from restate_lab.durations import to_timedelta
 from restate_lab.panels._base.panel import LivePanel
 from restate_lab.panels._base.view import View
 from restate_lab.panels.actions.bar import ActionBar
+from restate_lab.panels.contrast import LEAST, QUESTION, ContrastForm
 from restate_lab.panels.grid import Grid
 from restate_lab.panels.invocations.agents import AGENT_COLUMNS, REASON, AgentColumns, is_narrow
 from restate_lab.panels.invocations.strip import WINDOWS, FilterStrip
@@ -69,6 +72,7 @@ _NARROW = {"id": "", "age": "", "step": "target", "next_retry_at": "", "retry_co
 """The columns that leave the list on a narrow page, in this order; a step is then shown under its target."""
 _COUNTS_EVERY = 15.0  # seconds between two counts, and at least twenty times the duration of a count
 _SHARE = 20
+_LONGEST_PLACE = 60  # characters
 
 
 @dataclass(frozen=True)
@@ -113,9 +117,12 @@ class InvocationsView(View):
             narrow=_NARROW, group="group", group_label="group_label", reasons=dict.fromkeys(AGENT_COLUMNS, REASON),
             frozen_at=None if self.source.live else self.source.now,
         )  # fmt: skip
+        self.contrast = ContrastForm(self.source, guard=host.guard)
+        self._share = widgets.Button(description=QUESTION, tooltip="Compare the selected invocations with others")
+        self._share.on_click(host.guard(lambda _: self._ask_about_selected()))
         self.actions = ActionBar(
             self.source, guard=host.guard, say=host.say, acted=self._read_again, label="{:,} selected".format,
-            reads=self.reads, open_targets=self.show_ids,
+            reads=self.reads, open_targets=self.show_ids, more=(self._share,),
         )  # fmt: skip
         self.grid.add_class("rl-list")
         self.grid.on_select(host.guard(lambda _: self._offer()))
@@ -123,7 +130,7 @@ class InvocationsView(View):
         self.grid.on_search(host.guard(self._search))
         self.grid.on_page(host.guard(lambda: fill() if is_narrow(self._filters) else None, by_reader=False))
         self.actions.add_class("rl-selection")
-        self.children = (self.strip, self.grid, self.actions)
+        self.children = (self.strip, self.grid, self.contrast, self.actions)
         self._draw()
 
     # Content
@@ -205,6 +212,11 @@ class InvocationsView(View):
     def show_ids(self, ids: Sequence[str]) -> None:
         """Show only these invocations, in any status."""
         self._filter(Filters(status=(ALL,), id=tuple(ids)))
+
+    def ask_what_they_share(self, ids: Sequence[str], handler: str) -> None:
+        """Ask how to compare these invocations of ``handler`` ("service/handler"), which the list may not have."""
+        name = f"the {plural(len(ids), 'invocation')} of {one_line(handler, _LONGEST_PLACE)}"
+        self.contrast.ask(ids, self._others_of(ids, [handler]), name)
 
     def plan(self, action: ACTIONS | str, ids: Sequence[str]) -> None:
         """Select these invocations and create a plan for them."""
@@ -307,7 +319,7 @@ class InvocationsView(View):
 
     def wait_for_action(self, within: float, /) -> bool:
         """Wait for the plan, the check or the execution in progress."""
-        return self.actions.wait(timeout=within)
+        return self.actions.wait(timeout=within) and self.contrast.wait(within)
 
     def static(self) -> Iterator[str]:
         """Yield the table."""
@@ -315,7 +327,7 @@ class InvocationsView(View):
 
     def close_parts(self) -> None:
         """Close the widgets and stop all operations."""
-        for part in (self.actions, self.grid, self.strip):
+        for part in (self.contrast, self.actions, self.grid, self.strip):
             part.close()
 
     # Handlers
@@ -362,10 +374,27 @@ class InvocationsView(View):
             rows = self.grid.selected_rows
             self.actions.offer(rows[["id", "created_at", "failure"]], rows[["status", "in_vqueue"]])
             self.actions.layout.display = "" if len(rows) or self.actions.is_open else "none"
+            self._share.layout.display = "" if len(rows) >= LEAST else "none"
+
+    def _ask_about_selected(self) -> None:
+        rows = self.grid.selected_rows
+        ids = list(rows["id"])
+        self.contrast.ask(
+            ids, self._others_of(ids, _handlers_of(rows)), f"the {plural(len(ids), 'selected invocation')}"
+        )
+
+    def _others_of(self, ids: Sequence[str], handlers: Iterable[str]) -> list[str]:
+        """Return the ids of the other rows of these handlers."""
+        rows = self.grid.frame
+        return list(rows.loc[~rows["id"].isin(ids) & _handlers_of(rows).isin(set(handlers)), "id"])
 
     def _read_again(self) -> None:
         self._counted_for = None  # the next read also reads the counts
         self.host.ask()
+
+
+def _handlers_of(rows: pd.DataFrame) -> pd.Series[str]:
+    return rows["target_service_name"] + "/" + rows["target_handler_name"]
 
 
 def _columns_for(filters: Filters, *, with_agents: bool) -> tuple[str, ...]:

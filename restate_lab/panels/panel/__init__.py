@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ import traitlets
 from restate_lab._public import public
 from restate_lab.actions.plan.model import Plan
 from restate_lab.actions.rules import ACTIONS
+from restate_lab.analysis.contrast import Contrast
 from restate_lab.analysis.doctor import Diagnosis, doctor
 from restate_lab.analysis.invocations.filters import ALL, MOST
 from restate_lab.analysis.times import TimeInput
@@ -22,6 +23,7 @@ from restate_lab.client.arguments import check_seconds
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, RestateLabError, TimedOut
 from restate_lab.frames import records
+from restate_lab.panels._base.head import ReportSteps
 from restate_lab.panels._base.panel import LivePanel, why_read_only
 from restate_lab.panels._base.refresher import LOST
 from restate_lab.panels._base.view import UnavailableView, View
@@ -43,21 +45,6 @@ _DOCTOR_TIMEOUT = "5s"
 _DOCTOR_EVERY = 60.0  # seconds between two runs, and at least thirty times the duration of a run
 _DOCTOR_SHARE = 30
 _DETAIL = "open"  # the breadcrumb of the open item
-
-
-class _ReportSteps:
-    """Shows the current chapter of the report as an event."""
-
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self._say = say
-
-    def update(self, rows: int, size: int) -> None:
-        """Show the number of the chapter, ``rows``, of ``size`` chapters."""
-        self._say(f"Writing the incident report: chapter {rows} of {size} …")
-
-    def close(self) -> None:
-        """Show that the file is written now."""
-        self._say("Writing the incident report …")
 
 
 @public
@@ -85,8 +72,8 @@ class Panel(LivePanel):
     You can observe and link three traits: ``state`` (the keyword arguments that show the current content; set it to
     show other content), ``selected`` (ids; set it to select rows) and ``sql`` (the statement, which runs with
     ``params``). ``frame`` has all rows of the list, ``diagnosis`` the findings of the doctor (None before the first
-    run), ``plan`` the last plan, ``code`` the code of "Copy as code", and ``view`` the current view. Errors appear in
-    the panel and in ``error``.
+    run), ``plan`` the last plan, ``contrast`` the last answer to "What do they share?", ``code`` the code of "Copy as
+    code", and ``view`` the current view. Errors appear in the panel and in ``error``.
 
     Raises:
         ArgumentError: a keyword is unknown or a value is invalid.
@@ -193,6 +180,11 @@ class Panel(LivePanel):
         actions: ActionBar | None = getattr(self.view, "actions", None)
         return actions.plan if actions else None
 
+    @property
+    def contrast(self) -> Contrast | None:
+        """Return the last answer to "What do they share?", or None."""
+        return self._list.contrast.result
+
     def show_invocations(self, **filters: Any) -> None:
         """Show the list with these filters, which are keyword arguments of the panel."""
         self._apply(PanelState.of({"group": self._state.group, **filters, "view": "invocations"}))
@@ -272,6 +264,9 @@ class Panel(LivePanel):
             self._open_item(ids[0])
         elif act == "show":
             self._show_selected(ids, name_of_finding(finding))
+        elif act == "share":
+            self._apply(self._state.with_(view="invocations", open=None))
+            self._list.ask_what_they_share(ids, finding["where"])
         elif act == "queue":
             name = name_of_finding(finding, queue=True)
             self._show_selected(list(finding["blocked"]), name, status="pending")
@@ -309,7 +304,7 @@ class Panel(LivePanel):
             from restate_lab.reports.incident import incident_report  # noqa: PLC0415 - it loads matplotlib
 
             name = f"incident-{datetime.now(UTC):%Y%m%d-%H%M%S}.html"
-            file = incident_report(self.source, name, progress=_ReportSteps(self.say))
+            file = incident_report(self.source, name, progress=ReportSteps(self.say))
             self.say("")
             self.head.show_file(f"Incident report: {file.name}", str(file.absolute()), file.href)
         finally:

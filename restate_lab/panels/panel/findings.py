@@ -10,11 +10,13 @@ from pydantic import Field, TypeAdapter
 
 from restate_lab._text import format_age, format_duration, one_line, plural
 from restate_lab.analysis.doctor import Diagnosis
+from restate_lab.analysis.doctor.checks import CHECKS
 from restate_lab.analysis.doctor.diagnosis import gap_reasons, is_empty_cluster
 from restate_lab.analysis.suggestions import SuggestedCall, plan_call
 from restate_lab.frames import records
 from restate_lab.panels._assets import read_assets
 from restate_lab.panels._base.content import ContentWidget, ViewMessage
+from restate_lab.panels.contrast import LEAST, QUESTION
 
 _SHOWN = 200
 _GROUPED = 3  # findings of one check after its first one that share a line, or more
@@ -27,7 +29,7 @@ class _Run(ViewMessage):
 class _Act(ViewMessage):
     type: Literal["act"]
     finding: int
-    act: Literal["show", "queue", "why", "plan"]
+    act: Literal["show", "queue", "why", "share", "plan"]
     revision: int
 
 
@@ -37,8 +39,8 @@ _Message: TypeAlias = _Run | _Act
 class FindingsView(ContentWidget):
     """Show a diagnosis.
 
-    ``act`` is called with "show", "queue", "why" or "plan" and the index of the finding. ``run`` is called without
-    arguments to run the doctor again.
+    ``act`` is called with "show", "queue", "why", "share" or "plan" and the index of the finding. ``run`` is called
+    without arguments to run the doctor again.
     """
 
     _esm = read_assets("_assets/elements.js", "_assets/roving.js", "panel/findings.js")
@@ -154,6 +156,8 @@ def _row(row: Mapping[Any, Any], diagnosis: Diagnosis, at: int, *, can_plan: boo
         buttons += [("show", f"Show {len(ids):,}"), ("why", "Why")]
     elif ids and ids[0].startswith("dp_"):
         buttons.append(("show", f"Show {len(ids):,}"))
+    if len(ids) >= LEAST and row["check"] in CHECKS and CHECKS[row["check"]].is_compared:
+        buttons.append(("share", QUESTION))
     call = planned_call(diagnosis, at) if can_plan else None
     if call is not None:
         name = "move to" if call.verb == "move_to" else str(call.arguments[0]).replace("_", " ")
@@ -161,7 +165,7 @@ def _row(row: Mapping[Any, Any], diagnosis: Diagnosis, at: int, *, can_plan: boo
     return {
         "severity": row["severity"],
         "title": row["title"],
-        "details": row["details"],
+        "details": " ".join(filter(None, (row["details"], row["shared"]))),
         "age": _age(row["since"], diagnosis.read_at),
         "blocks": f"blocks {row['blocks']}" if row["blocks"] else "",
         "buttons": [{"act": act, "label": label} for act, label in buttons],

@@ -82,7 +82,7 @@ def test_each_finding_has_its_buttons(diagnosed: Panel) -> None:
     """Show has the number; a plan is offered if a next step is one; hostile text is text."""
     rows = diagnosed.findings.content["rows"]
     assert [[button["label"] for button in row["buttons"]] for row in rows] == [
-        ["Show 4", "Why", "Plan resume…"],
+        ["Show 4", "Why", "What do they share?", "Plan resume…"],
         ["Show 1", "Why"],
     ]
     assert rows[0]["age"] == "for 3m"
@@ -181,7 +181,7 @@ def test_nothing_can_be_planned_on_evidence(make: Callable[..., Panel], monkeypa
     panel = make(SampleSource(LISTED))
     assert panel.wait(doctor=True)
     labels = [button["label"] for button in panel.findings.content["rows"][0]["buttons"]]
-    assert labels == ["Show 4", "Why"]
+    assert labels == ["Show 4", "Why", "What do they share?"]
 
 
 def test_a_failed_doctor_is_shown_and_can_run_again(
