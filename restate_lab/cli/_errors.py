@@ -27,6 +27,7 @@ _IN_A_SHELL = (
     (re.compile(r"(?<!-)\bpartitions is only for"), "--partitions is only for"),
     (re.compile(r'\bpass checks="upgrade", or omit it'), "add --check upgrade"),
     (re.compile(r"\bthe path that freeze\(\) returned"), "the path that restate-lab freeze printed"),
+    (re.compile(r'\bpayloads="shape"'), "--payloads shape"),
     (re.compile(r'\bconnect\("host:9070"\), or an environment of the restate CLI'), "-e host:9070, or -e NAME"),
     (re.compile(r'\bconnect\("(http[^"]+)"\)'), r"-e \1"),
     (re.compile(r"Pass (\w+)=…"), r"Add -p \1=…"),

@@ -1,7 +1,8 @@
-"""The results of ``doctor``, ``why``, ``waits``, ``journal`` and ``replay`` as pages of text, and their exit codes."""
+"""The results of the commands that diagnose as pages of text, and their exit codes."""
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -11,6 +12,8 @@ import pandas as pd
 from rich.cells import cell_len, set_cell_size
 
 from restate_lab._text import escape_invisible, format_age, format_duration, format_timestamp, plural
+from restate_lab.analysis.contrast import Contrast
+from restate_lab.analysis.contrast.model import Role
 from restate_lab.analysis.doctor import Diagnosis
 from restate_lab.analysis.doctor.diagnosis import footer_of, gap_reasons, lines_of
 from restate_lab.analysis.journal.bars import JournalRow, journal_bars
@@ -21,6 +24,7 @@ from restate_lab.analysis.replay.verdict import DIVERGES, FAILS, OTHER_RESULT
 from restate_lab.analysis.suggestions import SuggestedCall, plan_call, python_code, why_call
 from restate_lab.analysis.waits import Waits
 from restate_lab.analysis.why.explanation import Explanation
+from restate_lab.cli._errors import in_a_shell
 from restate_lab.cli._page import GRAY_BLUE, ORANGE, SEVERITY_STYLES, STATUS_STYLES, TextPage, truncate_cells
 from restate_lab.cli.shell_code import SourceOptions, code_for
 from restate_lab.frames import records
@@ -38,6 +42,14 @@ FILLS: Mapping[str, str] = MappingProxyType(
 )
 """OutcomeStyle → the character that fills its bar, so that bars are distinct without colors."""
 INSTANT, ATTEMPT, NEXT = "▏", "╳", "○"
+LONGEST_CONTRAST = 40
+_SAME_GROUP: Mapping[str, str] = MappingProxyType(
+    {
+        Role.SAME_ROWS: "the same invocations",
+        Role.NOT_TOLD_APART: "cannot be told apart from",
+    }
+)
+"""Role of a condition that is not a cause of its own → the text before it."""
 
 
 def doctor_exit_code(diagnosis: Diagnosis, *, strict: bool) -> int:
@@ -97,6 +109,32 @@ def _print_finding(
     page.commands(suggested, first="  next: ")
     if evidence != suggested:
         page.commands(evidence, first="  rows: ")
+
+
+def print_contrast(result: Contrast, page: TextPage) -> None:
+    for at, line in enumerate(result.summary.splitlines()):
+        page.paragraph((in_a_shell(line), "bold" if at == 0 else ""))
+    page.paragraph((result.where, "dim"))
+    for row in records(result.conditions):
+        _print_condition(row, page)
+    page.blank()
+    for line in result.notes:
+        page.paragraph(in_a_shell(line))
+
+
+def _print_condition(row: Mapping[Any, Any], page: TextPage) -> None:
+    """Print a cause with a bar for each side; the other conditions of its group are lines below it."""
+    if row["role"] in _SAME_GROUP:
+        page.paragraph(str(row["condition"]), first=f"   {_SAME_GROUP[row['role']]}: ")
+        return
+    page.blank()
+    name = f"{row['group']}. " if row["group"] else "in a burst: "
+    page.paragraph((str(row["condition"]), "bold"), first=name, style="bold")
+    width = min((page.width or PIPE_WIDTH) - 40, LONGEST_CONTRAST)
+    for side, style in (("failing", "red"), ("healthy", "green")):
+        met, total = int(row[f"{side}_with"]), int(row[side])
+        bar = "█" * math.ceil(width * met / total) if total else ""
+        page.paragraph((bar, style), " " * (width - len(bar)), f"  {met:,} of {total:,}", first=f"   {side}  ")
 
 
 def print_explanation(explanation: Explanation, target: SourceOptions, page: TextPage) -> None:

@@ -1,8 +1,10 @@
-"""``restate-lab doctor``, ``why``, ``waits``, ``journal`` and ``agents``."""
+"""``restate-lab doctor``, ``contrast``, ``why``, ``waits``, ``journal`` and ``agents``."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated, Literal
 
 import typer
@@ -16,6 +18,7 @@ from restate_lab.cli._options import (
     Json,
     OutputFormat,
     PointTimeout,
+    Redact,
     Timeout,
     doctor_check_names,
     duration_option,
@@ -103,6 +106,34 @@ MostEntries = Annotated[
 Payloads = Annotated[
     bool, typer.Option("--payloads", help="Also read the payloads of entries; secret headers are masked.")
 ]
+Failing = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[ID]…", help="The failing invocations (inv_…), instead of --service and --status."),
+]
+FailingService = Annotated[str | None, typer.Option("--service", metavar="NAME", help="The service that fails.")]
+FailingHandler = Annotated[str | None, typer.Option("--handler", metavar="NAME", help="The handler that fails.")]
+FailingStatus = Annotated[
+    Literal["failed", "backing-off", "paused", "suspended", "slow"],
+    typer.Option("--status", help="Which of its invocations are compared with the healthy ones."),
+]
+ComparedPayloads = Annotated[
+    Literal["shape", "values"] | None,
+    typer.Option(
+        "--payloads",
+        help="Also compare inputs and headers. shape: no value is printed; values: values are, except secret ones.",
+    ),
+]
+Sample = Annotated[
+    int, typer.Option("--sample", metavar="N", min=1, help="Compare at most N invocations of each side one by one.")
+]
+Window = Annotated[
+    str | None,
+    typer.Option(
+        "--window",
+        metavar="DURATION",
+        help="How far back healthy invocations are taken from, such as 6h. Default: the time of the failing ones.",
+    ),
+]
 AgentRun = Annotated[
     str | None, typer.Argument(metavar="ID", help="Print the conversation of this invocation (inv_…).")
 ]
@@ -124,6 +155,9 @@ Prices = Annotated[
 _RUN_COLUMNS = (
     *("id", "service", "handler", "status", "cost", "spent_tokens", "retries", "created_at", "model_calls"),
     *("tool_calls", "models"),
+)
+_PAYLOADS: Mapping[str | None, Literal[False, "shape", True]] = MappingProxyType(
+    {None: False, "shape": "shape", "values": True}
 )
 _ID = "inv_18GUzKHVrU7E2hkYZyDmQpZFTB2VK39VQ9"
 _EXIT_CODES = """\b
@@ -192,6 +226,58 @@ def doctor(
             to_json=lambda: diagnosis_json(diagnosis),
         )
     return code
+
+
+@app.command(
+    short_help="Show what failing invocations share, and healthy ones do not.",
+    epilog=examples(
+        "restate-lab contrast --service Payments --status failed",
+        "restate-lab contrast --service Payments --handler charge --status backing-off --payloads shape",
+    ),
+)
+@with_output
+def contrast(
+    invocations: Failing = None,
+    *,
+    service: FailingService = None,
+    handler: FailingHandler = None,
+    status: FailingStatus = "failed",
+    payloads: ComparedPayloads = None,
+    sample: Sample = 2_000,
+    window: Window = None,
+    redact: Redact = None,
+    timeout: Timeout = SCAN_LIMIT,
+    cluster: Cluster = None,
+    evidence: EvidencePath = None,
+    form: OutputFormat,
+) -> None:
+    """Show what failing invocations share, in contrast to healthy ones of the same handler.
+
+    Without --payloads, nothing of inputs and headers is read. --csv and --parquet write only the conditions.
+    """
+    from restate_lab.analysis.contrast import compare_sides
+    from restate_lab.cli._output import write_result
+    from restate_lab.cli._result_pages import print_contrast
+    from restate_lab.export.results import contrast_json
+
+    with open_source(cluster, evidence) as source:
+        result = compare_sides(
+            source,
+            invocations or status,
+            service=service,
+            handler=handler,
+            payloads=_PAYLOADS[payloads],
+            sample=sample,
+            window=window,
+            redact=redact or (),
+            timeout=timeout,
+        )
+    write_result(
+        form,
+        result.conditions,
+        show=lambda page: print_contrast(result, page),
+        to_json=lambda: contrast_json(result),
+    )
 
 
 @app.command(

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from restate_lab.analysis.agents.result import Conversation
+from restate_lab.analysis.contrast import Contrast
 from restate_lab.analysis.doctor.diagnosis import Diagnosis
 from restate_lab.analysis.replay.result import Replay
 from restate_lab.analysis.waits.result import Waits
@@ -42,6 +43,23 @@ def diagnosis_json(diagnosis: Diagnosis) -> dict[str, Any]:
         "findings": diagnosis.findings,
         "not_read": diagnosis.not_read,
         "checked": diagnosis.checked,
+    }
+
+
+def contrast_json(result: Contrast) -> dict[str, Any]:
+    """Return what distinguishes failing invocations from healthy ones, and how the sides were chosen."""
+    return {
+        "verdict": result.verdict,
+        "summary": result.summary,
+        "source": result.source,
+        "version": result.version,
+        "read_at": result.read_at.isoformat(),
+        "payloads": result.payloads,
+        "tests": result.tests,
+        "conditions": result.conditions,
+        "attributes": result.attributes,
+        "sides": result.sides,
+        "not_read": result.not_read,
     }
 
 

@@ -101,6 +101,38 @@ def test_a_question_says_what_its_limit_cut(cluster: Cluster, tmp_path: Path) ->
     assert "not cut" not in call(cluster, "ask", "overview", "-p", "limit=none").stderr
 
 
+@pytest.mark.parametrize(
+    ("payloads", "shown", "hidden"),
+    [
+        ((), ("24 failing",), ("region", "currency", "eu-west")),
+        (("--payloads", "shape"), ("gateway.region", "hidden"), ("eu-west", "EUR")),
+        (("--payloads", "values"), ('gateway.region = "eu-west"', "none of"), ()),
+    ],
+    ids=["none", "shape", "values"],
+)
+def test_contrast_names_the_planted_cause_as_far_as_it_may_read(
+    incident: Cluster, payloads: tuple[str, ...], shown: tuple[str, ...], hidden: tuple[str, ...]
+) -> None:
+    asked = ("contrast", "--service", "Settlements", "--status", "failed", *payloads)
+    text, document = call(incident, *asked), call(incident, *asked, "--json")
+    assert text.exit_code == document.exit_code == 0, text.stderr
+    for each in hidden:
+        assert each not in text.stdout + document.stdout, each
+    for each in shown:
+        assert each in text.stdout, each
+    assert not PYTHON.search(text.stdout)
+    first = json.loads(document.stdout)["conditions"][0]
+    assert (first["failing_with"], first["failing"]) == (24, 24)
+    rows = call(incident, *asked, "--csv", "-").stdout
+    assert rows.splitlines()[0].startswith("group,")
+
+
+def test_contrast_of_a_service_that_does_not_exist_is_an_error(incident: Cluster) -> None:
+    told = call(incident, "contrast", "--service", "Settlement")
+    assert told.exit_code == 2
+    assert "Did you mean 'Settlements'?" in told.stderr
+
+
 def test_the_doctor_ends_with_code_3_if_a_cluster_has_problems(incident: Cluster) -> None:
     # On a cluster that has just started, retries are only a note.
     storm = re.compile(r"^(CRITICAL|WARNING) \d+ invocations of Payments/charge retry", re.MULTILINE)

@@ -12,7 +12,7 @@ import warnings
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pandas as pd
 import pytest
@@ -23,6 +23,7 @@ from typer.testing import CliRunner
 import restate_lab
 from restate_lab._text import format_duration, short_ids, shorten_id
 from restate_lab.analysis.agents.prices import PriceTable
+from restate_lab.analysis.contrast import FAILING_KINDS
 from restate_lab.analysis.doctor import Diagnosis, doctor
 from restate_lab.analysis.suggestions import ask_call
 from restate_lab.cli import ELSEWHERE, app
@@ -31,10 +32,11 @@ from restate_lab.cli._options import OutputFormat, output_format, parse_seconds,
 from restate_lab.cli._page import Part, TextPage
 from restate_lab.cli._result_pages import _print_finding, doctor_exit_code, waits_exit_code
 from restate_lab.cli._table import TableView, TerminalTable, plain_lines
-from restate_lab.cli.diagnose import _parse_prices
+from restate_lab.cli.diagnose import FailingStatus, _parse_prices
 from restate_lab.cli.shell_code import SourceOptions
 from restate_lab.cli.watch import _print_alert
 from restate_lab.errors import ArgumentError, RestateLabError, Truncated
+from restate_lab.mcp.reads import ReadTools
 from support.sample_rows import BEFORE, SampleRows, invocation, waiting_columns
 
 
@@ -118,7 +120,7 @@ def _ends_with_3(*, form: OutputFormat) -> int:
 
 
 COMMANDS = (
-    *("demo", "sql", "ask", "questions", "doctor", "why", "waits", "journal", "agents"),
+    *("demo", "sql", "ask", "questions", "doctor", "contrast", "why", "waits", "journal", "agents"),
     *("replay", "freeze", "archive", "watch", "report", "compare", "mcp"),
 )
 
@@ -589,6 +591,7 @@ def test_an_alert_leads_with_what_is_wrong_and_where(
         fingerprint="06f07fc5ff48e7e7",
         blocks="3 Orders/place",
         cause="",
+        shared="All 15 failing were called by Backfill.",
         link="",
         next_step="restate-lab why inv_1",
     )
@@ -607,8 +610,15 @@ def test_an_alert_leads_with_what_is_wrong_and_where(
         "OPENED critical: 15 invocations of Payments/charge retry the step “charge card” (prod)",
         "  retry_storm 06f07fc5ff48e7e7",
         "  Blocks 3 Orders/place.",
+        "  All 15 failing were called by Backfill.",
         "  next: restate-lab why inv_1",
     ]
+
+
+def test_the_command_line_and_the_assistant_know_each_word_for_failing_invocations() -> None:
+    literal, *_ = get_args(FailingStatus)
+    tool = get_type_hints(ReadTools.contrast, include_extras=True)["status"]
+    assert get_args(literal) == get_args(get_args(tool)[0]) == tuple(FAILING_KINDS)
 
 
 def test_a_finding_leads_with_its_sentence_and_not_with_the_name_of_its_check() -> None:
@@ -618,6 +628,7 @@ def test_a_finding_leads_with_its_sentence_and_not_with_the_name_of_its_check() 
         "title": "15 retry “charge card”",
         "blocks": "3 Orders/place",
         "details": "",
+        "shared": "",
         "since": NOW,
         "suggested_code": "",
         "evidence_code": "",

@@ -134,15 +134,17 @@ class Contrast(Result):
         service, handler = names.pop() if len(names) == 1 else ("", "")
         return f"{service}/{handler}" if service and handler else ""
 
-    def _notes(self) -> list[str]:
-        """Return how much was compared, and what was not."""
+    @property
+    def notes(self) -> list[str]:
+        """Return how both sides were chosen, how much was compared, and what was not, as sentences."""
         notes = [f"Compared: {write_tests(self.decision)}"] if self.decision else []
         if self.payloads is False:
             notes.append('Inputs were not compared: payloads="shape" compares them and hides their values')
-        return [*lines_of(notes), *(f"Not read: {reason}." for reason in self.reasons)]
+        not_read = (f"Not read: {reason}." for reason in self.reasons)
+        return [*_side_lines(self.sides), *lines_of(notes), *not_read]
 
     def _text(self) -> str:
-        return "\n".join([self.summary, self.where, *_side_lines(self.sides), *self._notes()])
+        return "\n".join([self.summary, self.where, *self.notes])
 
     def _brief(self) -> str:
         return f"{self.where}: {self.verdict}"
@@ -157,7 +159,7 @@ class Contrast(Result):
             accent=_FAILING if causes else _NOTHING,
             causes=[_cause(claims) for claims in causes],
             texts=verdicts[max(len(causes), 1) :],
-            lines=[*_side_lines(self.sides), *self._notes()],
+            lines=self.notes,
         )
 
     def _title(self) -> str:
