@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import pandas as pd
 from pydantic import Field
@@ -20,6 +20,7 @@ from restate_lab.analysis.agents import conversation as read_conversation
 from restate_lab.analysis.agents.result import Conversation
 from restate_lab.analysis.ask import run_any_question
 from restate_lab.analysis.before_after import before_after as compare_blocks
+from restate_lab.analysis.contrast import compare_sides
 from restate_lab.analysis.doctor import doctor as diagnose
 from restate_lab.analysis.journal import read_journal
 from restate_lab.analysis.questions import questions as list_questions
@@ -29,6 +30,7 @@ from restate_lab.errors import ArgumentError
 from restate_lab.evidence.compare import compare as compare_sources
 from restate_lab.export.results import (
     comparison_json,
+    contrast_json,
     conversation_json,
     diagnosis_json,
     explanation_json,
@@ -104,8 +106,8 @@ class ReadTools:
     def tools(self) -> list[Callable[..., ToolOutput]]:
         """Return the tools, in the order in which a client lists them."""
         return [
-            self.doctor, self.why, self.waits, self.ask, self.questions, self.journal, self.conversation, self.state,
-            self.before_after, self.compare, self.sources,
+            self.doctor, self.contrast, self.why, self.waits, self.ask, self.questions, self.journal, self.conversation,
+            self.state, self.before_after, self.compare, self.sources,
         ]  # fmt: skip
 
     def sources(self) -> ToolOutput:
@@ -135,7 +137,8 @@ class ReadTools:
         """Find all known problems of a cluster, worst first. Start here.
 
         Each finding is one cause, with the number of affected invocations and up to ten of their ids, the invocations
-        that it blocks, and the next step as Python code for the person. A check in not_read could not run, so its
+        that it blocks, and the next step as Python code for the person. shared is what distinguishes 20 or more failing
+        invocations from healthy ones. A check in not_read could not run, so its
         problem is unknown, not absent.
         """
         result = diagnose(self._sources.get(source), timeout=TIMEOUT, checks=checks)
@@ -146,6 +149,31 @@ class ReadTools:
         checked = [{"check": row["check"], "findings": row["findings"]} for row in rows_of(data.pop("checked"))]
         data = {**data, "findings": findings, "checks": checked}
         return _result_output(result, data, Budget(rows, _MEDIUM.bytes), skip)
+
+    def contrast(
+        self,
+        service: Annotated[str | None, Field(description="The service that fails.", max_length=300)] = None,
+        handler: Annotated[str | None, Field(max_length=300)] = None,
+        status: Annotated[
+            Literal["failed", "backing-off", "paused", "suspended", "slow"],
+            Field(description="Which invocations of the service are compared with its healthy ones."),
+        ] = "failed",
+        ids: Annotated[
+            list[InvocationId] | None,
+            Field(description="The failing invocations, instead of service and status.", max_length=1_000),
+        ] = None,
+        source: SourceName = None,
+        rows: Rows = _SMALL.rows,
+        skip: Skip = 0,
+    ) -> ToolOutput:
+        """Find what failing invocations share, in contrast to healthy ones of the same handler.
+
+        It compares columns and steps, and reads no payloads. A condition is a difference, not a proof of the cause.
+        """
+        result = compare_sides(
+            self._sources.get(source), ids or status, service=service, handler=handler, timeout=TIMEOUT
+        )
+        return _result_output(result, contrast_json(result), Budget(rows, _MEDIUM.bytes), skip)
 
     def why(self, invocation_id: InvocationId, source: SourceName = None) -> ToolOutput:
         """Explain one invocation: its status and error, what it waits for down to the root blocker, and the options."""

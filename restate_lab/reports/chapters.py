@@ -14,6 +14,8 @@ import pandas as pd
 from markupsafe import Markup
 
 from restate_lab._text import escape_invisible, join, plural
+from restate_lab.analysis.contrast import compare_sides
+from restate_lab.analysis.doctor.sharing import LEAST, is_compared
 from restate_lab.analysis.journal import read_journal
 from restate_lab.analysis.why import why
 from restate_lab.errors import RestateLabError
@@ -156,6 +158,24 @@ def worst_chapter(context: ReportContext) -> Section:
     return context.section("The worst findings in detail", *parts, of=results, caption=caption)
 
 
+def contrast_chapter(context: ReportContext) -> Section:
+    """Return what the failing invocations of the worst findings share, in contrast to healthy ones."""
+    title, parts, results = "What the failing ones share", list[Part](), list[Any]()
+    for row in _compared_findings(context.diagnosis.findings):
+        parts.append(Heading(context.builder.masker.text(escape_invisible(row["title"]))))
+        try:
+            result = compare_sides(context.limit_reads("contrast"), row["ids"])
+        except RestateLabError as error:
+            parts.append(Notice(f"They were not compared: {context.builder.masker.text(' '.join(str(error).split()))}"))
+            continue
+        results.append(result)
+        parts.append(Card(Markup(context.builder.masker.text(result._repr_html_()))))  # noqa: S704 - already escaped
+    if not parts:
+        return Section(title, (Prose(f"No finding has {LEAST} failing invocations that could be compared."),))
+    caption = "Columns and steps of failing and healthy invocations of one handler. Payloads were not read."
+    return context.section(title, *parts, of=results, caption=caption)
+
+
 def statuses_chapter(context: ReportContext) -> Section:
     """Return the number of invocations in each status."""
     frame = context.ask("overview")
@@ -284,6 +304,7 @@ CHAPTERS: Mapping[str, Callable[[ReportContext], Section]] = MappingProxyType(
         "What is wrong": diagnosis_chapter,
         "Timeline": timeline_chapter,
         "The worst findings in detail": worst_chapter,
+        "What the failing ones share": contrast_chapter,
         "Invocations": statuses_chapter,
         "Wait-for graph": waits_chapter,
         "Retries": retries_chapter,
@@ -346,6 +367,12 @@ def _worst_invocations(findings: pd.DataFrame) -> Iterator[tuple[str, str]]:
     ]
     for row in ordered[:_WORST]:
         yield row["title"], _invocation_ids(row)[0]
+
+
+def _compared_findings(findings: pd.DataFrame) -> list[dict[Any, Any]]:
+    """Return the worst findings whose invocations the doctor compares."""
+    rows = [row for row in findings.to_dict("records") if is_compared(row["check"], row["count"], row["ids"])]
+    return rows[:_WORST]
 
 
 def _invocation_ids(row: Mapping[Any, Any]) -> list[str]:

@@ -45,11 +45,12 @@ def incident_report(
     diagnosis in the report, or None if the doctor failed.
 
     The first page has the verdict in one sentence, four numbers, a timeline and the status counts. The chapters are
-    the doctor's findings, the timeline, the worst three findings in detail, invocations by status, the wait-for graph,
-    retries, failures, latency and throughput, deployments, the actions taken with restate_lab, and how the data was
-    read. A ``length`` of "short" has the first page, the first five findings, the grouped timeline and the actions, on
-    about three pages, without the SQL; "full" has all chapters. None is "short" for a PDF and "full" for HTML.
-    ``title`` None names the first finding and the cluster. ``summary`` is your own text for the first page.
+    the doctor's findings, the timeline, the worst three findings in detail, what the failing invocations share,
+    invocations by status, the wait-for graph, retries, failures, latency and throughput, deployments, the actions
+    taken with restate_lab, and how the data was read. A ``length`` of "short" has the first page, the first five
+    findings, the grouped timeline and the actions, on about three pages, without the SQL; "full" has all chapters.
+    None is "short" for a PDF and "full" for HTML. ``title`` None names the first finding and the cluster. ``summary``
+    is your own text for the first page.
 
     ``since`` is the start of the timeline, the failures and the actions. ``timeout`` limits all reads together. Each
     chapter may take 60 seconds, or a tenth of ``timeout`` if that is longer. After the timeout the report is still

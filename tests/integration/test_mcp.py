@@ -23,8 +23,10 @@ import pytest
 from mcp_types import ElicitResult
 
 import restate_lab as rl
+from restate_lab.analysis.contrast import compare_sides
 from restate_lab.export.results import (
     comparison_json,
+    contrast_json,
     conversation_json,
     diagnosis_json,
     explanation_json,
@@ -112,6 +114,8 @@ def test_each_tool_returns_the_json_of_the_librarys_result(
     check_equal(found, {name: expected[name] for name in ("verdict", "worst", "not_read")})
     titles = expected["findings"]["title"].tolist()
     assert [row["title"] for row in found["data"]["findings"]] == titles[: len(found["data"]["findings"])]
+    shared = compare_sides(evidence, "failed", service="Settlements")
+    check_equal(assistant.call("contrast", service="Settlements", **many), contrast_json(shared))
     check_equal(assistant.call("why", invocation_id=id_, **options), explanation_json(rl.why(evidence, id_)))
     check_equal(assistant.call("waits", **many), waits_json(rl.waits(evidence)))
     check_equal(assistant.call("ask", question="overview", **many), {"rows": rl.ask(evidence, "overview")})
@@ -153,6 +157,9 @@ def test_payloads_are_returned_only_if_an_argument_asks_for_them(assistant: Assi
         for wanted in (False, True):
             text = json.dumps(assistant.call(tool, **arguments, **{flag: wanted})["data"])
             assert (payload in text) == wanted, (tool, wanted)
+    shared = assistant.call("contrast", service="Settlements")
+    assert shared["data"]["payloads"] is False
+    assert "region" not in json.dumps(shared)
 
 
 def solve(assistant: Assistant) -> dict[str, tuple[str, str]]:

@@ -36,6 +36,7 @@ CHAPTERS = (
     "What is wrong",
     "Timeline",
     "The worst findings in detail",
+    "What the failing ones share",
     "Invocations",
     "Wait-for graph",
     "Retries",
@@ -61,6 +62,9 @@ def test_an_incident_report_has_every_chapter_with_causes_ids_pictures_and_sql(
     numbered = re.findall(r"(\d+)</span> ([^<]+)</h2>", page.html)
     assert numbered == [(str(n), title) for n, title in enumerate(CHAPTERS, 1)]
     assert "could not be read" not in page.text
+    shared = page.text.partition("What the failing ones share")[2]
+    assert "24 invocations of Settlements/settle failed permanently" in shared
+    assert "eu-west" not in page.html
     verdict = re.search(r'<p class="verdict">([^<]+)</p>', page.html)
     assert verdict is not None
     assert re.fullmatch(
