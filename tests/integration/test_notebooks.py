@@ -158,6 +158,10 @@ def test_the_incident_is_told_with_all_its_causes_and_nobody_else_is_blamed(kind
         assert "<svg" in output[picture][-1].data["text/html"], picture
     for card, words in {"doctor": "critical", "why-storm": "charge card", "why-key": "Account/acme-retail"}.items():
         assert words in output[card][-1].data["text/html"]
+    card, attributes = (output[cell][-1].data["text/html"] for cell in ("contrast", "attributes"))
+    assert "all 24 failing have" in card
+    assert "gateway.region" in card
+    assert "gateway.currency" in attributes
     assert ">done</td>" in output["execute"][-1].data["text/html"]
     assert "break the deadlock" in output["audit"][-1].data["text/html"]
     assert_no_stream(output)
