@@ -135,6 +135,36 @@ def _paste(page: LabPage, text: str) -> None:
     page.page.keyboard.press("Control+v")
 
 
+def test_what_failing_ones_share_is_asked_and_answered_with_the_keyboard(
+    page: LabPage, panel: PanelOnPage, screenshots: Path
+) -> None:
+    """A finding's button opens the question, which is closed again, and payloads are read only after a choice."""
+    keys = page.page.keyboard
+    panel.findings.get_by_role("button", name="Show all").focus()
+    keys.press("Enter")
+    finding = panel.findings.locator(".rl-finding").filter(has_text="of Settlements/settle failed permanently")
+    finding.get_by_role("button", name="What do they share?").focus()
+    keys.press("Enter")
+    form = panel.root.locator(".rl-contrast")
+    expect(form.get_by_label("compare with")).to_be_focused()
+    keys.press("Tab")
+    expect(form.get_by_label("inputs and headers")).to_be_focused()
+    keys.type("with")
+    keys.press("Tab")
+    expect(form.get_by_role("button", name="Compare")).to_be_focused()
+    keys.press("Enter")
+    expect(form).to_contain_text("eu-west")
+    for theme in ("Dark", "Light"):
+        page.theme(f"JupyterLab {theme}")
+        panel.picture(screenshots / f"contrast-{theme.lower()}.png")
+    form.get_by_role("button", name="Compare").focus()
+    assert page.value("panel.contrast.payloads") is True
+    keys.press("Tab")
+    keys.press("Enter")
+    expect(form).to_be_hidden()
+    assert page.console_errors == []
+
+
 def test_an_incident_with_the_keyboard_alone(
     page: LabPage, panel: PanelOnPage, notebooks: Path, screenshots: Path
 ) -> None:

@@ -72,6 +72,7 @@ SHOW_NOTHING_OF_A_CLUSTER = {"_ProgressDisplay", "ShownFrame"}
 OPENED = ("img", "attribute", "ansi", "turned")
 """The hostile names whose invocations and object a panel opens."""
 PAGE: Any = {"width": 1280, "height": 900}
+PAYLOAD_LEVELS: tuple[Any, ...] = (False, "shape", True)
 SHOWN = "target_service_key, target, completion_failure, status"
 
 
@@ -88,6 +89,8 @@ class Vandalised:
     frozen: Path
     services: str
     """The address of the services."""
+    refused: list[str]
+    """Failed ones with each text as a key, a step, and a name and a value of their inputs; others have none of them."""
 
 
 @pytest.fixture(scope="module")
@@ -105,9 +108,14 @@ def vandalised(server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
             send("Victim", "take", words, key=key)
             send("Signing", "run", words, key=f"{name} {key}")
         agent = send("Victim", "recall", "x", key="agent").invocation_id
+        texts = {words[:200]: words[:200] for words in HOSTILE.values()}
+        keys = [words[:200] for words in HOSTILE.values()]
+        refused = [send("Victim", "choose", texts, key=key).invocation_id for key in keys]
+        chosen = [send("Victim", "choose", {}, key="plain").invocation_id for _ in range(2 * len(keys))]
+        wait_for(lambda: _ended(lab, [*refused, *chosen]), within=60)
         wait_for(lambda: _settled(lab, made), within=60)
         frozen = Path(rl.freeze(lab, folder / "frozen", payloads=True, progress=False))
-        yield Vandalised(lab, *made, agent, frozen, bench.uri)
+        yield Vandalised(lab, *made, agent, frozen, bench.uri, refused)
 
 
 def _settled(lab: Lab, made: list[dict[str, str]]) -> bool:
@@ -116,6 +124,11 @@ def _settled(lab: Lab, made: list[dict[str, str]]) -> bool:
     return all(
         {statuses.get(id_) for id_ in ids.values()} == {status} for ids, status in zip(made, wanted, strict=True)
     )
+
+
+def _ended(lab: Lab, ids: list[str]) -> bool:
+    statement = "SELECT count(*) AS n FROM sys_invocation_status WHERE id IN :ids AND status = 'completed'"
+    return bool(lab.sql(statement, ids=ids)["n"][0] == len(ids))
 
 
 class _Tags(html.parser.HTMLParser):
@@ -167,6 +180,7 @@ def objects(source: Lab, vandalised: Vandalised) -> Iterator[Any]:
         yield rl.state(source, "Victim", HOSTILE[name][:300])
     yield from (rl.journal(source, vandalised.retrying[name]) for name in OPENED)
     yield from (rl.conversation(source, vandalised.retrying[name]) for name in OPENED)
+    yield from (rl.contrast(source, vandalised.refused, payloads=level) for level in PAYLOAD_LEVELS)
     yield rl.agent_runs(source, ids=list(vandalised.retrying.values()))
     yield rl.ask(source, "agent_tools", ids=list(vandalised.retrying.values()))
     replayed = [*vandalised.holders.values(), *vandalised.retrying.values()]
@@ -264,6 +278,13 @@ COMMAND_LINES: dict[str, Callable[[Vandalised, Path], list[list[str]]]] = {
     "ask": lambda _, __: [["ask", name] for name in ("retry_storm", "backlog_by_key", "blocked_keys", "state_sizes")],
     "questions": lambda _, __: [["questions", words] for words in HOSTILE.values() if "\0" not in words],
     "doctor": lambda _, __: [["doctor"], ["doctor", "--json"], ["doctor", "--check", HOSTILE["ansi"]]],
+    "contrast": lambda all_, _: (
+        [
+            ["contrast", *all_.refused, *form]
+            for form in (["--payloads", "values"], ["--payloads", "values", "--json"], ["--payloads", "shape"])
+        ]
+        + [["contrast", "--service", HOSTILE["ansi"], "--redact", HOSTILE["ansi"]]]
+    ),
     "why": lambda all_, _: [
         *(["why", id_] for id_ in all_.retrying.values()),
         *(["why", all_.retrying[name], "--json"] for name in OPENED),  # "sql" has every text in JSON
@@ -334,9 +355,11 @@ def tool_calls(vandalised: Vandalised) -> Iterator[tuple[str, dict[str, Any]]]:
         yield "state", {"service": "Victim", "key": words[:300], "values": True}
         yield "why", {"invocation_id": words}
         yield "ask", {"question": words, "source": words[:100]}
+        yield "contrast", {"service": words[:90], "handler": words[:90]}
         yield "ask", {"question": "overview", "parameters": {words[:90]: words[:90]}}
     yield "conversation", {"invocation_id": vandalised.agent, "payloads": True}
     yield "journal", {"invocation_id": vandalised.agent, "payloads": True}
+    yield "contrast", {"ids": vandalised.refused}
     yield "plan", {"action": "kill", "ids": list(vandalised.holders.values())}
 
 

@@ -68,13 +68,15 @@ MARK_AS_BYTES = ",".join(str(byte) for byte in MARK.encode())
 class Guarded:
     """A real server that has the canary headers in journals and deployments; ``lab`` sends the canary token.
 
-    The journal of ``errand`` has the headers in payloads too, as agents record them.
+    The journal of ``errand`` has the headers in payloads too, as agents record them. ``plain`` are like ``ended``,
+    without the headers.
     """
 
     lab: Lab
     url: str
     held: str
     ended: tuple[str, ...]
+    plain: tuple[str, ...]
     errand: str
     audit: Path
 
@@ -97,12 +99,13 @@ def guarded(server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         send = lab.ingress.send
         held = once_served(lambda: send("Depot", "hold", key="north", headers=HEADERS)).invocation_id
         wait_for(lambda: _status(lab, held) == "suspended")
-        ended = tuple(send("Plain", "nothing", headers=HEADERS).invocation_id for _ in range(3))
-        wait_for(lambda: all(_status(lab, id_) == "completed" for id_ in ended))
+        ended = tuple(send("Plain", "nothing", headers=HEADERS).invocation_id for _ in range(6))
+        plain = tuple(send("Plain", "nothing").invocation_id for _ in range(12))
+        wait_for(lambda: all(_status(lab, id_) == "completed" for id_ in (*ended, *plain)))
         lab.ingress.call("Drawer", "put", {"total": 1}, key="k", headers=HEADERS)
         errand = send("Errand", "run", {"answer": {"response_headers": HEADERS}}, key="e", headers=HEADERS)
         wait_for(lambda: _status(lab, errand.invocation_id) == "suspended")
-        yield Guarded(lab, running.admin_url, held, ended, errand.invocation_id, audit)
+        yield Guarded(lab, running.admin_url, held, ended, plain, errand.invocation_id, audit)
 
 
 def _status(lab: Lab, id_: str) -> str:
@@ -156,6 +159,7 @@ READS: dict[str, Callable[[Guarded], Any]] = {
     "a conversation": lambda on: rl.conversation(on.lab, on.errand),
     "spans": lambda on: span_records(rl.conversation(on.lab, on.errand), has_payloads=True),
     "journal_diff": lambda on: rl.journal_diff(on.lab, on.ended[0], on.ended[1], payloads=True),
+    "contrast": lambda on: rl.contrast(on.lab, list(on.ended), healthy=list(on.plain), payloads=True),
     "state": lambda on: rl.state(on.lab, "Drawer", "k"),
     "plan": lambda on: rl.plan(on.lab, "kill", [on.held]),
     "restart plan": lambda on: rl.plan(on.lab, "restart_as_new", list(on.ended)).prefixes,
@@ -174,7 +178,8 @@ def test_what_is_shown(guarded: Guarded, what: str) -> None:
     check_object(value)
     for each in value if isinstance(value, list | tuple) else []:
         check_object(each)
-    for name in ("findings", "not_read", "edges", "blockers", "chain", "options", "frame", "impact"):
+    frames = ("findings", "not_read", "edges", "blockers", "chain", "options", "frame", "impact", "conditions", "sides")
+    for name in (*frames, "attributes"):
         if hasattr(value, name):
             check_object(getattr(value, name))
 
@@ -315,6 +320,13 @@ def test_datasets_archives_and_the_command_line(guarded: Guarded, tmp_path: Path
     rl.archive(guarded.lab, tmp_path / "history", payloads=True, cluster_name="lab", progress=False)
     check_folder(tmp_path)
     assert list((tmp_path / "history").rglob("*.parquet"))
+    compared = CliRunner().invoke(
+        app,
+        ["contrast", *guarded.ended, "--payloads", "values", "--json", "-e", guarded.url],
+        env={"RESTATE_AUTH_TOKEN": TOKEN},
+    )
+    assert "x-api-key" in compared.output, compared.output
+    check(compared.output, "contrast")
     for id_ in (guarded.held, guarded.errand):
         for arguments in (["journal", id_, "--payloads"], ["journal", id_, "--payloads", "--json"], ["agents", id_]):
             result = CliRunner().invoke(app, [*arguments, "-e", guarded.url], env={"RESTATE_AUTH_TOKEN": TOKEN})

@@ -38,6 +38,16 @@ async def fail(ctx: restate.ObjectSharedContext, words: str) -> str:
 
 
 @victim.handler(kind="shared")
+async def choose(ctx: restate.ObjectSharedContext, words: dict[str, str]) -> int:
+    """Take a step with each hostile name, and fail if there is any."""
+    for name in words:
+        await ctx.run_typed(name, lambda: 1)
+    if words:
+        raise TerminalError("no choice")
+    return 0
+
+
+@victim.handler(kind="shared")
 async def recall(ctx: restate.ObjectSharedContext, words: str) -> str:
     """Take a step with the response of a model whose text and arguments were cut within an emoji."""
     call = {"id": "call_1", "type": "function", "function": {"name": "look", "arguments": f'{{"place": "{CUT}"}}'}}
