@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from restate_lab.analysis.contrast import compare_sides
 from restate_lab.analysis.doctor import Diagnosis, diagnose as run_doctor, doctor, sharing
 from restate_lab.cli._result_pages import doctor_exit_code
 from restate_lab.errors import QueryRefused
@@ -95,11 +96,9 @@ def test_the_comparison_reads_no_journal_and_shows_no_key() -> None:
 def test_a_window_of_more_than_one_finding_has_one_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each comparison gets the time that those before it have left."""
     limits: list[float] = []
-    compare = sharing.compare_sides
-
     def note(source: Any, failing: Any, /, *, timeout: float, **options: Any) -> Any:
         limits.append(timeout)
-        return compare(source, failing, timeout=timeout, **options)
+        return compare_sides(source, failing, timeout=timeout, **options)
 
     monkeypatch.setattr(sharing, "compare_sides", note)
     rows = charges(25)
