@@ -142,8 +142,13 @@ def _create_bar(what: str, layout: str, started: float) -> _ProgressBar:
 
 def _display() -> Any:
     """Return the ``display`` function of the current kernel; None in a terminal and without IPython."""
+    return getattr(builtins, "display", None) if in_notebook() else None
+
+
+def in_notebook() -> bool:
+    """Return whether this code runs in a kernel, such as that of a notebook."""
     shell = getattr(builtins, "get_ipython", lambda: None)()
-    return getattr(builtins, "display", None) if getattr(shell, "kernel", None) is not None else None
+    return getattr(shell, "kernel", None) is not None
 
 
 class _NotebookBar:

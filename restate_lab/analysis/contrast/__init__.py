@@ -1,8 +1,8 @@
 """Compare failing invocations with healthy ones, to find what the failing ones share.
 
 ``failing`` and ``healthy`` choose the ``sides``, and ``reader`` reads them. ``attributes`` has the table of the
-compared attributes, and ``inputs`` makes attributes of payloads. ``decide`` finds what distinguishes the sides, and ``result`` is
-the type of the result.
+compared attributes, and ``inputs`` makes attributes of payloads. ``decide`` finds the conditions that distinguish the
+sides, and ``result`` is the type of the result.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from restate_lab.client.arguments import check_count
 from restate_lab.client.schema import translate_errors
 from restate_lab.durations import DurationInput, to_timedelta
 from restate_lab.errors import ArgumentError
+from restate_lab.progress import in_notebook
 from restate_lab.reads import Row, begin
 from restate_lab.result import unread
 from restate_lab.source import Source
@@ -58,7 +59,7 @@ def contrast(
     """Find what the failing invocations share that the healthy ones of the same handler do not.
 
         rl.contrast(lab, "failed", service="Payments")
-        rl.contrast(lab, rl.doctor(lab).findings[0], payloads="shape")
+        rl.contrast(lab, rl.doctor(lab).findings.iloc[0], payloads="shape")
         rl.contrast(lab, panel.selected).conditions
 
     ``failing`` is ids, a frame with a column ``id`` (and ``created_at``, which selects the runs as in ``plan``), one
@@ -71,8 +72,8 @@ def contrast(
     from half an hour before the middle of the failing ones until half an hour after it, or in the time of the failing
     ones if that is longer. ``window`` is a duration before the first and after the last failing one instead. With fewer
     than 200, invocations in progress are healthy, too, if they are in their first attempt and passed the step at which
-    most of the failing ones stopped. If almost none was created in that time, those before or after are taken, and the result
-    says so. A restart of a failing invocation is on neither side.
+    most of the failing ones stopped. If almost none was created in that time, those before or after are taken, and the
+    result says so. A restart of a failing invocation is on neither side.
 
     The attributes are columns (deployment with its SDK, caller, scope, key), the time of creation, the steps that were
     taken before the failure, and with ``payloads`` the headers and the paths of the JSON inputs:
@@ -92,6 +93,8 @@ def contrast(
     number, so that at most 5 % of comparisons without a cause report one. A difference that is reported is not
     necessarily the cause.
 
+    In a notebook, the text can have the beginning of keys that at least 5 of them share, elsewhere only their form.
+
     ``help(rl.Contrast)`` describes the frames of the result.
 
     Raises:
@@ -110,7 +113,7 @@ def contrast(
         window=window,
         redact=redact,
         timeout=timeout,
-        shows_keys=True,
+        shows_keys=in_notebook(),
     )
 
 

@@ -27,6 +27,7 @@ _MOST_STEPS = 200
 _LEAST_ROWS = 3  # with a step; a rarer step cannot distinguish the sides
 _SEPARATORS = "-_ :/.@#|"
 _FIRST_PART = f"split_part(translate(target_service_key, '{_SEPARATORS}', '{'-' * len(_SEPARATORS)}'), '-', 1)"
+_CALLER = "coalesce(invoked_by_service_name, invoked_by)"
 _PREFIX = f"""CASE WHEN character_length({_FIRST_PART}) < character_length(target_service_key)
   THEN substr(target_service_key, 1, character_length({_FIRST_PART}) + 1) END"""
 
@@ -65,15 +66,17 @@ class RowsRead:
 class AttributeSource:
     """One attribute, or one family of attributes, and from where it is read.
 
-    - ``column``: its column of ``sys_invocation_status``; "" if it has none
+    - ``columns``: its columns of ``sys_invocation_status``; () if it has none
     - ``observe``: makes the attributes from the data; None for one attribute with the values of the column
+    - ``sql``: its expression in a filter on this table; "" if it is not one
     - ``counted``: the expression by which the server counts it in the whole population; "" if it has too many values
     """
 
     name: str
     where: Where
     cost: Cost = Cost.STATUS
-    column: str = ""
+    columns: tuple[str, ...] = ()
+    sql: str = ""
     counted: str = ""
     verb: str = ""
     is_payload: bool = False
@@ -87,7 +90,7 @@ class AttributeSource:
             self.where,
             self.name,
             verb=self.verb,
-            sql=self.column if self.name == self.column else "",
+            sql=self.sql,
             is_payload=self.is_payload,
             is_sequential=self.is_sequential,
         )
@@ -99,8 +102,15 @@ def nanoseconds(value: datetime) -> int:
 
 
 def _observe_column(source: AttributeSource, read: RowsRead) -> list[Observed]:
-    values = [row.get(source.column) for row in read.rows]
+    """Return the first column that has a value in a row."""
+    values = [next((row[name] for name in source.columns if row.get(name) is not None), None) for row in read.rows]
     return [Observed(source.attribute, [MISSING if value is None else str(value) for value in values])]
+
+
+def _observe_caller_id(source: AttributeSource, read: RowsRead) -> list[Observed]:
+    """Return the ids of callers; a call without one is UNKNOWN, because the attribute "caller" already has that."""
+    (observed,) = _observe_column(source, read)
+    return [Observed(source.attribute, [UNKNOWN if value is MISSING else value for value in observed.values])]
 
 
 def _observe_time(source: AttributeSource, read: RowsRead) -> list[Observed]:
@@ -143,14 +153,21 @@ def _observe_inputs(_: AttributeSource, read: RowsRead, *, observe: Callable[...
     return [] if read.inputs is None else observe(read.ids, read.inputs.by_id, read.redact)
 
 
-def _column(name: str, verb: str = "", *, is_counted: bool = True, is_sequential: bool = False) -> AttributeSource:
+def _column(name: str, verb: str = "", *, is_sequential: bool = False) -> AttributeSource:
     return AttributeSource(
         name=name,
         where=Where.COLUMN,
-        column=name,
-        counted=name if is_counted else "",
+        columns=(name,),
+        sql=name,
+        counted=name,
         verb=verb,
         is_sequential=is_sequential,
+    )
+
+
+def _caller_id(name: str) -> AttributeSource:
+    return AttributeSource(
+        name=name, where=Where.COLUMN, columns=(name,), sql=name, verb="were called by", observe=_observe_caller_id
     )
 
 
@@ -161,18 +178,32 @@ ATTRIBUTES: tuple[AttributeSource, ...] = (
     ),
     _column("pinned_service_protocol_version", "run with protocol", is_sequential=True),
     _column("created_using_restate_version", "were created with restate", is_sequential=True),
-    _column("invoked_by", "were called by"),
-    _column("invoked_by_service_name", "were called by"),
-    _column("invoked_by_id", "were called by", is_counted=False),
-    _column("invoked_by_subscription_id", "were called by", is_counted=False),
-    _column("restarted_from", "were restarted from", is_counted=False),
-    AttributeSource(name="scope", where=Where.KEY, column="scope"),
-    AttributeSource(name="limit_key", where=Where.KEY, column="limit_key"),
-    AttributeSource(name="own idempotency key", where=Where.COLUMN, column="idempotency_key", observe=_observe_own_key),
     AttributeSource(
-        name="created_at", where=Where.TIME, column="created_at", is_sequential=True, observe=_observe_time
+        name="caller",
+        where=Where.COLUMN,
+        columns=("invoked_by_service_name", "invoked_by"),
+        sql=_CALLER,
+        counted=_CALLER,
+        verb="were called by",
     ),
-    AttributeSource(name="target_service_key", where=Where.KEY, column="target_service_key", counted=_PREFIX),
+    _caller_id("invoked_by_id"),
+    _caller_id("invoked_by_subscription_id"),
+    AttributeSource(name="restarted_from", where=Where.COLUMN, columns=("restarted_from",), sql="restarted_from"),
+    AttributeSource(name="scope", where=Where.KEY, columns=("scope",), sql="scope"),
+    AttributeSource(name="limit_key", where=Where.KEY, columns=("limit_key",), sql="limit_key"),
+    AttributeSource(
+        name="own idempotency key", where=Where.COLUMN, columns=("idempotency_key",), observe=_observe_own_key
+    ),
+    AttributeSource(
+        name="created_at", where=Where.TIME, columns=("created_at",), is_sequential=True, observe=_observe_time
+    ),
+    AttributeSource(
+        name="target_service_key",
+        where=Where.KEY,
+        columns=("target_service_key",),
+        sql="target_service_key",
+        counted=_PREFIX,
+    ),
     AttributeSource(name="steps", where=Where.STEP, cost=Cost.STEPS, observe=_observe_steps),
     AttributeSource(
         name="headers",
@@ -191,7 +222,7 @@ ATTRIBUTES: tuple[AttributeSource, ...] = (
 )
 """The attributes that are compared."""
 
-COLUMNS: tuple[str, ...] = tuple(dict.fromkeys(each.column for each in ATTRIBUTES if each.column))
+COLUMNS: tuple[str, ...] = tuple(dict.fromkeys(name for each in ATTRIBUTES for name in each.columns))
 """The columns of ``sys_invocation_status`` that are read of each sampled invocation, if the source has them."""
 
 

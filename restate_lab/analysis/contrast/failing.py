@@ -13,12 +13,12 @@ from restate_lab._public import did_you_mean, nearest_names
 from restate_lab._text import format_duration, join, plural
 from restate_lab.analysis.contrast.reader import ContrastReader, sample_of
 from restate_lab.analysis.contrast.sides import (
+    FAILING_KINDS,
     SUCCEEDED,
     TOOK,
-    FAILING_KINDS,
     ContrastRequest,
-    FailingKind,
     ContrastSides,
+    FailingKind,
     handler_of,
     targets_of,
 )
@@ -59,7 +59,7 @@ def _kind_of(request: ContrastRequest) -> FailingKind | None:
         raise ArgumentError(f"unknown kind {failing!r} of failing invocations. {hint}")
     if request.service is not None or request.handler is not None:
         raise ArgumentError(
-            f"service= and handler= belong to a kind ({', '.join(FAILING_KINDS)}); the ids in failing already have a handler."
+            f"service= and handler= belong to a kind ({', '.join(FAILING_KINDS)}); ids already have a handler."
         )
     return None
 

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from restate_lab.analysis.contrast.attributes import ATTRIBUTES, COLUMNS, AttributeSource
 from restate_lab.analysis.contrast.inputs import MOST_BYTES, TOTAL_BYTES, Inputs, input_of
-from restate_lab.analysis.contrast.model import MISSING, Counted
+from restate_lab.analysis.contrast.model import MISSING, Counted, Where
 from restate_lab.analysis.journal.encoding import content_column
 from restate_lab.client.arguments import time_limit
 from restate_lab.client.lab import innermost_source, is_lab
@@ -160,11 +160,9 @@ class ContrastReader:
 
     def totals(self, failing: SideCondition, healthy: SideCondition) -> Totals:
         """Count the values of the columns and the prefixes of the keys of all rows of both sides."""
-        sources = [
-            each for each in ATTRIBUTES if each.counted and self.reads.has(f"sys_invocation_status.{each.column}")
-        ]
-        columns = [each for each in sources if each.counted == each.column]
-        keys = [each for each in sources if each.counted != each.column]
+        sources = [each for each in ATTRIBUTES if each.counted and self._has(each)]
+        columns = [each for each in sources if each.where is not Where.KEY]
+        keys = [each for each in sources if each.where is Where.KEY]
         groups, *of_keys = self.reads.together(
             [
                 lambda reads: self._groups(reads, columns, failing, healthy, _MOST_GROUPS),
@@ -180,6 +178,9 @@ class ContrastReader:
         counted = [_counted(each, f"c{at}", groups, totals) for at, each in enumerate(columns)]
         counted += [_counted(each, "c0", table, totals) for each, table in zip(keys, of_keys, strict=True)]
         return Totals(tuple(counted) if len(groups) < _MOST_GROUPS else (), *totals)
+
+    def _has(self, source: AttributeSource) -> bool:
+        return not self.reads.missing(f"sys_invocation_status.{name}" for name in source.columns)
 
     @staticmethod
     def _groups(

@@ -179,8 +179,8 @@ def test_a_healthy_invocation_took_all_steps_that_succeeded() -> None:
 def test_each_attribute_states_from_where_it_is_read() -> None:
     """A column has a name; what is made of journals has none, and its values are payloads unless they are steps."""
     for each in ATTRIBUTES:
-        assert bool(each.column) == (each.cost is Cost.STATUS), each.name
-        assert bool(each.observe) or each.name == each.column, each.name
+        assert bool(each.columns) == (each.cost is Cost.STATUS), each.name
+        assert each.observe or each.columns, each.name
         assert each.is_payload == (each.where in {Where.HEADER, Where.INPUT}), each.name
     assert len({each.name for each in ATTRIBUTES}) == len(ATTRIBUTES)
     assert "target_service_key" in COLUMNS

@@ -182,8 +182,14 @@ def test_a_sample_is_the_same_on_the_server_and_here() -> None:
 
 
 def test_all_rows_are_counted_by_column_and_by_the_prefix_of_the_key() -> None:
-    failed = [row | {"target_service_key": f"obsidian-{at}", "invoked_by": "service"} for at, row in enumerate(FAILED)]
-    healthy = [row | {"target_service_key": "pine" if at % 2 else None} for at, row in enumerate(HEALTHY)]
+    failed = [
+        row | {"target_service_key": f"obsidian-{at}", "invoked_by_service_name": "Backfill"}
+        for at, row in enumerate(FAILED)
+    ]
+    healthy = [
+        row | {"target_service_key": "pine" if at % 2 else None, "invoked_by": "ingress"}
+        for at, row in enumerate(HEALTHY)
+    ]
     source = source_of(*failed, *healthy)
     reader = ContrastReader(begin(source, "contrast"))
     sides = sides_of(source, "failed", sample=10)
@@ -197,7 +203,7 @@ def test_all_rows_are_counted_by_column_and_by_the_prefix_of_the_key() -> None:
         }
         for each in totals.counted
     }
-    assert counted["invoked_by"] == {"service": (20, 0), MISSING: (0, 50)}
+    assert counted["caller"] == {"Backfill": (20, 0), "ingress": (0, 50)}
     assert counted["target_service_key"] == {"obsidian-": (20, 0), MISSING: (0, 50)}
 
 
