@@ -222,7 +222,7 @@ class Kind:
     """How a kind of world is made.
 
     ``failing`` are its usual numbers of failing rows. ``fails`` and ``others`` are the shares of the rows that fail,
-    with the cause and without it; if they are None, the hardness of the world decides. With ``explains``, this share of
+    with the cause and without it; without a value, the hardness of the world decides. With ``explains``, this share of
     the failing rows has the cause, and all others are random.
     """
 

@@ -100,26 +100,32 @@ class Column:
 
     def __init__(self, observed: Observed) -> None:
         self.attribute = observed.attribute
-        values, where = observed.values, observed.attribute.where
-        is_null_missing = where is not Where.INPUT
-        codes: dict[Any, int] = {}
-        all_codes, starts, present = list[int](), list[int](), list[int]()
-        for row, value in enumerate(values):
-            if isinstance(value, Absence) or (value is None and is_null_missing):
+        is_null_absent = self.attribute.where is not Where.INPUT
+        self._numbers: dict[object, int] = {}
+        codes, starts, present = list[int](), list[int](), list[int]()
+        for row, value in enumerate(observed.values):
+            if type(value) is Absence or (value is None and is_null_absent):
                 continue
-            several = value.values if isinstance(value, Many) else (value,)
-            if several:
-                starts.append(len(all_codes))
+            start = len(codes)
+            if type(value) is Many:
+                codes += map(self._code, value.values)
+            else:
+                codes.append(self._code(value))
+            if len(codes) > start:
+                starts.append(start)
                 present.append(row)
-                # True == 1 and 1 == 1.0 in Python; only the numbers are one value
-                all_codes += [codes.setdefault((isinstance(each, bool), each), len(codes)) for each in several]
-        self.rows = len(values)
-        self.known: Flags = np.array([value is not UNKNOWN for value in values], dtype=bool)
+        self.rows = len(observed.values)
+        self.known: Flags = np.array([value is not UNKNOWN for value in observed.values], dtype=bool)
         self.present: Integers = np.array(present, dtype=np.int64)
         self.starts: Integers = np.array(starts, dtype=np.int64)
-        self.codes: Integers = np.array(all_codes, dtype=np.int64)
-        self.values: Values = [each for _, each in codes]
+        self.codes: Integers = np.array(codes, dtype=np.int64)
+        self.values: Values = [key[1] if isinstance(key, tuple) else key for key in self._numbers]
         self.is_many = len(self.codes) > len(self.present)
+
+    def _code(self, value: object) -> int:
+        """Return the number of a value; True == 1 and 1 == 1.0 in Python, but only the numbers are one value."""
+        key = value if type(value) is str else (type(value) is bool, value)
+        return self._numbers.setdefault(key, len(self._numbers))
 
     @cached_property
     def counts(self) -> Integers:
@@ -293,7 +299,7 @@ def _quantiles(column: Column, ranks: Integers, shares: Sequence[float]) -> list
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class ConditionTable:
     """All conditions on the rows of a sample: one bit for each condition and row.
 
     ``test_of`` has the number of the test of each condition: conditions that select the same rows are one test.
@@ -321,7 +327,7 @@ class Table:
         return met, known[self.attribute_of]
 
 
-def build_table(observed: Sequence[Observed], rows: int) -> Table:
+def build_table(observed: Sequence[Observed], rows: int) -> ConditionTable:
     """Return the conditions on all attributes of a sample that some of its rows meet, and some do not."""
     columns = [Column(each) for each in observed]
     conditions, blocks = list[Condition](), [np.zeros((0, math.ceil(rows / _ROW_BITS)), dtype=np.uint8)]
@@ -337,7 +343,7 @@ def build_table(observed: Sequence[Observed], rows: int) -> Table:
     test_of = [
         tests.setdefault((row.tobytes(), names[at]), len(tests)) for row, at in zip(bits, attribute_of, strict=True)
     ]
-    return Table(columns, conditions, bits, attribute_of, np.array(test_of, dtype=np.int64), known)
+    return ConditionTable(columns, conditions, bits, attribute_of, np.array(test_of, dtype=np.int64), known)
 
 
 def _row_conditions(column: Column) -> Iterator[tuple[Operator, Any, Flags]]:

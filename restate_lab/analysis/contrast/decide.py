@@ -138,7 +138,7 @@ def _arrange(candidates: Sequence[Candidate], trial: Trial) -> list[Place]:
     causes: list[Candidate] = []
     for candidate in candidates:
         place = _relate(candidate, causes, trial)
-        if candidate.parts and place.role in {Role.SAME_ROWS, Role.NOT_TOLD_APART}:
+        if candidate.parts and place.role in {Role.SAME_ROWS, Role.INDISTINCT}:
             place = replace(place, role=None)  # one condition is simpler than two
         if place.role in {Role.DISTINGUISHES, Role.FURTHER}:
             causes.append(candidate)
@@ -157,10 +157,10 @@ def _relate(candidate: Candidate, causes: Sequence[Candidate], trial: Trial) -> 
         if likeness >= _SAME_ROWS:
             return Place(candidate, Role.SAME_ROWS, group)
         if likeness >= _SAME_EVENT and candidate.is_sequential and cause.is_sequential:
-            return Place(candidate, Role.NOT_TOLD_APART, group)
+            return Place(candidate, Role.INDISTINCT, group)
         if mantel_haenszel(rows, given, failing) < _BEYOND:
             is_explained = mantel_haenszel(given, rows, failing) >= _BEYOND
-            return Place(candidate, None if is_explained else Role.NOT_TOLD_APART, group)
+            return Place(candidate, None if is_explained else Role.INDISTINCT, group)
     outside = ~np.logical_or.reduce([each.rows for each in causes])
     counts = count(candidate.rows, candidate.known & outside, trial.failing)
     least = _LEAST_SHARE * trial.failing.sum()
@@ -236,7 +236,7 @@ def _claim(candidate: Candidate, role: Role, group: int, wording: Wording) -> Cl
 
 
 def _attributes(causes: Causes, wording: Wording) -> Iterator[Compared]:
-    """Yield what was found about each attribute, those with the largest gaps first."""
+    """Yield the result of each attribute, those with the largest gaps first."""
     trial, verdicts = causes.trial, _verdicts(causes)
     rows = []
     failing, healthy = np.maximum(trial.n1, 1), np.maximum(trial.n0, 1)

@@ -171,7 +171,7 @@ class Role(StrEnum):
     DISTINGUISHES = "distinguishes"
     FURTHER = "further"
     SAME_ROWS = "same rows"
-    NOT_TOLD_APART = "cannot be told apart"
+    INDISTINCT = "cannot be distinguished"
     IN_A_BURST = "in a burst"
 
 
@@ -179,7 +179,7 @@ class Role(StrEnum):
 class Claim:
     """One condition that passed the test: a row of ``Contrast.conditions``. It has no value that must be hidden.
 
-    - ``group``: the number of the cause; also of conditions that select its rows or cannot be told apart from it
+    - ``group``: the number of the cause; also of conditions that select its rows or cannot be distinguished from it
     - ``condition``: the condition in short; ``phrase`` and ``echo`` are a predicate and its short form in a sentence
       ("have `input.region = "eu-west"`", "do"); ``healthy_type`` is the usual type of the healthy values, for a type
     - ``value``: None if it is hidden

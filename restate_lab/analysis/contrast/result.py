@@ -49,8 +49,8 @@ class Contrast(Result):
     """What failing invocations share that healthy ones do not; ``contrast()`` returns it.
 
     - ``.conditions``: one row per condition that passed the test, best first. ``group`` (the number of the cause; the
-      same number for conditions that select the same invocations or cannot be told apart; 0 in a burst), ``role``
-      ("distinguishes", "further": a cause of other failing ones, "same rows", "cannot be told apart", "in a burst"),
+      same number for conditions that select the same invocations or cannot be distinguished; 0 in a burst), ``role``
+      ("distinguishes", "further": a cause of other failing ones, "same rows", "cannot be distinguished", "in a burst"),
       ``condition`` (text), ``where`` ("column", "time", "key", "header", "step", "input"), ``path``, ``op``, ``value``
       (None if it is hidden), ``failing_with, failing, healthy_with, healthy`` (invocations), ``gap, low, high`` (the
       difference of both shares and its 95 % interval, percentage points), ``adjusted_p``, ``all_with, all_failing``
@@ -62,6 +62,7 @@ class Contrast(Result):
     - ``.sides``: one row per side, how it was chosen, its period (UTC) and counts. ``.handlers``: the failing and
       healthy invocations per handler, if the failing ones have several.
     - ``.verdict``: the first cause, or that there is none, as one sentence. ``.summary``: all causes, at most 10 lines.
+      ``.sentences``: one for each cause. ``.notes``: the sides, how much was compared, and the reasons of ``not_read``.
     - ``.tests``: the number of distinct conditions that were tested.
 
     A cause by chance is claimed in at most 5 % of comparisons in which there is none. A gap below 10 points, at the
@@ -136,12 +137,12 @@ class Contrast(Result):
 
     @property
     def notes(self) -> list[str]:
-        """Return how both sides were chosen, how much was compared, and what was not, as sentences."""
+        """Return how both sides were chosen, how much was compared, and the reasons of ``not_read``."""
         notes = [f"Compared: {write_tests(self.decision)}"] if self.decision else []
         if self.payloads is False:
             notes.append('Inputs were not compared: payloads="shape" compares them and hides their values')
-        not_read = (f"Not read: {reason}." for reason in self.reasons)
-        return [*_side_lines(self.sides), *lines_of(notes), *not_read]
+        unread = [f"Not read: {reason}." for reason in self.reasons]
+        return [*_side_lines(self.sides), *lines_of(notes), *unread]
 
     def _text(self) -> str:
         return "\n".join([self.summary, self.where, *self.notes])

@@ -29,11 +29,11 @@ def write_cause(claims: Sequence[Claim]) -> str:
     """Return a cause as text: its counts on both sides, and the other conditions on the same invocations."""
     first, *others = claims
     same = [each for each in others if each.role is Role.SAME_ROWS]
-    similar = [each for each in others if each.role is Role.NOT_TOLD_APART]
+    similar = [each for each in others if each.role is Role.INDISTINCT]
     text = _outside(first, same) if first.outside else _same(first, same) if same else _alone(first)
     if similar:
         names = [f"{each.condition} ({failing_text(each)}, {healthy_text(each)})" for each in similar[:_MOST_NAMES]]
-        text += f". It cannot be told apart from: {'; '.join(names)}{_more(similar)}"
+        text += f". It cannot be distinguished from: {'; '.join(names)}{_more(similar)}"
     return text
 
 
@@ -47,7 +47,7 @@ def join_phrases(phrases: Sequence[str]) -> str:
 def unnamed(claims: Sequence[Claim]) -> list[str]:
     """Return the conditions of a cause that its text has no room for."""
     same = [each.condition for each in claims if each.role is Role.SAME_ROWS]
-    similar = [each.condition for each in claims if each.role is Role.NOT_TOLD_APART]
+    similar = [each.condition for each in claims if each.role is Role.INDISTINCT]
     return same[_MOST_NAMES - 1 :] + similar[_MOST_NAMES:]
 
 

@@ -14,7 +14,7 @@ from functools import cached_property
 
 import numpy as np
 
-from restate_lab.analysis.contrast.conditions import Column, Condition, Table, range_of
+from restate_lab.analysis.contrast.conditions import Column, Condition, ConditionTable, range_of
 from restate_lab.analysis.contrast.model import (
     Attribute,
     Counted,
@@ -136,7 +136,7 @@ class Trial:
     """
 
     def __init__(
-        self, table: Table, failing: Flags, scope: Flags, *, counted: Sequence[Counted] = (), factor: int = 1
+        self, table: ConditionTable, failing: Flags, scope: Flags, *, counted: Sequence[Counted] = (), factor: int = 1
     ) -> None:
         self.table, self.failing, self.scope = table, failing, scope
         met, known = table.count(np.stack([failing & scope, ~failing & scope]))

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from restate_lab._text import format_timestamp, one_line
-from restate_lab.analysis.contrast.conditions import Column, Condition, Range, Table, prefix_of
+from restate_lab.analysis.contrast.conditions import Column, Condition, Range, ConditionTable, prefix_of
 from restate_lab.analysis.contrast.model import (
     Attribute,
     Flags,
@@ -60,7 +60,7 @@ _BEGINNINGS = {
 class Wording:
     """Writes the conditions on the rows of a sample, and hides what the level of ``payloads`` does not allow."""
 
-    def __init__(self, table: Table, failing: Flags, *, payloads: Payloads, shows_keys: bool) -> None:
+    def __init__(self, table: ConditionTable, failing: Flags, *, payloads: Payloads, shows_keys: bool) -> None:
         self._table, self._failing = table, failing
         self._shows_payloads, self._shows_keys = payloads is True, shows_keys
         self._names = _shown_names(table.columns, failing)

@@ -229,7 +229,7 @@ def test_two_imperfect_conditions_that_overlap_cannot_be_told_apart() -> None:
     first = ["x"] * 27 + ["y"] * 3 + ["x"] * 12 + ["y"] * 288
     second = ["p"] * 26 + ["q", "p", "q", "q"] + ["p"] * 11 + ["q"] * 289
     decision = decide(sample_of(30, 300, Observed(field("a"), first), Observed(field("b"), second)), payloads=True)
-    assert [claim.role for claim in decision.claims] == [Role.DISTINGUISHES, Role.NOT_TOLD_APART]
+    assert [claim.role for claim in decision.claims] == [Role.DISTINGUISHES, Role.INDISTINCT]
 
 
 def test_a_further_cause_is_counted_outside_of_the_first_one() -> None:
