@@ -46,7 +46,7 @@ LONGEST_CONTRAST = 40
 _SAME_GROUP: Mapping[str, str] = MappingProxyType(
     {
         Role.SAME_ROWS: "the same invocations",
-        Role.NOT_TOLD_APART: "cannot be told apart from",
+        Role.INDISTINCT: "cannot be distinguished from it",
     }
 )
 """Role of a condition that is not a cause of its own → the text before it."""

@@ -96,6 +96,7 @@ def test_the_comparison_reads_no_journal_and_shows_no_key() -> None:
 def test_a_window_of_more_than_one_finding_has_one_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each comparison gets the time that those before it have left."""
     limits: list[float] = []
+
     def note(source: Any, failing: Any, /, *, timeout: float, **options: Any) -> Any:
         limits.append(timeout)
         return compare_sides(source, failing, timeout=timeout, **options)
