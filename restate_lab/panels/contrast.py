@@ -31,14 +31,23 @@ _HEALTHY = "healthy ones of their handler"
 class ContrastForm(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
     """Compare failing invocations with others. Nothing is read before a press of ``run``, and payloads only on request.
 
-    ``guard`` wraps every handler so that errors are shown. ``result`` is the last comparison, None before it.
+    ``guard`` wraps every handler so that errors are shown. ``button`` is for a selection: it calls
+    ``ask_about_selected``. ``result`` is the last comparison, None before it.
     """
 
-    def __init__(self, source: Source, *, guard: Callable[[Callable[..., object]], Callable[..., None]]) -> None:
+    def __init__(
+        self,
+        source: Source,
+        *,
+        guard: Callable[[Callable[..., object]], Callable[..., None]],
+        ask_about_selected: Callable[[], object],
+    ) -> None:
         self._source, self._guard = source, guard
         self._failing: tuple[str, ...] = ()
         self._background = BackgroundAction()
         self.result: Contrast | None = None
+        self.button = widgets.Button(description=QUESTION, tooltip="Compare the selected invocations with others")
+        self.button.on_click(guard(lambda _: ask_about_selected()))
         auto = {"description_width": "auto"}
         self._text = Blocks()
         self.healthy = widgets.Dropdown(description="compare with", options=[(_HEALTHY, None)], style=auto)

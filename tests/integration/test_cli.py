@@ -124,7 +124,7 @@ def test_contrast_names_the_planted_cause_as_far_as_it_may_read(
     first = json.loads(document.stdout)["conditions"][0]
     assert (first["failing_with"], first["failing"]) == (24, 24)
     rows = call(incident, *asked, "--csv", "-").stdout
-    assert rows.splitlines()[0].startswith("group,")
+    assert rows.splitlines()[0].startswith('"group","role","condition"')
 
 
 def test_contrast_of_a_service_that_does_not_exist_is_an_error(incident: Cluster) -> None:

@@ -23,7 +23,7 @@ from restate_lab.analysis.doctor.diagnosis import (
     build_diagnosis,
     missing_runs,
 )
-from restate_lab.analysis.doctor.model import Finding, rank_findings
+from restate_lab.analysis.doctor.model import Finding
 from restate_lab.analysis.doctor.sharing import add_shared
 from restate_lab.analysis.doctor.thresholds import thresholds_of
 from restate_lab.analysis.doctor.upgrade import UPGRADE
@@ -118,12 +118,11 @@ def diagnose(
         audit_folder=source.transport.audit.folder if is_lab(source) else None,
     )
     outcomes = _run_checks(chosen, context)
-    findings = rank_findings(finding for outcome in outcomes for finding in outcome.findings)
     return build_diagnosis(
         source=source.name,
         version=source.version,
         at=at,
-        findings=add_shared(findings, context, is_compared),
+        findings=add_shared((each for outcome in outcomes for each in outcome.findings), context, is_compared),
         seconds=time.monotonic() - started,
         checked=[outcome.run for outcome in outcomes if outcome.run is not None],
         gaps=[*(outcome.gap for outcome in outcomes if outcome.gap is not None), *missing_runs(source.coverage)],

@@ -7,14 +7,14 @@ left, reads no journals, and shows no payloads and no keys.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from restate_lab._text import one_line, sentences
 from restate_lab.analysis.contrast import compare_sides
 from restate_lab.analysis.doctor.checks import CHECKS
 from restate_lab.analysis.doctor.context import CheckContext
-from restate_lab.analysis.doctor.model import Finding
+from restate_lab.analysis.doctor.model import Finding, rank_findings
 from restate_lab.errors import RestateLabError, TimedOut
 
 LEAST = 20  # invocations of a finding that is compared
@@ -29,18 +29,19 @@ def is_compared(check: str, count: int, ids: Sequence[str]) -> bool:
 
 
 def add_shared(
-    findings: Sequence[Finding], context: CheckContext, is_wanted: Callable[[Finding], bool]
+    findings: Iterable[Finding], context: CheckContext, is_wanted: Callable[[Finding], bool]
 ) -> list[Finding]:
-    """Return the findings; those whose invocations are compared have ``shared``, if ``is_wanted`` returns True."""
+    """Return the findings, worst first; those that are compared and wanted have ``shared``, the worst one first."""
+    ranked = list(rank_findings(findings))
     compared = {
-        at for at, each in enumerate(findings) if is_compared(each.check, each.count, each.ids) and is_wanted(each)
+        at for at, each in enumerate(ranked) if is_compared(each.check, each.count, each.ids) and is_wanted(each)
     }
     if not compared:
-        return list(findings)
+        return ranked
     ends = time.monotonic() + _seconds_for(context)
     return [
         replace(each, shared=_shared_text(each, context, ends)) if at in compared else each
-        for at, each in enumerate(findings)
+        for at, each in enumerate(ranked)
     ]
 
 

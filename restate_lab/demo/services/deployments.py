@@ -2,9 +2,8 @@
 
 from restate_lab.demo.services.agent import agent
 from restate_lab.demo.services.orders.orders import orders
-from restate_lab.demo.services.orders.payments import accounts, invoices, payments
+from restate_lab.demo.services.orders.payments import accounts, invoices, payments, settlements
 from restate_lab.demo.services.orders.satellites import courier, loyalty, promotions, returns_1, returns_2
-from restate_lab.demo.services.orders.settlements import settlements
 from restate_lab.demo.services.orders.shipping import shipping, warehouses
 from restate_lab.demo.services.parcels import DAILY, RELEASE_1, RELEASE_2
 from restate_lab.demo.services.shop import checkout, checkout_corrected, checkout_next, inventory

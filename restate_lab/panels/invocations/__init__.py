@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
-import ipywidgets as widgets
 import pandas as pd
 
 from restate_lab._text import one_line, plural
@@ -31,7 +30,7 @@ from restate_lab.durations import to_timedelta
 from restate_lab.panels._base.panel import LivePanel
 from restate_lab.panels._base.view import View
 from restate_lab.panels.actions.bar import ActionBar
-from restate_lab.panels.contrast import LEAST, QUESTION, ContrastForm
+from restate_lab.panels.contrast import LEAST, ContrastForm
 from restate_lab.panels.grid import Grid
 from restate_lab.panels.invocations.agents import AGENT_COLUMNS, REASON, AgentColumns, is_narrow
 from restate_lab.panels.invocations.strip import WINDOWS, FilterStrip
@@ -117,12 +116,10 @@ class InvocationsView(View):
             narrow=_NARROW, group="group", group_label="group_label", reasons=dict.fromkeys(AGENT_COLUMNS, REASON),
             frozen_at=None if self.source.live else self.source.now,
         )  # fmt: skip
-        self.contrast = ContrastForm(self.source, guard=host.guard)
-        self._share = widgets.Button(description=QUESTION, tooltip="Compare the selected invocations with others")
-        self._share.on_click(host.guard(lambda _: self._ask_about_selected()))
+        self.contrast = ContrastForm(self.source, guard=host.guard, ask_about_selected=self._ask_about_selected)
         self.actions = ActionBar(
             self.source, guard=host.guard, say=host.say, acted=self._read_again, label="{:,} selected".format,
-            reads=self.reads, open_targets=self.show_ids, more=(self._share,),
+            reads=self.reads, open_targets=self.show_ids, more=(self.contrast.button,),
         )  # fmt: skip
         self.grid.add_class("rl-list")
         self.grid.on_select(host.guard(lambda _: self._offer()))
@@ -374,7 +371,7 @@ class InvocationsView(View):
             rows = self.grid.selected_rows
             self.actions.offer(rows[["id", "created_at", "failure"]], rows[["status", "in_vqueue"]])
             self.actions.layout.display = "" if len(rows) or self.actions.is_open else "none"
-            self._share.layout.display = "" if len(rows) >= LEAST else "none"
+            self.contrast.button.layout.display = "" if len(rows) >= LEAST else "none"
 
     def _ask_about_selected(self) -> None:
         rows = self.grid.selected_rows

@@ -122,8 +122,9 @@ def test_invocations_are_compared_only_at_the_visit_that_opens_their_alert(
         "restate_lab.alerts.reader.connect",
         lambda *_, **__: contextlib.nullcontext(SampleRows(sys_invocation_status=[*rows, *others])),
     )
+    monkeypatch.setattr("restate_lab.analysis.doctor.sharing._FLOOR", 600.0)  # more time than a busy machine needs
     later = Rule(check="terminal_failures", service="Orders", hold=timedelta(hours=1))
-    patient = replace(reader(), timeout=60.0, rules=Rules((later,)))
+    patient = replace(reader(), timeout=600.0, rules=Rules((later,)))
 
     def shared(hours: int) -> dict[str, bool]:
         now = datetime.now(UTC) + timedelta(hours=hours)

@@ -17,6 +17,12 @@ from support.compared_rows import CALLER, charge, charges
 from support.sample_rows import SampleRows, sample_id
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Allow more time than a busy machine needs."""
+    monkeypatch.setattr(sharing, "_FLOOR", 600.0)
+
+
 def source_of(failing: int, *, caller: str | None = CALLER) -> SampleRows:
     return SampleRows(sys_invocation_status=charges(failing, caller=caller))
 

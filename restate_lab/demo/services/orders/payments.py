@@ -1,4 +1,4 @@
-"""Card payments through a provider, accounts of business customers, and invoices."""
+"""Card payments through a provider, their settlement, accounts of business customers, and invoices."""
 
 import asyncio
 import zlib
@@ -161,3 +161,48 @@ async def render(ctx: Context, document: Document) -> str:
 async def _render(order: str, pages: int) -> str:
     await asyncio.sleep(pages / PAGES_PER_SECOND)
     return f"invoices/{order}.pdf"
+
+
+# The gateway of one region refuses every settlement, and its message does not name the region: only the inputs have it.
+settlements = Service(
+    "Settlements",
+    description="Collects the money of paid orders",
+    inactivity_timeout=SOON,
+    invocation_retry_policy=PATIENT,
+)
+
+
+class Acquirer(TypedDict):
+    """A gateway of the bank that collects the money: its region and its currency."""
+
+    region: str
+    currency: str
+
+
+class Settlement(TypedDict):
+    """One settlement: the order, the amount in the smallest unit of the currency, and the gateway."""
+
+    order: str
+    amount: int
+    gateway: Acquirer
+
+
+@settlements.handler()
+async def settle(ctx: Context, request: Settlement) -> str:
+    """Collect the money of one order and return the number of the transfer."""
+    return await ctx.run_typed("collect", _collect, order=request["order"], region=request["gateway"]["region"])
+
+
+@settlements.handler()
+async def close_day(ctx: Context, day: list[Settlement]) -> int:
+    """Start the remaining settlements of a region whose day is over; return their number."""
+    for each in day:
+        ctx.service_send(settle, each)
+    return len(day)
+
+
+def _collect(order: str, region: str) -> str:
+    number = zlib.crc32(f"{order} {region}".encode())
+    if region == "eu-west":
+        raise TerminalError(f"settlement refused: merchant not enrolled (order {order}, request req_{number:08x})", 422)
+    return f"st_{number:08x}"
