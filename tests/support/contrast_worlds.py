@@ -13,10 +13,14 @@ from restate_lab.analysis.contrast.model import MISSING, Attribute, Flags, Items
 
 _HOUR = 3_600 * 10**9
 _START = 1_795_000_000 * 10**9
-_NAMES = "amber birch cedar delta ember fjord grove heron inlet juniper kelp larch maple nova onyx pine".split()
-_FIELDS = (
-    "age book city depth edge fare gate home index jury knot lane mode note order price queue rate size tier".split()
-)
+_NAMES = [
+    *("amber", "birch", "cedar", "delta", "ember", "fjord", "grove", "heron"),
+    *("inlet", "juniper", "kelp", "larch", "maple", "nova", "onyx", "pine"),
+]
+_FIELDS = [
+    *("age", "book", "city", "depth", "edge", "fare", "gate", "home", "index", "jury"),
+    *("knot", "lane", "mode", "note", "order", "price", "queue", "rate", "size", "tier"),
+]
 
 
 @dataclass(frozen=True)
@@ -143,7 +147,7 @@ def _hour(rows: Rows, met: Flags) -> tuple[Flags, ...]:
 
 
 def _confounded(rows: Rows, met: Flags) -> tuple[Flags, ...]:
-    """A deployment that began at a time, except for a few invocations that were still pinned to the old one."""
+    """Plant a deployment that began at a time; a few later invocations were still pinned to the old one."""
     is_new = rows.created_at > np.quantile(rows.created_at, 1 - met.mean())
     is_new &= rows.rng.random(rows.count) > 0.01
     deployments = np.where(is_new, "dp_1planted", "dp_1old").tolist()
@@ -244,14 +248,14 @@ KINDS: dict[str, Kind] = {
     "json_type": Kind(_typed),
     "pair_mixed": Kind(_pair(Where.HEADER)),
     "header": Kind(_value(Where.HEADER, "x-planted", "on", [MISSING])),
-    "step": Kind(_value(Where.STEP, "planted step", True, [MISSING])),
+    "step": Kind(_value(Where.STEP, "planted step", value=True, others=[MISSING])),
     "json_length": Kind(_length),
     "penetrance": Kind(_REGION, fails=(0.3, 0.6)),
     "two_causes": Kind(_two, _LARGE),
     "small": Kind(_REGION, _SMALL),
     "caller": Kind(_value(Where.COLUMN, "invoked_by_service_name", "Relay", ["Orders", "Gateway"], 0.3)),
     "partition": Kind(_value(Where.COLUMN, "partition", "24", [str(each) for each in range(24)])),
-    "json_bool": Kind(_value(Where.INPUT, "planted.flag", True, [False])),
+    "json_bool": Kind(_value(Where.INPUT, "planted.flag", value=True, others=[False])),
     "json_null": Kind(_value(Where.INPUT, "planted.coupon", None, _NAMES)),
     "pair_json": Kind(_pair(Where.INPUT)),
     "noise": Kind(_REGION, others=(0.01, 0.05)),
@@ -351,7 +355,7 @@ def null_world(kind: str, seed: int, *, is_small: bool = False) -> World:
     fails = np.isin(np.arange(rows.count), rng.choice(rows.count, failing, replace=False))
     if made.in_bursts:
         fails = _burst(rows, failing, has_callers=made.has_callers)
-    return World(kind, seed, False, rows.sample(fails), ())
+    return World(kind, seed, is_hard=False, sample=rows.sample(fails), causes=())
 
 
 def _burst(rows: Rows, failing: int, *, has_callers: bool) -> Flags:

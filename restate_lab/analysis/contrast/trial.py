@@ -124,8 +124,14 @@ class Candidate:
     @property
     def order(self) -> tuple[float, int, int, int, str]:
         """Return the key that sorts candidates, best first."""
-        where, op = _ORDER_WHERE[self.attribute.where], _ORDER_OP[self.condition.op]
-        return (-round(self.score, 9), where, op, len(self.attribute.names), self.attribute.path)
+        where, op = self.attribute.where, self.condition.op
+        return (
+            -round(self.score, 9),
+            _ORDER_WHERE[where],
+            _order(where, op),
+            len(self.attribute.names),
+            self.attribute.path,
+        )
 
 
 class Trial:
@@ -175,7 +181,8 @@ class Trial:
         by_attribute = defaultdict[int, list[tuple[float, int, int]]](list)
         for place in np.flatnonzero(passing):
             condition = self.table.conditions[place]
-            key = (-round(float(self._scores[place]), 9), _ORDER_OP[condition.op], int(place))
+            where = self.table.columns[condition.attribute].attribute.where
+            key = (-round(float(self._scores[place]), 9), _order(where, condition.op), int(place))
             by_attribute[condition.attribute].append(key)
         equal, chosen = _ORDER_OP[Operator.EQUAL], list[int]()
         for keys in by_attribute.values():
@@ -222,6 +229,11 @@ class Trial:
             op = above if last + 1 == len(distinct) else below if first == 0 else Operator.BETWEEN
         rows = (of_rows >= first) & (of_rows <= last)
         return Condition(condition.attribute, op, range_of(distinct, first, last)), rows
+
+
+def _order(where: Where, op: Operator) -> int:
+    """Return the place of an operator among those on the same rows; a header itself is simpler than its value."""
+    return -1 if where is Where.HEADER and op is Operator.PRESENT else _ORDER_OP[op]
 
 
 def _within_attribute(op: Operator) -> float:

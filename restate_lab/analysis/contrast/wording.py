@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from restate_lab._text import format_timestamp, one_line
-from restate_lab.analysis.contrast.conditions import Column, Condition, Range, ConditionTable, prefix_of
+from restate_lab.analysis.contrast.conditions import Column, Condition, ConditionTable, Range, prefix_of
 from restate_lab.analysis.contrast.model import (
     Attribute,
     Flags,
