@@ -219,7 +219,7 @@ def conditions_of(column: Column) -> Iterator[tuple[Operator, Any, Flags]]:
     if Operator.EQUAL in used:
         yield from _equalities(column)
     if Operator.NOT_EQUAL in used:
-        frequent = np.flatnonzero(column.counts * 2 >= column.known.sum())
+        frequent = np.flatnonzero(column.counts * 2 >= column.known.sum()).tolist()
         yield from ((Operator.NOT_EQUAL, column.values[code], ~_one(column, code)) for code in frequent)
     if Operator.TYPE in used and len(names := sorted(set(column.types))) > 1:
         yield from ((Operator.TYPE, name, np.array([each == name for each in column.types])) for name in names)
@@ -232,7 +232,7 @@ def conditions_of(column: Column) -> Iterator[tuple[Operator, Any, Flags]]:
 
 
 def _one(column: Column, code: int) -> Flags:
-    return np.arange(len(column.values)) == code
+    return np.asarray(np.arange(len(column.values)) == code)
 
 
 def _equalities(column: Column) -> Iterator[tuple[Operator, Any, Flags]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 
 import numpy as np
 
@@ -195,10 +195,10 @@ def decide(sample: Sample, *, payloads: Payloads, shows_keys: bool = False) -> D
 def _claims(causes: Causes, wording: Wording) -> Iterator[Claim]:
     named = [place for place in causes.places if place.role is not None]
     for place in sorted(named, key=lambda each: (each.group or len(named) + 1, _ROLES[each.role or Role.FURTHER])):
-        outside = place.outside
+        outside = astuple(place.outside) if place.outside else None
         yield replace(
             _claim(place.candidate, place.role or Role.FURTHER, place.group, wording),
-            outside=outside and (outside.failing_with, outside.failing, outside.healthy_with, outside.healthy),
+            outside=outside,
         )
 
 

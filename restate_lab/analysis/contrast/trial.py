@@ -169,12 +169,12 @@ class Trial:
     def passing(self, least_gap: float = LEAST_GAP) -> Flags:
         """Return which conditions pass both gates."""
         is_clear = (self.a >= _LEAST_OF_FEW * self.n1) & (self.b <= _MOST_OF_HEALTHY * self.n0)
-        return (self.p <= LEVEL) & (self.low >= least_gap) & ((self.n1 >= _FEW) | is_clear)
+        return np.asarray((self.p <= LEVEL) & (self.low >= least_gap) & ((self.n1 >= _FEW) | is_clear))
 
     @cached_property
     def _scores(self) -> Numbers:
         penalties = [_within_attribute(each.op) for each in self.table.conditions]
-        return self.low - np.array(penalties, dtype=float)
+        return np.asarray(self.low - np.array(penalties, dtype=float))
 
     def best(self, passing: Flags) -> list[int]:
         """Return the best condition of each attribute among these; if it is a value, also the next best values."""
