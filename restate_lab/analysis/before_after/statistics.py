@@ -16,6 +16,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from restate_lab.analysis.contrast.statistic import wilson
+
 # One number per block, in the order of time; NaN for a block without a number.
 Blocks: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
 _CONFIDENCE = 0.95
@@ -120,7 +122,7 @@ def compare_rates(before: tuple[Blocks, Blocks], after: tuple[Blocks, Blocks]) -
     common = (rates[0] * totals[0] + rates[1] * totals[1]) / sum(totals)
     error = math.sqrt(dispersion * common * (1 - common) * sum(1 / total for total in totals))
     change, z = rates[1] - rates[0], _t_quantile(freedom) * math.sqrt(dispersion)
-    (low_before, high_before), (low_after, high_after) = (_wilson(*side, z) for side in zip(rates, totals, strict=True))
+    (low_before, high_before), (low_after, high_after) = (wilson(*side, z) for side in zip(rates, totals, strict=True))
     return Difference(
         before=rates[0],
         after=rates[1],
@@ -138,11 +140,6 @@ def _pearson(events: Blocks, counts: Blocks, rate: float) -> float:
     if rate in {0.0, 1.0}:
         return 0.0
     return float(((events - counts * rate) ** 2 / (counts * rate * (1 - rate))).sum())
-
-
-def _wilson(rate: float, total: float, z: float) -> tuple[float, float]:
-    center, margin = rate + z**2 / (2 * total), z * math.sqrt(rate * (1 - rate) / total + (z / (2 * total)) ** 2)
-    return (center - margin) / (1 + z**2 / total), (center + margin) / (1 + z**2 / total)
 
 
 def limited_exp(value: float) -> float:

@@ -73,11 +73,15 @@ def _codes(callers: object) -> Integers:
 
 
 def _first_of_groups(callers: Integers, failing: Flags) -> Integers:
-    """Return the first row of each caller and outcome, and all rows without a caller."""
-    alone = np.flatnonzero(callers < 0)
+    """Return the first row of each caller whose children all have one outcome, and all rows of other callers."""
     called = np.flatnonzero(callers >= 0)
-    _, first = np.unique(callers[called] * 2 + failing[called], return_index=True)
-    return np.concatenate([alone, called[first]])
+    sizes = np.bincount(callers[called])
+    failed = np.bincount(callers[called], failing[called])
+    is_mixed = (failed > 0) & (failed < sizes)
+    _, first = np.unique(callers[called], return_index=True)
+    is_kept = (callers < 0) | is_mixed[np.maximum(callers, 0)]
+    is_kept[called[first]] = True
+    return np.flatnonzero(is_kept)
 
 
 def _describe(sample: Sample, runs: Integers) -> Burst:

@@ -336,6 +336,13 @@ def test_children_of_few_callers_prove_nothing_at_any_time() -> None:
     assert len(find_causes(alone).first) == 1
 
 
+def test_children_of_a_caller_with_both_outcomes_are_compared() -> None:
+    """Within a caller whose children do not all fail, the input tells the failing ones from the others."""
+    regions = ["eu"] * 80 + ["us"] * 1_000
+    callers = [f"inv_{n % 2}" for n in range(80)] + [f"inv_{n % 2 + n % 25}" for n in range(1_000)]
+    assert len(find_causes(sample_of(80, 1_000, Observed(field("region"), regions), callers=callers)).first) == 1
+
+
 def test_the_smallest_difference_that_would_be_found_needs_more_rows_to_be_small() -> None:
     assert smallest_gap(2_000, 2_000, 1_000) < smallest_gap(200, 2_000, 1_000) < smallest_gap(30, 2_000, 1_000)  # type: ignore[operator]
     assert smallest_gap(3, 10, 1_000) is None
