@@ -315,6 +315,14 @@ def test_a_beginning_that_many_keys_share_is_shown_only_where_it_is_allowed() ->
     assert "acme" not in everything(contrast_of(sample_of(40, 300, keys), payloads=False, shows_keys=False))
 
 
+def test_a_beginning_of_few_keys_is_hidden() -> None:
+    """The beginning of the keys of one person can be a name."""
+    keys = Observed(KEY, [f"anna-{n % 4}" for n in range(40)] + [f"u{n}" for n in range(300)])
+    result = contrast_of(sample_of(40, 300, keys), payloads="shape", shows_keys=True)
+    assert result.verdict.startswith("All 40 failing have one and the same beginning in the key (hidden); none")
+    assert "anna" not in everything(result)
+
+
 def test_a_secret_name_hides_its_values_at_every_level() -> None:
     attributes = [
         field("password"),
