@@ -69,11 +69,10 @@ def contrast(
     each other; ``handlers`` of the result has the failure rates of all.
 
     ``healthy`` is ids or a frame. By default these are the successful invocations of the same handler that were created
-    from half an hour before the middle of the failing ones until half an hour after it, or in the time of the failing
-    ones if that is longer. ``window`` is a duration before the first and after the last failing one instead. With fewer
-    than 200, invocations in progress are healthy, too, if they are in their first attempt and passed the step at which
-    most of the failing ones stopped. If almost none was created in that time, those before or after are taken, and the
-    result says so. A restart of a failing invocation is on neither side.
+    in the same time: between the first and the last failing one, widened to an hour if that is less, or by ``window``
+    on both sides. With fewer than 200, invocations in progress are healthy, too, if they are in their first attempt and
+    passed the step at which most of the failing ones stopped. If almost none was created in that time, those before or
+    after are taken, and the result says so. A restart of a failing invocation is on neither side.
 
     The attributes are columns (deployment with its SDK, caller, scope, key), the time of creation, the steps that were
     taken before the failure, and with ``payloads`` the headers and the paths of the JSON inputs:
@@ -226,7 +225,8 @@ class _Comparison:
         if failing.condition is None:
             sides.healthy = replace(healthy, total=self._reader.count(healthy.condition))
             return ()
-        totals = self._reader.totals(failing.condition, healthy.condition)
+        has_keys = any(row.get("target_service_key") for row in failing.rows)  # a service has none
+        totals = self._reader.totals(failing.condition, healthy.condition, has_keys=has_keys)
         sides.failing = replace(failing, total=totals.failing)
         sides.healthy = replace(healthy, total=totals.healthy)
         return totals.counted

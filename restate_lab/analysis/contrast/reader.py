@@ -158,11 +158,11 @@ class ContrastReader:
         except RestateLabError:
             return None
 
-    def totals(self, failing: SideCondition, healthy: SideCondition) -> Totals:
-        """Count the values of the columns and the prefixes of the keys of all rows of both sides."""
+    def totals(self, failing: SideCondition, healthy: SideCondition, *, has_keys: bool = True) -> Totals:
+        """Count the values of the columns and, with keys, their prefixes in all rows of both sides."""
         sources = [each for each in ATTRIBUTES if each.counted and self._has(each)]
         columns = [each for each in sources if each.where is not Where.KEY]
-        keys = [each for each in sources if each.where is Where.KEY]
+        keys = [each for each in sources if each.where is Where.KEY and has_keys]
         groups, *of_keys = self.reads.together(
             [
                 lambda reads: self._groups(reads, columns, failing, healthy, _MOST_GROUPS),
@@ -214,7 +214,8 @@ class ContrastReader:
             return None
         wanted = {row["id"]: row for row in rows}
         inputs, decoding, size = Inputs(), decoding_of(self.reads), 0
-        for entry in self._entries(list(wanted), content, handlers):
+        # In the order of their hashes, both sides are read equally far.
+        for entry in self._entries(sample_of(wanted, len(wanted)), content, handlers):
             id_ = entry["id"]
             if id_ not in wanted or id_ in inputs.by_id:
                 continue
