@@ -30,6 +30,7 @@ def test_without_a_cause_nothing_is_claimed(kind: str) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1_500)
 @pytest.mark.parametrize("start", PARTS)
 def test_planted_causes_have_the_first_place_in_95_percent_of_1120_samples(start: int) -> None:
     places = Counter[str]()
@@ -45,6 +46,7 @@ def test_planted_causes_have_the_first_place_in_95_percent_of_1120_samples(start
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1_500)
 @pytest.mark.parametrize("start", NULL_PARTS)
 def test_at_most_5_percent_of_1056_samples_without_a_cause_have_a_claim(start: int) -> None:
     claimed = Counter[str]()
