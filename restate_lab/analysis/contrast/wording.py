@@ -33,6 +33,7 @@ _VALUE, _NAME = 60, 40  # characters
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND = 10**9  # nanoseconds
 _TIME_STEPS = (86_400, 3_600, 1_800, 900, 600, 300, 60, 30, 10, 1, Fraction(1, 1_000), Fraction(1, _SECOND))  # seconds
+_LARGEST = 10**300  # that is made round
 _MOST_STEPS = 60  # powers of ten that are tried for a round number
 _LENGTHS = {
     Operator.LENGTH_ABOVE: ("more", "characters"),
@@ -181,7 +182,8 @@ class Wording:
             hidden = f"one and the same {_PARTS.get(op, 'value')} in {subject} {HIDDEN}"
             return f"have {f'{subject} {self._range(condition)}' if is_range else hidden}", "do"
         if op in _BEGINNINGS:
-            return f"have {subject.replace('the ', 'a ')} that {_BEGINNINGS[op]} {self._quoted(condition)}", "do"
+            text = "a key" if subject == "the key" else subject
+            return f"have {text} that {_BEGINNINGS[op]} {self._quoted(condition)}", "do"
         return self._equality(condition)
 
     def _form(self, condition: Condition, subject: str) -> str:
@@ -195,13 +197,13 @@ class Wording:
 
     def _equality(self, condition: Condition) -> tuple[str, str]:
         attribute, op = self._column(condition).attribute, condition.op
-        if not attribute.verb or op not in {Operator.EQUAL, Operator.NOT_EQUAL}:
-            return f"have `{self.short(condition)}`", "do"
-        first, _, rest = attribute.verb.partition(" ")
-        text, is_past = _line(str(condition.value), _VALUE), first == "were"
-        if op is Operator.NOT_EQUAL:
-            return (f"were not {rest} {text}", "were") if is_past else (f"do not {attribute.verb} {text}", "do")
-        return f"{attribute.verb} {text}", "were" if is_past else "do"
+        other = "something other than " if op is Operator.NOT_EQUAL else ""
+        if attribute.verb and op in {Operator.EQUAL, Operator.NOT_EQUAL}:
+            text = _line(str(condition.value), _VALUE)
+            return f"{attribute.verb} {other}{text}", "were" if attribute.verb.startswith("were ") else "do"
+        if other:
+            return f"have {other}{self._quoted(condition)} in {self.subject(attribute)}", "do"
+        return f"have `{self.short(condition)}`", "do"
 
     def sql(self, condition: Condition) -> str:
         """Return a condition as a filter on ``sys_invocation_status``; "" if it is hidden or not on a column."""
@@ -295,7 +297,7 @@ def _plain(number: Fraction) -> int | float:
 def _steps(low: Any, high: Any, *, is_time: bool) -> list[Fraction]:
     if is_time:
         return [Fraction(step) * _SECOND for step in _TIME_STEPS]
-    if any(each != each or abs(each) == float("inf") for each in (low, high)):  # noqa: PLR0124 - NaN
+    if any(abs(each) > _LARGEST for each in (low, high)):
         return []
     largest = max(len(str(int(abs(each)))) for each in (low, high))
     return [Fraction(10) ** (largest - power) * unit for power in range(_MOST_STEPS) for unit in (5, 2, 1)]
@@ -312,7 +314,7 @@ def _show(value: Any) -> str:
         return json.dumps(_line(value, _VALUE), ensure_ascii=False)
     if isinstance(value, bool) or value is None:
         return json.dumps(value)
-    return f"{value:,}" if isinstance(value, int) else _line(str(value), _VALUE)
+    return _line(f"{value:,}" if isinstance(value, int) else str(value), _VALUE)
 
 
 def _time(nanoseconds: int) -> str:

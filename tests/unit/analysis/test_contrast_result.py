@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -147,8 +149,8 @@ def everything(result: Contrast) -> str:
             ["dp_1a", "dp_1b"] * 20,
             ["dp_1old"] * 300,
             DEPLOYMENT,
-            "All 40 failing do not run on dp_1old; none of the 300 healthy do.",
-            "All 40 failing do not run on dp_1old; none of the 300 healthy do.",
+            "All 40 failing run on something other than dp_1old; none of the 300 healthy do.",
+            "All 40 failing run on something other than dp_1old; none of the 300 healthy do.",
         ),
         (
             ["k7"] * 40,
@@ -172,6 +174,11 @@ def test_the_sentence_of_a_condition(
 ) -> None:
     assert verdict(failing, healthy, attribute, "shape") == shape
     assert verdict(failing, healthy, attribute) == whole
+
+
+@pytest.mark.parametrize("large", [10**400, Decimal("9" * 5_000), math.inf])
+def test_a_number_of_any_size_is_compared_and_shown_on_one_line(large: Any) -> None:
+    assert len(verdict([large] * 20 + [large + 1] * 20, [2] * 150 + [3] * 150, field("n"))) < 200
 
 
 def test_a_pair_names_the_share_of_each_condition() -> None:
