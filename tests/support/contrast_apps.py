@@ -248,4 +248,8 @@ MORE: tuple[App, ...] = (
     ),
 )
 """The apps of the night."""
-ALL = (*APPS, *MORE)
+RELEASED = App(
+    "release", "failed", lambda c: c.release == "new", lambda _: None, "column", "pinned_deployment_id", level=False
+)
+"""The app that fails in the new release of the code."""
+ALL = (*APPS, *MORE, RELEASED)

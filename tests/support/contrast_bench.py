@@ -40,6 +40,18 @@ class ContrastBench(Bench):
                 list(pool.map(partial(self._send, app), range(CALLS)))
             self._wait(app)
 
+    def play_release(self, app: App) -> str:
+        """Send calls to the old release and then to the new one, which fails; return the new deployment."""
+        good = [number for number in range(CALLS) if not is_planted(number)]
+        for number in good:
+            self._send(app, number)
+        wait_for(lambda: self._count(_SUCCEEDED, app), lambda n: n == len(good))
+        deployment = self.admin.create_deployment(uri=f"{self.uri}/new").id
+        for number in sorted({*range(CALLS)}.difference(good)):
+            self._send(app, number)
+        wait_for(lambda: self._count(_SETTLED["failed"], app), lambda n: n == PLANTED)
+        return str(deployment)
+
     def _send(self, app: App, number: int) -> None:
         call, key = call_of(app, number), f"{app.name}-{number}"
         if app.is_relayed:

@@ -59,7 +59,7 @@ def test_a_deep_input_ends_at_five_levels() -> None:
 
 
 def test_an_object_with_very_many_rare_names_is_a_map() -> None:
-    """The names of a map are data, so its values are at one path; an object with the same names in all rows is none."""
+    """The names of a map are data, so its values are at one path; one with the same names in all rows is not a map."""
     scores = {sample_id(at): {"name": "x", "scores": {f"user{at}@x.org": at}} for at in range(60)}
     values = values_of(scores)
     assert set(values) == {"", "name", "scores", "scores.*"}

@@ -63,7 +63,7 @@ def ids_of(rows: Sequence[Any]) -> set[str]:
 
 
 def test_healthy_ones_of_the_same_time_come_first() -> None:
-    """Successful ones of other hours are not compared if enough are of the hour of the failing ones."""
+    """Successful ones of other hours are not compared if there are enough from the hour of the failing ones."""
     other = runs(range(200, 400), after=-5 * HOUR)
     sides = sides_of(source_of(*FAILED, *HEALTHY, *other), "failed")
     assert ids_of(sides.healthy.rows) == ids(HEALTHY)
