@@ -270,6 +270,14 @@ def test_a_range_of_numbers_has_two_ends() -> None:
     assert claim.condition == "input.amount between 390 and 450"
 
 
+def test_a_narrow_range_near_the_end_is_not_open() -> None:
+    """By the grid of quantiles it is "less than 90", which 60 healthy rows meet, too."""
+    amounts = [*range(60, 90), *range(60), *range(90, 1_700)]
+    claim = only(decide(sample_of(30, 1_670, Observed(field("amount"), amounts)), payloads=True))
+    assert claim.condition == "input.amount between 59 and 90"
+    assert claim.healthy_with == 0
+
+
 def test_a_difference_below_ten_points_is_not_claimed() -> None:
     """With enough rows each difference is significant."""
     values = ["x"] * 600 + ["y"] * 1_400 + ["x"] * 400 + ["y"] * 1_600
