@@ -232,7 +232,7 @@ def doctor(
     short_help="Show what failing invocations share, and healthy ones do not.",
     epilog=examples(
         "restate-lab contrast --service Payments --status failed",
-        "restate-lab contrast --service Payments --handler charge --status backing-off --payloads shape",
+        "restate-lab contrast --service Payments --status slow --payloads shape",
     ),
 )
 @with_output

@@ -28,7 +28,7 @@ Result = TypeVar("Result", pa.Table, pa.Schema)
 _FAMILY_NAMES = {
     "text": """id target target_service_name target_handler_name target_service_key target_service_ty service_name
         service_key service_type service key scope status raw_status holder_status word ending completion_result
-        completion_failure failure message code error_code example_message example_step step name event waits_for
+        result completion_failure failure message code error_code example_message example_step step name event waits_for
         entry_type event_type event_json entry_json entry_lite_json future future_json body sdk endpoint ty type table
         column table_name definition invoked_by invoked_by_id invoked_by_target restarted_from deployment_id
         pinned_deployment_id last_attempt_deployment_id of_id oldest_id example_id holder_id lock_holder_id

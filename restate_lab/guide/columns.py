@@ -8,7 +8,7 @@ The columns of the two widest results. None is unknown or not applicable, never 
 
 ## Journal
 
-`rl.journal` returns one row per entry. The columns are None where an entry has no such value.
+`rl.journal` returns one row per entry. An entry without a value has None.
 
 - `invocation_id, depth` (1 is the requested invocation), `index` (None for a wait that is not in the journal yet)
 - `entry_type` with Restate's name ("Run", "Call", "Sleep", "Signal", …; awaited awakeables are "Signal"), `name` (of

@@ -30,7 +30,19 @@ CARD: dict[str, Any] = {"title": HOSTILE, "place": HOSTILE, "lines": [HOSTILE], 
 BADGES: dict[str, Any] = {"badges": [(HOSTILE, HOSTILE, "red")], "facts": [(HOSTILE, HOSTILE)], "place_tip": HOSTILE}
 PARTS: dict[str, Any] = {"parts": [(HOSTILE, 1_200, "red"), (HOSTILE, 0, "blue")]}
 FINDING: dict[str, Any] = dict.fromkeys(
-    ("severity", "mark", "title", "details", "blocks", "age", "since", "suggested_code", "evidence_code", "more"),
+    (
+        "severity",
+        "mark",
+        "title",
+        "details",
+        "shared",
+        "blocks",
+        "age",
+        "since",
+        "suggested_code",
+        "evidence_code",
+        "more",
+    ),
     HOSTILE,
 ) | {"colour": "red", "ids": [HOSTILE], "more_ids": 1_200}
 BOX: dict[str, Any] = {"x": 1, "y": 2, "width": 3, "height": 4, "times": 1_200, "folded": "", "colour": "red"}

@@ -17,7 +17,7 @@ from restate_lab.analysis.agents.paths import Paths, Read, any_value, long_text,
 _Object: TypeAlias = Mapping[str, Any]
 
 
-class Role(Enum):
+class PartRole(Enum):
     """What a part of a response is."""
 
     TEXT = "text"
@@ -30,7 +30,7 @@ class Role(Enum):
 class Part(NamedTuple):
     """The fields of a part: its text, or the parts within it, or the id, name and arguments of a tool call."""
 
-    role: Role
+    role: PartRole
     text: Read = no_value
     id: Read = no_value
     name: Read = no_value
@@ -38,12 +38,12 @@ class Part(NamedTuple):
     parts: Read = no_value
 
 
-def _text(text: str, role: Role = Role.TEXT) -> Part:
+def _text(text: str, role: PartRole = PartRole.TEXT) -> Part:
     return Part(role, long_text(text))
 
 
 def _call(id_: str, tool: str, arguments: str) -> Part:
-    return Part(Role.CALL, id=name(id_), name=name(tool), arguments=any_value(arguments))
+    return Part(PartRole.CALL, id=name(id_), name=name(tool), arguments=any_value(arguments))
 
 
 _FUNCTION = _call("id", "function.name", "function.arguments")
@@ -53,11 +53,11 @@ _KINDS: Mapping[str, Part] = MappingProxyType(
     {
         "text": _text("text | content"),
         "output_text": _text("text"),
-        "reasoning": _text("text | summary | reasoning | content", Role.REASONING),
-        "reasoning_content": _text("reasoning_content.text", Role.REASONING),
-        "thinking": _text("thinking | content", Role.REASONING),
-        "refusal": _text("refusal", Role.REFUSAL),
-        "message": Part(Role.PARTS, parts=any_value("content")),
+        "reasoning": _text("text | summary | reasoning | content", PartRole.REASONING),
+        "reasoning_content": _text("reasoning_content.text", PartRole.REASONING),
+        "thinking": _text("thinking | content", PartRole.REASONING),
+        "refusal": _text("refusal", PartRole.REFUSAL),
+        "message": Part(PartRole.PARTS, parts=any_value("content")),
         "function": _FUNCTION,
         "custom": _CUSTOM,
         "function_call": _call("call_id", "name", "arguments"),
@@ -78,11 +78,11 @@ _FIELDS: Mapping[str, Part] = MappingProxyType(
         "functionCall": _call("functionCall.id", "functionCall.name", "functionCall.args"),
         "function_call": _call("function_call.id", "function_call.name", "function_call.args"),
         "toolUse": _call("toolUse.toolUseId", "toolUse.name", "toolUse.input"),
-        "reasoningContent": _text("reasoningContent.reasoningText.text", Role.REASONING),
+        "reasoningContent": _text("reasoningContent.reasoningText.text", PartRole.REASONING),
         "function": _FUNCTION,
         "custom": _CUSTOM,
         "toolCallId": _call("toolCallId", "toolName", "input"),
-        "thinking": _text("thinking", Role.REASONING),
+        "thinking": _text("thinking", PartRole.REASONING),
         "text": _text("text"),
         "args": _call("id", "name", "args"),
         "input": _call("id", "name", "input"),
@@ -90,18 +90,18 @@ _FIELDS: Mapping[str, Part] = MappingProxyType(
 )
 """A field of a part without a kind → how it is read, in the order in which the fields are looked for."""
 
-SortedParts: TypeAlias = dict[Role, list[tuple[Part, _Object]]]
+SortedParts: TypeAlias = dict[PartRole, list[tuple[Part, _Object]]]
 
 
 def sort_parts(value: _Object, places: Paths) -> SortedParts:
     """Return the parts at all these places, by role."""
     parts: SortedParts = {}
     for part, each in parts_at(value, places):
-        parts.setdefault(Role.REASONING if each.get("thought") else part.role, []).append((part, each))
+        parts.setdefault(PartRole.REASONING if each.get("thought") else part.role, []).append((part, each))
     return parts
 
 
-def text_of(parts: SortedParts, role: Role) -> str | None:
+def text_of(parts: SortedParts, role: PartRole) -> str | None:
     """Return the texts of the parts with this role, each on its own line; None without one."""
     return "\n".join(filter(None, (part.text(each) for part, each in parts.get(role, ())))) or None
 
@@ -121,7 +121,7 @@ def parts_at(value: _Object, places: Paths) -> list[tuple[Part, _Object]]:
 def _add_parts(parts: list[tuple[Part, _Object]], found: Sequence[_Object]) -> None:
     for each in found:
         part = _part_of(each)
-        if part is not None and part.role is Role.PARTS:
+        if part is not None and part.role is PartRole.PARTS:
             _add_parts(parts, objects(part.parts(each)))
         elif part is not None:
             parts.append((part, each))

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 from restate_lab.analysis.agents.model import ModelStep, ToolCall, parse_arguments, record
-from restate_lab.analysis.agents.parts import Role, parts_at, sort_parts, text_of
+from restate_lab.analysis.agents.parts import PartRole, parts_at, sort_parts, text_of
 from restate_lab.analysis.agents.paths import Paths
 from restate_lab.analysis.agents.requests import request_of, results_in
 from restate_lab.analysis.agents.shapes import SHAPES, Shape
@@ -70,10 +70,10 @@ def _is_paid(fields: Mapping[str, Any]) -> bool:
 
 def _text(shape: Shape, value: _Object, finish: str | None) -> dict[str, Any]:
     parts = sort_parts(value, shape.parts)
-    refusal = shape.refusal(value) or text_of(parts, Role.REFUSAL)
+    refusal = shape.refusal(value) or text_of(parts, PartRole.REFUSAL)
     return {
-        "text": shape.text(value) or text_of(parts, Role.TEXT),
-        "reasoning": shape.reasoning(value) or text_of(parts, Role.REASONING),
+        "text": shape.text(value) or text_of(parts, PartRole.TEXT),
+        "reasoning": shape.reasoning(value) or text_of(parts, PartRole.REASONING),
         "refusal": refusal or (shape.reason(value) or finish if finish in shape.refused else None),
     }
 
@@ -100,7 +100,7 @@ def _calls_at(value: _Object, places: Paths) -> tuple[ToolCall, ...]:
     calls = [
         ToolCall(part.id(each), part.name(each) or "", part.arguments(each))
         for part, each in parts_at(value, places)
-        if part.role is Role.CALL
+        if part.role is PartRole.CALL
     ]
     return tuple(calls)
 

@@ -169,7 +169,7 @@ def test_ipython_in_a_terminal_prints_the_same_as_print() -> None:
 
 def test_an_empty_diagnosis_can_be_filtered_by_its_columns() -> None:
     frame = made().findings
-    assert list(frame.columns)[:5] == ["severity", "check", "title", "details", "since"]
+    assert list(frame.columns)[:6] == ["severity", "check", "title", "details", "shared", "since"]
     assert str(frame["since"].dtype) == "datetime64[ms, UTC]"
 
 

@@ -263,7 +263,7 @@ def test_a_closed_port_is_unreachable() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with contextlib.closing(Endpoint(f"http://127.0.0.1:{port}", {}, 5.0)) as endpoint:
-        with pytest.raises(errors.Unreachable, match="no connection"):
+        with pytest.raises(errors.Unreachable, match="connection refused"):
             endpoint.discover()
         assert endpoint.replay("Orders", "place", START, [INPUT]).problem.startswith("no connection")
 
