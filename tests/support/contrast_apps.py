@@ -66,7 +66,7 @@ def call_of(app: App, number: int) -> Call:
         "items": [{"sku": f"sku-{chance.randrange(40)}", "count": chance.randrange(1, 5)} for _ in range(2)],
         "scores": {f"{CANARY}{number}.{at}@example.org": at for at in range(2)},
     }
-    key = f"{chance.choice(['pine', 'birch', 'cedar'])}-{CANARY}{number}" if app.is_keyed else ""
+    key = f"{chance.choice(['pine', 'birch', 'cedar'])}-{CANARY}{app.name}{number}" if app.is_keyed else ""
     call = Call(order, {"x-tenant": f"{CANARY}-{chance.randrange(6)}", "x-channel": chance.choice(["web", "app"])}, key)
     if not is_planted(number):
         return call
@@ -186,7 +186,7 @@ MORE: tuple[App, ...] = (
     _shape("absent", "paused", "note", lambda o: "note" not in o, _drop("note")),
     _shape("extra", "failed", "legacy", lambda o: "legacy" in o, _set("legacy", value=True)),
     _shape("sku", "failed", "items[].sku", lambda o: o["items"][-1]["sku"] == "sku-bad", _append_sku),
-    _shape("empty", "backing-off", "items", lambda o: not o["items"], _set("items", value=[])),
+    _shape("empty", "backing-off", "items[]", lambda o: not o["items"], _set("items", value=[])),
     _shape("long", "failed", "items", lambda o: len(o["items"]) > 9, lambda c: c.order["items"].extend([{}] * 9)),
     _shape("object", "failed", "customer", lambda o: isinstance(o["customer"], str), _set("customer", value="anna")),
     _shape("halted", "suspended", "station", lambda o: o["station"] == "onyx", _set("station", value="onyx")),
