@@ -68,14 +68,14 @@ def call_of(app: App, number: int) -> Call:
     }
     key = f"{chance.choice(['pine', 'birch', 'cedar'])}-{CANARY}{app.name}{number}" if app.is_keyed else ""
     call = Call(order, {"x-tenant": f"{CANARY}-{chance.randrange(6)}", "x-channel": chance.choice(["web", "app"])}, key)
-    if not is_planted(number):
+    if not is_planted(app, number):
         return call
     return app.plant(call) or call
 
 
-def is_planted(number: int) -> bool:
-    """Return whether this call of an app has the planted property."""
-    return number % (CALLS // PLANTED) == 1
+def is_planted(app: App, number: int) -> bool:
+    """Return whether this call of an app has the planted property; of slow ones, only a tenth has it."""
+    return number % (10 if app.outcome == "slow" else CALLS // PLANTED) == 1
 
 
 def _set(*path: str, value: Any) -> Callable[[Call], None]:
