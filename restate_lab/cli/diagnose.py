@@ -108,7 +108,7 @@ Payloads = Annotated[
 ]
 Failing = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[ID]…", help="The failing invocations (inv_…), instead of --service and --status."),
+    typer.Argument(metavar="ID", help="The failing invocations (inv_…), instead of --service and --status."),
 ]
 FailingService = Annotated[str | None, typer.Option("--service", metavar="NAME", help="The service that fails.")]
 FailingHandler = Annotated[str | None, typer.Option("--handler", metavar="NAME", help="The handler that fails.")]
