@@ -18,7 +18,6 @@ from restate_lab.cli._options import (
     Json,
     OutputFormat,
     PointTimeout,
-    Redact,
     Timeout,
     doctor_check_names,
     duration_option,
@@ -125,6 +124,12 @@ ComparedPayloads = Annotated[
 ]
 Sample = Annotated[
     int, typer.Option("--sample", metavar="N", min=1, help="Compare at most N invocations of each side one by one.")
+]
+HiddenPaths = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--redact", metavar="PATH", help="Hide the values at a path of the input: customer.email, *phone*; repeatable."
+    ),
 ]
 Window = Annotated[
     str | None,
@@ -245,7 +250,7 @@ def contrast(
     payloads: ComparedPayloads = None,
     sample: Sample = 2_000,
     window: Window = None,
-    redact: Redact = None,
+    redact: HiddenPaths = None,
     timeout: Timeout = SCAN_LIMIT,
     cluster: Cluster = None,
     evidence: EvidencePath = None,

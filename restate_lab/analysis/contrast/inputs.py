@@ -169,6 +169,7 @@ def path_text(path: Path) -> str:
 
 
 def _is_redacted(path: Path, redact: Sequence[str]) -> bool:
-    """Return whether a pattern of ``redact=`` matches the path, its end, or one of its names."""
+    """Return whether a pattern of ``redact=`` matches the path, its end, or one of its names; "$." may begin it."""
+    patterns = [pattern.lower().lstrip("$.") for pattern in redact]
     ends = [path_text(path[at:]) for at in range(len(path))]
-    return any(fnmatchcase(each.lower(), pattern.lower()) for pattern in redact for each in (*ends, *path))
+    return any(fnmatchcase(each.lower(), pattern) for pattern in patterns for each in (*ends, *path))

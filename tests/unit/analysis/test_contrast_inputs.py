@@ -78,7 +78,8 @@ def test_an_input_that_was_not_read_is_unknown_and_never_missing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "pattern"), [("password", ""), ("a.email", "a.email"), ("a.email", "*mail"), ("items[].pan", "PAN")]
+    ("path", "pattern"),
+    [("password", ""), ("a.email", "a.email"), ("a.email", "*mail"), ("items[].pan", "PAN"), ("items[].pan", "$..pan")],
 )
 def test_secret_names_and_redacted_paths_are_hidden(path: str, pattern: str) -> None:
     value = {"password": "x", "a": {"email": "y", "other": 1}, "items": [{"pan": "z"}]}
