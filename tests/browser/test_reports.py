@@ -104,7 +104,7 @@ def test_contents_are_a_rail_that_stays_in_sight(browser: Browser, report: Path)
         assert contents.bounding_box()["x"] + contents.bounding_box()["width"] <= main.bounding_box()["x"]  # type: ignore[index]
         contents.get_by_role("link", name="Deployments").focus()
         page.keyboard.press("Enter")
-        heading = page.get_by_role("heading", name="9 Deployments")
+        heading = page.get_by_role("heading", name="10 Deployments")
         heading.wait_for()
         page.wait_for_function("h => Math.abs(h.getBoundingClientRect().top) < 200", arg=heading.element_handle())
         assert contents.bounding_box()["y"] >= 0  # type: ignore[index]
@@ -139,7 +139,7 @@ def test_all_of_a_table_can_be_saved_and_its_sql_unfolded(browser: Browser, repo
         page.locator("details.sql", has_text="FROM sys_invocation_status").first.locator("summary").click()
         assert statement.is_visible()
         page.get_by_role("link", name="Deployments", exact=True).click()
-        assert page.get_by_role("heading", name="9 Deployments").is_visible()
+        assert page.get_by_role("heading", name="10 Deployments").is_visible()
 
 
 HOSTILE = "<img src=x onerror=\"document.title='owned'\"></script><script>document.title='owned'</script>"

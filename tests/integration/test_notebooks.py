@@ -159,7 +159,7 @@ def test_the_incident_is_told_with_all_its_causes_and_nobody_else_is_blamed(kind
     for card, words in {"doctor": "critical", "why-storm": "charge card", "why-key": "Account/acme-retail"}.items():
         assert words in output[card][-1].data["text/html"]
     card, attributes = (output[cell][-1].data["text/html"] for cell in ("contrast", "attributes"))
-    assert "all 24 failing have" in card
+    assert "All 24 failing have" in card
     assert "gateway.region" in card
     assert "gateway.currency" in attributes
     assert ">done</td>" in output["execute"][-1].data["text/html"]

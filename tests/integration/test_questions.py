@@ -509,7 +509,7 @@ def test_on_a_healthy_cluster_questions_about_faults_have_no_rows(healthy: Clust
 def test_a_limit_that_cuts_rows_warns_and_one_that_just_fits_does_not(lab: Lab) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        whole = ask(lab, "terminal_failures", limit=4)
+        whole = ask(lab, "terminal_failures", limit=5)
     with pytest.warns(Truncated, match="terminal_failures has more than 3 rows"):
         cut = ask(lab, "terminal_failures", limit=3)
     assert "truncated" not in whole.attrs

@@ -100,7 +100,7 @@ def test_a_short_report_has_five_findings_the_timeline_and_the_actions_without_s
     assert re.search(r"\d+ more: \d critical", page.text)
     assert not [tag for tag, _ in page.tags if tag == "details"]
     assert "SELECT" not in page.text
-    assert "Not in this short report: The worst findings in detail, Invocations" in page.text
+    assert "Not in this short report: The worst findings in detail, What the failing ones share" in page.text
     with pytest.raises(ArgumentError, match="unknown length 'brief'; choose 'short' or 'full'"):
         rl.incident_report(lab, tmp_path / "brief.html", length="brief")  # type: ignore[arg-type]
 

@@ -80,7 +80,7 @@ def _choose_passed(reader: ContrastReader, request: ContrastRequest, sides: Cont
 def _choose_default(reader: ContrastReader, request: ContrastRequest, sides: ContrastSides) -> None:
     """Take the successful ones of the same time, or else of the time before or after."""
     _exclude_older_than_healthy(sides)
-    since, until = _period(sides, request.window)
+    since, until = _period(sides, request.window, reader.reads.now)
     succeeded = sides.of_handler(SUCCEEDED)
     period = f"from {format_timestamp(since)} to {format_timestamp(until)}"
     same_time = succeeded.also(_IN_PERIOD, since=since, until=until)
@@ -105,12 +105,12 @@ def _without_failing(sides: ContrastSides, rows: Sequence[Row]) -> list[Row]:
     return [row for row in rows if row["id"] not in failing]
 
 
-def _period(sides: ContrastSides, window: timedelta | None) -> tuple[datetime, datetime]:
-    """Return the time in which the failing ones were created, widened to an hour, or by ``window`` on both sides."""
+def _period(sides: ContrastSides, window: timedelta | None, now: datetime) -> tuple[datetime, datetime]:
+    """Return the time in which the failing ones were created, widened to an hour, or by ``window``, until now."""
     times = [row["created_at"] for row in sides.failing.rows]
     first, last = min(times), max(times)
     around = max(timedelta(0), _LEAST_PERIOD - (last - first)) / 2 if window is None else window
-    return first - around, last + around
+    return first - around, max(last, min(last + around, now))
 
 
 def _exclude_older_than_healthy(sides: ContrastSides) -> None:
