@@ -15,7 +15,7 @@ from restate_lab.payload_json import read
 # the fields of a ModelStep with numbers of tokens
 TOKENS = ("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens")
 WRITTEN = ("cache_write_tokens", "cache_write_1h_tokens")
-_MOST = 1 << 53
+MOST = 1 << 53
 
 
 @public
@@ -95,7 +95,7 @@ def join_texts(values: Iterable[Any]) -> str | None:
 
 def count(value: Any) -> int | None:
     """Return a whole number of 0 or more; else None."""
-    return value if type(value) is int and 0 <= value < _MOST else None  # True is not a number
+    return value if type(value) is int and 0 <= value < MOST else None  # True is not a number
 
 
 def total(*values: Any) -> int | None:

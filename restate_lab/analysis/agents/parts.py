@@ -113,7 +113,7 @@ def parts_at(value: _Object, places: Paths) -> list[tuple[Part, _Object]]:
         for found in values_at(value, path):
             if isinstance(found, str):
                 parts.append((_KINDS["text"], {"text": found}))
-            else:
+            elif found:
                 _add_parts(parts, objects(found))
     return parts
 

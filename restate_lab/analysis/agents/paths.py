@@ -7,10 +7,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import partial
 from typing import Any, TypeAlias
 
-from restate_lab.analysis.agents.model import count, objects
+from restate_lab.analysis.agents.model import MOST, count, objects
 from restate_lab.analysis.journal.entries import text_or_none
 
 Path: TypeAlias = tuple[Any, ...]
@@ -35,7 +34,7 @@ def _path(names: list[str]) -> Path:
 
 def any_value(text: str) -> Read:
     """Return a function that reads the first value that is not None."""
-    return _first(text, None)
+    return _first(text, _unchanged)
 
 
 def name(text: str) -> Read:
@@ -72,49 +71,50 @@ def no_value(_: Any) -> None:
     """Read nothing, in the place of a value that a shape does not have."""
 
 
-def _first(text: str, accept: Read | None) -> Read:
+def _first(text: str, accept: Read) -> Read:
     """Return a function that reads the first of the alternatives that is not None after ``accept``.
 
     Thousands of responses are read with dozens of them each, so short paths have their own functions.
     """
-    readers = tuple(map(_reader, paths(text)))
+    readers = tuple(_reader(path, accept) for path in paths(text))
     if len(readers) == 1:
-        return _accepted(readers[0], accept)
+        return readers[0]
 
     def read(value: Any) -> Any:
         for reader in readers:
             found = reader(value)
-            if found is not None and (accept is None or (found := accept(found)) is not None):
+            if found is not None:
                 return found
         return None
 
     return read
 
 
-def _accepted(reader: Read, accept: Read | None) -> Read:
-    if accept is None:
-        return reader
+def _reader(path: Path, accept: Read) -> Read:
+    """Return a function that reads the value at one path, after ``accept``."""
+    first, *rest = path
+    second = rest[0] if rest else None
 
-    def read(value: Any) -> Any:
-        found = reader(value)
+    def read_any(value: Any) -> Any:
+        found = value_at(value, path)
         return None if found is None else accept(found)
 
-    return read
+    def read_field(value: Any) -> Any:
+        found = value.get(first) if type(value) is dict else None
+        return None if found is None else accept(found)
+
+    def read_inner(value: Any) -> Any:
+        inner = value.get(first) if type(value) is dict else None
+        found = inner.get(second) if type(inner) is dict else None
+        return None if found is None else accept(found)
+
+    if len(path) > 2 or not all(isinstance(each, str) for each in path):
+        return read_any
+    return read_inner if rest else read_field
 
 
-def _reader(path: Path) -> Read:
-    first, *rest = path
-    if not isinstance(first, str) or len(rest) > 1 or not all(isinstance(each, str) for each in rest):
-        return partial(value_at, path=path)
-    if not rest:
-        return lambda value: value.get(first) if isinstance(value, dict) else None
-    second = rest[0]
-
-    def read(value: Any) -> Any:
-        inner = value.get(first) if isinstance(value, dict) else None
-        return inner.get(second) if isinstance(inner, dict) else None
-
-    return read
+def _unchanged(value: Any) -> Any:
+    return value
 
 
 def value_at(value: Any, path: Path) -> Any:
@@ -133,6 +133,8 @@ def value_at(value: Any, path: Path) -> Any:
 
 def values_at(value: Any, path: Path) -> Iterable[Any]:
     """Return the values at a path, for all elements of its lists."""
+    if len(path) == 1:
+        return (value.get(path[0]),) if isinstance(value, dict) else ()
     for place, key in enumerate(path):
         if isinstance(key, tuple):
             inner = value_at(value, path[:place])
@@ -147,4 +149,6 @@ def _joined_text(value: Any) -> str | None:
 
 
 def _whole_number(value: Any) -> int | None:
-    return count(int(value) if type(value) is float and value.is_integer() else value)
+    if type(value) is int:
+        return value if 0 <= value < MOST else None
+    return count(int(value)) if type(value) is float and value.is_integer() else None

@@ -178,13 +178,8 @@ class _Runs:
     # whether the run paid for each response: a restart as new copies steps of another run with their old times
     is_own: _Flags
     is_call: _Flags  # whether each entry is a call of a model
+    is_encoded: _Flags  # whether each run has calls of models whose responses are encoded
     errors: Sequence[tuple[int, Row]]  # the number of the run and the row of each error
-
-    @property
-    def is_encoded(self) -> _Flags:
-        """Return whether each run has calls of models whose responses are encoded."""
-        models = self.journals.models
-        return np.array([id_ in models and bool(models[id_].encoded) for id_ in self.journals.rows], bool)
 
     def total(self, values: Any, owners: _Numbers | None = None) -> _Numbers:
         """Return the sum of the values of each run; without ``owners`` they are those of the steps."""
@@ -391,6 +386,7 @@ def _runs_of(journals: RunJournals, now: datetime) -> _Runs:
         times,
         is_own=(times == _NONE) | (times >= created[steps.owners]),
         is_call=_find_calls(entries, positions[positions != _NONE]),
+        is_encoded=np.array([id_ in journals.models and bool(journals.models[id_].encoded) for id_ in numbers], bool),
         errors=[(number, error) for id_, number in numbers.items() for error in (journals.errors or {}).get(id_, ())],
     )
 

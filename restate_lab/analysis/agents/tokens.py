@@ -48,13 +48,8 @@ def read_tokens(usage: Usage, value: Any) -> dict[str, int | None]:
         into, out = _wholes(usage, value, into, out)
     into, cached = _whole_and_part(into, usage.cached(value))
     out, reasoning = _whole_and_part(out, usage.reasoning(value))
-    return {
-        "input_tokens": into,
-        "cached_tokens": cached,
-        "output_tokens": out,
-        "reasoning_tokens": reasoning,
-        **_written(usage, value, into, cached),
-    }
+    tokens = {"input_tokens": into, "cached_tokens": cached, "output_tokens": out, "reasoning_tokens": reasoning}
+    return tokens if usage.written is no_value else tokens | _written(usage, value, into, cached)
 
 
 def _wholes(usage: Usage, value: Any, into: int | None, out: int | None) -> tuple[int | None, int | None]:
