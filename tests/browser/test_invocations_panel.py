@@ -63,7 +63,7 @@ CUT = """() => [...document.querySelectorAll(".rl-grid .rl-cell")]
 MANY_SERVICES = """[
     setattr(panel.view, "counts", __import__("pandas").DataFrame({
         "target_service_name": [f"Service{n:03}" for n in range(200)],
-        "status": ["running"] * 199 + ["paused"], "is_retried": False, "n": 7,
+        "status": ["running"] * 199 + ["paused"], "is_retried": False, "invocations": 7,
     })),
     panel.view._draw(),
     panel.findings.show({

@@ -30,34 +30,12 @@ def panel(page: LabPage, incident_server: Cluster, notebooks: Path) -> PanelOnPa
     return panel
 
 
-def test_ten_tabs_lead_to_the_first_row(page: LabPage, panel: PanelOnPage) -> None:
-    """Each strip is one stop of the Tab key, with arrow keys within it; the bar that repeats the chips has no stop."""
-    keys = page.page.keyboard
-    panel.root.get_by_role("toolbar").get_by_role("checkbox").focus()
-    place = None
-    for _ in range(MOST_TABS):
-        keys.press("Tab")
-        place = page.page.evaluate("document.activeElement.closest('.rl-body .rl-row')?.getAttribute('aria-rowindex')")
-        if place:
-            break
-    assert place == "2", f"the first row is more than {MOST_TABS} presses of Tab away"
-    tabs = panel.root.get_by_role("tab")
-    tabs.first.focus()
-    for key, name in (("ArrowRight", "Invocations"), ("End", "Deployments"), ("ArrowRight", "Deployments")):
-        keys.press(key)
-        expect(panel.root.get_by_role("tab", name=name)).to_be_focused()
-    assert tabs.evaluate_all("tabs => tabs.filter(tab => tab.tabIndex === 0).map(tab => tab.textContent)") == [
-        "Deployments"
-    ]
-    assert panel.strip.locator(".rl-statusbar :is(button:not([tabindex='-1']))").count() == 0
-    panel.chip("Payments").focus()
-    keys.press("ArrowUp")
-    expect(panel.strip.locator(".rl-chip:focus")).to_have_count(1)
-    assert page.console_errors == []
-
-
-def test_the_focus_is_never_lost(page: LabPage, panel: PanelOnPage) -> None:
+def test_ten_tabs_lead_to_the_first_row_and_the_focus_is_never_lost(
+    page: LabPage, panel: PanelOnPage, screenshots: Path
+) -> None:
     """Opening an invocation focuses its heading, and Esc returns to the row, the button or the search box."""
+    _counts_the_tabs(page, panel)
+    _asks_what_they_share(page, panel, screenshots)
     keys = page.page.keyboard
     heading = panel.detail.get_by_role("heading", level=2)
     cell = panel.grid.cell(2, "target")
@@ -98,6 +76,58 @@ def test_the_focus_is_never_lost(page: LabPage, panel: PanelOnPage) -> None:
     assert page.console_errors == []
 
 
+def _counts_the_tabs(page: LabPage, panel: PanelOnPage) -> None:
+    """Each strip is one stop of the Tab key, with arrow keys within it; the bar that repeats the chips has no stop."""
+    keys = page.page.keyboard
+    panel.root.get_by_role("toolbar").get_by_role("checkbox").focus()
+    place = None
+    for _ in range(MOST_TABS):
+        keys.press("Tab")
+        place = page.page.evaluate("document.activeElement.closest('.rl-body .rl-row')?.getAttribute('aria-rowindex')")
+        if place:
+            break
+    assert place == "2", f"the first row is more than {MOST_TABS} presses of Tab away"
+    tabs = panel.root.get_by_role("tab")
+    tabs.first.focus()
+    for key, name in (("ArrowRight", "Invocations"), ("End", "Deployments"), ("ArrowRight", "Deployments")):
+        keys.press(key)
+        expect(panel.root.get_by_role("tab", name=name)).to_be_focused()
+    assert tabs.evaluate_all("tabs => tabs.filter(tab => tab.tabIndex === 0).map(tab => tab.textContent)") == [
+        "Deployments"
+    ]
+    assert panel.strip.locator(".rl-statusbar :is(button:not([tabindex='-1']))").count() == 0
+    panel.chip("Payments").focus()
+    keys.press("ArrowUp")
+    expect(panel.strip.locator(".rl-chip:focus")).to_have_count(1)
+
+
+def _asks_what_they_share(page: LabPage, panel: PanelOnPage, screenshots: Path) -> None:
+    """Open the question with the button of a finding, read payloads only after a choice, and close it again."""
+    keys = page.page.keyboard
+    panel.findings.get_by_role("button", name="Show all").focus()
+    keys.press("Enter")
+    finding = panel.findings.locator(".rl-finding").filter(has_text="of Settlements/settle failed permanently")
+    finding.get_by_role("button", name="What do they share?").focus()
+    keys.press("Enter")
+    form = panel.root.locator(".rl-contrast")
+    expect(form.get_by_label("compare with")).to_be_focused()
+    keys.press("Tab")
+    expect(form.get_by_label("inputs and headers")).to_be_focused()
+    keys.type("with")
+    keys.press("Tab")
+    expect(form.get_by_role("button", name="Compare")).to_be_focused()
+    keys.press("Enter")
+    expect(form).to_contain_text("eu-west")
+    for theme in ("Dark", "Light"):
+        page.theme(f"JupyterLab {theme}")
+        panel.picture(screenshots / f"contrast-{theme.lower()}.png")
+    form.get_by_role("button", name="Compare").focus()
+    assert page.value("panel.contrast.payloads") is True
+    keys.press("Tab")
+    keys.press("Enter")
+    expect(form).to_be_hidden()
+
+
 @pytest.mark.long  # unit/panels has the rules of the box
 def test_one_box_takes_ids_and_text(page: LabPage, panel: PanelOnPage, screenshots: Path) -> None:
     """A log line opens its invocation, also an ended one; several ids are a filter; other text is searched for."""
@@ -133,36 +163,6 @@ def test_one_box_takes_ids_and_text(page: LabPage, panel: PanelOnPage, screensho
 def _paste(page: LabPage, text: str) -> None:
     page.page.evaluate("text => navigator.clipboard.writeText(text)", text)
     page.page.keyboard.press("Control+v")
-
-
-def test_what_failing_ones_share_is_asked_and_answered_with_the_keyboard(
-    page: LabPage, panel: PanelOnPage, screenshots: Path
-) -> None:
-    """A finding's button opens the question, which is closed again, and payloads are read only after a choice."""
-    keys = page.page.keyboard
-    panel.findings.get_by_role("button", name="Show all").focus()
-    keys.press("Enter")
-    finding = panel.findings.locator(".rl-finding").filter(has_text="of Settlements/settle failed permanently")
-    finding.get_by_role("button", name="What do they share?").focus()
-    keys.press("Enter")
-    form = panel.root.locator(".rl-contrast")
-    expect(form.get_by_label("compare with")).to_be_focused()
-    keys.press("Tab")
-    expect(form.get_by_label("inputs and headers")).to_be_focused()
-    keys.type("with")
-    keys.press("Tab")
-    expect(form.get_by_role("button", name="Compare")).to_be_focused()
-    keys.press("Enter")
-    expect(form).to_contain_text("eu-west")
-    for theme in ("Dark", "Light"):
-        page.theme(f"JupyterLab {theme}")
-        panel.picture(screenshots / f"contrast-{theme.lower()}.png")
-    form.get_by_role("button", name="Compare").focus()
-    assert page.value("panel.contrast.payloads") is True
-    keys.press("Tab")
-    keys.press("Enter")
-    expect(form).to_be_hidden()
-    assert page.console_errors == []
 
 
 def test_an_incident_with_the_keyboard_alone(

@@ -130,7 +130,7 @@ class _Found:
 
     @property
     def result(self) -> ModelSteps | None:
-        """Return what was found; None if nothing was."""
+        """Return the steps with a response, and what is unread or encoded; None without any of them."""
         if self.steps or self.excluded or self.encoded:
             return ModelSteps(self.steps, self.excluded, self.encoded)
         return None

@@ -41,7 +41,7 @@ from restate_lab.source import Source
 if TYPE_CHECKING:
     from restate_lab.panels.actions.bar import ActionBar
 
-_DOCTOR_TIMEOUT = "5s"
+_DOCTOR_TIMEOUT = "15s"
 _DOCTOR_EVERY = 60.0  # seconds between two runs, and at least thirty times the duration of a run
 _DOCTOR_SHARE = 30
 _DETAIL = "open"  # the breadcrumb of the open item
@@ -66,7 +66,7 @@ class Panel(LivePanel):
     "newest" or "oldest"). ``group=False`` shows equal failures one by one.
 
     ``refresh`` is the time between two reads while the panel is visible: seconds, "10s", or None. The panel never reads
-    more often than ten times the duration of the last read. The doctor runs for at most 5 s, first at the start and
+    more often than ten times the duration of the last read. The doctor runs for at most 15 s, first at the start and
     then about once a minute. ``tz`` is the time zone of the timestamps. ``wait=False`` reads in the background.
 
     You can observe and link three traits: ``state`` (the keyword arguments that show the current content; set it to
