@@ -111,10 +111,10 @@ def parts_at(value: _Object, places: Paths) -> list[tuple[Part, _Object]]:
     parts: list[tuple[Part, _Object]] = []
     for path in places:
         for found in values_at(value, path):
-            if isinstance(found, str):
-                parts.append((_KINDS["text"], {"text": found}))
-            elif found:
+            if isinstance(found, list):
                 _add_parts(parts, objects(found))
+            elif isinstance(found, str):
+                parts.append((_KINDS["text"], {"text": found}))
     return parts
 
 

@@ -97,6 +97,7 @@ _FILTERS = {
 _WITHOUT_LARGE_ENCRYPTED = f"""
 CASE WHEN raw_length <= {_SMALL} THEN raw WHEN raw_length > {MOST_BYTES} THEN NULL
   WHEN encode(raw, 'hex') LIKE '%{ENCRYPTED_PREFIX.hex()}%' THEN NULL ELSE raw END AS raw"""
+_NOTHING: Mapping[int, str] = MappingProxyType({})
 _HEAD = 16  # bytes of a message at most before its value
 
 
@@ -126,7 +127,7 @@ class ModelSteps(NamedTuple):
 class _Found:
     steps: dict[int, ModelStep] = field(default_factory=dict)
     excluded: int = 0
-    encoded: dict[int, str] = field(default_factory=dict)
+    encoded: Mapping[int, str] = field(default_factory=lambda: _NOTHING)  # one object for thousands of invocations
 
     @property
     def result(self) -> ModelSteps | None:
@@ -228,10 +229,13 @@ class AgentReader:
             if content is None:
                 found[id_].excluded += (length or 0) > MOST_BYTES
                 if _SMALL < (length or 0) <= MOST_BYTES:
-                    found[id_].encoded[index] = ENCRYPTED
+                    found[id_].encoded = {**found[id_].encoded, index: ENCRYPTED}
             elif reads_all or _may_have_model(content) or _is_opaque(content):
-                row = {"entry_type": "Notification: Run", "size": length, column: content}
-                value = run_value(content) if column == "raw" else content_of(row, most=MOST_BYTES).value
+                if column == "raw":
+                    value = run_value(content)
+                else:
+                    row = {"entry_type": "Notification: Run", "size": length, column: content}
+                    value = content_of(row, most=MOST_BYTES).value
                 if value:
                     self._read_payload(value, index, found[id_], shapes, has_text=has_text)
         return {id_: result for id_ in ids if id_ in found and (result := found[id_].result)}
@@ -248,7 +252,7 @@ class AgentReader:
         found.excluded += is_too_deep(payload, decoded)
         is_as_journaled = payload is value or payload.startswith(NOT_DECODED)
         if is_as_journaled and isinstance(decode(value), bytes):
-            found.encoded[index] = ENCRYPTED if is_encrypted(value) else ENCODED
+            found.encoded = {**found.encoded, index: ENCRYPTED if is_encrypted(value) else ENCODED}
 
     def encoded_calls(self, models: Mapping[str, ModelSteps], rows: Mapping[str, Row]) -> dict[str, ModelSteps]:
         """Return the same, but of the encoded payloads only those of steps that have the name of a call of a model.

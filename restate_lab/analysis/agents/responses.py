@@ -42,6 +42,7 @@ def _is_known(shape: Shape, value: _Object) -> bool:
 
 
 def _read(shape: Shape, value: _Object, *, has_text: bool) -> ModelStep | None:
+    tokens = shape.usage_at(value) if shape.usage_at else value
     fields: dict[str, Any] = {
         "framework": shape.framework,
         "provider": shape.provider,
@@ -50,9 +51,8 @@ def _read(shape: Shape, value: _Object, *, has_text: bool) -> ModelStep | None:
         "response_id": shape.response_id(value),
         "finish": shape.finish(value),
         "tool_calls": _calls(shape, value),
+        **(read_tokens(shape.usage, record(tokens)) if shape.usage else {}),
     }
-    if shape.usage is not None:
-        fields |= read_tokens(shape.usage, record(shape.usage_at(value)) if shape.usage_at else value)
     if has_text or shape.needs_content:
         fields |= _text(shape, value, fields["finish"])
     if shape.needs_content and not any(fields[name] for name in _CONTENT) and not _is_paid(fields):

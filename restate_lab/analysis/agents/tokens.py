@@ -49,7 +49,8 @@ def read_tokens(usage: Usage, value: Any) -> dict[str, int | None]:
     into, cached = _whole_and_part(into, usage.cached(value))
     out, reasoning = _whole_and_part(out, usage.reasoning(value))
     tokens = {"input_tokens": into, "cached_tokens": cached, "output_tokens": out, "reasoning_tokens": reasoning}
-    return tokens if usage.written is no_value else tokens | _written(usage, value, into, cached)
+    written = usage.written(value)
+    return tokens if written is None else tokens | _written(usage, value, written, into, cached)
 
 
 def _wholes(usage: Usage, value: Any, into: int | None, out: int | None) -> tuple[int | None, int | None]:
@@ -89,10 +90,9 @@ def _whole_and_part(whole: int | None, part: int | None) -> tuple[int | None, in
     return (None, None) if whole is not None and part is not None and part > whole else (whole, part)
 
 
-def _written(usage: Usage, value: Any, into: int | None, cached: int | None) -> dict[str, int | None]:
+def _written(usage: Usage, value: Any, written: int, into: int | None, cached: int | None) -> dict[str, int | None]:
     """Return the tokens that were written to a cache; unknown unless they are a part of the input."""
-    written = usage.written(value)
-    if into is None or written is None or written + (cached or 0) > into:
+    if into is None or written + (cached or 0) > into:
         return {}
     return {
         "cache_write_tokens": written,
