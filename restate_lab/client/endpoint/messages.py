@@ -249,8 +249,10 @@ def _varint(value: int) -> bytes:
 
 
 def _read_varint(body: bytes, at: int) -> tuple[int, int]:
-    if at < len(body) and body[at] < 0x80:  # most numbers have one byte
+    if at < len(body) and body[at] < 0x80:  # most numbers have one byte, and most sizes two
         return body[at], at + 1
+    if at + 1 < len(body) and body[at + 1] < 0x80:
+        return body[at] & 0x7F | body[at + 1] << 7, at + 2
     value = shift = 0
     while at < len(body) and shift < 70:
         byte = body[at]
