@@ -16,6 +16,7 @@ from restate_lab.analysis.doctor.checks import CHECKS
 from restate_lab.analysis.doctor.context import CheckContext
 from restate_lab.analysis.doctor.model import Finding, rank_findings
 from restate_lab.errors import RestateLabError, TimedOut
+from restate_lab.reads import Reads
 
 LEAST = 20  # invocations of a finding that is compared
 _COUNTS = 4  # all comparisons together may take as long as this many counts of all invocations
@@ -39,8 +40,9 @@ def add_shared(
     if not compared:
         return ranked
     ends = time.monotonic() + _seconds_for(context)
+    source = Reads(context.source, remembers=True)  # the findings share the counts of all handlers
     return [
-        replace(each, shared=_shared_text(each, context, ends)) if at in compared else each
+        replace(each, shared=_shared_text(each, source, ends)) if at in compared else each
         for at, each in enumerate(ranked)
     ]
 
@@ -55,12 +57,12 @@ def _seconds_for(context: CheckContext) -> float:
     return max(_FLOOR, (_COUNTS - 1) * (time.monotonic() - started))
 
 
-def _shared_text(finding: Finding, context: CheckContext, ends: float) -> str:
-    left = min(ends - time.monotonic(), context.source.seconds_left)
+def _shared_text(finding: Finding, source: Reads, ends: float) -> str:
+    left = min(ends - time.monotonic(), source.seconds_left)
     if left <= 0:
         return _not_compared("no time was left")
     try:
-        result = compare_sides(context.source, finding.ids, timeout=left, reads_steps=False, shows_keys=False)
+        result = compare_sides(source, finding.ids, timeout=left, reads_steps=False, shows_keys=False)
     except TimedOut:
         return _not_compared("no time was left")
     except RestateLabError as error:
