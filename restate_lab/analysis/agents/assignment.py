@@ -99,8 +99,8 @@ def _numbers(values: Sequence[Hashable]) -> Points:
 class _UnclearName(NamedTuple):
     """The commands of one name that the best alignments give to several tools.
 
-    ``members`` are their positions, ``tools`` has for each of them (a row) whether it can belong to a tool (a column),
-    and ``trials`` the best alignment for each tool that the whole name can be given to.
+    ``members`` are the positions of the commands, ``tools`` is whether a command (a row) can belong to a tool (a
+    column), and ``trials`` has the best alignment for each tool that the whole name can be given to.
     """
 
     members: Points

@@ -120,7 +120,7 @@ class ModelSteps(NamedTuple):
 
     steps: dict[int, ModelStep]
     excluded: int = 0
-    encoded: Mapping[int, str] = MappingProxyType({})
+    encoded: Mapping[int, str] = _NOTHING
 
 
 @dataclass(slots=True)

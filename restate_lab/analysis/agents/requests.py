@@ -27,7 +27,7 @@ _KEYS = (
     *(b"call_id", b"toolCallId", b"tool_use_id", b"toolUseId"),
     *(b"function_response", b"functionResponse", b"tool_call_result", b"mcp_call"),
 )
-"""Each form of a result has one of these names."""
+"""The names by which a payload can have results: each form of a result has at least one name of this list."""
 _PROMPTS = frozenset({"system", "developer", "user"})
 
 

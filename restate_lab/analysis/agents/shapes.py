@@ -25,7 +25,7 @@ from restate_lab.analysis.agents.tokens import Parts, Usage
 
 
 class Wanted(NamedTuple):
-    """The types and the texts of which a value has or is one."""
+    """The types and the texts that a value can have."""
 
     types: tuple[type, ...]
     texts: tuple[str, ...]
@@ -35,10 +35,11 @@ class Wanted(NamedTuple):
 class Shape:
     """How an object is known as the response of a model, and where its values are.
 
-    ``keys`` are fields that every such object has, and ``known`` are values: each is one of these texts, or has one of
-    these types. ``signature`` has JSON strings that each payload has, for a search on the server. All other places are
-    below ``root``. ``usage_at`` is the object with the tokens. ``parts`` are lists of parts, or a text, and ``calls``
-    lists of tool calls next to them. The text of ``text``, ``reasoning`` and ``refusal`` comes before the one in parts.
+    ``keys`` are fields that every such object has. ``known`` are places, each with the types and the texts that the
+    value there can have. ``signature`` has JSON strings that each payload has, for a search on the server. All other
+    places are below ``root``. ``usage_at`` is the object with the tokens. ``parts`` are lists of parts, or a text, and
+    ``calls`` lists of tool calls next to them. The text of ``text``, ``reasoning`` and ``refusal`` comes before the
+    text in parts.
     A finish in ``refused`` is a refusal, with its text at ``reason``. ``results`` has the results of tools that were
     executed within the response.
 
