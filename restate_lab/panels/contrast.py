@@ -9,6 +9,7 @@ import ipywidgets as widgets
 
 from restate_lab._text import plural
 from restate_lab.analysis.contrast import Contrast, contrast
+from restate_lab.analysis.contrast.model import LEAST
 from restate_lab.client.arguments import check_seconds
 from restate_lab.durations import DurationInput
 from restate_lab.panels._base.blocks import Block, Blocks
@@ -18,7 +19,6 @@ from restate_lab.panels._base.worker import BackgroundAction
 from restate_lab.source import Source
 
 QUESTION = "What do they share?"
-LEAST = 4  # failing invocations that can be compared
 _WITHIN = "60s"
 _PAYLOADS = (
     ("are not read", False),

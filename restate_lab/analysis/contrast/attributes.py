@@ -13,22 +13,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import partial
-from typing import Any
 
 from restate_lab.analysis.contrast.inputs import Inputs, observe_fields, observe_headers
-from restate_lab.analysis.contrast.model import MISSING, UNKNOWN, Attribute, Observed, Where
+from restate_lab.analysis.contrast.model import MISSING, SEPARATORS, UNKNOWN, Attribute, Observed, Where
 from restate_lab.analysis.patterns import step_patterns
+from restate_lab.reads import Row
 
-Row = Mapping[str, Any]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _GENERATED_KEY = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")  # a ULID: since 1.7, each call without a key gets one
 _MOST_STEPS = 200
 _LEAST_ROWS = 3  # with a step; a rarer step cannot distinguish the sides
-_SEPARATORS = "-_ :/.@#|"
-_FIRST_PART = f"split_part(translate(target_service_key, '{_SEPARATORS}', '{'-' * len(_SEPARATORS)}'), '-', 1)"
+_FIRST_PART = f"split_part(translate(target_service_key, '{SEPARATORS}', '{'-' * len(SEPARATORS)}'), '-', 1)"
 _CALLER = "coalesce(invoked_by_service_name, invoked_by)"
-_PREFIX = f"""CASE WHEN character_length({_FIRST_PART}) < character_length(target_service_key)
+_PREFIX = f"""CASE WHEN character_length({_FIRST_PART}) + 1 < character_length(target_service_key)
   THEN substr(target_service_key, 1, character_length({_FIRST_PART}) + 1) END"""
 
 

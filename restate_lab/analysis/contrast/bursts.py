@@ -6,6 +6,7 @@ is true for each row must then also be true with one row for each such cluster.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,10 +67,10 @@ def _in_time(created_at: Integers) -> Integers:
     return np.asarray(shuffled[np.argsort(created_at[shuffled], kind="stable")])
 
 
-def _codes(callers: object) -> Integers:
+def _codes(callers: Sequence[str | None]) -> Integers:
     """Return a number for each caller, -1 for a row without one."""
-    names: dict[object, int] = {}
-    return np.array([-1 if each is None else names.setdefault(each, len(names)) for each in callers], dtype=np.int64)  # type: ignore[attr-defined]
+    names: dict[str, int] = {}
+    return np.array([-1 if each is None else names.setdefault(each, len(names)) for each in callers], dtype=np.int64)
 
 
 def _first_of_groups(callers: Integers, failing: Flags) -> Integers:

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from restate_lab.analysis.contrast.model import (
+    SEPARATORS,
     UNKNOWN,
     Absence,
     Fields,
@@ -32,7 +33,7 @@ _LEAST_ROWS = 3  # that have a value, so that it is a condition
 _TAIL = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.075, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4)
 _GRID = (*_TAIL, 0.5, *(1 - share for share in reversed(_TAIL)))
 _WINDOWS = tuple(step / 20 for step in range(21))
-_SEPARATOR = re.compile(r"[-_:/.@#|]")
+_SEPARATOR = re.compile(f"[{re.escape(SEPARATORS)}]")
 _DOMAIN = re.compile(r"^(?:[a-z][a-z0-9+.-]*://([^/?#:\s]+)|[^@\s]+@([^@\s]+\.[^@\s]+)$)", re.IGNORECASE)
 _LETTERS, _DIGITS = re.compile(r"[^\W\d_]+"), re.compile(r"\d+")
 _UNREADABLE = re.compile(r"[^\x20-\x7e]")
@@ -184,11 +185,12 @@ _MEASURES: dict[Operator, Callable[[Any], Any]] = {
     **dict.fromkeys((Operator.LENGTH_ABOVE, Operator.LENGTH_BELOW), _length),
     **dict.fromkeys((Operator.COUNT_ABOVE, Operator.COUNT_BELOW), _count),
 }
-_RANGES = (
+RANGES = (
     (Operator.ABOVE, Operator.BELOW, Operator.BETWEEN),
     (Operator.LENGTH_ABOVE, Operator.LENGTH_BELOW, None),
     (Operator.COUNT_ABOVE, Operator.COUNT_BELOW, None),
 )
+"""The operators of a range of numbers, lengths or counts: without a largest end, without a smallest, and with both."""
 _TEXT_PARTS: dict[Operator, Callable[[str], str | None]] = {
     Operator.PREFIX: prefix_of,
     Operator.DOMAIN: domain_of,
@@ -196,10 +198,10 @@ _TEXT_PARTS: dict[Operator, Callable[[str], str | None]] = {
 }
 _TEXTS = frozenset(_TEXT_PARTS)
 _ABSENCE = frozenset({Operator.MISSING, Operator.PRESENT})
-_OF_NUMBERS = frozenset(op for kinds in _RANGES for op in kinds if op)
+_OF_NUMBERS = frozenset(op for kinds in RANGES for op in kinds if op)
 _USED = {
     Where.COLUMN: _ABSENCE | {Operator.EQUAL, Operator.NOT_EQUAL},
-    Where.TIME: frozenset(_RANGES[0]),
+    Where.TIME: frozenset(RANGES[0]),
     Where.KEY: _ABSENCE | _TEXTS | {Operator.EQUAL, Operator.LENGTH_ABOVE, Operator.LENGTH_BELOW},
     Where.HEADER: _ABSENCE | {Operator.EQUAL},
     Where.STEP: frozenset({Operator.PRESENT}),
@@ -226,7 +228,7 @@ def conditions_of(column: Column) -> Iterator[tuple[Operator, Any, Flags]]:
     for op, part in _TEXT_PARTS.items():
         if op in used:
             yield from _text_conditions(column, op, part)
-    for above, below, between in _RANGES:
+    for above, below, between in RANGES:
         if above in used:
             yield from _range_conditions(column, above, below, between)
 

@@ -10,14 +10,12 @@ import numpy as np
 
 from restate_lab.analysis.contrast.bursts import Clusters, find_clusters
 from restate_lab.analysis.contrast.conditions import Condition, build_table
-from restate_lab.analysis.contrast.model import Claim, Compared, Decision, Operator, Payloads, Role, Sample
+from restate_lab.analysis.contrast.model import LEAST, Claim, Compared, Decision, Operator, Payloads, Role, Sample
 from restate_lab.analysis.contrast.statistic import mantel_haenszel
 from restate_lab.analysis.contrast.text import join_phrases
 from restate_lab.analysis.contrast.trial import LEAST_GAP, Candidate, Counts, Trial, count
 from restate_lab.analysis.contrast.wording import Wording
 
-LEAST_ROWS = 4
-"""The least number of failing and of healthy rows."""
 _LEAST_GAP_IN_PAIR = 0.20  # of the second condition, in the rows of the first
 _LEAST_GAIN = 0.05  # of a pair over its first condition
 _PAIR_PENALTY = 0.02  # so that one condition is named before an equally good pair
@@ -64,7 +62,7 @@ def find_causes(sample: Sample) -> Causes:
     _check(sample)
     table = build_table(sample.observed, len(sample.failing))
     trial = Trial(table, sample.failing, np.ones(len(sample.failing), dtype=bool), counted=sample.counted)
-    is_enough = min(sample.failing.sum(), (~sample.failing).sum()) >= LEAST_ROWS
+    is_enough = min(sample.failing.sum(), (~sample.failing).sum()) >= LEAST
     passing = trial.passing() if is_enough else np.zeros_like(trial.is_counted)
     singles = sorted(map(trial.candidate, trial.best(passing)), key=_order)
     pairs = [pair for single in singles[:_MOST_PAIRED] for pair in _pairs(trial, single)]

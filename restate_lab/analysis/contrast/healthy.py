@@ -12,8 +12,9 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from restate_lab._text import format_duration, format_timestamp, join, plural, verb_form
+from restate_lab.analysis.contrast.model import LEAST
 from restate_lab.analysis.contrast.reader import ContrastReader, SideCondition, sample_of
-from restate_lab.analysis.contrast.sides import LEAST, SUCCEEDED, ContrastRequest, ContrastSides, Side, targets_of
+from restate_lab.analysis.contrast.sides import SUCCEEDED, ContrastRequest, ContrastSides, Side, targets_of
 from restate_lab.analysis.contrast.steps import step_at_failure, steps_taken
 from restate_lab.analysis.ids import parse_ids
 from restate_lab.errors import ArgumentError

@@ -16,6 +16,12 @@ Integers: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
 Numbers: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
 
 
+LEAST = 4
+"""The least number of invocations on a side that can be compared."""
+SEPARATORS = "-_:/.@#|"
+"""The characters that can end the prefix of a text."""
+
+
 class Where(StrEnum):
     """Where an attribute is; of attributes that select the same rows, the first in this order is named first."""
 

@@ -55,17 +55,18 @@ class Contrast(Result):
       (None if it is hidden), ``failing_with, failing, healthy_with, healthy`` (invocations), ``gap, low, high`` (the
       difference of both shares and its 95 % interval, percentage points), ``adjusted_p``, ``all_with, all_failing``
       (invocations of the whole population that meet it, and the failing ones of them; null if unknown), ``sql`` (a
-      filter on ``sys_invocation_status``; "" if there is none).
+      filter on ``sys_invocation_status``; "" for other conditions).
     - ``.attributes``: one row per attribute that was compared, with its best condition's ``gap, low, high`` (null if it
       has none), ``conditions``, ``unknown`` (invocations of which it was not read) and ``verdict``: a role with its
       group, "explained by 1", "no clear difference", "nothing to compare" or "not read".
     - ``.sides``: one row per side, how it was chosen, its period (UTC) and counts. ``.handlers``: the failing and
       healthy invocations per handler, if the failing ones have several.
-    - ``.verdict``: the first cause, or that there is none, as one sentence. ``.summary``: all causes, at most 10 lines.
+    - ``.verdict``: the first cause, or that no cause was found, as one sentence. ``.summary``: all causes, at most 10
+      lines.
       ``.sentences``: one for each cause. ``.notes``: the sides, how much was compared, and the reasons of ``not_read``.
     - ``.tests``: the number of distinct conditions that were tested.
 
-    A cause by chance is claimed in at most 5 % of comparisons in which there is none. A gap below 10 points, at the
+    At most 5 % of comparisons without a cause claim a cause. A gap below 10 points, at the
     lower end of its interval, is not claimed. The result does not store values that it hides.
     """
 
@@ -100,7 +101,7 @@ class Contrast(Result):
 
     @property
     def verdict(self) -> str:
-        """Return the first cause, or that there is none, as one sentence."""
+        """Return the first cause, or that no cause was found, as one sentence."""
         return next(iter(lines_of(self._verdicts())), "")
 
     @property
@@ -118,9 +119,10 @@ class Contrast(Result):
 
     def _burst(self) -> list[str]:
         """Return the text about bursts if some conditions are true only within bursts."""
-        burst = self.decision and self.decision.burst
-        is_needed = burst and any(each.role is Role.IN_A_BURST for each in self.decision.claims)  # type: ignore[union-attr]
-        return [write_burst(burst)] if burst and is_needed else []
+        if self.decision is None or self.decision.burst is None:
+            return []
+        is_needed = any(each.role is Role.IN_A_BURST for each in self.decision.claims)
+        return [write_burst(self.decision.burst)] if is_needed else []
 
     def _nothing(self) -> str:
         decision = self.decision

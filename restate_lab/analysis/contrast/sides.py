@@ -14,8 +14,6 @@ from restate_lab.analysis.contrast.reader import SideCondition
 from restate_lab.errors import ArgumentError
 from restate_lab.reads import Row
 
-LEAST = 4
-"""The least number of invocations on a side that can be compared."""
 SUCCEEDED = "status = 'completed' AND completion_result = 'success'"
 """The condition on invocations that succeeded."""
 TOOK = """arrow_cast(completed_at, 'Int64') - arrow_cast(
@@ -28,7 +26,10 @@ _OF_HANDLER = "target_service_name = :service AND target_handler_name = :handler
 
 @dataclass(frozen=True, slots=True)
 class FailingKind:
-    """A kind of failing invocations: the condition on their rows, their outcome, and a predicate for messages."""
+    """A kind of failing invocations: the condition on their rows, their outcome, and a predicate for messages.
+
+    A kind without a condition is chosen in its own way.
+    """
 
     condition: str
     outcome: str
@@ -41,7 +42,7 @@ FAILING_KINDS: Mapping[str, FailingKind] = {
     "backing-off": FailingKind("", "retried", "is backing off", is_open=True),
     "paused": FailingKind("status = 'paused'", "paused", "is paused", is_open=True),
     "suspended": FailingKind("status = 'suspended'", "suspended", "is suspended", is_open=True),
-    "slow": FailingKind(f"{SUCCEEDED} AND {TOOK} >= :slow_ms", "succeeded", "has succeeded"),
+    "slow": FailingKind("", "succeeded", "has succeeded"),
 }
 """The kinds that ``failing`` can be, by name."""
 

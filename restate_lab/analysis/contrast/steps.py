@@ -7,11 +7,11 @@ steps count that ended before the first result that is a failure.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
+
+from restate_lab.reads import Row
 
 _RUN = "Command: Run"
 _FAILURE = "Failure"
-Row = Mapping[str, Any]
 
 
 def steps_taken(journal: Iterable[Row], *, is_failing: bool = False) -> frozenset[str]:
@@ -30,7 +30,7 @@ def steps_taken(journal: Iterable[Row], *, is_failing: bool = False) -> frozense
 
 
 def step_at_failure(journal: Iterable[Row]) -> str:
-    """Return the name of the first step that failed or did not end; "" if there is none."""
+    """Return the name of the first step that failed or did not end; "" without such a step."""
     rows = list(journal)
     end = _first_failure(rows) + 1
     succeeded = {row["completion_id"] for row in rows[:end] if _is_result(row) and row["result"] != _FAILURE}

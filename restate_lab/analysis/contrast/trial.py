@@ -11,10 +11,11 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
-from restate_lab.analysis.contrast.conditions import Column, Condition, ConditionTable, range_of
+from restate_lab.analysis.contrast.conditions import RANGES, Column, Condition, ConditionTable, range_of
 from restate_lab.analysis.contrast.model import (
     Attribute,
     Counted,
@@ -35,18 +36,10 @@ _MOST_VALUES = 3  # of one attribute
 _WINDOW_GAIN = 0.02  # of a range with two ends over a range with one
 _FORM_PENALTY = 0.05  # of a form of a text, compared with its value
 _FORMS = frozenset({Operator.LENGTH_ABOVE, Operator.LENGTH_BELOW, Operator.PATTERN})
-_OF_NUMBERS = frozenset({Operator.ABOVE, Operator.BELOW, Operator.BETWEEN})
+_OF_NUMBERS = frozenset(RANGES[0])
 _ORDER_WHERE = {where: place for place, where in enumerate(Where)}
 _ORDER_OP = {op: place for place, op in enumerate(Operator)}
-_ENDS = {
-    Operator.ABOVE: (Operator.ABOVE, Operator.BELOW),
-    Operator.BELOW: (Operator.ABOVE, Operator.BELOW),
-    Operator.BETWEEN: (Operator.ABOVE, Operator.BELOW),
-    Operator.LENGTH_ABOVE: (Operator.LENGTH_ABOVE, Operator.LENGTH_BELOW),
-    Operator.LENGTH_BELOW: (Operator.LENGTH_ABOVE, Operator.LENGTH_BELOW),
-    Operator.COUNT_ABOVE: (Operator.COUNT_ABOVE, Operator.COUNT_BELOW),
-    Operator.COUNT_BELOW: (Operator.COUNT_ABOVE, Operator.COUNT_BELOW),
-}
+_ENDS = {op: (above, below) for above, below, between in RANGES for op in (above, below, between) if op}
 """The operators of a range of numbers: those without a largest and without a smallest number."""
 
 
@@ -79,12 +72,12 @@ class Counts:
         """Return whether a condition with these counts passes both gates."""
         if not self.failing or not self.healthy or self.interval[0] < least_gap or self.p() * tests > LEVEL:
             return False
-        return self.failing >= _FEW or self._is_clear()
+        return bool(_is_clear(self.failing_with, self.healthy_with, self.failing, self.healthy))
 
-    def _is_clear(self) -> bool:
-        return (
-            self.failing_with >= _LEAST_OF_FEW * self.failing and self.healthy_with <= _MOST_OF_HEALTHY * self.healthy
-        )
+
+def _is_clear(a: Any, b: Any, n1: Any, n0: Any) -> Any:
+    """Return whether there are enough failing rows, or most of the few meet the condition and few healthy ones do."""
+    return (n1 >= _FEW) | ((a >= _LEAST_OF_FEW * n1) & (b <= _MOST_OF_HEALTHY * n0))
 
 
 def count(rows: Flags, known: Flags, failing: Flags) -> Counts:
@@ -168,8 +161,8 @@ class Trial:
 
     def passing(self, least_gap: float = LEAST_GAP) -> Flags:
         """Return which conditions pass both gates."""
-        is_clear = (self.a >= _LEAST_OF_FEW * self.n1) & (self.b <= _MOST_OF_HEALTHY * self.n0)
-        return np.asarray((self.p <= LEVEL) & (self.low >= least_gap) & ((self.n1 >= _FEW) | is_clear))
+        is_clear = _is_clear(self.a, self.b, self.n1, self.n0)
+        return np.asarray((self.p <= LEVEL) & (self.low >= least_gap) & is_clear)
 
     @cached_property
     def _scores(self) -> Numbers:

@@ -13,6 +13,7 @@ import pandas as pd
 
 from restate_lab._text import one_line, plural
 from restate_lab.actions.rules import ACTIONS
+from restate_lab.analysis.contrast.model import LEAST
 from restate_lab.analysis.ids import ids_in, invocation_of_awakeable
 from restate_lab.analysis.invocations.filters import ALL, Filters, statuses_of
 from restate_lab.analysis.invocations.groups import group_invocations
@@ -30,7 +31,7 @@ from restate_lab.durations import to_timedelta
 from restate_lab.panels._base.panel import LivePanel
 from restate_lab.panels._base.view import View
 from restate_lab.panels.actions.bar import ActionBar
-from restate_lab.panels.contrast import LEAST, ContrastForm
+from restate_lab.panels.contrast import ContrastForm
 from restate_lab.panels.grid import Grid
 from restate_lab.panels.invocations.agents import AGENT_COLUMNS, REASON, AgentColumns, is_narrow
 from restate_lab.panels.invocations.strip import WINDOWS, FilterStrip

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import Field, TypeAdapter
 
 from restate_lab._text import format_age, format_duration, one_line, plural
+from restate_lab.analysis.contrast.model import LEAST
 from restate_lab.analysis.doctor import Diagnosis
 from restate_lab.analysis.doctor.checks import CHECKS
 from restate_lab.analysis.doctor.diagnosis import gap_reasons, is_empty_cluster
@@ -16,7 +17,7 @@ from restate_lab.analysis.suggestions import SuggestedCall, plan_call
 from restate_lab.frames import records
 from restate_lab.panels._assets import read_assets
 from restate_lab.panels._base.content import ContentWidget, ViewMessage
-from restate_lab.panels.contrast import LEAST, QUESTION
+from restate_lab.panels.contrast import QUESTION
 
 _SHOWN = 200
 _GROUPED = 3  # findings of one check after its first one that share a line, or more

@@ -9,10 +9,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from restate_lab.analysis.contrast.conditions import prefix_of
 from restate_lab.analysis.contrast.failing import choose_failing
 from restate_lab.analysis.contrast.healthy import choose_healthy
 from restate_lab.analysis.contrast.model import MISSING
-from restate_lab.analysis.contrast.reader import ContrastReader, sample_of
+from restate_lab.analysis.contrast.reader import ContrastReader, SideCondition, sample_of
 from restate_lab.analysis.contrast.sides import ContrastRequest, ContrastSides
 from restate_lab.analysis.doctor.model import Finding, Severity
 from restate_lab.analysis.suggestions import ask_call
@@ -205,6 +206,17 @@ def test_all_rows_are_counted_by_column_and_by_the_prefix_of_the_key() -> None:
     }
     assert counted["caller"] == {"Backfill": (20, 0), "ingress": (0, 50)}
     assert counted["target_service_key"] == {"obsidian-": (20, 0), MISSING: (0, 50)}
+
+
+def test_a_server_counts_the_prefixes_that_the_sample_has() -> None:
+    """A prefix ends with the first separator that has text after it; a space is not a separator."""
+    keys = ["obsidian-1", "a b-1", "two words", "x:y-1", "a-", "-a", "plain", "ü_1", "https://a.example"]
+    rows = [row | {"target_service_key": key} for key in keys for row in FAILED[:1]]
+    reader = ContrastReader(begin(source_of(*rows), "contrast"))
+    failing = SideCondition("status = 'completed'", {})
+    totals = reader.totals(failing, SideCondition("status = 'suspended'", {}))
+    counted = next(each for each in totals.counted if each.attribute.path == "target_service_key")
+    assert set(counted.values) == {prefix_of(key) or MISSING for key in keys}
 
 
 def finding(*ids_: str) -> Finding:
