@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,9 @@ from restate_lab.reports.tables import TableBuilder
 from restate_lab.source import Source
 
 TITLE = "Actions taken"
-_COLUMNS = ("time", "action", "what", "outcome", "reason", "user", "error")
+_COLUMNS = ("time", "changes", "action", "what", "outcome", "reason", "user", "error")
+_EQUAL = ["action", "outcome", "reason", "user", "error"]  # changes that are equal in these are one row
+_GAP = pd.Timedelta("1min")  # between equal changes in one row
 _ALONE = ("finding begins", "action taken")
 _LONG = 220  # characters of a row
 _ELSEWHERE = "Changes by other users, with the web UI, with the Restate CLI or by programs are not in this log."
@@ -120,10 +122,27 @@ def restart_events(frame: pd.DataFrame) -> Iterator[TimelineEvent]:
 
 
 def action_events(frame: pd.DataFrame) -> Iterator[TimelineEvent]:
-    """Yield an event for each change in the audit log, from ``time, action, what, outcome, reason``."""
-    for row in _rows(frame, "time"):
+    """Yield an event for each change, or for equal consecutive changes: "9 × send Invoices/render: done"."""
+    for row in _rows(fold_changes(frame), "time"):
         reason = f" ({row['reason']})" if _is_present(row["reason"]) else ""
-        yield TimelineEvent(row["time"], "action taken", f"{row['action']} {row['what']}: {row['outcome']}{reason}")
+        times = f"{row['changes']:,} × " if row["changes"] > 1 else ""
+        what = f"{times}{row['action']} {row['what']}: {row['outcome']}{reason}"
+        yield TimelineEvent(row["time"], "action taken", what)
+
+
+def fold_changes(changes: pd.DataFrame) -> pd.DataFrame:
+    """Return consecutive changes that differ only in their targets as one row, with the column ``changes``.
+
+    A loop or a program makes many of them within seconds; the time between two in one row is at most a minute.
+    ``time`` is that of the first one, and ``what`` has the first targets.
+    """
+    if changes.empty:
+        return changes.assign(changes=0)
+    equal = changes[_EQUAL].fillna("").astype(str)
+    begins = (equal != equal.shift()).any(axis="columns") | (changes["time"].diff() > _GAP)
+    grouped = changes.groupby(begins.cumsum(), sort=False)
+    what = grouped["what"].agg(lambda targets: join(targets, 2))
+    return grouped.head(1).assign(changes=grouped.size().to_numpy(), what=what.to_numpy())
 
 
 def finding_events(diagnosis: Diagnosis) -> Iterator[TimelineEvent]:
@@ -203,7 +222,11 @@ def _changes_section(
     )
     if changes.empty:
         return Section(TITLE, (Prose(without), Prose(_ELSEWHERE), *parts))
-    table = builder.table(changes, columns=_COLUMNS, file="actions", rows=200, drop_empty=True)
+    every = builder.table(changes, columns=("time",), file="actions", rows=len(changes))  # for its download
+    folded = fold_changes(changes)
+    columns = [each for each in _COLUMNS if each != "changes" or len(folded) < len(changes)]
+    table = builder.table(folded, columns=columns, rows=200, drop_empty=True)
+    table = replace(table, note=f"{table.note} {every.note}".strip(), download=every.download)
     return Section(TITLE, (*parts, table), caption=f"{caption} {_ELSEWHERE}")
 
 

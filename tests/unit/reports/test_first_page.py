@@ -23,7 +23,7 @@ from restate_lab.reports.first_page import (
     verdict_of,
 )
 from restate_lab.reports.masking import masker_for
-from restate_lab.reports.timeline import TimelineEvent, grouped_frame, timeline_frame
+from restate_lab.reports.timeline import TimelineEvent, action_events, grouped_frame, timeline_frame
 from support.sample_rows import SampleRows
 
 NOW = datetime(2026, 11, 25, 3, 27, tzinfo=UTC)
@@ -133,6 +133,24 @@ def test_close_routine_events_are_one_row_and_findings_and_actions_stay_single()
     ]  # fmt: skip
     assert groups["what"][groups["events"] == 3].iloc[0] == "event 9; event 8.99; event 8.98"
     assert grouped_frame(timeline_frame([]), gap=pd.Timedelta("2s")).empty
+
+
+def test_equal_consecutive_actions_are_one_event_unless_more_than_a_minute_passed() -> None:
+    rows = [
+        *((second, "send", f"Orders/{second % 4}", "done", None, "") for second in range(10)),
+        (10, "send", "Orders/9", "not known", None, "lost"),
+        (11, "resume", "inv_1a", "done", "INC-42", ""),
+        (80, "resume", "inv_1b", "done", "INC-42", ""),
+    ]
+    log = pd.DataFrame(rows, columns=["time", "action", "what", "outcome", "reason", "error"]).assign(user="ann")
+    log["time"] = NOW + pd.to_timedelta(log["time"], unit="s")
+    assert [each.what for each in action_events(log)] == [
+        "10 × send Orders/0, Orders/1 and 2 more: done",
+        "send Orders/9: not known",
+        "resume inv_1a: done (INC-42)",
+        "resume inv_1b: done (INC-42)",
+    ]
+    assert list(action_events(log.head(0))) == []
 
 
 def test_the_report_of_an_empty_cluster_says_that_nothing_is_registered() -> None:

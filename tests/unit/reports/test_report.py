@@ -244,6 +244,9 @@ def test_the_actions_taken_come_from_the_audit_log(tmp_path: Path) -> None:
     for text in ("inv_of_1_127", "inv_of_2_127", "INC-42 <b>", "kill", "the process ended before the result"):
         assert text in page.text
     assert "inv_of_1_ano" not in page.text
+    assert "2 resume inv_of_1_127, inv_of_2_127 done" in " ".join(page.text.split())  # equal changes are one row
+    (link,) = [attributes for tag, attributes in page.tags if attributes.get("download") == "actions.csv"]
+    assert base64.b64decode(link["href"].partition("base64,")[2]).count(b"INC-42 <b>") == 3
     nothing = written(Report("r", source=report_source(), audit=tmp_path / "none"), tmp_path)
     assert "This user made no changes to made" in nothing.text
     assert "are not in this log" in nothing.text
