@@ -7,7 +7,7 @@ selecting do not conflict. ``grid.js`` is the view, and ``messages.py`` defines 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import anywidget
@@ -237,7 +237,8 @@ class Grid(anywidget.AnyWidget):
     def static_html(self) -> str:
         """Return the first 100 rows as an escaped HTML table, for pages without a kernel or widgets."""
         with self.controller.lock:
-            return static_table(self.controller.model, self._lines())
+            now = self.controller.options.frozen_at or datetime.now(UTC)
+            return static_table(self.controller.model, self._lines(), now=now)
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
         """Ignore the data: a view can only send messages."""

@@ -709,6 +709,14 @@ def test_the_table_beside_the_widget() -> None:
     assert repr(grid) == "<Grid: 250 invocations; 2 selected>"
 
 
+def test_the_table_beside_the_widget_has_ages_and_the_time_from_which_they_count() -> None:
+    frame = pd.DataFrame({"id": ["inv_a"], "age": pd.Timestamp("2026-11-25T03:00Z")})
+    html = Grid(frame, ages=("age",), frozen_at=datetime(2026, 11, 25, 3, 36, tzinfo=UTC)).static_html()
+    assert ">age</th>" in html
+    assert ">36m ago</td>" in html
+    assert "Ages count from 2026-11-25 03:36:00 UTC." in html
+
+
 def test_a_grid_can_be_made_before_the_first_read() -> None:
     grid = Grid(noun="invocations")
     assert (grid.selected, grid.columns) == ([], ["id"])
