@@ -142,6 +142,35 @@ def test_all_of_a_table_can_be_saved_and_its_sql_unfolded(browser: Browser, repo
         assert page.get_by_role("heading", name="10 Deployments").is_visible()
 
 
+# JupyterLab has this rule, and a cell of this width if the window has 400 pixels.
+NOTEBOOK_CELL = "<style>svg {{ max-width: 100%; height: auto; }}</style><div style='width: 210px'>{card}</div>"
+LETTERS = """[...document.querySelectorAll("td, th, div, span")]
+    .filter(each => each.clientWidth && each.clientWidth < 60 && getComputedStyle(each).overflow !== "hidden"  // the hidden part of an id
+    && [...each.childNodes].some(node => node.nodeType === 3 && node.textContent.trim().length > 12))
+    .map(each => each.textContent)"""
+
+
+def test_cards_are_readable_in_a_narrow_cell(browser: Browser, server: Path, clusters: Clusters) -> None:
+    """No column is a few letters wide, and no card or picture is cut or wider than its cell."""
+    incident = clusters.get(NEWEST, "incident")
+    with rl.connect(incident.admin_url, read_only=True) as lab:
+        waits = rl.waits(lab)
+        locked = waits.edges[waits.edges["waiter_target"].str.startswith("Warehouse/")]["waiter"].iloc[0]
+        held = waits.blockers.sort_values("total_waiting").iloc[-1]["id"]
+        cards = {"why": rl.why(lab, locked), "waits": waits, "plan": rl.plan(lab, "kill", [held]), "lab": lab}
+        html = {name: card._repr_html_() for name, card in cards.items()}
+    page = browser.new_page(viewport={"width": 400, "height": 900})
+    for name, card in html.items():
+        page.set_content(NOTEBOOK_CELL.format(card=card))
+        assert page.evaluate(LETTERS) == [], name
+        assert page.evaluate("document.querySelector('body > div').scrollWidth <= 210"), name
+        drawn = "e => [e.getBoundingClientRect().width, e.getBoundingClientRect().height].map(Math.round)"
+        for svg in page.locator("svg[role]").all():
+            assert svg.evaluate(drawn) == [int(svg.get_attribute(each) or 0) for each in ("width", "height")], name
+    page.close()
+    assert 'title="inv_1' in html["plan"], "a plan has short ids, with the whole ones in tooltips"
+
+
 HOSTILE = "<img src=x onerror=\"document.title='owned'\"></script><script>document.title='owned'</script>"
 SHOW = """
 from IPython.display import HTML, SVG, Javascript, display

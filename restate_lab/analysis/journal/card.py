@@ -33,7 +33,7 @@ FUTURE = 0.08  # the part of the axis right of now, for known future events
 _LOG_UNIT, _FIT_UNIT = 0.01, 0.001  # seconds
 _DECADES = (0.01, 0.1, 1, 10, 60, 600, 3600, 21600, 86400, 604800, 2592000, 31536000)
 _MOST_STEPS = 5
-_LEAST_GAP, _LEAST_GAP_AT_ENDS = 0.13, 0.2  # of the axis, between two ticks; labels at the ends are longer
+_LEAST_GAP, _LEAST_GAP_AT_START = 0.2, 0.34  # of the axis, between two ticks; the label at the start is longer
 _LEAST_BETWEEN_MARKS = 0.012  # of the axis; with more marks a bar would be black
 _CLOCK_FROM = 60.0  # seconds; a longer linear axis shows times of day
 _ROWS = 200  # of a card
@@ -101,8 +101,8 @@ class TimeScale:
         end = Tick(self.past, "now" if self.future is not None else f"+{format_duration(span)}", self.last)
         for time, label in self._candidates(span, zone):
             position = self._position(time)
-            gap = _LEAST_GAP if len(ticks) > 1 else _LEAST_GAP_AT_ENDS
-            if position - ticks[-1].position >= gap and end.position - position >= _LEAST_GAP_AT_ENDS:
+            gap = _LEAST_GAP if len(ticks) > 1 else _LEAST_GAP_AT_START
+            if position - ticks[-1].position >= gap and end.position - position >= _LEAST_GAP:
                 ticks.append(Tick(position, label, time))
         return (*ticks, end) if span > 0 else tuple(ticks)
 
