@@ -208,6 +208,13 @@ def test_a_written_report_is_shown_until_the_next_action(
     assert panel.head.file == {}
 
 
+def test_a_sentence_about_a_view_goes_with_the_view(make: Callable[..., Panel]) -> None:
+    panel = make(SampleSource(ROWS))
+    panel.say("The plan to resume is below; nothing has been sent.")
+    panel.state = {"view": "overview"}
+    assert panel.head.event == ""
+
+
 def test_a_notice_of_a_read_is_shown_and_not_printed(
     make: Callable[..., Panel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
