@@ -34,6 +34,11 @@ MISTAKES: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
         ArgumentError,
         r"frame\.id\[0\]",
     ),
+    "an action with another name": (
+        lambda: rl.plan(LAB, cast("Any", "restart"), ["inv_1"]),
+        ArgumentError,
+        "Did you mean 'restart_as_new'",
+    ),
     "a folder that is not there": (
         lambda: write_parquet(ROWS.to_batches(), ROWS.schema, Path("nowhere/rows.parquet"), None),
         ArgumentError,
