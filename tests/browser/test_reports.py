@@ -145,7 +145,8 @@ def test_all_of_a_table_can_be_saved_and_its_sql_unfolded(browser: Browser, repo
 # JupyterLab has this rule, and a cell of this width if the window has 400 pixels.
 NOTEBOOK_CELL = "<style>svg {{ max-width: 100%; height: auto; }}</style><div style='width: 210px'>{card}</div>"
 LETTERS = """[...document.querySelectorAll("td, th, div, span")]
-    .filter(each => each.clientWidth && each.clientWidth < 60 && getComputedStyle(each).overflow !== "hidden"  // the hidden part of an id
+    .filter(each => each.clientWidth && each.clientWidth < 60
+    && getComputedStyle(each).overflow !== "hidden"  // the hidden part of an id
     && [...each.childNodes].some(node => node.nodeType === 3 && node.textContent.trim().length > 12))
     .map(each => each.textContent)"""
 

@@ -272,6 +272,7 @@ class ActionBar(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
 
         def work() -> None:
             moves = self.form.begin()
+            self._say("")  # it says that nothing has been sent
             try:
                 done = plan.execute(reason=reason, expect=expect, progress=moves, stop=self._background.stop.is_set)
                 self._show(self.outcome)
@@ -295,6 +296,7 @@ class ActionBar(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
             self._follower.run(self._guard(work))
 
     def _back(self) -> None:
+        self._say("")
         self._show(None)
         self.focus_first()
 

@@ -184,6 +184,7 @@ def test_the_outcome_has_the_later_statuses(panel: Panel, plans: Plans) -> None:
     wait_for(lambda: panel.view.actions.outcome.summary.startswith("Resumed 2. After "))
     assert panel.view.actions.outcome.summary.endswith("s: 0 succeeded, 2 failing again (same error).")
     assert list(panel.view.actions.outcome.grid.frame["now"]) == ["backing-off", "backing-off"]
+    assert panel.head.event == "", "no longer that nothing has been sent"
 
 
 def test_a_plan_is_of_the_runs_that_were_selected(panel: Panel, plans: Plans) -> None:
