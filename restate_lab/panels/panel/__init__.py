@@ -317,7 +317,7 @@ class Panel(LivePanel):
         with self._switching:
             is_other = state != self._state
             if state.view != self._state.view:
-                self.say("")  # what it says is about the other view, such as a plan there
+                self.say("")  # the message is about the other view, such as a plan there
             self._state = state
             if is_other:
                 self._show_view()
