@@ -83,6 +83,15 @@ STATUS_SQL = f"""CASE
   ELSE 'failed' END"""
 """The status as an SQL expression over the columns of ``sys_invocation``."""
 
+STOPPED = tuple(
+    f"[409{name}] {word}"
+    for name in ("", " Aborted")
+    for word in ("killed", "Killed", "cancelled", "Cancelled", "canceled", "Canceled")
+)
+"""The failures of killed and cancelled invocations."""
+STOPPED_SQL = f"completion_failure IN ({', '.join(map(repr, STOPPED))})"
+"""The condition on killed and cancelled invocations; a server needs less time for a list than for a pattern."""
+
 
 LONG_BACK_OFFS_SQL = "-- with: backing_off\nSELECT id FROM backing_off WHERE id IN :ids"
 """The statement for those of ``:ids`` that are in a long back-off, to be completed; the view has them as ready."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,15 @@ from restate_lab import errors
 from restate_lab.errors import ImpossibleValue
 from restate_lab.redaction import MASK, Secret, is_secret_name, mask_header_values
 from restate_lab.server import OLDEST, complete_features, is_newer, is_older, may_lose_state_changes
-from restate_lab.status import STATUSES, describe_impossible_status, status_of
+from restate_lab.status import (
+    _CANCELLED,
+    _KILLED,
+    STATUSES,
+    STOPPED,
+    STOPPED_SQL,
+    describe_impossible_status,
+    status_of,
+)
 from support.sample_rows import SampleRows, invocation
 
 NOT_FOR_CONNECT = (
@@ -42,6 +51,15 @@ def test_the_end_of_an_invocation_comes_from_its_result_and_failure_text(
     columns: tuple[str, ...], expected: str
 ) -> None:
     assert status_of(*columns) == expected
+
+
+def test_the_failures_in_the_list_of_statements_are_those_of_killed_and_cancelled_invocations() -> None:
+    pattern = re.compile(f"{_KILLED}|{_CANCELLED}")
+    words = ("killed", "cancelled", "canceled", "failed")
+    texts = {f"[{code}] {word}" for code in ("409", "409 Aborted", "500") for word in words}
+    texts |= {text.replace("] k", "] K").replace("] c", "] C") for text in texts}
+    assert {text for text in texts if pattern.search(text)} == set(STOPPED)
+    assert all(f"'{text}'" in STOPPED_SQL for text in STOPPED)
 
 
 def test_every_status_has_a_colour_and_only_ends_have_ended() -> None:
