@@ -223,10 +223,13 @@ class _Comparison:
         if healthy.condition is None or (healthy.total is not None and failing.total == len(failing.rows)):
             return ()
         if failing.condition is None:
-            sides.healthy = replace(healthy, total=self._reader.count(healthy.condition))
+            known = sum(row["n"] for row in sides.succeeded())
+            total = known if sides.has_all_healthy else self._reader.count(healthy.condition)
+            sides.healthy = replace(healthy, total=total)
             return ()
         has_keys = any(row.get("target_service_key") for row in failing.rows)  # a service has none
-        totals = self._reader.totals(failing.condition, healthy.condition, has_keys=has_keys)
+        known = sides.known_groups()
+        totals = self._reader.totals(failing.condition, healthy.condition, has_keys=has_keys, known=known)
         sides.failing = replace(failing, total=totals.failing)
         sides.healthy = replace(healthy, total=totals.healthy)
         return totals.counted

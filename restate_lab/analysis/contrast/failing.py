@@ -38,7 +38,8 @@ def choose_failing(reader: ContrastReader, request: ContrastRequest) -> Contrast
         NotOnThisServer: the source has no open invocations, and the kind needs them.
     """
     kind = _kind_of(request)
-    sides = ContrastSides(known=reader.handlers())
+    outcomes = reader.outcomes(has_groups=kind is not None and bool(kind.condition) and request.healthy is None)
+    sides = ContrastSides(known=outcomes.rows, groups=outcomes.groups, outcome=kind.outcome if kind else "")
     if kind is None:
         _choose_ids(reader, request, sides)
     else:
@@ -116,7 +117,7 @@ def _choose_kind(reader: ContrastReader, request: ContrastRequest, kind: Failing
         _choose_slow(reader, request, sides)
     else:
         condition, total = sides.of_handler(kind.condition), counts[sides.service, sides.handler]
-        rows = reader.sample(condition, request.sample)
+        rows, _ = reader.sample(condition, request.sample)
         chosen = str(request.failing)
         sides.failing = replace(sides.failing, rows=rows, total=total, chosen=chosen, condition=condition)
 
@@ -172,8 +173,7 @@ def _choose_slow(reader: ContrastReader, request: ContrastRequest, sides: Contra
         return
     ended = sides.of_handler(f"{SUCCEEDED} AND created_at <= :until", until=until)
     slow = ended.also(f"{TOOK} >= :slow_ms", slow_ms=slow_ms)
-    rows = reader.sample(slow, request.sample)
-    total = None if len(rows) == request.sample else len(rows)
+    rows, total = reader.sample(slow, request.sample)
     chosen = f"the slowest tenth: {_milliseconds(slow_ms)} or longer"
     sides.failing = replace(sides.failing, rows=rows, total=total, chosen=chosen, condition=slow)
     sides.healthy = replace(

@@ -86,6 +86,9 @@ def _choose_default(reader: ContrastReader, request: ContrastRequest, sides: Con
     period = f"from {format_timestamp(since)} to {format_timestamp(until)}"
     same_time = succeeded.also(_IN_PERIOD, since=since, until=until)
     _choose_by_condition(reader, request, sides, same_time, f"succeeded, created {period}")
+    sides.has_all_healthy = all(
+        since <= row["first_created_at"] and row["last_created_at"] <= until for row in sides.succeeded()
+    )
     if len(sides.healthy.rows) < _ENOUGH and request.reads_steps:
         _add_those_that_passed(reader, request, sides, since, until)
     if len(sides.healthy.rows) < _LEAST_OF_SAME_TIME:
@@ -95,9 +98,9 @@ def _choose_default(reader: ContrastReader, request: ContrastRequest, sides: Con
 def _choose_by_condition(
     reader: ContrastReader, request: ContrastRequest, sides: ContrastSides, condition: SideCondition, chosen: str
 ) -> None:
-    read = reader.sample(condition, request.sample)
+    read, total = reader.sample(condition, request.sample)
     rows = _without_failing(sides, read)
-    total = None if len(read) == request.sample else len(rows)
+    total = None if total is None else len(rows)
     sides.healthy = replace(sides.healthy, rows=rows, total=total, chosen=chosen, condition=condition)
 
 
@@ -116,7 +119,7 @@ def _period(sides: ContrastSides, window: timedelta | None, now: datetime) -> tu
 
 def _exclude_older_than_healthy(sides: ContrastSides) -> None:
     """Exclude failing ones from before the oldest healthy one that is still kept, if enough others remain."""
-    kept = [row["first_created_at"] for row in sides.known if sides.has_row(row) and row["outcome"] == "succeeded"]
+    kept = [row["first_created_at"] for row in sides.succeeded()]
     rows = sides.failing.rows
     fair = [row for row in rows if kept and row["created_at"] >= kept[0] - _LEAST_PERIOD]
     if LEAST <= len(fair) < len(rows):
@@ -133,7 +136,8 @@ def _add_those_that_passed(
     if reader.reads.missing(["open invocations", "sys_journal.entry_lite_json", "sys_invocation_state"]):
         return
     in_progress = sides.of_handler(f"{_IN_PROGRESS} AND {_IN_PERIOD}", since=since, until=until)
-    rows = _without_failing(sides, reader.sample(in_progress, request.sample))
+    read, _ = reader.sample(in_progress, request.sample)
+    rows = _without_failing(sides, read)
     retried = {row["id"] for row in reader.retried(sides.service, sides.handler)} if rows else set()
     rows = [row for row in rows if row["id"] not in retried]
     if not rows:

@@ -11,10 +11,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from restate_lab.analysis.contrast.attributes import ATTRIBUTES, COLUMNS, AttributeSource
 from restate_lab.analysis.contrast.inputs import MOST_BYTES, TOTAL_BYTES, Inputs, input_of
@@ -27,12 +27,14 @@ from restate_lab.errors import RestateLabError, TimedOut
 from restate_lab.frames import to_rows
 from restate_lab.reads import Reads, Row
 from restate_lab.source import decoding_of
+from restate_lab.status import STOPPED_SQL
 
 CHUNK = 500  # ids in a statement on journals: with 2,000, the server takes several times as long for each id
 _ENTRIES_FOR_AN_ID = 100  # journal entries that a server scans in the time of one lookup by id (1.7.12)
 _MOST_SCANNED = 10  # inputs that a scan may send for each wanted one
 _JSON_BYTES = 4  # characters of entry_json for each byte of a payload
 _MOST_GROUPS, _MOST_PREFIXES = 10_000, 2_000
+_MANY = 200_000  # invocations; with more, a server sorts ids and looks their rows up faster than it sorts rows
 _NOT_KEPT = "their journals are not in the source"
 _TOO_LARGE = "their inputs have more than 64 KiB"
 _TOO_MANY = "all inputs together have more than 64 MiB"
@@ -45,7 +47,24 @@ _NEEDED = (
     *("id", "target_service_name", "target_handler_name", "status", "completion_result", "completion_failure"),
     *("created_at", "completed_at", "scheduled_at", "scheduled_start_at", "journal_size"),
 )
+_OF_IDS = "id IN :ids"
 _COUNT = "SELECT count(*) AS n FROM sys_invocation_status WHERE {where}"
+_OUTCOMES = f"""
+WITH counts AS (
+  SELECT target_service_name, target_handler_name, status, completion_result,
+    {STOPPED_SQL} AS is_stopped{{expressions}},
+    count(*) AS n, min(created_at) AS first_created_at, max(created_at) AS last_created_at,
+    sum(journal_size) AS journal_entries
+  FROM sys_invocation_status
+  GROUP BY target_service_name, target_handler_name, status, completion_result, is_stopped{{names}})
+SELECT target_service_name, target_handler_name,
+  CASE
+    WHEN status <> 'completed' THEN status
+    WHEN completion_result = 'success' THEN 'succeeded'
+    WHEN is_stopped THEN 'stopped'
+    ELSE 'failed' END AS outcome{{names}},
+  n, first_created_at, last_created_at, journal_entries
+FROM counts"""  # noqa: S608 - constants
 _GROUPS = """
 SELECT is_failing, {names}, count(*) AS n
 FROM (
@@ -74,6 +93,18 @@ class SideCondition:
 
 
 @dataclass(frozen=True, slots=True)
+class Outcomes:
+    """The number of invocations by handler and outcome; for open invocations the outcome is the status.
+
+    ``rows`` has one row for each handler and outcome: ``n, first_created_at, last_created_at, journal_entries``.
+    ``groups`` has the same counts, also by the columns that are counted, if these were read.
+    """
+
+    rows: Sequence[Row] = ()
+    groups: Sequence[Row] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Totals:
     """The counts of all rows of both sides: of some attributes, and of the rows."""
 
@@ -94,10 +125,18 @@ class ContrastReader:
         self.reads = reads
         own = [name for name in COLUMNS if reads.has(f"sys_invocation_status.{name}")]
         self._columns = ", ".join(dict.fromkeys([*_NEEDED, *own]))
+        self._is_large = False
 
-    def handlers(self) -> list[Row]:
-        """Return the number of invocations of each handler and outcome."""
-        return to_rows(self.reads.table("contrast/handlers"))
+    def outcomes(self, *, has_groups: bool) -> Outcomes:
+        """Count the invocations of each handler and outcome; ``has_groups`` also counts the values of the columns."""
+        sources = self._counted_columns() if has_groups else []
+        statement = _OUTCOMES.format(
+            expressions="".join(f", {each.counted} AS c{at}" for at, each in enumerate(sources)),
+            names="".join(f", c{at}" for at in range(len(sources))),
+        )
+        groups = self._read(statement, {})
+        self._is_large = sum(int(row["n"]) for row in groups) > _MANY
+        return Outcomes(_outcomes_of(groups), groups if has_groups else ())
 
     def retried(self, service: str | None, handler: str | None) -> list[Row]:
         """Return the invocations that back off, or are in their second or a later attempt."""
@@ -110,25 +149,37 @@ class ContrastReader:
 
     def rows_of(self, ids: Sequence[str]) -> list[Row]:
         """Return the rows of these ids that exist; of several runs with one id, the newest."""
-        statement = f"{_ROWS.format(columns=self._columns, where='id IN :ids')}\nORDER BY created_at"
-        newest = {row["id"]: row for part in chunks(ids, CHUNK) for row in self._read(statement, {"ids": part})}
+        return self._rows_of(ids, SideCondition(_OF_IDS, {}))
+
+    def _rows_of(self, ids: Sequence[str], condition: SideCondition) -> list[Row]:
+        statement = f"{_ROWS.format(columns=self._columns, where=condition.where)}\nORDER BY created_at"
+        parts = chunks(ids, CHUNK)
+        newest = {row["id"]: row for part in parts for row in self._read(statement, {**condition.params, "ids": part})}
         return [newest[id_] for id_ in ids if id_ in newest]
 
-    def sample(self, condition: SideCondition, most: int) -> list[Row]:
-        """Return at most this many rows that meet a condition, chosen by their hash."""
-        return self._ordered(condition, "md5(id)", most)
+    def sample(self, condition: SideCondition, most: int) -> tuple[list[Row], int | None]:
+        """Return at most this many rows that meet a condition, chosen by their hash, and the number of all.
+
+        None as the number means that there can be more rows.
+        """
+        if not (self._is_large and self.reads.live):
+            rows = self._ordered(self._columns, condition, "md5(id)", most)
+            return rows, len(rows) if len(rows) < most else None
+        ids = [row["id"] for row in self._ordered("id", condition, "md5(id)", most)]
+        rows = self._rows_of(ids, condition.also(_OF_IDS))
+        return rows, len(rows) if len(ids) < most else None
 
     def last(self, condition: SideCondition, most: int) -> list[Row]:
         """Return the rows that meet a condition and were created last."""
-        return self._ordered(condition, "created_at DESC, id", most)
+        return self._ordered(self._columns, condition, "created_at DESC, id", most)
 
     def first(self, condition: SideCondition, most: int) -> list[Row]:
         """Return the rows that meet a condition and were created first."""
-        return self._ordered(condition, "created_at, id", most)
+        return self._ordered(self._columns, condition, "created_at, id", most)
 
     def those_of(self, ids: Sequence[str], condition: SideCondition) -> set[str]:
         """Return the ids that meet a condition."""
-        statement = _ROWS.format(columns=", ".join(_NEEDED), where=condition.also("id IN :ids").where)
+        statement = _ROWS.format(columns=", ".join(_NEEDED), where=condition.also(_OF_IDS).where)
         return {
             row["id"] for part in chunks(ids, CHUNK) for row in self._read(statement, {**condition.params, "ids": part})
         }
@@ -138,8 +189,8 @@ class ContrastReader:
         (row,) = self._read(_COUNT.format(where=condition.where), condition.params)
         return int(row["n"])
 
-    def _ordered(self, condition: SideCondition, order: str, most: int) -> list[Row]:
-        statement = f"{_ROWS.format(columns=self._columns, where=condition.where)}\nORDER BY {order}\nLIMIT :limit"
+    def _ordered(self, columns: str, condition: SideCondition, order: str, most: int) -> list[Row]:
+        statement = f"{_ROWS.format(columns=columns, where=condition.where)}\nORDER BY {order}\nLIMIT :limit"
         return list(self._read(statement, {**condition.params, "limit": most}))
 
     def _read(self, statement: str, params: Mapping[str, Any]) -> list[Row]:
@@ -158,34 +209,43 @@ class ContrastReader:
         except RestateLabError:
             return None
 
-    def totals(self, failing: SideCondition, healthy: SideCondition, *, has_keys: bool = True) -> Totals:
-        """Count the values of the columns and, with keys, their prefixes in all rows of both sides."""
-        sources = [each for each in ATTRIBUTES if each.counted and self._has(each)]
-        columns = [each for each in sources if each.where is not Where.KEY]
-        keys = [each for each in sources if each.where is Where.KEY and has_keys]
-        groups, *of_keys = self.reads.together(
-            [
-                lambda reads: self._groups(reads, columns, failing, healthy, _MOST_GROUPS),
-                *(
-                    lambda reads, each=each: self._groups(reads, [each], failing, healthy, _MOST_PREFIXES)
-                    for each in keys
-                ),
-            ]
-        )
-        sides = np.array(groups["is_failing"].to_pylist(), dtype=bool)
-        numbers = np.array(groups["n"].to_pylist(), dtype=np.int64)
-        totals = int(numbers[sides].sum()), int(numbers[~sides].sum())
+    def totals(
+        self,
+        failing: SideCondition,
+        healthy: SideCondition,
+        *,
+        has_keys: bool = True,
+        known: Sequence[Row] = (),
+    ) -> Totals:
+        """Count the values of the columns and, with keys, their prefixes in all rows of both sides.
+
+        ``known``: the groups of both sides by the columns, with ``is_failing``, if they were already read.
+        """
+        columns = self._counted_columns()
+        keys = [
+            each for each in ATTRIBUTES if each.counted and each.where is Where.KEY and has_keys and self._has(each)
+        ]
+        read = [([each], _MOST_PREFIXES) for each in keys]
+        read = read if known else [(columns, _MOST_GROUPS), *read]
+        parts = [partial(self._groups, part, limit, failing, healthy) for part, limit in read]
+        tables = self.reads.together(parts) if parts else []
+        groups, *of_keys = [known, *tables] if known else tables
+        all_failing, every = (sum(int(row["n"]) for row in rows) for rows in (filter(_is_failing, groups), groups))
+        totals = all_failing, every - all_failing
         counted = [_counted(each, f"c{at}", groups, totals) for at, each in enumerate(columns)]
-        counted += [_counted(each, "c0", table, totals) for each, table in zip(keys, of_keys, strict=True)]
+        counted += [_counted(each, "c0", rows, totals) for each, rows in zip(keys, of_keys, strict=True)]
         return Totals(tuple(counted) if len(groups) < _MOST_GROUPS else (), *totals)
+
+    def _counted_columns(self) -> list[AttributeSource]:
+        return [each for each in ATTRIBUTES if each.counted and each.where is not Where.KEY and self._has(each)]
 
     def _has(self, source: AttributeSource) -> bool:
         return not self.reads.missing(f"sys_invocation_status.{name}" for name in source.columns)
 
     @staticmethod
     def _groups(
-        reads: Reads, sources: Sequence[AttributeSource], failing: SideCondition, healthy: SideCondition, limit: int
-    ) -> pa.Table:
+        sources: Sequence[AttributeSource], limit: int, failing: SideCondition, healthy: SideCondition, reads: Reads
+    ) -> list[Row]:
         names = [f"c{at}" for at in range(len(sources))]
         statement = _GROUPS.format(
             names=", ".join(names),
@@ -194,7 +254,7 @@ class ContrastReader:
             healthy=healthy.where,
             limit=limit,
         )
-        return reads.query(statement, {**failing.params, **healthy.params})
+        return to_rows(reads.query(statement, {**failing.params, **healthy.params}))
 
     def journals(self, ids: Sequence[str]) -> dict[str, list[Row]]:
         """Return id → its steps and results in order; an id without a journal is omitted."""
@@ -253,11 +313,28 @@ class ContrastReader:
         return entries < wanted * _ENTRIES_FOR_AN_ID and sum(int(row["n"]) for row in rows) < wanted * _MOST_SCANNED
 
 
-def _counted(source: AttributeSource, name: str, groups: pa.Table, totals: tuple[int, int]) -> Counted:
+def _is_failing(row: Row) -> bool:
+    return bool(row["is_failing"])
+
+
+def _outcomes_of(groups: Sequence[Row]) -> list[Row]:
+    """Return one row for each handler and outcome."""
+    merged: dict[tuple[str, str, str], Row] = {}
+    for group in groups:
+        name = group["target_service_name"], group["target_handler_name"], group["outcome"]
+        row = merged.setdefault(name, group | {"n": 0, "journal_entries": 0})
+        row["n"] += int(group["n"])
+        row["journal_entries"] += int(group["journal_entries"] or 0)
+        row["first_created_at"] = min(row["first_created_at"], group["first_created_at"])
+        row["last_created_at"] = max(row["last_created_at"], group["last_created_at"])
+    return list(merged.values())
+
+
+def _counted(source: AttributeSource, name: str, groups: Sequence[Row], totals: tuple[int, int]) -> Counted:
     """Return the counts of the values of one column of the groups."""
     sums: defaultdict[object, list[int]] = defaultdict(lambda: [0, 0])
-    columns = (groups[each].to_pylist() for each in (name, "is_failing", "n"))
-    for value, is_failing, n in zip(*columns, strict=True):
-        sums[MISSING if value is None else str(value)][0 if is_failing else 1] += int(n)
+    for row in groups:
+        value = row[name]
+        sums[MISSING if value is None else str(value)][0 if row["is_failing"] else 1] += int(row["n"])
     failing, healthy = (np.array([each[side] for each in sums.values()], dtype=np.int64) for side in (0, 1))
     return Counted(source.attribute, list(sums), failing, healthy, *totals)

@@ -13,14 +13,14 @@ from restate_lab._text import plural
 from restate_lab.analysis.contrast.reader import SideCondition
 from restate_lab.errors import ArgumentError
 from restate_lab.reads import Row
+from restate_lab.status import STOPPED_SQL
 
 SUCCEEDED = "status = 'completed' AND completion_result = 'success'"
 """The condition on invocations that succeeded."""
 TOOK = """arrow_cast(completed_at, 'Int64') - arrow_cast(
     coalesce(CASE WHEN scheduled_at IS NOT NULL THEN scheduled_start_at END, created_at), 'Int64')"""
 """The duration of an ended invocation in milliseconds; a delayed one starts at its planned time."""
-_FAILED = r"""status = 'completed' AND completion_result = 'failure'
-    AND NOT completion_failure ~ '^\[409( Aborted)?\] ([Kk]illed|[Cc]ancell?ed)$'"""
+_FAILED = f"status = 'completed' AND completion_result = 'failure' AND NOT {STOPPED_SQL}"
 _OF_HANDLER = "target_service_name = :service AND target_handler_name = :handler"
 
 
@@ -85,11 +85,15 @@ class Side:
 class ContrastSides:
     """Both sides while they are chosen. With a ``statement``, they cannot be compared, and it says why.
 
-    ``known`` are the rows of ``handlers.sql``. ``has_times`` is whether both sides have the same time. ``journals``
-    has journals that were already read.
+    ``known`` and ``groups`` are those of ``Outcomes``, and ``outcome`` is that of the failing kind. ``has_times`` is
+    whether both sides have the same time. ``has_all_healthy`` is whether all successful invocations of the handler were
+    created in that time: then ``groups`` has the counts of both sides. ``journals`` has journals that were read.
     """
 
     known: Sequence[Row] = ()
+    groups: Sequence[Row] = ()
+    outcome: str = ""
+    has_all_healthy: bool = False
     failing: Side = Side(name="failing")
     healthy: Side = Side(name="healthy")
     service: str = ""
@@ -113,6 +117,19 @@ class ContrastSides:
     def has_row(self, row: Row) -> bool:
         """Return whether a row belongs to the handler that is compared."""
         return handler_of(row) == (self.service, self.handler)
+
+    def known_groups(self) -> list[Row]:
+        """Return the groups of both sides with ``is_failing``; none if they are not those of all rows of both sides."""
+        outcomes = {self.outcome: True, "succeeded": False}
+        return [
+            row | {"is_failing": outcomes[row["outcome"]]}
+            for row in (self.groups if self.has_all_healthy else ())
+            if self.has_row(row) and row["outcome"] in outcomes
+        ]
+
+    def succeeded(self) -> list[Row]:
+        """Return the count of all successful invocations of the handler, if there are any."""
+        return [row for row in self.known if self.has_row(row) and row["outcome"] == "succeeded"]
 
     def frame(self, without_input: Mapping[str, int]) -> pd.DataFrame:
         """Return one row for each side; ``without_input`` has for each side the rows whose input was not read."""

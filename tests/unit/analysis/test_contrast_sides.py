@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 
+from restate_lab.analysis.contrast import compare_sides, reader as contrast_reader
 from restate_lab.analysis.contrast.conditions import prefix_of
 from restate_lab.analysis.contrast.failing import choose_failing
 from restate_lab.analysis.contrast.healthy import choose_healthy
-from restate_lab.analysis.contrast.model import MISSING
+from restate_lab.analysis.contrast.model import MISSING, Counted
 from restate_lab.analysis.contrast.reader import ContrastReader, SideCondition, sample_of
 from restate_lab.analysis.contrast.sides import ContrastRequest, ContrastSides
 from restate_lab.analysis.doctor.model import Finding, Severity
@@ -20,7 +23,7 @@ from restate_lab.analysis.suggestions import ask_call
 from restate_lab.errors import ArgumentError, NotOnThisServer
 from restate_lab.reads import begin
 from restate_lab.source import Coverage
-from support.sample_rows import BEFORE, SampleRows, invocation, sample_id
+from support.sample_rows import BEFORE, LiveRows, SampleRows, invocation, sample_id
 
 HOUR = timedelta(hours=1)
 Row = dict[str, Any]
@@ -206,6 +209,70 @@ def test_all_rows_are_counted_by_column_and_by_the_prefix_of_the_key() -> None:
     }
     assert counted["caller"] == {"Backfill": (20, 0), "ingress": (0, 50)}
     assert counted["target_service_key"] == {"obsidian-": (20, 0), MISSING: (0, 50)}
+
+
+OTHER_CALLER = [row | {"invoked_by_service_name": "Backfill"} for row in FAILED]
+STOPPED = runs(range(40, 45), "failed", completion_failure="[409] killed")
+
+
+def test_the_count_of_the_handlers_also_counts_the_columns_of_both_sides() -> None:
+    """If the healthy side has the time of all successful invocations, a scan of both sides has the same counts."""
+    source = source_of(*OTHER_CALLER, *STOPPED, *HEALTHY, run(300, "failed", target_handler_name="other"))
+    sides = sides_of(source, "failed", sample=10)
+    assert sides.failing.condition
+    assert sides.healthy.condition
+    scanned, known = (
+        ContrastReader(begin(source, "contrast")).totals(sides.failing.condition, sides.healthy.condition, known=each)
+        for each in ((), sides.known_groups())
+    )
+    assert (known.failing, known.healthy) == (scanned.failing, scanned.healthy) == (20, 50)
+    assert list(map(_values, known.counted)) == list(map(_values, scanned.counted))
+
+
+def _values(counted: Counted) -> tuple[Any, ...]:
+    counts = zip(counted.values, counted.failing.tolist(), counted.healthy.tolist(), strict=True)
+    return counted.attribute, {value: both for value, *both in counts}
+
+
+@pytest.mark.parametrize("failing", ["failed", [row["id"] for row in OTHER_CALLER]], ids=["kind", "ids"])
+@pytest.mark.parametrize("after", [timedelta(0), -5 * HOUR], ids=["all healthy", "also older"])
+def test_both_sides_are_counted_with_a_scan_only_if_older_or_newer_healthy_ones_exist(
+    failing: Any, after: timedelta
+) -> None:
+    source = source_of(*OTHER_CALLER, *STOPPED, *HEALTHY, *runs(range(200, 230), after=after))
+    result = compare_sides(source, failing, sample=12, reads_steps=False)
+    is_all = after == timedelta(0)
+    assert result.sides["total"].tolist() == [20, 80 if is_all else 50]
+    scans = [each["sql"] for each in result.queries if "AS is_failing" in each["sql"] or "SELECT count" in each["sql"]]
+    keys = [each for each in scans if "split_part" in each]
+    assert len(scans) - len(keys) == (0 if is_all else 1)
+
+
+def test_a_sample_of_many_invocations_of_a_server_is_the_same_and_knows_that_a_row_has_disappeared(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows = [*FAILED, *HEALTHY]
+    small = sides_of(LiveRows(sys_invocation_status=rows), "failed", sample=15)
+    monkeypatch.setattr(contrast_reader, "_MANY", 10)
+    large = sides_of(LiveRows(sys_invocation_status=rows), "failed", sample=15)
+    assert (large.failing, large.healthy) == (small.failing, small.healthy)
+    gone = large.healthy.rows[0]["id"]
+    left = sides_of(Purging(gone, sys_invocation_status=rows), "failed", sample=15)
+    assert len(left.healthy.rows) == 14
+    assert left.healthy.total is None
+
+
+class Purging(LiveRows):
+    """A server that purges one invocation between the two statements of a sample."""
+
+    def __init__(self, gone: str, **tables: Any) -> None:
+        super().__init__(**tables)
+        self.gone = gone
+
+    def stream(self, statement: str, /, **options: Any) -> AbstractContextManager[pa.RecordBatchReader]:
+        if "id IN :ids" in statement:
+            statement = statement.replace("id IN :ids", f"id IN :ids AND id <> '{self.gone}'")
+        return super().stream(statement, **options)
 
 
 def test_a_server_counts_the_prefixes_that_the_sample_has() -> None:
