@@ -25,7 +25,7 @@ _TYPES = {
     **dict.fromkeys(("in_flight", "completed", "has_lock", "queue_is_paused"), _FLAG),
     **dict.fromkeys(("sequence_number", "num_inbox", "num_errors", "retry_attempts", "num_attempts"), _NUMBER),
     "pinned_service_protocol_version": pa.uint32(),
-    "partition_key": _NUMBER,
+    "partition_key": pa.uint64(),
     **dict.fromkeys(("completion_retention", "journal_retention"), _LENGTH),
     **dict.fromkeys(("suspended_waiting_for_completions", "suspended_waiting_for_signals"), _NUMBERS),
     "services": pa.list_(_TEXT),

@@ -117,7 +117,7 @@ def _choose_kind(reader: ContrastReader, request: ContrastRequest, kind: Failing
         _choose_slow(reader, request, sides)
     else:
         condition, total = sides.of_handler(kind.condition), counts[sides.service, sides.handler]
-        rows, _ = reader.sample(condition, request.sample)
+        rows, _ = reader.sample(condition, request.sample, expected=total)
         chosen = str(request.failing)
         sides.failing = replace(sides.failing, rows=rows, total=total, chosen=chosen, condition=condition)
 

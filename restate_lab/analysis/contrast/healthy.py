@@ -98,7 +98,8 @@ def _choose_default(reader: ContrastReader, request: ContrastRequest, sides: Con
 def _choose_by_condition(
     reader: ContrastReader, request: ContrastRequest, sides: ContrastSides, condition: SideCondition, chosen: str
 ) -> None:
-    read, total = reader.sample(condition, request.sample)
+    succeeded = sum(int(row["n"]) for row in sides.succeeded())
+    read, total = reader.sample(condition, request.sample, expected=succeeded)
     rows = _without_failing(sides, read)
     total = None if total is None else len(rows)
     sides.healthy = replace(sides.healthy, rows=rows, total=total, chosen=chosen, condition=condition)

@@ -1,7 +1,7 @@
 """Read what is compared: rows of both sides, counts of all rows, the steps that were taken, and inputs.
 
-A sample is exact and repeatable: the first rows in the order of ``md5(id)``. The server accepts ``TABLESAMPLE`` and
-ignores it.
+A sample is exact and repeatable: the first rows in the order of ``md5(id)``, on a large server of those in a share of
+the partition keys. The server accepts ``TABLESAMPLE`` and ignores it.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ _MOST_SCANNED = 10  # inputs that a scan may send for each wanted one
 _JSON_BYTES = 4  # characters of entry_json for each byte of a payload
 _MOST_GROUPS, _MOST_PREFIXES = 10_000, 2_000
 _MANY = 200_000  # invocations; with more, a server sorts ids and looks their rows up faster than it sorts rows
+_SHARE = 3  # times as many invocations are expected in a share of the partition keys as are chosen there
+_KEYS = 1 << 64  # partition keys
 _NOT_KEPT = "their journals are not in the source"
 _TOO_LARGE = "their inputs have more than 64 KiB"
 _TOO_MANY = "all inputs together have more than 64 MiB"
@@ -157,17 +159,31 @@ class ContrastReader:
         newest = {row["id"]: row for part in parts for row in self._read(statement, {**condition.params, "ids": part})}
         return [newest[id_] for id_ in ids if id_ in newest]
 
-    def sample(self, condition: SideCondition, most: int) -> tuple[list[Row], int | None]:
+    def sample(self, condition: SideCondition, most: int, *, expected: int = 0) -> tuple[list[Row], int | None]:
         """Return at most this many rows that meet a condition, chosen by their hash, and the number of all.
 
-        None as the number means that there can be more rows.
+        None as the number means that there can be more rows. ``expected``: about how many meet it; 0 is unknown.
         """
         if not (self._is_large and self.reads.live):
             rows = self._ordered(self._columns, condition, "md5(id)", most)
             return rows, len(rows) if len(rows) < most else None
-        ids = [row["id"] for row in self._ordered("id", condition, "md5(id)", most)]
+        ids = self._ids_in_share(condition, most, expected)
+        ids = ids or [row["id"] for row in self._ordered("id", condition, "md5(id)", most)]
         rows = self._rows_of(ids, condition.also(_OF_IDS))
         return rows, len(rows) if len(ids) < most else None
+
+    def _ids_in_share(self, condition: SideCondition, most: int, expected: int) -> list[str]:
+        """Return ids chosen in a share of the partition keys, for which a server hashes few ids; else none.
+
+        A partition key is random only without key and scope: those with the same key or scope are in the same place.
+        """
+        if expected <= _SHARE * most or not self.reads.has("sys_invocation_status.scope"):
+            return []
+        bound = _KEYS * _SHARE * most // expected
+        share = condition.also(f"partition_key < {bound}")
+        rows = self._ordered("id, target_service_key, scope", share, "md5(id)", most)
+        is_random = all(row["target_service_key"] is None and row["scope"] is None for row in rows)
+        return [row["id"] for row in rows] if is_random and len(rows) == most else []
 
     def last(self, condition: SideCondition, most: int) -> list[Row]:
         """Return the rows that meet a condition and were created last."""

@@ -262,6 +262,23 @@ def test_a_sample_of_many_invocations_of_a_server_is_the_same_and_knows_that_a_r
     assert left.healthy.total is None
 
 
+def test_a_sample_of_a_known_number_is_chosen_in_a_share_of_the_partition_keys_if_these_are_random(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With keys, all invocations of a key are in one place, so the whole range is read."""
+    monkeypatch.setattr(contrast_reader, "_MANY", 10)
+    rows = [row | {"partition_key": number * 2**60, "scope": None} for number, row in enumerate(HEALTHY[:16])]
+    rows = [
+        row | {"id": sample_id(1000 + 100 * number + copy)} for number in range(10) for copy, row in enumerate(rows)
+    ]
+    expected = {sample_id(1000 + 100 * number + copy) for number in range(10) for copy in range(12)}
+    for keys, is_share in (({}, True), ({"target_service_key": "a"}, False), ({"scope": "a"}, False)):
+        every = [*FAILED, *(row | keys for row in rows)]
+        chosen = ids_of(sides_of(LiveRows(sys_invocation_status=every), "failed", sample=40).healthy.rows)
+        assert len(chosen) == 40
+        assert (set(chosen) <= expected) is is_share
+
+
 class Purging(LiveRows):
     """A server that purges one invocation between the two statements of a sample."""
 
