@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -34,27 +35,35 @@ REPEATED = {"browser", "faults", "integration"}
 """The folders whose tests get a second run if they fail: servers, kernels and a browser share two cores, and one of
 them may get no processor time for seconds. The summary lists these tests; a fault fails both runs."""
 
+WITHOUT_SERVER = {"style", "unit"}
+"""The folders whose tests start no server."""
+
 
 def pytest_configure() -> None:
-    """Use the default signal handling, and compiled modules, in each worker too.
+    """Use the default signal handling and compiled modules, in each worker too, and import no parser of IRIs.
 
-    Without compiled modules each of hundreds of processes compiles every module again. A shell starts a background
-    command of a script with SIGINT and SIGQUIT ignored. Python then installs no handler, child processes inherit this,
-    and the tests that interrupt something would wait forever.
+    A shell starts a background command of a script with SIGINT and SIGQUIT ignored. Python then installs no handler,
+    child processes inherit this, and the tests that interrupt something would wait forever. Without compiled modules
+    each of hundreds of processes compiles every module again. jsonschema, which nbformat imports, builds 38 parsers if
+    it can import rfc3987_syntax: 1.3 seconds in each worker, and no schema here uses them.
     """
     for number, handler in {signal.SIGINT: signal.default_int_handler, signal.SIGQUIT: signal.SIG_DFL}.items():
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, handler)
     sys.dont_write_bytecode = False
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type] - an import of it raises ImportError
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Return three workers for two cores: a third of a test's time is waiting for servers, kernels and browsers.
 
+    Tests without servers do not wait, so folders of them get two workers: each worker imports and collects all tests.
     Single files get no workers: they are done before workers have started.
     """
-    return 0 if config.args and all(".py" in argument for argument in config.args) else 3
+    if config.args and all(".py" in argument for argument in config.args):
+        return 0
+    return 2 if {_folder(Path(argument).resolve()) for argument in config.args} <= WITHOUT_SERVER else 3
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -176,6 +185,12 @@ def restate_cli(isolated: Path) -> Path:
         pytest.skip(f"no restate CLI: {_first_line(error)}")
 
 
+@cache
+def _folder(path: Path) -> str:
+    """Return the folder of a path in the folder of the tests; "" if it is not in one of them."""
+    return path.relative_to(TESTS).parts[0] if path != TESTS and path.is_relative_to(TESTS) else ""
+
+
 def _first_line(error: RestateLabError) -> str:
     return str(error).partition("\n")[0].removesuffix("; its output:")
 
@@ -192,15 +207,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if {"clusters", "server", "old_server", "restate_cli"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.server)
-        if any(item.path.is_relative_to(TESTS / folder) for folder in REPEATED):
+        if _folder(item.path) in REPEATED:
             item.add_marker(pytest.mark.flaky(reruns=1))
     place(items)
 
 
-def pytest_collection_finish() -> None:
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
     """Exclude modules and tests from garbage collection: it would visit a million objects that stay."""
-    gc.collect()
-    gc.freeze()
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -26,7 +26,6 @@ from restate_lab.demo.stories import SETTINGS, STORIES
 from restate_lab.demo.stories.player import read_roles
 from restate_lab.environment import kernel_environment
 from restate_lab.errors import RestateLabError
-from restate_lab.reports.notebook.runner import run_notebook
 
 NOTEBOOKS = MappingProxyType(
     {
@@ -183,6 +182,8 @@ def notebook_environment(folder: Path, admin_url: str, ingress_url: str) -> dict
 def _execute(demo: Embedded, name: str, *, kept: bool) -> int:
     notebook = demo.folder / "notebooks" / name
     _print(f"Executing {notebook.name}, read-only …\n")
+    from restate_lab.reports.notebook.runner import run_notebook  # noqa: PLC0415 - takes seconds, and only --once uses it
+
     run = run_notebook(notebook, demo.folder / "executed" / notebook.name, env=_environment(demo))
     _print(run.text + "\n")
     _print(f"{run}" + (f"; the executed copy is {run.executed}" if kept else ""))

@@ -21,8 +21,9 @@ expect.set_options(timeout=90_000)  # a busy machine is not a failure of the tes
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark every test here."""
+    here = Path(__file__).parent
     for item in items:
-        if item.path.is_relative_to(Path(__file__).parent):
+        if item.path.parent == here:
             item.add_marker(pytest.mark.browser)
 
 
