@@ -64,7 +64,7 @@ def texts_of(path: Path) -> Iterator[tuple[int, str]]:
     Of Python these are comments and strings; of a test only comments and docstrings, because its strings are data.
     """
     content = path.read_text(encoding="utf-8")
-    if not _ANY.search(_BREAK.sub(" ", content.lower())):
+    if not _may_have_one(content):
         return  # tokens are slow to read
     if path.suffix == ".ipynb":
         yield from ((number, "".join(cell["source"])) for number, cell in enumerate(json.loads(content)["cells"]))
@@ -72,18 +72,23 @@ def texts_of(path: Path) -> Iterator[tuple[int, str]]:
         yield from ((1 + content.count("\n", 0, part.start()), part[0]) for part in re.finditer(r"(?:.+\n?)+", content))
     else:
         is_test = path.is_relative_to(ROOT / "tests")
-        kinds = {tokenize.COMMENT} if is_test else _TEXT_TOKENS
-        tokens = tokenize.generate_tokens(io.StringIO(content).readline)
-        yield from ((token.start[0], token.string) for token in tokens if token.type in kinds)
+        if not is_test or _may_have_one("\n".join(re.findall("#.*", content))):
+            kinds = {tokenize.COMMENT} if is_test else _TEXT_TOKENS
+            tokens = tokenize.generate_tokens(io.StringIO(content).readline)
+            yield from ((token.start[0], token.string) for token in tokens if token.type in kinds)
         if is_test:
             yield from _docstrings(ast.parse(content))
 
 
-def _docstrings(tree: ast.Module) -> Iterator[tuple[int, str]]:
-    for node in ast.walk(tree):
-        for statement in node.body if isinstance(getattr(node, "body", None), list) else []:
-            if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
-                yield statement.lineno, str(statement.value.value)
+def _may_have_one(text: str) -> bool:
+    return _ANY.search(_BREAK.sub(" ", text.lower())) is not None
+
+
+def _docstrings(node: ast.AST) -> Iterator[tuple[int, str]]:
+    for statement in node.body if isinstance(getattr(node, "body", None), list) else []:
+        if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
+            yield statement.lineno, str(statement.value.value)
+        yield from _docstrings(statement)
 
 
 def files() -> list[Path]:

@@ -7,6 +7,7 @@ under ``TYPE_CHECKING`` or within a function counts like any other.
 from __future__ import annotations
 
 import ast
+import gc
 import statistics
 import sys
 from collections import Counter, defaultdict
@@ -33,7 +34,13 @@ class Structure:
 
     @cached_property
     def trees(self) -> dict[str, ast.Module]:
-        return {name: ast.parse(path.read_text("utf-8")) for name, path in self.files.items()}
+        """Return the syntax tree of each module; garbage collections would make it three times as slow."""
+        gc.disable()
+        try:
+            return {name: ast.parse(path.read_text("utf-8")) for name, path in self.files.items()}
+        finally:
+            gc.freeze()  # the trees stay
+            gc.enable()
 
     @cached_property
     def lines(self) -> dict[str, int]:

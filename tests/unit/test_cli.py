@@ -38,6 +38,7 @@ from restate_lab.cli.watch import _print_alert
 from restate_lab.errors import ArgumentError, RestateLabError, Truncated
 from restate_lab.mcp.reads import ReadTools
 from support.sample_rows import BEFORE, SampleRows, invocation, waiting_columns
+from support.structure import STRUCTURE
 
 
 def call(*arguments: str) -> Any:
@@ -539,8 +540,8 @@ def test_a_misspelled_command_has_the_nearest_one() -> None:
 def literals() -> list[str]:
     """Return each text of the package, with "x" for the values in it."""
     texts = []
-    for path in Path(restate_lab.__file__).parent.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    for tree in STRUCTURE.trees.values():
+        for node in ast.walk(tree):
             if isinstance(node, ast.JoinedStr):
                 texts.append("".join(str(getattr(each, "value", "x")) if isinstance(each, ast.Constant) else "x"
                                      for each in node.values))  # fmt: skip

@@ -10,16 +10,14 @@ import string
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from re import _constants as code, _parser as parser  # type: ignore[attr-defined]
 from types import FrameType
 from typing import Any
 
 import pytest
 
-import restate_lab
+from support.structure import STRUCTURE
 
-PACKAGE = Path(restate_lab.__file__).parent
 METHODS = {"search", "match", "fullmatch", "sub", "subn", "split", "findall", "finditer"}
 ANCHORED = {"match", "fullmatch"}
 CANDIDATES = "a1 -_.<\n'\"\x00é" + string.printable
@@ -48,12 +46,10 @@ class Use:
 
 def uses() -> tuple[list[Use], list[str]]:
     """Return the patterns of the package, and the places of those that are unknown until the code runs."""
-    trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(PACKAGE.rglob("*.py"))}
-    shared = _methods_by_name(trees.values())
+    shared = _methods_by_name(STRUCTURE.trees.values())
     found: list[Use] = []
     unknown: list[str] = []
-    for path, tree in trees.items():
-        module = ".".join(["restate_lab", *path.relative_to(PACKAGE).with_suffix("").parts])
+    for module, tree in STRUCTURE.trees.items():
         # another module has another pattern under the private name
         methods = shared | {name: how for name, how in _methods_by_name([tree]).items() if name.startswith("_")}
         for call, around in _calls_of_re(tree):
