@@ -37,6 +37,7 @@ rl.Panel(lab)
 """
 
 
+@pytest.mark.long  # test_keyboard.py has the same from the finding to the report, with keys
 def test_from_the_finding_to_the_report_in_four_clicks(
     page: LabPage, own: Embedded, lab: Lab, notebooks: Path, screenshots: Path
 ) -> None:

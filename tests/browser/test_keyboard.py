@@ -180,10 +180,16 @@ def test_an_incident_with_the_keyboard_alone(
     expect(panel.root.get_by_label("reason")).to_be_focused(timeout=90_000)
     expect(panel.strip.locator(".rl-pill")).to_have_text(re.compile(r"^finding: Payments/charge retries \(15\)"))
     panel.picture(screenshots / "keyboard-plan.png")
+    confirm = panel.button(re.compile(r"^Resume \d+ invocations$"))
+    expect(confirm).to_be_disabled()
+    assert page.value("panel.plan.is_executed") is False
     keys.type("INC-42: add a cell dd")  # letters that add and delete cells in a notebook
-    pressed += panel.reach(panel.button(re.compile(r"^Resume \d+ invocations$")))
+    pressed += panel.reach(confirm)
     keys.press("Enter")
     panel.expect_text(re.compile(r"^Resumed \d+(; \d+ skipped)?\. After \d+s: 0 succeeded"))
+    outcomes = page.value("sorted(set(panel.plan.outcome.outcome))")
+    assert outcomes in (["done"], ["done", "skipped"]), "one that began an attempt after the plan was made is skipped"
+    assert page.value("rl.audit_log().reason.dropna().tolist()")[-1] == "INC-42: add a cell dd"
     expect(panel.button("Done")).to_be_focused(timeout=90_000)
     keys.press("Enter")
     page.page.wait_for_function("() => document.activeElement.closest('.rl-action-row, .rl-body') !== null")
@@ -196,5 +202,9 @@ def test_an_incident_with_the_keyboard_alone(
     panel.expect_text(re.compile(r"^Incident report: .*incident-.*\.html$"))
     assert any("INC-42: add a cell dd" in each.read_text("utf-8") for each in notebooks.glob("incident-*.html"))
     assert pressed <= 40
+    with page.page.context.expect_page() as opened:
+        panel.button("Open").click()
+    expect(opened.value.locator("p.verdict")).to_contain_text("Payments/charge", timeout=30_000)
+    opened.value.close()
     assert page.page.locator(".jp-CodeCell").count() == cells
     assert page.console_errors == []
