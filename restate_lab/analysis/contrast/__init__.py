@@ -223,8 +223,7 @@ class _Comparison:
         if healthy.condition is None or (healthy.total is not None and failing.total == len(failing.rows)):
             return ()
         if failing.condition is None:
-            known = sum(row["n"] for row in sides.succeeded())
-            total = known if sides.has_all_healthy else self._reader.count(healthy.condition)
+            total = sides.succeeded if sides.has_all_healthy else self._reader.count(healthy.condition)
             sides.healthy = replace(healthy, total=total)
             return ()
         has_keys = any(row.get("target_service_key") for row in failing.rows)  # a service has none

@@ -11,9 +11,10 @@ import pandas as pd
 
 from restate_lab._public import did_you_mean, nearest_names
 from restate_lab._text import format_duration, join, plural
-from restate_lab.analysis.contrast.reader import ContrastReader, sample_of
+from restate_lab.analysis.contrast.reader import ContrastReader, SideCondition, sample_of
 from restate_lab.analysis.contrast.sides import (
     FAILING_KINDS,
+    LEAST_PERIOD,
     SUCCEEDED,
     TOOK,
     ContrastRequest,
@@ -117,9 +118,24 @@ def _choose_kind(reader: ContrastReader, request: ContrastRequest, kind: Failing
         _choose_slow(reader, request, sides)
     else:
         condition, total = sides.of_handler(kind.condition), counts[sides.service, sides.handler]
+        if request.healthy is None:
+            _prepare_samples(reader, request, sides, condition, total)
         rows, _ = reader.sample(condition, request.sample, expected=total)
         chosen = str(request.failing)
         sides.failing = replace(sides.failing, rows=rows, total=total, chosen=chosen, condition=condition)
+
+
+def _prepare_samples(
+    reader: ContrastReader, request: ContrastRequest, sides: ContrastSides, condition: SideCondition, total: int
+) -> None:
+    """Read the samples of both sides at once if the counts say when the healthy ones of the same time were created."""
+    failing, succeeded = sides.known_of(sides.outcome), sides.known_of("succeeded")
+    if failing is None:
+        return
+    sides.span = failing["first_created_at"], failing["last_created_at"]
+    if succeeded is not None and sides.span[0] >= succeeded["first_created_at"] - LEAST_PERIOD:
+        healthy = sides.in_period(SUCCEEDED, sides.period(request.window, reader.reads.now))
+        reader.prepare([(condition, total), (healthy, sides.succeeded)], request.sample)
 
 
 def _counts(request: ContrastRequest, kind: FailingKind, known: Sequence[Row]) -> Counter[tuple[str, str]]:

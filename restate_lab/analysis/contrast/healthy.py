@@ -9,12 +9,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from restate_lab._text import format_duration, format_timestamp, join, plural, verb_form
 from restate_lab.analysis.contrast.model import LEAST
 from restate_lab.analysis.contrast.reader import ContrastReader, SideCondition, sample_of
-from restate_lab.analysis.contrast.sides import SUCCEEDED, ContrastRequest, ContrastSides, Side, targets_of
+from restate_lab.analysis.contrast.sides import (
+    LEAST_PERIOD,
+    SUCCEEDED,
+    ContrastRequest,
+    ContrastSides,
+    Side,
+    targets_of,
+)
 from restate_lab.analysis.contrast.steps import step_at_failure, steps_taken
 from restate_lab.analysis.ids import parse_ids
 from restate_lab.errors import ArgumentError
@@ -22,10 +29,8 @@ from restate_lab.reads import Row
 
 _ENOUGH = 200  # succeeded ones; with fewer, open invocations that passed the step of the failing ones are also healthy
 _LEAST_OF_SAME_TIME = 8  # with fewer, healthy ones of another time are taken if there are more
-_LEAST_PERIOD = timedelta(hours=1)
 _SHOWN = 3
 _IN_PROGRESS = "status IN ('invoked', 'suspended')"
-_IN_PERIOD = "created_at >= :since AND created_at <= :until"
 
 
 def choose_healthy(reader: ContrastReader, request: ContrastRequest, sides: ContrastSides) -> None:
@@ -81,25 +86,23 @@ def _choose_passed(reader: ContrastReader, request: ContrastRequest, sides: Cont
 def _choose_default(reader: ContrastReader, request: ContrastRequest, sides: ContrastSides) -> None:
     """Take the successful ones of the same time, or else of the time before or after."""
     _exclude_older_than_healthy(sides)
-    since, until = _period(sides, request.window, reader.reads.now)
-    succeeded = sides.of_handler(SUCCEEDED)
-    period = f"from {format_timestamp(since)} to {format_timestamp(until)}"
-    same_time = succeeded.also(_IN_PERIOD, since=since, until=until)
-    _choose_by_condition(reader, request, sides, same_time, f"succeeded, created {period}")
-    sides.has_all_healthy = all(
-        since <= row["first_created_at"] and row["last_created_at"] <= until for row in sides.succeeded()
+    period = sides.period(request.window, reader.reads.now)
+    chosen = f"succeeded, created from {format_timestamp(period[0])} to {format_timestamp(period[1])}"
+    _choose_by_condition(reader, request, sides, sides.in_period(SUCCEEDED, period), chosen)
+    every = sides.known_of("succeeded")
+    sides.has_all_healthy = every is None or (
+        period[0] <= every["first_created_at"] and every["last_created_at"] <= period[1]
     )
     if len(sides.healthy.rows) < _ENOUGH and request.reads_steps:
-        _add_those_that_passed(reader, request, sides, since, until)
+        _add_those_that_passed(reader, request, sides, period)
     if len(sides.healthy.rows) < _LEAST_OF_SAME_TIME:
-        _choose_other_time(reader, request, sides, succeeded)
+        _choose_other_time(reader, request, sides, sides.of_handler(SUCCEEDED))
 
 
 def _choose_by_condition(
     reader: ContrastReader, request: ContrastRequest, sides: ContrastSides, condition: SideCondition, chosen: str
 ) -> None:
-    succeeded = sum(int(row["n"]) for row in sides.succeeded())
-    read, total = reader.sample(condition, request.sample, expected=succeeded)
+    read, total = reader.sample(condition, request.sample, expected=sides.succeeded)
     rows = _without_failing(sides, read)
     total = None if total is None else len(rows)
     sides.healthy = replace(sides.healthy, rows=rows, total=total, chosen=chosen, condition=condition)
@@ -110,34 +113,24 @@ def _without_failing(sides: ContrastSides, rows: Sequence[Row]) -> list[Row]:
     return [row for row in rows if row["id"] not in failing]
 
 
-def _period(sides: ContrastSides, window: timedelta | None, now: datetime) -> tuple[datetime, datetime]:
-    """Return the time in which the failing ones were created, widened to an hour, or by ``window``, until now."""
-    times = [row["created_at"] for row in sides.failing.rows]
-    first, last = min(times), max(times)
-    around = max(timedelta(0), _LEAST_PERIOD - (last - first)) / 2 if window is None else window
-    return first - around, max(last, min(last + around, now))
-
-
 def _exclude_older_than_healthy(sides: ContrastSides) -> None:
     """Exclude failing ones from before the oldest healthy one that is still kept, if enough others remain."""
-    kept = [row["first_created_at"] for row in sides.succeeded()]
-    rows = sides.failing.rows
-    fair = [row for row in rows if kept and row["created_at"] >= kept[0] - _LEAST_PERIOD]
+    kept, rows = sides.known_of("succeeded"), sides.failing.rows
+    fair = [row for row in rows if kept and row["created_at"] >= kept["first_created_at"] - LEAST_PERIOD]
     if LEAST <= len(fair) < len(rows):
         sides.not_read.append(
             f"{plural(len(rows) - len(fair), 'failing invocation')} older than every healthy one that is still kept"
         )
-        sides.failing = replace(sides.failing, rows=fair, condition=None, total=len(fair))
+        sides.failing, sides.span = replace(sides.failing, rows=fair, condition=None, total=len(fair)), None
 
 
 def _add_those_that_passed(
-    reader: ContrastReader, request: ContrastRequest, sides: ContrastSides, since: datetime, until: datetime
+    reader: ContrastReader, request: ContrastRequest, sides: ContrastSides, period: tuple[datetime, datetime]
 ) -> None:
     """Add open invocations in their first attempt that passed the step at which most of the failing ones stopped."""
     if reader.reads.missing(["open invocations", "sys_journal.entry_lite_json", "sys_invocation_state"]):
         return
-    in_progress = sides.of_handler(f"{_IN_PROGRESS} AND {_IN_PERIOD}", since=since, until=until)
-    read, _ = reader.sample(in_progress, request.sample)
+    read, _ = reader.sample(sides.in_period(_IN_PROGRESS, period), request.sample)
     rows = _without_failing(sides, read)
     retried = {row["id"] for row in reader.retried(sides.service, sides.handler)} if rows else set()
     rows = [row for row in rows if row["id"] not in retried]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -29,6 +30,8 @@ from restate_lab.reads import Reads, Row
 from restate_lab.source import decoding_of
 from restate_lab.status import STOPPED_SQL
 
+Sample = tuple[list[Row], int | None]
+"""The rows of a sample, and the number of all if it is known."""
 CHUNK = 500  # ids in a statement on journals: with 2,000, the server takes several times as long for each id
 _ENTRIES_FOR_AN_ID = 100  # journal entries that a server scans in the time of one lookup by id (1.7.12)
 _MOST_SCANNED = 10  # inputs that a scan may send for each wanted one
@@ -128,6 +131,7 @@ class ContrastReader:
         own = [name for name in COLUMNS if reads.has(f"sys_invocation_status.{name}")]
         self._columns = ", ".join(dict.fromkeys([*_NEEDED, *own]))
         self._is_large = False
+        self._prepared: dict[str, Sample] = {}
 
     def outcomes(self, *, has_groups: bool) -> Outcomes:
         """Count the invocations of each handler and outcome; ``has_groups`` also counts the values of the columns."""
@@ -159,31 +163,47 @@ class ContrastReader:
         newest = {row["id"]: row for part in parts for row in self._read(statement, {**condition.params, "ids": part})}
         return [newest[id_] for id_ in ids if id_ in newest]
 
-    def sample(self, condition: SideCondition, most: int, *, expected: int = 0) -> tuple[list[Row], int | None]:
+    def prepare(self, sides: Iterable[tuple[SideCondition, int]], most: int) -> None:
+        """Read the samples of several conditions at once from a large server; each with about how many meet it."""
+        if not (self._is_large and self.reads.live):
+            return
+        known = list(sides)
+        samples = self.reads.together([partial(self._sample_from, each, most, expected) for each, expected in known])
+        self._prepared.update((repr(each), sample) for (each, _), sample in zip(known, samples, strict=True))
+
+    def _sample_from(self, condition: SideCondition, most: int, expected: int, reads: Reads) -> Sample:
+        own = copy(self)
+        own.reads = reads
+        return own.sample(condition, most, expected=expected)
+
+    def sample(self, condition: SideCondition, most: int, *, expected: int = 0) -> Sample:
         """Return at most this many rows that meet a condition, chosen by their hash, and the number of all.
 
         None as the number means that there can be more rows. ``expected``: about how many meet it; 0 is unknown.
         """
+        if (prepared := self._prepared.pop(repr(condition), None)) is not None:
+            return prepared
         if not (self._is_large and self.reads.live):
             rows = self._ordered(self._columns, condition, "md5(id)", most)
             return rows, len(rows) if len(rows) < most else None
-        ids = self._ids_in_share(condition, most, expected)
-        ids = ids or [row["id"] for row in self._ordered("id", condition, "md5(id)", most)]
-        rows = self._rows_of(ids, condition.also(_OF_IDS))
+        ids, rows = self._sample_in_share(condition, most, expected)
+        if not ids:
+            ids = [row["id"] for row in self._ordered("id", condition, "md5(id)", most)]
+            rows = self._rows_of(ids, condition.also(_OF_IDS))
         return rows, len(rows) if len(ids) < most else None
 
-    def _ids_in_share(self, condition: SideCondition, most: int, expected: int) -> list[str]:
-        """Return ids chosen in a share of the partition keys, for which a server hashes few ids; else none.
+    def _sample_in_share(self, condition: SideCondition, most: int, expected: int) -> tuple[list[str], list[Row]]:
+        """Return a sample from a share of the partition keys, for which a server hashes few ids; none if it is unfair.
 
         A partition key is random only without key and scope: those with the same key or scope are in the same place.
         """
         if expected <= _SHARE * most or not self.reads.has("sys_invocation_status.scope"):
-            return []
-        bound = _KEYS * _SHARE * most // expected
-        share = condition.also(f"partition_key < {bound}")
-        rows = self._ordered("id, target_service_key, scope", share, "md5(id)", most)
+            return [], []
+        share = condition.also(f"partition_key < {_KEYS * _SHARE * most // expected}")
+        ids = [row["id"] for row in self._ordered("id", share, "md5(id)", most)]
+        rows = self._rows_of(ids, condition.also(_OF_IDS)) if len(ids) == most else []
         is_random = all(row["target_service_key"] is None and row["scope"] is None for row in rows)
-        return [row["id"] for row in rows] if is_random and len(rows) == most else []
+        return (ids, rows) if is_random and rows else ([], [])
 
     def last(self, condition: SideCondition, most: int) -> list[Row]:
         """Return the rows that meet a condition and were created last."""

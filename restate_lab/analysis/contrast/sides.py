@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pandas as pd
@@ -21,6 +21,9 @@ TOOK = """arrow_cast(completed_at, 'Int64') - arrow_cast(
     coalesce(CASE WHEN scheduled_at IS NOT NULL THEN scheduled_start_at END, created_at), 'Int64')"""
 """The duration of an ended invocation in milliseconds; a delayed one starts at its planned time."""
 _FAILED = f"status = 'completed' AND completion_result = 'failure' AND NOT {STOPPED_SQL}"
+LEAST_PERIOD = timedelta(hours=1)
+"""Both sides were created within at least this time of each other."""
+_IN_PERIOD = "created_at >= :since AND created_at <= :until"
 _OF_HANDLER = "target_service_name = :service AND target_handler_name = :handler"
 
 
@@ -85,7 +88,8 @@ class Side:
 class ContrastSides:
     """Both sides while they are chosen. With a ``statement``, they cannot be compared, and it says why.
 
-    ``known`` and ``groups`` are those of ``Outcomes``, and ``outcome`` is that of the failing kind. ``has_times`` is
+    ``known`` and ``groups`` are those of ``Outcomes``, and ``outcome`` is that of the failing kind. ``span``: when the
+    first and the last of all failing ones were created; None means those of the sample. ``has_times`` is
     whether both sides have the same time. ``has_all_healthy`` is whether all successful invocations of the handler were
     created in that time: then ``groups`` has the counts of both sides. ``journals`` has journals that were read.
     """
@@ -93,6 +97,7 @@ class ContrastSides:
     known: Sequence[Row] = ()
     groups: Sequence[Row] = ()
     outcome: str = ""
+    span: tuple[datetime, datetime] | None = None
     has_all_healthy: bool = False
     failing: Side = Side(name="failing")
     healthy: Side = Side(name="healthy")
@@ -127,9 +132,26 @@ class ContrastSides:
             if self.has_row(row) and row["outcome"] in outcomes
         ]
 
-    def succeeded(self) -> list[Row]:
-        """Return the count of all successful invocations of the handler, if there are any."""
-        return [row for row in self.known if self.has_row(row) and row["outcome"] == "succeeded"]
+    def known_of(self, outcome: str) -> Row | None:
+        """Return the count of all invocations of the handler with an outcome; None if there are none."""
+        return next((row for row in self.known if self.has_row(row) and row["outcome"] == outcome), None)
+
+    @property
+    def succeeded(self) -> int:
+        """Return the number of all successful invocations of the handler."""
+        row = self.known_of("succeeded")
+        return int(row["n"]) if row else 0
+
+    def period(self, window: timedelta | None, now: datetime) -> tuple[datetime, datetime]:
+        """Return the time in which the failing ones were created, widened to an hour, or by ``window``, until now."""
+        times = [row["created_at"] for row in self.failing.rows]
+        first, last = self.span or (min(times), max(times))
+        around = max(timedelta(0), LEAST_PERIOD - (last - first)) / 2 if window is None else window
+        return first - around, max(last, min(last + around, now))
+
+    def in_period(self, where: str, period: tuple[datetime, datetime]) -> SideCondition:
+        """Return a condition on the invocations of the handler that were created in a period."""
+        return self.of_handler(f"{where} AND {_IN_PERIOD}", since=period[0], until=period[1])
 
     def frame(self, without_input: Mapping[str, int]) -> pd.DataFrame:
         """Return one row for each side; ``without_input`` has for each side the rows whose input was not read."""
