@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from copy import copy
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -54,6 +53,10 @@ _NEEDED = (
 )
 _OF_IDS = "id IN :ids"
 _COUNT = "SELECT count(*) AS n FROM sys_invocation_status WHERE {where}"
+_IN_SHARES = """
+SELECT id, CASE {which} END AS side
+FROM sys_invocation_status
+WHERE {where}"""
 _OUTCOMES = f"""
 WITH counts AS (
   SELECT target_service_name, target_handler_name, status, completion_result,
@@ -141,7 +144,7 @@ class ContrastReader:
             names="".join(f", c{at}" for at in range(len(sources))),
         )
         groups = self._read(statement, {})
-        self._is_large = sum(int(row["n"]) for row in groups) > _MANY
+        self._is_large = self.reads.live and sum(int(row["n"]) for row in groups) > _MANY
         return Outcomes(_outcomes_of(groups), groups if has_groups else ())
 
     def retried(self, service: str | None, handler: str | None) -> list[Row]:
@@ -163,18 +166,10 @@ class ContrastReader:
         newest = {row["id"]: row for part in parts for row in self._read(statement, {**condition.params, "ids": part})}
         return [newest[id_] for id_ in ids if id_ in newest]
 
-    def prepare(self, sides: Iterable[tuple[SideCondition, int]], most: int) -> None:
-        """Read the samples of several conditions at once from a large server; each with about how many meet it."""
-        if not (self._is_large and self.reads.live):
-            return
-        known = list(sides)
-        samples = self.reads.together([partial(self._sample_from, each, most, expected) for each, expected in known])
-        self._prepared.update((repr(each), sample) for (each, _), sample in zip(known, samples, strict=True))
-
-    def _sample_from(self, condition: SideCondition, most: int, expected: int, reads: Reads) -> Sample:
-        own = copy(self)
-        own.reads = reads
-        return own.sample(condition, most, expected=expected)
+    def prepare(self, sides: Sequence[tuple[SideCondition, int]], most: int) -> None:
+        """Read the samples of several conditions with one scan of a large server; each has its expected number."""
+        samples = self._from_share(sides, most)
+        self._prepared.update((repr(each), sample) for (each, _), sample in zip(sides, samples, strict=False))
 
     def sample(self, condition: SideCondition, most: int, *, expected: int = 0) -> Sample:
         """Return at most this many rows that meet a condition, chosen by their hash, and the number of all.
@@ -183,27 +178,37 @@ class ContrastReader:
         """
         if (prepared := self._prepared.pop(repr(condition), None)) is not None:
             return prepared
-        if not (self._is_large and self.reads.live):
+        if not self._is_large:
             rows = self._ordered(self._columns, condition, "md5(id)", most)
             return rows, len(rows) if len(rows) < most else None
-        ids, rows = self._sample_in_share(condition, most, expected)
-        if not ids:
-            ids = [row["id"] for row in self._ordered("id", condition, "md5(id)", most)]
-            rows = self._rows_of(ids, condition.also(_OF_IDS))
+        if in_share := self._from_share([(condition, expected)], most):
+            return in_share[0]
+        ids = [row["id"] for row in self._ordered("id", condition, "md5(id)", most)]
+        rows = self._rows_of(ids, condition.also(_OF_IDS))
         return rows, len(rows) if len(ids) < most else None
 
-    def _sample_in_share(self, condition: SideCondition, most: int, expected: int) -> tuple[list[str], list[Row]]:
-        """Return a sample from a share of the partition keys, for which a server hashes few ids; none if it is unfair.
+    def _from_share(self, sides: Sequence[tuple[SideCondition, int]], most: int) -> list[Sample]:
+        """Return a sample for each condition from a share of the partition keys, with one scan; none if it is unfair.
 
-        A partition key is random only without key and scope: those with the same key or scope are in the same place.
+        A server hashes and sorts no ids for it. A partition key is random only without key and scope: those with the
+        same key or scope are in the same place.
         """
-        if expected <= _SHARE * most or not self.reads.has("sys_invocation_status.scope"):
-            return [], []
-        share = condition.also(f"partition_key < {_KEYS * _SHARE * most // expected}")
-        ids = [row["id"] for row in self._ordered("id", share, "md5(id)", most)]
-        rows = self._rows_of(ids, condition.also(_OF_IDS)) if len(ids) == most else []
-        is_random = all(row["target_service_key"] is None and row["scope"] is None for row in rows)
-        return (ids, rows) if is_random and rows else ([], [])
+        has_scope = self.reads.has("sys_invocation_status.scope")
+        if not self._is_large or not has_scope or any(expected <= _SHARE * most for _, expected in sides):
+            return []
+        which = " ".join(f"WHEN {each.where} THEN {at}" for at, (each, _) in enumerate(sides))
+        shares = [each.also(f"partition_key < {_KEYS * _SHARE * most // expected}").where for each, expected in sides]
+        params = {name: value for each, _ in sides for name, value in each.params.items()}
+        found = self._read(_IN_SHARES.format(which=which, where=" OR ".join(f"({each})" for each in shares)), params)
+        samples: list[Sample] = []
+        for at, (condition, _) in enumerate(sides):
+            ids = sample_of((row["id"] for row in found if row["side"] == at), most)
+            rows = self._rows_of(ids, condition.also(_OF_IDS)) if len(ids) == most else []
+            is_random = all(row["target_service_key"] is None and row["scope"] is None for row in rows)
+            if not rows or not is_random:
+                return []
+            samples.append((rows, None))
+        return samples
 
     def last(self, condition: SideCondition, most: int) -> list[Row]:
         """Return the rows that meet a condition and were created last."""
