@@ -24,6 +24,8 @@ The tree::
     ├── NotOnThisServer         this version or kind of server does not support it
     ├── InvocationFailed        the invocation ended with a failure
     ├── StepRan                 a step ran, or can have run, during a replay check, which was ended
+    ├── NotReplayable           the recorded journal cannot be run: it is incomplete, masked, or has an unknown form
+    ├── NetworkRefused          code outside of steps used the network while a journal was run in this process
     ├── NotReady                the invocation has not ended, so it has no output yet
     ├── PlanExpired             the plan was already executed, or is too old: make it again
     ├── ArchiveBroken           the archive is damaged or cannot be written, or the folder is not an archive
@@ -76,10 +78,12 @@ __all__ = [
     "InvocationFailed",
     "MissingExtra",
     "MissingProgram",
+    "NetworkRefused",
     "NoSuchName",
     "NotFound",
     "NotOnThisServer",
     "NotReady",
+    "NotReplayable",
     "OutcomeUnknown",
     "ParameterError",
     "PlanExpired",
@@ -308,6 +312,14 @@ class StepRan(RestateLabError):
     The SDK of the deployment did not obey the stop command: a step ran, or the code issued another command after its
     journal. Do not check this deployment again.
     """
+
+
+class NotReplayable(RestateLabError):
+    """Use another recording: the journal was purged, has no payloads or masked ones, or has an unknown form."""
+
+
+class NetworkRefused(RestateLabError):
+    """Put the code that uses the network into a step, or pass ``allow_network=True``; the use was refused."""
 
 
 class NotReady(RestateLabError):

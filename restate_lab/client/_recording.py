@@ -1,4 +1,4 @@
-"""Record one change in the audit log: its intent before the first request, and its result even after Ctrl-C."""
+"""ChangeRecord one change in the audit log: its intent before the first request, and its result even after Ctrl-C."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from restate_lab.interrupts import Shield
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class ChangeRecord:
     """One change in the audit log, with one request or many.
 
     ``change`` is its id there. ``send(method, path, *, success, timeout=None, **request)`` sends a request once and
@@ -32,11 +32,11 @@ class Record:
 @contextmanager
 def record_change(
     audit: AuditLog, action: str, targets: Sequence[str], send: Callable[..., httpx.Response], **details: Any
-) -> Iterator[Record]:
+) -> Iterator[ChangeRecord]:
     """Write the intent of a block, and its result when the block ends for any reason.
 
-    ``send`` gets the arguments of ``Record.send``, and ``result`` and ``shield``. An interrupt outside of a request is
-    held back until the result is written.
+    ``send`` gets the arguments of ``ChangeRecord.send``, and ``result`` and ``shield``. An interrupt outside of a
+    request is held back until the result is written.
 
     Raises:
         AuditFailed: the intent could not be written; nothing was sent.
@@ -49,7 +49,7 @@ def record_change(
             return send(method, path, result=result, shield=shield, **request)
 
         try:
-            yield Record(change, send_once, result, shield)
+            yield ChangeRecord(change, send_once, result, shield)
         except BaseException as error:
             result.setdefault("error", repr(error))
             raise

@@ -21,7 +21,7 @@ from restate_lab.audit import AuditLog
 from restate_lab.client import _recovery as recovery
 from restate_lab.client._bodies import BODY_LIMIT, BodyLimitTransport
 from restate_lab.client._http import CONNECT_LIMIT, QuickAckTransport, headers_for, route_to
-from restate_lab.client._recording import Record, interrupt_tick, record_change
+from restate_lab.client._recording import ChangeRecord, interrupt_tick, record_change
 from restate_lab.client._recovery import RecoveryTracker, closed_without_response, indicates_absence
 from restate_lab.client.arguments import check_seconds, seconds_left
 from restate_lab.client.responses import (
@@ -41,7 +41,7 @@ from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, OutcomeUnknown, ReadOnly, RestateLabError, ServerFailed
 from restate_lab.interrupts import Shield
 
-__all__ = ["Record", "Transport"]
+__all__ = ["ChangeRecord", "Transport"]
 
 RETRY_FOR = 10.0  # seconds, for reads
 _AT_ONCE = 2.0  # seconds
@@ -158,7 +158,7 @@ class Transport:
         reason: str | None,
         request: str,
         from_indexes: Sequence[int] | None = None,
-    ) -> Iterator[Record]:
+    ) -> Iterator[ChangeRecord]:
         """Write one intent for all requests of a block, and one result when the block ends for any reason.
 
         ``request`` briefly describes the requests, and ``from_indexes`` has the index of each target's restart. An

@@ -18,9 +18,12 @@ from restate_lab import errors
 from restate_lab.analysis.journal.encoding import encode_entry
 from restate_lab.analysis.replay.reader import RecordingReader
 from restate_lab.cli import app
-from restate_lab.client.endpoint import Endpoint, messages
+from restate_lab.client.endpoint import Endpoint
 from restate_lab.demo.embedded import start_services
 from restate_lab.payload_json import read
+from restate_lab.protocol import messages
+from restate_lab.protocol.entries import entry_of, message_of
+from restate_lab.protocol.messages import MESSAGE_TYPES
 from support.clusters import NEWEST, OLDEST
 from support.replay_bench import SERVICES, ReplayBench, Version, running_replay_bench
 from support.replay_cases import OPEN, VALUES
@@ -150,6 +153,10 @@ def test_entries_are_encoded_as_the_server_stores_them(bench: ReplayBench) -> No
     wrong = [row for row in rows if encode_entry(read(row["entry_json"])) != row["raw"]]
     assert wrong == []
     assert len({row["entry_type"] for row in rows}) == 30
+    messages = [(MESSAGE_TYPES[row["entry_type"]], bytes(row["raw"])) for row in rows]
+    entries = [entry_of(each) for each in messages]
+    assert [message_of(each) for each in entries] == messages
+    assert [each for each in entries if "body" in each] == []  # each field is in the table of entries
 
 
 def test_what_is_not_checked(bench: ReplayBench) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from restate_lab.client.endpoint.messages import bytes_field, number_field
+from restate_lab.protocol.wire import bytes_field, number_field
 from support.raw_server import Respond
 from support.row_source import RowSource
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from restate_lab.actions.execution.outcomes import Outcome
+from restate_lab.actions.execution.outcomes import ActionOutcome
 from restate_lab.audit import AuditLog, audit_log, default_folder, summarize
 from restate_lab.errors import ArgumentError, AuditFailed, AuditIncomplete, Truncated
 
@@ -130,9 +130,12 @@ def test_a_change_of_many_keeps_what_came_of_each(tmp_path: Path) -> None:
     """One result has every target's outcome, error and new id, in a size that does not grow with equal neighbours."""
     log = AuditLog(tmp_path)
     ids = [f"inv_{number}" for number in range(100_000)]
-    fates = [Outcome("id", "done", new_id=f"new_{number}" if number < 2 else None) for number in range(99_990)]
-    fates += [Outcome("id", "skipped", "it is gone")] * 8
-    fates += [Outcome("id", "done", new_id="new", other_new_ids="more, another"), Outcome("id", "refused", "409 no")]
+    fates = [ActionOutcome("id", "done", new_id=f"new_{number}" if number < 2 else None) for number in range(99_990)]
+    fates += [ActionOutcome("id", "skipped", "it is gone")] * 8
+    fates += [
+        ActionOutcome("id", "done", new_id="new", other_new_ids="more, another"),
+        ActionOutcome("id", "refused", "409 no"),
+    ]
     change = log.intent("restart_as_new", ids)
     assert log.path is not None
     before = log.path.stat().st_size

@@ -28,6 +28,7 @@ TYPES = (
     rl.History,
     rl.IngressClient,
     rl.ModelStep,
+    rl.Outcome,
     rl.Plan,
     rl.Replay,
     rl.State,

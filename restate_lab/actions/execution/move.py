@@ -11,14 +11,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from restate_lab.actions.change import Change, ExecutionRequest
-from restate_lab.actions.execution.outcomes import Outcome
+from restate_lab.actions.execution.outcomes import ActionOutcome
 from restate_lab.actions.execution.runner import SEEN_WITHIN, Runner
 from restate_lab.actions.execution.sender import MAX_BATCH
 from restate_lab.actions.reader import Destinations, InvocationSnapshot, read_destinations
 from restate_lab.actions.rules import ACTIONS, GONE
 from restate_lab.client.lab import Lab
 from restate_lab.client.sql.bind import chunks
-from restate_lab.client.transport import Record
+from restate_lab.client.transport import ChangeRecord
 from restate_lab.progress import Progress
 
 PAUSED_WITHIN = 90.0  # seconds; the abort timeout, often a minute, ends a long step
@@ -32,7 +32,7 @@ _ON_THE_WAY = ("ready", "running", "backing-off")
 class MoveRunner(Runner):
     """A move of invocations to another deployment."""
 
-    def __init__(self, lab: Lab, request: ExecutionRequest, record: Record) -> None:
+    def __init__(self, lab: Lab, request: ExecutionRequest, record: ChangeRecord) -> None:
         super().__init__(lab, request, record)
         self._resume = Change(ACTIONS.RESUME, request.change.deployment)
         self._destinations = Destinations(str(request.change.deployment), {})
@@ -118,7 +118,7 @@ class MoveRunner(Runner):
             return True
         return self._destinations.is_reached_by(after) if id_ in self._resumed else after.status not in _ON_THE_WAY
 
-    def _outcome(self, id_: str) -> Outcome:
+    def _outcome(self, id_: str) -> ActionOutcome:
         outcome = super()._outcome(id_)
         if outcome.outcome == "skipped" and id_ in self._paused:
             return replace(outcome, error=f"a pause was sent, and then {outcome.error}")

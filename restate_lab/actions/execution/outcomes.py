@@ -29,7 +29,7 @@ COLUMNS = ("id", "outcome", "error", "new_id", "status", "milliseconds", "other_
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ActionOutcome:
     """The outcome of one invocation.
 
     ``status`` was read afterwards; for a restart, it is the status of the new invocation. None means that there is no
@@ -62,16 +62,16 @@ def has_happened(action: ACTIONS, before: InvocationSnapshot, after: InvocationS
 
 def determine_outcome(
     action: ACTIONS, id_: str, result: CallResult | None, before: InvocationSnapshot, after: InvocationSnapshot | None
-) -> Outcome:
+) -> ActionOutcome:
     """Return the outcome of one invocation of a request.
 
     ``result`` None means that nothing was sent, ``after`` None that it could not be read afterwards.
     """
     if result is None:
-        return Outcome(id_, "not sent", status=before.status)
+        return ActionOutcome(id_, "not sent", status=before.status)
     status, took = after.status if after else None, result.milliseconds
     if result.kind in {"refused", "not taken"}:
-        return Outcome(id_, "refused", result.error, status=status, milliseconds=took)
+        return ActionOutcome(id_, "refused", result.error, status=status, milliseconds=took)
     taken = result.kind == "taken"
     if result.other_new_ids:
         others = ", ".join(result.other_new_ids)
@@ -79,17 +79,17 @@ def determine_outcome(
             f"it was restarted more than once: as {result.new_id} and as {others}. A gateway may have repeated the "
             f"request, or another person restarted it: cancel or kill the invocations that you do not need"
         )
-        return Outcome(id_, "done", error, result.new_id, status, took, others)
+        return ActionOutcome(id_, "done", error, result.new_id, status, took, others)
     if result.new_id or (after and has_happened(action, before, after, taken=taken)):
-        return Outcome(id_, "done", None, result.new_id, status, took)
+        return ActionOutcome(id_, "done", None, result.new_id, status, took)
     if not taken:
         seen = f"afterwards it is {status or GONE}" if after else "it could not be read afterwards"
-        return Outcome(id_, "unknown", f"{result.error}; {seen}", None, status, took)
+        return ActionOutcome(id_, "unknown", f"{result.error}; {seen}", None, status, took)
     note = _explain_pending(action, after.status) if after else "accepted, but it could not be read afterwards"
-    return Outcome(id_, "accepted", note, None, status, took)
+    return ActionOutcome(id_, "accepted", note, None, status, took)
 
 
-def outcome_frame(outcomes: Sequence[Outcome]) -> pd.DataFrame:
+def outcome_frame(outcomes: Sequence[ActionOutcome]) -> pd.DataFrame:
     """Return one row per outcome, in order."""
     columns = {name: [getattr(each, name) for each in outcomes] for name in COLUMNS}
     table = pd.DataFrame(columns, columns=list(COLUMNS), dtype=object)

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from restate_lab._text import format_duration
 from restate_lab.actions.change import Change, ExecutionRequest
-from restate_lab.actions.execution.outcomes import Outcome, determine_outcome, has_happened
+from restate_lab.actions.execution.outcomes import ActionOutcome, determine_outcome, has_happened
 from restate_lab.actions.execution.sender import MAX_BATCH, BatchSender, CallResult
 from restate_lab.actions.reader import (
     NO_INVOCATION,
@@ -27,7 +27,7 @@ from restate_lab.actions.rules import ACTIONS, Effect
 from restate_lab.analysis.ids import describe_new_run
 from restate_lab.client.lab import Lab
 from restate_lab.client.sql.bind import chunks
-from restate_lab.client.transport import Record
+from restate_lab.client.transport import ChangeRecord
 from restate_lab.errors import RestateLabError, TimedOut
 from restate_lab.progress import Progress, notify
 from restate_lab.reads import Reads
@@ -60,7 +60,7 @@ class Runner(ABC):
     also after an exception.
     """
 
-    def __init__(self, lab: Lab, request: ExecutionRequest, record: Record) -> None:
+    def __init__(self, lab: Lab, request: ExecutionRequest, record: ChangeRecord) -> None:
         self.halt: str | None = None
         self._lab = lab
         self._request = request
@@ -96,17 +96,17 @@ class Runner(ABC):
     def verify(self) -> None:
         """Read the outcomes of all sent calls."""
 
-    def outcomes(self) -> list[Outcome]:
+    def outcomes(self) -> list[ActionOutcome]:
         """Return one outcome per id, in the request's order."""
         return [self._outcome(id_) for id_ in self._request.ids]
 
-    def _outcome(self, id_: str) -> Outcome:
+    def _outcome(self, id_: str) -> ActionOutcome:
         before = self._before.get(id_, NO_INVOCATION)
         result = self._sender.results.get(id_)
         if id_ in self._skipped and result is None:
-            return Outcome(id_, "skipped", self._skipped[id_], status=before.status)
+            return ActionOutcome(id_, "skipped", self._skipped[id_], status=before.status)
         if result is None:
-            return Outcome(id_, "not sent", self.halt, status=before.status)
+            return ActionOutcome(id_, "not sent", self.halt, status=before.status)
         outcome = determine_outcome(self._request.action, id_, result, before, self._after.get(id_))
         new = self._new_runs.get(id_)
         if new is None:
@@ -248,7 +248,7 @@ class Runner(ABC):
 class SingleCallRunner(Runner):
     """The runner for an action with one call per invocation."""
 
-    def __init__(self, lab: Lab, request: ExecutionRequest, record: Record) -> None:
+    def __init__(self, lab: Lab, request: ExecutionRequest, record: ChangeRecord) -> None:
         super().__init__(lab, request, record)
         self._restarted_since: dict[str, datetime] = {}
 

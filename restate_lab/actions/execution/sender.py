@@ -20,7 +20,7 @@ import httpx
 
 from restate_lab.actions.change import Change
 from restate_lab.client.responses import SUCCESS, routing_outcome
-from restate_lab.client.transport import Record
+from restate_lab.client.transport import ChangeRecord
 from restate_lab.errors import (
     AccessDenied,
     OutcomeUnknown,
@@ -71,7 +71,7 @@ class BatchSender:
     called between single calls.
     """
 
-    def __init__(self, record: Record, closed: set[str], stop: Callable[[], bool]) -> None:
+    def __init__(self, record: ChangeRecord, closed: set[str], stop: Callable[[], bool]) -> None:
         self.results: dict[str, CallResult] = {}
         self._record = record
         self._closed = closed

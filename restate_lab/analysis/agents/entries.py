@@ -14,9 +14,9 @@ from restate_lab.analysis.journal.encoding import body_of
 from restate_lab.analysis.journal.entries import FAILED, Entry, text_or_none
 from restate_lab.analysis.journal.errors import NO_ERRORS, AttemptErrors
 from restate_lab.analysis.journal.payloads import decode
-from restate_lab.client.endpoint.messages import bytes_of, text_of
 from restate_lab.errors import ArgumentError
 from restate_lab.payload_json import Decoding, mask_model_secrets
+from restate_lab.protocol.wire import bytes_of, text_of
 from restate_lab.reads import no_check
 
 ShapeFunction: TypeAlias = Callable[[Any], ModelStep | None]

@@ -36,12 +36,12 @@ from restate_lab.analysis.journal.entries import PairedEntries, entries_of, pair
 from restate_lab.analysis.journal.payloads import decode
 from restate_lab.analysis.times import TimeInput, to_datetime
 from restate_lab.client.arguments import check_count, check_name
-from restate_lab.client.endpoint.messages import run_value
 from restate_lab.client.schema import check_columns
 from restate_lab.client.sql.bind import chunks
 from restate_lab.errors import NotOnThisServer
 from restate_lab.frames import to_rows
 from restate_lab.payload_json import ENCRYPTED_PREFIX, NOT_DECODED, Decoding, is_encrypted, read
+from restate_lab.protocol.wire import run_value
 from restate_lab.reads import Reads
 from restate_lab.status import LONG_BACK_OFFS_SQL, STATUS_SQL
 

@@ -16,8 +16,8 @@ from typing import Any, TypeAlias
 from restate_lab.analysis.contrast.model import MISSING, UNKNOWN, Attribute, Fields, Items, Many, Observed, Where
 from restate_lab.analysis.journal.encoding import body_of
 from restate_lab.analysis.journal.payloads import decode
-from restate_lab.client.endpoint.messages import bytes_of, messages_of, text_of
 from restate_lab.payload_json import Decoding, EncryptedPayload
+from restate_lab.protocol.wire import bytes_of, messages_of, text_of
 from restate_lab.redaction import is_secret_header, is_secret_name
 
 MOST_BYTES = 64 << 10

@@ -11,8 +11,8 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any
 
-from restate_lab.client.endpoint.messages import bytes_field, number_field
 from restate_lab.payload_json import read
+from restate_lab.protocol.wire import bytes_field, number_field
 from restate_lab.server import is_older
 from restate_lab.source import Source
 

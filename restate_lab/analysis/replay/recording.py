@@ -12,38 +12,21 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from restate_lab._text import escape_invisible, one_line
 from restate_lab.analysis.ids import decode_invocation_id, encode_invocation_id
 from restate_lab.analysis.journal.encoding import body_of, encode_entry
-from restate_lab.client.endpoint.messages import MESSAGE_TYPES, PROTOCOLS, Message, Start, number_of, text_of
 from restate_lab.payload_json import read
+from restate_lab.protocol.commands import COMMAND, RecordedCommand, command_of
+from restate_lab.protocol.messages import MESSAGE_TYPES, PROTOCOLS, Message, Start
+from restate_lab.protocol.wire import number_of
 from restate_lab.redaction import MASK
 
 FITS, NOT_CHECKABLE, CANNOT_SAY = "fits", "not checkable", "cannot say"
 _BITS_64 = (1 << 64) - 1
 _KEY_BYTES = 8  # of the partition key in an id; the other 16 bytes are the invocation's own
 _UNPINNED = 6  # the protocol version for a journal with only its input, which is not pinned to a deployment
-_COMMAND = "Command: "
-_KEYED = frozenset(
-    [*("GetLazyState", "SetState", "ClearState", "GetEagerState", "GetPromise", "PeekPromise", "CompletePromise")]
-)
-_CALLS = frozenset({"Call", "OneWayCall"})
 _NEVER_STARTED = frozenset({"scheduled", "pending"})
 _NO_ENTRIES = "the source has no entries of its journal: it was purged, was not kept, or was not frozen"
 _FROZEN = "the source does not have its payloads; frozen evidence has them if it was frozen with payloads=True"
-
-
-@dataclass(frozen=True, slots=True)
-class RecordedCommand:
-    """A command of a journal: its index in the journal, its type ("Run"), its name or target, and its completion id."""
-
-    index: int
-    type: str
-    name: str = ""
-    completion: int | None = None
-
-    def __str__(self) -> str:
-        return describe_command(self.type, self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,14 +76,6 @@ class Recording:
         return (*self.messages[:at], *self.messages[at + 1 :])
 
 
-def describe_command(kind: str, name: str) -> str:
-    """Return a command as text: "Run 'charge'", "Call Payments/charge", "Output"."""
-    if not name:
-        return kind or "a command"
-    plain = escape_invisible(one_line(name, 80))
-    return f"{kind} {plain}" if kind in _CALLS else f"{kind} {plain!r}"
-
-
 def recording_of(
     row: Mapping[str, Any],
     entries: Sequence[Mapping[str, Any]],
@@ -126,7 +101,10 @@ def recording_of(
         return Recording(row, obstacle=ReplayOutcome(CANNOT_SAY, f"its journal cannot be encoded: {error}"))
     if messages and any(map(_is_masked, entries)):
         return Recording(row, obstacle=ReplayOutcome(CANNOT_SAY, "values of its journal are masked"))
-    commands = tuple(_command(entry, message) for entry, message in zip(entries, messages, strict=True) if _is(entry))
+    pairs = zip(entries, messages, strict=True)
+    commands = tuple(
+        command_of(int(entry["index"]), entry["entry_type"], message) for entry, message in pairs if _is(entry)
+    )
     is_known = not (has_unique_seeds and row["restarted_from"])
     start = _start(row, as_restart=as_restart, has_unique_seeds=has_unique_seeds)
     return Recording(row, commands, messages, start, seed_is_known=is_known)
@@ -171,7 +149,7 @@ def _find_obstacle(row: Mapping[str, Any], entries: Sequence[Mapping[str, Any]])
 
 
 def _is(entry: Mapping[str, Any]) -> bool:
-    return str(entry["entry_type"]).startswith(_COMMAND)
+    return str(entry["entry_type"]).startswith(COMMAND)
 
 
 def _message(entry: Mapping[str, Any]) -> Message:
@@ -192,16 +170,6 @@ def _is_masked(entry: Mapping[str, Any]) -> bool:
         command["Input"]["headers"] = []
         return MASK.encode() in encode_entry(content)
     return MASK in text or MASK.encode() in encode_entry(content)
-
-
-def _command(entry: Mapping[str, Any], message: Message) -> RecordedCommand:
-    kind = str(entry["entry_type"]).removeprefix(_COMMAND)
-    name, body = entry["name"] or "", message[1]
-    if not name and kind in _CALLS:
-        name = f"{text_of(body, 1)}/{text_of(body, 2)}"
-    elif not name and kind in _KEYED:
-        name = text_of(body, 1)
-    return RecordedCommand(int(entry["index"]), kind, str(name), number_of(body, 11))
 
 
 # With unique seeds, a restart from a prefix keeps the seed of the first invocation.

@@ -17,7 +17,6 @@ from restate_lab.analysis.replay.recording import (
     CANNOT_SAY,
     FITS,
     NOT_CHECKABLE,
-    RecordedCommand,
     Recording,
     ReplayOutcome,
 )
@@ -25,6 +24,7 @@ from restate_lab.analysis.replay.verdict import DIVERGES, FAILS, OTHER_RESULT, V
 from restate_lab.client.arguments import check_id
 from restate_lab.errors import ArgumentError
 from restate_lab.frames import records, rows_to_table
+from restate_lab.protocol.commands import RecordedCommand
 from restate_lab.result import Result
 from restate_lab.status import STATUSES
 

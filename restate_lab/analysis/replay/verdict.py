@@ -7,7 +7,6 @@ journal. Observed with the SDKs for Python (0.10 to 1.3) and TypeScript (1.7 to 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TypeAlias
@@ -19,10 +18,19 @@ from restate_lab.analysis.replay.recording import (
     NOT_CHECKABLE,
     Recording,
     ReplayOutcome,
-    describe_command,
 )
 from restate_lab.client.endpoint import Answer
-from restate_lab.client.endpoint.messages import ErrorMessage, Message, Start
+from restate_lab.protocol.commands import describe_command
+from restate_lab.protocol.messages import ErrorMessage, Message, Start
+from restate_lab.protocol.mismatch import (
+    MISMATCH,
+    VIOLATION,
+    awaited_completion,
+    awaited_run,
+    awaited_texts,
+    different_fields,
+    is_await,
+)
 
 DIVERGES, FAILS, OTHER_RESULT = "diverges", "fails", "other result"
 # All verdicts, the worst first.
@@ -31,10 +39,6 @@ VERDICTS = (DIVERGES, FAILS, CANNOT_SAY, NOT_CHECKABLE, OTHER_RESULT, FITS)
 Ask: TypeAlias = Callable[[Start, Sequence[Message]], Answer]
 _Send: TypeAlias = Callable[[Sequence[Message]], Answer]
 
-_MISMATCH, _VIOLATION = 570, 571
-_AWAIT = "could not be replayed"  # the SDKs' text for an await that has no recorded result
-_AWAITED = re.compile(r"^ *- (?P<what>[^\n]{1,500})$", re.MULTILINE)
-_DIFFERENCE = re.compile(r"^[^\S\n]*+(?P<field>[\w .]{1,40}+): [^\n]* != ", re.MULTILINE)
 _CHANCE = "The recorded seed of random numbers is not known for this invocation, so that can be the reason"
 _STATUSES = {
     401: (NOT_CHECKABLE, "the deployment accepts only requests that the server has signed (401)"),
@@ -67,9 +71,9 @@ def _judge(recording: Recording, send: _Send) -> ReplayOutcome:
 
 
 def _judge_error(recording: Recording, error: ErrorMessage) -> ReplayOutcome:
-    if error.code == _MISMATCH:
+    if error.code == MISMATCH:
         return _judge_mismatch(recording, error)
-    if error.code == _VIOLATION:
+    if error.code == VIOLATION:
         if recording.has_output:
             return ReplayOutcome(FITS, "it takes the recorded path and ends with the recorded result")
         return ReplayOutcome(CANNOT_SAY, f"the SDK reports a protocol violation: {_quote(error.message)}")
@@ -94,9 +98,7 @@ def _judge_refusal(answer: Answer) -> ReplayOutcome | None:
 
 
 def _is_await(answer: Answer) -> bool:
-    error = answer.error
-    is_early = error is not None and error.code == _MISMATCH and _AWAIT in error.message
-    return is_early or (answer.is_suspended and error is None)
+    return is_await(answer.error) or (answer.is_suspended and answer.error is None)
 
 
 def _judge_await(recording: Recording, answer: Answer, send: _Send) -> ReplayOutcome:
@@ -104,8 +106,8 @@ def _judge_await(recording: Recording, answer: Answer, send: _Send) -> ReplayOut
 
     Without the last recorded command, code that had come to it meets the stop command there.
     """
-    texts = [match["what"] for match in _AWAITED.finditer(answer.error.message if answer.error else "")]
-    named = [_describe_notification(recording, text) for text in texts if text != "Cancellation"]
+    texts = awaited_texts(answer.error.message if answer.error else "")
+    named = [_describe_notification(recording, text) for text in texts]
     awaited = join(named) or "a result"
     if len(recording.commands) == 1:
         return ReplayOutcome(FITS, f"it has only its input and waits for {awaited}", continues_with=awaited)
@@ -117,7 +119,7 @@ def _judge_await(recording: Recording, answer: Answer, send: _Send) -> ReplayOut
         now = f"waits for {awaited}"
         return ReplayOutcome(DIVERGES, f"the code {now} before it has issued all recorded commands", now=now)
     error, last = second.error, len(recording.commands) - 1
-    if error is not None and error.code == _MISMATCH and error.command_index == last:
+    if error is not None and error.code == MISMATCH and error.command_index == last:
         reason = f"it takes the recorded path and waits for {awaited}"
         return ReplayOutcome(FITS, reason, continues_with=awaited)
     return ReplayOutcome(CANNOT_SAY, "two requests with the same journal had contradicting responses")
@@ -135,7 +137,7 @@ def _judge_mismatch(recording: Recording, error: ErrorMessage) -> ReplayOutcome:
             return ReplayOutcome(CANNOT_SAY, f"the code goes on with {now} after the recorded result")
         return ReplayOutcome(FITS, f"it takes the recorded path and goes on with {now}", continues_with=now)
     command = recording.commands[at]
-    fields = list(dict.fromkeys(match["field"].strip() for match in _DIFFERENCE.finditer(error.message)))
+    fields = different_fields(error.message)
     if command.type == error.command == "Output":
         return ReplayOutcome(OTHER_RESULT, "it takes the recorded path and ends with another result", at, now)
     if command.type == error.command and fields and "name" not in fields:
@@ -151,10 +153,9 @@ def _judge_values(recording: Recording, at: int, now: str, fields: Sequence[str]
 
 
 def _describe_notification(recording: Recording, text: str) -> str:
-    if run := re.fullmatch(r"run \[(.*)\]", text):
-        return describe_command("Run", run[1])
-    if completion := re.fullmatch(r"completion id (\d{1,9})", text):
-        number = int(completion[1])
+    if (run := awaited_run(text)) is not None:
+        return describe_command("Run", run)
+    if (number := awaited_completion(text)) is not None:
         commands = [str(each) for each in recording.commands if each.completion == number]
         return commands[0] if commands else text
     return "an awakeable" if text.startswith("Awakeable ") else _quote(text)  # ids differ between invocations

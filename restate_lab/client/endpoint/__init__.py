@@ -24,7 +24,9 @@ import httpx
 from restate_lab._text import format_duration, one_line
 from restate_lab.client.arguments import path_segment
 from restate_lab.client.endpoint.discovery import MANIFEST_TYPES, EndpointManifest, parse_manifest
-from restate_lab.client.endpoint.messages import (
+from restate_lab.client.responses import connecting_reason
+from restate_lab.errors import ServerFailed, StepRan, TimedOut, Unreachable
+from restate_lab.protocol.messages import (
     ERROR,
     PROPOSE_RUN_COMPLETION,
     RUN_COMMAND,
@@ -36,10 +38,8 @@ from restate_lab.client.endpoint.messages import (
     command_name,
     error_of,
     request_body,
-    text_of,
 )
-from restate_lab.client.responses import connecting_reason
-from restate_lab.errors import ServerFailed, StepRan, TimedOut, Unreachable
+from restate_lab.protocol.wire import text_of
 from restate_lab.redaction import Secret, is_secret_header, mask_secrets
 
 _RENEW_AFTER = 900  # requests; Hypercorn closes a connection after 1,000

@@ -18,7 +18,7 @@ from hypothesis import given, settings, strategies as st
 
 from restate_lab._text import escape_invisible
 from restate_lab.actions.change import Change, ExecutionRequest
-from restate_lab.actions.execution.outcomes import Outcome, outcome_frame
+from restate_lab.actions.execution.outcomes import ActionOutcome, outcome_frame
 from restate_lab.actions.plan import model, plan
 from restate_lab.actions.plan.impact import COLUMNS as IMPACT_COLUMNS
 from restate_lab.actions.plan.model import Plan
@@ -80,7 +80,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[ExecutionRequest]:
     def execute(lab: Any, order: ExecutionRequest, *, progress: Any = None, stop: Any = None) -> pd.DataFrame:
         orders.append(order)
         time.sleep(0.01)
-        return outcome_frame([Outcome(id_, "done") for id_ in order.ids])
+        return outcome_frame([ActionOutcome(id_, "done") for id_ in order.ids])
 
     monkeypatch.setattr(model, "execute", execute)
     return orders
@@ -208,7 +208,7 @@ def test_what_was_not_sent_can_be_tried_again(monkeypatch: pytest.MonkeyPatch, s
 
 def test_an_interrupted_plan_keeps_its_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
     plan_ = made()
-    failing(Interrupted("you", outcome_frame([Outcome(an_id(0), "done")])), monkeypatch)
+    failing(Interrupted("you", outcome_frame([ActionOutcome(an_id(0), "done")])), monkeypatch)
     with pytest.raises(Interrupted):
         plan_.execute(reason=WHY)
     assert plan_.outcome is not None
@@ -218,7 +218,7 @@ def test_an_interrupted_plan_keeps_its_outcome(monkeypatch: pytest.MonkeyPatch) 
 def test_an_interrupt_after_the_last_read_keeps_the_outcome_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything was done before the interrupt: it is raised as Interrupted, with the whole outcome."""
     plan_ = made()
-    outcome = outcome_frame([Outcome(an_id(0), "done")])
+    outcome = outcome_frame([ActionOutcome(an_id(0), "done")])
 
     def execute(*_: Any, **__: Any) -> pd.DataFrame:
         signal.raise_signal(signal.SIGINT)

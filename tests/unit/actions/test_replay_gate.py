@@ -13,7 +13,7 @@ from restate_lab.actions.change import Change
 from restate_lab.actions.plan.gate import ReplayGate, check_warnings, open_gate
 from restate_lab.actions.rules import ACTIONS
 from restate_lab.analysis.replay.recording import Recording, recording_of
-from restate_lab.client.endpoint.messages import number_field
+from restate_lab.protocol.wire import number_field
 from restate_lab.reads import Reads
 from support.fake_endpoint import INVOCATION, OneInvocation, deployment, error_frame, response
 from support.raw_server import raw_server

@@ -17,7 +17,7 @@ import zstandard
 import restate_lab as rl
 from restate_lab import errors
 from restate_lab.analysis.ids import decode_invocation_id, encode_invocation_id
-from restate_lab.client.endpoint.messages import MESSAGE_TYPES, PROPOSE_RUN_COMPLETION
+from restate_lab.protocol.messages import MESSAGE_TYPES, PROPOSE_RUN_COMPLETION
 from support.fake_endpoint import INVOCATION, OneInvocation, deployment, error_frame, frame, response
 from support.raw_server import raw_server
 

@@ -14,16 +14,8 @@ from restate_lab import errors
 from restate_lab.client import endpoint as endpoint_module
 from restate_lab.client.endpoint import Answer, Endpoint
 from restate_lab.client.endpoint.discovery import endpoint_address, is_unencrypted
-from restate_lab.client.endpoint.messages import (
-    FrameReader,
-    Start,
-    bytes_field,
-    error_of,
-    number_field,
-    number_of,
-    request_body,
-    text_of,
-)
+from restate_lab.protocol.messages import FrameReader, Start, error_of, request_body
+from restate_lab.protocol.wire import bytes_field, number_field, number_of, text_of
 from restate_lab.redaction import Secret
 from support.fake_endpoint import INPUT, RUN, deployment, discovery, error_frame, frame, response
 from support.raw_server import RawServer, Respond, raw_server

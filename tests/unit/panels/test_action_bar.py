@@ -13,7 +13,7 @@ import pytest
 
 import restate_lab as rl
 from restate_lab.actions.change import Change, ExecutionRequest
-from restate_lab.actions.execution.outcomes import Outcome, OutcomeName, outcome_frame
+from restate_lab.actions.execution.outcomes import ActionOutcome, OutcomeName, outcome_frame
 from restate_lab.actions.plan import model
 from restate_lab.actions.plan.gate import CheckedTargets, CheckOffer
 from restate_lab.actions.plan.model import Plan
@@ -93,7 +93,7 @@ class Plans:
         progress.update(1, len(request.ids))
         self.go_on.wait(10)
         word: OutcomeName = "not sent" if stop() else "done"
-        return outcome_frame([Outcome(id_, word, status="running", milliseconds=1.0) for id_ in request.ids])
+        return outcome_frame([ActionOutcome(id_, word, status="running", milliseconds=1.0) for id_ in request.ids])
 
 
 @pytest.fixture

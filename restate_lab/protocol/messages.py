@@ -1,4 +1,4 @@
-"""Messages of Restate's service protocol, versions 5 to 7: frames and protobuf, written by hand.
+"""Messages of Restate's service protocol, versions 5 to 7: frames, Start, the stop command and the Error message.
 
 A frame has 8 bytes (type, flags and length, big-endian) and a protobuf body. A replay writes three messages: Start, the
 entries of a journal as they were recorded, and the stop command. It reads the messages that show how the code responds.
@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TypeAlias
+
+from restate_lab.protocol.wire import as_text, bytes_field, fields_of, number_field
 
 PROTOCOLS = range(5, 8)
 """The versions of the service protocol with these messages."""
@@ -33,24 +35,9 @@ MESSAGE_TYPES = MappingProxyType(
 _COMMAND_NAMES = {_COMMAND + number: name for number, name in enumerate(_NAMES) if name}
 _HEADER = struct.Struct(">HHI")
 _TYPE_SIZE = 2  # bytes
-_ID_AND_VALUE = (1 << 3, 5 << 3 | 2, 1 << 3 | 2)  # the tags of a number, of a message, and of the bytes in it
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 Message: TypeAlias = tuple[int, bytes]
 """The type of a message and its body."""
-
-
-def number_field(number: int, value: int) -> bytes:
-    """Return a whole number as a field of a protobuf message; b"" for 0, which is the default."""
-    return _varint(number << 3 | _VARINT) + _varint(value) if value else b""
-
-
-def bytes_field(number: int, value: bytes | str | None, *, keep_empty: bool = False) -> bytes:
-    """Return bytes, a text or a message as a field; b"" for None, and for an empty value without ``keep_empty``."""
-    content = value.encode() if isinstance(value, str) else value
-    if content is None or not (content or keep_empty):
-        return b""
-    return _varint(number << 3 | _BYTES) + _varint(len(content)) + content
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +75,11 @@ class Start:
 
 def request_body(start: Start, entries: Sequence[Message]) -> bytes:
     """Return the body of a request that replays entries and runs no step: it always ends with the stop command."""
-    entries = _with_stop_command(entries)
+    return body_without_stop(start, _with_stop_command(entries))
+
+
+def body_without_stop(start: Start, entries: Sequence[Message]) -> bytes:
+    """Return the body of a request after whose entries the code goes on, so it runs the next step."""
     return b"".join(_frame(*message) for message in ((_START, start.body(len(entries))), *entries))
 
 
@@ -162,106 +153,10 @@ class ErrorMessage:
 def error_of(body: bytes) -> ErrorMessage | None:
     """Return an Error message; None if the body is not one."""
     try:
-        values = dict(_fields(body))
+        values = dict(fields_of(body))
     except ValueError:
         return None
     code, index, kind = values.get(1), values.get(4), values.get(6, 0)
     if not isinstance(code, int) or not isinstance(index, int | None) or not isinstance(kind, int):
         return None
-    return ErrorMessage(code, _text(values.get(2)), index, _text(values.get(5)), _COMMAND_NAMES.get(kind, ""))
-
-
-def text_of(body: bytes, number: int) -> str:
-    """Return the text in a field of a message; "" if it has none."""
-    try:
-        return next((_text(value) for field, value in _fields(body) if field == number), "")
-    except ValueError:
-        return ""
-
-
-def bytes_of(body: bytes, number: int) -> bytes | None:
-    """Return the bytes or the message in a field of a message; None if it has none."""
-    return next((value for value in _values_of(body, number) if isinstance(value, bytes)), None)
-
-
-def messages_of(body: bytes, number: int) -> list[bytes]:
-    """Return the messages in a repeated field of a message, in order."""
-    return [value for value in _values_of(body, number) if isinstance(value, bytes)]
-
-
-def run_value(body: bytes) -> bytes | None:
-    """Return the value in the notification of a step; None if the step failed or the message is malformed.
-
-    The usual message has only a completion id and the value. Such a message is not parsed further, because
-    an analysis reads tens of thousands of them.
-    """
-    try:
-        _, at = _read_varint(body, 1)
-        outer, start = _read_varint(body, at + 1)
-        inner, begin = _read_varint(body, start + 1)
-    except ValueError:
-        pass  # it is too short to be the usual one
-    else:
-        if (body[0], body[at], body[start]) == _ID_AND_VALUE and start + outer == begin + inner == len(body):
-            return body[begin:]
-    value = bytes_of(body, 5)
-    return None if value is None else bytes_of(value, 1)
-
-
-def number_of(body: bytes, number: int) -> int | None:
-    """Return the whole number in a field of a message; None if it has none."""
-    return next((value for value in _values_of(body, number) if isinstance(value, int)), None)
-
-
-def _values_of(body: bytes, number: int) -> list[int | bytes]:
-    try:
-        return [value for field, value in _fields(body) if field == number]
-    except ValueError:
-        return []
-
-
-def _fields(body: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """Yield the number and the value of each field of a protobuf message; ValueError if it is malformed."""
-    at, end = 0, len(body)
-    while at < end:
-        tag, at = _read_varint(body, at)
-        number, wire = tag >> 3, tag & 7
-        if wire == _VARINT:
-            value, at = _read_varint(body, at)
-            yield number, value
-            continue
-        size = {_FIXED64: 8, _FIXED32: 4}.get(wire)
-        if size is None and wire == _BYTES:
-            size, at = _read_varint(body, at)
-        if size is None or at + size > end:
-            raise ValueError("not a protobuf message")
-        yield number, body[at : at + size]
-        at += size
-
-
-def _varint(value: int) -> bytes:
-    data = bytearray()
-    while value > 0x7F:
-        data.append(value & 0x7F | 0x80)
-        value >>= 7
-    data.append(value)
-    return bytes(data)
-
-
-def _read_varint(body: bytes, at: int) -> tuple[int, int]:
-    if at < len(body) and body[at] < 0x80:  # most numbers have one byte, and most sizes two
-        return body[at], at + 1
-    if at + 1 < len(body) and body[at + 1] < 0x80:
-        return body[at] & 0x7F | body[at + 1] << 7, at + 2
-    value = shift = 0
-    while at < len(body) and shift < 70:
-        byte = body[at]
-        value |= (byte & 0x7F) << shift
-        at, shift = at + 1, shift + 7
-        if byte < 0x80:
-            return value, at
-    raise ValueError("not a varint")
-
-
-def _text(value: int | bytes | None) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else ""
+    return ErrorMessage(code, as_text(values.get(2)), index, as_text(values.get(5)), _COMMAND_NAMES.get(kind, ""))

@@ -1,0 +1,120 @@
+"""The frames of a traceback that belong to the user, and the place in the user's code."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import importlib.util
+import os
+import re
+import sysconfig
+import traceback
+from collections.abc import Iterable
+from dataclasses import dataclass
+from types import FrameType, TracebackType
+
+_PRODUCTION = re.compile(r'^ *File "(?P<file>[^"\n]+)", line (?P<line>\d+), in (?P<function>\S+)', re.MULTILINE)
+_NODE = re.compile(
+    r"^ *at (?:async )?(?:(?P<function>[^\s(]+) )?\(?(?:file://)?(?P<file>/[^\s()]+?):(?P<line>\d+):\d+\)?$",
+    re.MULTILINE,
+)
+_INSTALLED = re.compile(r"[/\\](?:site-packages|dist-packages|node_modules)[/\\]|^node:|^<|[/\\]lib[/\\]python\d")
+
+
+@dataclass(frozen=True, slots=True)
+class CodePlace:
+    """A line of the user's code, as its interpreter names the file."""
+
+    file: str
+    line: int
+    function: str
+
+    def __str__(self) -> str:
+        path = self.file
+        with contextlib.suppress(ValueError):  # on another drive
+            relative = os.path.relpath(path)
+            path = path if relative.startswith("..") else relative
+        return f"{path}:{self.line}"
+
+
+def user_traceback(trace: TracebackType | None) -> TracebackType | None:
+    """Return a traceback without the frames of the SDK, of asyncio and of this package; all of them if none is left."""
+    parts = [each for each in _parts(trace) if not _is_machinery(each.tb_frame.f_code.co_filename)]
+    kept: TracebackType | None = None
+    for each in reversed(parts):
+        kept = TracebackType(kept, each.tb_frame, each.tb_lasti, each.tb_lineno)
+    return kept or trace
+
+
+def place_of(trace: TracebackType | None) -> CodePlace | None:
+    """Return the innermost line of the user's own code in a traceback; of a library if there is no other, or None."""
+    places = [
+        CodePlace(each.tb_frame.f_code.co_filename, each.tb_lineno or 0, each.tb_frame.f_code.co_name)
+        for each in _parts(trace)
+    ]
+    return _innermost(place for place in places if not _is_machinery(place.file))
+
+
+def place_in_frames(frame: FrameType | None) -> CodePlace | None:
+    """Return the innermost line of the user's own code that a thread executes; None if it executes none."""
+    places = []
+    while frame is not None:
+        places.append(CodePlace(frame.f_code.co_filename, frame.f_lineno or 0, frame.f_code.co_name))
+        frame = frame.f_back
+    return next((place for place in places if _is_own(place.file)), None)
+
+
+def place_in_text(stack: str) -> CodePlace | None:
+    """Return the innermost line of the user's own code in the text of a stack, of Python or Node; None without one."""
+    python = [CodePlace(match["file"], int(match["line"]), match["function"]) for match in _PRODUCTION.finditer(stack)]
+    if python:
+        return _innermost(place for place in python if not _is_sdk_path(place.file))
+    node = [CodePlace(match["file"], int(match["line"]), match["function"] or "") for match in _NODE.finditer(stack)]
+    return next((place for place in node if not _INSTALLED.search(place.file)), None)
+
+
+def _parts(trace: TracebackType | None) -> list[TracebackType]:
+    parts = []
+    while trace is not None:
+        parts.append(trace)
+        trace = trace.tb_next
+    return parts
+
+
+def _innermost(places: Iterable[CodePlace]) -> CodePlace | None:
+    found = list(places)
+    own = [place for place in found if not _INSTALLED.search(place.file)]
+    return next(reversed(own or found), None)
+
+
+def _is_own(file: str) -> bool:
+    return not _is_machinery(file) and not _INSTALLED.search(file) and not file.startswith(_standard_library())
+
+
+def _is_sdk_path(file: str) -> bool:
+    return bool(re.search(r"[/\\](?:restate|asyncio)[/\\]\w+\.py$", file))
+
+
+def _is_machinery(file: str) -> bool:
+    """Return whether a file belongs to the SDK, to asyncio or to this package."""
+    return file.startswith(_machinery()) or file == contextlib.__file__
+
+
+@functools.cache
+def _machinery() -> tuple[str, ...]:
+    folders = [os.path.dirname(asyncio.__file__), os.path.dirname(__file__)]  # noqa: PTH120 - files of frames are texts
+    spec = importlib.util.find_spec("restate")
+    folders += spec.submodule_search_locations or () if spec else ()
+    return tuple(f"{folder}{os.sep}" for folder in folders)
+
+
+@functools.cache
+def _standard_library() -> str:
+    return f"{sysconfig.get_path('stdlib')}{os.sep}"
+
+
+def describe_exception(error: BaseException) -> str:
+    """Return an exception as one line: "KeyError('price')"."""
+    text = traceback.format_exception_only(error)[-1].strip() if isinstance(error, SyntaxError) else repr(error)
+    return " ".join(text.split())
