@@ -78,8 +78,8 @@ def debug(
     which it is mounted, a service, a handler function. A module stays imported: after an edit, reload it or use
     ``%autoreload 2``. In a notebook, ``breakpoint()`` waits for a debugger client; use ``pdb.set_trace()``. ``answers,
     results, run_steps, check_payloads`` and ``allow_network`` are those of ``restate_lab.testing.Record.run``.
-    ``timeout`` is the limit for reading the journal, ``handler_timeout`` for each call of the handler, and None is no
-    limit; the time at a prompt of pdb does not count.
+    ``timeout`` is the limit for reading the journal, ``handler_timeout`` for each call of the handler (None: without a
+    limit); the time at a prompt of pdb does not count.
 
     Raises:
         Exception: what the handler raises.

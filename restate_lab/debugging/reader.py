@@ -22,6 +22,8 @@ SELECT after_journal_entry_index AS entry, event_json FROM sys_journal_events
 WHERE id = :id AND event_type IN ('TransientError', 'Paused') ORDER BY appended_at, after_journal_entry_index"""
 _ATTEMPT = "SELECT last_attempt_server AS sdk, last_failure AS message FROM sys_invocation WHERE id = :id"
 _TERMINAL = "TerminalError"
+_MISMATCH = 570
+_LAST_LINE = re.compile(r"^(?:[A-Za-z_]\w*\.)*([A-Za-z_]\w*): ", re.MULTILINE)
 _TYPE = re.compile(r"(?:[A-Za-z_]\w*\.)*(?P<name>[A-Za-z_]\w*)\(|(?P<js>[A-Z]\w*Error)\b")
 
 
@@ -30,7 +32,7 @@ def read_journal_of(reads: Reads, id_: str) -> Journal:
 
     Raises:
         NotFound: there is no such invocation.
-        NotReplayable: its journal was purged, has no payloads or masked ones, or is of an unknown form.
+        NotReplayable: its journal was purged, has no payloads or masked ones, or has an unknown form.
     """
     reader = RecordingReader(reads)
     rows = reader.rows([id_])
@@ -110,9 +112,10 @@ def _failure_of_event(recording: Recording, row: Mapping[str, Any]) -> Failure |
         return None
     in_step = isinstance(command, int) and code != _MISMATCH and command < len(recording.commands)
     entry = recording.commands[command].index if in_step else row["entry"]
-    place = None if in_step else place_in_text(str(event.get("error_stacktrace") or ""))
+    stack = str(event.get("error_stacktrace") or "")
+    place = None if in_step else place_in_text(stack)
     return Failure(
-        _type_name(message),
+        _type_name(message) or _type_in_stack(stack),
         message,
         code if isinstance(code, int) else None,
         entry,
@@ -121,10 +124,16 @@ def _failure_of_event(recording: Recording, row: Mapping[str, Any]) -> Failure |
     )
 
 
-_MISMATCH = 570
-
-
 def _type_name(message: str) -> str:
     """Return the name of the class of an error, from its text; "" if it does not have one."""
     found = _TYPE.match(message)
     return (found["name"] or found["js"]) if found else ""
+
+
+def _type_in_stack(stack: str) -> str:
+    """Return the name of the class in the last line of Python's text of a stack; "" if it has none.
+
+    The message of a ``RetryableError`` does not have the name.
+    """
+    names: list[str] = _LAST_LINE.findall(stack)
+    return names[-1] if names else ""

@@ -1,4 +1,4 @@
-"""The journal that a replay sends, and the results that a person gives for what is not in the record."""
+"""The journal that a replay sends, and the results that a person gives for commands after the record."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from restate_lab.testing.journal import Journal
 
 _COMPLETED_ALONE = frozenset({"CompletePromise"})  # its result says only that it was done
 _VOID_IF_NONE = frozenset({"GetLazyState", "PeekPromise", "Sleep", "CompletePromise"})
-_AWAKEABLE, _SIGNAL = "Awakeable ", "Signal "
+_AWAKEABLE, _SIGNAL = "Awakeable ", "Named signal: "
 _RUN_RESULT = "Notification: Run"
 
 
@@ -28,6 +28,7 @@ class Path:
         commands = self.commands
         if commands and commands[-1].type == "Output":  # fixed code ends differently, or goes on
             del self.messages[commands[-1].index]
+        self.recorded = len(self.messages)
 
     @property
     def commands(self) -> list[RecordedCommand]:
@@ -43,8 +44,8 @@ class Path:
 
     @property
     def last(self) -> int:
-        """Return the index of the last entry."""
-        return len(self.messages) - 1
+        """Return the index of the last recorded entry."""
+        return self.recorded - 1
 
     def without_last_command(self) -> list[Message]:
         """Return the messages without the last command; its notifications stay."""
@@ -61,6 +62,13 @@ class Path:
                 )
                 number = number_field(1, number_of(body, 1) or 0)
                 self.messages.append((message_of({"type": _RUN_RESULT})[0], number + result))
+
+    def new_calls(self) -> list[int]:
+        """Return the ids of completions by which new calls get the id of their invocation, and that are open."""
+        entries = [entry_of(message) for message in self.messages[self.recorded :]]
+        done = {each.get("completion_id") for each in entries if each["type"] == "Notification: CallInvocationId"}
+        wanted = (each.get("invocation_id_completion_id") for each in entries)
+        return [each for each in wanted if each is not None and each not in done]
 
     def _completed(self) -> set[int | None]:
         kinds = ((type_of(message), message[1]) for message in self.messages)
@@ -98,7 +106,7 @@ class Answers:
                 value = self.values.get(command.key)
                 result = {"completion_id": command.completion, **_result(command, value)}
                 path.messages.append(message_of({"type": f"Notification: {command.type}", **result}))
-        for number in _open_calls(path):
+        for number in path.new_calls():
             entry = {
                 "type": "Notification: CallInvocationId",
                 "completion_id": number,
@@ -149,14 +157,6 @@ def _places_of_result(entries: Sequence[Entry], command: RecordedCommand) -> lis
         for at, entry in enumerate(entries)
         if entry["type"] == f"Notification: {command.type}" and entry.get("completion_id") == command.completion
     ]
-
-
-def _open_calls(path: Path) -> list[int]:
-    """Return the ids of completions by which calls get the id of their invocation, and that are open."""
-    entries = [entry_of(message) for message in path.messages]
-    done = {each.get("completion_id") for each in entries if each["type"] == "Notification: CallInvocationId"}
-    wanted = (each.get("invocation_id_completion_id") for each in entries)
-    return [each for each in wanted if each is not None and each not in done]
 
 
 def _result(command: RecordedCommand, value: Any) -> dict[str, Any]:

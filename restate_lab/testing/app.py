@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from restate_lab.testing.errors import AppNotFound, HandlerNotFound, NetworkUsed, UnusableRecord
+from restate_lab.testing.errors import AppNotFound, HandlerNotFound, UnusableRecord
 
 _DEFAULT = "app"
 _DEPTH = 6  # of apps within apps
@@ -122,11 +122,6 @@ def _import(name: str) -> ModuleType:
         raise AppNotFound("app is empty; pass a text such as 'shop.app:app'.")
     try:
         return importlib.import_module(name)
-    except NetworkUsed as error:
-        raise NetworkUsed(
-            f"importing {name} used the network: {error}. If it starts a server, put that under "
-            f"if __name__ == '__main__'."
-        ) from error
     except ModuleNotFoundError as error:
         if error.name and (name == error.name or name.startswith(f"{error.name}.")):
             raise AppNotFound(f"there is no module {name!r} in {os.getcwd()} or on the path.") from error  # noqa: PTH109

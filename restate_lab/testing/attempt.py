@@ -1,7 +1,7 @@
 """One attempt: send a journal to an app in this process, as a server does, and read what it responds.
 
 The app is called as an ASGI server calls it, without a socket. The whole request is sent at once, and its input ends
-there. An attempt that is ended from outside gets a disconnect: a cancelled one would wait for the end of its input.
+there. An attempt that is ended from outside gets a disconnect, because a cancelled attempt waits for more input.
 """
 
 from __future__ import annotations
@@ -23,23 +23,24 @@ from restate_lab.protocol.messages import (
     request_body,
 )
 from restate_lab.testing.errors import UnusableRecord
-from restate_lab.testing.hook import HandlerHook
+from restate_lab.testing.hook import HandlerHook, Observation
 
 _STATUSES = {
+    0: "this version of restate-sdk does not support protocol version {version}, or fails before the handler",
     401: "the app accepts only requests that a server has signed; build it without identity keys",
     404: "the app does not have this handler",
     415: "this version of restate-sdk does not support protocol version {version}",
-    500: "this version of restate-sdk does not support protocol version {version}, or fails before the handler",
+    500: "the app fails before the handler",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What an app responded: its messages, of these the error, and what was seen from within."""
+    """What an app responded: its messages, of these the error, and the observation of the handler."""
 
     messages: tuple[Message, ...]
     error: ErrorMessage | None
-    hook: HandlerHook
+    seen: Observation
 
     @property
     def is_suspended(self) -> bool:
@@ -51,16 +52,18 @@ class Attempt:
 class InProcess:
     """An app that attempts are made on, all in one thread; ``end`` ends the current one.
 
-    ``on_begin`` is called before each attempt, and ``hook`` is that of the last one.
+    ``on_begin`` is called before each attempt. ``hook`` watches them while its block is entered.
     """
 
     app: Callable[..., Any]
-    handler: Any
     path: str
     start: Start
     on_begin: Callable[[], object] = field(default=lambda: None)
-    hook: HandlerHook = field(default_factory=HandlerHook)
+    hook: HandlerHook = field(init=False)
     _gone: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.hook = HandlerHook(self.end)
 
     def end(self) -> None:
         """End the current attempt, from its own thread."""
@@ -77,7 +80,7 @@ class InProcess:
     async def _attempt(self, body: bytes, steps: frozenset[str]) -> Attempt:
         self._gone = asyncio.Event()
         self.on_begin()
-        hook = self.hook = HandlerHook(steps, self.end)
+        seen = self.hook.begin(steps)
         exchange = _Exchange(body, self._gone)
         content_type = f"application/vnd.restate.invocation.v{self.start.version}".encode()
         scope = {
@@ -93,19 +96,18 @@ class InProcess:
             "headers": [(b"content-type", content_type), (b"accept", content_type)],
             "extensions": {},
         }
-        with hook.watching(self.handler):
-            try:
-                await self.app(scope, exchange.receive, exchange.send)
-            except Exception as error:
-                if exchange.status == 200 and not isinstance(error, AssertionError):
-                    raise
-                exchange.problem = exchange.problem or repr(error)
+        try:
+            await self.app(scope, exchange.receive, exchange.send)
+        except Exception as error:
+            if exchange.status == 200 and not isinstance(error, AssertionError):
+                raise
+            exchange.problem = repr(error)
         if exchange.status != 200 or exchange.problem:
             text = _STATUSES.get(exchange.status, f"the app responds with status {exchange.status}")
             more = f" ({exchange.problem})" if exchange.problem else ""
             raise UnusableRecord(f"{text.format(version=self.start.version)}{more}.")
         errors = [error_of(content) for kind, content in exchange.messages if kind == ERROR]
-        return Attempt(tuple(exchange.messages), errors[0] if errors else None, hook)
+        return Attempt(tuple(exchange.messages), errors[0] if errors else None, seen)
 
 
 @dataclass(slots=True)

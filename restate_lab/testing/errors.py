@@ -40,8 +40,11 @@ class StepWithoutResult(ReplayError):
         self.steps = tuple(steps)
 
 
-class NetworkUsed(ReplayError):
-    """Code outside of a step, or an import, used the network, which was refused; or pass ``allow_network=True``."""
+class NetworkUsed(ReplayError, OSError):
+    """Put the use of the network into a step, or pass ``allow_network=True``: it was refused outside of steps.
+
+    It is an OSError, so that libraries close their sockets. A use whose error was caught is raised at the end.
+    """
 
 
 class ReplayTimedOut(ReplayError):

@@ -56,12 +56,18 @@ def place_of(trace: TracebackType | None) -> CodePlace | None:
     return _innermost(place for place in places if not _is_machinery(place.file))
 
 
-def place_in_frames(frame: FrameType | None) -> CodePlace | None:
-    """Return the innermost line of the user's own code that a thread executes; None if it executes none."""
-    places = []
+def stack_of(frame: FrameType | None) -> list[FrameType]:
+    """Return a frame and those that called it, innermost first."""
+    frames = []
     while frame is not None:
-        places.append(CodePlace(frame.f_code.co_filename, frame.f_lineno or 0, frame.f_code.co_name))
+        frames.append(frame)
         frame = frame.f_back
+    return frames
+
+
+def place_in_frames(frames: Iterable[FrameType]) -> CodePlace | None:
+    """Return the first line of the user's own code in frames, innermost first; None if there is none."""
+    places = (CodePlace(each.f_code.co_filename, each.f_lineno or 0, each.f_code.co_name) for each in frames)
     return next((place for place in places if _is_own(place.file)), None)
 
 

@@ -20,27 +20,36 @@ _LOGGERS = ("restate.server", "restate.server_context")
 
 
 @dataclass(slots=True)
-class HandlerHook:
-    """What was seen of one attempt; it acts only in the thread in which it was made.
+class Observation:
+    """The handler in one attempt, as the hook saw it.
 
-    ``steps`` are the names of the steps whose bodies may run. ``refused`` has those that would have run otherwise, and
-    ``on_refusal`` is called for each. ``step_error`` is the exception of a step that ran. ``is_seen``: the handler was
-    entered, so ``error`` is None only if it raised nothing.
+    ``is_seen``: the handler was entered, so without an ``error`` it raised nothing. ``step_error`` is the
+    exception of a step that ran. ``refused`` has the names of the steps that would have run.
     """
 
-    steps: frozenset[str] = frozenset()
-    on_refusal: Callable[[], object] = field(default=lambda: None)
     error: BaseException | None = None
     trace: TracebackType | None = None
     step_error: BaseException | None = None
     refused: list[str] = field(default_factory=list)
     is_seen: bool = False
+
+
+@dataclass(slots=True)
+class HandlerHook:
+    """Watches the attempts of one replay; it acts only in the thread in which it was made.
+
+    ``steps`` are the names of the steps whose bodies may run. ``on_refusal`` is called for each other one.
+    """
+
+    on_refusal: Callable[[], object]
+    steps: frozenset[str] = frozenset()
+    seen: Observation = field(default_factory=Observation)
     _thread: int = field(default_factory=threading.get_ident)
     _names: dict[int, str] = field(default_factory=dict)
 
     @contextlib.contextmanager
     def watching(self, handler: Any) -> Iterator[None]:
-        """Watch a handler within the block; None is one that was not found, then only the log is read."""
+        """Watch a handler within the block; for None, a handler that was not found, only the log is read."""
         with self._reading_log():
             if handler is None:
                 yield
@@ -53,9 +62,15 @@ class HandlerHook:
                 left = [each for each in handler.context_managers if each is not manager]
                 handler.context_managers = left or None
 
+    def begin(self, steps: frozenset[str]) -> Observation:
+        """Begin an attempt, in which the bodies of these steps may run."""
+        self.steps, self.seen = steps, Observation()
+        self._names.clear()
+        return self.seen
+
     def note(self, error: BaseException | None, trace: TracebackType | None) -> None:
         """Keep the exception of the handler."""
-        self.error, self.trace = error, trace
+        self.seen.error, self.seen.trace = error, trace
 
     def is_own(self) -> bool:
         """Return whether this is the thread of the replay: a server can use the same handler in another one."""
@@ -75,7 +90,7 @@ class HandlerHook:
             if name in self.steps:
                 await run_step(handle, self._noting(action), *more)
                 return
-            self.refused.append(name)
+            self.seen.refused.append(name)
             self.on_refusal()
 
         context.vm.sys_run, context.create_run_coroutine = named, guarded
@@ -87,14 +102,14 @@ class HandlerHook:
             try:
                 return await action()
             except Exception as error:
-                self.step_error = error
+                self.seen.step_error = error
                 raise
 
         def call() -> Any:
             try:
                 return action()
             except Exception as error:
-                self.step_error = error
+                self.seen.step_error = error
                 raise
 
         return call_async if inspect.iscoroutinefunction(action) else call
@@ -106,7 +121,7 @@ class HandlerHook:
         def keep(record: logging.LogRecord) -> bool:
             if record.thread != self._thread:
                 return True
-            if not self.is_seen and record.exc_info and record.exc_info[1] is not None:
+            if not self.seen.is_seen and record.exc_info and record.exc_info[1] is not None:
                 self.note(record.exc_info[1], record.exc_info[2])
             return False
 
@@ -133,7 +148,7 @@ class _Manager:
         from restate.server_context import current_context  # noqa: PLC0415 - only a replay needs the SDK
 
         if self.hook.is_own():
-            self.hook.is_seen = True
+            self.hook.seen.is_seen = True
             self.hook.guard(current_context())
 
     async def __aexit__(

@@ -25,7 +25,7 @@ _ID_SIZE = 24  # bytes
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """The error in production; None or "" for what is not known.
+    """The error in production; None or "" for unknown values.
 
     ``type`` is a name such as "KeyError" ("TerminalError" for a failure that ended the invocation), ``message`` the
     text of the server, ``code`` 500 or the code of the error. ``entry`` is the index of the last entry before it.

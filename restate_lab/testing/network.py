@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from restate_lab.testing.errors import NetworkUsed
+from restate_lab.testing.frames import place_in_frames, stack_of
 
 _METHODS = ("connect", "connect_ex", "bind")
+_ADVICE = "Put it into a step, or pass allow_network=True."
 _LOCK = threading.Lock()
 _GUARDED = threading.local()
 _originals: dict[str, Any] = {}
@@ -47,6 +50,7 @@ def _install() -> None:
         if _users > 1:
             return
         for name in _METHODS:
+            _originals[name] = vars(socket.socket).get(name)  # None: the class inherits it
             setattr(socket.socket, name, _refusing_method(name, getattr(socket.socket, name)))
         _originals["getaddrinfo"] = socket.getaddrinfo
         socket.getaddrinfo = _refusing_lookup(socket.getaddrinfo)
@@ -59,7 +63,11 @@ def _uninstall() -> None:
         if _users:
             return
         for name in _METHODS:
-            delattr(socket.socket, name)  # the class inherits them
+            original = _originals.pop(name)
+            if original is None:
+                delattr(socket.socket, name)
+            else:
+                setattr(socket.socket, name, original)
         socket.getaddrinfo = _originals.pop("getaddrinfo")
 
 
@@ -86,6 +94,8 @@ def _refuse(what: str, address: Any) -> None:
         return
     verb = "listened on" if what == "bind" else "opened a connection to"
     place = ":".join(str(part) for part in address[:2]) if isinstance(address, tuple) else str(address)
-    error = NetworkUsed(f"the code {verb} {place!r} outside of a step; pass allow_network=True to allow it.")
+    line = place_in_frames(stack_of(sys._getframe()))  # noqa: SLF001 - a library may catch the error, and lose the line
+    where = f" at {line}" if line else ""
+    error = NetworkUsed(f"the code {verb} {place!r}{where}, outside of a step. {_ADVICE}")
     uses.append(error)
     raise error

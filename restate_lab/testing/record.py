@@ -59,8 +59,8 @@ class Record:
         """Run the handler of an app on the record, and return what it did; raise what it raises.
 
         ``app``: "package.module:attribute", "package.module:create_app()", or an object: an app, an app of FastAPI or
-        Starlette in which it is mounted, a service, a handler function. ``answers`` are results for what comes after
-        the record, or has no result in it: ``{"Run ship": "ok", "Payments/charge": {"id": 3}}``; an exception is a
+        Starlette in which it is mounted, a service, a handler function. ``answers`` are results for commands after
+        the record, or without a result in it: ``{"Run ship": "ok", "Payments/charge": {"id": 3}}``; an exception is a
         failure. ``results`` replace recorded ones. ``run_steps`` are names of steps without a result that really run.
         ``check_payloads``: whether the arguments of calls and the values of state must be the recorded ones; None means
         yes, unless the record is masked. ``timeout``: seconds for each call of the handler; None has no limit.

@@ -21,12 +21,13 @@ from restate_lab.protocol.mismatch import (
     awaited_completion,
     awaited_run,
     awaited_texts,
+    different_fields,
     is_await,
 )
 from restate_lab.testing.answers import Answers, Path
 from restate_lab.testing.app import current_folder_importable, load_app
 from restate_lab.testing.attempt import Attempt, InProcess
-from restate_lab.testing.errors import UnusableRecord
+from restate_lab.testing.errors import NetworkUsed, UnusableRecord
 from restate_lab.testing.frames import place_of
 from restate_lab.testing.journal import Failure, Journal
 from restate_lab.testing.network import without_network
@@ -43,6 +44,7 @@ from restate_lab.testing.outcome import (
 )
 from restate_lab.testing.thread import ReplayThread
 
+_SERVER = "If the module starts a server, put that under if __name__ == '__main__'."
 _IMPORT_LIMIT = 60.0  # seconds, or the limit of the caller if that is longer: agents import for 20 s on a busy machine
 
 
@@ -63,29 +65,41 @@ def replay_journal(journal: Journal, messages: Sequence[Message], app: Any, opti
     Raises:
         ReplayError: the app or the handler was not found, the network was used, or the time was over.
     """
+    uses: list[NetworkUsed] = []
 
     async def work(thread: ReplayThread[Outcome]) -> Outcome:
-        uses: list[Any] = []
-        with without_network(uses, allow=options.allow_network) as prepare, current_folder_importable():
-            thread.prepare = prepare
-            limit = options.timeout
-            thread.phase(f"importing {app}", None if limit is None else max(limit, _IMPORT_LIMIT))
+        thread.prepare = thread.cleanup.enter_context(without_network(uses, allow=options.allow_network))
+        thread.cleanup.enter_context(current_folder_importable())
+        limit = options.timeout
+        thread.phase(f"importing {app}", None if limit is None else max(limit, _IMPORT_LIMIT))
+        try:
             loaded = load_app(app)
-            process = InProcess(
-                loaded.build(check_payloads=options.check_payloads),
-                loaded.handler(journal.service, journal.handler),
-                f"/invoke/{journal.service}/{journal.handler}",
-                journal.start(),
-                on_begin=lambda: thread.phase("the handler", limit),
-            )
-            thread.on_end = process.end
-            thread.find_place = lambda: place_of(process.hook.trace)
-            outcome = await _JournalReplay(process, journal, Path(messages), options).run()
-        if uses:
-            raise with_user_frames(uses[0])
-        return outcome
+        except Exception as error:
+            if uses:
+                raise NetworkUsed(f"importing {app}: {uses[0]} {_SERVER}") from error
+            raise
+        handler = loaded.handler(journal.service, journal.handler)
+        process = InProcess(
+            loaded.build(check_payloads=options.check_payloads),
+            f"/invoke/{journal.service}/{journal.handler}",
+            journal.start(),
+            on_begin=lambda: thread.phase("the handler", limit),
+        )
+        thread.cleanup.enter_context(process.hook.watching(handler))
+        thread.on_end = process.end
+        return await _JournalReplay(process, journal, Path(messages), options).run()
 
-    return ReplayThread(work).run()
+    try:
+        outcome = ReplayThread(work).run()
+    except NetworkUsed:
+        raise
+    except Exception as error:
+        if uses:
+            raise uses[0] from error
+        raise
+    if uses:  # also if the code caught the error
+        raise with_user_frames(uses[0])
+    return outcome
 
 
 @dataclass(slots=True)
@@ -102,16 +116,17 @@ class _JournalReplay:
         answers = Answers(self.options.answers, self.options.run_steps, self.journal.id)
         while True:
             answers.complete(self.path)
+            length = len(self.path.messages)
             outcome = await self._replay()
-            grown = len(self.path.messages)
+            end: Outcome | None = None
             if outcome.outcome == WAITS:
                 answers.signal(self.path, outcome.waits_for)
             elif outcome.outcome == NO_RESULT and self.options.run_steps.issuperset(outcome.steps):
-                outcome = await self._run_open_steps() or outcome
+                end = await self._run_open_steps()
             elif outcome.outcome == CONTINUES and answers:
-                outcome = await self._go_on(answers) or outcome
-            if grown == len(self.path.messages):
-                return replace(outcome, production=self.journal.error)
+                end = await self._go_on(answers)
+            if end is not None or length == len(self.path.messages):
+                return replace(end or outcome, production=self.journal.error)
 
     async def _replay(self) -> Outcome:
         """Replay the path with the stop command, and return the outcome."""
@@ -131,20 +146,27 @@ class _JournalReplay:
         error, commands = attempt.error, self.path.commands
         now = describe_command(error.command, error.name) if error else ""
         if at < len(commands):
-            recorded = commands[at]
-            passed = commands[at - 1].index if at else 0
-            return Outcome(
-                DIVERGES,
-                entry=recorded.index,
-                recorded=str(recorded),
-                now=now,
-                passed=passed,
-                at=place_of(attempt.hook.trace),
-            )
+            if error is not None and error.command == "Output" and attempt.seen.error is not None:
+                return self._failure(attempt, _terminal_failure(attempt.seen.error))  # it fails before the recorded end
+            return self._divergence(attempt, commands, at, now)
         if error is not None and error.command == "Output":
             return await self._end(attempt)
         new = await self._next_commands() if error is not None and not error.name else []
         return Outcome(CONTINUES, next=str(new[0]) if new else now, passed=self.path.last)
+
+    def _divergence(self, attempt: Attempt, commands: Sequence[RecordedCommand], at: int, now: str) -> Outcome:
+        recorded, error = commands[at], attempt.error
+        fields = different_fields(error.message) if error else []
+        if error and error.command == recorded.type and fields and "name" not in fields:
+            now = f"with another {' and '.join(fields).replace('_', ' ')}"  # the values are not shown
+        return Outcome(
+            DIVERGES,
+            entry=recorded.index,
+            recorded=str(recorded),
+            now=now,
+            passed=commands[at - 1].index if at else 0,
+            at=place_of(attempt.seen.trace),
+        )
 
     async def _await_outcome(self, attempt: Attempt) -> Outcome:
         """Decide whether the code waits where the recording waits, or earlier, with a second attempt.
@@ -152,7 +174,7 @@ class _JournalReplay:
         Without the last recorded command, code that had come to it meets the stop command there.
         """
         texts = awaited_texts(attempt.error.message if attempt.error else "")
-        at, commands = place_of(attempt.hook.trace), self.path.commands
+        at, commands = place_of(attempt.seen.trace), self.path.commands
         names = tuple(self._awaited(text) for text in texts)
         if len(commands) > 1:
             second = await self.process.replay(self.path.without_last_command())
@@ -177,7 +199,7 @@ class _JournalReplay:
 
     async def _end(self, attempt: Attempt) -> Outcome:
         """Return the outcome of code that ended: what it returns, or the failure that ends the invocation."""
-        if not attempt.hook.is_seen:
+        if not attempt.seen.is_seen:
             raise UnusableRecord("the services of the app were not found, so it is not known how the handler ends.")
         second = await self.process.go_on(self.path.messages, frozenset())
         outputs = [entry_of(each) for each in second.messages if type_of(each) == "Command: Output"]
@@ -193,8 +215,8 @@ class _JournalReplay:
         return Outcome(RETURNS, returned=value, passed=self.path.last)
 
     def _failure(self, attempt: Attempt, failure: Failure) -> Outcome:
-        hook = attempt.hook
-        error = hook.step_error or hook.error
+        seen = attempt.seen
+        error = seen.step_error or seen.error
         if error is None:
             return Outcome(FAILS, failure=failure)
         at = place_of(error.__traceback__)
@@ -205,7 +227,7 @@ class _JournalReplay:
     async def _next_commands(self) -> list[RecordedCommand]:
         """Return what the code does after the path, up to its next await."""
         attempt = await self.process.go_on(self.path.messages, frozenset())
-        if not attempt.hook.is_seen:
+        if not attempt.seen.is_seen:
             return []
         pairs = [(type_of(each) or "", each) for each in attempt.messages]
         return [command_of(0, kind, each) for kind, each in pairs if kind.startswith("Command: ")]
@@ -213,7 +235,7 @@ class _JournalReplay:
     async def _go_on(self, answers: Answers) -> Outcome | None:
         """Append what the code does after the path, up to a command without an answer; return how the code ends."""
         attempt = await self.process.go_on(self.path.messages, self.options.run_steps)
-        if not attempt.hook.is_seen:
+        if not attempt.seen.is_seen:
             raise UnusableRecord("answers and run_steps need an app whose services are known.")
         for message in attempt.messages:
             kind = type_of(message)
@@ -221,7 +243,7 @@ class _JournalReplay:
                 continue
             if kind == "Command: Output":
                 return self._output(attempt, entry_of(message))
-            command = command_of(self.path.last + 1, kind, message)
+            command = command_of(len(self.path.messages), kind, message)
             if not answers.has(command):
                 return Outcome(CONTINUES, next=str(command), passed=self.path.last)
             self.path.messages.append(message)
@@ -236,13 +258,21 @@ class _JournalReplay:
         """Append the results of the steps that ran; return the outcome if one of them failed."""
         self.path.add_results(attempt.messages)
         error = attempt.error
-        if error is None or attempt.hook.step_error is None:
+        if error is None or attempt.seen.step_error is None:
             return None
         return self._failure(
             attempt, Failure(_type_name(attempt, error.message), error.message, error.code, in_step=True)
         )
 
 
+def _terminal_failure(error: BaseException) -> Failure:
+    """Return the failure that an exception ends an invocation with: its own, or that of the first cause with a code."""
+    cause: BaseException | None = error
+    while cause is not None and not hasattr(cause, "status_code"):
+        cause = cause.__cause__
+    return Failure("TerminalError", str(getattr(cause, "message", cause)), getattr(cause, "status_code", None))
+
+
 def _type_name(attempt: Attempt, message: str) -> str:
-    error = attempt.hook.step_error or attempt.hook.error
+    error = attempt.seen.step_error or attempt.seen.error
     return type(error).__name__ if error is not None else message.partition("(")[0]

@@ -16,10 +16,11 @@ import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from types import FrameType
 from typing import Any, Generic, TypeVar
 
 from restate_lab.testing.errors import ReplayTimedOut
-from restate_lab.testing.frames import CodePlace, place_in_frames
+from restate_lab.testing.frames import CodePlace, place_in_frames, stack_of
 
 T = TypeVar("T")
 _GRACE = 0.5  # seconds for the code after each way to end it
@@ -37,13 +38,13 @@ class ReplayThread(Generic[T]):
 
     ``phase`` begins a part with a limit of its own. ``on_end`` is called in the loop at the end of the limit, so that
     the attempt can end. ``prepare`` is called in each thread that the loop starts for blocking calls.
-    ``find_place`` returns the line of the user's code that was ended.
+    ``cleanup`` is closed in the thread when the code has ended, also if it was ended late.
     """
 
     work: Callable[[ReplayThread[T]], Awaitable[T]]
     on_end: Callable[[], object] = field(default=lambda: None)
     prepare: Callable[[], object] = field(default=lambda: None)
-    find_place: Callable[[], CodePlace | None] = field(default=lambda: None)
+    cleanup: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     _what: str = ""
     _limit: float | None = None
     _ends: float | None = None
@@ -72,9 +73,9 @@ class ReplayThread(Generic[T]):
             self._end(thread)
             raise
         if is_over:
-            at = place_in_frames(_frame_of(thread))
+            at = place_in_frames(stack_of(_frame_of(thread))) or place_in_frames(self._awaiting())
             self._end(thread)
-            raise ReplayTimedOut(self._over(at or self.find_place()))
+            raise ReplayTimedOut(self._over(at))
         if self._error is not None:
             raise self._error
         return self._value[0]
@@ -90,8 +91,20 @@ class ReplayThread(Generic[T]):
             left = None if ends is None else max(0.0, ends - time.monotonic())
             if self._done.wait(_POLL if left is None else min(left, _POLL)):
                 return True
-            if ends is not None and ends == self._ends and time.monotonic() >= ends and not _is_debugged(thread):
+            if ends is None or self._limit is None or ends != self._ends or time.monotonic() < ends:
+                continue
+            if not _is_debugged(thread):
                 return False
+            self.phase(self._what, self._limit)  # the time at the prompt does not count
+
+    def _awaiting(self) -> list[FrameType]:
+        """Return the frames of the coroutines in which the work is suspended, innermost first."""
+        coroutine: Any = self._task.get_coro() if self._task is not None else None
+        frames = []
+        while getattr(coroutine, "cr_frame", None) is not None:
+            frames.append(coroutine.cr_frame)
+            coroutine = coroutine.cr_await
+        return frames[::-1]
 
     def _end(self, thread: threading.Thread) -> None:
         """End the work: by the end of its request, by a cancellation, and by an exception in its thread."""
@@ -122,36 +135,35 @@ class ReplayThread(Generic[T]):
         except BaseException as error:  # noqa: BLE001 - the caller's thread raises it
             self._error = error
         finally:
+            self._finish(loop, executor)
+
+    def _finish(self, loop: asyncio.AbstractEventLoop, executor: ThreadPoolExecutor) -> None:
+        """End what the code left in its loop. Tasks that do not end keep this thread and its limits, not the caller."""
+        loop.set_exception_handler(lambda *_: None)  # such tasks are not logged
+        while tasks := asyncio.all_tasks(loop):
+            for task in tasks:
+                task.cancel()
             with contextlib.suppress(BaseException):
-                _close(loop)
-            executor.shutdown(wait=False, cancel_futures=True)
-            self._done.set()
+                loop.run_until_complete(asyncio.wait(tasks, timeout=_GRACE))
+            if asyncio.all_tasks(loop):
+                self._done.set()
+        with contextlib.suppress(BaseException):
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            loop.close()
+        executor.shutdown(wait=False, cancel_futures=True)
+        self.cleanup.close()
+        self._done.set()
 
 
 async def _as_coroutine(awaitable: Awaitable[T]) -> T:
     return await awaitable
 
 
-def _close(loop: asyncio.AbstractEventLoop) -> None:
-    """Cancel what the code left in its loop, and close it."""
-    tasks = asyncio.all_tasks(loop)
-    for task in tasks:
-        task.cancel()
-    if tasks:
-        loop.run_until_complete(asyncio.wait(tasks, timeout=_GRACE))
-    loop.run_until_complete(loop.shutdown_asyncgens())
-    loop.close()
-
-
-def _frame_of(thread: threading.Thread) -> Any:
+def _frame_of(thread: threading.Thread) -> FrameType | None:
     return sys._current_frames().get(thread.ident or 0)  # noqa: SLF001 - the only way to the frames of a thread
 
 
 def _is_debugged(thread: threading.Thread) -> bool:
     """Return whether a thread is in a debugger: it waits for a person."""
-    frame = _frame_of(thread)
-    while frame is not None:
-        if str(frame.f_globals.get("__name__", "")).partition(".")[0] in _DEBUGGERS:
-            return True
-        frame = frame.f_back
-    return False
+    modules = (str(frame.f_globals.get("__name__", "")) for frame in stack_of(_frame_of(thread)))
+    return any(name.partition(".")[0] in _DEBUGGERS for name in modules)

@@ -1,0 +1,231 @@
+"""Random programs with a planted failure, recorded on a real server, and replayed in this process.
+
+The code of the record fails as in production, and the fixed code goes on after it. No step runs, and no socket is
+connected.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import socket
+import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import restate_lab as rl
+from restate_lab import errors
+from restate_lab.debugging import record_of
+from restate_lab.demo.faults import FOLDER_VARIABLE
+from restate_lab.protocol import messages
+from restate_lab.testing import Outcome, Record, UnusableRecord
+from restate_lab.testing.hook import HandlerHook
+from support.clusters import NEWEST, OLDEST, PLAIN
+from support.debug_bench import SERVICES, DebugBench, running_debug_bench
+from support.debug_cases import BUGS, KINDS, Case, Expected, answers_for, random_cases, value_of
+
+pytestmark = pytest.mark.server
+
+APP = "debug_services:app"
+REPEATS = 20
+ALL_TYPES = 30
+"""The types of entries of programs: 18 of commands, and 12 of notifications."""
+CONNECTED: list[str] = []
+"""The events of sockets in threads of replays, as Python's audit reports them."""
+
+
+@sys.addaudithook
+def _note(event: str, _: tuple[Any, ...]) -> None:
+    is_socket = event in {"socket.connect", "socket.bind", "socket.getaddrinfo"}
+    if is_socket and threading.current_thread().name.startswith("restate-lab-replay"):
+        CONNECTED.append(event)
+
+
+@dataclass
+class Trial:
+    """Cases with their records, which were saved and loaded again, and the modules of their programs."""
+
+    bench: DebugBench
+    cases: list[Case]
+    records: list[Record]
+    programs: Any
+
+    def outcome(self, record: Record, *, fixed: bool, **options: Any) -> Outcome:
+        version = self.bench.versions[fixed]
+        self.programs.FOLDER = version.folder
+        return record.outcome(APP, **options)
+
+    def one(self, kind: str) -> tuple[Case, Record]:
+        return next(each for each in zip(self.cases, self.records, strict=True) if each[0].kind == kind)
+
+
+SHORT = (NEWEST, len(KINDS))
+LONG = [
+    pytest.param((kind, 300), marks=[pytest.mark.long, pytest.mark.timeout(1_800)]) for kind in (NEWEST, PLAIN, OLDEST)
+]
+
+
+@pytest.fixture(scope="module", params=[SHORT, *LONG], ids=lambda param: f"{param[0]}-{param[1]}")
+def trial(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trial]:
+    kind, number = request.param
+    folder = tmp_path_factory.mktemp("debugging")
+    with running_debug_bench(kind, folder) as bench, pytest.MonkeyPatch.context() as patch:
+        cases = list(random_cases(7, number, is_oldest=kind == OLDEST))
+        records = []
+        for at, record in enumerate(bench.record(cases)):
+            records.append(Record.load(record.save(folder / f"{at}.json")))
+        patch.setenv(FOLDER_VARIABLE, str(bench.versions[0].folder))
+        patch.syspath_prepend(str(SERVICES.parent))
+        services = importlib.import_module("debug_services")
+        yield Trial(bench, cases, records, services.base)
+        for name in ("debug_services", "replay_services"):
+            del sys.modules[name]
+
+
+def test_each_outcome_is_the_expected_one(trial: Trial) -> None:
+    """The failing code fails with production's error at production's line, and the fixed code goes on."""
+    steps, wrong = trial.bench.steps, []
+    CONNECTED.clear()
+    for case, record in zip(trial.cases, trial.records, strict=True):
+        failing, fixed = trial.outcome(record, fixed=False), trial.outcome(record, fixed=True)
+        is_right = _is(failing, case.failing) and _is(fixed, case.fixed)
+        if failing.outcome == "fails":
+            is_right = is_right and failing.is_as_in_production and (not case.has_line or _line(failing))
+        if not is_right:
+            wrong.append(f"{case}\n  {failing}\n  {fixed}\n  {record.journal.error}")
+    assert wrong == []
+    assert (trial.bench.steps - steps, CONNECTED) == (0, [])
+    kinds = {entry["type"] for record in trial.records for entry in record.journal.entries}
+    assert len(trial.cases) < 300 or len(kinds) == ALL_TYPES, kinds
+
+
+def _is(outcome: Outcome, expected: Expected) -> bool:
+    details = {
+        "fails": type(outcome.exception).__name__,
+        "returns": outcome.returned,
+        "continues": outcome.next,
+        "waits": "".join(outcome.waits_for[:1]),
+        "step without result": outcome.steps,
+    }
+    detail = details.get(outcome.outcome)
+    if outcome.outcome in {"continues", "waits"}:
+        return outcome.outcome == expected.outcome and str(detail).startswith(expected.detail)
+    return (outcome.outcome, detail) == (expected.outcome, expected.detail)
+
+
+def _line(outcome: Outcome) -> bool:
+    at, production = outcome.at, outcome.production
+    if at is None or production is None or outcome.failure is None:
+        return False
+    return (at.file, at.line, at.function) == (production.file, production.line, production.function)
+
+
+def test_fixed_code_returns_its_value_with_answers_for_the_rest(trial: Trial) -> None:
+    """No step runs for it, and each command after the record gets its result from the answers."""
+    steps, wrong = trial.bench.steps, []
+    for case, record in zip(trial.cases, trial.records, strict=True):
+        if case.fixed.outcome == "continues":
+            outcome = trial.outcome(record, fixed=True, answers=answers_for(case))
+            if (outcome.outcome, outcome.returned) != ("returns", value_of(case)):
+                wrong.append(f"{case}\n  {outcome}")
+    assert wrong == []
+    assert trial.bench.steps == steps
+
+
+def test_repeats_agree(trial: Trial) -> None:
+    """A replay is the same each time, except the names that code takes from the clock."""
+    repeats = REPEATS if len(trial.cases) < 300 else 5
+    for case, record in list(zip(trial.cases, trial.records, strict=True))[:: 1 if repeats < REPEATS else 4]:
+        outcomes = {str(trial.outcome(record, fixed=False)) for _ in range(repeats)}
+        assert len(outcomes) == 1 or case.kind == "clock", case
+
+
+def test_the_counters_move_without_the_limits(trial: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The control: without the stop command and the hook, the open step of a record runs."""
+    _, record = trial.one("step")
+    trial.programs.FOLDER = trial.bench.versions[1].folder
+    monkeypatch.setattr(messages, "_with_stop_command", tuple)
+    steps = trial.bench.steps
+    with contextlib.suppress(UnusableRecord):
+        record.outcome(APP)
+    assert trial.bench.steps == steps  # the hook alone prevents it
+    monkeypatch.setattr(HandlerHook, "guard", lambda *_: None)
+    with contextlib.suppress(UnusableRecord):
+        record.outcome(APP)
+    assert trial.bench.steps > steps
+    CONNECTED.clear()
+    thread = threading.Thread(name="restate-lab-replay", target=socket.getaddrinfo, args=("127.0.0.1", 80))
+    thread.start()
+    thread.join()
+    assert CONNECTED == ["socket.getaddrinfo"]
+
+
+def test_a_step_runs_if_it_is_named(trial: Trial) -> None:
+    """The step that failed in production runs with the fixed code, and its result is used."""
+    case, record = trial.one("step")
+    steps = trial.bench.steps
+    outcome = trial.outcome(record, fixed=True, run_steps=["seal"], answers=answers_for(case))
+    assert (outcome.outcome, outcome.returned) == ("returns", str(int(value_of(case))))
+    assert trial.bench.steps == steps + 1
+
+
+def test_debug_raises_the_exception_of_production(trial: Trial, tmp_path: Path) -> None:
+    """From a live cluster, evidence, a file and a log line; its frames are the user's."""
+    _, record = trial.one("missing key")
+    id_, lab = record.journal.id, trial.bench.lab
+    trial.programs.FOLDER = trial.bench.versions[0].folder
+    rl.freeze(lab, tmp_path / "all", payloads=True, progress=False)
+    rl.freeze(lab, tmp_path / "lite", progress=False)
+    with rl.open_evidence(tmp_path / "all") as evidence, rl.open_evidence(tmp_path / "lite") as lite:
+        sources = [(lab, id_), (evidence, id_), (lab, f"12:00 ERROR {id_} failed"), (lab, record.save(tmp_path / "r"))]
+        for source, what in sources:
+            with pytest.raises(KeyError, match="prise") as caught:
+                rl.debug(source, what, APP)
+            frames = traceback.extract_tb(caught.tb)
+            assert {Path(each.filename).name for each in frames[-4:]} == {"replay_services.py", "debug_services.py"}
+            assert frames[-1].name == "_missing_key"
+            assert caught.value.__context__ is None
+        assert record_of(evidence, id_).journal.messages == record_of(lab, id_).journal.messages
+        with pytest.raises(errors.NotReplayable, match="payloads=True"):
+            rl.debug(lite, id_, APP)
+
+
+def test_debug_returns_what_fixed_code_does(trial: Trial) -> None:
+    case, record = trial.one("missing key")
+    trial.programs.FOLDER = trial.bench.versions[1].folder
+    outcome = rl.debug(trial.bench.lab, record.journal.id, APP)
+    assert _is(outcome, case.fixed)
+    assert repr(outcome).startswith("<Outcome: ")
+    _, waiting = trial.one("waiting")
+    assert rl.debug(trial.bench.lab, waiting.journal.id, APP).outcome == "waits"
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "problem"),
+    [
+        ({"app": "no_such_module"}, errors.ArgumentError, "there is no module 'no_such_module'"),
+        ({"app": "debug_services:base"}, errors.ArgumentError, "it has .*app"),
+        ({"results": {"Run no such step": 1}}, errors.ArgumentError, "which is not in the record"),
+        ({"handler_timeout": "soon"}, errors.ArgumentError, "handler_timeout"),
+        ({"id": "inv_1short"}, errors.ArgumentError, "not an invocation id"),
+        ({"id": "inv_1gDJfW1qSpFL5zxOUZt7f1XiSnGcJsVzYF"}, errors.NotFound, "has no invocation"),
+    ],
+)
+def test_a_wrong_call_of_debug_is_one_error(
+    trial: Trial, call: dict[str, Any], error: type[Exception], problem: str
+) -> None:
+    _, record = trial.one("missing key")
+    options = {name: value for name, value in call.items() if name not in {"app", "id"}}
+    target, app = call.get("id", record.journal.id), call.get("app", APP)
+    with pytest.raises(error, match=problem):
+        rl.debug(trial.bench.lab, target, app, **options)
+
+
+def test_the_bugs_are_those_of_the_services(trial: Trial) -> None:
+    assert sys.modules["debug_services"].BUGS.keys() == BUGS.keys()
