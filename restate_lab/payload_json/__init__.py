@@ -9,9 +9,20 @@ from restate_lab.payload_json.decoding import (
     describe_bytes,
     is_encrypted,
 )
-from restate_lab.payload_json.masking import MASKED, Edit, MaskResult, MaskRule, MaskWalk, mask, mask_bytes, splice
+from restate_lab.payload_json.masking import (
+    MASKED,
+    Edit,
+    MaskResult,
+    MaskRule,
+    MaskWalk,
+    Replacement,
+    mask,
+    mask_bytes,
+    splice,
+)
+from restate_lab.payload_json.paths import PathRule, PathStep, parse_path
 from restate_lab.payload_json.rules import HEADERS, SECRETS, mask_headers, mask_model_secrets, mask_secrets
-from restate_lab.payload_json.scan import Node, Unreadable, begins_like_json, scan
+from restate_lab.payload_json.scan import Node, Unreadable, begins_like_json, scan, string_at
 from restate_lab.payload_json.values import read, write, write_for_display
 
 __all__ = [
@@ -27,7 +38,10 @@ __all__ = [
     "MaskRule",
     "MaskWalk",
     "Node",
+    "PathRule",
+    "PathStep",
     "PayloadFunction",
+    "Replacement",
     "Unreadable",
     "begins_like_json",
     "describe_bytes",
@@ -37,9 +51,11 @@ __all__ = [
     "mask_headers",
     "mask_model_secrets",
     "mask_secrets",
+    "parse_path",
     "read",
     "scan",
     "splice",
+    "string_at",
     "write",
     "write_for_display",
 ]

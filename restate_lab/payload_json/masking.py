@@ -10,14 +10,17 @@ import json
 import re
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
+from typing import TypeAlias
 
 from restate_lab.payload_json.scan import Node, Unreadable, begins_like_json, scan, string_at
 from restate_lab.redaction import MASK
 
 MASKED = f'"{MASK}"'
+Replacement: TypeAlias = Callable[[str, Node | None, str], str]
+"""Returns what replaces a value, from the text, its node (None: a text that is not JSON) and the rule's label."""
 Edit = tuple[int, int, str]
 """A range of a text (start, end) and its replacement."""
 
@@ -70,29 +73,35 @@ class MaskResult:
     unread: int = 0
 
 
-def mask(text: str, rules: Iterable[MaskRule]) -> MaskResult:
+def _as_mask(_text: str, _node: Node | None, _label: str) -> str:
+    return MASKED
+
+
+def mask(text: str, rules: Iterable[MaskRule], replacement: Replacement = _as_mask) -> MaskResult:
     """Return a JSON text with the values masked that the rules select.
 
     A text that is not JSON and could contain such a value is masked as a whole and counted in ``unread``. Any other
-    text that is not JSON is returned unchanged.
+    text that is not JSON is returned unchanged. ``replacement`` returns what replaces a value.
     """
     likely = [rule for rule in rules if rule.is_possible(text) or (rule.strict and _NOT_IN_TEXT.search(text))]
     if not likely:
         return MaskResult(text)
-    walk = MaskWalk()
+    walk = MaskWalk(replacement=replacement)
     try:
         edits = walk.edits(text, scan(text), likely)
     except Unreadable:
         if not any(_may_hold(rule, text) for rule in likely):
             return MaskResult(text)
-        return MaskResult(MASKED, unread=1)
+        return MaskResult(replacement(text, None, ""), unread=1)
     return MaskResult(splice(text, edits), walk.hits, walk.unread)
 
 
-def mask_bytes(value: bytes, rules: Iterable[MaskRule]) -> tuple[bytes, MaskResult]:
+def mask_bytes(
+    value: bytes, rules: Iterable[MaskRule], replacement: Replacement = _as_mask
+) -> tuple[bytes, MaskResult]:
     """Mask the bytes of a JSON text like ``mask``, and return the new bytes and the result with its counts."""
     text, encoding, errors = _decode(value)
-    result = mask(text, rules)
+    result = mask(text, rules, replacement)
     return (value if result.value is text else result.value.encode(encoding, errors)), result
 
 
@@ -112,6 +121,7 @@ class MaskWalk:
 
     hits: Counter[str] = field(default_factory=Counter)
     unread: int = 0
+    replacement: Replacement = _as_mask
 
     def edits(self, text: str, roots: Iterable[Node], rules: Sequence[MaskRule]) -> list[Edit]:
         """Return the edits that mask a text with the values ``roots``."""
@@ -131,7 +141,7 @@ class MaskWalk:
                     seen.add(step)
                     pending.append((below, next_rule))
         self.hits.update(label for _, label in hits)
-        edits = [(node.start, node.end, MASKED) for node, _ in hits]
+        edits = [(node.start, node.end, self.replacement(text, node, label)) for node, label in hits]
         for node, node_rules in strings.items():
             edits += self._nested_edits(text, node, node_rules)
         return edits
@@ -141,22 +151,21 @@ class MaskWalk:
         likely = [rule for rule in rules if rule.is_possible(raw)]
         if not likely:
             return ()
-        whole: list[Edit] = [(node.start, node.end, MASKED)]
         try:
             inner = string_at(text, node.start)
         except Unreadable:
-            return self._count_unread(whole) if any(_is_mentioned(rule, raw) for rule in likely) else ()
+            return self._mask_unread(text, node) if any(_is_mentioned(rule, raw) for rule in likely) else ()
         if not begins_like_json(inner):
-            return self._count_unread(whole) if any(rule.is_within(inner) for rule in likely) else ()
+            return self._mask_unread(text, node) if any(rule.is_within(inner) for rule in likely) else ()
         try:
             edits = self.edits(inner, scan(inner), likely)
         except Unreadable:
-            return self._count_unread(whole) if any(_is_mentioned(rule, inner) for rule in likely) else ()
+            return self._mask_unread(text, node) if any(_is_mentioned(rule, inner) for rule in likely) else ()
         return _outer_edits(edits, raw, node.start + 1)
 
-    def _count_unread(self, edits: list[Edit]) -> list[Edit]:
+    def _mask_unread(self, text: str, node: Node) -> list[Edit]:
         self.unread += 1
-        return edits
+        return [(node.start, node.end, self.replacement(text, node, ""))]
 
 
 def _outer_edits(edits: Sequence[Edit], raw: str, offset: int) -> Iterator[Edit]:

@@ -15,8 +15,20 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from restate_lab.evidence.masking import MaskCounts, column_masks, mask_batch
-from restate_lab.evidence.redaction import PathRule, PathStep, parse_path, parse_patterns
-from restate_lab.payload_json import HEADERS, SECRETS, Unreadable, mask, mask_bytes, read, scan, write
+from restate_lab.evidence.redaction import parse_patterns
+from restate_lab.payload_json import (
+    HEADERS,
+    SECRETS,
+    PathRule,
+    PathStep,
+    Unreadable,
+    mask,
+    mask_bytes,
+    parse_path,
+    read,
+    scan,
+    write,
+)
 from restate_lab.redaction import MASK
 
 SECRET = "hunter2"

@@ -10,8 +10,8 @@ import pytest
 
 from restate_lab.errors import ArgumentError
 from restate_lab.evidence.masking import MaskCounts, column_masks, mask_batch
-from restate_lab.evidence.redaction import PathRule, parse_path, parse_patterns
-from restate_lab.payload_json import mask as mask_text
+from restate_lab.evidence.redaction import parse_patterns
+from restate_lab.payload_json import PathRule, mask as mask_text, parse_path
 from restate_lab.redaction import MASK, mask_user_info
 from support.freezable import TABLES, TEXT
 
