@@ -6,7 +6,6 @@ import contextlib
 import gzip
 import json
 import os
-import uuid
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import csv
 
+from restate_lab._files import exists_error, write_atomically
 from restate_lab._public import explained
 from restate_lab.errors import ArgumentError, Truncated
 from restate_lab.export.columns import (
@@ -85,32 +85,6 @@ def save(frame: pd.DataFrame | pa.Table, path: str | os.PathLike[str], /, *, ove
     return target
 
 
-@contextlib.contextmanager
-def write_atomically(target: Path, *, overwrite: bool) -> Iterator[Path]:
-    """Yield a temporary path; if the block succeeds, the file is renamed to ``target``, else it is removed."""
-    unfinished = target.with_name(f".{uuid.uuid4().hex[:12]}.unfinished")
-    try:
-        yield unfinished
-        publish(unfinished, target, overwrite=overwrite)
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
-def publish(unfinished: Path, target: Path, *, overwrite: bool) -> None:
-    """Rename the unfinished file; without ``overwrite`` a hard link is used, because it fails if the target exists."""
-    if overwrite:
-        unfinished.replace(target)
-        return
-    try:
-        target.hardlink_to(unfinished)
-    except FileExistsError as error:
-        raise _exists_error(target) from error
-    except OSError:  # a file system without links
-        if target.exists():
-            raise _exists_error(target) from None
-        unfinished.rename(target)
-
-
 def write_csv(table: pa.Table, path: Path) -> None:
     """Write CSV in UTF-8, with every text in quotes."""
     with path.open("xb") as file:
@@ -173,7 +147,7 @@ def check_absent(target: Path, *, overwrite: bool) -> None:
         ArgumentError: it exists, and ``overwrite`` is False.
     """
     if target.exists() and not overwrite:
-        raise _exists_error(target)
+        raise exists_error(target)
 
 
 def _writer_for(target: Path) -> Callable[[pa.Table, Path], None]:
@@ -182,10 +156,6 @@ def _writer_for(target: Path) -> Callable[[pa.Table, Path], None]:
         if name.endswith(suffix) and name != suffix:
             return _WRITERS[suffix]
     raise ArgumentError(f"unknown format of {target.name!r}: the name must end with one of {', '.join(_WRITERS)}.")
-
-
-def _exists_error(target: Path) -> ArgumentError:
-    return ArgumentError(f"{target} already exists and was not changed: pass another name, or overwrite=True.")
 
 
 def _advice(value: object) -> str:

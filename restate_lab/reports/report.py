@@ -14,13 +14,13 @@ from urllib.parse import quote
 
 from markupsafe import Markup
 
+from restate_lab._files import write_atomically
 from restate_lab._html import render
 from restate_lab._public import with_explained_calls
 from restate_lab._text import format_timestamp, truncate
 from restate_lab.analysis.times import TimeInput, to_datetime, to_zone
 from restate_lab.client.arguments import check_count, check_flag, check_name
 from restate_lab.errors import ArgumentError
-from restate_lab.export.files import write_atomically
 from restate_lab.reports.masking import Masker, masker_for
 from restate_lab.reports.metadata import SourceMetadata, source_metadata
 from restate_lab.reports.output import Paper, ReportFile, resolve_output

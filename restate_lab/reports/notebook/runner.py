@@ -23,9 +23,9 @@ from nbclient.exceptions import CellControlSignal, CellExecutionError
 from nbformat import NotebookNode
 from traitlets import default
 
+from restate_lab._files import write_atomically
 from restate_lab._text import format_duration
 from restate_lab.environment import kernel_environment
-from restate_lab.export.files import write_atomically
 from restate_lab.progress import NoProgress, Progress
 from restate_lab.reports.masking import Masker
 from restate_lab.reports.notebook.masking import mask_notebook, render_terminal_text
