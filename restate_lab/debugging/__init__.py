@@ -90,7 +90,7 @@ def debug(
         TimedOut: the journal was not read, or the code did not end, in time.
     """
     __tracebackhide__ = True
-    record = _record(source, invocation_id, timeout)
+    record = read_record(source, invocation_id, timeout=timeout)
     limit = None if handler_timeout is None else check_seconds("handler_timeout", handler_timeout)
     with as_errors():
         outcome = record.outcome(
@@ -107,7 +107,7 @@ def debug(
     return outcome
 
 
-def _record(source: Source, invocation_id: str | os.PathLike[str], timeout: DurationInput) -> Record:
+def read_record(source: Source, invocation_id: str | os.PathLike[str], *, timeout: DurationInput) -> Record:
     """Return the record in a file, or of an invocation of a source."""
     is_path = isinstance(invocation_id, os.PathLike) or (not ids_in(invocation_id) and Path(invocation_id).is_file())
     if is_path:

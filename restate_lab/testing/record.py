@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from restate_lab.protocol.entries import payload_bytes
 from restate_lab.testing.answers import with_results
 from restate_lab.testing.journal import Journal, read_journal
-from restate_lab.testing.outcome import Outcome
+from restate_lab.testing.outcome import Outcome, parse_value
 from restate_lab.testing.replay import Options, replay_journal
 
 _LIMIT = 10.0  # seconds for one call of the handler
@@ -38,6 +39,13 @@ class Record:
         """
         first, *more = map(Path, path)
         return cls(read_journal(first.parent.joinpath(*more) if more else first))
+
+    @property
+    def returned(self) -> Any:
+        """Return what the handler returned in production: parsed JSON, else a text or bytes; None if it did not."""
+        last = self.journal.entries[-1] if self.journal.entries else {}
+        is_value = last.get("type") == "Command: Output" and "value" in last
+        return parse_value(payload_bytes(last["value"])) if is_value else None
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the record to a file, without the headers of the input, and return its path."""

@@ -126,7 +126,7 @@ class _JournalReplay:
             elif outcome.outcome == CONTINUES and answers:
                 end = await self._go_on(answers)
             if end is not None or length == len(self.path.messages):
-                return replace(end or outcome, production=self.journal.error)
+                return replace(end or outcome, production=self.journal.error, is_masked=bool(self.journal.masked))
 
     async def _replay(self) -> Outcome:
         """Replay the path with the stop command, and return the outcome."""
