@@ -16,15 +16,17 @@
   any frame
 - weeks and months: ``archive, open_history, before_after``, and the questions per day
 - agents: ``agent_runs, conversation, export_spans, save_dataset``
-- check new code: ``replay``; run a recorded invocation on your code, without a server: ``debug``
+- check new code: ``replay``; run a recorded invocation on your code, without a server: ``debug``; write
+  a test from it: ``to_test``
 - interactive: ``Panel``
 - plot a result: ``plot``; the functions with more options are in ``restate_lab.plots``
 - change: ``ACTIONS, plan, move_to, redrive, set_state, wait_for, audit_log``, and the methods of ``lab.admin`` and
   ``lab.ingress``
 - save and share: ``freeze, open_evidence, compare, save, Report, incident_report``
 - types for annotations, not in the menu: ``Plan, Diagnosis, Explanation, Waits, Replay, Comparison, Contrast,
-  BeforeAfter, State, Conversation, Outcome, Evidence, History, Thresholds, AdminClient, IngressClient``; for your own
-  source: ``Source, Coverage``; to read agents with payloads of your own: ``ModelStep, ToolCall``
+  BeforeAfter, State, Conversation, Outcome, RecordedTest, Evidence, History, Thresholds, AdminClient,
+  IngressClient``; for your own source: ``Source, Coverage``; to read agents with payloads of your own: ``ModelStep,
+  ToolCall``
 - other: ``errors``, ``tracebacks("full")`` for developers, ``load_ipython_extension`` for ``%load_ext restate_lab``
 
 The large parts are loaded at their first use.
@@ -55,6 +57,7 @@ _TYPES = {
     "ModelStep",
     "Outcome",
     "Plan",
+    "RecordedTest",
     "Replay",
     "State",
     "Thresholds",

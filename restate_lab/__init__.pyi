@@ -33,6 +33,8 @@ from restate_lab.client.admin import AdminClient as AdminClient
 from restate_lab.client.ingress import IngressClient as IngressClient
 from restate_lab.client.lab import Lab as Lab, connect as connect
 from restate_lab.debugging import Outcome as Outcome, debug as debug
+from restate_lab.debugging.to_test import to_test as to_test
+from restate_lab.debugging.to_test.result import RecordedTest as RecordedTest
 from restate_lab.errors import tracebacks as tracebacks
 from restate_lab.evidence.compare import Comparison as Comparison, compare as compare
 from restate_lab.evidence.freeze import freeze as freeze

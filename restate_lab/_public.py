@@ -35,6 +35,7 @@ EXAMPLES = {
     "entry": ("the index of an entry", "7"),
     "failed": ("the ids of invocations", "ids"),
     "failing": ("the failing invocations", '"failed"'),
+    "folder": ("a folder", '"tests"'),
     "frame": ("a frame", "frame"),
     "handler": ("the name of a handler", '"charge"'),
     "ids": ("the ids of invocations", "ids"),

@@ -27,6 +27,7 @@ from restate_lab.analysis.why.explanation import Explanation
 from restate_lab.cli._errors import in_a_shell
 from restate_lab.cli._page import GRAY_BLUE, ORANGE, SEVERITY_STYLES, STATUS_STYLES, TextPage, truncate_cells
 from restate_lab.cli.shell_code import SourceOptions, code_for
+from restate_lab.debugging.to_test.result import RecordedTest
 from restate_lab.frames import records
 from restate_lab.status import OUTCOMES
 
@@ -201,6 +202,13 @@ def print_replay(result: Replay, page: TextPage) -> None:
     for each in result.warnings:
         page.paragraph((each, "dim"))
     page.paragraph(totals)
+
+
+def print_recorded_test(result: RecordedTest, page: TextPage) -> None:
+    page.paragraph((result.outcome, "bold red" if result.is_as_recorded else "bold"))
+    page.paragraph((result.where, "dim"))
+    for line in result.lines:
+        page.paragraph((line, "dim") if line.startswith("note: ") else line)
 
 
 class WaitsPage:

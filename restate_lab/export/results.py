@@ -16,6 +16,7 @@ from restate_lab.analysis.doctor.diagnosis import Diagnosis
 from restate_lab.analysis.replay.result import Replay
 from restate_lab.analysis.waits.result import Waits
 from restate_lab.analysis.why.explanation import Explanation
+from restate_lab.debugging.to_test.result import RecordedTest
 from restate_lab.evidence.compare import PARTS, Comparison
 from restate_lab.export.columns import to_table
 from restate_lab.export.files import json_rows
@@ -125,6 +126,23 @@ def replay_json(result: Replay) -> dict[str, Any]:
         "groups": result.groups,
         "not_read": result.not_read,
         "warnings": list(result.warnings),
+    }
+
+
+def recorded_test_json(result: RecordedTest) -> dict[str, Any]:
+    """Return the files that were written, and what the test did."""
+    return {
+        "id": result.id,
+        "outcome": result.outcome,
+        "is_as_recorded": result.is_as_recorded,
+        "source": result.source,
+        "version": result.version,
+        "read_at": result.read_at.isoformat(),
+        "entries": result.entries,
+        "masked": dict(result.masked),
+        "notes": list(result.notes),
+        "command": result.command,
+        "files": result.files,
     }
 
 

@@ -30,6 +30,7 @@ TYPES = (
     rl.ModelStep,
     rl.Outcome,
     rl.Plan,
+    rl.RecordedTest,
     rl.Replay,
     rl.State,
     rl.Thresholds,

@@ -1,0 +1,94 @@
+"""``restate-lab to-test``: a test from the journal of an invocation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from restate_lab.cli._options import (
+    POINT_LIMIT,
+    Cluster,
+    EvidencePath,
+    OutputFormat,
+    PointTimeout,
+    examples,
+    open_source,
+    with_output,
+)
+
+Target = Annotated[
+    str, typer.Argument(metavar="ID|FILE", help="An invocation (inv_…), a text with its id, or a record file.")
+]
+App = Annotated[
+    str,
+    typer.Option(
+        "--app", metavar="MODULE:APP", help="Your app: package.module:attribute, or package.module:create_app()."
+    ),
+]
+Folder = Annotated[Path, typer.Option("--folder", metavar="PATH", help="The folder of the test; it must exist.")]
+Masks = Annotated[
+    list[str] | None,
+    typer.Option("--mask", metavar="PATH", help='Mask a text in payloads: "$.customer.email", "email"; repeatable.'),
+]
+Force = Annotated[
+    bool, typer.Option("--force", help="Replace existing files, and write a test whose outcome the masks change.")
+]
+Standalone = Annotated[
+    bool, typer.Option("--standalone", help="Also write the testing code, so that the test needs no restate-lab.")
+]
+Network = Annotated[bool, typer.Option("--allow-network", help="Let code outside of steps use the network.")]
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.command(
+    "to-test",
+    short_help="Write a test that replays the journal of an invocation.",
+    epilog="Exit codes: 0 the files were written, 1 error, 2 invalid usage; nothing is written then.\n\n"
+    + examples(
+        "restate-lab to-test inv_1… --app shop.app:app",
+        "restate-lab to-test inv_1… --app shop.app:app --mask '$.customer.email'",
+        "restate-lab to-test inv_1… --app shop.app:app --evidence inc-42.evidence",
+    ),
+)
+@with_output
+def to_test(
+    invocation_id: Target,
+    *,
+    app_name: App,
+    folder: Folder = Path("tests"),
+    mask: Masks = None,
+    force: Force = False,
+    standalone: Standalone = False,
+    allow_network: Network = False,
+    timeout: PointTimeout = POINT_LIMIT,
+    cluster: Cluster = None,
+    evidence: EvidencePath = None,
+    form: OutputFormat,
+) -> None:
+    """Write the journal of an invocation as a file to review, and a test for pytest that replays it on your code.
+
+    Your app is imported, and its handler runs once in this process: no step runs, and nothing connects to the network.
+    The files are yours; they have inputs and results, so review them before you commit them.
+    """
+    from restate_lab.cli._output import write_result
+    from restate_lab.cli._result_pages import print_recorded_test
+    from restate_lab.debugging.to_test import to_test as write
+    from restate_lab.debugging.to_test.writer import WritingOptions, write_test_of_file
+    from restate_lab.export.results import recorded_test_json
+
+    options: dict[str, Any] = {"app": app_name, "mask": mask or None, "force": force, "standalone": standalone}
+    options["allow_network"] = allow_network
+    if Path(invocation_id).is_file():
+        result = write_test_of_file(Path(invocation_id), folder, WritingOptions(**options))
+    else:
+        with open_source(cluster, evidence) as source:
+            result = write(source, invocation_id, folder, timeout=timeout, **options)
+    write_result(
+        form,
+        result.files,
+        show=lambda page: print_recorded_test(result, page),
+        to_json=lambda: recorded_test_json(result),
+    )

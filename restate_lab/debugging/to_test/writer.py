@@ -1,0 +1,166 @@
+"""Write a record and its test into a folder, after one run of the handler on the record with its masks."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from restate_lab._text import join, plural, verb_form
+from restate_lab.debugging import as_errors
+from restate_lab.debugging.to_test.files import check_files, check_folder, write_files
+from restate_lab.debugging.to_test.masking import ALWAYS, Mask, parse_masks
+from restate_lab.debugging.to_test.python import PACKAGE, check_app, stem_of, testing_code, write_test
+from restate_lab.debugging.to_test.result import RecordedTest
+from restate_lab.debugging.to_test.trial import MaskTrial, try_masks
+from restate_lab.testing import Outcome, Record
+from restate_lab.testing.journal import Journal
+
+_MISMATCH = 570  # the code of an error of the SDK: the code takes another path than the journal
+_PLURALS = {"number": "numbers", "date or UUID": "dates or UUIDs", "encrypted payload": "encrypted payloads"}
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where and when a record was read."""
+
+    name: str
+    version: str
+    read_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class WritingOptions:
+    """How a test is written; ``to_test`` describes the options."""
+
+    app: str
+    mask: str | Iterable[str] | None = None
+    force: bool = False
+    standalone: bool = False
+    allow_network: bool = False
+
+    def check(self) -> tuple[str, tuple[Mask, ...]]:
+        """Return the app and all masks.
+
+        Raises:
+            ArgumentError: one of them is invalid.
+        """
+        return check_app(self.app), (*ALWAYS, *parse_masks(self.mask))
+
+
+def write_recorded_test(record: Record, folder: Path, options: WritingOptions, origin: Origin) -> RecordedTest:
+    """Run the handler on the record, and write the record and a test for it into the folder.
+
+    Raises:
+        ArgumentError: a file exists, or a mask changes the outcome. Nothing is written then.
+    """
+    (app, masks), journal = options.check(), record.journal
+    stem = stem_of(journal.service, journal.handler, journal.id)
+    copied = testing_code() if options.standalone else {}
+    shared, force = frozenset(copied), options.force
+    check_files(folder, {**dict.fromkeys(_names(stem), ""), **copied}, shared=shared, force=force)
+    with as_errors():
+        trial = try_masks(record, masks, lambda each: each.outcome(app, allow_network=options.allow_network))
+    if not force:
+        trial.check()
+    texts = dict(zip(_names(stem), _texts(trial, stem, app, PACKAGE if copied else ""), strict=True))
+    paths = write_files(folder, {**texts, **copied}, shared=shared, force=force)
+    return RecordedTest(
+        source=origin.name,
+        version=origin.version,
+        read_at=origin.read_at,
+        id=journal.id,
+        target=f"{journal.service}/{journal.handler} {journal.id}",
+        outcome=_describe(trial.outcome),
+        is_as_recorded=_is_as_recorded(trial.record.journal, trial.outcome),
+        paths=paths,
+        entries=len(journal.entries),
+        masked=dict(trial.masked.hits),
+        notes=tuple(_mask_notes(trial, masks)),
+        command=f"pytest {shlex.quote(str(paths[1]))}",
+    )
+
+
+def write_test_of_file(path: Path, folder: str | os.PathLike[str], options: WritingOptions) -> RecordedTest:
+    """Write a test for a record file, as ``write_recorded_test`` does.
+
+    Raises:
+        NotReplayable: the file is not a record.
+    """
+    target = check_folder(folder)
+    with as_errors():
+        record = Record.load(path)
+    return write_recorded_test(record, target, options, Origin(str(path), "", datetime.now(UTC)))
+
+
+def _names(stem: str) -> tuple[str, str]:
+    """Return the names of the record and of the test in their folder."""
+    return f"journals/{stem}.json", f"test_{stem}.py"
+
+
+def _texts(trial: MaskTrial, stem: str, app: str, package: str) -> tuple[str, str]:
+    """Return the texts of the record and of the test."""
+    journal = trial.record.journal
+    last = len(journal.entries) - 1 - _has_output(journal)
+    test = write_test(stem, _names(stem)[0], app, kind=_kind(trial), last=last, package=package)
+    return journal.to_json(), test
+
+
+def _kind(trial: MaskTrial) -> str:
+    """Return what the test is for: a failure to correct, in a step or not, or a path that must stay."""
+    journal, outcome = trial.record.journal, trial.outcome
+    if journal.error is not None:
+        return "in_step" if journal.error.in_step else "fails"
+    if outcome.outcome == "returns":
+        return "returns" if _has_output(journal) and not journal.masked else "continues"
+    return {"waits": "waits", "continues": "continues"}.get(outcome.outcome, "fails")
+
+
+def _has_output(journal: Journal) -> bool:
+    return bool(journal.entries) and journal.entries[-1]["type"] == "Command: Output"
+
+
+def _describe(outcome: Outcome) -> str:
+    text = str(outcome)
+    if outcome.is_as_in_production:
+        return text.replace("fails:", "fails as in production:", 1)
+    error = outcome.production
+    if error is None or error.in_step or error.code == _MISMATCH:
+        return text
+    return f"{text}; it does not fail as in production, with {error.message or 'an error that is not known'}"
+
+
+def _is_as_recorded(journal: Journal, outcome: Outcome) -> bool:
+    """Return whether the code does what it did in production."""
+    error = journal.error
+    if error is None:
+        return outcome.outcome in {"returns", "continues", "waits"}
+    if error.in_step:
+        return outcome.outcome == "step without result"
+    return outcome.is_as_in_production or (error.code == _MISMATCH and outcome.outcome == "diverges")
+
+
+def _mask_notes(trial: MaskTrial, masks: Iterable[Mask]) -> list[str]:
+    """Return what the masks did and did not do, one sentence each."""
+    masked, notes = trial.masked, []
+    unused = [each.label for each in masks if each not in ALWAYS and not masked.hits[each.label]]
+    if unused and not masked.unread:
+        notes.append(f"note: the record has no text for the {verb_form(len(unused), 'mask', 'masks')} {join(unused)}")
+    if masked.unread:
+        entries = verb_form(len(masked.unread), "entry", "entries")
+        notes.append(
+            f"note: {entries} {join(map(str, masked.unread))} cannot be read as JSON and was masked as a whole"
+        )
+    if masked.kept:
+        kept = join(plural(count, kind, _PLURALS[kind]) for kind, count in masked.kept.items() if count)
+        notes.append(f"note: below masked values, {kept} {verb_form(masked.kept.total(), 'was', 'were')} kept")
+    if masked.count:
+        notes.append("note: the test does not compare payloads, because the record is masked")
+    if trial.kept_names:
+        notes.append(f"note: names with a masked text were kept, because the code has them: {join(trial.kept_names)}")
+    if not masked.count:
+        notes.append("note: the record has inputs and results; review it before you commit it")
+    return notes
