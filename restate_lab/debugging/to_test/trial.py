@@ -10,22 +10,44 @@ from typing import Any
 from restate_lab.debugging.to_test.masking import ALWAYS, Mask, MaskedRecord, mask_record
 from restate_lab.errors import ArgumentError
 from restate_lab.testing import Outcome, Record
-from restate_lab.testing.journal import journal_of
+from restate_lab.testing.journal import Journal, journal_of
 
-Run = Callable[[Record], Outcome]
+_MISMATCH = 570  # the code of an error of the SDK: the code takes another path than the journal
+NOT_RUN = "not run"
+
+
+@dataclass(frozen=True, slots=True)
+class TrialOutcome:
+    """What the code did with a record.
+
+    ``kind`` is that of an ``Outcome``, or ``NOT_RUN``. ``facts`` are equal for outcomes that differ only in their
+    texts. ``entry`` is the index of the entry at which the code diverges. ``is_as_recorded`` is None if it was not run.
+    """
+
+    kind: str
+    text: str
+    facts: tuple[Any, ...] = ()
+    entry: int | None = None
+    is_as_recorded: bool | None = None
+
+
+Run = Callable[[Record], TrialOutcome]
 
 
 @dataclass(frozen=True, slots=True)
 class MaskTrial:
-    """A record with its masks, and what the code did with it; ``changed_by`` names the masks that change that."""
+    """A record with its masks, and what the code did with it; ``changed_by`` names the masks that change that.
+
+    ``kept_names`` is what keeps names with a masked text: "entry 4", "fields". The code has these names itself: it
+    followed the record although it did not have the text.
+    """
 
     masked: MaskedRecord
     record: Record
-    outcome: Outcome
-    without_masks: Outcome
+    outcome: TrialOutcome
+    without_masks: TrialOutcome
     changed_by: tuple[str, ...] = ()
     kept_names: tuple[str, ...] = ()
-    """What keeps names with a masked text: "entry 4", "fields"; the code has them, or else it would have diverged."""
 
     def check(self) -> None:
         """Check that the masks change nothing.
@@ -38,70 +60,81 @@ class MaskTrial:
             many = len(self.changed_by) > 1
             raise ArgumentError(
                 f"the {'masks' if many else 'mask'} of {masks} {'change' if many else 'changes'} the outcome: the code "
-                f"{self.outcome}; without {'them' if many else 'it'}, it {self.without_masks}. Nothing was written. "
-                f"Mask other values, or pass force=True to write the test with this outcome."
+                f"{self.outcome.text}; without {'them' if many else 'it'}, it {self.without_masks.text}. Nothing was "
+                f"written. Mask other values, or pass force=True to write the test with this outcome."
             )
 
 
 def try_masks(record: Record, masks: Sequence[Mask], run: Run) -> MaskTrial:
-    """Run a record without and with its masks; ``run`` returns the outcome of a record.
+    """Run a record without and with its masks.
 
     Names that contain a masked text are masked only if the code computes them: it then diverges with the recorded name.
-    The same holds for names of fields, all together.
+    Names of fields are masked, all together, unless that changes the outcome.
     """
     document = json.loads(record.journal.to_json())
     expected = run(record)
-    trials = [_fit_names(document, masks, run, expected, fields=True)]
-    if trials[0].changed_by and trials[0].masked.has_fields:
-        trials.append(_fit_names(document, masks, run, expected, fields=False))
-    best = next((each for each in trials if not each.changed_by), trials[0])
-    if not best.changed_by:
-        return best
-    alone = {each.label: _fit_names(document, [each], run, expected, fields=True) for each in (*ALWAYS, *masks)}
-    guilty = tuple(label for label, trial in alone.items() if trial.changed_by)
-    return MaskTrial(best.masked, best.record, best.outcome, expected, guilty or best.changed_by)
+    trial = _fit_names(document, masks, run, expected, fields=True)
+    if trial.changed_by and trial.masked.has_fields:
+        with_fields = _fit_names(document, masks, run, expected, fields=False)
+        trial = trial if with_fields.changed_by else with_fields
+    if not trial.changed_by:
+        return trial
+    alone = {each.label: _fit_names(document, [each], run, expected, fields=True) for each in masks}
+    guilty = tuple(label for label, each in alone.items() if each.changed_by)
+    return MaskTrial(trial.masked, trial.record, trial.outcome, expected, guilty or trial.changed_by)
 
 
 def _fit_names(
-    document: Mapping[str, Any], masks: Sequence[Mask], run: Run, expected: Outcome, *, fields: bool
+    document: Mapping[str, Any], masks: Sequence[Mask], run: Run, expected: TrialOutcome, *, fields: bool
 ) -> MaskTrial:
-    """Mask the names of those entries at which the code diverges from the recorded ones."""
-    names: set[int] = set()
+    """Mask the names of those entries at which the code diverges from the recorded ones; of all if it was not run."""
+    names = set(range(len(document["entries"]))) if expected.kind == NOT_RUN else set[int]()
     while True:
         masked = mask_record(document, masks, names=names, fields=fields)
-        record = read_masked(masked.record)
+        record = Record(journal_of(json.dumps(masked.record), name="the record"))
         outcome = run(record) if masked.count else expected
-        entry, is_same = outcome.entry, _is_same(outcome, expected)
-        if not is_same and entry is not None and entry in masked.named and entry not in names:
-            names.add(entry)
+        is_same = outcome.facts == expected.facts
+        if not is_same and outcome.entry in masked.named and outcome.entry not in names:
+            names.add(outcome.entry)
             continue
         kept = [f"entry {each}" for each in masked.named if each not in names]
         kept += ["fields"] if masked.has_fields and not fields else []
         labels = () if is_same else tuple(each.label for each in masks if masked.hits[each.label])
-        return MaskTrial(masked, record, outcome, expected, labels, tuple(kept))
+        return MaskTrial(masked, record, outcome, expected, labels or _unread(masks, masked, is_same), tuple(kept))
 
 
-def read_masked(document: Mapping[str, Any]) -> Record:
-    """Return the record of a document, as it will be read from its file."""
-    return Record(journal_of(json.dumps(document), name="the record"))
+def _unread(masks: Sequence[Mask], masked: MaskedRecord, is_same: bool) -> tuple[str, ...]:
+    """Return the masks of the user if the whole payload that they masked changes the outcome."""
+    return () if is_same or not masked.unread else tuple(each.label for each in masks if each not in ALWAYS)
 
 
-def _is_same(one: Outcome, other: Outcome) -> bool:
-    """Return whether two outcomes are the same except for texts: the kind, the place, and the type of the error."""
-    return _facts(one) == _facts(other)
-
-
-def _facts(outcome: Outcome) -> tuple[Any, ...]:
+def outcome_in_python(record: Record, outcome: Outcome) -> TrialOutcome:
+    """Return what Python code did with a record."""
     place = (outcome.at.file, outcome.at.line) if outcome.at else None
-    command = (outcome.next or "").partition(" ")[0]
-    kind = outcome.failure.type if outcome.failure else type(outcome.exception).__name__
-    return (
-        outcome.outcome,
-        place,
-        kind,
-        command,
-        outcome.passed,
-        outcome.entry,
-        len(outcome.steps),
-        len(outcome.waits_for),
+    failure = outcome.failure.type if outcome.failure else type(outcome.exception).__name__
+    facts = (
+        *(outcome.outcome, place, failure, (outcome.next or "").partition(" ")[0], outcome.passed, outcome.entry),
+        *(len(outcome.steps), len(outcome.waits_for)),
     )
+    is_as_recorded = _is_as_recorded(record.journal, outcome)
+    return TrialOutcome(outcome.outcome, _describe(outcome), facts, outcome.entry, is_as_recorded)
+
+
+def _describe(outcome: Outcome) -> str:
+    text = str(outcome)
+    if outcome.is_as_in_production:
+        return text.replace("fails:", "fails as in production:", 1)
+    error = outcome.production
+    if error is None or error.in_step or error.code == _MISMATCH:
+        return text
+    return f"{text}; it does not fail as in production, with {error.message or 'an error that is not known'}"
+
+
+def _is_as_recorded(journal: Journal, outcome: Outcome) -> bool:
+    """Return whether the code does what it did in production."""
+    error = journal.error
+    if error is None:
+        return outcome.outcome in {"returns", "continues", "waits"}
+    if error.in_step:
+        return outcome.outcome == "step without result"
+    return outcome.is_as_in_production or (error.code == _MISMATCH and outcome.outcome == "diverges")

@@ -15,11 +15,10 @@ from restate_lab.debugging.to_test.files import check_files, check_folder, write
 from restate_lab.debugging.to_test.masking import ALWAYS, Mask, parse_masks
 from restate_lab.debugging.to_test.python import PACKAGE, check_app, stem_of, testing_code, write_test
 from restate_lab.debugging.to_test.result import RecordedTest
-from restate_lab.debugging.to_test.trial import MaskTrial, try_masks
-from restate_lab.testing import Outcome, Record
+from restate_lab.debugging.to_test.trial import MaskTrial, Run, outcome_in_python, try_masks
+from restate_lab.testing import Record
 from restate_lab.testing.journal import Journal
 
-_MISMATCH = 570  # the code of an error of the SDK: the code takes another path than the journal
 _PLURALS = {"number": "numbers", "date or UUID": "dates or UUIDs", "encrypted payload": "encrypted payloads"}
 
 
@@ -63,7 +62,7 @@ def write_recorded_test(record: Record, folder: Path, options: WritingOptions, o
     shared, force = frozenset(copied), options.force
     check_files(folder, {**dict.fromkeys(_names(stem), ""), **copied}, shared=shared, force=force)
     with as_errors():
-        trial = try_masks(record, masks, lambda each: each.outcome(app, allow_network=options.allow_network))
+        trial = try_masks(record, masks, _runner(app, options))
     if not force:
         trial.check()
     texts = dict(zip(_names(stem), _texts(trial, stem, app, PACKAGE if copied else ""), strict=True))
@@ -74,8 +73,8 @@ def write_recorded_test(record: Record, folder: Path, options: WritingOptions, o
         read_at=origin.read_at,
         id=journal.id,
         target=f"{journal.service}/{journal.handler} {journal.id}",
-        outcome=_describe(trial.outcome),
-        is_as_recorded=_is_as_recorded(trial.record.journal, trial.outcome),
+        outcome=trial.outcome.text,
+        is_as_recorded=trial.outcome.is_as_recorded,
         paths=paths,
         entries=len(journal.entries),
         masked=dict(trial.masked.hits),
@@ -96,6 +95,11 @@ def write_test_of_file(path: Path, folder: str | os.PathLike[str], options: Writ
     return write_recorded_test(record, target, options, Origin(str(path), "", datetime.now(UTC)))
 
 
+def _runner(app: str, options: WritingOptions) -> Run:
+    """Return the function that runs a record on the app."""
+    return lambda record: outcome_in_python(record, record.outcome(app, allow_network=options.allow_network))
+
+
 def _names(stem: str) -> tuple[str, str]:
     """Return the names of the record and of the test in their folder."""
     return f"journals/{stem}.json", f"test_{stem}.py"
@@ -114,33 +118,13 @@ def _kind(trial: MaskTrial) -> str:
     journal, outcome = trial.record.journal, trial.outcome
     if journal.error is not None:
         return "in_step" if journal.error.in_step else "fails"
-    if outcome.outcome == "returns":
+    if outcome.kind == "returns":
         return "returns" if _has_output(journal) and not journal.masked else "continues"
-    return {"waits": "waits", "continues": "continues"}.get(outcome.outcome, "fails")
+    return {"waits": "waits", "continues": "continues"}.get(outcome.kind, "fails")
 
 
 def _has_output(journal: Journal) -> bool:
     return bool(journal.entries) and journal.entries[-1]["type"] == "Command: Output"
-
-
-def _describe(outcome: Outcome) -> str:
-    text = str(outcome)
-    if outcome.is_as_in_production:
-        return text.replace("fails:", "fails as in production:", 1)
-    error = outcome.production
-    if error is None or error.in_step or error.code == _MISMATCH:
-        return text
-    return f"{text}; it does not fail as in production, with {error.message or 'an error that is not known'}"
-
-
-def _is_as_recorded(journal: Journal, outcome: Outcome) -> bool:
-    """Return whether the code does what it did in production."""
-    error = journal.error
-    if error is None:
-        return outcome.outcome in {"returns", "continues", "waits"}
-    if error.in_step:
-        return outcome.outcome == "step without result"
-    return outcome.is_as_in_production or (error.code == _MISMATCH and outcome.outcome == "diverges")
 
 
 def _mask_notes(trial: MaskTrial, masks: Iterable[Mask]) -> list[str]:
