@@ -6,6 +6,7 @@ reports and evidence have tests of their own.
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import csv
 import html.parser
@@ -13,6 +14,7 @@ import importlib
 import json
 import pkgutil
 import re
+import runpy
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,6 +27,7 @@ import pandas as pd
 import pytest
 import typer
 from matplotlib.figure import Figure
+from restate import TerminalError
 
 import restate_lab as rl
 from restate_lab._text import escape_invisible
@@ -65,6 +68,8 @@ HOSTILE = {
     "long": "0123456789" * 10_000,
 }
 COMMANDS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+VICTIM = "support.hostile_services:victim"
+"""The app that has the code of these invocations."""
 NO_XML = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 ALL_STATE = "SELECT service_key, key, value_utf8 FROM state"
 SHOW_NOTHING_OF_A_CLUSTER = {"_ProgressDisplay", "ShownFrame"}
@@ -188,6 +193,9 @@ def objects(source: Lab, vandalised: Vandalised) -> Iterator[Any]:
     yield rl.plan(source, "kill", list(vandalised.holders.values()))
     yield rl.plan(source, "restart_as_new", list(vandalised.failed.values()))
     yield rl.incident_report(source, vandalised.frozen.with_name("hostile.html"), progress=False)
+    folder = vandalised.frozen.with_name("tests")
+    folder.mkdir(exist_ok=True)
+    yield from (rl.to_test(source, vandalised.retrying[name], folder, app=VICTIM, force=True) for name in OPENED)
 
 
 def views(source: Lab, vandalised: Vandalised) -> Iterator[Any]:
@@ -297,6 +305,16 @@ COMMAND_LINES: dict[str, Callable[[Vandalised, Path], list[list[str]]]] = {
         for address in (all_.services, HOSTILE["ansi"])
         for form in ([], ["--json"])
     ],
+    "to-test": lambda all_, folder: [
+        *(
+            ["to-test", all_.retrying[name], "--app", VICTIM, "--folder", str(folder), *form]
+            for name in OPENED
+            for form in ([], ["--force", "--json"])
+        ),
+        ["to-test", all_.failed["ansi"], "--app", HOSTILE["ansi"], "--folder", str(folder)],
+        ["to-test", HOSTILE["ansi"], "--app", VICTIM, "--folder", HOSTILE["ansi"]],
+        ["to-test", all_.failed["ansi"], "--app", VICTIM, "--folder", str(folder), "--mask", HOSTILE["ansi"]],
+    ],
     "freeze": lambda _, folder: [["freeze", str(folder / "again"), "--redact", HOSTILE["ansi"]]],
     "archive": lambda _, folder: [
         ["archive", str(folder / "archive"), "--cluster-name", "x", "--redact", HOSTILE["ansi"]],
@@ -340,6 +358,36 @@ def test_every_command_prints_text(
             if line[0] == "sql" and "--json" in line:  # a text shown as its code is read back unchanged
                 keys = {each["service_key"] for each in json.loads(out)}
                 assert keys == {words[:300] for words in HOSTILE.values()}
+
+
+def test_a_written_test_has_no_text_of_the_cluster(vandalised: Vandalised, tmp_path: Path) -> None:
+    """The code differs only in the name of its files; it raises the recorded error, and does nothing else."""
+    codes: set[str] = set()
+    for ids, service in ((vandalised.failed, "fail"), (vandalised.retrying, "retry"), (vandalised.holders, "hold")):
+        for id_ in ids.values():
+            made = rl.to_test(vandalised.lab, id_, tmp_path, app=VICTIM)
+            journal, test = made.paths
+            assert re.fullmatch(rf"test_victim_{service}_[a-z0-9]{{8}}\.py", test.name)
+            assert made.is_as_recorded, made.outcome
+            check_text(made.outcome)
+            record = journal.read_text("utf-8")
+            assert all(line.isprintable() for line in record.splitlines())
+            files = sorted(tmp_path.rglob("*"))
+            if service == "hold":
+                _call(test)
+            else:
+                with pytest.raises((ValueError, TerminalError)):
+                    _call(test)
+            assert sorted(tmp_path.rglob("*")) == files
+            codes.add(test.read_text("utf-8").replace(test.stem.removeprefix("test_"), "NAME"))
+    assert len(codes) == 2, codes  # of a handler that fails at once, and of one that waits
+    for code in codes:
+        assert code.isascii()
+        assert [type(each).__name__ for each in ast.parse(code).body] == ["Expr", "ImportFrom", "Assign", "FunctionDef"]
+
+
+def _call(test: Path) -> None:
+    runpy.run_path(str(test))[test.stem]()
 
 
 def tool_calls(vandalised: Vandalised) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -48,6 +48,7 @@ YOURS = {
     "SELECT …": "SELECT id, target FROM sys_invocation",
     "s3://bucket/": "",
     "getpass.getpass()": "'token'",
+    "shop.app:app": "restate_lab.demo.services.orders.payments:payments",
     "reason=…": "reason='INC-42'",
     "execute(…)": "execute(reason='INC-42')",
     "as reader: …": "as reader: rows = reader.read_all()",
@@ -58,9 +59,10 @@ NO_CODE = {
     *("RESTATE_LAB_READ_ONLY=1", "RESTATE_AUTH_TOKEN", "config.toml"),
     'RESTATE_LAB_SCREENSHOTS=build/screenshots .venv/bin/pytest -m "" tests/browser tests/integration/test_plots.py',
     "python -m restate_lab.guide --pictures build/screenshots",
+    "restate-lab to-test inv_1… --app shop.app:app",
     *("build/docs", "pip install 'restate-lab[docs]'", "python -m restate_lab.guide"),
 }
-"""Variables, files, and what tests/unit/test_guide.py runs."""
+"""Variables, files, what tests/unit/test_guide.py runs, and a command with the id of an invocation."""
 
 
 def rows() -> dict[str, list[str]]:
@@ -96,9 +98,10 @@ def collector() -> Iterator[str]:
 
 @pytest.fixture
 def here(own: Embedded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a working folder with the files that the rows use: evidence, and a notebook with parameters."""
+    """Return a working folder with the files that the rows use: evidence, a notebook, and a folder of tests."""
     shutil.copytree(own.folder / EVIDENCE, tmp_path / EVIDENCE)
     shutil.copy(own.folder / "notebook.ipynb", tmp_path)
+    (tmp_path / "tests").mkdir()
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -338,6 +338,21 @@ def test_datasets_archives_and_the_command_line(guarded: Guarded, tmp_path: Path
                 check(json.dumps(answer, default=str), "the result of a tool")
 
 
+@pytest.mark.parametrize("what", ["held", "errand"])
+def test_a_written_test(guarded: Guarded, tmp_path: Path, what: str) -> None:
+    """No header of an input is in its record, and those in payloads are masked; the code still takes the same path."""
+    app_name = {"held": "support.wait_services:depot", "errand": "support.state_services:errand"}[what]
+    made = rl.to_test(guarded.lab, getattr(guarded, what), tmp_path, app=app_name)
+    check_object(made)
+    check_folder(tmp_path)
+    assert made.outcome.startswith("waits for "), made.outcome
+    assert set(made.masked) == ({"headers"} if what == "errand" else set())
+    arguments = ["to-test", getattr(guarded, what), "--app", app_name, "--folder", str(tmp_path), "--force", "--json"]
+    result = CliRunner().invoke(app, [*arguments, "-e", guarded.url], env={"RESTATE_AUTH_TOKEN": TOKEN})
+    assert result.exit_code == 0, result.output
+    check(result.output, arguments)
+
+
 def test_a_report(guarded: Guarded, tmp_path: Path) -> None:
     """An incident's report, with the journal of an invocation that has the secrets."""
     check_folder(Path(rl.incident_report(guarded.lab, tmp_path / "x.html")).parent)

@@ -62,20 +62,21 @@ _FIXED = frozenset({"service", "handler", "workflow"})  # the names of code
 class Mask:
     """One mask of the user, or one that is always applied.
 
-    ``is_named`` is False for masks that select texts only.
+    ``is_named`` is False for masks that select texts only. ``rule`` is None for the mask of each whole payload.
     """
 
     label: str
-    rule: MaskRule
+    rule: MaskRule | None
     is_named: bool = False
 
 
 ALWAYS = (Mask("headers", HEADERS), Mask("secrets", SECRETS))
 """What no card shows, and no record has: secret headers in payloads, and fields with a secret name."""
+_WHOLE = "$"
 
 
 def parse_masks(masks: str | Iterable[str] | None) -> tuple[Mask, ...]:
-    """Return the masks of the user; a name without ``$`` masks the fields of this name at any depth.
+    """Return the masks of the user: "$" for all texts, a path, or a name for the fields of this name at any depth.
 
     Raises:
         ArgumentError: one is neither a path nor a name.
@@ -85,6 +86,9 @@ def parse_masks(masks: str | Iterable[str] | None) -> tuple[Mask, ...]:
     for text in texts:
         if not isinstance(text, str):
             raise ArgumentError(f"mask has {text!r}; pass paths such as '$.customer.email', or names such as 'email'.")
+        if text == _WHOLE:
+            parsed.append(Mask(_WHOLE, None))
+            continue
         steps = parse_path(f"$..{text}" if _NAME.fullmatch(text) else text)
         parsed.append(Mask(text, PathRule(steps, text, strict=True), is_named=steps[-1].key is not None))
     return tuple(parsed)
@@ -120,7 +124,7 @@ def mask_record(
     ``names`` are the indexes of the entries whose names are masked too. With ``fields``, a name of a field that has a
     masked text is masked too.
     """
-    selection = MaskSelection([each.rule for each in masks], {each.label for each in masks if each.is_named})
+    selection = MaskSelection(masks)
     entries = [_select(entry, selection, index) for index, entry in enumerate(record["entries"])]
     result = MaskedRecord({**record, "entries": entries}, selection.hits, selection.kept, selection.unread)
     if not result.count:
@@ -196,11 +200,10 @@ def mask_number(number: str) -> str:
 class MaskSelection:
     """Masks the values that rules select, and collects their texts.
 
-    Numbers, dates and UUIDs are masked only for the labels in ``named``.
+    Numbers, dates and UUIDs are masked only by the masks that name them.
     """
 
-    rules: Sequence[MaskRule]
-    named: Collection[str]
+    masks: Sequence[Mask]
     texts: set[str] = field(default_factory=set)
     numbers: set[str] = field(default_factory=set)
     hits: Counter[str] = field(default_factory=Counter)
@@ -213,9 +216,24 @@ class MaskSelection:
         if is_encrypted(content):
             self.kept["encrypted payload"] += 1
             return payload
-        masked, result = mask_bytes(content, self.rules, self._replacement)
+        rules = [each.rule for each in self.masks if each.rule is not None]
+        masked, result = mask_bytes(content, rules, self._replacement)
         self.unread += [index] * bool(result.unread)
-        return payload_of(masked)
+        payload = payload_of(masked)
+        return self._mask_whole(payload) if any(each.rule is None for each in self.masks) else payload
+
+    def _mask_whole(self, payload: Any) -> Any:
+        """Return a payload with all of its texts masked; one that is not UTF-8 becomes a text."""
+        text = payload if isinstance(payload, str) else payload_bytes(payload).decode("utf-8", "replace")
+        try:
+            edits = [(root.start, root.end, self._replacement(text, root, _WHOLE)) for root in scan(text)]
+        except Unreadable:
+            self.hits[_WHOLE] += 1
+            return self._mask_text(text)
+        return splice(text, edits)
+
+    def _is_named(self, label: str) -> bool:
+        return not label or any(each.is_named for each in self.masks if each.label == label)
 
     def mask_header(self, name: str, value: str) -> str:
         """Return the value of a header, masked if the name is secret."""
@@ -228,7 +246,7 @@ class MaskSelection:
         if node is None:
             return self._mask_text(text)
         before = text[node.start : node.end]
-        after = splice(before, self._edits(text, node, is_named=label in self.named or not label))
+        after = splice(before, self._edits(text, node, is_named=self._is_named(label)))
         self.hits[label] += bool(label) and after != before
         return after
 

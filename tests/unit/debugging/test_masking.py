@@ -146,7 +146,15 @@ def test_a_payload_that_cannot_be_read_is_masked_as_a_whole_and_reported() -> No
     assert found.record["masked"] == ["$.email"]
 
 
-@pytest.mark.parametrize("mask", ["$", "a b", "email; drop", 7])
+@pytest.mark.parametrize(
+    ("payload", "after"),
+    [("Ann", "xxx"), ({"a": ["Ann", 7, None]}, {"a": ["xxx", 7, None]}), (7, 7), ("1987-03-12", "1987-03-12")],
+)
+def test_all_texts_can_be_masked(payload: Any, after: Any) -> None:
+    assert values(masked("$", payload)) == [after]
+
+
+@pytest.mark.parametrize("mask", ["$$", "a b", "email; drop", 7])
 def test_a_mask_that_is_neither_path_nor_name_is_an_error(mask: Any) -> None:
     with pytest.raises(ArgumentError):
         parse_masks([mask])
