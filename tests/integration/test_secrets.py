@@ -346,7 +346,7 @@ def test_a_written_test(guarded: Guarded, tmp_path: Path, what: str) -> None:
     check_object(made)
     check_folder(tmp_path)
     assert made.outcome.startswith("waits for "), made.outcome
-    assert set(made.masked) == ({"headers"} if what == "errand" else set())
+    assert set(made.masked) == ({"headers", "secrets"} if what == "errand" else set())
     arguments = ["to-test", getattr(guarded, what), "--app", app_name, "--folder", str(tmp_path), "--force", "--json"]
     result = CliRunner().invoke(app, [*arguments, "-e", guarded.url], env={"RESTATE_AUTH_TOKEN": TOKEN})
     assert result.exit_code == 0, result.output
