@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import json
 import socket
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ import pytest
 import restate_lab as rl
 from restate_lab import errors
 from restate_lab.debugging import record_of
+from restate_lab.debugging.to_test.masking import ALWAYS, mask_string, parse_masks
+from restate_lab.debugging.to_test.trial import MaskTrial, TrialOutcome, outcome_in_python, try_masks
 from restate_lab.demo.faults import FOLDER_VARIABLE
 from restate_lab.protocol import messages
 from restate_lab.testing import Outcome, Record, UnusableRecord
@@ -103,6 +106,49 @@ def test_each_outcome_is_the_expected_one(trial: Trial) -> None:
     assert (trial.bench.steps - steps, CONNECTED) == (0, [])
     kinds = {entry["type"] for record in trial.records for entry in record.journal.entries}
     assert len(trial.cases) < 300 or len(kinds) == ALL_TYPES, kinds
+
+
+def test_masked_records_have_the_same_outcome_and_none_of_the_texts(trial: Trial) -> None:
+    """All texts in payloads are masked, except the inputs, which name the programs."""
+    masks, wrong = [*ALWAYS, *parse_masks("$")], []
+    for case, record in zip(trial.cases, trial.records, strict=True):
+        tried = try_masks(record, masks, lambda masked, whole=record: _run_masked(trial, masked, whole))
+        left = _texts_left(record, tried)
+        if tried.changed_by or left:
+            wrong.append(f"{case}\n  {tried.without_masks.text}\n  {tried.outcome.text}\n  {left}")
+    assert wrong == []
+
+
+def _run_masked(trial: Trial, masked: Record, whole: Record) -> TrialOutcome:
+    """Run the code of a record with masked payloads, and the input and the key of the whole record."""
+    entries = (whole.journal.entries[0], *masked.journal.entries[1:])
+    record = Record(replace(masked.journal, entries=entries, key=whole.journal.key))
+    return outcome_in_python(record, trial.outcome(record, fixed=False))
+
+
+def _texts_left(record: Record, tried: MaskTrial) -> set[str]:
+    """Return the texts in payloads that are still in the masked record; but not UUIDs, and texts that the code has."""
+    entries = record.journal.entries
+    in_code = _texts([entries[int(each.removeprefix("entry "))] for each in tried.kept])
+    texts = {each for each in _texts(entries) - in_code if len(each) > 3 and any(map(str.isalpha, each))}
+    after = _texts(tried.record.journal.entries)
+    return {each for each in texts if mask_string(each) == "x" * len(each) and any(each in other for other in after)}
+
+
+def _texts(entries: Iterable[Mapping[str, Any]]) -> set[str]:
+    """Return the texts in the payloads of entries."""
+    found: set[str] = set()
+    pending: list[Any] = [each["value"] for each in entries if "value" in each]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, str):
+            with contextlib.suppress(ValueError):
+                pending.append(json.loads(value))
+                continue
+            found.add(value)
+        elif isinstance(value, dict | list):
+            pending += [*value, *value.values()] if isinstance(value, dict) else value
+    return found
 
 
 def _is(outcome: Outcome, expected: Expected) -> bool:

@@ -100,7 +100,8 @@ class MaskedRecord:
 
     ``hits`` counts the masked values by the label of the mask, ``kept`` the numbers, dates and UUIDs below a selected
     value. ``unread`` are the entries with a payload that is not JSON and was masked as a whole, ``named`` those with a
-    masked text in a name, and ``has_fields`` tells whether a name of a field has one.
+    masked text in a name, ``changed`` those that a mask changed. ``has_fields`` tells whether a name of a field has a
+    masked text.
     """
 
     record: dict[str, Any]
@@ -108,6 +109,7 @@ class MaskedRecord:
     kept: Counter[str] = field(default_factory=Counter)
     unread: list[int] = field(default_factory=list)
     named: list[int] = field(default_factory=list)
+    changed: list[int] = field(default_factory=list)
     has_fields: bool = False
 
     @property
@@ -117,22 +119,28 @@ class MaskedRecord:
 
 
 def mask_record(
-    record: Mapping[str, Any], masks: Sequence[Mask], *, names: Collection[int] = (), fields: bool = True
+    record: Mapping[str, Any],
+    masks: Sequence[Mask],
+    *,
+    names: Collection[int] = (),
+    kept: Collection[int] = (),
+    fields: bool = True,
 ) -> MaskedRecord:
     """Return a record, the object of a record file, with the values masked that the masks select.
 
-    ``names`` are the indexes of the entries whose names are masked too. With ``fields``, a name of a field that has a
-    masked text is masked too.
+    ``names`` are the indexes of the entries whose names are masked too, ``kept`` of those whose payloads are not
+    masked. With ``fields``, a name of a field that has a masked text is masked too.
     """
-    selection = MaskSelection(masks)
-    entries = [_select(entry, selection, index) for index, entry in enumerate(record["entries"])]
+    selection, before = MaskSelection(masks), record["entries"]
+    entries = [_select(entry, selection, index, is_kept=index in kept) for index, entry in enumerate(before)]
     result = MaskedRecord({**record, "entries": entries}, selection.hits, selection.kept, selection.unread)
     if not result.count:
         return result
     texts = MaskedTexts(selection.texts, selection.numbers, masks_fields=fields)
     for index, entry in enumerate(entries):
-        entries[index], has_names = _replace(entry, texts, masks_names=index in names)
+        entries[index], has_names = _replace(entry, texts, masks_names=index in names, is_kept=index in kept)
         result.named += [index] * has_names
+        result.changed += [index] * (entries[index] != before[index])
     labels = [each.label for each in masks if result.hits[each.label] or (result.unread and each not in ALWAYS)]
     result.record |= {name: texts.within(record[name]) for name in _HEAD if record.get(name)}
     result.record |= {"masked": list(dict.fromkeys([*record.get("masked", ()), *labels]))}
@@ -142,22 +150,24 @@ def mask_record(
     return result
 
 
-def _select(entry: Mapping[str, Any], selection: MaskSelection, index: int) -> dict[str, Any]:
+def _select(entry: Mapping[str, Any], selection: MaskSelection, index: int, *, is_kept: bool) -> dict[str, Any]:
     """Return an entry with the selected values of its payloads, and its secret headers, masked."""
     masked = dict(entry)
     for name in _PAYLOADS:
-        if name in entry:
+        if name in entry and not is_kept:
             masked[name] = selection.mask_payload(entry[name], index)
     if "headers" in entry:
         masked["headers"] = [[name, selection.mask_header(name, value)] for name, value in entry["headers"]]
     return masked
 
 
-def _replace(entry: Mapping[str, Any], texts: MaskedTexts, *, masks_names: bool) -> tuple[dict[str, Any], bool]:
+def _replace(
+    entry: Mapping[str, Any], texts: MaskedTexts, *, masks_names: bool, is_kept: bool
+) -> tuple[dict[str, Any], bool]:
     """Return an entry with the masked texts replaced, and whether one of its names has one."""
     replaced = dict(entry)
     for name in _PAYLOADS:
-        if name in entry:
+        if name in entry and not is_kept:
             replaced[name] = texts.within_payload(entry[name])
     if "failure" in entry:
         replaced["failure"] = {name: _in_failure(name, value, texts) for name, value in entry["failure"].items()}

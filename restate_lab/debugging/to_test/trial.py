@@ -38,8 +38,8 @@ Run = Callable[[Record], TrialOutcome]
 class MaskTrial:
     """A record with its masks, and what the code did with it; ``changed_by`` names the masks that change that.
 
-    ``kept_names`` is what keeps names with a masked text: "entry 4", "fields". The code has these names itself: it
-    followed the record although it did not have the text.
+    ``kept`` is what keeps a masked text: "entry 4", "fields". The code has these texts itself: it followed the record
+    although they were masked everywhere else.
     """
 
     masked: MaskedRecord
@@ -47,7 +47,7 @@ class MaskTrial:
     outcome: TrialOutcome
     without_masks: TrialOutcome
     changed_by: tuple[str, ...] = ()
-    kept_names: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
 
     def check(self) -> None:
         """Check that the masks change nothing.
@@ -87,20 +87,33 @@ def try_masks(record: Record, masks: Sequence[Mask], run: Run) -> MaskTrial:
 def _fit_names(
     document: Mapping[str, Any], masks: Sequence[Mask], run: Run, expected: TrialOutcome, *, fields: bool
 ) -> MaskTrial:
-    """Mask the names of those entries at which the code diverges from the recorded ones; of all if it was not run."""
+    """Mask the names of those entries at which the code diverges from the recorded ones; of all if it was not run.
+
+    An SDK compares the values of signals also if it compares no other payload. Such a value is kept if the code then
+    takes the recorded path: it has the value itself.
+    """
     names = set(range(len(document["entries"]))) if expected.kind == NOT_RUN else set[int]()
+    values: set[int] = set()
     while True:
-        masked = mask_record(document, masks, names=names, fields=fields)
+        masked = mask_record(document, masks, names=names, kept=values, fields=fields)
         record = Record(journal_of(json.dumps(masked.record), name="the record"))
         outcome = run(record) if masked.count else expected
         is_same = outcome.facts == expected.facts
-        if not is_same and outcome.entry in masked.named and outcome.entry not in names:
-            names.add(outcome.entry)
+        if not is_same and _adapt(outcome.entry, ((masked.named, names), (masked.changed, values))):
             continue
-        kept = [f"entry {each}" for each in masked.named if each not in names]
+        kept = [f"entry {each}" for each in sorted({*masked.named} - names | values)]
         kept += ["fields"] if masked.has_fields and not fields else []
         labels = () if is_same else tuple(each.label for each in masks if masked.hits[each.label])
         return MaskTrial(masked, record, outcome, expected, labels or _unread(masks, masked, is_same), tuple(kept))
+
+
+def _adapt(entry: int | None, ways: Sequence[tuple[Sequence[int], set[int]]]) -> bool:
+    """Add the entry to the first set to which it can be added and does not belong yet; return whether there is one."""
+    for places, chosen in ways:
+        if entry in places and entry not in chosen:
+            chosen.add(entry)
+            return True
+    return False
 
 
 def _unread(masks: Sequence[Mask], masked: MaskedRecord, is_same: bool) -> tuple[str, ...]:

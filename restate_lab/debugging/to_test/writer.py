@@ -143,8 +143,8 @@ def _mask_notes(trial: MaskTrial, masks: Iterable[Mask]) -> list[str]:
         notes.append(f"note: below masked values, {kept} {verb_form(masked.kept.total(), 'was', 'were')} kept")
     if masked.count:
         notes.append("note: the test does not compare payloads, because the record is masked")
-    if trial.kept_names:
-        notes.append(f"note: names with a masked text were kept, because the code has them: {join(trial.kept_names)}")
+    if trial.kept:
+        notes.append(f"note: a masked text was kept where the code has it itself: {join(trial.kept)}")
     if not masked.count:
         notes.append("note: the record has inputs and results; review it before you commit it")
     return notes
