@@ -43,9 +43,11 @@ PYTHON_PACKAGES: Mapping[str, Sequence[str]] = MappingProxyType(
     }
 )
 """The packages in each environment for Python; the requirements of these packages are not pinned."""
-_TYPESCRIPT = {"@restatedev/restate-sdk": "1.17.2", "zod": "4.6.7"}
+_TYPESCRIPT_SDK = {"@restatedev/restate-sdk": "1.17.2"}
+_TYPESCRIPT = _TYPESCRIPT_SDK | {"zod": "4.6.7"}
 NODE_PACKAGES: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
+        "vitest": _TYPESCRIPT_SDK | {"vitest": "5.1.2"},
         "vercel-7": _TYPESCRIPT
         | {"ai": "7.0.173", "@ai-sdk/openai": "4.0.118", "@restatedev/vercel-ai-middleware": "0.4.0"},
         "vercel-5": _TYPESCRIPT
