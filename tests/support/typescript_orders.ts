@@ -22,7 +22,7 @@ export const orders = restate.object({
     hang: async () => { await new Promise(() => {}); },
     block: async () => { for (;;); },
     connects: async () => {
-      await new Promise((done, fail) => { connect(12345, "127.0.0.1").on("connect", done).on("error", fail); });
+      await new Promise((done, fail) => { connect(1, "127.0.0.1").on("connect", done).on("error", fail); });
     },
     fetches: async () => { await fetch("http://127.0.0.1:12345/").catch(() => {}); },
     waits: async (ctx: restate.Context) => {

@@ -38,7 +38,11 @@ async function runFreely({ data, entries }, app) {
   };
   const id = Buffer.from(data.id_bytes, "base64");
   const key = Buffer.from(data.key);
-  const start = Buffer.concat([Buffer.from([10, id.length]), id, Buffer.from([24, entries.length, 40, 1, 50, key.length]), key]);
+  const known = [entries.length & 0x7f | 0x80, entries.length >> 7]; // a varint of two bytes
+  const seed = Buffer.alloc(10);
+  for (let at = 0, rest = BigInt(data.seed); at < 10; at += 1, rest >>= 7n) seed[at] = Number(rest & 0x7fn) | (at < 9 ? 0x80 : 0);
+  const head = [Buffer.from([10, id.length]), id, Buffer.from([24, ...known, 40, 1, 50, key.length]), key];
+  const start = Buffer.concat([...head, Buffer.from([72]), seed]);
   const messages = entries.map((each) => frame(TYPES[each.type].number, encodeEntry(each)));
   const handler = createEndpointHandler({ services: Object.values(await app()), logger: () => {} });
   await (await handler(new Request(`http://in.process/invoke/${data.service}/${data.handler}`, {

@@ -116,7 +116,7 @@ def _environment() -> dict[str, str]:
 
 
 def _outcome(result: Mapping[str, Any]) -> NodeOutcome:
-    """Return the outcome in the words of ``restate_lab.testing.Outcome``."""
+    """Return the outcome as ``restate_lab.testing.Outcome`` names it."""
     kind, message = result["outcome"], _line(result.get("message"))
     place = place_in_text(str(result.get("stack") or ""))
     at = str(place) if place else ""
