@@ -24,7 +24,9 @@ Target = Annotated[
 App = Annotated[
     str,
     typer.Option(
-        "--app", metavar="MODULE:APP", help="Your app: package.module:attribute, or package.module:create_app()."
+        "--app",
+        metavar="MODULE:APP",
+        help="Your app: package.module:attribute, package.module:create_app(), or src/app.ts:service.",
     ),
 ]
 Folder = Annotated[Path, typer.Option("--folder", metavar="PATH", help="The folder of the test; it must exist.")]
@@ -39,6 +41,10 @@ Standalone = Annotated[
     bool, typer.Option("--standalone", help="Also write the testing code, so that the test needs no restate-lab.")
 ]
 Network = Annotated[bool, typer.Option("--allow-network", help="Let code outside of steps use the network.")]
+Runner = Annotated[
+    str | None,
+    typer.Option("--runner", metavar="NAME", help="For an app in TypeScript: node or vitest. Default: node."),
+]
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -63,12 +69,13 @@ def to_test(
     force: Force = False,
     standalone: Standalone = False,
     allow_network: Network = False,
+    runner: Runner = None,
     timeout: PointTimeout = POINT_LIMIT,
     cluster: Cluster = None,
     evidence: EvidencePath = None,
     form: OutputFormat,
 ) -> None:
-    """Write the journal of an invocation as a file to review, and a test for pytest that replays it on your code.
+    """Write the journal of an invocation as a file to review, and a test that replays it on your code.
 
     Your app is imported, and its handler runs once in this process: no step runs, and nothing connects to the network.
     The files are yours; they have inputs and results, so review them before you commit them.
@@ -76,11 +83,12 @@ def to_test(
     from restate_lab.cli._output import write_result
     from restate_lab.cli._result_pages import print_recorded_test
     from restate_lab.debugging.to_test import to_test as write
-    from restate_lab.debugging.to_test.writer import WritingOptions, write_test_of_file
+    from restate_lab.debugging.to_test.forms import WritingOptions
+    from restate_lab.debugging.to_test.writer import write_test_of_file
     from restate_lab.export.results import recorded_test_json
 
     options: dict[str, Any] = {"app": app_name, "mask": mask or None, "force": force, "standalone": standalone}
-    options["allow_network"] = allow_network
+    options |= {"allow_network": allow_network, "runner": runner}
     if Path(invocation_id).is_file():
         result = write_test_of_file(Path(invocation_id), folder, WritingOptions(**options))
     else:

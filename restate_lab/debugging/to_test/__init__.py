@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from restate_lab.client.schema import translate_errors
 from restate_lab.debugging import read_record
 from restate_lab.debugging.to_test.files import check_folder
+from restate_lab.debugging.to_test.forms import WritingOptions
 from restate_lab.debugging.to_test.result import RecordedTest
-from restate_lab.debugging.to_test.writer import Origin, WritingOptions, write_recorded_test
+from restate_lab.debugging.to_test.writer import Origin, write_recorded_test
 from restate_lab.durations import DurationInput
 from restate_lab.source import Source
 
@@ -26,6 +27,7 @@ def to_test(
     force: bool = False,
     standalone: bool = False,
     allow_network: bool = False,
+    runner: str | None = None,
     timeout: DurationInput = "30s",
 ) -> RecordedTest:
     """Write a test that replays the journal of an invocation on your code, and return what it does.
@@ -40,13 +42,18 @@ def to_test(
 
     ``invocation_id``: an id, any text with exactly one, or the path of a record file. ``folder``: an existing folder,
     such as "tests". ``app``: "package.module:attribute", or "package.module:create_app()" for a factory; the test
-    imports it. ``mask``: paths such as ``$.customer.email``, or names such as ``email``, of values in inputs, results,
+    imports it. For TypeScript and JavaScript, it is a file and the services that it exports, "src/app.ts:orders"; the
+    files are then the record, ``<name>.test.mjs`` for the ``runner`` "node" (the default) or "vitest", and a helper.
+
+    ``mask``: paths such as ``$.customer.email``, names such as ``email``, or ``$`` for all texts, in inputs, results,
     arguments and state. A masked text has as many characters, and the same text has the same mask everywhere in the
     record. Numbers, dates and UUIDs are masked only if the last step of a path names them. The values of secret
     headers, and of fields with a secret name such as "password", are always masked, and the headers of the input are
-    not written. For a masked record, the test does not compare payloads. ``standalone`` also writes the testing code
-    beside the test, which then needs no restate_lab. ``allow_network`` lets code outside of steps use the network in
-    this run. ``timeout`` is the limit for reading the journal; the handler may take 10 seconds.
+    not written. For a masked record, the test does not compare payloads.
+
+    ``standalone`` also writes the testing code beside a test for pytest, which then needs no restate_lab.
+    ``allow_network`` lets code outside of steps use the network in this run. ``timeout`` is the limit for reading the
+    journal; the handler may take 10 seconds.
 
     Raises:
         ArgumentError: a file exists, the folder does not, a mask changes the outcome, or ``app`` is not found. Nothing
@@ -56,8 +63,7 @@ def to_test(
         NetworkUsed: the code used the network outside of a step.
         TimedOut: the journal was not read, or the code did not end, in time.
     """
-    options = WritingOptions(app, mask, force=force, standalone=standalone, allow_network=allow_network)
+    options = WritingOptions(app, mask, force, standalone, allow_network, runner)
     target = check_folder(folder)
-    options.check()
     record = read_record(source, invocation_id, timeout=timeout)
     return write_recorded_test(record, target, options, Origin(source.name, source.version, source.now))

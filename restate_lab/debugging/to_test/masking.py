@@ -62,7 +62,7 @@ _FIXED = frozenset({"service", "handler", "workflow"})  # the names of code
 class Mask:
     """One mask of the user, or one that is always applied.
 
-    ``is_named`` is False for masks that select texts only. ``rule`` is None for the mask of each whole payload.
+    ``is_named`` is False for masks that select texts only. A ``rule`` of None masks each whole payload.
     """
 
     label: str

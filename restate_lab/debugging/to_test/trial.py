@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from restate_lab.debugging.to_test.masking import ALWAYS, Mask, MaskedRecord, mask_record
+from restate_lab.debugging.typescript import NodeOutcome
 from restate_lab.errors import ArgumentError
 from restate_lab.testing import Outcome, Record
 from restate_lab.testing.journal import Journal, journal_of
 
 _MISMATCH = 570  # the code of an error of the SDK: the code takes another path than the journal
 NOT_RUN = "not run"
+_COMPARED = 60  # characters of a message; a longer one is shortened in an outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +23,8 @@ class TrialOutcome:
     """What the code did with a record.
 
     ``kind`` is that of an ``Outcome``, or ``NOT_RUN``. ``facts`` are equal for outcomes that differ only in their
-    texts. ``entry`` is the index of the entry at which the code diverges. ``is_as_recorded`` is None if it was not run.
+    texts. ``entry`` is the index of the entry at which the code diverges. Without a run, ``is_as_recorded`` has the
+    value None.
     """
 
     kind: str
@@ -99,6 +102,9 @@ def _fit_names(
         record = Record(journal_of(json.dumps(masked.record), name="the record"))
         outcome = run(record) if masked.count else expected
         is_same = outcome.facts == expected.facts
+        if outcome.kind == "diverges" and outcome.entry is None and not names.issuperset(masked.named):
+            names.update(masked.named)  # the entry is not known
+            continue
         if not is_same and _adapt(outcome.entry, ((masked.named, names), (masked.changed, values))):
             continue
         kept = [f"entry {each}" for each in sorted({*masked.named} - names | values)]
@@ -110,7 +116,7 @@ def _fit_names(
 def _adapt(entry: int | None, ways: Sequence[tuple[Sequence[int], set[int]]]) -> bool:
     """Add the entry to the first set to which it can be added and does not belong yet; return whether there is one."""
     for places, chosen in ways:
-        if entry in places and entry not in chosen:
+        if entry is not None and entry in places and entry not in chosen:
             chosen.add(entry)
             return True
     return False
@@ -131,6 +137,28 @@ def outcome_in_python(record: Record, outcome: Outcome) -> TrialOutcome:
     )
     is_as_recorded = _is_as_recorded(record.journal, outcome)
     return TrialOutcome(outcome.outcome, _describe(outcome), facts, outcome.entry, is_as_recorded)
+
+
+def outcome_in_node(record: Record, outcome: NodeOutcome | None) -> TrialOutcome:
+    """Return what code for Node.js did with a record; None is code that could not be run.
+
+    Raises:
+        ArgumentError: the code was not run, for a reason that the caller can change.
+    """
+    if outcome is None:
+        return TrialOutcome(NOT_RUN, "the test was not run: node or @restatedev/restate-sdk was not found", (NOT_RUN,))
+    if outcome.outcome == NOT_RUN:
+        raise ArgumentError(f"{outcome.text}. Nothing was written.")
+    error, text = record.journal.error, outcome.text
+    is_as_recorded = outcome.outcome in {"returns", "continues", "waits"}
+    if error is not None and error.in_step:
+        is_as_recorded = outcome.outcome == "step without result"
+    elif error is not None:
+        is_type = not error.type or error.type in {outcome.error, "TerminalError"}
+        is_text = bool(record.journal.masked) or error.message.partition("\n")[0][:_COMPARED] in text
+        is_as_recorded = outcome.outcome == "fails" and is_type and is_text
+        text = text.replace("fails:", "fails as in production:", 1) if is_as_recorded else text
+    return TrialOutcome(outcome.outcome, text, (outcome.outcome, outcome.error, outcome.place), None, is_as_recorded)
 
 
 def _describe(outcome: Outcome) -> str:

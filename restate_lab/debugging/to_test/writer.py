@@ -12,12 +12,12 @@ from pathlib import Path
 from restate_lab._text import join, plural, verb_form
 from restate_lab.debugging import as_errors
 from restate_lab.debugging.to_test.files import check_files, check_folder, write_files
+from restate_lab.debugging.to_test.forms import WritingOptions, form_of
 from restate_lab.debugging.to_test.masking import ALWAYS, Mask, parse_masks
-from restate_lab.debugging.to_test.python import PACKAGE, check_app, stem_of, testing_code, write_test
+from restate_lab.debugging.to_test.python import stem_of
 from restate_lab.debugging.to_test.result import RecordedTest
-from restate_lab.debugging.to_test.trial import MaskTrial, Run, outcome_in_python, try_masks
+from restate_lab.debugging.to_test.trial import MaskTrial, try_masks
 from restate_lab.testing import Record
-from restate_lab.testing.journal import Journal
 
 _PLURALS = {"number": "numbers", "date or UUID": "dates or UUIDs", "encrypted payload": "encrypted payloads"}
 
@@ -31,42 +31,20 @@ class Origin:
     read_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class WritingOptions:
-    """How a test is written; ``to_test`` describes the options."""
-
-    app: str
-    mask: str | Iterable[str] | None = None
-    force: bool = False
-    standalone: bool = False
-    allow_network: bool = False
-
-    def check(self) -> tuple[str, tuple[Mask, ...]]:
-        """Return the app and all masks.
-
-        Raises:
-            ArgumentError: one of them is invalid.
-        """
-        return check_app(self.app), (*ALWAYS, *parse_masks(self.mask))
-
-
 def write_recorded_test(record: Record, folder: Path, options: WritingOptions, origin: Origin) -> RecordedTest:
     """Run the handler on the record, and write the record and a test for it into the folder.
 
     Raises:
         ArgumentError: a file exists, or a mask changes the outcome. Nothing is written then.
     """
-    (app, masks), journal = options.check(), record.journal
-    stem = stem_of(journal.service, journal.handler, journal.id)
-    copied = testing_code() if options.standalone else {}
-    shared, force = frozenset(copied), options.force
-    check_files(folder, {**dict.fromkeys(_names(stem), ""), **copied}, shared=shared, force=force)
+    masks, journal = (*ALWAYS, *parse_masks(options.mask)), record.journal
+    form = form_of(options, folder, stem_of(journal.service, journal.handler, journal.id))
+    check_files(folder, form.planned, shared=form.shared, force=options.force)
     with as_errors():
-        trial = try_masks(record, masks, _runner(app, options))
-    if not force:
+        trial = try_masks(record, masks, form.run)
+    if not options.force:
         trial.check()
-    texts = dict(zip(_names(stem), _texts(trial, stem, app, PACKAGE if copied else ""), strict=True))
-    paths = write_files(folder, {**texts, **copied}, shared=shared, force=force)
+    paths = write_files(folder, form.texts(trial), shared=form.shared, force=options.force)
     return RecordedTest(
         source=origin.name,
         version=origin.version,
@@ -79,7 +57,7 @@ def write_recorded_test(record: Record, folder: Path, options: WritingOptions, o
         entries=len(journal.entries),
         masked=dict(trial.masked.hits),
         notes=tuple(_mask_notes(trial, masks)),
-        command=f"pytest {shlex.quote(str(paths[1]))}",
+        command=f"{form.command} {shlex.quote(str(paths[1]))}",
     )
 
 
@@ -93,38 +71,6 @@ def write_test_of_file(path: Path, folder: str | os.PathLike[str], options: Writ
     with as_errors():
         record = Record.load(path)
     return write_recorded_test(record, target, options, Origin(str(path), "", datetime.now(UTC)))
-
-
-def _runner(app: str, options: WritingOptions) -> Run:
-    """Return the function that runs a record on the app."""
-    return lambda record: outcome_in_python(record, record.outcome(app, allow_network=options.allow_network))
-
-
-def _names(stem: str) -> tuple[str, str]:
-    """Return the names of the record and of the test in their folder."""
-    return f"journals/{stem}.json", f"test_{stem}.py"
-
-
-def _texts(trial: MaskTrial, stem: str, app: str, package: str) -> tuple[str, str]:
-    """Return the texts of the record and of the test."""
-    journal = trial.record.journal
-    last = len(journal.entries) - 1 - _has_output(journal)
-    test = write_test(stem, _names(stem)[0], app, kind=_kind(trial), last=last, package=package)
-    return journal.to_json(), test
-
-
-def _kind(trial: MaskTrial) -> str:
-    """Return what the test is for: a failure to correct, in a step or not, or a path that must stay."""
-    journal, outcome = trial.record.journal, trial.outcome
-    if journal.error is not None:
-        return "in_step" if journal.error.in_step else "fails"
-    if outcome.kind == "returns":
-        return "returns" if _has_output(journal) and not journal.masked else "continues"
-    return {"waits": "waits", "continues": "continues"}.get(outcome.kind, "fails")
-
-
-def _has_output(journal: Journal) -> bool:
-    return bool(journal.entries) and journal.entries[-1]["type"] == "Command: Output"
 
 
 def _mask_notes(trial: MaskTrial, masks: Iterable[Mask]) -> list[str]:

@@ -162,7 +162,7 @@ def test_a_mask_that_is_neither_path_nor_name_is_an_error(mask: Any) -> None:
 
 
 def is_json(text: str) -> bool:
-    """Return whether a text is JSON, such as true, which a mask does not replace where it is no text."""
+    """Return whether a text is JSON, such as true, which a mask does not replace in the place of a value."""
     with contextlib.suppress(ValueError):
         json.loads(text)
         return True
