@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+import restate_lab as rl
 from restate_lab import errors
 from restate_lab.debugging.typescript import HELPER, files_of, run_once
 from restate_lab.protocol.entries import FIELDS, message_of
@@ -22,6 +23,7 @@ from restate_lab.testing import Record
 from restate_lab.testing.journal import Failure, Journal
 from support.clusters import NEWEST, PLAIN
 from support.integrations.environments import NODE, node_environment
+from support.sample_rows import SampleRows
 from support.typescript_bench import Project, Replays, run_node, typescript_bench
 from support.typescript_cases import FAILURES, Case, cases
 from support.typescript_services import sdk_home
@@ -617,6 +619,30 @@ def test_a_record_is_run_once(record: Journal, app: str, text: str, in_project: 
     assert outcome is not None
     assert str(outcome).startswith(text)
     assert in_project.steps("replayed") == []
+
+
+def test_to_test_writes_a_masked_record_and_a_test_and_reports_the_run(
+    in_project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, folder = Record(FAILING).save(in_project.folder / "record.json"), in_project.folder / "tests"
+    folder.mkdir()
+    app = "typescript_orders.ts:orders"
+    made = rl.to_test(SampleRows(), file, folder, app=app, mask="text")
+    stem = "orders_place_inv1abc"
+    assert [each.relative_to(folder).as_posix() for each in made.paths] == [
+        *(f"journals/{stem}.json", f"{stem}.test.mjs", HELPER)
+    ]
+    assert made.outcome == "fails as in production: RangeError: the price of xxxx is -3 at typescript_orders.ts:11"
+    assert "日本" not in "".join(each.read_text("utf-8") for each in made.paths)
+    assert "RangeError" in run_node(in_project, "--test", f"tests/{stem}.test.mjs", fails=True)
+    with pytest.raises(errors.ArgumentError, match=r"runner is 'jest'; for this app, choose from node, vitest"):
+        rl.to_test(SampleRows(), file, folder, app=app, runner="jest")
+    with pytest.raises(errors.ArgumentError, match="there is no file"):
+        rl.to_test(SampleRows(), file, folder, app="nothing.ts:orders", force=True)
+    (in_project.folder / "node_modules").unlink()
+    made = rl.to_test(SampleRows(), file, folder, app=app, mask="text", force=True)
+    assert made.is_as_recorded is None
+    assert "日本" not in made.paths[0].read_text("utf-8")
 
 
 def test_it_is_not_run_without_node_or_the_sdk(in_project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
