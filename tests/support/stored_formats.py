@@ -1,8 +1,8 @@
 """The stored examples of each format, and how they were made: ``python tests/support/stored_formats.py`` in tests/.
 
 An example is what the product of its time wrote about a real server 1.7.12: an archive with two visits, evidence, the
-state of ``watch`` with waiting messages, and the audit log. Examples of released formats do not change; a new version
-of a format gets a new example, and the product must still open the old ones.
+state of ``watch`` with waiting messages, the audit log, and tests with their records. Examples of released formats do
+not change; a new version of a format gets a new example, and the product must still open the old ones.
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ EXAMPLES = Path(__file__).parents[1] / "samples" / "formats"
 CLUSTER = "sample"
 RECEIVER = "json://127.0.0.1:9/hook"
 """The receiver of the messages that wait in the state of ``watch``; nothing listens there."""
+RECORDED_APP = "support.archive_services:ledger"
+"""The app of the records, whose code the tests of the examples import."""
 _NO_PATHS = "event_json:$..error_stacktrace"  # the paths of the machine that wrote the examples
 _ENDED = "SELECT id FROM sys_invocation WHERE status = 'completed'"
 
@@ -60,7 +62,8 @@ def main() -> None:
             rl.archive(lab, folder / "archive", cluster_name=CLUSTER, redact=_NO_PATHS, progress=False)
             rl.freeze(lab, folder / "evidence", redact=_NO_PATHS, progress=False)
             _write_watch_state(lab, folder / "watch")
-        for name in ("archive-1", "evidence-2", "watch-1", "audit-0"):
+            _write_records(lab, folder / "record")
+        for name in ("archive-1", "evidence-2", "watch-1", "audit-0", "record-1"):
             _pack(folder / name.partition("-")[0], EXAMPLES / name)
 
 
@@ -113,6 +116,17 @@ def _write_watch_state(lab: Lab, folder: Path) -> None:
         watcher.once()
     finally:
         store.close()
+
+
+def _write_records(lab: Lab, folder: Path) -> None:
+    """Write a test for one invocation of each of these handlers; their records name no folder of this machine."""
+    folder.mkdir()
+    for handler in ("stumble", "refuse", "spread"):
+        ids = lab.sql("SELECT id FROM sys_invocation WHERE target_handler_name = :handler LIMIT 1", handler=handler)[
+            "id"
+        ]
+        record = rl.to_test(lab, ids[0], folder, app=RECORDED_APP).paths[0]
+        record.write_text(record.read_text("utf-8").replace(str(Path(__file__).parents[1]), "/app"), "utf-8")
 
 
 def _is_paused(lab: Lab, id_: str) -> bool:

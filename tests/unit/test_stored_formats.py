@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 import sqlite3
 import warnings
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from restate import TerminalError
 
 import restate_lab as rl
 from restate_lab.alerts.alert import Event
@@ -18,10 +20,12 @@ from restate_lab.alerts.delivery import create_receivers
 from restate_lab.alerts.reader import ClusterVisit
 from restate_lab.alerts.store import AlertStore
 from restate_lab.audit import AuditLog
+from restate_lab.debugging import as_errors
 from restate_lab.demo import run as demo
-from restate_lab.errors import ArchiveBroken, ArgumentError, EvidenceBroken, RestateLabError
+from restate_lab.errors import ArchiveBroken, ArgumentError, EvidenceBroken, NotReplayable, RestateLabError
 from restate_lab.mcp.approvals import ApprovalRequest, ApprovalStore
-from support.stored_formats import CLUSTER, RECEIVER, unpack
+from restate_lab.testing import Record
+from support.stored_formats import CLUSTER, RECEIVER, RECORDED_APP, unpack
 
 
 def test_an_archive_opens_and_says_once_what_is_not_known(tmp_path: Path) -> None:
@@ -91,6 +95,21 @@ def test_audit_records_without_a_format_are_read(tmp_path: Path) -> None:
     assert "pause_invocation" in set(changes["action"])
 
 
+def test_records_and_their_tests_still_reproduce_what_was_recorded(tmp_path: Path) -> None:
+    """A failure outside of steps and one that ended the invocation are raised, and a result is returned."""
+    folder = unpack("record-1", tmp_path)
+    tests = {path.stem.split("_")[2]: path for path in folder.glob("test_ledger_*.py")}
+    raised = {"stumble": (ValueError, "attempt of 20 failed"), "refuse": (TerminalError, "cannot book")}
+    for handler, (error, message) in raised.items():
+        with pytest.raises(error, match=message):
+            runpy.run_path(str(tests[handler]))[tests[handler].stem]()
+    runpy.run_path(str(tests["spread"]))[tests["spread"].stem]()
+    for path in folder.glob("journals/*.json"):
+        journal = Record.load(path).journal
+        assert (journal.service, journal.protocol, journal.masked) == ("Ledger", 7, ())
+        assert Record.load(path).reproduces(RECORDED_APP) == ("spread" not in path.name)
+
+
 def newer_archive(folder: Path) -> None:
     unpack("archive-1", folder)
     log = next((folder / "visits" / "_delta_log").glob("*0.json"))
@@ -130,6 +149,13 @@ def newer_audit_log(folder: Path) -> None:
         rl.audit_log(folder)
 
 
+def newer_record(folder: Path) -> None:
+    path = next((unpack("record-1", folder) / "journals").glob("*.json"))
+    path.write_text(path.read_text("utf-8").replace('"format": 1', '"format": 2'), "utf-8")
+    with as_errors():
+        Record.load(path)
+
+
 def newer_demo(folder: Path) -> None:
     folder.mkdir()
     demo._check_format(folder)
@@ -146,6 +172,7 @@ def newer_demo(folder: Path) -> None:
         (newer_watch_state, ArgumentError, r"a newer restate_lab wrote .*; install .*, or name another"),
         (newer_approval, ArgumentError, "has format 2, and this restate_lab reads format 1: approve it with"),
         (newer_audit_log, rl.errors.Truncated, r"\(format 2; this restate_lab reads up to 1: update it\)"),
+        (newer_record, NotReplayable, "has the format 2; this version reads format 1"),
         (newer_demo, RestateLabError, "format '2', and this one reads '1'.; update restate_lab, or use another folder"),
     ],
 )
