@@ -27,9 +27,11 @@ from restate_lab.demo.model.server import CANARIES
 from restate_lab.errors import RestateLabError
 from restate_lab.export.spans import span_records
 from support.agent_ledger import parsed, steps_in_ledger, steps_of, tools_of
+from support.agent_replays import is_recorded_end, recorded_end, replay_agents
 from support.bench import wait_for
 from support.clusters import NEWEST, PLAIN
 from support.integrations.bench import INTEGRATIONS, Matrix, running_matrix
+from support.integrations.environments import python_environment_of
 from support.integrations.mlflow_server import running_mlflow
 
 pytestmark = [pytest.mark.server, pytest.mark.long, pytest.mark.timeout(1_500)]
@@ -285,3 +287,23 @@ def test_mlflow_shows_the_same_tree_and_tokens(trial: Trial, tmp_path: Path) -> 
     shown = [trace["tokens"] or {} for trace in traces]
     assert sorted((each.get("input_tokens", 0), each.get("output_tokens", 0)) for each in shown) == tokens
     assert "canary" not in str(traces)
+
+
+@pytest.mark.parametrize(
+    ("service", "module"), [("LangChainAgent", "langchain_services"), ("PlainAgent", "plain_services")]
+)
+def test_agents_of_python_replay_to_their_recorded_end(trial: Trial, service: str, module: str, tmp_path: Path) -> None:
+    """In the environment of the integration, without a network: no model gets a request."""
+    ids = {f"{handler} {case}".replace("/", "-"): id_ for id_, (handler, case) in trial.runs.items()}
+    ids = {name: id_ for name, id_ in ids.items() if name.startswith(service)}
+    requests = len(trial.matrix.bench.ledger())
+    python = str(python_environment_of("openai"))
+    results = replay_agents(trial.matrix.bench, ids, f"{module}:app", tmp_path / "records", python)
+    wrong = [
+        each
+        for name, each in results.items()
+        if not is_recorded_end(each, recorded_end(tmp_path / "records" / f"{name}.json"))
+    ]
+    assert wrong == []
+    assert len(results) == len(ids) > 0
+    assert len(trial.matrix.bench.ledger()) == requests

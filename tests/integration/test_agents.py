@@ -26,6 +26,7 @@ from restate_lab.export.spans import span_records
 from restate_lab.panels._base.source import PanelSource
 from support.agent_bench import AgentBench, running_agent_bench
 from support.agent_ledger import parsed, steps_in_ledger, steps_of
+from support.agent_replays import is_recorded_end, recorded_end, replay_agents
 from support.archive_bench import tables_of
 from support.bench import wait_for
 from support.clusters import NEWEST, OLDEST, PLAIN
@@ -500,3 +501,19 @@ def page_of(panel: Any) -> str:
     detail = panel.view.detail
     parts = [detail.title, *detail.children, *detail.conversation.children]
     return repr([each.get_state() for each in parts])
+
+
+def test_agents_replay_to_their_recorded_end(trial: Trial, tmp_path: Path) -> None:
+    """Without a network, the code of each agent returns or fails as recorded, and the model gets no request.
+
+    The journal of the killed one ends at its open tool. Bodies of tools run again where they are not steps.
+    """
+    ids = {f"{handler} {name}".replace("/", "-"): id_ for (handler, name), id_ in trial.ids.items()}
+    ids |= {"killed": trial.killed, "refused": trial.refused, "restarted": trial.restarted}
+    requests = len(trial.bench.ledger())
+    results = replay_agents(trial.bench, ids, "agent_services:app", tmp_path / "records")
+    ends = {name: recorded_end(tmp_path / "records" / f"{name}.json") for name in ids}
+    wrong = [each for name, each in results.items() if not is_recorded_end(each, ends[name])]
+    assert wrong == []
+    assert results.keys() == ids.keys()
+    assert len(trial.bench.ledger()) == requests

@@ -9,7 +9,10 @@ from __future__ import annotations
 import contextlib
 import importlib
 import json
+import os
+import re
 import socket
+import subprocess
 import sys
 import threading
 import traceback
@@ -19,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jupyter_client.manager import KernelManager
 
 import restate_lab as rl
 from restate_lab import errors
@@ -26,12 +30,14 @@ from restate_lab.debugging import record_of
 from restate_lab.debugging.to_test.masking import ALWAYS, mask_string, parse_masks
 from restate_lab.debugging.to_test.trial import MaskTrial, TrialOutcome, outcome_in_python, try_masks
 from restate_lab.demo.faults import FOLDER_VARIABLE
+from restate_lab.environment import python_environment
 from restate_lab.protocol import messages
 from restate_lab.testing import Outcome, Record, UnusableRecord
 from restate_lab.testing.hook import HandlerHook
 from support.clusters import NEWEST, OLDEST, PLAIN
 from support.debug_bench import SERVICES, DebugBench, running_debug_bench
 from support.debug_cases import BUGS, KINDS, Case, Expected, answers_for, random_cases, value_of
+from support.replay_bench import Version
 
 pytestmark = pytest.mark.server
 
@@ -58,10 +64,19 @@ class Trial:
     cases: list[Case]
     records: list[Record]
     programs: Any
+    versions: tuple[Version, Version]
+
+    @property
+    def steps(self) -> int:
+        """Return how many bodies of steps have run in this process."""
+        return sum(len(version.steps) for version in self.versions)
+
+    def use(self, *, fixed: bool) -> None:
+        """Let the code play the failing or the fixed programs."""
+        self.programs.FOLDER = self.versions[fixed].folder
 
     def outcome(self, record: Record, *, fixed: bool, **options: Any) -> Outcome:
-        version = self.bench.versions[fixed]
-        self.programs.FOLDER = version.folder
+        self.use(fixed=fixed)
         return record.outcome(APP, **options)
 
     def one(self, kind: str) -> tuple[Case, Record]:
@@ -83,17 +98,18 @@ def trial(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         records = []
         for at, record in enumerate(bench.record(cases)):
             records.append(Record.load(record.save(folder / f"{at}.json")))
-        patch.setenv(FOLDER_VARIABLE, str(bench.versions[0].folder))
+        versions = bench.copy(folder / "local")
+        patch.setenv(FOLDER_VARIABLE, str(versions[0].folder))
         patch.syspath_prepend(str(SERVICES.parent))
         services = importlib.import_module("debug_services")
-        yield Trial(bench, cases, records, services.base)
+        yield Trial(bench, cases, records, services.base, versions)
         for name in ("debug_services", "replay_services"):
             del sys.modules[name]
 
 
 def test_each_outcome_is_the_expected_one(trial: Trial) -> None:
     """The failing code fails with production's error at production's line, and the fixed code goes on."""
-    steps, wrong = trial.bench.steps, []
+    steps, wrong = trial.steps, []
     CONNECTED.clear()
     for case, record in zip(trial.cases, trial.records, strict=True):
         failing, fixed = trial.outcome(record, fixed=False), trial.outcome(record, fixed=True)
@@ -103,7 +119,7 @@ def test_each_outcome_is_the_expected_one(trial: Trial) -> None:
         if not is_right:
             wrong.append(f"{case}\n  {failing}\n  {fixed}\n  {record.journal.error}")
     assert wrong == []
-    assert (trial.bench.steps - steps, CONNECTED) == (0, [])
+    assert (trial.steps - steps, CONNECTED) == (0, [])
     kinds = {entry["type"] for record in trial.records for entry in record.journal.entries}
     assert len(trial.cases) < 300 or len(kinds) == ALL_TYPES, kinds
 
@@ -174,14 +190,14 @@ def _line(outcome: Outcome) -> bool:
 
 def test_fixed_code_returns_its_value_with_answers_for_the_rest(trial: Trial) -> None:
     """No step runs for it, and each command after the record gets its result from the answers."""
-    steps, wrong = trial.bench.steps, []
+    steps, wrong = trial.steps, []
     for case, record in zip(trial.cases, trial.records, strict=True):
         if case.fixed.outcome == "continues":
             outcome = trial.outcome(record, fixed=True, answers=answers_for(case))
             if (outcome.outcome, outcome.returned) != ("returns", value_of(case)):
                 wrong.append(f"{case}\n  {outcome}")
     assert wrong == []
-    assert trial.bench.steps == steps
+    assert trial.steps == steps
 
 
 def test_repeats_agree(trial: Trial) -> None:
@@ -195,16 +211,16 @@ def test_repeats_agree(trial: Trial) -> None:
 def test_the_counters_move_without_the_limits(trial: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
     """The control: without the stop command and the hook, the open step of a record runs."""
     _, record = trial.one("step")
-    trial.programs.FOLDER = trial.bench.versions[1].folder
+    trial.use(fixed=True)
     monkeypatch.setattr(messages, "_with_stop_command", tuple)
-    steps = trial.bench.steps
+    steps = trial.steps
     with contextlib.suppress(UnusableRecord):
         record.outcome(APP)
-    assert trial.bench.steps == steps  # the hook alone prevents it
+    assert trial.steps == steps  # the hook alone prevents it
     monkeypatch.setattr(HandlerHook, "guard", lambda *_: None)
     with contextlib.suppress(UnusableRecord):
         record.outcome(APP)
-    assert trial.bench.steps > steps
+    assert trial.steps > steps
     CONNECTED.clear()
     thread = threading.Thread(name="restate-lab-replay", target=socket.getaddrinfo, args=("127.0.0.1", 80))
     thread.start()
@@ -215,17 +231,17 @@ def test_the_counters_move_without_the_limits(trial: Trial, monkeypatch: pytest.
 def test_a_step_runs_if_it_is_named(trial: Trial) -> None:
     """The step that failed in production runs with the fixed code, and its result is used."""
     case, record = trial.one("step")
-    steps = trial.bench.steps
+    steps = trial.steps
     outcome = trial.outcome(record, fixed=True, run_steps=["seal"], answers=answers_for(case))
     assert (outcome.outcome, outcome.returned) == ("returns", str(int(value_of(case))))
-    assert trial.bench.steps == steps + 1
+    assert trial.steps == steps + 1
 
 
 def test_debug_raises_the_exception_of_production(trial: Trial, tmp_path: Path) -> None:
     """From a live cluster, evidence, a file and a log line; its frames are the user's."""
     _, record = trial.one("missing key")
     id_, lab = record.journal.id, trial.bench.lab
-    trial.programs.FOLDER = trial.bench.versions[0].folder
+    trial.use(fixed=False)
     rl.freeze(lab, tmp_path / "all", payloads=True, progress=False)
     rl.freeze(lab, tmp_path / "lite", progress=False)
     with rl.open_evidence(tmp_path / "all") as evidence, rl.open_evidence(tmp_path / "lite") as lite:
@@ -244,7 +260,7 @@ def test_debug_raises_the_exception_of_production(trial: Trial, tmp_path: Path) 
 
 def test_debug_returns_what_fixed_code_does(trial: Trial) -> None:
     case, record = trial.one("missing key")
-    trial.programs.FOLDER = trial.bench.versions[1].folder
+    trial.use(fixed=True)
     outcome = rl.debug(trial.bench.lab, record.journal.id, APP)
     assert _is(outcome, case.fixed)
     assert repr(outcome).startswith("<Outcome: ")
@@ -271,6 +287,66 @@ def test_a_wrong_call_of_debug_is_one_error(
     target, app = call.get("id", record.journal.id), call.get("app", APP)
     with pytest.raises(error, match=problem):
         rl.debug(trial.bench.lab, target, app, **options)
+
+
+SESSION = """
+import restate_lab as rl
+with rl.connect({url!r}, audit={audit!r}) as lab:
+    rl.debug(lab, {id!r}, "debug_services:app")
+"""
+
+
+def _session(trial: Trial, kind: str) -> tuple[str, dict[str, str]]:
+    """Return a program that debugs a record, and the environment for it."""
+    _, record = trial.one(kind)
+    lab, folder = trial.bench.lab, trial.versions[0].folder
+    code = SESSION.format(url=lab.settings.admin_url, audit=str(folder / "audit"), id=record.journal.id)
+    modules = os.pathsep.join([str(SERVICES.parents[2]), str(SERVICES.parent)])
+    return code, python_environment(**{FOLDER_VARIABLE: str(folder), "PYTHONPATH": modules})
+
+
+def test_debug_works_in_a_plain_interpreter(trial: Trial) -> None:
+    """The traceback ends in the user's code, and post-mortem debugging starts there."""
+    code, env = _session(trial, "missing key")
+    program = f"import sys, pdb\nsys.excepthook = lambda *error: pdb.post_mortem(error[2]){code}"
+    typed = "p values\nup\np name\nq\n"
+    done = subprocess.run(
+        [sys.executable, "-c", program], input=typed, env=env, capture_output=True, text=True, check=False
+    )
+    assert "_missing_key()" in done.stdout
+    assert "(Pdb) []" in done.stdout
+    assert "'missing key'" in done.stdout
+
+
+def test_debug_works_in_a_kernel(trial: Trial) -> None:
+    """The cell raises production's exception without frames of the SDK, and %debug in the next one has its locals."""
+    code, env = _session(trial, "missing key")
+    manager = KernelManager()
+    manager.start_kernel(env=env, independent=False)
+    client = manager.blocking_client()
+    try:
+        client.start_channels()
+        client.wait_for_ready(timeout=120)
+        failed = client.execute_interactive(code, timeout=120, output_hook=lambda _: None)["content"]
+        assert (failed["ename"], failed["evalue"]) == ("KeyError", "'prise'")
+        shown = re.sub(r"\x1b\[[\d;]*m", "", "\n".join(failed["traceback"]))
+        assert "_missing_key" in shown
+        assert "/restate/" not in shown
+        answers, printed = ["p values", "up", "p name", "q"], []
+
+        def answer(message: dict[str, Any]) -> None:
+            client.input(answers.pop(0))
+
+        def keep(message: dict[str, Any]) -> None:
+            printed.append(str(message["content"].get("text", "")))
+
+        client.execute_interactive("%debug", timeout=120, allow_stdin=True, stdin_hook=answer, output_hook=keep)
+        assert "[]" in "".join(printed)
+        assert "'missing key'" in "".join(printed)
+        assert answers == []
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
 
 
 def test_the_bugs_are_those_of_the_services(trial: Trial) -> None:

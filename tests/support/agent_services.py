@@ -141,5 +141,7 @@ async def ask_wrapped_pydantic(ctx: Context, prompt: str) -> str:
     return await _run_pydantic(ctx, pydantic_wrapped, prompt)
 
 
+app = restate.app(services=[service, session, pydantic])
+
 if __name__ == "__main__":
-    serve_inherited(restate.app(services=[service, session, pydantic]))
+    serve_inherited(app)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,10 +54,14 @@ class DebugBench:
         sent = self.lab.ingress.send(case.service, case.handler, body, key=name, **options)
         return str(sent.invocation_id)
 
-    @property
-    def steps(self) -> int:
-        """Return how many bodies of steps have run."""
-        return sum(len(version.steps) for version in self.versions)
+    def copy(self, folder: Path) -> tuple[Version, Version]:
+        """Return both versions in folders of their own, so that the steps of the services are not among theirs."""
+        copies = []
+        for name, version in zip(("old", "new"), self.versions, strict=True):
+            (folder / name).mkdir(parents=True)
+            shutil.copy(version.folder / "programs.json", folder / name)
+            copies.append(Version("", folder / name))
+        return copies[0], copies[1]
 
 
 @contextlib.contextmanager

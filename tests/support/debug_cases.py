@@ -126,11 +126,6 @@ class Case:
     fixed: Expected
     has_line: bool = True  # whether production reports a line of the user's code
 
-    @property
-    def has_commands(self) -> bool:
-        """Return whether the old program has a command before its failure."""
-        return self.kind == "input" or self.old[0][0] not in {"bug", "gather", "unserializable"}
-
     def __str__(self) -> str:
         return f"{self.kind} in {self.service}: {self.old} -> {self.new}"
 
@@ -138,13 +133,12 @@ class Case:
 def random_cases(seed: int, number: int, *, is_oldest: bool = False) -> Iterator[Case]:
     """Yield cases; each kind of failure occurs about equally often.
 
-    The oldest server breaks the journal of code that reads the keys of a state lazily, and stores the input of code
-    that fails before its first command in an older form: it gets no such case.
+    The oldest server breaks the journal of code that reads the keys of a state lazily: it gets no such case.
     """
     chance = random.Random(seed)  # noqa: S311 - it only chooses programs
     for at in range(number):
         case = _case(chance, KINDS[at % len(KINDS)], f"u{seed}x{at}")
-        while is_oldest and ((["keys"] in case.old and case.service == "LazyPrograms") or not case.has_commands):
+        while is_oldest and ["keys"] in case.old and case.service == "LazyPrograms":
             case = _case(chance, case.kind, f"u{seed}x{at}")
         yield case
 

@@ -129,6 +129,8 @@ class RecordingReader:
 
     def _entries(self, ids: Sequence[str]) -> defaultdict[str, list[Row]]:
         content = content_column(self.source, self.source.has)
+        if content == "entry_json" and self.source.has("sys_journal.raw"):
+            content = "entry_json, raw"  # on 1.6.1, only entries of the older form have it
         statement = _ENTRIES.format(content=f", {content}" if content else "")
         entries: defaultdict[str, list[Row]] = defaultdict(list)
         for row in self.source.query_of(statement, ids):

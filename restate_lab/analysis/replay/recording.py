@@ -17,13 +17,14 @@ from restate_lab.analysis.journal.encoding import body_of, encode_entry
 from restate_lab.payload_json import read
 from restate_lab.protocol.commands import COMMAND, RecordedCommand, command_of
 from restate_lab.protocol.messages import MESSAGE_TYPES, PROTOCOLS, Message, Start
-from restate_lab.protocol.wire import number_of
+from restate_lab.protocol.wire import bytes_field, bytes_of, messages_of, number_of
 from restate_lab.redaction import MASK
 
 FITS, NOT_CHECKABLE, CANNOT_SAY = "fits", "not checkable", "cannot say"
 _BITS_64 = (1 << 64) - 1
 _KEY_BYTES = 8  # of the partition key in an id; the other 16 bytes are the invocation's own
 _UNPINNED = 6  # the protocol version for a journal with only its input, which is not pinned to a deployment
+_OLD_INPUT = "Input"
 _NEVER_STARTED = frozenset({"scheduled", "pending"})
 _NO_ENTRIES = "the source has no entries of its journal: it was purged, was not kept, or was not frozen"
 _FROZEN = "the source does not have its payloads; frozen evidence has them if it was frozen with payloads=True"
@@ -90,6 +91,7 @@ def recording_of(
     without payloads. ``as_restart`` gives it another id. With ``last_entry``, it has only the entries that a restart
     from there keeps.
     """
+    entries = [_as_current(each) for each in entries]
     obstacle = _find_obstacle(row, entries)
     if obstacle is not None:
         return Recording(row, obstacle=obstacle)
@@ -108,6 +110,19 @@ def recording_of(
     is_known = not (has_unique_seeds and row["restarted_from"])
     start = _start(row, as_restart=as_restart, has_unique_seeds=has_unique_seeds)
     return Recording(row, commands, messages, start, seed_is_known=is_known)
+
+
+def _as_current(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return an input of the older form as one of the current form; other entries unchanged.
+
+    On 1.6.1, a journal has the older form until its code has issued a command. Its value is not a message there.
+    """
+    if entry["entry_type"] != _OLD_INPUT or entry.get("raw") is None:
+        return entry
+    headers = [bytes_field(1, each, keep_empty=True) for each in messages_of(entry["raw"], 1)]
+    content = bytes_field(1, bytes_of(entry["raw"], 14))
+    body = b"".join(headers) + bytes_field(14, content, keep_empty=True)
+    return {**entry, "entry_type": f"{COMMAND}{_OLD_INPUT}", "raw": body}
 
 
 def _kept_entries(

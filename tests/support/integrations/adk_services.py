@@ -43,5 +43,7 @@ async def ask(ctx: ObjectContext, prompt: str) -> str:
     return "".join(texts)
 
 
+app = restate.app(services=[service])
+
 if __name__ == "__main__":
-    serve_inherited(restate.app(services=[service]))
+    serve_inherited(app)

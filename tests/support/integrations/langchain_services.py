@@ -42,5 +42,7 @@ async def ask(ctx: Context, prompt: str) -> str:
     return await _run(responses, prompt)
 
 
+app = restate.app(services=[service])
+
 if __name__ == "__main__":
-    serve_inherited(restate.app(services=[service]))
+    serve_inherited(app)

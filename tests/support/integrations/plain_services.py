@@ -113,5 +113,7 @@ async def responses(ctx: Context, prompt: str) -> str:
             items.append({"type": "function_call_output", "call_id": each["call_id"], "output": result})
 
 
+app = restate.app(services=[service])
+
 if __name__ == "__main__":
-    serve_inherited(restate.app(services=[service]))
+    serve_inherited(app)

@@ -22,6 +22,7 @@ from restate_lab.analysis.replay.result import outcome_frames
 from restate_lab.analysis.replay.verdict import judge
 from restate_lab.client.endpoint import Answer
 from restate_lab.protocol.messages import ErrorMessage, Message
+from restate_lab.protocol.wire import bytes_field
 from support.fake_endpoint import (
     INVOCATION,
     MANIFEST,
@@ -438,3 +439,17 @@ def test_the_verdict_without_a_checked_invocation_is_cannot_say() -> None:
     assert (result.verdict, sent, len(result.not_read)) == ("cannot say", [], 1)
     with pytest.raises(errors.ArgumentError, match="was not checked: it does not exist"):
         result.diff(INVOCATION)
+
+
+def test_an_input_of_the_older_form_is_sent_in_the_current_one() -> None:
+    """Such as 1.6.1 stores it until the code has issued a command: its value is not a message."""
+    raw = bytes_field(1, bytes_field(1, "accept") + bytes_field(2, "*/*")) + bytes_field(14, b"{}")
+    recording = recording_of(
+        OneInvocation(protocol_version=None).row,
+        [{"index": 0, "entry_type": "Input", "name": None, "raw": raw, "entry_json": None}],
+        as_restart=False,
+        has_unique_seeds=False,
+    )
+    headers = bytes_field(1, bytes_field(1, "accept") + bytes_field(2, "*/*"))
+    assert recording.messages == ((0x400, headers + bytes_field(14, bytes_field(1, b"{}"))),)
+    assert [each.type for each in recording.commands] == ["Input"]
