@@ -10,7 +10,9 @@ from typing import Any
 from restate_lab.analysis.ids import describe_missing
 from restate_lab.analysis.replay.reader import RecordingReader
 from restate_lab.analysis.replay.recording import Recording
-from restate_lab.errors import NotFound, NotReplayable
+from restate_lab.client.arguments import time_limit
+from restate_lab.client.lab import innermost_source, is_lab
+from restate_lab.errors import NotFound, NotReplayable, RestateLabError, TimedOut
 from restate_lab.payload_json import read
 from restate_lab.protocol.entries import entry_of
 from restate_lab.reads import Reads
@@ -20,7 +22,10 @@ from restate_lab.testing.journal import Failure, Journal
 _EVENTS = """
 SELECT after_journal_entry_index AS entry, event_json FROM sys_journal_events
 WHERE id = :id AND event_type IN ('TransientError', 'Paused') ORDER BY appended_at, after_journal_entry_index"""
-_ATTEMPT = "SELECT last_attempt_server AS sdk, last_failure AS message FROM sys_invocation WHERE id = :id"
+_ATTEMPT = """
+SELECT last_attempt_server AS sdk, last_failure AS message,
+  coalesce(pinned_deployment_id, last_attempt_deployment_id) AS deployment
+FROM sys_invocation WHERE id = :id"""
 _TERMINAL = "TerminalError"
 _MISMATCH = 570
 _LAST_LINE = re.compile(r"^(?:[A-Za-z_]\w*\.)*([A-Za-z_]\w*): ", re.MULTILINE)
@@ -65,7 +70,7 @@ def _journal(reads: Reads, recording: Recording) -> Journal:
         limit_key=start.limit_key,
         idempotency_key=start.idempotency_key,
         created_at=_timestamp(row["created_at"]),
-        sdk=str(attempt.get("sdk") or ""),
+        sdk=str(attempt.get("sdk") or _sdk_of(reads, attempt.get("deployment"))),
         status=str(row["status"]),
         error=_failure(reads, recording, entries, attempt),
     )
@@ -73,6 +78,23 @@ def _journal(reads: Reads, recording: Recording) -> Journal:
 
 def _timestamp(value: Any) -> str:
     return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z") if value else ""
+
+
+def _sdk_of(reads: Reads, deployment: str | None) -> str:
+    """Return the SDK of a deployment from the Admin API; "" if the source has none, or does not know it any more.
+
+    The server forgets the SDK of the last attempt when an invocation ends or, with vqueues, backs off.
+    """
+    lab = innermost_source(reads)
+    if not deployment or not is_lab(lab):
+        return ""
+    try:
+        with time_limit(reads.seconds_left):
+            return str(lab.admin.get_deployment(deployment).sdk_version or "")
+    except TimedOut:
+        raise
+    except RestateLabError:
+        return ""
 
 
 def _attempt(reads: Reads, id_: str) -> Mapping[str, Any]:

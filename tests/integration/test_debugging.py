@@ -120,6 +120,8 @@ def test_each_outcome_is_the_expected_one(trial: Trial) -> None:
             wrong.append(f"{case}\n  {failing}\n  {fixed}\n  {record.journal.error}")
     assert wrong == []
     assert (trial.steps - steps, CONNECTED) == (0, [])
+    pinned = [record.journal.sdk for record in trial.records if len(record.journal.entries) > 1]
+    assert {sdk.partition("/")[0] for sdk in pinned} == {"restate-sdk-python"}
     kinds = {entry["type"] for record in trial.records for entry in record.journal.entries}
     assert len(trial.cases) < 300 or len(kinds) == ALL_TYPES, kinds
 

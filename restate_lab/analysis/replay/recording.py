@@ -189,7 +189,7 @@ def _is_masked(entry: Mapping[str, Any]) -> bool:
 
 # With unique seeds, a restart from a prefix keeps the seed of the first invocation.
 def _start(row: Mapping[str, Any], *, as_restart: bool, has_unique_seeds: bool) -> Start:
-    own = decode_invocation_id(row["id"]) or b""
+    own = decode_invocation_id(str(row["id"]).partition("@")[0]) or b""  # a history adds the time of an earlier run
     sent = other_id(own) if as_restart else own
     return Start(
         id=sent,

@@ -453,3 +453,16 @@ def test_an_input_of_the_older_form_is_sent_in_the_current_one() -> None:
     headers = bytes_field(1, bytes_field(1, "accept") + bytes_field(2, "*/*"))
     assert recording.messages == ((0x400, headers + bytes_field(14, bytes_field(1, b"{}"))),)
     assert [each.type for each in recording.commands] == ["Input"]
+
+
+def test_an_earlier_run_of_a_history_is_sent_with_its_own_id() -> None:
+    """A history appends the time to the id of a run whose id was used again."""
+    row = OneInvocation().row
+    earlier = {**row, "id": f"{row['id']}@2026-11-28T12:00:00.123Z"}
+    recordings = [
+        recording_of(each, [{"index": 0, **OPEN[0]}], as_restart=False, has_unique_seeds=False)
+        for each in (row, earlier)
+    ]
+    assert recordings[0].start == recordings[1].start
+    assert recordings[0].start is not None
+    assert recordings[0].start.debug_id == row["id"]
