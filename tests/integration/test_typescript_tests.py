@@ -75,7 +75,7 @@ def recorded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     """Record random programs on a real server, and replay each with the failing and with the fixed program."""
     kind, count, repeats = request.param
     with typescript_bench(tmp_path_factory.mktemp("typescript"), kind) as bench:
-        found = list(cases(count, seed=int(os.environ.get("RESTATE_LAB_TESTS_SEED", "0"))))
+        found = list(cases(count))
         paths = bench.record(found)
     return RecordedCases(bench.project, found, paths, repeats)
 
@@ -417,6 +417,20 @@ await Record.load(import.meta.url, "journal.json").run(() => import("./typescrip
     (project.folder / "block.mjs").write_text(code)
     output = run_node(project, "block.mjs", fails=True)
     assert "restate-lab: ReplayTimedOut: the code blocks this process, which is now ended" in output
+
+
+@LONG
+def test_a_debugger_switches_the_time_limit_off(project: Project) -> None:
+    """A person who waits at a breakpoint is not interrupted."""
+    (project.folder / "journal.json").write_text(journal("hang").to_json(), "utf-8")
+    code = """
+import { Record } from "./restate_lab_testing.mjs";
+const run = Record.load(import.meta.url, "journal.json").run(() => import("./typescript_orders.ts"), { timeout: 0.1 });
+console.log(await Promise.race([run, new Promise((done) => setTimeout(done, 2000, "no limit"))]));
+process.exit(0);
+"""
+    (project.folder / "hang.mjs").write_text(code)
+    assert "no limit" in run_node(project, "--inspect=127.0.0.1:0", "hang.mjs")
 
 
 def test_sockets_are_connected_without_the_guard(project: Project) -> None:

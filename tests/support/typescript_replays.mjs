@@ -41,7 +41,8 @@ async function runFreely({ data, entries }, app) {
   const known = [entries.length & 0x7f | 0x80, entries.length >> 7]; // a varint of two bytes
   const seed = Buffer.alloc(10);
   for (let at = 0, rest = BigInt(data.seed); at < 10; at += 1, rest >>= 7n) seed[at] = Number(rest & 0x7fn) | (at < 9 ? 0x80 : 0);
-  const head = [Buffer.from([10, id.length]), id, Buffer.from([24, ...known, 40, 1, 50, key.length]), key];
+  const name = Buffer.from(data.id);
+  const head = [Buffer.from([10, id.length]), id, Buffer.from([18, name.length]), name, Buffer.from([24, ...known, 40, 1, 50, key.length]), key];
   const start = Buffer.concat([...head, Buffer.from([72]), seed]);
   const messages = entries.map((each) => frame(TYPES[each.type].number, encodeEntry(each)));
   const handler = createEndpointHandler({ services: Object.values(await app()), logger: () => {} });

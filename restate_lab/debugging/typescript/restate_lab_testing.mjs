@@ -30,6 +30,7 @@ export class ReplayTimedOut extends ReplayError {}
 const FORMAT = 1;
 const IMPORT_LIMIT = 60; // seconds
 const MISMATCH = 570, VIOLATION = 571; // what the SDK reports if the code does not follow the journal
+const OLD_SDK = "; update @restatedev/restate-sdk to 1.12 or newer";
 const START = 0x0000, SUSPENSION = 0x0001, ERROR = 0x0002, COMMAND = 0x0400, NOTIFICATION = 0x8000;
 
 // The messages of the service protocol: number, name and form of each field. The commands have consecutive numbers.
@@ -344,7 +345,7 @@ async function servicesOf(app, names, noted) {
   const has = Object.keys(module).join(", ") || "nothing";
   const missing = names.find((name) => !Object.hasOwn(module, name));
   if (missing !== undefined) throw new AppNotFound(`the module has no export ${JSON.stringify(missing)}; it has ${has}`);
-  const isService = (each) => typeof each?.name === "string" && handlersOf(each) !== undefined;
+  const isService = (each) => typeof each?.name === "string" && typeof handlersOf(each) === "object";
   const services = (names.length ? names.map((name) => module[name]) : Object.values(module)).flat().filter(isService);
   if (services.length) return services;
   const why = noted.some((each) => each.isServer) ? "it only serves them" : `it exports ${has}`;
@@ -362,7 +363,9 @@ function endpointOf(options) {
   try {
     return createRequire(import.meta.url)("@restatedev/restate-sdk/fetch").createEndpointHandler(options);
   } catch (error) {
-    throw isOther(error) ? new AppNotFound("the app uses another installation of @restatedev/restate-sdk than this test", { cause: error }) : error;
+    if (!isOther(error)) throw error;
+    const why = "the app uses another installation of @restatedev/restate-sdk than this test, or exports more than services";
+    throw new AppNotFound(`${error.message} Either ${why}: name the services in exports`, { cause: error });
   }
 }
 
@@ -540,15 +543,17 @@ export class Record {
       const outcome = await this.#attempt(endpoint, entries);
       const { awaited = [], isNamed, isSeen, ...values } = outcome;
       const signals = signalsOf(awaited, answers);
-      const isOver = outcome.outcome !== "continues" || !isSeen || (isNamed && !Object.keys(answers).length);
+      const hasAnswers = Object.keys(answers).length > 0;
+      const isOver = outcome.outcome !== "continues" || (!hasAnswers && (isNamed || !isSeen));
       if (signals.length) entries = [...entries, ...signals];
       else if (isOver) return new Outcome(values.outcome, values.passed, values);
+      else if (!isSeen) throw new UnusableRecord(`answers need an SDK with hooks${OLD_SDK}`);
       else {
         // Without the stop command the code goes on to its next await; the hook runs no step there either.
         const { commands } = await endpoint.send(entries, { stop: false });
         const isOpen = (each) => each.id !== undefined && each.kind !== COMPLETED_ALONE && !Object.hasOwn(answers, keyOf(each));
         const named = commandsOf(commands);
-        const open = Object.keys(answers).length ? named.findIndex(isOpen) : 0;
+        const open = hasAnswers ? named.findIndex(isOpen) : 0;
         if (named.length === 0) return new Outcome("continues", values.passed, values);
         if (open >= 0) return new Outcome("continues", entries.length - 1, { next: describe(named[open]) });
         entries = [...entries, ...commands];
@@ -574,7 +579,7 @@ export class Record {
       return { outcome: "continues", passed, next: describe(answer), isNamed: !isCall(answer.kind), isSeen: answer.isSeen };
     }
     if (answer.thrown) throw answer.error; // a terminal error is how the invocation ends
-    if (!answer.isSeen) throw new UnusableRecord("this version of the SDK has no hooks, so it is not known how the handler ends: update it");
+    if (!answer.isSeen) throw new UnusableRecord(`how the handler ends is known only from an SDK with hooks${OLD_SDK}`);
     return { outcome: "returns", passed, entries };
   }
 
