@@ -106,7 +106,7 @@ class TypeScriptBench:
                 row["status"] for row in self.lab.arrow(statement, ids=list(ids.values()), progress=False).to_pylist()
             ]
 
-        wait_for(statuses, lambda found: len(found) == len(ids) and _ENDED.issuperset(found))
+        wait_for(statuses, lambda found: len(found) == len(ids) and _ENDED.issuperset(found), within=240)
         paths = {}
         for name, id_ in ids.items():
             paths[name] = record_of(self.lab, id_).save(self.project.folder / f"{name}.record.json")
