@@ -29,6 +29,7 @@ FROM sys_invocation WHERE id = :id"""
 _TERMINAL = "TerminalError"
 _MISMATCH = 570
 _LAST_LINE = re.compile(r"^(?:[A-Za-z_]\w*\.)*([A-Za-z_]\w*): ", re.MULTILINE)
+_NODE_STACK = re.compile(r"([A-Za-z_$][\w$]*)(?::.*?)?\n +at ", re.DOTALL)
 _TYPE = re.compile(r"(?:[A-Za-z_]\w*\.)*(?P<name>[A-Za-z_]\w*)\(|(?P<js>[A-Z]\w*Error)\b")
 
 
@@ -137,7 +138,7 @@ def _failure_of_event(recording: Recording, row: Mapping[str, Any]) -> Failure |
     stack = str(event.get("error_stacktrace") or "")
     place = None if in_step else place_in_text(stack)
     return Failure(
-        _type_name(message) or _type_in_stack(stack),
+        _type_in_node_stack(stack) or _type_name(message) or _type_in_stack(stack),
         message,
         code if isinstance(code, int) else None,
         entry,
@@ -150,6 +151,15 @@ def _type_name(message: str) -> str:
     """Return the name of the class of an error, from its text; "" if it does not have one."""
     found = _TYPE.match(message)
     return (found["name"] or found["js"]) if found else ""
+
+
+def _type_in_node_stack(stack: str) -> str:
+    """Return the name of the class in the first line of the text of a stack of Node.js; "" for another text.
+
+    The message of such an error does not have the name, and can look like a call: "price(...) is not a function".
+    """
+    found = _NODE_STACK.match(stack)
+    return found[1] if found else ""
 
 
 def _type_in_stack(stack: str) -> str:

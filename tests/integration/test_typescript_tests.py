@@ -30,6 +30,7 @@ from support.typescript_services import sdk_home
 
 LONG = pytest.mark.long
 ORDERS = "./typescript_orders.ts"
+TYPES_OF_ERRORS = {"Error", "TypeError", "RangeError", "SyntaxError", "TerminalError"}
 INPUT = {"type": "Command: Input", "value": '{"sku":"A","text":"日本 ü"}'}
 PRICE = (
     {"type": "Command: Run", "result_completion_id": 1, "name": "price"},
@@ -66,9 +67,9 @@ def replay_all(project: Project, *cases: tuple[Journal, Mapping[str, Any]]) -> R
 @pytest.fixture(
     scope="module",
     params=[
-        pytest.param((NEWEST, 13, 2), id="newest"),
-        pytest.param((NEWEST, 78, 20), id="newest-more", marks=[LONG, pytest.mark.timeout(1_800)]),
-        pytest.param((PLAIN, 26, 2), id="plain", marks=[LONG, pytest.mark.timeout(900)]),
+        pytest.param((NEWEST, 14, 2), id="newest"),
+        pytest.param((NEWEST, 84, 20), id="newest-more", marks=[LONG, pytest.mark.timeout(1_800)]),
+        pytest.param((PLAIN, 28, 2), id="plain", marks=[LONG, pytest.mark.timeout(900)]),
     ],
 )
 def recorded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> RecordedCases:
@@ -114,6 +115,7 @@ def test_a_record_fails_with_the_error_of_production_at_its_line(recorded: Recor
             (outcome,) = outcomes
             assert outcome["reproduces"], (case, outcome, error)
             assert outcome["message"] == error["message"]
+            assert error["type"] in TYPES_OF_ERRORS
             assert error["line"] in {None, outcome.get("line")}, (case, outcome, error)
     assert any(recorded.journal(case)["error"]["line"] for case in recorded.cases if case.outcome == "fails")
 

@@ -61,6 +61,7 @@ FAILURES: tuple[tuple[Operation, str], ...] = (
     (["missing", {}], "fails"),
     (["range", [1]], "fails"),
     (["custom", "a text with 'quotes', \"more\" and ü\u202e"], "fails"),
+    (["custom", "price(3) is not a function"], "fails"),
     (["json", "{oops"], "fails"),
     (["later", "failed later"], "fails"),
     (["refusal", "refused by a call"], "fails"),
