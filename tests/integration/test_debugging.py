@@ -127,6 +127,38 @@ def test_each_outcome_is_the_expected_one(trial: Trial) -> None:
     assert len(trial.cases) < 300 or len(kinds) == ALL_TYPES + lazy_keys, kinds
 
 
+def test_a_test_is_written_from_every_source_that_has_the_journal(trial: Trial, tmp_path: Path) -> None:
+    """A read-only connection, evidence and an archive give the same record; others give the error for the next step."""
+    lab, (_, record) = trial.bench.lab, trial.one("refused")
+    id_, trial.programs.FOLDER = record.journal.id, trial.bench.versions[0].folder
+    whole = rl.freeze(lab, tmp_path / "whole", ids=[id_], payloads=True, progress=False)
+    bare = rl.freeze(lab, tmp_path / "bare", ids=[id_], progress=False)
+    rl.archive(lab, tmp_path / "archive", payloads=True, cluster_name="prod", progress=False)
+    facts = []
+    with contextlib.ExitStack() as stack:
+        for number, source in enumerate(
+            (
+                rl.connect(lab.settings.admin_url, read_only=True),
+                rl.open_evidence(whole),
+                rl.open_history(tmp_path / "archive"),
+            )
+        ):
+            folder = tmp_path / f"tests{number}"
+            folder.mkdir()
+            made = rl.to_test(stack.enter_context(source), f"WARN {id_} failed", folder, app=APP)
+            assert made.outcome.startswith("fails as in production: Refused("), made.outcome
+            journal = Record.load(made.paths[0]).journal
+            facts.append((journal.entries, journal.seed, journal.error, journal.created_at, journal.protocol))
+        assert facts[0] == facts[1] == facts[2]
+        with pytest.raises(errors.NotReplayable, match="frozen with payloads=True"):
+            rl.to_test(stack.enter_context(rl.open_evidence(bare)), id_, folder, app=APP)
+        away = stack.enter_context(rl.connect("127.0.0.1:9", check=False))
+        with pytest.raises(errors.Unreachable):
+            rl.to_test(away, id_, folder, app=APP)
+        with pytest.raises(errors.NotFound):
+            rl.to_test(lab, "inv_1lIyp2ByO1ey35cGbU0hywb06imDxMEZvH", folder, app=APP)
+
+
 def test_masked_records_have_the_same_outcome_and_none_of_the_texts(trial: Trial) -> None:
     """All texts in payloads are masked, except the inputs, which name the programs."""
     masks, wrong = [*ALWAYS, *parse_masks("$")], []
