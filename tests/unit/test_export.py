@@ -281,7 +281,7 @@ def test_a_file_is_complete_or_absent_and_an_existing_one_is_kept(
     assert target.read_text() == "mine"
     with pytest.raises(errors.ArgumentError, match="two columns"):
         save(pd.DataFrame([[1, 2]], columns=["a", "a"]), target, overwrite=True)
-    monkeypatch.setattr("restate_lab.export.files.publish", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("restate_lab._files.publish", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         save(frame, target, overwrite=True)
     assert [each.name for each in tmp_path.iterdir()] == [target.name]

@@ -126,6 +126,7 @@ CARDS: dict[str, dict[str, Any]] = {
     "analysis/contrast/card.html.j2": CARD
     | {"causes": [{"parts": [HOSTILE] * 2, "interval": HOSTILE, "others": [HOSTILE] * 2, "bars": [BAR, BAR]}]}
     | {"texts": [HOSTILE]},
+    "debugging/to_test/card.html.j2": CARD | {"target": HOSTILE},
     "analysis/waits/picture.html.j2": {"picture": PICTURE},
     "reports/templates/written.html.j2": CARD | {"path": HOSTILE, "href": "#a", "size": HOSTILE, "lead": [HOSTILE] * 2},
     "analysis/doctor/card.html.j2": CARD

@@ -315,7 +315,7 @@ class MaskedTexts:
         forms = {form: masked for each, masked in self._masks.items() for form in _forms(each)}
         longest_first = sorted(forms, key=len, reverse=True)
         self._long = [(each, forms[each]) for each in longest_first if len(each) >= _SHORTEST]
-        self._short = [(_word(each), forms[each]) for each in longest_first if len(each) < _SHORTEST]
+        self._short = [(each, forms[each]) for each in longest_first if len(each) < _SHORTEST]
         self.has_fields = False
 
     def within(self, text: str) -> str:
@@ -331,7 +331,7 @@ class MaskedTexts:
         """Return a message with the masked texts in it replaced, also short ones that are a word."""
         text = self.within(text)
         for word, masked in self._short:
-            text = word.sub(masked, text)
+            text = _with_word(text, word, masked)
         return text
 
     def within_bytes(self, content: bytes) -> bytes:
@@ -389,8 +389,20 @@ def _forms(text: str) -> set[str]:
     return {text, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1], repr(text)[1:-1]}
 
 
-def _word(text: str) -> re.Pattern[str]:
-    return re.compile(rf"(?<!\w){re.escape(text)}(?!\w)")
+def _with_word(text: str, word: str, masked: str) -> str:
+    """Return a text with a word replaced wherever it is not a part of a longer one."""
+    at = text.find(word)
+    while at >= 0:
+        end = at + len(word)
+        is_whole = not _is_letter(text[at - 1 : at]) and not _is_letter(text[end : end + 1])
+        if is_whole:
+            text = f"{text[:at]}{masked}{text[end:]}"
+        at = text.find(word, at + (len(masked) if is_whole else 1))
+    return text
+
+
+def _is_letter(text: str) -> bool:
+    return text.isalnum() or text == "_"
 
 
 def _containers(text: str) -> list[Node]:
