@@ -18,6 +18,7 @@ from restate_lab.testing.frames import place_in_frames, stack_of
 
 _METHODS = ("connect", "connect_ex", "bind")
 _ADVICE = "Put it into a step, or pass allow_network=True."
+_IMPORT = "<frozen importlib"
 _LOCK = threading.Lock()
 _GUARDED = threading.local()
 _originals: dict[str, Any] = {}
@@ -94,8 +95,10 @@ def _refuse(what: str, address: Any) -> None:
         return
     verb = "listened on" if what == "bind" else "opened a connection to"
     place = ":".join(str(part) for part in address[:2]) if isinstance(address, tuple) else str(address)
-    line = place_in_frames(stack_of(sys._getframe()))  # noqa: SLF001 - a library may catch the error, and lose the line
+    stack = stack_of(sys._getframe())  # noqa: SLF001 - a library may catch the error, and lose the line
+    line = place_in_frames(stack)
     where = f" at {line}" if line else ""
     error = NetworkUsed(f"the code {verb} {place!r}{where}, outside of a step. {_ADVICE}")
+    error.is_import = any(each.f_code.co_filename.startswith(_IMPORT) for each in stack)
     uses.append(error)
     raise error

@@ -94,12 +94,17 @@ def replay_journal(journal: Journal, messages: Sequence[Message], app: Any, opti
     except NetworkUsed:
         raise
     except Exception as error:
-        if uses:
-            raise uses[0] from error
+        _raise_use(uses, error)
         raise
-    if uses:  # also if the code caught the error
-        raise with_user_frames(uses[0])
+    _raise_use(uses, None)
     return outcome
+
+
+def _raise_use(uses: Sequence[NetworkUsed], error: Exception | None) -> None:
+    """Raise the first use of the network by the handler, also if its code caught the error."""
+    for use in uses:
+        if not use.is_import:
+            raise with_user_frames(use) from error
 
 
 @dataclass(slots=True)

@@ -52,7 +52,7 @@ def is_recorded_end(result: Mapping[str, Any], end: tuple[str, Any]) -> bool:
     """Return whether a replay ended as recorded; one that was killed stops at its open command, or fails as before."""
     outcome, value = end
     if not outcome:
-        return result["outcome"] in {"step without result", "waits"} or bool(result["is_as_in_production"])
+        return result["outcome"] in {"step without result", "waits"} or bool(result.get("is_as_in_production"))
     if outcome == "fails":
-        return result["outcome"] == "fails" and bool(result["is_as_in_production"])
-    return (result["outcome"], result["returned"]) == (outcome, value)
+        return result["outcome"] == "fails" and bool(result.get("is_as_in_production"))
+    return (result["outcome"], result.get("returned")) == (outcome, value)

@@ -177,6 +177,27 @@ def test_a_module_that_starts_a_server_is_reported(folder: Path) -> None:
         record("place").run("serving_app:app")
 
 
+def test_a_module_that_tries_the_network_at_its_import_is_no_error(folder: Path) -> None:
+    """Libraries try whether there is IPv6, and go on without it."""
+    write(
+        folder,
+        "trying_app",
+        """
+        import socket
+        from support.local_app import app
+
+        try:
+            with socket.socket() as each:
+                each.bind(("127.0.0.1", 0))
+            HAS_NETWORK = True
+        except Exception:
+            HAS_NETWORK = False
+        """,
+    )
+    assert record("place").run("trying_app:app").next == "Run 'price'"
+    assert sys.modules["trying_app"].HAS_NETWORK is False
+
+
 def test_a_module_that_waits_is_over_at_the_limit(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(folder, "waiting_app", "from support.local_app import HELD\nHELD.wait(20)\n")
     monkeypatch.setattr(replay_module, "_IMPORT_LIMIT", 0.3)
