@@ -174,6 +174,7 @@ async def debug(ctx: ObjectContext) -> str:
     import pdb  # noqa: T100 - a person puts it into a handler
 
     pdb.set_trace()  # noqa: T100
+    await asyncio.sleep(0.3)
     return "after the prompt"
 
 

@@ -93,7 +93,7 @@ def test_the_time_at_a_prompt_does_not_count() -> None:
 
     class Slow(io.StringIO):
         def readline(self, *args: Any) -> str:
-            time.sleep(1.0)
+            time.sleep(1.3)
             return "c\n"
 
     class Prompt(pdb.Pdb):
@@ -103,7 +103,7 @@ def test_the_time_at_a_prompt_does_not_count() -> None:
     original = pdb.Pdb
     pdb.Pdb = Prompt  # type: ignore[misc]
     try:
-        assert record("debug").run(app, timeout=0.3).returned == "after the prompt"
+        assert record("debug").run(app, timeout=1).returned == "after the prompt"
     finally:
         pdb.Pdb = original  # type: ignore[misc]
 
