@@ -109,11 +109,20 @@ def debug(
 
 def read_record(source: Source, invocation_id: str | os.PathLike[str], *, timeout: DurationInput) -> Record:
     """Return the record in a file, or of an invocation of a source."""
-    is_path = isinstance(invocation_id, os.PathLike) or (not ids_in(invocation_id) and Path(invocation_id).is_file())
-    if is_path:
+    if _is_file(invocation_id):
         with as_errors():
             return Record.load(invocation_id)
-    return record_of(source, str(invocation_id), timeout=timeout)
+    return record_of(source, invocation_id, timeout=timeout)  # type: ignore[arg-type]  # it checks the type
+
+
+def _is_file(value: object) -> bool:
+    """Return whether a value is a path, or a text without an id that is the path of a file."""
+    if not isinstance(value, str) or ids_in(value):
+        return isinstance(value, os.PathLike)
+    try:
+        return Path(value).is_file()
+    except OSError:  # the text is too long for a path
+        return False
 
 
 @contextlib.contextmanager
