@@ -180,7 +180,7 @@ def _run_masked(trial: Trial, masked: Record, whole: Record) -> TrialOutcome:
 def _texts_left(record: Record, tried: MaskTrial) -> set[str]:
     """Return the texts in payloads that are still in the masked record; but not UUIDs, and texts that the code has."""
     entries = record.journal.entries
-    in_code = _texts([entries[int(each.removeprefix("entry "))] for each in tried.kept])
+    in_code = _texts([entries[int(each.removeprefix("entry "))] for each in tried.kept if each != "fields"])
     texts = {each for each in _texts(entries) - in_code if len(each) > 3 and any(map(str.isalpha, each))}
     after = _texts(tried.record.journal.entries)
     return {each for each in texts if mask_string(each) == "x" * len(each) and any(each in other for other in after)}
