@@ -60,7 +60,7 @@ def to_test(
             is written then.
         NotFound: there is no such invocation.
         NotReplayable: its journal was purged, has no payloads or masked ones, or has the form of an old server.
-        NetworkUsed: the code used the network outside of a step.
+        NetworkRefused: the code used the network outside of a step.
         TimedOut: the journal was not read, or the code did not end, in time.
     """
     options = WritingOptions(app, mask, force, standalone, allow_network, runner)

@@ -18,6 +18,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 from restate_lab.errors import ArgumentError
@@ -41,6 +42,7 @@ from restate_lab.protocol.entries import payload_bytes, payload_of
 from restate_lab.redaction import is_secret_header
 
 _SHORTEST = 4  # characters of a text that is masked within longer texts; shorter ones occur in many other texts
+_FEW = 64  # texts that are searched one by one
 _DATE = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _UUID_VERSION = (14, 19)  # the characters with the version and the variant, which some models check
@@ -314,7 +316,10 @@ class MaskedTexts:
         self._masks_fields = masks_fields
         forms = {form: masked for each, masked in self._masks.items() for form in _forms(each)}
         longest_first = sorted(forms, key=len, reverse=True)
-        self._long = [(each, forms[each]) for each in longest_first if len(each) >= _SHORTEST]
+        self._by_start: dict[str, list[tuple[str, str]]] = {}  # a search for each of 10,000 texts would take seconds
+        for each in longest_first:
+            if len(each) >= _SHORTEST:
+                self._by_start.setdefault(each[:_SHORTEST], []).append((each, forms[each]))
         self._short = [(each, forms[each]) for each in longest_first if len(each) < _SHORTEST]
         self.has_fields = False
 
@@ -322,10 +327,18 @@ class MaskedTexts:
         """Return a text with the masked texts in it replaced; short ones only if they are the whole text."""
         if text in self._masks:
             return self._masks[text]
-        for each, masked in self._long:
-            if each in text:
-                text = text.replace(each, masked)
-        return text
+        if len(self._by_start) <= _FEW and not any(start in text for start in self._by_start):
+            return text
+        parts, done, at = [], 0, 0
+        while at <= len(text) - _SHORTEST:
+            candidates = self._by_start.get(text[at : at + _SHORTEST], ())
+            found = next((pair for pair in candidates if text.startswith(pair[0], at)), None)
+            if found is None:
+                at += 1
+                continue
+            parts += [text[done:at], found[1]]
+            done = at = at + len(found[0])
+        return "".join([*parts, text[done:]]) if parts else text
 
     def within_message(self, text: str) -> str:
         """Return a message with the masked texts in it replaced, also short ones that are a word."""
@@ -336,10 +349,9 @@ class MaskedTexts:
 
     def within_bytes(self, content: bytes) -> bytes:
         """Return bytes with the masked texts in them replaced by as many bytes."""
-        for each, _ in self._long:
-            content = content.replace(
-                each.encode("utf-8", "surrogatepass"), b"x" * len(each.encode("utf-8", "surrogatepass"))
-            )
+        for each, _ in chain.from_iterable(self._by_start.values()):
+            encoded = each.encode("utf-8", "surrogatepass")
+            content = content.replace(encoded, b"x" * len(encoded))
         return content
 
     def within_payload(self, payload: Any) -> Any:

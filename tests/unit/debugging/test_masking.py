@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 from typing import Any
@@ -11,7 +12,7 @@ from hypothesis import given, settings, strategies as st
 
 from restate_lab.debugging.to_test.masking import ALWAYS, MaskedRecord, mask_record, parse_masks
 from restate_lab.errors import ArgumentError
-from restate_lab.protocol.entries import message_of
+from restate_lab.protocol.entries import message_of, payload_bytes
 
 UUID = "7f9c24e8-3b12-4fef-91e0-2d4b6a8c0e11"
 CUSTOMER = {
@@ -97,6 +98,16 @@ def test_the_same_text_is_masked_everywhere() -> None:
     assert found.record["error"] == {"type": "ValueError", "message": f"ValueError('{'x' * 15}')"}
     assert found.record["key"] == "x" * 15
     assert found.has_fields
+
+
+def test_bytes_that_are_not_text_have_none_of_the_texts() -> None:
+    """No rule of the secrets reads them, but a text that is masked elsewhere is replaced in them."""
+    content = base64.b64encode(b"\xff\x00hunter22!").decode()
+    entry = {"type": "Notification: Run", "completion_id": 2, "value": {"base64": content}}
+    whole = {"type": "Command: Run", "body": base64.b64encode(b"\x62\x08hunter22").decode()}
+    found = masked(None, {"password": "hunter22"}, entries=(entry, whole))
+    assert payload_bytes(found.record["entries"][1]["value"]) == b"\xff\x00xxxxxxxx!"
+    assert base64.b64decode(found.record["entries"][2]["body"]) == b"\x62\x08xxxxxxxx"
 
 
 def test_names_are_masked_only_where_it_is_asked() -> None:
