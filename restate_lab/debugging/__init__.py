@@ -110,8 +110,7 @@ def debug(
 def read_record(source: Source, invocation_id: str | os.PathLike[str], *, timeout: DurationInput) -> Record:
     """Return the record in a file, or of an invocation of a source."""
     if _is_file(invocation_id):
-        with as_errors():
-            return Record.load(invocation_id)
+        return load_record(invocation_id)
     return record_of(source, invocation_id, timeout=timeout)  # type: ignore[arg-type]  # it checks the type
 
 
@@ -123,6 +122,16 @@ def _is_file(value: object) -> bool:
         return Path(value).is_file()
     except OSError:  # the text is too long for a path
         return False
+
+
+def load_record(path: str | os.PathLike[str]) -> Record:
+    """Return the record in a file.
+
+    Raises:
+        NotReplayable: there is no such file, or it is not a record.
+    """
+    with as_errors():
+        return Record.load(path)
 
 
 @contextlib.contextmanager

@@ -21,6 +21,8 @@ _NODE = re.compile(
 )
 _INSTALLED = re.compile(r"[/\\](?:site-packages|dist-packages|node_modules)[/\\]|^node:|^<|[/\\]lib[/\\]python\d")
 
+_DEMO_SERVICE = re.compile(r"[/\\]restate_lab[/\\]demo[/\\]services[/\\]")  # the code of a user, in this package
+
 
 @dataclass(frozen=True, slots=True)
 class CodePlace:
@@ -40,7 +42,7 @@ class CodePlace:
 
 def user_traceback(trace: TracebackType | None) -> TracebackType | None:
     """Return a traceback without the frames of the SDK, of asyncio and of this package; all of them if none is left."""
-    parts = [each for each in _parts(trace) if not _is_machinery(each.tb_frame.f_code.co_filename)]
+    parts = [each for each in _parts(trace) if not is_machinery(each.tb_frame.f_code.co_filename)]
     kept: TracebackType | None = None
     for each in reversed(parts):
         kept = TracebackType(kept, each.tb_frame, each.tb_lasti, each.tb_lineno)
@@ -53,7 +55,7 @@ def place_of(trace: TracebackType | None) -> CodePlace | None:
         CodePlace(each.tb_frame.f_code.co_filename, each.tb_lineno or 0, each.tb_frame.f_code.co_name)
         for each in _parts(trace)
     ]
-    return _innermost(place for place in places if not _is_machinery(place.file))
+    return _innermost(place for place in places if not is_machinery(place.file))
 
 
 def stack_of(frame: FrameType | None) -> list[FrameType]:
@@ -68,7 +70,13 @@ def stack_of(frame: FrameType | None) -> list[FrameType]:
 def place_in_frames(frames: Iterable[FrameType]) -> CodePlace | None:
     """Return the first line of the user's own code in frames, innermost first; None if there is none."""
     places = (CodePlace(each.f_code.co_filename, each.f_lineno or 0, each.f_code.co_name) for each in frames)
-    return next((place for place in places if _is_own(place.file)), None)
+    return next((place for place in places if is_own_code(place.file)), None)
+
+
+def user_frame(frame: FrameType | None) -> FrameType | None:
+    """Return the innermost frame of the user's own code that led to a frame; of a library if there is no other."""
+    frames = [each for each in stack_of(frame) if not is_machinery(each.f_code.co_filename)]
+    return next((each for each in frames if is_own_code(each.f_code.co_filename)), next(iter(frames), None))
 
 
 def place_in_text(stack: str) -> CodePlace | None:
@@ -94,22 +102,27 @@ def _innermost(places: Iterable[CodePlace]) -> CodePlace | None:
     return next(reversed(own or found), None)
 
 
-def _is_own(file: str) -> bool:
-    return not _is_machinery(file) and not _INSTALLED.search(file) and not file.startswith(_standard_library())
+def is_own_code(file: str) -> bool:
+    """Return whether a file is neither a part of the SDK, of Python nor of this package, nor an installed library."""
+    return not is_machinery(file) and not _INSTALLED.search(file) and not file.startswith(_standard_library())
 
 
 def _is_sdk_path(file: str) -> bool:
     return bool(re.search(r"[/\\](?:restate|asyncio)[/\\]\w+\.py$", file))
 
 
-def _is_machinery(file: str) -> bool:
+def is_machinery(file: str) -> bool:
     """Return whether a file belongs to the SDK, to asyncio or to this package."""
-    return file.startswith(_machinery()) or file == contextlib.__file__
+    if file.startswith(_machinery()):
+        return not _DEMO_SERVICE.search(file)
+    return file == contextlib.__file__
 
 
 @functools.cache
 def _machinery() -> tuple[str, ...]:
     folders = [os.path.dirname(asyncio.__file__), os.path.dirname(__file__)]  # noqa: PTH120 - files of frames are texts
+    if __name__.startswith("restate_lab."):  # not in the copy of this package beside a test
+        folders.append(os.path.dirname(os.path.dirname(__file__)))  # noqa: PTH120
     spec = importlib.util.find_spec("restate")
     folders += spec.submodule_search_locations or () if spec else ()
     return tuple(f"{folder}{os.sep}" for folder in folders)

@@ -39,9 +39,11 @@ class HandlerHook:
     """Watches the attempts of one replay; it acts only in the thread in which it was made.
 
     ``steps`` are the names of the steps whose bodies may run. ``on_refusal`` is called for each other one.
+    ``on_enter`` is called with the SDK's context before the user's code.
     """
 
     on_refusal: Callable[[], object]
+    on_enter: Callable[[Any], object] = field(default=lambda _: None)
     steps: frozenset[str] = frozenset()
     seen: Observation = field(default_factory=Observation)
     _thread: int = field(default_factory=threading.get_ident)
@@ -149,7 +151,9 @@ class _Manager:
 
         if self.hook.is_own():
             self.hook.seen.is_seen = True
-            self.hook.guard(current_context())
+            context = current_context()
+            self.hook.guard(context)
+            self.hook.on_enter(context)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

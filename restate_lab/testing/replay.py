@@ -8,7 +8,7 @@ replayed again, until the code ends or needs a result that has no answer.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -50,13 +50,18 @@ _IMPORT_LIMIT = 60.0  # seconds, or the limit of the caller if that is longer: a
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How a journal is replayed; ``Record.run`` describes them."""
+    """How a journal is replayed; ``Record.run`` describes most of them.
+
+    ``debugger`` is called with the SDK's context when the handler is entered. The replay then is in the thread of the
+    caller, which has the terminal, and has no time limit.
+    """
 
     answers: Mapping[str, Any]
     run_steps: frozenset[str]
     check_payloads: bool
     timeout: float | None
     allow_network: bool
+    debugger: Callable[[Any], object] | None = None
 
 
 def replay_journal(journal: Journal, messages: Sequence[Message], app: Any, options: Options) -> Outcome:
@@ -85,12 +90,14 @@ def replay_journal(journal: Journal, messages: Sequence[Message], app: Any, opti
             journal.start(),
             on_begin=lambda: thread.phase("the handler", limit),
         )
+        process.hook.on_enter = options.debugger or process.hook.on_enter
         thread.cleanup.enter_context(process.hook.watching(handler))
         thread.on_end = process.end
         return await _JournalReplay(process, journal, Path(messages), options).run()
 
     try:
-        outcome = ReplayThread(work).run()
+        thread = ReplayThread(work)
+        outcome = thread.run() if options.debugger is None else thread.run_here()
     except NetworkUsed:
         raise
     except Exception as error:

@@ -50,6 +50,7 @@ class ReplayThread(Generic[T]):
     _ends: float | None = None
     _loop: asyncio.AbstractEventLoop | None = None
     _task: asyncio.Task[T] | None = None
+    _is_here: bool = False
     _done: threading.Event = field(default_factory=threading.Event)
     _value: list[T] = field(default_factory=list)
     _error: BaseException | None = None
@@ -76,6 +77,16 @@ class ReplayThread(Generic[T]):
             at = place_in_frames(stack_of(_frame_of(thread))) or place_in_frames(self._awaiting())
             self._end(thread)
             raise ReplayTimedOut(self._over(at))
+        if self._error is not None:
+            raise self._error
+        return self._value[0]
+
+    def run_here(self) -> T:
+        """Do the work in the thread of the caller, without limits, and return its value or raise its error."""
+        self._is_here = True
+        self._main()
+        if self._task is not None and self._task.done() and not self._task.cancelled():
+            self._task.exception()  # asyncio would report an exception that nothing has read
         if self._error is not None:
             raise self._error
         return self._value[0]
@@ -147,6 +158,8 @@ class ReplayThread(Generic[T]):
                 loop.run_until_complete(asyncio.wait(tasks, timeout=_GRACE))
             if asyncio.all_tasks(loop):
                 self._done.set()
+                if self._is_here:
+                    break
         with contextlib.suppress(BaseException):
             loop.run_until_complete(loop.shutdown_asyncgens())
             loop.close()
