@@ -90,6 +90,16 @@ def replay_call(ids: Sequence[str]) -> SuggestedCall:
     return SuggestedCall("replay", (tuple(ids), address), {"confirm": address}, comment=comment)
 
 
+def debug_calls(invocation: str) -> tuple[SuggestedCall, ...]:
+    """Return the calls that replay one invocation on the code of the user, who fills in the app."""
+    app = Placeholder("app")
+    comment = 'app is your code: "package.module:attribute"; then %debug'
+    return (
+        SuggestedCall("debug", (invocation, app), comment=comment),
+        SuggestedCall("to_test", (invocation, "tests"), {"app": app}, comment="keeps it as a test"),
+    )
+
+
 def why_call(invocation: str) -> SuggestedCall:
     """Return the call that explains one invocation."""
     return SuggestedCall("why", (invocation,))

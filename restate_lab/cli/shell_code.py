@@ -26,7 +26,7 @@ _MOST = 20  # ids per command
 _READS = frozenset(
     {
         *("agent_runs", "ask", "conversation", "journal", "journal_diff", "lab.admin.version", "lab.sql", "replay"),
-        *("rl.audit_log", "wait_for", "waits", "why"),
+        *("debug", "rl.audit_log", "to_test", "wait_for", "waits", "why"),
     }
 )
 _AUDIT_LOG = shlex.join(["python", "-c", "import restate_lab as rl; print(rl.audit_log().to_string())"])
@@ -128,6 +128,15 @@ def _lab_command(name: str, *, is_live: bool = False) -> Command:
     return command
 
 
+def _debug(call: SuggestedCall, source: SourceOptions) -> str:
+    """Return the command of a debugger; the user fills in the app."""
+    return f"restate-lab debug APP {shlex.join([str(call.arguments[0]), *source.options])}"
+
+
+def _to_test(call: SuggestedCall, source: SourceOptions) -> str:
+    return f"{shlex.join(['restate-lab', 'to-test', str(call.arguments[0]), *source.options])} --app APP"
+
+
 def _replay(call: SuggestedCall, source: SourceOptions) -> str | None:
     """Return the command of a replay; it asks before it sends, in place of ``confirm``."""
     address = next((each for each in call.arguments if isinstance(each, str)), None)
@@ -208,6 +217,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
     {
         "agent_runs": _lab_command("agents"),  # it has no option for ids
         "ask": _ask,
+        "debug": _debug,
         "conversation": _lab_command("agents"),
         "doctor": _lab_command("doctor", is_live=True),
         "freeze": _lab_command("freeze", is_live=True),
@@ -233,6 +243,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         "move_to": _move,
         "plan": _plan,
         "replay": _replay,
+        "to_test": _to_test,
         "waits": _lab_command("waits"),
         "why": _lab_command("why"),
     }

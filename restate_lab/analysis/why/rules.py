@@ -13,7 +13,14 @@ from typing import TypeAlias
 import pandas as pd
 
 from restate_lab.analysis.journal.errors import UNREACHABLE
-from restate_lab.analysis.suggestions import Placeholder, SuggestedCall, move_call, plan_call, replay_call
+from restate_lab.analysis.suggestions import (
+    Placeholder,
+    SuggestedCall,
+    debug_calls,
+    move_call,
+    plan_call,
+    replay_call,
+)
 from restate_lab.analysis.why.details import InvocationDetails
 from restate_lab.analysis.why.reasons import format_time
 from restate_lab.status import STATUSES
@@ -96,6 +103,16 @@ def _can_restart(details: InvocationDetails) -> bool:
     kept = details.row["journal_retention"]
     is_kept = kept is None or pd.Timedelta(kept) > pd.Timedelta(0)
     return details.row["target_service_ty"] != "workflow" and is_kept and bool(details.row["journal_size"])
+
+
+def _fails_in_code(details: InvocationDetails) -> bool:
+    """Return whether its last error was raised by code that a replay of its journal runs again: outside of a step."""
+    if details.journal is None or details.journal.empty or details.refused_deployment or details.fails_again:
+        return False
+    if details.status == "failed":
+        return not details.has_stale_timer
+    error = details.error
+    return error is not None and error.command_index is None and not _is_cut_off(details)
 
 
 def _can_only_end(details: InvocationDetails) -> bool:
@@ -213,6 +230,13 @@ RULES: tuple[OptionRule, ...] = (
         _RETRYING_STATUSES,
         _constant("fix the cause; the retries continue by themselves"),
         applies=_can_be_repaired,
+    ),
+    OptionRule(
+        "debug",
+        _RETRYING_STATUSES | {"paused", "failed"},
+        _constant("raises its error in your own code, at its line, in this process; no step runs and nothing is sent"),
+        lambda details: debug_calls(details.row["id"]),
+        _fails_in_code,
     ),
     OptionRule(
         "bring the code back",
