@@ -91,7 +91,7 @@ def replay_call(ids: Sequence[str]) -> SuggestedCall:
 
 
 def debug_calls(invocation: str) -> tuple[SuggestedCall, ...]:
-    """Return the calls that replay one invocation on the code of the user, who fills in the app."""
+    """Return the calls that replay one invocation on the code of the user; the name of the app is open."""
     app = Placeholder("app")
     comment = 'app is your code: "package.module:attribute"; then %debug'
     return (

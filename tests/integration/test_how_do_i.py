@@ -60,9 +60,10 @@ NO_CODE = {
     'RESTATE_LAB_SCREENSHOTS=build/screenshots .venv/bin/pytest -m "" tests/browser tests/integration/test_plots.py',
     "python -m restate_lab.guide --pictures build/screenshots",
     "restate-lab to-test inv_1… --app shop.app:app",
+    *("%debug", "restate-lab debug shop.app:app inv_1…", "restate-lab debug shop.app:app inv_1… --listen 5678"),
     *("build/docs", "pip install 'restate-lab[docs]'", "python -m restate_lab.guide"),
 }
-"""Variables, files, what tests/unit/test_guide.py runs, and a command with the id of an invocation."""
+"""Variables, files, what tests/unit/test_guide.py runs, and commands with the id of an invocation."""
 
 
 def rows() -> dict[str, list[str]]:

@@ -124,6 +124,11 @@ def test_new_code_is_checked_and_corrected_before_it_is_deployed(kind: str, tmp_
             assert "paid by card. Thank you!" in plain["receipt"]
             steps = re.findall(r"Run +(.+)", plain["journal"])
             assert steps == ["book pallet", "estimate delivery", "send receipt"]
+            assert "rl.debug(lab, " in plain["refund"]
+            assert "'paid_for': []" in plain["debug"]
+            assert "fails as in production: ZeroDivisionError" in plain["to-test"]
+            assert "ZeroDivisionError" in plain["before-fix"]
+            assert plain["after-fix"] == "'passed'"
             assert_no_stream(output)
         with rl.connect(demo.server.admin_url) as lab:
             orders = lab.sql(ORDERS)

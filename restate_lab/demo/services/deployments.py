@@ -6,6 +6,7 @@ from restate_lab.demo.services.orders.payments import accounts, invoices, paymen
 from restate_lab.demo.services.orders.satellites import courier, loyalty, promotions, returns_1, returns_2
 from restate_lab.demo.services.orders.shipping import shipping, warehouses
 from restate_lab.demo.services.parcels import DAILY, RELEASE_1, RELEASE_2
+from restate_lab.demo.services.refunds import refunds
 from restate_lab.demo.services.shop import checkout, checkout_corrected, checkout_next, inventory
 from restate_lab.demo.services_host import Deployments, application, serve_inherited
 
@@ -24,6 +25,7 @@ DEPLOYMENTS: Deployments = {
     ("parcels-2", "1"): RELEASE_2,
     ("checkout-next", "1"): (checkout_next,),
     ("checkout-corrected", "1"): (checkout_corrected,),
+    ("refunds", "1"): (refunds,),
 }
 UNAVAILABLE = {"courier": (502, b"no healthy upstream")}
 """Path → the response of the simulated proxy in front of services that do not run."""

@@ -387,6 +387,41 @@ FAILS_AGAIN: dict[str, tuple[dict[str, Any], str, str]] = {
 }
 
 
+IN_CODE = JournalEvent("TransientError", HOUR_AGO, message="KeyError('price')", code="RT0007")
+
+
+@pytest.mark.parametrize(
+    ("status", "event", "is_offered"),
+    [
+        ("backing-off", IN_CODE, True),
+        ("paused", IN_CODE, True),
+        ("failed", None, True),
+        ("succeeded", None, False),
+        ("suspended", IN_CODE, False),
+        ("paused", replace(IN_CODE, command_index=2, command_name="charge"), False),
+        ("paused", None, False),
+    ],
+)
+def test_the_debugger_is_offered_for_errors_outside_of_steps(
+    status: str, event: JournalEvent | None, is_offered: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A replay of the journal raises these errors again; the error of a step it cannot show."""
+    monkeypatch.setattr(InvocationDetails, "_events", (event,) if event else ())
+    row = World().be("a", status, target_service_ty="service", journal_size=2).made["invocations"][0]
+    details = InvocationDetails(row, NOW, journal=pd.DataFrame({"status": ["completed"], "entry_type": ["Input"]}))
+    options = {each.action: each for each in list_options(details, details, Chain((row["id"],)))}
+    assert ("debug" in options) == is_offered
+    if is_offered:
+        call, test = options["debug"].calls
+        assert options["debug"].code.splitlines()[0].startswith(f'rl.debug(lab, "{row["id"]}", app)')
+        assert commands([call, test], SourceOptions("prod")) == [
+            '# app is your code: "package.module:attribute"; then %debug',
+            f"restate-lab debug APP {row['id']} -e prod",
+            "# keeps it as a test",
+            f"restate-lab to-test {row['id']} -e prod --app APP",
+        ]
+
+
 @pytest.mark.parametrize("status", ["backing-off", "paused"])
 @pytest.mark.parametrize("cause", FAILS_AGAIN)
 def test_what_fails_again_is_resumed_last(cause: str, status: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -127,7 +127,7 @@ def test_the_demo_serves_what_its_stories_deploy() -> None:
 
     deployed = {(step.path, step.release) for story in STORIES.values() for step in story if isinstance(step, Deploy)}
     notebook = (NOTEBOOKS / "07_before_the_deployment.ipynb").read_text("utf-8")
-    registered = {(path, "1") for path in re.findall(r"\bcheckout-\w+", notebook)}
+    registered = {(path, "1") for path in re.findall(r"\{shop\.uri\}([\w-]+)", notebook)}
     assert set(demo.DEPLOYMENTS) == {("", "1"), *deployed, *registered}
     assert set(demo.UNAVAILABLE) <= {path for path, _ in demo.DEPLOYMENTS}
 
