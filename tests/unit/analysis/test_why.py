@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from importlib.resources import files
 from typing import Any
@@ -14,12 +14,13 @@ import pyarrow as pa
 import pytest
 
 from restate_lab.actions.rules import ACTIONS
-from restate_lab.analysis.journal.errors import describe_code
+from restate_lab.analysis.journal.errors import JournalEvent, describe_code
 from restate_lab.analysis.why import reader as why_reader, why
 from restate_lab.analysis.why.chain import Chain
 from restate_lab.analysis.why.details import InvocationDetails
 from restate_lab.analysis.why.options import list_options
 from restate_lab.analysis.why.rules import RULES
+from restate_lab.cli.shell_code import SourceOptions, commands
 from restate_lab.client.sql.parts import complete_for
 from restate_lab.errors import ArgumentError, NotOnThisServer, ServerFailed, TimedOut
 from restate_lab.reads import Reads
@@ -415,7 +416,7 @@ def test_the_debugger_is_offered_for_errors_outside_of_steps(
         call, test = options["debug"].calls
         assert options["debug"].code.splitlines()[0].startswith(f'rl.debug(lab, "{row["id"]}", app)')
         assert commands([call, test], SourceOptions("prod")) == [
-            '# app is your code: "package.module:attribute"; then %debug',
+            '# app is your code, as "package.module:attribute"',
             f"restate-lab debug APP {row['id']} -e prod",
             "# keeps it as a test",
             f"restate-lab to-test {row['id']} -e prod --app APP",
