@@ -67,7 +67,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for module in (demo, query, diagnose, debug, to_test, replay, copies, watch, report):
+for module in (demo, query, diagnose, debug, replay, to_test, copies, watch, report):
     app.add_typer(module.app)
 app.add_typer(mcp.app, name="mcp", short_help="Serve tools for an AI assistant.")
 
