@@ -28,6 +28,7 @@ THRESHOLDS = {
 """The maximum of each figure."""
 LEAST_MEDIAN = 130
 SMALL_FOR_A_REASON = {
+    "restate_lab.demo.services.refunds": "a service with a planted bug, whose module a notebook copies",
     "restate_lab.demo.stories": "the table of the stories; each is a module of its own",
     "restate_lab.demo.stories.agents": "a story",
     "restate_lab.guide.actions": "`help()` shows the page by this name",

@@ -8,7 +8,7 @@ from restate import Context, InvocationRetryPolicy, Service
 
 refunds = Service(
     "Refunds",
-    description="Pays back what was returned",
+    description="Pays back returned orders",
     invocation_retry_policy=InvocationRetryPolicy(
         initial_interval=timedelta(milliseconds=10), max_attempts=2, on_max_attempts="pause"
     ),
