@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import io
 import json
 import os
 import re
@@ -23,10 +24,13 @@ from typing import Any
 
 import pytest
 from jupyter_client.manager import KernelManager
+from typer.testing import CliRunner
 
 import restate_lab as rl
 from restate_lab import errors
+from restate_lab.cli import app as cli
 from restate_lab.debugging import record_of
+from restate_lab.debugging.stepping import step_through
 from restate_lab.debugging.to_test.masking import ALWAYS, mask_string, parse_masks
 from restate_lab.debugging.to_test.trial import MaskTrial, TrialOutcome, outcome_in_python, try_masks
 from restate_lab.demo.faults import FOLDER_VARIABLE
@@ -301,6 +305,42 @@ def test_debug_returns_what_fixed_code_does(trial: Trial) -> None:
     assert repr(outcome).startswith("<Outcome: ")
     _, waiting = trial.one("waiting")
     assert rl.debug(trial.bench.lab, waiting.journal.id, APP).outcome == "waits"
+
+
+def test_a_session_stops_at_each_entry(trial: Trial) -> None:
+    """At each command of the record that the code issues, once and in order; the outcome is the same as without it."""
+    steps, wrong = trial.steps, []
+    for case, record in zip(trial.cases, trial.records, strict=True):
+        expected = trial.outcome(record, fixed=False)
+        shown = io.StringIO()
+        outcome = step_through(record, APP, stdin=io.StringIO("ne\n" * 200), stdout=shown)
+        stops = [int(index) for index in re.findall(r"^(?:\(Pdb\) )*>> entry (\d+)", shown.getvalue(), re.MULTILINE)]
+        last = len(record.journal.entries) if expected.outcome != "diverges" else expected.entry or 0
+        is_cancelled = any(entry.get("signal_id") == 1 for entry in record.journal.entries)
+        sdk_commands = {"Output", *(["SendSignal"] if is_cancelled else [])}
+        entries = [each.index for each in record.journal.commands if each.type not in sdk_commands]
+        if str(outcome) != str(expected) or (
+            stops != [index for index in entries if index <= last] and case.kind != "input"
+        ):
+            wrong.append(f"{case}\n{stops} {entries} {last}\n{outcome}\n{expected}\n{shown.getvalue()[-1500:]}")
+    assert wrong == []
+    assert trial.steps == steps
+
+
+def test_a_command_debugs_an_invocation_of_a_server_and_of_evidence(trial: Trial, tmp_path: Path) -> None:
+    _, record = trial.one("missing key")
+    trial.use(fixed=False)
+    lab, id_ = trial.bench.lab, record.journal.id
+    rl.freeze(lab, tmp_path / "all", payloads=True, progress=False)
+    for source in (["-e", lab.settings.admin_url], ["--evidence", str(tmp_path / "all")]):
+        shown = CliRunner().invoke(cli, ["debug", APP, id_, *source], input="c\nw\nq\n")
+        assert shown.exit_code == 0, shown.output
+        assert "(the same error)" in shown.output
+        assert "_missing_key()" in shown.output
+    for target in ("inv_1gDJfW1qSpFL5zxOUZt7f1XiSnGcJsVzYF", "inv_1short"):
+        shown = CliRunner().invoke(cli, ["debug", APP, target, "-e", lab.settings.admin_url])
+        assert shown.exit_code in {1, 2}
+        assert "Traceback" not in shown.output
 
 
 @pytest.mark.parametrize(

@@ -58,12 +58,13 @@ def step_through(
     try:
         with _own_breakpoints(prompt):
             outcome = _replay(record, app, prompt, allow_network=allow_network)
-        _finish(record, outcome, out)
-        if outcome.exception is not None and outcome.exception.__traceback__ is not None:
-            prompt.open_at(outcome.exception.__traceback__)
     except (SessionQuit, bdb.BdbQuit):
         _say(out, "The replay was ended.")
         return None
+    _finish(record, outcome, out)
+    if outcome.exception is not None and outcome.exception.__traceback__ is not None:
+        with contextlib.suppress(SessionQuit):
+            prompt.open_at(outcome.exception.__traceback__)
     return outcome
 
 
