@@ -28,9 +28,13 @@ class DebugClient:
         return bool(body["breakpoints"][0]["verified"])
 
     def stopped(self) -> tuple[int, list[tuple[str, int]], dict[str, str]]:
-        """Wait for a stop; return the thread, the names and lines of its frames, and the locals of the first."""
+        """Wait for a stop; return the thread, the names and lines of its frames, and the locals of the first.
+
+        From Python 3.12, the frames also have those of this package, unless it is installed as a library.
+        """
         thread = self.event("stopped")["threadId"]
         frames = self.request("stackTrace", threadId=thread)["stackFrames"]
+        frames = [each for each in frames if "restate_lab" not in each["source"]["path"]]
         scope = self.request("scopes", frameId=frames[0]["id"])["scopes"][0]["variablesReference"]
         variables = self.request("variables", variablesReference=scope)["variables"]
         places = [(each["name"], each["line"]) for each in frames]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import itertools
 import re
@@ -246,7 +247,11 @@ def test_an_address_is_of_this_machine() -> None:
 def test_an_editor_steps_through_the_code(folder: Path) -> None:
     """A breakpoint is verified and hit, --stop-at suspends at the line before the result, and locals are readable."""
     (port,) = free_ports(1)
-    with start_session(folder, "--listen", str(port), "--stop-at", "3") as session:
+    with (
+        start_session(folder, "--listen", str(port), "--stop-at", "3") as session,
+        contextlib.ExitStack() as stack,
+    ):
+        stack.callback(session.kill)
         assert session.stdout is not None
         head = ""
         while "Waiting for a debugger" not in head:
