@@ -87,9 +87,9 @@ def debug(
 
 def _read(recorded: str, cluster: str | None, evidence: Path | None, timeout: float) -> Record:
     """Return the record in a file, for which no cluster is needed, or that of an invocation of the source."""
-    from restate_lab.debugging import load_record, record_of
+    from restate_lab.debugging import is_record_file, load_record, record_of
 
-    if Path(recorded).is_file():
+    if is_record_file(recorded):
         return load_record(recorded)
     with open_source(cluster, evidence) as source:
         return record_of(source, recorded, timeout=timeout)

@@ -109,12 +109,12 @@ def debug(
 
 def read_record(source: Source, invocation_id: str | os.PathLike[str], *, timeout: DurationInput) -> Record:
     """Return the record in a file, or of an invocation of a source."""
-    if _is_file(invocation_id):
+    if is_record_file(invocation_id):
         return load_record(invocation_id)
     return record_of(source, invocation_id, timeout=timeout)  # type: ignore[arg-type]  # it checks the type
 
 
-def _is_file(value: object) -> bool:
+def is_record_file(value: object) -> bool:
     """Return whether a value is a path, or a text without an id that is the path of a file."""
     if not isinstance(value, str) or ids_in(value):
         return isinstance(value, os.PathLike)
