@@ -93,7 +93,7 @@ def replay_call(ids: Sequence[str]) -> SuggestedCall:
 def debug_calls(invocation: str) -> tuple[SuggestedCall, ...]:
     """Return the calls that replay one invocation on the code of the user; the name of the app is open."""
     app = Placeholder("app")
-    comment = 'app is your code, as "package.module:attribute"'
+    comment = 'app is your Python code, as "package.module:attribute"'
     return (
         SuggestedCall("debug", (invocation, app), comment=comment),
         SuggestedCall("to_test", (invocation, "tests"), {"app": app}, comment="keeps it as a test"),

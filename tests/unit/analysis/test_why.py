@@ -416,7 +416,7 @@ def test_the_debugger_is_offered_for_errors_outside_of_steps(
         call, test = options["debug"].calls
         assert options["debug"].code.splitlines()[0].startswith(f'rl.debug(lab, "{row["id"]}", app)')
         assert commands([call, test], SourceOptions("prod")) == [
-            '# app is your code, as "package.module:attribute"',
+            '# app is your Python code, as "package.module:attribute"',
             f"restate-lab debug APP {row['id']} -e prod",
             "# keeps it as a test",
             f"restate-lab to-test {row['id']} -e prod --app APP",
