@@ -11,10 +11,12 @@ import contextlib
 import csv
 import html.parser
 import importlib
+import io
 import json
 import pkgutil
 import re
 import runpy
+import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -305,6 +307,11 @@ COMMAND_LINES: dict[str, Callable[[Vandalised, Path], list[list[str]]]] = {
         for address in (all_.services, HOSTILE["ansi"])
         for form in ([], ["--json"])
     ],
+    "debug": lambda all_, _: [
+        *(["debug", VICTIM, ids[name]] for ids in (all_.retrying, all_.failed) for name in OPENED),
+        ["debug", HOSTILE["ansi"], all_.failed["ansi"]],
+        ["debug", VICTIM, HOSTILE["ansi"]],
+    ],
     "to-test": lambda all_, folder: [
         *(
             ["to-test", all_.retrying[name], "--app", VICTIM, "--folder", str(folder), *form]
@@ -347,6 +354,8 @@ def test_every_command_prints_text(
     assert set(typer.main.get_group(app).commands) - set(COMMAND_LINES) == {"demo"}, "has no words but its own"
     for lines in COMMAND_LINES.values():
         for line in lines(vandalised, tmp_path):
+            if line[0] == "debug":
+                monkeypatch.setattr(sys, "stdin", io.StringIO("entries\nne\nc\n"))
             with contextlib.suppress(SystemExit):
                 app(line, prog_name="restate-lab")
             out, err = capfd.readouterr()

@@ -70,11 +70,8 @@ def test_once_names_the_failing_cell_and_exits_with_1(server: Path, tmp_path: Pa
     assert executed.cells[0].outputs[0].text == "before\n"
 
 
-@pytest.mark.parametrize(
-    "numbers",
-    [(signal.SIGINT, signal.SIGKILL), pytest.param((signal.SIGHUP, signal.SIGTERM), marks=pytest.mark.long)],
-    ids=str,
-)
+@pytest.mark.long  # test_readme.py interrupts a demo, and unit/demo/test_process.py kills the parent of programs
+@pytest.mark.parametrize("numbers", [(signal.SIGINT, signal.SIGKILL), (signal.SIGHUP, signal.SIGTERM)], ids=str)
 def test_ends_whatever_ends_it(numbers: tuple[signal.Signals, ...], server: Path, tmp_path: Path) -> None:
     """Two demos run at once, and none of their processes (kernels included) outlives a signal, not even SIGKILL."""
     options = ("--no-browser", "--story", "first-look")  # the shortest one

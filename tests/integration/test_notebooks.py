@@ -138,6 +138,7 @@ def test_new_code_is_checked_and_corrected_before_it_is_deployed(kind: str, tmp_
 
 
 @pytest.mark.server
+@pytest.mark.long  # test_incident.py and test_doctor.py have its calls
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_incident_is_told_with_all_its_causes_and_nobody_else_is_blamed(kind: str, tmp_path: Path) -> None:
     """On every kind of server the notebook names each planted fault with all its ids, and breaks a deadlock.

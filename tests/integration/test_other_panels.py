@@ -22,7 +22,7 @@ from restate_lab.panels.state import StateView
 from restate_lab.source import Source
 from support import state_services
 from support.bench import once_served, running_bench, wait_for
-from support.clusters import KINDS, PLAIN, Cluster
+from support.clusters import KINDS, Cluster
 
 pytestmark = pytest.mark.server
 
@@ -35,7 +35,6 @@ def sources(incident: Cluster, tmp_path: Path) -> Iterator[dict[str, Source]]:
             yield {"live": lab, "frozen": evidence}
 
 
-@pytest.mark.also_on(PLAIN, reason="without vqueues it has SQL of its own")
 def test_the_incident_in_panels(incident: Cluster, sources: dict[str, Source]) -> None:
     """Live and frozen show the same: counts, the hot key, the needed deployments, and the state of an object."""
     for name, source in sources.items():

@@ -232,13 +232,13 @@ def test_actions_without_effect_are_not_offered(told: dict[str, Explanation], ro
         assert not row["code"].startswith("rl.plan") or row["id"] in row["code"]
 
 
-@OTHER_TABLES
 def test_the_doctor_and_why_never_contradict_each_other(lab: Lab) -> None:
     diagnosis = rl.doctor(lab)
     assert {"journal_mismatches", "removed_deployments", "paused"} <= set(diagnosis.findings["check"])
     assert contradictions(lab, diagnosis) == []
 
 
+@pytest.mark.long  # as the test above, with the faults of the other story
 def test_the_doctor_and_why_agree_in_another_story(second: Cluster, tmp_path: Path) -> None:
     with rl.connect(second.admin_url, audit=tmp_path, read_only=True) as lab:
         assert contradictions(lab, rl.doctor(lab)) == []
