@@ -1,13 +1,11 @@
 """Read, write and mask JSON payloads; all other modules use these functions."""
 
 from restate_lab.payload_json.decoding import (
-    ENCRYPTED_PREFIX,
     NOT_DECODED,
     Decoding,
     EncryptedPayload,
     PayloadFunction,
     describe_bytes,
-    is_encrypted,
 )
 from restate_lab.payload_json.masking import (
     MASKED,
@@ -26,7 +24,6 @@ from restate_lab.payload_json.scan import Node, Unreadable, begins_like_json, sc
 from restate_lab.payload_json.values import read, write, write_for_display
 
 __all__ = [
-    "ENCRYPTED_PREFIX",
     "HEADERS",
     "MASKED",
     "NOT_DECODED",
@@ -45,7 +42,6 @@ __all__ = [
     "Unreadable",
     "begins_like_json",
     "describe_bytes",
-    "is_encrypted",
     "mask",
     "mask_bytes",
     "mask_headers",

@@ -22,9 +22,6 @@ _LONGEST = 200  # characters of a message
 _SHARED = 8  # characters of a message that are also in the payload
 _COMPARED = 1 << 20  # bytes; the message about a larger payload is not compared with it, and not shown
 _SHOWN = 2000  # bytes
-ENCRYPTED_PREFIX = b"RTv1\0"
-"""The first bytes of a value of restatedev/journal-encryption, before the length of its key, the key and the rest."""
-_REST = 35  # bytes of a value without its key: this prefix, the length, a nonce and a tag
 NOT_DECODED = b"not decoded: "
 """The first bytes of the text for a payload that was not decoded."""
 
@@ -36,14 +33,6 @@ class EncryptedPayload(bytes):
         return f"encrypted by the SDK, {len(self):,} bytes"
 
     __str__ = __repr__
-
-
-def is_encrypted(value: bytes) -> bool:
-    """Return whether an SDK encrypted a payload (with the library journal-encryption of Restate)."""
-    if not value.startswith(ENCRYPTED_PREFIX):
-        return False
-    length = int.from_bytes(value[len(ENCRYPTED_PREFIX) : len(ENCRYPTED_PREFIX) + 2], "big")
-    return len(value) >= length + _REST
 
 
 def describe_bytes(value: bytes) -> str:

@@ -19,6 +19,9 @@ Entry: TypeAlias = Mapping[str, Any]
 Field: TypeAlias = tuple[int, str, str]
 """The number of a field, its name, and its form, one of ``_FORMS``."""
 
+ENCRYPTED_PREFIX = b"RTv1\0"
+"""The first bytes of a value of restatedev/journal-encryption, before the length of its key, the key and the rest."""
+_REST = 35  # bytes of a value without its key: this prefix, the length, a nonce and a tag
 _NAME: Field = (12, "name", "text")
 _KEY: Field = (1, "key", "text")
 _RESULT: Field = (11, "result_completion_id", "number")
@@ -147,6 +150,14 @@ def payload_of(content: bytes) -> Any:
         return content.decode()
     except UnicodeDecodeError:
         return {"base64": base64.b64encode(content).decode()}
+
+
+def is_encrypted(value: bytes) -> bool:
+    """Return whether an SDK encrypted a payload (with the library journal-encryption of Restate)."""
+    if not value.startswith(ENCRYPTED_PREFIX):
+        return False
+    length = int.from_bytes(value[len(ENCRYPTED_PREFIX) : len(ENCRYPTED_PREFIX) + 2], "big")
+    return len(value) >= length + _REST
 
 
 def payload_bytes(payload: Any) -> bytes:

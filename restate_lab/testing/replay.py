@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from restate_lab.protocol.commands import RecordedCommand, command_of, describe_command
-from restate_lab.protocol.entries import entry_of, payload_bytes, type_of
+from restate_lab.protocol.entries import entry_of, is_encrypted, payload_bytes, type_of
 from restate_lab.protocol.messages import Message
 from restate_lab.protocol.mismatch import (
     MISMATCH,
@@ -84,6 +84,7 @@ def replay_journal(journal: Journal, messages: Sequence[Message], app: Any, opti
                 raise NetworkUsed(f"importing {app}: {uses[0]} {_SERVER}") from error
             raise
         handler = loaded.handler(journal.service, journal.handler)
+        _check_encryption(journal, has_codec=loaded.codec is not None or loaded.call is not None)
         process = InProcess(
             loaded.build(check_payloads=options.check_payloads),
             f"/invoke/{journal.service}/{journal.handler}",
@@ -112,6 +113,15 @@ def _raise_use(uses: Sequence[NetworkUsed], error: Exception | None) -> None:
     for use in uses:
         if not use.is_import:
             raise with_user_frames(use) from error
+
+
+def _check_encryption(journal: Journal, *, has_codec: bool) -> None:
+    """Raise UnusableRecord if the input is encrypted and the app cannot decrypt it."""
+    if not has_codec and journal.entries and is_encrypted(payload_bytes(journal.entries[0].get("value", ""))):
+        raise UnusableRecord(
+            "the payloads are encrypted by the SDK, and this app has no codec for its journal. Pass the app with its "
+            "codec and key."
+        )
 
 
 @dataclass(slots=True)

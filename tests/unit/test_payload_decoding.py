@@ -17,8 +17,8 @@ from restate_lab.payload_json import (
     EncryptedPayload,
     PayloadFunction,
     decoding as decoding_module,
-    is_encrypted,
 )
+from restate_lab.protocol.entries import is_encrypted
 
 URL = "http://127.0.0.1:1"
 PAYLOAD = b"card 4000 1234 5678 9010 of Ada"

@@ -14,7 +14,8 @@ from restate_lab._text import plural
 from restate_lab.actions.state.codec import encoding_of, format_value, mask_value
 from restate_lab.analysis.journal.payloads import decode
 from restate_lab.client.state_version import state_version
-from restate_lab.payload_json import Decoding, is_encrypted
+from restate_lab.payload_json import Decoding
+from restate_lab.protocol.entries import is_encrypted
 from restate_lab.result import Result
 
 if TYPE_CHECKING:

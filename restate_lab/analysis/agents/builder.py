@@ -29,7 +29,8 @@ from restate_lab.analysis.journal.entries import OPEN, entries_of
 from restate_lab.analysis.journal.errors import NO_ERRORS, UNKNOWN, attempt_errors
 from restate_lab.analysis.journal.reader import Invocation, JournalReader, Ranges
 from restate_lab.errors import ArgumentError, NotFound
-from restate_lab.payload_json import EncryptedPayload, is_encrypted
+from restate_lab.payload_json import EncryptedPayload
+from restate_lab.protocol.entries import is_encrypted
 from restate_lab.reads import Reads
 from restate_lab.result import unread
 

@@ -40,7 +40,8 @@ from restate_lab.client.schema import check_columns
 from restate_lab.client.sql.bind import chunks
 from restate_lab.errors import NotOnThisServer
 from restate_lab.frames import to_rows
-from restate_lab.payload_json import ENCRYPTED_PREFIX, NOT_DECODED, Decoding, is_encrypted, read
+from restate_lab.payload_json import NOT_DECODED, Decoding, read
+from restate_lab.protocol.entries import ENCRYPTED_PREFIX, is_encrypted
 from restate_lab.protocol.wire import run_value
 from restate_lab.reads import Reads
 from restate_lab.status import LONG_BACK_OFFS_SQL, STATUS_SQL

@@ -21,12 +21,12 @@ from restate_lab.payload_json import (
     Decoding,
     EncryptedPayload,
     describe_bytes,
-    is_encrypted,
     mask,
     mask_headers,
     read,
     write_for_display,
 )
+from restate_lab.protocol.entries import is_encrypted
 from restate_lab.redaction import mask_header_values
 
 _PARTS = ("argument", "payload", "headers")

@@ -31,14 +31,13 @@ from restate_lab.payload_json import (
     PathRule,
     Unreadable,
     begins_like_json,
-    is_encrypted,
     mask_bytes,
     parse_path,
     scan,
     splice,
     string_at,
 )
-from restate_lab.protocol.entries import payload_bytes, payload_of
+from restate_lab.protocol.entries import is_encrypted, payload_bytes, payload_of
 from restate_lab.redaction import is_secret_header
 
 _SHORTEST = 4  # characters of a text that is masked within longer texts; shorter ones occur in many other texts

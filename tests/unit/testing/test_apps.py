@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import sys
 import textwrap
 from collections.abc import Iterator
@@ -11,7 +12,14 @@ from typing import Any
 import pytest
 import restate
 
-from restate_lab.testing import AppNotFound, HandlerNotFound, NetworkUsed, ReplayTimedOut, replay as replay_module
+from restate_lab.testing import (
+    AppNotFound,
+    HandlerNotFound,
+    NetworkUsed,
+    ReplayTimedOut,
+    UnusableRecord,
+    replay as replay_module,
+)
 from support import local_app
 from support.local_app import PLACED, app, orders, payments, place, record
 
@@ -229,3 +237,9 @@ def test_a_service_with_the_codec_of_an_app_keeps_it() -> None:
     answers = {"Run price": b'}3 :"ecirp"{'}
     outcome = record("place", *entries).outcome(encoded, answers=answers)
     assert outcome.next == "Call Payments/charge"
+
+
+def test_encrypted_payloads_need_the_codec_of_the_app() -> None:
+    sealed = base64.b64encode(b"RTv1\0" + bytes(40)).decode()
+    with pytest.raises(UnusableRecord, match="encrypted by the SDK, and this app has no codec"):
+        record("place", {"type": "Command: Input", "value": {"base64": sealed}}).run(app)
