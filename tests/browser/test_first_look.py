@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import nbformat
+import pytest
 from playwright.sync_api import Browser, BrowserContext, Page
 
 from restate_lab._html import render
@@ -37,6 +38,7 @@ def test_the_demo_opens_its_notebook_unchanged_and_without_the_side_bar(
     page.close()
 
 
+@pytest.mark.long  # test_reports.py has the findings in both themes, and other tests the calls
 def test_what_is_wrong_in_jupyterlab(
     page: LabPage, newest: Cluster, incident_server: Cluster, notebooks: Path, screenshots: Path
 ) -> None:

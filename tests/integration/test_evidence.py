@@ -130,7 +130,6 @@ def is_answered(lab: Lab, ask: Callable[[Any], pd.DataFrame]) -> bool:
     return True
 
 
-@OTHER_TABLES
 def test_frozen_results_of_every_question_equal_the_live_results(lab: Lab, incident: Cluster, tmp_path: Path) -> None:
     asked = {name: question(name, incident) for name in names()}
     there = {name: ask for name, ask in asked.items() if is_answered(lab, ask)}

@@ -186,7 +186,6 @@ def test_a_cancellation_whose_answer_is_lost_is_read_from_the_journal(bulk: Bulk
     execute(bulk.lab, order(ACTIONS.KILL, tuple(running)))
 
 
-@OTHER_EFFECTS
 def test_pause_resume_and_a_restart_from_the_middle(bulk: Bulk, in_haste: None) -> None:
     """Pause reports that it had no effect, resume is seen, and `from_index` uses single calls."""
     storm, waiting = bulk.send("busy", 30), bulk.fill("wait", 1)[0]

@@ -17,7 +17,7 @@ from restate_lab.audit import audit_log
 from restate_lab.demo.embedded import start_services
 from support.bench import wait_for
 from support.bulk import SERVICES, Bulk, running_bulk
-from support.clusters import KINDS, PLAIN, server_binary
+from support.clusters import KINDS, server_binary
 from support.proxy import Proxy, connect_through, is_batch
 
 pytestmark = pytest.mark.server
@@ -50,7 +50,6 @@ def bound(bulk: Bulk, ids: list[str]) -> set[str]:
     return set(bulk.lab.sql(BOUND, ids=ids)["deployment"])
 
 
-@pytest.mark.also_on(PLAIN, reason="without vqueues fewer statuses can be paused and moved")
 def test_a_move_from_a_bad_and_from_a_removed_deployment(bulk: Bulk, good_uri: str) -> None:
     """Each status is moved, and succeeds or waits there; the old deployment may be gone; a repetition is safe."""
     storms = [bulk.send("storm", f"storm {number}") for number in range(6)]

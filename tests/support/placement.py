@@ -47,6 +47,11 @@ GROUPS = {
         "integration/test_result_texts.py",
         "integration/test_mcp.py",
     ),
+    "the demo on every kind of server": (
+        "integration/test_query.py",
+        "integration/test_statement.py",
+        "integration/test_contract.py",
+    ),
     "a server with invocations in every state": (
         "faults/test_matrix.py",
         "faults/test_cuts.py",
