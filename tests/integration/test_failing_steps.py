@@ -13,12 +13,9 @@ import restate_lab as rl
 from restate_lab.analysis.ask import ask
 from restate_lab.analysis.doctor import doctor
 from support.bench import once_served, running_bench, wait_for
-from support.clusters import KINDS, PLAIN
+from support.clusters import KINDS
 
-pytestmark = [
-    pytest.mark.server,
-    pytest.mark.also_on(PLAIN, reason="without vqueues failures are in other tables"),
-]
+pytestmark = pytest.mark.server  # test_doctor.py also has failing steps without vqueues
 
 SERVICES = Path(__file__).parents[1] / "support" / "step_services.py"
 CITIES = ("Denver", "Paris", "Oslo", "New York", "Zürich", "東京")

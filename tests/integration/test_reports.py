@@ -183,6 +183,7 @@ def test_a_judgement_carries_what_was_sent_for_it(lab: rl.Lab, incident: Cluster
         assert {each.sql for each in section.statements} == set(source.sent)
 
 
+@pytest.mark.long  # the test of redacted evidence writes its report, too
 def test_evidence_is_reported_on_as_a_cluster_is(lab: rl.Lab, incident: Cluster, tmp_path: Path) -> None:
     """The report of a frozen cluster has the same findings, its sha256, and states that it is read-only."""
     with rl.open_evidence(rl.freeze(lab, tmp_path / "frozen")) as frozen:
