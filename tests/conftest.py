@@ -58,12 +58,12 @@ def pytest_configure() -> None:
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Return three workers for two cores: a third of a test's time is waiting for servers, kernels and browsers.
 
-    Tests without servers do not wait, so folders of them get two workers: each worker imports and collects all tests.
-    Single files get no workers: they are done before workers have started.
+    Folders of tests without servers get a fourth one: these tests wait for processes and time limits. Single files get
+    no workers: they are done before workers have started.
     """
     if config.args and all(".py" in argument for argument in config.args):
         return 0
-    return 2 if {_folder(Path(argument).resolve()) for argument in config.args} <= WITHOUT_SERVER else 3
+    return 4 if {_folder(Path(argument).resolve()) for argument in config.args} <= WITHOUT_SERVER else 3
 
 
 @pytest.fixture(scope="session", autouse=True)
