@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from restate_lab.cli._errors import exit_on_error
-from restate_lab.cli._options import POINT_LIMIT, Cluster, EvidencePath, PointTimeout, examples, open_source
+from restate_lab.cli._options import (
+    POINT_LIMIT,
+    AllowNetwork,
+    Cluster,
+    EvidencePath,
+    PointTimeout,
+    examples,
+    open_source,
+)
 
 if TYPE_CHECKING:
     from restate_lab.testing import Record
@@ -37,7 +45,6 @@ Listen = Annotated[
         help="Wait for an editor on a port of this machine, instead of a prompt. It needs debugpy.",
     ),
 ]
-Network = Annotated[bool, typer.Option("--allow-network", help="Let code outside of steps use the network.")]
 
 app = typer.Typer(rich_markup_mode=None)
 _PROMPT = """\b
@@ -66,7 +73,7 @@ def debug(
     *,
     stop_at: StopAt = None,
     listen: Listen = None,
-    allow_network: Network = False,
+    allow_network: AllowNetwork = False,
     timeout: PointTimeout = POINT_LIMIT,
     cluster: Cluster = None,
     evidence: EvidencePath = None,

@@ -9,6 +9,7 @@ import typer
 
 from restate_lab.cli._options import (
     POINT_LIMIT,
+    AllowNetwork,
     Cluster,
     EvidencePath,
     OutputFormat,
@@ -40,7 +41,6 @@ Force = Annotated[
 Standalone = Annotated[
     bool, typer.Option("--standalone", help="Also write the testing code, so that the test needs no restate-lab.")
 ]
-Network = Annotated[bool, typer.Option("--allow-network", help="Let code outside of steps use the network.")]
 Runner = Annotated[
     str | None,
     typer.Option("--runner", metavar="NAME", help="For an app in TypeScript: node or vitest. Default: node."),
@@ -68,7 +68,7 @@ def to_test(
     mask: Masks = None,
     force: Force = False,
     standalone: Standalone = False,
-    allow_network: Network = False,
+    allow_network: AllowNetwork = False,
     runner: Runner = None,
     timeout: PointTimeout = POINT_LIMIT,
     cluster: Cluster = None,
@@ -82,6 +82,7 @@ def to_test(
     """
     from restate_lab.cli._output import write_result
     from restate_lab.cli._result_pages import print_recorded_test
+    from restate_lab.debugging import is_record_file
     from restate_lab.debugging.to_test import to_test as write
     from restate_lab.debugging.to_test.forms import WritingOptions
     from restate_lab.debugging.to_test.writer import write_test_of_file
@@ -89,7 +90,7 @@ def to_test(
 
     options: dict[str, Any] = {"app": app_name, "mask": mask or None, "force": force, "standalone": standalone}
     options |= {"allow_network": allow_network, "runner": runner}
-    if Path(invocation_id).is_file():
+    if is_record_file(invocation_id):
         result = write_test_of_file(Path(invocation_id), folder, WritingOptions(**options))
     else:
         with open_source(cluster, evidence) as source:

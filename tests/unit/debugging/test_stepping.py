@@ -236,6 +236,12 @@ def test_sources_that_cannot_be_debugged(folder: Path, monkeypatch: pytest.Monke
         step_through(Record(journal()), "not_there", stdin=io.StringIO(), stdout=io.StringIO())
 
 
+@pytest.mark.parametrize("options", [["debug", "shop"], ["to-test", "--app", "shop"]], ids=["debug", "to-test"])
+def test_a_text_too_long_for_a_path_is_no_file(options: list[str]) -> None:
+    result = CliRunner().invoke(cli, [*options, "x" * 5_000])
+    assert (result.exit_code, "name too long" in result.stderr) == (1, False)
+
+
 def test_an_address_is_of_this_machine() -> None:
     assert [parse_address(each) for each in ("5678", "localhost:1", "[::1]:65535")] == [
         ("127.0.0.1", 5678),
