@@ -15,6 +15,7 @@ from restate_lab.client.lab import innermost_source, is_lab
 from restate_lab.errors import NotFound, NotReplayable, RestateLabError, TimedOut
 from restate_lab.payload_json import read
 from restate_lab.protocol.entries import entry_of
+from restate_lab.protocol.mismatch import MISMATCH
 from restate_lab.reads import Reads
 from restate_lab.testing.frames import place_in_text
 from restate_lab.testing.journal import Failure, Journal
@@ -27,7 +28,6 @@ SELECT last_attempt_server AS sdk, last_failure AS message,
   coalesce(pinned_deployment_id, last_attempt_deployment_id) AS deployment
 FROM sys_invocation WHERE id = :id"""
 _TERMINAL = "TerminalError"
-_MISMATCH = 570
 _LAST_LINE = re.compile(r"^(?:[A-Za-z_]\w*\.)*([A-Za-z_]\w*): ", re.MULTILINE)
 _NODE_STACK = re.compile(r"([A-Za-z_$][\w$]*)(?::.*?)?\n +at ", re.DOTALL)
 _TYPE = re.compile(r"(?:[A-Za-z_]\w*\.)*(?P<name>[A-Za-z_]\w*)\(|(?P<js>[A-Z]\w*Error)\b")
@@ -133,7 +133,7 @@ def _failure_of_event(recording: Recording, row: Mapping[str, Any]) -> Failure |
     message, code, command = event.get("error_message"), event.get("error_code"), event.get("related_command_index")
     if not isinstance(message, str):
         return None
-    in_step = isinstance(command, int) and code != _MISMATCH and command < len(recording.commands)
+    in_step = isinstance(command, int) and code != MISMATCH and command < len(recording.commands)
     entry = recording.commands[command].index if in_step else row["entry"]
     stack = str(event.get("error_stacktrace") or "")
     place = None if in_step else place_in_text(stack)

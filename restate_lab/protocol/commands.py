@@ -8,7 +8,7 @@ from restate_lab.protocol.messages import Message
 from restate_lab.protocol.wire import number_of, text_of
 
 COMMAND = "Command: "
-"""The begin of an ``entry_type`` that is a command."""
+"""The beginning of an ``entry_type`` that is a command."""
 _KEYED = frozenset(
     ("GetLazyState", "SetState", "ClearState", "GetEagerState", "GetPromise", "PeekPromise", "CompletePromise")
 )

@@ -6,7 +6,9 @@ Observed with the SDKs for Python (0.10 to 1.3) and TypeScript (1.7 to 1.17).
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
+from restate_lab.protocol.commands import RecordedCommand, describe_command
 from restate_lab.protocol.messages import ErrorMessage
 
 MISMATCH, VIOLATION = 570, 571
@@ -35,10 +37,13 @@ def awaited_run(text: str) -> str | None:
     return run[1] if run else None
 
 
-def awaited_completion(text: str) -> int | None:
-    """Return the id of the completion that is awaited; None for another text."""
+def describe_awaited(text: str, commands: Iterable[RecordedCommand]) -> str | None:
+    """Return the command whose result is awaited, as people know it; None if the text names none of the commands."""
+    if (run := awaited_run(text)) is not None:
+        return describe_command("Run", run)
     completion = _COMPLETION.fullmatch(text)
-    return int(completion[1]) if completion else None
+    number = int(completion[1]) if completion else None
+    return next((str(each) for each in commands if number is not None and each.completion == number), None)
 
 
 def different_fields(message: str) -> list[str]:

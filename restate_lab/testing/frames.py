@@ -20,7 +20,7 @@ _NODE = re.compile(
     re.MULTILINE,
 )
 _INSTALLED = re.compile(r"[/\\](?:site-packages|dist-packages|node_modules)[/\\]|^node:|^<|[/\\]lib[/\\]python\d")
-
+_SDK = re.compile(r"[/\\](?:restate|asyncio)[/\\]\w+\.py$")
 _DEMO_SERVICE = re.compile(r"[/\\]restate_lab[/\\]demo[/\\]services[/\\]")  # the code of a user, in this package
 
 
@@ -83,7 +83,7 @@ def place_in_text(stack: str) -> CodePlace | None:
     """Return the innermost line of the user's own code in the text of a stack, of Python or Node; None without one."""
     python = [CodePlace(match["file"], int(match["line"]), match["function"]) for match in _PRODUCTION.finditer(stack)]
     if python:
-        return _innermost(place for place in python if not _is_sdk_path(place.file))
+        return _innermost(place for place in python if not _SDK.search(place.file))
     node = [CodePlace(match["file"], int(match["line"]), match["function"] or "") for match in _NODE.finditer(stack)]
     return next((place for place in node if not _INSTALLED.search(place.file)), None)
 
@@ -105,10 +105,6 @@ def _innermost(places: Iterable[CodePlace]) -> CodePlace | None:
 def is_own_code(file: str) -> bool:
     """Return whether a file is neither a part of the SDK, of Python nor of this package, nor an installed library."""
     return not is_machinery(file) and not _INSTALLED.search(file) and not file.startswith(_standard_library())
-
-
-def _is_sdk_path(file: str) -> bool:
-    return bool(re.search(r"[/\\](?:restate|asyncio)[/\\]\w+\.py$", file))
 
 
 def is_machinery(file: str) -> bool:

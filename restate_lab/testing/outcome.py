@@ -1,4 +1,4 @@
-"""What became of a recorded journal on the user's code, and the journals that such an outcome is read from."""
+"""What became of a recorded journal on the user's code."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
+from restate_lab.protocol.mismatch import MISMATCH
 from restate_lab.testing.errors import Diverges, HandlerFailed, StepWithoutResult
 from restate_lab.testing.frames import CodePlace, describe_exception, user_traceback
 from restate_lab.testing.journal import Failure
@@ -103,7 +104,7 @@ class Outcome:
 
     def _mismatch_note(self) -> str:
         """Return why fixed code cannot follow this record, if the error in production was a mismatch itself."""
-        if self.production is None or self.production.code != 570:
+        if self.production is None or self.production.code != MISMATCH:
             return ""
         return ". The error in production was a mismatch too: no code follows this record; restart from a prefix"
 

@@ -18,9 +18,9 @@ from restate_lab.protocol.messages import Message
 from restate_lab.protocol.mismatch import (
     MISMATCH,
     VIOLATION,
-    awaited_completion,
     awaited_run,
     awaited_texts,
+    describe_awaited,
     different_fields,
     is_await,
 )
@@ -197,7 +197,7 @@ class _JournalReplay:
         """
         texts = awaited_texts(attempt.error.message if attempt.error else "")
         at, commands = place_of(attempt.seen.trace), self.path.commands
-        names = tuple(self._awaited(text) for text in texts)
+        names = tuple(describe_awaited(text, commands) or text for text in texts)
         if len(commands) > 1:
             second = await self.process.replay(self.path.without_last_command())
             error, last = second.error, len(commands) - 1
@@ -210,14 +210,6 @@ class _JournalReplay:
             steps = tuple(each.name for each in self.path.open_commands if each.type == "Run")
             return Outcome(NO_RESULT, steps=steps, passed=commands[-1].index, at=at)
         return Outcome(WAITS, waits_for=names, passed=commands[-1].index, at=at)
-
-    def _awaited(self, text: str) -> str:
-        if (run := awaited_run(text)) is not None:
-            return describe_command("Run", run)
-        number = awaited_completion(text)
-        return next(
-            (str(each) for each in self.path.commands if number is not None and each.completion == number), text
-        )
 
     async def _end(self, attempt: Attempt) -> Outcome:
         """Return the outcome of code that ended: what it returns, or the failure that ends the invocation."""

@@ -25,9 +25,8 @@ from restate_lab.protocol.messages import ErrorMessage, Message, Start
 from restate_lab.protocol.mismatch import (
     MISMATCH,
     VIOLATION,
-    awaited_completion,
-    awaited_run,
     awaited_texts,
+    describe_awaited,
     different_fields,
     is_await,
 )
@@ -153,11 +152,8 @@ def _judge_values(recording: Recording, at: int, now: str, fields: Sequence[str]
 
 
 def _describe_notification(recording: Recording, text: str) -> str:
-    if (run := awaited_run(text)) is not None:
-        return describe_command("Run", run)
-    if (number := awaited_completion(text)) is not None:
-        commands = [str(each) for each in recording.commands if each.completion == number]
-        return commands[0] if commands else text
+    if known := describe_awaited(text, recording.commands):
+        return known
     return "an awakeable" if text.startswith("Awakeable ") else _quote(text)  # ids differ between invocations
 
 

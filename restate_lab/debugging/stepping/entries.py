@@ -69,7 +69,8 @@ class JournalCursor:
     def __init__(self, journal: Journal) -> None:
         self.journal = journal
         self.index: int | None = 0
-        commands = [each for each in journal.commands if each.type != "Output"]
+        self._all = {each.index: each for each in journal.commands}
+        commands = [each for each in self._all.values() if each.type != "Output"]
         self._next = {a.index: b for a, b in itertools.pairwise(commands)}
         self._commands = {each.index: each for each in commands}
         self._is_cancelled = any(
@@ -146,7 +147,7 @@ class JournalCursor:
         """Return an entry with its recorded result: "3: Run 'price' -> 7"."""
         entry = self.journal.entries[index]
         kind = entry["type"].partition(": ")[2]
-        command = next((each for each in self.journal.commands if each.index == index), None)
+        command = self._all.get(index)
         name = str(command) if command else describe_command(kind, str(entry.get("signal_name") or ""))
         arguments = f" {one_line(_payload(entry['parameter']), _WIDTH)}" if entry.get("parameter") else ""
         return plain(f"{index}: {name}{arguments}{self._result_text(entry, kind, command)}")

@@ -10,10 +10,11 @@ from typing import Any
 from restate_lab.debugging.to_test.masking import ALWAYS, Mask, MaskedRecord, mask_record
 from restate_lab.debugging.typescript import NodeOutcome
 from restate_lab.errors import ArgumentError
+from restate_lab.protocol.mismatch import MISMATCH
 from restate_lab.testing import Outcome, Record
-from restate_lab.testing.journal import Journal, journal_of
+from restate_lab.testing.journal import Failure, Journal, journal_of
+from restate_lab.testing.outcome import CONTINUES, DIVERGES, FAILS, NO_RESULT, RETURNS, WAITS
 
-_MISMATCH = 570  # the code of an error of the SDK: the code takes another path than the journal
 NOT_RUN = "not run"
 _COMPARED = 60  # characters of a message; a longer one is shortened in an outcome
 
@@ -102,7 +103,7 @@ def _fit_names(
         record = Record(journal_of(json.dumps(masked.record), name="the record"))
         outcome = run(record) if masked.count else expected
         is_same = outcome.facts == expected.facts
-        if outcome.kind == "diverges" and outcome.entry is None and not names.issuperset(masked.named):
+        if outcome.kind == DIVERGES and outcome.entry is None and not names.issuperset(masked.named):
             names.update(masked.named)  # the entry is not known
             continue
         if not is_same and _adapt(outcome.entry, ((masked.named, names), (masked.changed, values))):
@@ -150,32 +151,39 @@ def outcome_in_node(record: Record, outcome: NodeOutcome | None) -> TrialOutcome
     if outcome.outcome == NOT_RUN:
         raise ArgumentError(f"{outcome.text}. Nothing was written.")
     error, text = record.journal.error, outcome.text
-    is_as_recorded = outcome.outcome in {"returns", "continues", "waits"}
-    if error is not None and error.in_step:
-        is_as_recorded = outcome.outcome == "step without result"
-    elif error is not None:
+    is_as_recorded = _ends_as_recorded(error, outcome.outcome)
+    if error is not None and is_as_recorded is None:
         is_type = not error.type or error.type in {outcome.error, "TerminalError"}
         is_text = bool(record.journal.masked) or error.message.partition("\n")[0][:_COMPARED] in text
-        is_as_recorded = outcome.outcome == "fails" and is_type and is_text
-        text = text.replace("fails:", "fails as in production:", 1) if is_as_recorded else text
+        is_as_recorded = outcome.outcome == FAILS and is_type and is_text
+        text = _as_in_production(text) if is_as_recorded else text
     return TrialOutcome(outcome.outcome, text, (outcome.outcome, outcome.error, outcome.place), None, is_as_recorded)
 
 
 def _describe(outcome: Outcome) -> str:
     text = str(outcome)
     if outcome.is_as_in_production:
-        return text.replace("fails:", "fails as in production:", 1)
+        return _as_in_production(text)
     error = outcome.production
-    if error is None or error.in_step or error.code == _MISMATCH:
+    if error is None or error.in_step or error.code == MISMATCH:
         return text
     return f"{text}; it does not fail as in production, with {error.message or 'an error that is not known'}"
 
 
+def _as_in_production(text: str) -> str:
+    return text.replace("fails:", "fails as in production:", 1)
+
+
 def _is_as_recorded(journal: Journal, outcome: Outcome) -> bool:
     """Return whether the code does what it did in production."""
-    error = journal.error
+    ends = _ends_as_recorded(journal.error, outcome.outcome)
+    if journal.error is None or ends is not None:
+        return bool(ends)
+    return outcome.is_as_in_production or (journal.error.code == MISMATCH and outcome.outcome == DIVERGES)
+
+
+def _ends_as_recorded(error: Failure | None, kind: str) -> bool | None:
+    """Return whether an outcome is that of the recording; None if the error in production must be compared."""
     if error is None:
-        return outcome.outcome in {"returns", "continues", "waits"}
-    if error.in_step:
-        return outcome.outcome == "step without result"
-    return outcome.is_as_in_production or (error.code == _MISMATCH and outcome.outcome == "diverges")
+        return kind in {RETURNS, CONTINUES, WAITS}
+    return kind == NO_RESULT if error.in_step else None
