@@ -35,9 +35,6 @@ REPEATED = {"browser", "faults", "integration"}
 """The folders whose tests get a second run if they fail: servers, kernels and a browser share two cores, and one of
 them may get no processor time for seconds. The summary lists these tests; a fault fails both runs."""
 
-WITHOUT_SERVER = {"style", "unit"}
-"""The folders whose tests start no server."""
-
 
 def pytest_configure() -> None:
     """Use the default signal handling and compiled modules, in each worker too, and import no parser of IRIs.
@@ -56,14 +53,11 @@ def pytest_configure() -> None:
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Return three workers for two cores: a third of a test's time is waiting for servers, kernels and browsers.
+    """Return four workers for two cores: half of a test's time is waiting for servers, kernels, browsers and limits.
 
-    Folders of tests without servers get a fourth one: these tests wait for processes and time limits. Single files get
-    no workers: they are done before workers have started.
+    Single files get no workers: they are done before workers have started.
     """
-    if config.args and all(".py" in argument for argument in config.args):
-        return 0
-    return 4 if {_folder(Path(argument).resolve()) for argument in config.args} <= WITHOUT_SERVER else 3
+    return 0 if config.args and all(".py" in argument for argument in config.args) else 4
 
 
 @pytest.fixture(scope="session", autouse=True)
