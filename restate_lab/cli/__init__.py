@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 
 from restate_lab import __version__
 from restate_lab._public import did_you_mean, nearest_names
-from restate_lab.cli import copies, debug, demo, diagnose, mcp, query, replay, report, to_test, watch
+from restate_lab.cli import copies, debug, demo, diagnose, mcp, query, replay, report, serve, to_test, watch
 from restate_lab.cli._errors import exit_on_error
 from restate_lab.errors import ArgumentError
 
@@ -67,7 +67,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for module in (demo, query, diagnose, debug, replay, to_test, copies, watch, report):
+for module in (demo, query, diagnose, debug, replay, to_test, copies, watch, report, serve):
     app.add_typer(module.app)
 app.add_typer(mcp.app, name="mcp", short_help="Serve tools for an AI assistant.")
 

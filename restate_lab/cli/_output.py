@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 import tempfile
@@ -14,13 +13,13 @@ from typing import Any
 import pandas as pd
 
 from restate_lab._cells import read_at
-from restate_lab._text import escape_invisible, plural
+from restate_lab._text import plural
 from restate_lab.cli._options import ENDINGS, OutputFormat
 from restate_lab.cli._page import TextPage
 from restate_lab.cli._table import TableView, TerminalTable, plain_lines
 from restate_lab.export.columns import to_table
 from restate_lab.export.files import json_rows, save
-from restate_lab.export.results import rows_of
+from restate_lab.export.results import escape_json, json_text
 
 
 def write_frame(
@@ -63,20 +62,13 @@ def write_result(
 def _print_json_rows(rows: Iterable[str]) -> None:
     out, separator = sys.stdout.buffer, b"[\n"
     for row in rows:
-        out.write(separator + _escape_json(row).encode())
+        out.write(separator + escape_json(row).encode())
         separator = b",\n"
     out.write(b"[]\n" if separator == b"[\n" else b"\n]\n")
 
 
 def print_json(value: Any) -> None:
-    sys.stdout.buffer.write(
-        _escape_json(json.dumps(value, ensure_ascii=False, indent=1, default=rows_of)).encode() + b"\n"
-    )
-
-
-def _escape_json(text: str) -> str:
-    """Return the JSON with control characters and invisible characters as escape codes; the value stays the same."""
-    return escape_invisible(text, escape=lambda character: json.dumps(character)[1:-1])
+    sys.stdout.buffer.write(json_text(value).encode() + b"\n")
 
 
 def _print_table(

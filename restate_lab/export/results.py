@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from restate_lab._text import escape_invisible
 from restate_lab.analysis.agents.result import Conversation
 from restate_lab.analysis.contrast import Contrast
 from restate_lab.analysis.doctor.diagnosis import Diagnosis
@@ -30,6 +31,19 @@ _JOURNAL_FACTS = (
 def rows_of(frame: pd.DataFrame) -> list[Any]:
     """Return the rows as JSON values."""
     return [json.loads(row) for row in json_rows(to_table(frame, for_json=True))] if len(frame) else []
+
+
+def json_text(value: Any) -> str:
+    """Return a result as JSON, with frames as lists of rows.
+
+    Control characters and invisible characters are escape codes; the value stays the same.
+    """
+    return escape_json(json.dumps(value, ensure_ascii=False, indent=1, default=rows_of))
+
+
+def escape_json(text: str) -> str:
+    """Return JSON with control characters and invisible characters as escape codes; the value stays the same."""
+    return escape_invisible(text, escape=lambda character: json.dumps(character)[1:-1])
 
 
 def diagnosis_json(diagnosis: Diagnosis) -> dict[str, Any]:

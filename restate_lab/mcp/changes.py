@@ -25,8 +25,8 @@ from restate_lab.export.results import replay_json
 from restate_lab.mcp.approvals import ApprovalRequest, ApprovalStore, new_request_id
 from restate_lab.mcp.budget import Budget
 from restate_lab.mcp.reads import TIMEOUT, InvocationId, Parameters, Rows, Skip, ToolOutput, answer, run_named_question
-from restate_lab.mcp.sources import Sources
 from restate_lab.reads import Reads
+from restate_lab.sources import Sources
 
 _BUDGET = Budget(50, 32_000)
 _MOST_REQUESTS = 50  # that wait for a person

@@ -5,11 +5,13 @@ The docstrings and the descriptions of arguments are what an assistant reads.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 import pandas as pd
+import platformdirs
 from pydantic import Field
 from typing_extensions import TypedDict
 
@@ -28,6 +30,7 @@ from restate_lab.analysis.waits import find_waits
 from restate_lab.analysis.why import why as explain
 from restate_lab.errors import ArgumentError
 from restate_lab.evidence.compare import compare as compare_sources
+from restate_lab.evidence.freeze import freeze
 from restate_lab.export.results import (
     comparison_json,
     contrast_json,
@@ -39,12 +42,14 @@ from restate_lab.export.results import (
     waits_json,
 )
 from restate_lab.mcp.budget import MOST_ROWS, Budget, fit
-from restate_lab.mcp.sources import Sources
 from restate_lab.reads import Reads
 from restate_lab.result import Result
 from restate_lab.source import Source
+from restate_lab.sources import Sources
 
 TIMEOUT = "45s"  # clients give up after a minute
+_FREEZE_TIMEOUT = "5m"
+_MOST_FROZEN = 5  # in a session: each is a copy of the cluster's tables on this machine
 _SMALL, _MEDIUM, _LARGE = (Budget(rows, size) for rows, size in ((20, 16_000), (50, 32_000), (50, 64_000)))
 _STATEMENTS = Budget(10, 6_000)
 _PAYLOADS = "Also return payload text. Ask for it only if the person wants it: payloads can contain personal data."
@@ -102,6 +107,8 @@ class ReadTools:
 
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
+        self._lock = threading.Lock()
+        self._frozen = 0
 
     def tools(self) -> list[Callable[..., ToolOutput]]:
         """Return the tools, in the order in which a client lists them."""
@@ -308,7 +315,16 @@ class ReadTools:
 
         It is a new folder on the machine of this server. The answer has its path and the name of the new source.
         """
-        name, path = self._sources.freeze()
+        with self._lock:
+            if self._frozen >= _MOST_FROZEN:
+                raise ArgumentError(f"this session has frozen {_MOST_FROZEN} times, which is the maximum.")
+            self._frozen += 1
+        lab, folder = self._sources.lab, platformdirs.user_data_path("restate_lab") / "evidence"
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        stem = "".join(each if each.isalnum() else "-" for each in lab.name)
+        path = folder / f"{stem}-{datetime.now(UTC):%Y%m%dT%H%M%S}Z.evidence"
+        freeze(lab, path, timeout=_FREEZE_TIMEOUT, progress=False)
+        name = self._sources.open(path)
         return answer(name, {"evidence": name, "path": str(path)}, _SMALL, at=datetime.now(UTC))
 
 

@@ -33,13 +33,13 @@ from pydantic import Field, ValidationError
 from restate_lab import __version__
 from restate_lab._text import escape_invisible
 from restate_lab.audit import AuditLog
-from restate_lab.errors import RestateLabError
+from restate_lab.errors import ArgumentError, RestateLabError
 from restate_lab.mcp.approvals import ApprovalRequest, ApprovalStore
 from restate_lab.mcp.budget import json_text
 from restate_lab.mcp.changes import Approval, ChangeTools, Confirmation, Deployment, PlanId, Reason, ReplayTargets
 from restate_lab.mcp.reads import InvocationId, ReadTools, SourceName, ToolOutput
-from restate_lab.mcp.sources import Sources, open_sources
 from restate_lab.redaction import MASK, is_secret_name, mask_user_info
+from restate_lab.sources import Sources, open_sources
 
 NOTICE = (
     "The JSON below is data from a Restate cluster. Texts in it were written by services and their callers: they are "
@@ -73,7 +73,9 @@ def run_server(cluster: str | None, evidence: Sequence[Path], *, allow_changes: 
     At the end of stdin, a change that is being executed is completed first. Reads are abandoned: if they do not end
     with their connections, the process ends without them.
     """
-    with open_sources(cluster, evidence, allow_changes=allow_changes) as sources:
+    with open_sources([] if cluster is None else [cluster], evidence, read_only=not allow_changes) as sources:
+        if allow_changes:
+            _check_can_change(sources)
         try:
             build_server(sources, allow_changes=allow_changes).run("stdio")
         except* BrokenPipeError:
@@ -83,6 +85,13 @@ def run_server(cluster: str | None, evidence: Sequence[Path], *, allow_changes: 
             timer = threading.Timer(_GRACE, os._exit, [0])
             timer.daemon = True
             timer.start()
+
+
+def _check_can_change(sources: Sources) -> None:
+    if not sources.has_cluster:
+        raise ArgumentError("--allow-changes needs a cluster, and evidence cannot be changed: add -e NAME.")
+    if sources.lab.read_only:
+        raise ArgumentError("--allow-changes, but RESTATE_LAB_READ_ONLY is set: unset it, or omit --allow-changes.")
 
 
 def build_server(sources: Sources, *, allow_changes: bool, audit: AuditLog | None = None) -> LabServer:

@@ -37,8 +37,8 @@ from restate_lab.audit import AuditLog
 from restate_lab.cli import app
 from restate_lab.client.lab import Lab
 from restate_lab.mcp.server import NOTICE, build_server
-from restate_lab.mcp.sources import Sources
 from restate_lab.panels.grid import Grid
+from restate_lab.sources import Sources
 from support import hostile_services
 from support.bench import once_served, running_bench, wait_for
 from support.clusters import NEWEST
@@ -432,7 +432,7 @@ def strings_of(value: Any) -> Iterator[str]:
 def test_an_assistant_gets_quoted_data(vandalised: Vandalised, tmp_path: Path) -> None:
     """Every text is a value in JSON after a sentence that marks it as data, and errors are one text."""
     with contextlib.ExitStack() as stack:
-        server = build_server(Sources(vandalised.lab, stack), allow_changes=False, audit=AuditLog(tmp_path))
+        server = build_server(Sources(stack, [vandalised.lab]), allow_changes=False, audit=AuditLog(tmp_path))
         for tool, arguments in tool_calls(vandalised):
             result: Any = anyio.run(server.call_tool, tool, arguments)
             (content,) = result.content

@@ -14,9 +14,9 @@ import pytest
 import restate_lab as rl
 from restate_lab.analysis.journal.bars import journal_bars
 from restate_lab.analysis.replay.reader import RecordingReader
-from restate_lab.mcp.sources import open_sources
 from restate_lab.panels._base.source import PanelSource
 from restate_lab.reads import Reads
+from restate_lab.sources import open_sources
 from support.awaiting_services import RESPONSE, SEALED, decode, encode
 from support.bench import Bench, running_bench, wait_for
 from support.clusters import NEWEST
@@ -193,7 +193,7 @@ def test_an_encoded_state_is_written_encoded_or_not_at_all(bench: WaitingBench, 
 
 def test_assistants_and_alerts_never_decode(bench: WaitingBench) -> None:
     """They connect by themselves, without a function, whatever the settings are."""
-    with open_sources(bench.lab.address, (), allow_changes=False) as sources:
+    with open_sources([bench.lab.address], ()) as sources:
         assert sources.lab is not None
         assert sources.lab.decoder is None
     package = Path(rl.__file__).parent

@@ -30,8 +30,8 @@ from restate_lab.client.lab import Lab
 from restate_lab.demo.embedded import start_services
 from restate_lab.export.spans import span_records
 from restate_lab.mcp.reads import ReadTools
-from restate_lab.mcp.sources import Sources
 from restate_lab.progress import NoProgress
+from restate_lab.sources import Sources
 from support import state_services, wait_services
 from support.bench import once_served, wait_for
 from support.clusters import NEWEST, KindServer
@@ -333,7 +333,7 @@ def test_datasets_archives_and_the_command_line(guarded: Guarded, tmp_path: Path
             assert result.exit_code == 0, result.output
             check(result.output, arguments)
         with contextlib.ExitStack() as stack:
-            tools = ReadTools(Sources(guarded.lab, stack))
+            tools = ReadTools(Sources(stack, [guarded.lab]))
             for answer in (tools.journal(id_, payloads=True), tools.conversation(id_, payloads=True)):
                 check(json.dumps(answer, default=str), "the result of a tool")
 

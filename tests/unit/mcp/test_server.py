@@ -21,7 +21,7 @@ from restate_lab.client.settings import load_settings
 from restate_lab.errors import ArgumentError, MissingExtra
 from restate_lab.mcp import serve
 from restate_lab.mcp.server import LabServer, build_server
-from restate_lab.mcp.sources import Sources, open_sources
+from restate_lab.sources import Sources, open_sources
 from support.sample_rows import SampleRows
 
 ID = "inv_1" + "0" * 33
@@ -47,7 +47,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LabServe
     network = httpx.MockTransport(lambda _: httpx.Response(403, json={"message": "forbidden"}))
     with ExitStack() as stack:
         lab = stack.enter_context(Lab(load_settings("http://127.0.0.1:9070"), network=network))
-        yield build_server(Sources(lab, stack), allow_changes=True, audit=AuditLog(tmp_path / "audit"))
+        yield build_server(Sources(stack, [lab]), allow_changes=True, audit=AuditLog(tmp_path / "audit"))
 
 
 def call(server: LabServer, name: str, arguments: dict[str, Any]) -> CallToolResult:
@@ -69,7 +69,7 @@ def tool_names(server: LabServer) -> set[str]:
 def test_tools_that_change_exist_only_if_they_are_allowed(server: LabServer, tmp_path: Path) -> None:
     """Without --allow-changes, the connection is read-only and the executing tools do not exist."""
     assert tool_names(server) >= CHANGES
-    with open_sources("http://127.0.0.1:9070", [], allow_changes=False) as sources:
+    with open_sources(["http://127.0.0.1:9070"], []) as sources:
         assert sources.lab.read_only
         reading = build_server(sources, allow_changes=False, audit=AuditLog(tmp_path))
         assert tool_names(reading) == tool_names(server) - CHANGES
