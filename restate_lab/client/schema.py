@@ -153,7 +153,7 @@ def tables_of(source: Source) -> pd.DataFrame:
     """
     tables = source.tables()
     for name in ("table", "column"):
-        if name not in tables or not tables[name].map(lambda value: isinstance(value, str)).all():
+        if name not in tables or not all(isinstance(value, str) for value in tables[name].tolist()):
             raise _shape_error("the list of tables and columns", f"column {name!r} is missing or not text", source)
     return tables
 
@@ -161,7 +161,8 @@ def tables_of(source: Source) -> pd.DataFrame:
 def names_of(source: Source) -> frozenset[str]:
     """Return the names of a source's tables, and of their columns as "table.column"."""
     tables = tables_of(source)
-    return frozenset((*tables["table"], *(tables["table"] + "." + tables["column"])))
+    names = zip(tables["table"].tolist(), tables["column"].tolist(), strict=True)
+    return frozenset(name for table, column in names for name in (table, f"{table}.{column}"))
 
 
 def translate_errors(function: Callable[P, R]) -> Callable[P, R]:
