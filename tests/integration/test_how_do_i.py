@@ -193,7 +193,9 @@ def test_the_cells_of_a_page_run(
 def filled_in(code: str, own: Embedded, collector: str) -> str:
     """Return the code with values for the parts that readers replace."""
     for yours, ours in YOURS.items():
-        code = code.replace(yours, ours.format(admin_url=own.server.admin_url, new=new_code(own), collector=collector))
+        if yours in code:
+            new = new_code(own) if "{new}" in ours else ""
+            code = code.replace(yours, ours.format(admin_url=own.server.admin_url, new=new, collector=collector))
     return code
 
 
