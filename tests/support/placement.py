@@ -51,6 +51,7 @@ GROUPS = {
         "integration/test_query.py",
         "integration/test_statement.py",
         "integration/test_contract.py",
+        "integration/test_cli_rows.py",  # the last: it makes changes
     ),
     "a server with invocations in every state": (
         "faults/test_matrix.py",
