@@ -15,13 +15,13 @@ from xdist.scheduler import LoadScopeScheduling
 
 GROUPS = {
     "the incident on every kind of server": (
+        "integration/test_other_panels.py",
+        "integration/test_incident.py",  # before the doctor, which uses the same servers
         "integration/test_doctor.py",
         "integration/test_why.py",
         "integration/test_questions.py",
         "integration/test_waits.py",
-        "integration/test_plan.py",  # the last in a row that use the oldest kind
-        "integration/test_other_panels.py",
-        "integration/test_incident.py",
+        "integration/test_plan.py",
         "integration/test_evidence.py",  # the last: it suspends the services, and the server ends their attempts
     ),
     "a JupyterLab": (
