@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import importlib.util
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ParamSpec, TypeVar
@@ -68,6 +69,8 @@ EXAMPLES = {
 
 Without a row, the message has the parameter's name.
 """
+INSTALL = "pip install restate-lab"
+"""The command that installs the required packages that an installation without dependencies does not have."""
 _OBJECTS = {"AdminClient": "lab.admin", "IngressClient": "lab.ingress"}
 
 
@@ -190,6 +193,20 @@ def import_extra(module: str, extra: str, *, purpose: str, advice: str = "") -> 
         command = f"pip install 'restate-lab[{extra}]'"
         text = f"{purpose}, which is not installed: run {command}."
         raise MissingExtra(f"{text} {advice}".rstrip()) from error
+
+
+def require_packages(purpose: str, *packages: str, extra: str = "") -> None:
+    """Check that packages are installed which a container can omit: those of notebooks and plots.
+
+    ``purpose`` is the first part of the error, such as "a plot".
+
+    Raises:
+        MissingExtra: one of them is not installed. The message has the command that installs all of them.
+    """
+    missing = next((each for each in packages if importlib.util.find_spec(each) is None), None)
+    if missing is not None:
+        command = f"pip install 'restate-lab[{extra}]'" if extra else INSTALL
+        raise MissingExtra(f"{purpose} requires {missing}, which is not installed: run {command}.")
 
 
 def nearest_names(name: str, known: Iterable[str], most: int = 3) -> tuple[str, ...]:

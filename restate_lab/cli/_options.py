@@ -206,9 +206,9 @@ def doctor_check_names(incomplete: str) -> list[str]:
 
 
 def environment_names(incomplete: str) -> list[str]:
-    from restate_lab.magics.completion import environments
+    from restate_lab.client import cli_config
 
-    return [name for name in environments() if name.startswith(incomplete)]
+    return [name for name in cli_config.environment_names() if name.startswith(incomplete)]
 
 
 def parse_seconds(text: str) -> float:

@@ -144,6 +144,14 @@ def read_config(variables: Variables, cwd: Path) -> CliConfig:
     return CliConfig(path, exists=True, sections=sections)
 
 
+def environment_names() -> list[str]:
+    """Return the environments in the configuration of this process; empty if the configuration is invalid."""
+    try:
+        return read_config(read_variables(None), Path()).names
+    except SettingsError:
+        return []
+
+
 def _parse_config(path: Path) -> tuple[dict[str, ConfigSection], str]:
     """Return the sections and the problem ("" if there is none).
 

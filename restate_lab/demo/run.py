@@ -17,6 +17,7 @@ from pathlib import Path
 from types import FrameType, MappingProxyType
 from typing import Any
 
+from restate_lab._public import require_packages
 from restate_lab.demo.embedded import Embedded, MoreServices
 from restate_lab.demo.faults import FOLDER_VARIABLE
 from restate_lab.demo.install import find_server, install_agents, server_at
@@ -72,11 +73,13 @@ def run_demo(
     kept folder continues its own story.
 
     Raises:
+        MissingExtra: the extra ``demo`` is not installed.
         RestateLabError: a program did not start; the message has the end of its log.
 
     """
     if os.name == "nt":
         raise RestateLabError("the demo does not run on Windows; use restate_lab.connect(url) with an existing cluster")
+    require_packages("the demo", "nbclient" if once else "jupyterlab", "hypercorn", "restate", extra="demo")
     with exit_on_signals(), working_folder(keep) as folder:
         binary = server_at(server) if server else find_server()
         copy_notebooks(folder / "notebooks")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from restate_lab._public import explained
+from restate_lab._public import explained, require_packages
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -15,8 +15,13 @@ if TYPE_CHECKING:
 
 @explained
 def load_ipython_extension(ip: InteractiveShell, /) -> None:
-    """Add ``%restate``, ``%%restate``, their completion and readable frames; ``%load_ext restate_lab`` calls this."""
-    from restate_lab.magics.magic import register  # noqa: PLC0415 - the CLI uses this package without IPython
+    """Add ``%restate``, ``%%restate``, their completion and readable frames; ``%load_ext restate_lab`` calls this.
+
+    Raises:
+        MissingExtra: IPython is not installed.
+    """
+    require_packages("the extension", "IPython")
+    from restate_lab.magics.magic import register  # noqa: PLC0415 - the public names include this function
 
     register(ip)
 

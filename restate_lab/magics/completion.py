@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from types import FunctionType, MappingProxyType, ModuleType
 from typing import NamedTuple
 
@@ -19,8 +18,8 @@ from IPython.core.interactiveshell import InteractiveShell
 
 from restate_lab.analysis.questions.catalog import names as question_names
 from restate_lab.analysis.questions.parameters import parameters_of
-from restate_lab.client.cli_config import read_config, read_variables
-from restate_lab.errors import RestateLabError, SettingsError
+from restate_lab.client.cli_config import environment_names
+from restate_lab.errors import RestateLabError
 from restate_lab.magics.sql_context import KEYWORDS, context_at, tables_in
 from restate_lab.source import Source
 
@@ -158,14 +157,6 @@ class CompletionItem(NamedTuple):
     kind: str
 
 
-def environments() -> list[str]:
-    """Return the environments in the configuration of the restate CLI; empty if the configuration is invalid."""
-    try:
-        return read_config(read_variables(None), Path()).names
-    except SettingsError:
-        return []
-
-
 @dataclass(frozen=True, slots=True)
 class _ArgumentPattern:
     """An argument that is not SQL, found by the text before it; with ``is_for_lines`` only in line magics."""
@@ -185,7 +176,10 @@ _ARGUMENT_PATTERNS = (
     ),
     _ArgumentPattern(re.compile(r"\s*(?P<typed>-[\w-]*)\Z"), "option", lambda _, __: _MAGIC_OPTIONS),
     _ArgumentPattern(
-        re.compile(r"\s*connect\s+(?P<typed>\S*)\Z"), "environment", lambda _, __: environments(), is_for_lines=True
+        re.compile(r"\s*connect\s+(?P<typed>\S*)\Z"),
+        "environment",
+        lambda _, __: environment_names(),
+        is_for_lines=True,
     ),
     _ArgumentPattern(
         re.compile(r"\s*use\s+(?P<typed>\w*)\Z"),

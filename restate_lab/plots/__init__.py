@@ -15,10 +15,13 @@ from datetime import tzinfo
 from types import MappingProxyType
 from typing import Any, Literal, TypeAlias, get_args
 
+from restate_lab._public import did_you_mean, explained, nearest_names, require_packages
+
+require_packages("a plot", "matplotlib")
+
 import pandas as pd
 from matplotlib.axes import Axes
 
-from restate_lab._public import did_you_mean, explained, nearest_names
 from restate_lab.analysis.agents.result import Conversation
 from restate_lab.analysis.before_after import BeforeAfter
 from restate_lab.analysis.waits import Waits

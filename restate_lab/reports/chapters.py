@@ -19,15 +19,7 @@ from restate_lab.analysis.doctor.sharing import LEAST, is_compared
 from restate_lab.analysis.journal import read_journal
 from restate_lab.analysis.why import why
 from restate_lab.errors import RestateLabError
-from restate_lab.plots import (
-    plot_latency,
-    plot_retries,
-    plot_status,
-    plot_throughput,
-    plot_waits,
-)
 from restate_lab.progress import Progress
-from restate_lab.reports.figures import render_figure
 from restate_lab.reports.first_page import (
     diagnosis_title,
     draw_timeline,
@@ -39,6 +31,7 @@ from restate_lab.reports.first_page import (
     time_window,
 )
 from restate_lab.reports.parts import Card, Findings, FirstPage, Heading, Notice, Part, Prose, Section
+from restate_lab.reports.pictures import plot_of
 from restate_lab.reports.reader import ReportContext
 from restate_lab.reports.report import Report, with_values
 from restate_lab.reports.sections import journal_parts, section_of
@@ -182,8 +175,8 @@ def statuses_chapter(context: ReportContext) -> Section:
     oldest = context.try_to_ask("oldest_unmoved")
     columns = ("id", "target", "status", "idle_for", "created_at")
     table = context.table(oldest, title="Longest without progress", columns=columns, rows=15, file="oldest_unmoved")
-    picture = render_figure(
-        plot_status, frame, context.builder.zone, "Invocations by service and status, without completed ones"
+    picture = plot_of(
+        "status", frame, context.builder.zone, "Invocations by service and status, without completed ones"
     )
     return context.section("Invocations", picture, table, of=(frame, oldest))
 
@@ -191,7 +184,7 @@ def statuses_chapter(context: ReportContext) -> Section:
 def waits_chapter(context: ReportContext) -> Section:
     """Return the wait-for graph."""
     waits, builder = context.waits, context.builder
-    picture = render_figure(plot_waits, waits, builder.zone, f"Wait-for graph: {waits.summary}")
+    picture = plot_of("waits", waits, builder.zone, f"Wait-for graph: {waits.summary}")
     deadlocks = builder.table(
         waits.deadlocks.rename(columns={"waiting": "others_behind"}),
         title="Deadlocks",
@@ -213,7 +206,7 @@ def waits_chapter(context: ReportContext) -> Section:
 def retries_chapter(context: ReportContext) -> Section:
     """Return the retrying invocations by step and error."""
     frame = context.ask("retry_storm")
-    picture = render_figure(plot_retries, frame, context.builder.zone, "Retrying invocations, by step and error")
+    picture = plot_of("retries", frame, context.builder.zone, "Retrying invocations, by step and error")
     columns = (
         *("handler", "step", "error_code", "message", "invocations"),
         *("attempts", "worst", "next_retry_at", "example_id"),
@@ -241,10 +234,10 @@ def latency_chapter(context: ReportContext) -> Section:
     """Return how long invocations took, and how many ended, by handler."""
     frame = context.ask("latency", since=context.report.since)
     rate = context.try_to_ask("throughput", since=context.report.since)
-    picture = render_figure(plot_latency, frame, context.builder.zone, "Duration of invocations, by handler")
+    picture = plot_of("latency", frame, context.builder.zone, "Duration of invocations, by handler")
     rates = None
     if rate is not None:
-        rates = render_figure(plot_throughput, rate, context.builder.zone, "Ended invocations, by outcome")
+        rates = plot_of("throughput", rate, context.builder.zone, "Ended invocations, by outcome")
     caption = "Only completed invocations that are still retained. Expired invocations are not counted."
     return context.section("Latency and throughput", picture, rates, of=(frame, rate), caption=caption)
 

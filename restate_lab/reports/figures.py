@@ -6,7 +6,7 @@ import base64
 import io
 from collections.abc import Callable, Iterator
 from datetime import tzinfo
-from typing import Any
+from typing import Any, TypeGuard
 
 import matplotlib as mpl
 import matplotlib.backends.backend_agg
@@ -62,6 +62,19 @@ def figure_of(drawing: Axes | Figure) -> Figure:
         return drawing
     figure = drawing.figure
     return figure if isinstance(figure, Figure) else figure.figure
+
+
+def is_drawing(content: object) -> TypeGuard[Axes | Figure]:
+    """Return whether a value is Axes or a Figure."""
+    return isinstance(content, Axes | Figure)
+
+
+def title_of(drawing: Axes | Figure) -> str:
+    """Return the title that Axes or a Figure show; "Picture" without one."""
+    axes = [drawing] if isinstance(drawing, Axes) else drawing.get_axes()
+    titles = [each.get_title(loc=place) for each in axes for place in ("left", "center", "right")]
+    suptitle = "" if isinstance(drawing, Axes) else drawing.get_suptitle()
+    return next((each for each in (suptitle, *titles) if each), "Picture")
 
 
 def _picture(figure: Figure, alt: str, box: BboxBase | None) -> Picture:

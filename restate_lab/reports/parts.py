@@ -44,6 +44,13 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
+class OmittedPicture:
+    """The place of a picture that was not drawn, because matplotlib is not installed; it shows nothing."""
+
+    alt: str
+
+
+@dataclass(frozen=True, slots=True)
 class Prose:
     """A paragraph of plain text."""
 
@@ -131,7 +138,7 @@ class Statement:
     printed: bool = True
 
 
-Part: TypeAlias = Table | Picture | Heading | Prose | Notice | Card | Code | Findings
+Part: TypeAlias = Table | Picture | OmittedPicture | Heading | Prose | Notice | Card | Code | Findings
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,15 +16,15 @@ from markupsafe import Markup
 
 from restate_lab._files import write_atomically
 from restate_lab._html import render
-from restate_lab._public import with_explained_calls
-from restate_lab._text import format_timestamp, truncate
+from restate_lab._public import INSTALL, with_explained_calls
+from restate_lab._text import format_timestamp, plural, truncate
 from restate_lab.analysis.times import TimeInput, to_datetime, to_zone
 from restate_lab.client.arguments import check_count, check_flag, check_name
 from restate_lab.errors import ArgumentError
 from restate_lab.reports.masking import Masker, masker_for
 from restate_lab.reports.metadata import SourceMetadata, source_metadata
 from restate_lab.reports.output import Paper, ReportFile, resolve_output
-from restate_lab.reports.parts import Fact, FirstPage, Section, Table
+from restate_lab.reports.parts import Fact, FirstPage, OmittedPicture, Section, Table
 from restate_lab.reports.pdf import write_pdf
 from restate_lab.reports.sections import paragraphs, section_of
 from restate_lab.reports.tables import MOST_BYTES, ROWS, TableBuilder, heading
@@ -222,14 +222,23 @@ def write_page(
 def _facts(report: Report) -> list[Fact]:
     about = report.about
     written = Fact("Written", f"{format_timestamp(report.made_at, zone=report.zone)}, times in {report.zone}")
+    omitted = _omitted_pictures(report.sections)
     if about is None:
-        return [written]
+        return [written, *omitted]
     return [
         Fact("Cluster", about.name),
         Fact("As of", format_timestamp(about.now, zone=report.zone)),
         Fact("Server", f"restate {about.version}"),
         written,
+        *omitted,
     ]
+
+
+def _omitted_pictures(sections: Sequence[Section]) -> list[Fact]:
+    """Return the line about pictures that could not be drawn; nothing if there are none."""
+    n = sum(isinstance(part, OmittedPicture) for section in sections for part in section.parts)
+    text = f"{plural(n, 'picture')} omitted, because matplotlib is not installed: run {INSTALL}"
+    return [Fact("Pictures", text)] if n else []
 
 
 def _footer(report: Report) -> list[Fact]:

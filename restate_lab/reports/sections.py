@@ -9,8 +9,6 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 from markupsafe import Markup
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from restate_lab._text import escape_invisible, format_age, format_timestamp
 from restate_lab.analysis.agents.result import Conversation
@@ -23,12 +21,11 @@ from restate_lab.analysis.why.explanation import Explanation
 from restate_lab.errors import ArgumentError
 from restate_lab.evidence.compare import Comparison
 from restate_lab.frames import to_frame
-from restate_lab.plots import plot_waits
-from restate_lab.reports.figures import picture, render_figure
 from restate_lab.reports.first_page import count_findings, lead_of
 from restate_lab.reports.masking import Masker
 from restate_lab.reports.metadata import statement_of, statements_of
 from restate_lab.reports.parts import Card, FindingPart, Findings, Notice, Part, Prose, Section, Statement
+from restate_lab.reports.pictures import drawing_of, plot_of
 from restate_lab.reports.tables import ROWS, TableBuilder, heading
 from restate_lab.status import STATUSES
 
@@ -163,16 +160,15 @@ def journal_parts(frame: pd.DataFrame, builder: TableBuilder, *, file: str, rows
 
 
 def _other_parts(content: Any, builder: TableBuilder) -> tuple[str, tuple[Part, ...]]:
-    if isinstance(content, Axes | Figure):
-        default_title = _figure_title(content)
-        return default_title, (picture(content, default_title),)
+    if drawing := drawing_of(content):
+        return drawing[0], (drawing[1],)
     if isinstance(content, Explanation):
         return f"Why {content.target or content.id} is {content.status or 'not found'}", (_card(content, builder),)
     if isinstance(content, str):
         return "Notes", tuple(Prose(builder.masker.text(each)) for each in paragraphs(content))
     if isinstance(content, Waits):
         return "Wait-for graph", (
-            render_figure(plot_waits, content, builder.zone, content.summary),
+            plot_of("waits", content, builder.zone, content.summary),
             _card(content, builder),
         )
     if isinstance(content, Replay):
@@ -204,13 +200,6 @@ def _card(content: Any, builder: TableBuilder) -> Card:
     if not html:
         raise ArgumentError(f"a report cannot show this {type(content).__name__}: it has no static form.")
     return Card(Markup(builder.masker.text(html)))  # noqa: S704 - already escaped
-
-
-def _figure_title(shown: Axes | Figure) -> str:
-    axes = [shown] if isinstance(shown, Axes) else shown.get_axes()
-    titles = [each.get_title(loc=place) for each in axes for place in ("left", "center", "right")]
-    suptitle = "" if isinstance(shown, Axes) else shown.get_suptitle()
-    return next((each for each in (suptitle, *titles) if each), "Picture")
 
 
 def _finding_part(row: dict[Any, Any], diagnosis: Diagnosis, zone: tzinfo, masker: Masker) -> FindingPart:

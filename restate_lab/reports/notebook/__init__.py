@@ -13,6 +13,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from restate_lab._public import require_packages
+
+require_packages("the report of a notebook", "nbclient", "nbconvert", "nbformat", "ipykernel")
+
 import nbformat
 
 from restate_lab._text import escape_invisible, format_duration, format_timestamp, truncate
