@@ -67,6 +67,7 @@ def _write_sources(folder: Path, pictures: Path | None) -> None:
     for page in (actions, columns, faults, questions):
         texts[f"{page.__name__.rpartition('.')[2]}.md"] = str(page.__doc__)
     (folder / "pictures").mkdir(parents=True)
+    shutil.copy(GUIDE / "Containerfile", folder)
     for name, text in texts.items():
         (folder / name).write_text(with_pictures(text, pictures), encoding="utf-8")
     for name in names_of_pictures():

@@ -63,6 +63,7 @@ def test_an_incident_report_has_every_chapter_with_causes_ids_pictures_and_sql(
     numbered = re.findall(r"(\d+)</span> ([^<]+)</h2>", page.html)
     assert numbered == [(str(n), title) for n, title in enumerate(CHAPTERS, 1)]
     assert "could not be read" not in page.text
+    assert "omitted, because" not in page.text
     shared = page.text.partition("What the failing ones share")[2]
     assert "24 invocations of Settlements/settle failed permanently" in shared
     assert "eu-west" not in page.html

@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from subprocess import PIPE
 from typing import Any, Self
@@ -64,7 +64,9 @@ def text_of(result: CallToolResult) -> str:
 
 
 @contextlib.contextmanager
-def mcp_session(*options: str, mode: str = "auto", person: Answer | None = None) -> Iterator[Assistant]:
+def mcp_session(
+    *options: str, mode: str = "auto", person: Answer | None = None, command: Sequence[str] = COMMAND
+) -> Iterator[Assistant]:
     """Start ``restate-lab mcp`` with the options and connect to it; with ``person``, the client can show questions."""
 
     async def ask(_: Any, params: Any) -> ElicitResult:
@@ -72,7 +74,7 @@ def mcp_session(*options: str, mode: str = "auto", person: Answer | None = None)
         return person(params.message)
 
     client = Client(
-        StdioServerParameters(command=COMMAND[0], args=[*COMMAND[1:], "mcp", *options], env=dict(os.environ)),
+        StdioServerParameters(command=command[0], args=[*command[1:], "mcp", *options], env=dict(os.environ)),
         client_info=CLIENT,
         mode=mode,
         elicitation_callback=None if person is None else ask,

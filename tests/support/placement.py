@@ -45,6 +45,7 @@ GROUPS = {
         "integration/test_plots.py",
         "integration/test_archived_incident.py",
         "integration/test_result_texts.py",
+        "integration/test_without_jupyter.py",
         "integration/test_mcp.py",
     ),
     "the demo on every kind of server": (
