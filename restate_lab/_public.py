@@ -189,6 +189,8 @@ def import_extra(module: str, extra: str, *, purpose: str, advice: str = "") -> 
     """
     try:
         return importlib.import_module(module)
+    except MissingExtra:  # of a part that the module uses; it has its own command
+        raise
     except ImportError as error:
         command = f"pip install 'restate-lab[{extra}]'"
         text = f"{purpose}, which is not installed: run {command}."

@@ -154,10 +154,12 @@ def pages(address: str, folder: Path) -> dict[str, Any]:
         listen = f"127.0.0.1:{free.getsockname()[1]}"
     (folder / "token").write_text(TOKEN)
     options = {"listen": listen, "url": f"http://{NAME}", "token_file": folder / "token", "say": lambda _: None}
-    threading.Thread(target=serve, args=([address],), kwargs=options, daemon=True).start()
+    thread = threading.Thread(target=serve, args=([address],), kwargs=options, daemon=True)
+    thread.start()
     health = f"http://{listen}/health"
     deadline = time.monotonic() + 30
     while problem := check(health, NAME):
+        assert thread.is_alive(), problem
         assert time.monotonic() < deadline, problem
         time.sleep(0.05)
     named = {"Host": NAME}
