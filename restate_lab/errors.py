@@ -30,7 +30,7 @@ The tree::
     ├── PlanExpired             the plan was already executed, or is too old: make it again
     ├── ArchiveBroken           the archive is damaged or cannot be written, or the folder is not an archive
     ├── EvidenceBroken          the evidence is incomplete or was changed, or the folder is not evidence
-    ├── MissingExtra            an optional part of restate_lab is not installed
+    ├── MissingExtra            an optional part of restate_lab, or one for notebooks, is not installed
     ├── MissingProgram          a required program, such as Chromium, is not installed
     ├── ReadOnly                the connection is read-only, so the change was not sent
     ├── AuditFailed             the audit record cannot be written, so nothing was sent
@@ -339,7 +339,7 @@ class ArchiveBroken(RestateLabError):
 
 
 class MissingExtra(RestateLabError, ImportError):
-    """Install the extra that the message names."""
+    """Run the command that the message has: it installs the extra, or the packages of notebooks and plots."""
 
 
 class MissingProgram(RestateLabError):
