@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, replace
@@ -10,12 +9,9 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from restate_lab._text import escape_invisible, format_timestamp, join, one_line, sentences
-from restate_lab.analysis.doctor.model import Severity, shorten_title
+from restate_lab.analysis.doctor.model import Severity, fingerprint_of, shorten_title
 from restate_lab.redaction import mask_user_info
 
-FORMER_CHECKS = {"retry_storms": "retry_storm"}
-"""The former names of checks, which state files and rules can have → their names."""
-_IN_FINGERPRINTS = {check: former for former, check in FORMER_CHECKS.items()}
 _LONGEST_TITLE = 240
 _LONGEST_CAUSE = 500
 _RANKS = {severity.value: rank for rank, severity in enumerate(Severity)}
@@ -74,15 +70,8 @@ class Alert:
 
     @property
     def fingerprint(self) -> str:
-        """Return the identity of the problem, 16 hexadecimal digits: the same at each visit and after a restart.
-
-        The name of a check in it never changes, so that open alerts go on after an update.
-        """
-        # a question can have the name of a check; its subject is "" or a JSON object
-        is_check = bool(self.subject) and not self.subject.startswith("{")
-        rule = _IN_FINGERPRINTS.get(self.rule, self.rule) if is_check else self.rule
-        identity = json.dumps([self.cluster, rule, self.subject])
-        return hashlib.sha256(identity.encode()).hexdigest()[:16]
+        """Return the identity of the problem, 16 hexadecimal digits: the same at each visit and after a restart."""
+        return fingerprint_of(self.rule, self.subject, cluster=self.cluster)
 
     @property
     def rank(self) -> int:

@@ -16,9 +16,8 @@ from typing import Any
 
 from restate_lab._public import did_you_mean, nearest_names
 from restate_lab._text import join
-from restate_lab.alerts.alert import FORMER_CHECKS
 from restate_lab.analysis.doctor.checks import CHECKS
-from restate_lab.analysis.doctor.model import Severity, Subject
+from restate_lab.analysis.doctor.model import FORMER_CHECKS, Severity, Subject
 from restate_lab.analysis.questions.catalog import names as question_names
 from restate_lab.analysis.questions.parameters import parameters_of
 from restate_lab.durations import to_timedelta

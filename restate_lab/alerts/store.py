@@ -20,9 +20,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from restate_lab.alerts.alert import FORMER_CHECKS, Alert, Event, Message, parse_time, rank_of
+from restate_lab.alerts.alert import Alert, Event, Message, parse_time, rank_of
 from restate_lab.alerts.reader import ClusterVisit, KnownAlert
-from restate_lab.analysis.doctor.model import Severity
+from restate_lab.analysis.doctor.model import FORMER_CHECKS, Severity
 from restate_lab.errors import ArgumentError, RestateLabError
 
 _VERSION = 2  # 1 had no mark of the program, and receivers without their kind

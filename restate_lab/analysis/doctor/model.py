@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +16,9 @@ from restate_lab.analysis.suggestions import SuggestedCall
 
 MAX_IDS = 1_000  # ids in a finding; its count includes the others
 MAX_TERMS = 25  # in a title
+FORMER_CHECKS = {"retry_storms": "retry_storm"}
+"""The former names of checks, which state files, rules and fingerprints can have → their names."""
+_IN_FINGERPRINTS = {check: former for former, check in FORMER_CHECKS.items()}
 
 
 class Severity(StrEnum):
@@ -40,6 +45,18 @@ class Blocked:
 
 
 NONE_BLOCKED = Blocked()
+
+
+def fingerprint_of(check: str, subject: str, *, cluster: str = "") -> str:
+    """Return the identity of a problem, 16 hexadecimal digits, from a check or question and the name of its subject.
+
+    It is the same at each reading, and the name of a check in it never changes, so that open alerts and links go on
+    after an update. Without ``cluster`` it is the same for equal problems of all clusters.
+    """
+    # a question can have the name of a check; its subject is "" or a JSON object
+    is_check = bool(subject) and not subject.startswith("{")
+    rule = _IN_FINGERPRINTS.get(check, check) if is_check else check
+    return hashlib.sha256(json.dumps([cluster, rule, subject]).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True)
