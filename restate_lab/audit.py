@@ -1,4 +1,4 @@
-"""The audit log: each change, with its intent before it is sent and its result afterwards, and reads of an assistant.
+"""The audit log: each change, with its intent before it is sent and its result afterwards, and reads of servers.
 
 Each process appends to its own file of JSON lines, which only its owner can read. If the intent cannot be written, the
 change is not sent. Bodies are not recorded, because they can have payloads and secrets. Reads are in a folder of their
@@ -142,8 +142,16 @@ class AuditLog:
         Raises:
             AuditFailed: the record cannot be written, so the result must not be returned.
         """
-        record = {"kind": "read", "tool": tool, "arguments": arguments, **details}
-        self._reads.write(self.folder / _READS, {**record, **process_info()})
+        self.read_all([{"tool": tool, "arguments": arguments, **details}])
+
+    def read_all(self, reads: Sequence[Mapping[str, Any]]) -> None:
+        """Record several reads with the fields of ``read`` at once, which takes as long as one record.
+
+        Raises:
+            AuditFailed: the records cannot be written, so no result must be returned.
+        """
+        process = process_info()
+        self._reads.write(self.folder / _READS, *({"kind": "read", **each, **process} for each in reads))
 
 
 class _RecordFile:
@@ -159,16 +167,16 @@ class _RecordFile:
         """Return the file of this process; None before its first record."""
         return self._path if self._pid == os.getpid() else None
 
-    def write(self, folder: Path, record: Mapping[str, Any]) -> None:
-        """Append a record with its time to the file of this process in the folder."""
+    def write(self, folder: Path, *records: Mapping[str, Any]) -> None:
+        """Append records with their time to the file of this process in the folder."""
         head = {"format": _FORMAT, "time": datetime.now(UTC).isoformat()}
-        line = json.dumps({**head, **record}, ensure_ascii=False, default=str) + "\n"
+        lines = "".join(json.dumps({**head, **each}, ensure_ascii=False, default=str) + "\n" for each in records)
         # One lock per process: a fork copies a lock that another thread holds, and the copy is never released.
         with self._locks.setdefault(os.getpid(), threading.Lock()):
             try:
                 descriptor = os.open(self._open_path(folder), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
                 try:
-                    _write_all(descriptor, line.encode("utf-8", "backslashreplace"))
+                    _write_all(descriptor, lines.encode("utf-8", "backslashreplace"))
                     os.fsync(descriptor)
                 finally:
                     os.close(descriptor)
@@ -218,10 +226,11 @@ def audit_log(
     error, new_id, other_new_ids`` (further new ids, separated by commas; None if there are no others), ``from_index``
     (of a restart that keeps a part of the journal; None if no index was chosen).
 
-    ``reads=True`` returns the calls of an assistant to the tools of ``restate-lab mcp`` instead, oldest first. Columns:
-    ``time`` (UTC), ``tool``, ``arguments`` (JSON, without payloads), ``source``, ``rows`` and ``bytes`` of the result,
-    ``milliseconds``, ``error`` (None if it succeeded), ``client`` (the name and version that the client declared),
-    ``user``, ``host``, ``pid`` and ``file``.
+    ``reads=True`` returns the calls of an assistant to the tools of ``restate-lab mcp``, and the pages and logins of
+    ``restate-lab serve`` instead, oldest first. Columns: ``time`` (UTC), ``tool`` (of a page "serve" and its path),
+    ``arguments`` (JSON, without payloads), ``source``, ``rows`` and ``bytes`` of the result, ``milliseconds``,
+    ``error`` (None if it succeeded), ``client`` (the name and version that the client of an assistant declared; of a
+    page the address of the viewer), ``user``, ``host``, ``pid`` and ``file``.
 
     ``folder`` None means ``default_folder()``. Lines and files that cannot be read are omitted, counted in
     ``attrs["truncated"]`` and reported in a Truncated warning. Such lines exist if a process ended while it wrote, or

@@ -7,6 +7,9 @@ codes. Only ``Markup`` is HTML, so a value from a cluster must never be ``Markup
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +19,26 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 
+_ADDRESS_OF: ContextVar[Callable[[str], str]] = ContextVar("address_of", default=lambda _: "")
+
+
+@contextmanager
+def linked_ids(address_of: Callable[[str], str]) -> Iterator[None]:
+    """Make each id in a template of this block a link to ``address_of(id)``, a URL; "" for an id without a page."""
+    reset = _ADDRESS_OF.set(address_of)
+    try:
+        yield
+    finally:
+        _ADDRESS_OF.reset(reset)
+
+
 def render(template: str, **values: Any) -> str:
     """Return a template as HTML; a missing value is an error."""
     return _environment().get_template(template).render(values)
+
+
+def _address_of(id_: str) -> str:
+    return _ADDRESS_OF.get()(id_)
 
 
 @cache
@@ -33,6 +53,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals["address_of"] = _address_of
     environment.filters["thousands"] = "{:,}".format
     environment.filters["split_ids"] = split_ids
     environment.filters["visible"] = escape_invisible

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from restate_lab.cli._errors import exit_on_error
+from restate_lab.cli._errors import exit_on_error, warn
 from restate_lab.cli._options import POINT_LIMIT, duration_option, environment_names, examples
 
 Clusters = Annotated[
@@ -34,7 +34,11 @@ Url = Annotated[
 ]
 TokenFile = Annotated[
     Path | None,
-    typer.Option("--token-file", metavar="FILE", help="A file with the token. Default: one is made at each start."),
+    typer.Option(
+        "--token-file",
+        metavar="FILE",
+        help="A file with the token, 20 characters or more. Default: one is made at each start.",
+    ),
 ]
 Certificate = Annotated[
     Path | None, typer.Option("--tls-certificate", metavar="FILE", help="The certificate and its chain, as PEM.")
@@ -69,7 +73,8 @@ def serve(
 ) -> None:
     """Serve read-only pages with a URL for each finding, invocation, list and question; needs the extra serve.
 
-    The printed link opens the pages once, in one browser. Each access is recorded in the audit log.
+    The printed link opens the pages once, in one browser. Each access is recorded in the audit log. SIGTERM or Ctrl-C
+    ends the server with exit code 0.
     """
     with exit_on_error():
         from restate_lab.serve import serve as serve_pages
@@ -86,4 +91,5 @@ def serve(
             payloads=payloads,
             timeout=timeout,
             say=typer.echo,
+            warn=warn,
         )

@@ -14,6 +14,7 @@ from restate_lab._text import escape_invisible
 from restate_lab.analysis.agents.result import Conversation
 from restate_lab.analysis.contrast import Contrast
 from restate_lab.analysis.doctor.diagnosis import Diagnosis
+from restate_lab.analysis.invocations.reader import Rows
 from restate_lab.analysis.replay.result import Replay
 from restate_lab.analysis.waits.result import Waits
 from restate_lab.analysis.why.explanation import Explanation
@@ -22,6 +23,8 @@ from restate_lab.evidence.compare import PARTS, Comparison
 from restate_lab.export.columns import to_table
 from restate_lab.export.files import json_rows
 
+_QUESTION_FACTS = ("question", "params", "source", "version", "read_at", "truncated", "not_read")
+_RUNS_FACTS = ("source", "version", "read_at", "truncated", "cost_note")
 _JOURNAL_FACTS = (
     *("id", "target", "status", "failed_attempts", "source", "version", "read_at", "note", "truncated"),
     *("suspensions", "events"),
@@ -109,6 +112,21 @@ def waits_json(waits: Waits) -> dict[str, Any]:
 def journal_json(frame: pd.DataFrame) -> dict[str, Any]:
     """Return the entries of a journal, with the facts about its invocation."""
     return {name: frame.attrs.get(name) for name in _JOURNAL_FACTS} | {"entries": frame}
+
+
+def question_json(frame: pd.DataFrame) -> dict[str, Any]:
+    """Return the rows of a named question, with its parameters and the parts that were not read."""
+    return {name: frame.attrs[name] for name in _QUESTION_FACTS if name in frame.attrs} | {"rows": frame}
+
+
+def agent_runs_json(frame: pd.DataFrame) -> dict[str, Any]:
+    """Return the runs of agents, and why costs are missing."""
+    return {name: frame.attrs[name] for name in _RUNS_FACTS if frame.attrs.get(name)} | {"rows": frame}
+
+
+def invocations_json(rows: Rows) -> dict[str, Any]:
+    """Return a list of invocations with its filters; without ``total`` the rows could not be counted."""
+    return {"filters": rows.filters.changed, "total": rows.total, "note": rows.note, "rows": rows.frame}
 
 
 def conversation_json(result: Conversation) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 ``access`` has the rules of access: the token, the one-time links, the cookie, and the name of the server.
 ``readings`` limits what pages cost: two statements at once for each source, and one reading for all viewers of a page.
-``pages`` has a function for each page, and ``app`` connects all of this to Starlette and uvicorn, the extra ``serve``.
+``pages`` has a function for each page, and ``app`` answers a request with one, after ``records`` has recorded it.
+``server`` runs all of this on Starlette and uvicorn, the extra ``serve``, with the ``connections`` of viewers.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from restate_lab._public import import_extra
 
 
 def serve(clusters: Sequence[str | None] = (), paths: Sequence[Path] = (), **options: Any) -> None:
-    """Serve pages until the process is stopped; ``app.ServerOptions`` has the options.
+    """Serve pages until the process is stopped; ``server.ServerOptions`` has the options.
 
     Raises:
         MissingExtra: the web server is not installed (``pip install 'restate-lab[serve]'``).
-        ArgumentError: an option is invalid, a cluster was named twice, or the port is in use.
+        ArgumentError: an option or a file is invalid, a cluster was named twice, or the port is in use.
     """
-    module = import_extra("restate_lab.serve.app", "serve", purpose="serve requires Starlette and uvicorn")
+    module = import_extra("restate_lab.serve.server", "serve", purpose="serve requires Starlette and uvicorn")
     module.run_server(clusters, paths, module.ServerOptions(**options))

@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import secrets
 import time
-from collections.abc import Callable, Collection
-from http.cookies import CookieError, SimpleCookie
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from urllib.parse import parse_qs
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from restate_lab._html import render
 from restate_lab.redaction import Secret
 
 LOGIN, HEALTH, LINK = "/login", "/health", "/link"
+CODE = "code"
+"""The parameter of a link, whose value is never recorded."""
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'self'; form-action 'self'; "
@@ -33,11 +35,13 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
-"""The headers of every response."""
+"""The headers of every response, which the web server adds."""
 _COOKIE = "restate_lab"
 _SESSION = 12 * 3_600  # seconds
-_CODE = 3_600  # seconds for which a link can be used
+_CODE_LIFETIME = 3_600  # seconds for which a link can be used
 _MOST_CODES = 100
+_LONGEST_ADDRESS = 8_000  # characters
+_MOST_DIGITS = 12  # of the end of a cookie, in seconds since 1970
 
 
 class Access:
@@ -49,22 +53,24 @@ class Access:
     def __init__(self, token: Secret, *, name: str = _COOKIE, is_secure: bool = False) -> None:
         self._token, self._is_secure = token, is_secure
         self._name = f"__Host-{name}" if is_secure else name
-        self._codes: dict[str, float] = {}
+        self._codes: dict[bytes, float] = {}
 
-    def new_code(self) -> str:
-        """Return a code that can be exchanged once, within an hour."""
+    def new_code(self) -> Secret:
+        """Return a code that can be exchanged once, within an hour; only its hash is kept."""
         now = time.time()
         self._codes = {code: end for code, end in self._codes.items() if end > now}
         while len(self._codes) >= _MOST_CODES:
             del self._codes[next(iter(self._codes))]
-        code = secrets.token_urlsafe(24)
-        self._codes[code] = now + _CODE
+        code = Secret(secrets.token_urlsafe(24))
+        self._codes[_hash(code.reveal())] = now + _CODE_LIFETIME
         return code
 
     def use_code(self, code: str) -> bool:
-        """Return whether the code is valid; it is not valid a second time."""
-        found = [each for each in self._codes if _equal(each, code)]
-        return any(self._codes.pop(each) > time.time() for each in found)
+        """Return whether the code is valid; it is not valid a second time.
+
+        A hash is looked up, so the time of the comparison says nothing about the code.
+        """
+        return self._codes.pop(_hash(code), 0.0) > time.time()
 
     def has_token(self, headers: Headers) -> bool:
         """Return whether the request has the token, as ``Authorization: Bearer``."""
@@ -74,7 +80,8 @@ class Access:
 
     def has_cookie(self, headers: Headers) -> bool:
         """Return whether the request has a valid cookie."""
-        return any(self._is_valid(each) for each in _cookies(headers, self._name))
+        pairs = [part.strip().partition("=") for each in headers.getlist("cookie") for part in each.split(";")]
+        return any(name == self._name and self._is_valid(value) for name, _, value in pairs)
 
     def set_cookie(self, response: Response) -> None:
         """Give the response a cookie, for 12 hours."""
@@ -93,12 +100,17 @@ class Access:
 
     def _is_valid(self, cookie: str) -> bool:
         end, _, signature = cookie.partition(".")
-        is_number = end.isascii() and end.isdigit() and len(end) <= 12
-        return _equal(signature, self._sign(end)) and is_number and int(end) > time.time()
+        if not (end.isascii() and end.isdigit() and len(end) <= _MOST_DIGITS):
+            return False
+        return _equal(signature, self._sign(end)) and int(end) > time.time()
 
 
 class Guard:
-    """Answers what needs no page, refuses what may not see one, and gives every response its headers."""
+    """Answers what needs no page, and refuses what may not see one.
+
+    ``hosts`` are the values of ``Host`` that it accepts. ``on_login`` is called with a request whose code was
+    valid; if it returns a text, this is why the viewer does not get a cookie. ``new_link`` returns a new one-time link.
+    """
 
     def __init__(
         self,
@@ -106,79 +118,82 @@ class Guard:
         access: Access,
         hosts: Collection[str],
         *,
-        on_login: Callable[[], None],
-        new_link: Callable[[], str],
+        on_login: Callable[[Scope], Awaitable[str | None]],
+        new_link: Callable[[], Secret],
     ) -> None:
         self._app, self._access = app, access
         self._hosts = frozenset(each.lower() for each in hosts)
-        self._on_login, self._new_link = on_login, new_link
+        self._on_login, self.new_link = on_login, new_link
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or pass it on."""
-        if scope["type"] != "http":  # a lifespan or a web socket, which uvicorn does not offer
-            return
+        if scope["type"] == "http":  # neither a lifespan nor a web socket, which the web server does not offer
+            answer = await self._answer(scope)
+            await (self._app if answer is None else answer)(scope, receive, send)
 
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
-                    headers[name] = value
-            await send(message)
-
-        answer = self._answer(scope)
-        await (self._app if answer is None else answer)(scope, receive, send_with_headers)
-
-    def _answer(self, scope: Scope) -> Response | None:
+    async def _answer(self, scope: Scope) -> Response | None:
         """Return the answer to a request that needs no page; None if the viewer may see one."""
-        headers = Headers(scope=scope)
-        hosts = headers.getlist("host")
+        headers, path = Headers(scope=scope), scope["path"]
+        if refusal := self._refuse(scope, headers.getlist("host")):
+            return refusal
+        if path == HEALTH:
+            return PlainTextResponse("ok\n")
+        if path == LOGIN:
+            return await self._log_in(scope, headers)
+        has_token = self._access.has_token(headers)
+        if path == LINK and has_token:
+            return self._link(scope)
+        is_allowed = path != LINK and (has_token or self._access.has_cookie(headers))
+        return None if is_allowed else _refusal(401, "This page needs a link from the server.", scope, headers)
+
+    def _refuse(self, scope: Scope, hosts: Sequence[str]) -> Response | None:
+        """Return the answer to a request that is for another server, changes something, or is too long."""
         if len(hosts) != 1 or hosts[0].lower() not in self._hosts:
             return PlainTextResponse("This server has another name.\n", 421)
         if scope["method"] not in {"GET", "HEAD"}:
             return PlainTextResponse("Pages can only be read.\n", 405, {"Allow": "GET, HEAD"})
-        if scope["path"] == LOGIN:
-            return self._log_in(scope)
-        if scope["path"] == HEALTH:
-            return PlainTextResponse("ok\n")
-        has_token = self._access.has_token(headers)
-        if scope["path"] == LINK and has_token:
-            return PlainTextResponse(f"{self._new_link()}\n")
-        is_allowed = scope["path"] != LINK and (has_token or self._access.has_cookie(headers))
-        return None if is_allowed else _refusal(scope, headers)
+        if len(scope["path"]) + len(scope["query_string"]) > _LONGEST_ADDRESS:
+            return PlainTextResponse(f"The address has more than {_LONGEST_ADDRESS:,} characters.\n", 414)
+        return None
 
-    def _log_in(self, scope: Scope) -> Response:
-        """Exchange a code for a cookie; HEAD does not use it up, because programs that preview links send it."""
-        codes = parse_qs(scope["query_string"].decode("ascii", "replace")).get("code", [""])
-        if scope["method"] == "GET" and self._access.use_code(codes[0]):
-            response = RedirectResponse("/", 303)
-            self._access.set_cookie(response)
-            self._on_login()
-            return response
-        return _page(401, "This link was already used, or has expired.")
+    def _link(self, scope: Scope) -> Response:
+        if scope["method"] == "HEAD":
+            return PlainTextResponse()
+        return PlainTextResponse(f"{self.new_link().reveal()}\n")
+
+    async def _log_in(self, scope: Scope, headers: Headers) -> Response:
+        """Exchange a code for a cookie; HEAD does not use it up, because programs that preview links send it.
+
+        A viewer with a cookie needs no code: a browser can load a link before its user opens it.
+        """
+        if self._access.has_cookie(headers):
+            return RedirectResponse("/", 303)
+        codes = parse_qs(scope["query_string"].decode("ascii", "replace"), max_num_fields=None).get(CODE, [])
+        if scope["method"] == "HEAD" or len(codes) != 1 or not self._access.use_code(codes[0]):
+            return _refusal(401, "This link was already used, or has expired.", scope, headers)
+        if problem := await self._on_login(scope):
+            return _refusal(503, problem, scope, headers)
+        response = RedirectResponse("/", 303)
+        self._access.set_cookie(response)
+        return response
 
 
-def _refusal(scope: Scope, headers: Headers) -> Response:
+def _refusal(status: int, text: str, scope: Scope, headers: Headers) -> Response:
+    challenge = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
     if scope["path"].endswith(".json"):
-        return PlainTextResponse('{"error": "This page needs the token."}\n', 401, media_type="application/json")
+        body = json.dumps({"error": text})
+        return PlainTextResponse(f"{body}\n", status, challenge, media_type="application/json")
     # A browser does not send a strict cookie after a click on another site, but it does when the page loads itself.
-    is_from_elsewhere = headers.get("sec-fetch-site") == "cross-site"
-    return _page(401, "This page needs a link from the server.", loads_again=is_from_elsewhere)
+    loads_again = (
+        headers.get("sec-fetch-site") == "cross-site"
+        and headers.get("sec-fetch-mode") == "navigate"
+        and headers.get("sec-fetch-dest") == "document"
+    )
+    return HTMLResponse(render("serve/refused.html.j2", text=text, loads_again=loads_again), status, challenge)
 
 
-def _page(status: int, text: str, *, loads_again: bool = False) -> Response:
-    return HTMLResponse(render("serve/refused.html.j2", text=text, loads_again=loads_again), status)
-
-
-def _cookies(headers: Headers, name: str) -> list[str]:
-    values = []
-    for header in headers.getlist("cookie"):
-        for part in header.split(";"):
-            try:
-                cookie = SimpleCookie(part.strip())
-            except CookieError:
-                continue
-            values += [each.value for key, each in cookie.items() if key == name]
-    return values
+def _hash(code: str) -> bytes:
+    return hashlib.sha256(code.encode("utf-8", "replace")).digest()
 
 
 def _equal(given: str, expected: str) -> bool:

@@ -1,35 +1,23 @@
-"""The web server: Starlette and uvicorn with the pages, a record of each access, and errors without tracebacks."""
+"""The application: finds the page of a path, records each access, and turns errors into short pages."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import functools
-import json
-import secrets
-import socket
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from importlib.resources import files
-from pathlib import Path
-from typing import Any
-from urllib.parse import parse_qs, urlsplit
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+from urllib.parse import parse_qs
 
-import platformdirs
-import uvicorn
-from markupsafe import Markup
-from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
-from restate_lab._html import render
-from restate_lab._text import escape_invisible
 from restate_lab.audit import AuditLog
 from restate_lab.errors import (
     AccessDenied,
     ArgumentError,
+    AuditFailed,
     NotFound,
     NotOnThisServer,
     RestateLabError,
@@ -37,22 +25,29 @@ from restate_lab.errors import (
     TimedOut,
 )
 from restate_lab.export.results import json_text
-from restate_lab.redaction import Secret
-from restate_lab.serve.access import LOGIN, Access, Guard
 from restate_lab.serve.page import SOURCE, PageRequest, WebPage
 from restate_lab.serve.pages import PAGES
 from restate_lab.serve.readings import Readings, TooManyReadings
-from restate_lab.sources import Sources, open_sources
+from restate_lab.serve.records import AccessRecords
+from restate_lab.serve.rendering import asset, render_page
+from restate_lab.sources import Sources
 
+SCRIPT = "/page.js"
+NO_PAGE = "?"
+"""The name of the page of a path that no page has."""
 _JSON = ".json"
-_MOST_REQUESTS = 500  # at the same time
-_MOST_RECORDED = 2_000  # characters of the parameters in the audit log
+_HOME = "index"  # the name of the first page in the path of its data
+_GRACE = 2.0  # seconds after the time limit, in which a reading reports that it was reached
+_MOST_FIELDS = 200  # of a query
+_MOST_RECORDED = 1_000  # characters of an error in the audit log
 _STATUSES: tuple[tuple[type[Exception], int], ...] = (
     (ArgumentError, 400),
     (StatementError, 400),
     (NotFound, 404),
     (NotOnThisServer, 404),
     (TimedOut, 504),
+    (AuditFailed, 503),
+    (TooManyReadings, 503),
     (AccessDenied, 502),
     (RestateLabError, 502),
 )
@@ -64,90 +59,102 @@ def status_of(error: Exception) -> int:
     return next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)
 
 
+class PageAddress(NamedTuple):
+    """The parts of a path: "/invocation/inv_1.json" is the page "invocation" about "inv_1" as JSON."""
+
+    name: str
+    argument: str
+    is_json: bool
+
+
+def address_of(path: str) -> PageAddress:
+    """Return the parts of a path; the name is ``NO_PAGE`` for the path of no page, such as "//" and "/waits/"."""
+    is_json = path.endswith(_JSON)
+    begin, *parts = path.removesuffix(_JSON).split("/", 2)
+    if begin or not parts or not parts[-1] or not parts[0]:
+        return PageAddress("" if path == "/" else NO_PAGE, "", is_json)
+    is_home = is_json and parts == [_HOME]
+    return PageAddress("" if is_home else parts[0], "".join(parts[1:]), is_json)
+
+
 class PageServer:
-    """The application behind the guard: finds the page of a path, and records each access before it answers."""
+    """The application behind the guard: finds the page of a path, and records each access before it answers.
+
+    ``timeout`` is the limit of a page, in seconds.
+    """
 
     def __init__(self, sources: Sources, *, timeout: float, payloads: bool, audit: AuditLog) -> None:
-        self._readings = {name: Readings(name, each, longest=timeout + 5) for name, each in sources.items()}
-        self._timeout, self._payloads, self._audit = timeout, payloads, audit
+        self._limit = timeout + _GRACE
+        self._readings = {name: Readings(name, each, longest=self._limit) for name, each in sources.items()}
+        self._timeout, self._payloads = timeout, payloads
+        self.records = AccessRecords(audit)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request with a page, also if something unexpected fails."""
-        request = Request(scope, receive)
-        path, started = request.url.path, time.monotonic()
-        if path == "/page.js":
-            await _script()(scope, receive, send)
-            return
-        is_json = path.endswith(_JSON)
-        name, _, argument = path.removesuffix(_JSON).removeprefix("/").partition("/")
-        name = "" if name == "index" and is_json else name
-        params = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True, max_num_fields=200)
-        headers: dict[str, str] = {}
-        try:
-            page = await self._page(name, argument, params)
-        except TooManyReadings as error:
-            page, headers = _failure(503, error), {"Retry-After": str(error.retry_after)}
-        except Exception as error:  # noqa: BLE001 - no traceback may reach a viewer
-            page = _failure(status_of(error), error)
-        body, media_type = self._body(page, name, is_json=is_json)
-        problem = await self._record(path, params, page, len(body), started, request)
-        if problem is not None:  # what cannot be recorded is not shown
-            body, media_type = self._body(_failure(503, RestateLabError(problem)), name, is_json=is_json)
-        response = Response(body, 503 if problem else page.status, headers, media_type)
+        response = _script() if scope["path"] == SCRIPT else await self._answer(scope)
         await response(scope, receive, send)
 
-    async def _page(self, name: str, argument: str, params: dict[str, list[str]]) -> WebPage:
-        function = PAGES.get(name)
-        if function is None:
-            return _failure(404, RestateLabError("there is no such page"))
-        named = params.pop(SOURCE, [])
-        source = named[0] if named else next(iter(self._readings))
-        if source not in self._readings:
-            raise ArgumentError(f"unknown source {source[:100]!r}; choose from {', '.join(self._readings)}.")
-        return await function(
-            PageRequest(
-                self._readings[source],
-                self._readings,
-                params,
-                argument,
-                payloads=self._payloads,
-                is_named=bool(named),
-                timeout=self._timeout,
-            )
+    async def _answer(self, scope: Scope) -> Response:
+        """Return the page of a request; what cannot be recorded is not shown."""
+        started, address = time.monotonic(), address_of(scope["path"])
+        params: dict[str, list[str]] = {}
+        error: Exception | None = None
+        try:
+            params = _params(scope)
+            page = await self._page(address, params)
+            # Not in the event loop: a long list or journal takes some tenths of a second.
+            body, media_type = await asyncio.to_thread(self._body, page, address.name, is_json=address.is_json)
+        except Exception as problem:  # noqa: BLE001 - no traceback may reach a viewer
+            error, page = problem, _failure(problem)
+            body, media_type = self._body(page, address.name, is_json=address.is_json)
+        unwritten = await self.records.write(
+            scope,
+            params,
+            source=self._source(params),
+            bytes=len(body),
+            milliseconds=round((time.monotonic() - started) * 1000),
+            error=None if error is None else describe_error(error),
         )
+        if unwritten is not None:
+            error = AuditFailed(unwritten)
+            page = _failure(error)
+            body, media_type = self._body(page, address.name, is_json=address.is_json)
+        headers = {"Retry-After": str(error.retry_after)} if isinstance(error, TooManyReadings) else {}
+        if page.file and not address.is_json:
+            headers["Content-Disposition"] = f'attachment; filename="{page.file}"'
+        return Response(body, page.status, headers, media_type)
+
+    async def _page(self, address: PageAddress, params: Mapping[str, Sequence[str]]) -> WebPage:
+        function = PAGES.get(address.name)
+        if function is None:
+            names = ", ".join(f"/{name}" for name in PAGES)
+            raise NotFound(f"there is no such page; choose from {names}.", status=404)
+        source = self._source(params)
+        if source is None:
+            names = ", ".join(params[SOURCE])[:100]
+            raise ArgumentError(f"unknown source {names!r}; choose from {', '.join(self._readings)}.")
+        request = PageRequest(
+            self._readings[source],
+            self._readings,
+            {name: values for name, values in params.items() if name != SOURCE},
+            address.argument,
+            payloads=self._payloads,
+            is_named=SOURCE in params,
+            timeout=self._timeout,
+            ends=time.monotonic() + self._limit,
+            name=address.name,
+        )
+        return replace(await function(request), request=request)
+
+    def _source(self, params: Mapping[str, Sequence[str]]) -> str | None:
+        """Return the name of the source of a page; None if there is no such source."""
+        names = params.get(SOURCE) or [next(iter(self._readings))]
+        return names[0] if len(names) == 1 and names[0] in self._readings else None
 
     def _body(self, page: WebPage, name: str, *, is_json: bool) -> tuple[bytes, str]:
         if is_json:
             return json_text(page.data).encode(), "application/json"
-        html = render(
-            "serve/page.html.j2",
-            title=page.title,
-            parts=page.parts,
-            css=_asset("page.css"),
-            home="/",
-            pages=[(each or "Overview", f"/{each}", each == name) for each in PAGES],
-        )
-        return html.encode(), "text/html; charset=utf-8"
-
-    async def _record(
-        self, path: str, params: Mapping[str, Any], page: WebPage, size: int, started: float, request: Request
-    ) -> str | None:
-        """Record the access; return why it cannot be recorded, or None."""
-        details = {
-            "source": None,
-            "rows": None,
-            "bytes": size,
-            "milliseconds": round((time.monotonic() - started) * 1000),
-            "error": page.data.get("error") if page.status != 200 else None,
-            "client": "" if request.client is None else request.client.host,
-        }
-        arguments = escape_invisible(json.dumps(params))[:_MOST_RECORDED]
-        write = functools.partial(self._audit.read, f"serve {path[:200]}", arguments, **details)
-        try:
-            await asyncio.to_thread(write)
-        except RestateLabError as error:
-            return str(error)
-        return None
+        return render_page(page, name=name).encode("utf-8", "backslashreplace"), "text/html; charset=utf-8"
 
     def close(self) -> None:
         """Let no other reading begin."""
@@ -155,165 +162,27 @@ class PageServer:
             each.close()
 
 
-def _failure(status: int, error: Exception) -> WebPage:
-    text = (
-        str(error)
-        if isinstance(error, RestateLabError | TooManyReadings)
-        else f"an internal error ({type(error).__name__})"
-    )
-    return WebPage("This page could not be made", [text], {"error": text}, status)
+def _params(scope: Scope) -> dict[str, list[str]]:
+    query = scope["query_string"].decode("latin-1")
+    try:
+        return parse_qs(query, keep_blank_values=True, max_num_fields=_MOST_FIELDS)
+    except ValueError as error:
+        raise ArgumentError(f"the address has more than {_MOST_FIELDS} parameters.") from error
+
+
+def _failure(error: Exception) -> WebPage:
+    is_known = isinstance(error, RestateLabError | TooManyReadings)
+    text = str(error) if is_known else f"An internal error ({type(error).__name__}); this is a bug in restate_lab."
+    return WebPage("This page could not be made", [text], {"error": text}, status_of(error))
+
+
+def describe_error(error: Exception) -> str:
+    """Return an error for the audit log: its message or, of a bug, where it was raised."""
+    if isinstance(error, RestateLabError | TooManyReadings):
+        return f"{type(error).__name__}: {error}"[:_MOST_RECORDED]
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} in {place.name} of {place.filename}, line {place.lineno}"
 
 
 def _script() -> Response:
-    return Response(_asset("page.js"), media_type="text/javascript")
-
-
-@functools.cache
-def _asset(name: str) -> Markup:
-    return Markup(files("restate_lab.serve").joinpath(name).read_text("utf-8"))  # noqa: S704 - a file of the package
-
-
-@dataclass(frozen=True, slots=True)
-class ServerOptions:
-    """How pages are served.
-
-    ``listen`` is host and port; port 0 is a free one. ``url`` is the address under which viewers reach the server, by
-    default that of ``listen``. ``token_file`` has the token; without it a token is made and stored for the time of
-    the server. ``certificate`` and ``key`` are PEM files. ``timeout`` is the limit of a page, in seconds. ``say``
-    prints the link.
-
-    Raises:
-        ArgumentError: the address is invalid, or needs TLS or a proxy in front.
-    """
-
-    listen: str = "127.0.0.1:9180"
-    url: str | None = None
-    token_file: Path | None = None
-    certificate: Path | None = None
-    key: Path | None = None
-    behind_proxy: bool = False
-    payloads: bool = False
-    timeout: float = 30.0
-    say: Callable[[str], None] = print
-
-    def __post_init__(self) -> None:
-        host, port = self.listen.rpartition(":")[::2]
-        if not host or not (port.isascii() and port.isdigit()) or int(port) > 65_535:
-            raise ArgumentError(f"--listen is {self.listen!r}; use HOST:PORT, such as 127.0.0.1:9180.")
-        if (self.certificate is None) != (self.key is None):
-            raise ArgumentError("TLS needs both files: --tls-certificate and --tls-key.")
-        if not (self.is_local or self.certificate or self.behind_proxy):
-            raise ArgumentError(
-                f"{self.host} can be reached by others: add --tls-certificate and --tls-key, or --behind-proxy with "
-                f"--url if a proxy in front of the server has TLS."
-            )
-        if self.behind_proxy and self.url is None:
-            raise ArgumentError("--behind-proxy needs --url, the address under which viewers reach the proxy.")
-
-    @property
-    def host(self) -> str:
-        """Return the host without brackets."""
-        return self.listen.rpartition(":")[0].strip("[]")
-
-    @property
-    def port(self) -> int:
-        """Return the port."""
-        return int(self.listen.rpartition(":")[2])
-
-    @property
-    def is_local(self) -> bool:
-        """Return whether only this machine can reach the address."""
-        return self.host in {"localhost", "::1"} or self.host.startswith("127.")
-
-    def address(self, port: int) -> str:
-        """Return the address under which viewers reach the server."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return (self.url or f"{'https' if self.certificate else 'http'}://{host}:{port}").rstrip("/")
-
-    def names(self, port: int) -> list[str]:
-        """Return the values of ``Host`` that the server answers."""
-        also = [f"localhost:{port}"] if self.is_local and self.url is None else []
-        return [urlsplit(self.address(port)).netloc, *also]
-
-    def config(self, app: ASGIApp) -> uvicorn.Config:
-        """Return the settings of the web server."""
-        return uvicorn.Config(
-            app,
-            http="h11",
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=self.behind_proxy,
-            limit_concurrency=_MOST_REQUESTS,
-            timeout_graceful_shutdown=2,
-            ssl_certfile=self.certificate,
-            ssl_keyfile=self.key,
-        )
-
-
-def run_server(clusters: Sequence[str | None], paths: Sequence[Path], options: ServerOptions) -> None:
-    """Serve the pages of these sources until SIGTERM or Ctrl-C.
-
-    Raises:
-        ArgumentError: the port is in use, or the token is too short.
-        RestateLabError: any error of opening the sources.
-    """
-    with open_sources(clusters, paths) as sources, contextlib.closing(_bind(options)) as listener:
-        port = listener.getsockname()[1]
-        url = options.address(port)
-        with _token(options.token_file, f"{options.host}-{port}".replace(":", "_")) as (token, where):
-            access = Access(token, name=f"restate_lab_{port}", is_secure=url.startswith("https://"))
-            pages = PageServer(sources, timeout=options.timeout, payloads=options.payloads, audit=AuditLog())
-            with contextlib.closing(pages):
-                _run(
-                    pages, access, options, port, f"{', '.join(name for name, _ in sources.items())}. {where}", listener
-                )
-
-
-def _run(
-    pages: PageServer, access: Access, options: ServerOptions, port: int, about: str, listener: socket.socket
-) -> None:
-    url = options.address(port)
-
-    def new_link() -> str:
-        return f"{url}{LOGIN}?code={access.new_code()}"
-
-    def on_login() -> None:
-        if sys.stdout.isatty():  # the link of a log would be open to its readers
-            options.say(f"Open in another browser, once: {new_link()}")
-
-    app = Guard(pages, access, options.names(port), on_login=on_login, new_link=new_link)
-    options.say(f"Read-only pages at {url} of {about}")
-    options.say(f"Open, once: {new_link()}")
-    uvicorn.Server(options.config(app)).run(sockets=[listener])
-
-
-def _bind(options: ServerOptions) -> socket.socket:
-    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
-    try:
-        return socket.create_server((options.host, options.port), family=family)
-    except OSError as error:
-        raise ArgumentError(f"{options.listen} cannot be used: {error.strerror}; choose another --listen.") from error
-
-
-@contextlib.contextmanager
-def _token(file: Path | None, name: str) -> Iterator[tuple[Secret, str]]:
-    """Yield the token, and a sentence about where it is; a token that was made is removed afterwards."""
-    if file is not None:
-        text = file.read_text("utf-8").strip()
-        if len(text) < 20:
-            raise ArgumentError(f"the token in {file} has {len(text)} characters; use 20 or more.")
-        yield Secret(text), f"Programs send the token in {file}."
-        return
-    folder = platformdirs.user_state_path("restate_lab") / "serve"
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path, token = folder / f"{name}.token", secrets.token_urlsafe(32)
-    path.unlink(missing_ok=True)
-    path.touch(0o600)
-    path.write_text(token, "utf-8")
-    try:
-        yield Secret(token), f"Programs send the token in {path}."
-    finally:
-        path.unlink(missing_ok=True)
+    return Response(asset("page.js"), media_type="text/javascript")

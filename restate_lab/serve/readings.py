@@ -19,8 +19,10 @@ from typing import Any, TypeVar
 import pandas as pd
 import pyarrow as pa
 
+from restate_lab.client.arguments import seconds_left
 from restate_lab.durations import DurationInput
 from restate_lab.errors import TimedOut
+from restate_lab.progress import Progress, redirect_messages
 from restate_lab.source import Source, SourceWrapper, timeout_seconds
 
 AT_ONCE = 2
@@ -29,8 +31,10 @@ WAITING = 20
 """Readings of one source that wait for their turn; more are refused."""
 KEPT = 5.0
 """Seconds for which a reading is kept, or as long as it took, if that is longer."""
+THREAD_NAME = "restate-lab serve"
+"""The first part of the names of the threads that read."""
 _MOST_KEPT = 200
-_LONGEST_WAIT = 60.0  # seconds for a turn without a time limit
+_LONGEST_WAIT = 60.0  # seconds for a turn without a time limit, and to come back
 _FIRST_GUESS = 1.0  # seconds that a reading takes, before one has ended
 T = TypeVar("T")
 
@@ -44,11 +48,16 @@ class TooManyReadings(Exception):
 
 
 class LimitedSource(SourceWrapper):
-    """The same source, with at most ``AT_ONCE`` statements at the same time, however many threads read."""
+    """The same source, with at most ``at_once`` statements at the same time, however many threads read.
 
-    def __init__(self, source: Source) -> None:
+    A statement has its turn until its rows are read. Within them no other statement of the thread can begin: two
+    threads could wait for each other.
+    """
+
+    def __init__(self, source: Source, *, at_once: int = AT_ONCE) -> None:
         super().__init__(source)
-        self._turns = threading.BoundedSemaphore(AT_ONCE)
+        self._turns = threading.BoundedSemaphore(at_once)
+        self._holders: set[int] = set()  # threads
 
     @property
     def now(self) -> datetime:
@@ -63,91 +72,129 @@ class LimitedSource(SourceWrapper):
 
     @contextmanager
     def stream(
-        self, statement: str, /, *, timeout: DurationInput | None = None, **options: Any
+        self,
+        statement: str,
+        /,
+        *,
+        timeout: DurationInput | None = None,
+        progress: bool | Progress | None = False,
+        **options: Any,
     ) -> Iterator[pa.RecordBatchReader]:
-        """Yield the source's reader when it is this statement's turn; the wait is a part of the time limit."""
+        """Yield the source's reader when it is this statement's turn; the wait is a part of the time limit.
+
+        It shows no progress: the terminal of the server is not that of a viewer.
+        """
+        options["progress"] = False if progress is None or progress is True else progress
         limit = timeout_seconds(timeout)
         with self._turn(limit) as waited:
-            left = None if limit is None else limit - waited
+            left = None if limit is None else max(0.0, limit - waited)
             with self._source.stream(statement, timeout=left, **options) as reader:
                 yield reader
 
     @contextmanager
     def _turn(self, limit: float | None) -> Iterator[float]:
-        started = time.monotonic()
-        longest = _LONGEST_WAIT if limit is None else limit
+        """Yield the seconds that this thread waited for its turn, at most ``limit`` or the limit of the block."""
+        started, thread = time.monotonic(), threading.get_ident()
+        if thread in self._holders:
+            raise RuntimeError("a statement began within the rows of another one; read these rows first")
+        longest = seconds_left(_LONGEST_WAIT if limit is None else limit)
         if not self._turns.acquire(timeout=longest):
-            raise TimedOut(f"other pages were reading {self.name} for {longest:.0f} s; try again later")
+            raise TimedOut(f"other pages were reading {self.name} for {longest:.0f} s; load the page again later")
+        self._holders.add(thread)
         try:
             yield time.monotonic() - started
         finally:
+            self._holders.discard(thread)
             self._turns.release()
 
 
 class Readings:
-    """The readings of one source; all methods run in the event loop."""
+    """The readings of one source; all methods run in the event loop.
+
+    ``longest`` is the limit for which a viewer waits, in seconds.
+    """
 
     def __init__(self, name: str, source: Source, *, longest: float) -> None:
         self.name = name
         self.source = LimitedSource(source)
         self._longest = longest
-        self._pool = ThreadPoolExecutor(AT_ONCE, f"serve-{name}")
+        self._pool = ThreadPoolExecutor(AT_ONCE, THREAD_NAME)
         self._tasks: dict[Hashable, asyncio.Task[Any]] = {}
-        self._forget_at: dict[Hashable, float] = {}
         self._going = 0
         self._takes = _FIRST_GUESS
 
-    async def read(self, key: Hashable, function: Callable[..., T], /, **arguments: Any) -> T:
+    async def read(
+        self,
+        key: Hashable,
+        function: Callable[..., T],
+        arguments: Mapping[str, Any],
+        *,
+        within: float | None = None,
+    ) -> T:
         """Return the result of ``function(source, **arguments)``, of a reading that is going on, or of a kept one.
 
-        ``key`` identifies the reading.
+        ``key`` identifies the reading. ``within`` are the seconds that this viewer waits, if they are fewer than the
+        limit of all.
 
         Raises:
             TooManyReadings: too many readings wait.
             TimedOut: it has not ended in time. It goes on, and a later call can have its result.
             RestateLabError: any error of the function.
         """
-        self._forget()
         task = self._tasks.get(key)
         if task is None:
-            if self._going >= AT_ONCE + WAITING:
-                raise TooManyReadings(self.name, math.ceil(self._takes * self._going / AT_ONCE))
-            task = self._tasks[key] = asyncio.create_task(self._run(key, function, arguments))
-            task.add_done_callback(_retrieve)
-        done, _ = await asyncio.wait([task], timeout=self._longest)
+            task = self._begin(key, function, arguments)
+        limit = self._longest if within is None else max(0.0, min(within, self._longest))
+        done, _ = await asyncio.wait([task], timeout=limit)
         if not done:
-            raise TimedOut(f"{self.name} has not answered within {self._longest:.0f} s; the page can be loaded again")
+            raise TimedOut(f"{self.name} has not answered within {limit:.0f} s; load the page again for the result")
         result: T = task.result()
         return result
 
-    async def _run(self, key: Hashable, function: Callable[..., T], arguments: Mapping[str, Any]) -> T:
+    def _begin(self, key: Hashable, function: Callable[..., T], arguments: Mapping[str, Any]) -> asyncio.Task[T]:
+        if self._going >= AT_ONCE + WAITING:
+            seconds = min(self._takes * self._going / AT_ONCE, _LONGEST_WAIT)
+            raise TooManyReadings(self.name, max(1, math.ceil(seconds)))
         self._going += 1
+        task = self._tasks[key] = asyncio.create_task(self._run(key, function, arguments))
+        task.add_done_callback(_retrieve)
+        return task
+
+    async def _run(self, key: Hashable, function: Callable[..., T], arguments: Mapping[str, Any]) -> T:
         loop, began = asyncio.get_running_loop(), [time.monotonic()]
+        kept = KEPT
 
         def call() -> T:
             began[0] = time.monotonic()  # not before its turn
-            return function(self.source, **arguments)
+            with redirect_messages(_ignore):
+                return function(self.source, **arguments)
 
         try:
-            return await loop.run_in_executor(self._pool, call)
+            result = await loop.run_in_executor(self._pool, call)
+            kept = max(KEPT, time.monotonic() - began[0])  # an error is not kept longer
+            return result
         finally:
             self._going -= 1
-            took = time.monotonic() - began[0]
-            self._takes = (self._takes + took) / 2
-            self._forget_at[key] = time.monotonic() + max(KEPT, took)
+            self._takes = (self._takes + time.monotonic() - began[0]) / 2
+            loop.call_later(kept, self._forget, key, asyncio.current_task())
+            self._forget_oldest()
 
-    def _forget(self) -> None:
-        now = time.monotonic()
-        old = [key for key, at in self._forget_at.items() if at <= now]
-        newest = len(self._forget_at) - len(old) - _MOST_KEPT
-        if newest > 0:
-            old = sorted(self._forget_at, key=self._forget_at.__getitem__)[: len(old) + newest]
-        for key in old:
-            del self._forget_at[key], self._tasks[key]
+    def _forget(self, key: Hashable, task: asyncio.Task[Any] | None) -> None:
+        if self._tasks.get(key) is task:
+            del self._tasks[key]
+
+    def _forget_oldest(self) -> None:
+        done = [key for key, task in self._tasks.items() if task.done()]
+        for key in done[: max(0, len(done) - _MOST_KEPT)]:
+            del self._tasks[key]
 
     def close(self) -> None:
         """Let no other reading begin; Python cannot stop a thread that is still at work."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _ignore(_text: str) -> None:
+    """Show nothing: viewers cannot see the terminal of the server."""
 
 
 def _retrieve(task: asyncio.Task[Any]) -> None:

@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import anyio
 import matplotlib.pyplot as plt
@@ -29,6 +30,7 @@ import pandas as pd
 import pytest
 import typer
 from matplotlib.figure import Figure
+from playwright.sync_api import Browser
 from restate import TerminalError
 
 import restate_lab as rl
@@ -45,6 +47,7 @@ from support.clusters import NEWEST
 from support.every_status import InvocationStatuses
 from support.hostile_services import CUT
 from support.jupyter import chromium, find_chromium
+from support.page_servers import RunningPages, running_pages
 
 pytestmark = pytest.mark.server
 
@@ -275,6 +278,58 @@ def with_a_card() -> set[type]:
         if each.__module__.partition(".")[0] == "restate_lab"
         and not {"_repr_html_", "_repr_mimebundle_"}.isdisjoint(vars(each))
     }
+
+
+def test_served_pages_show_text(vandalised: Vandalised, tmp_path: Path) -> None:
+    """No page runs or loads anything of the cluster, or is wider than a telephone; its data is the text as codes."""
+    executable = find_chromium()
+    if executable is None:
+        pytest.skip("no Chromium: install it (Debian: apt-get install chromium), or name it in CHROMIUM")
+    paths = [
+        *("/?source=x&since=24h", "/", "/invocations?status=all&group=no&source=x", "/waits?source=x"),
+        *("/contrast?source=x&service=Victim&status=backing-off", "/question/retry_storm?source=x"),
+        *(f"/invocation/{vandalised.retrying[name]}?source=x" for name in OPENED),
+        *(f"/invocations?{urlencode({'source': 'x', 'key': HOSTILE[name][:300]})}" for name in OPENED[:2]),
+        *(f"/invocations?{urlencode({'source': 'x', 'staus': HOSTILE[name][:300]})}" for name in OPENED[:2]),
+    ]
+    with rl.open_evidence(vandalised.frozen) as frozen:
+        sources = {"x": vandalised.lab, "y": frozen}
+        with (
+            running_pages(sources, tmp_path, payloads=True) as pages,
+            pages.client() as client,
+            chromium(executable) as browser,
+        ):
+            faults = _page_faults(browser, pages, paths)
+            for path in paths:
+                start, _, query = path.partition("?")
+                data = client.get(f"{'/index' if start == '/' else start}.json?{query}").text
+                json.loads(data)
+                check_text(data)
+    assert faults == []
+
+
+def _page_faults(browser: Browser, pages: RunningPages, paths: list[str]) -> list[str]:
+    """Return the scripts that ran, the requests that left, and the pages that are too wide, with all parts open."""
+    faults: list[str] = []
+    with contextlib.closing(browser.new_context()) as context:
+        page = context.new_page()
+        page.on("dialog", lambda dialog: faults.append(f"a dialog: {dialog.message}"))
+        page.on("request", lambda request: faults.append(request.url) if not _is_own(request.url, pages.url) else None)
+        page.goto(pages.new_link())
+        for path in paths:
+            page.goto(f"{pages.url}{path}")
+            page.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true; })")
+            scripts = page.evaluate("[...document.scripts].map(each => each.getAttribute('src'))")
+            faults += [f"{path}: {each}" for each in scripts if each != "/page.js"]
+            for width in (1280, 400):
+                page.set_viewport_size({"width": width, "height": 900})
+                too_wide = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
+                faults += [f"{width}: {path} is too wide"] if page.evaluate(too_wide) else []
+    return faults
+
+
+def _is_own(address: str, url: str) -> bool:
+    return address.startswith((f"{url}/", "data:"))
 
 
 def _hostile_rules(folder: Path) -> Path:

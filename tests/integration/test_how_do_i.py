@@ -233,7 +233,7 @@ def run_command(line: str) -> None:
         told = CliRunner().invoke(app, ["demo", "--help"])
         assert all(argument in told.output for argument in arguments)
         return
-    if command == "mcp":  # it runs until its client ends; tests/integration/test_mcp.py starts it
+    if command in {"mcp", "serve"}:  # they run until they are stopped; they have tests of their own
         parse_commands(line)
         return
     if command == "report" and arguments[0].endswith(".ipynb"):

@@ -31,10 +31,12 @@ from restate_lab.demo.embedded import start_services
 from restate_lab.export.spans import span_records
 from restate_lab.mcp.reads import ReadTools
 from restate_lab.progress import NoProgress
+from restate_lab.serve.pages import PAGES
 from restate_lab.sources import Sources
 from support import state_services, wait_services
 from support.bench import once_served, wait_for
 from support.clusters import NEWEST, KindServer
+from support.page_servers import running_pages
 from support.tcp_relay import Fault, tcp_relay
 from support.tracebacks import is_ours
 
@@ -336,6 +338,30 @@ def test_datasets_archives_and_the_command_line(guarded: Guarded, tmp_path: Path
             tools = ReadTools(Sources(stack, [guarded.lab]))
             for answer in (tools.journal(id_, payloads=True), tools.conversation(id_, payloads=True)):
                 check(json.dumps(answer, default=str), "the result of a tool")
+
+
+def test_served_pages(guarded: Guarded, tmp_path: Path) -> None:
+    """Every page with payloads, in both forms, and the records of the accesses."""
+    paths = {name: f"/{name}" for name in PAGES} | {
+        "": "/?since=24h",
+        "invocations": "/invocations?status=all",
+        "contrast": "/contrast?service=Plain&status=slow",
+        "question": "/question/latency",
+        "report": "/report?length=short",
+    }
+    del paths["invocation"]
+    every = [*paths.values(), *(f"/invocation/{each}" for each in (guarded.held, guarded.errand))]
+    with (
+        running_pages({"prod": guarded.lab}, tmp_path, payloads=True) as pages,
+        pages.client() as client,
+    ):
+        for path in every:
+            start, _, query = path.partition("?")
+            for address in (path, f"{'/index' if start == '/' else start}.json?{query}"):
+                page = client.get(address)
+                assert page.status_code == 200, (address, page.text[-1_000:])
+                check(page.text, address)
+    check_folder(tmp_path)
 
 
 @pytest.mark.parametrize("what", ["held", "errand"])

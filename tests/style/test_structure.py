@@ -35,6 +35,7 @@ SMALL_FOR_A_REASON = {
     "restate_lab.guide.questions": "`help()` shows the page by this name",
     "restate_lab.panels.grid.static": "reads a grid's model; what it draws with has more users",
     "restate_lab.mcp": "works without the extra: all other importers of the SDK are loaded by it",
+    "restate_lab.serve.pages": "the table of the pages; a module has those of one topic",
     "restate_lab.serve": "works without the extra: all other importers of the web server are loaded by it",
     "restate_lab.client.admin": "the public class, made of one module for each kind of operation",
 }

@@ -21,6 +21,7 @@ GROUPS = {
         "integration/test_why.py",
         "integration/test_questions.py",
         "integration/test_waits.py",
+        "integration/test_serve_kinds.py",
         "integration/test_plan.py",
         "integration/test_evidence.py",  # the last: it suspends the services, and the server ends their attempts
     ),
@@ -47,6 +48,7 @@ GROUPS = {
         "integration/test_result_texts.py",
         "integration/test_without_jupyter.py",
         "integration/test_mcp.py",
+        "integration/test_serve_pages.py",
     ),
     "the demo on every kind of server": (
         "integration/test_query.py",
@@ -56,6 +58,7 @@ GROUPS = {
     ),
     "a server with invocations in every state": (
         "faults/test_matrix.py",
+        "faults/test_serve.py",
         "faults/test_cuts.py",
         "faults/test_early_answers.py",
         "faults/test_interrupts.py",

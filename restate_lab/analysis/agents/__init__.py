@@ -73,6 +73,33 @@ def agent_runs(
         TimedOut: not everything was read within ``timeout``.
         RestateLabError: any error of ``source.arrow``.
     """
+    frame = read_agent_runs(
+        source, service=service, since=since, ids=ids, shapes=shapes, prices=prices, limit=limit, timeout=timeout
+    )
+    if "truncated" in frame.attrs:
+        message = f"agent_runs() is incomplete: {frame.attrs['truncated']['message']}."
+        warnings.warn(message, Truncated, stacklevel=3)  # the caller of the decorated function
+    return frame
+
+
+@translate_errors
+def read_agent_runs(
+    source: Source,
+    /,
+    *,
+    service: str | None = None,
+    since: TimeInput = "24h",
+    ids: Any = None,
+    shapes: Sequence[ShapeFunction] = (),
+    prices: Mapping[str, Price] | None = None,
+    limit: int = MOST_RUNS,
+    timeout: DurationInput | None = None,
+) -> pd.DataFrame:
+    """Return the frame of ``agent_runs`` without its warning, for callers that report it in another way.
+
+    Raises:
+        The same errors as ``agent_runs``.
+    """
     functions, table = check_shapes(shapes), price_table(prices)
     reads = begin(source, "agent_runs", timeout)
     reader = AgentReader(reads, decoding_of(source))
@@ -80,9 +107,6 @@ def agent_runs(
     frame = runs_frame(reader, selection, functions, table)
     frame.attrs |= {"source": reads.name, "version": reads.version, "read_at": reads.now.isoformat()}
     frame.attrs["queries"] = reads.queries
-    if "truncated" in frame.attrs:
-        message = f"agent_runs() is incomplete: {frame.attrs['truncated']['message']}."
-        warnings.warn(message, Truncated, stacklevel=3)  # the caller of the decorated function
     return frame
 
 

@@ -125,29 +125,7 @@ class Diagnosis(Result):
         return "\n".join(_lines(self))
 
     def _card(self) -> str:
-        rows = self.findings.to_dict("records")
-        causes = [row for row in rows if row["severity"] != "note"]
-        notes = [row for row in rows if row["severity"] == "note"]
-        return render(
-            "analysis/doctor/card.html.j2",
-            title=self.summary,
-            place=self.where,
-            lines=[footer_of(self)],
-            # A critical finding stays red even if the verdict is "incomplete".
-            accent=_COLOURS["critical" if self.worst == "critical" else self.verdict],
-            causes=[_finding_context(row, self.read_at) for row in causes[:_MAX_FINDINGS]],
-            more_causes=len(causes) - _MAX_FINDINGS,
-            not_checked=gap_reasons(self),
-            incomplete=_COLOURS["incomplete"],
-            notes=[_finding_context(row, self.read_at) for row in notes[:_MAX_FINDINGS]],
-            note_count=len(notes),
-            checks=[
-                # Without a time, another check had already read its data.
-                (row["description"], format_duration(row["seconds"]) if row["seconds"] >= _NOTICEABLE else "")
-                for row in self.checked.to_dict("records")
-            ],
-            is_healthy=self.verdict == "healthy",
-        )
+        return diagnosis_card(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,6 +314,36 @@ def lines_of(finding: Mapping[Any, Any]) -> list[str]:
     return [each for each in (finding["title"], blocks, finding["details"], finding["shared"]) if each]
 
 
+def diagnosis_card(diagnosis: Diagnosis, links: Sequence[Sequence[tuple[str, str]]] = ()) -> str:
+    """Return the card of a diagnosis as HTML; ``links`` has labels and addresses for each row of ``findings``."""
+    contexts = [
+        (row["severity"] == "note", _finding_context(row, diagnosis.read_at, links[at] if links else ()))
+        for at, row in enumerate(diagnosis.findings.to_dict("records"))
+    ]
+    causes = [context for is_note, context in contexts if not is_note]
+    notes = [context for is_note, context in contexts if is_note]
+    return render(
+        "analysis/doctor/card.html.j2",
+        title=diagnosis.summary,
+        place=diagnosis.where,
+        lines=[footer_of(diagnosis)],
+        # A critical finding stays red even if the verdict is "incomplete".
+        accent=_COLOURS["critical" if diagnosis.worst == "critical" else diagnosis.verdict],
+        causes=causes[:_MAX_FINDINGS],
+        more_causes=len(causes) - _MAX_FINDINGS,
+        not_checked=gap_reasons(diagnosis),
+        incomplete=_COLOURS["incomplete"],
+        notes=notes[:_MAX_FINDINGS],
+        note_count=len(notes),
+        checks=[
+            # Without a time, another check had already read its data.
+            (row["description"], format_duration(row["seconds"]) if row["seconds"] >= _NOTICEABLE else "")
+            for row in diagnosis.checked.to_dict("records")
+        ],
+        is_healthy=diagnosis.verdict == "healthy",
+    )
+
+
 def findings_card(findings: pd.DataFrame) -> str:
     """Return the card of a frame of findings as HTML."""
     rows = findings.head(_MAX_FINDINGS).to_dict("records")
@@ -348,7 +356,7 @@ def findings_card(findings: pd.DataFrame) -> str:
     )
 
 
-def _finding_context(row: dict[Any, Any], now: datetime) -> dict[str, Any]:
+def _finding_context(row: dict[Any, Any], now: datetime, links: Sequence[tuple[str, str]] = ()) -> dict[str, Any]:
     since, count = format_timestamp(row["since"]), len(row["ids"])
     return {name: row[name] for name in _SHOWN_AS_READ} | {
         "colour": _COLOURS[row["severity"]],
@@ -358,4 +366,5 @@ def _finding_context(row: dict[Any, Any], now: datetime) -> dict[str, Any]:
         "more": f"{plural(row['count'], 'ID')} and the query" if count else "the query",
         "ids": row["ids"][:_MAX_SHOWN_IDS],
         "more_ids": count and row["count"] - _MAX_SHOWN_IDS,
+        "links": links,
     }

@@ -378,6 +378,7 @@ class _Tags(HTMLParser):
             "id",
             "tabindex",
             "role",
+            "aria-hidden",
             "aria-label",
             "href",
         } | SHAPES

@@ -1,0 +1,186 @@
+"""Answers of the server under load: late readings, many viewers, slow ones, and viewers that go away."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from restate_lab.serve import app, records, server
+from restate_lab.serve.page import PageRequest, WebPage, data_of, together
+from restate_lab.serve.pages import PAGES
+from support.page_servers import TOKEN, RunningPages, running_pages
+from support.sample_rows import SampleRows
+
+HUGE = 16 << 20  # bytes, more than the buffers of a connection
+
+
+class Gate:
+    """A reading that ends when the test lets it; ``count`` is how often it began."""
+
+    def __init__(self) -> None:
+        self.open = threading.Event()
+        self.began = threading.Semaphore(0)
+        self.count = 0
+
+    def read(self, _source: Any, number: int = 0) -> str:
+        self.count += 1
+        self.began.release()
+        assert self.open.wait(20)
+        return f"late {number}"
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
+    """Register pages: "late" has a quick and a late reading, "only" a late one, "twice" two in turn; and "huge"."""
+    gate = Gate()
+
+    async def late(request: PageRequest) -> WebPage:
+        quick, slow = await together(
+            request.try_to_read("quick", lambda source: source.name), request.try_to_read("late", gate.read)
+        )
+        return WebPage("Late", [quick, slow], {"quick": data_of(quick, str), "slow": data_of(slow, str)})
+
+    async def only(request: PageRequest) -> WebPage:
+        number = request.number("number", 0)
+        return WebPage("Only", [await request.read("late", gate.read, number=number)], {})
+
+    async def huge(_: PageRequest) -> WebPage:
+        return WebPage("Huge", ["x" * HUGE], {})
+
+    async def twice(request: PageRequest) -> WebPage:
+        parts = [await request.try_to_read("late", gate.read, number=number) for number in (1, 2)]
+        return WebPage("Twice", parts, {})
+
+    for name, page in {"late": late, "only": only, "huge": huge, "twice": twice}.items():
+        monkeypatch.setitem(PAGES, name, page)  # type: ignore[arg-type]
+    yield gate
+    gate.open.set()
+
+
+def test_a_page_that_takes_too_long_shows_what_it_has(
+    gate: Gate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It reports what is missing; the reading goes on, and the next viewer gets its result."""
+    monkeypatch.setattr(app, "_GRACE", 0.0)
+    with running_pages({"made": SampleRows()}, tmp_path, timeout=0.2) as pages, pages.client() as client:
+        page = client.get("/late")
+        assert page.status_code == 200
+        assert "made" in page.text
+        assert "Not read: made has not answered within 0 s; load the page again for the result" in page.text
+        assert client.get("/late.json").json()["slow"].keys() == {"not_read"}
+        assert client.get("/only").status_code == 504
+        gate.open.set()
+        assert "late 0" in client.get("/late").text
+        assert gate.count == 2, "one of each page: all four viewers shared them"
+
+
+def test_all_readings_of_a_page_have_one_limit(gate: Gate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the first one took all of the time, the second one is not waited for."""
+    monkeypatch.setattr(app, "_GRACE", 0.0)
+    with running_pages({"made": SampleRows()}, tmp_path, timeout=0.6) as pages, pages.client() as client:
+        page = client.get("/twice")
+        assert "made has not answered within 1 s" in page.text
+        assert "made has not answered within 0 s" in page.text
+
+
+def test_who_is_one_too_many_gets_the_time_to_come_back(gate: Gate, tmp_path: Path) -> None:
+    with running_pages({"made": SampleRows()}, tmp_path) as pages, ThreadPoolExecutor(30) as pool:
+
+        def load(number: int) -> httpx.Response:
+            with pages.client() as client:
+                return client.get(f"/only?number={number}")
+
+        loads = [pool.submit(load, number) for number in range(1, 30)]
+        refused = [each for each in map(_done_early, loads) if each is not None]
+        while len(refused) < 7:
+            time.sleep(0.01)
+            refused = [each for each in map(_done_early, loads) if each is not None]
+        assert {each.status_code for each in refused} == {503}
+        assert all(int(each.headers["retry-after"]) >= 1 for each in refused)
+        assert "come back in" in refused[0].text
+        with pages.client() as client:
+            assert client.get("/health").status_code == 200
+        gate.open.set()
+        assert sorted(each.result().status_code for each in loads) == [200] * 22 + [503] * 7
+    assert len(pages.records) == 29
+
+
+def _done_early(load: Any) -> httpx.Response | None:
+    return load.result() if load.done() else None
+
+
+def test_slow_and_lost_viewers_hold_no_turn(gate: Gate, tmp_path: Path) -> None:
+    """Their pages are made before they are sent; the others get theirs meanwhile."""
+    gate.open.set()
+    with running_pages({"made": SampleRows()}, tmp_path) as pages, pages.client() as client:
+        slow = [_ask(pages, "/huge") for _ in range(4)]
+        for each in slow:
+            assert each.recv(12) == b"HTTP/1.1 200"
+        assert client.get("/late").status_code == 200
+        for each in slow[:2]:
+            each.close()
+        assert len(_rest(slow[2])) > HUGE
+        assert client.get("/only").status_code == 200
+        for each in slow[2:]:
+            each.close()
+
+
+def test_a_slow_page_and_a_slow_viewer_keep_their_connection(
+    gate: Gate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only a connection without a request is closed: not while a page is made, and not before it has arrived."""
+    monkeypatch.setattr(server, "SILENCE", 0.05)
+    with running_pages({"made": SampleRows()}, tmp_path) as pages:
+        threading.Timer(0.5, gate.open.set).start()
+        with pages.client() as client:
+            assert client.get("/only").status_code == 200
+        with _ask(pages, "/huge", end="") as slow:
+            head = slow.recv(2_000)
+            time.sleep(0.5)
+            received = len(head.partition(b"\r\n\r\n")[2]) + len(_rest(slow))
+        assert f"content-length: {received}\r\n".encode() in head
+
+
+def test_a_viewer_who_leaves_does_not_end_the_reading_of_others(gate: Gate, tmp_path: Path) -> None:
+    with running_pages({"made": SampleRows()}, tmp_path) as pages, ThreadPoolExecutor(1) as pool:
+        leaving = _ask(pages, "/only")
+        assert gate.began.acquire(timeout=20)
+        with pages.client() as client:
+            staying = pool.submit(client.get, "/only")
+            leaving.close()
+            gate.open.set()
+            assert "late 0" in staying.result(20).text
+        assert gate.count == 1
+
+
+def test_viewers_at_the_same_time_wait_for_one_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fifty records need few writes to the disk, and each is complete before its page is shown."""
+    writes = []
+    write = records.AuditLog.read_all
+    monkeypatch.setattr(records.AuditLog, "read_all", lambda log, rows: (writes.append(len(rows)), write(log, rows))[1])
+    with running_pages({"made": SampleRows()}, tmp_path) as pages, ThreadPoolExecutor(50) as pool:
+        with pages.client(limits=httpx.Limits(max_connections=50)) as client:
+            statuses = list(pool.map(lambda _: client.get("/nothing.json").status_code, range(50)))
+            assert statuses == [404] * 50
+        assert len(pages.records) == sum(writes) == 50
+        assert len(writes) < 50
+
+
+def _ask(pages: RunningPages, path: str, *, end: str = "Connection: close\r\n") -> socket.socket:
+    """Return a connection on which a page was requested."""
+    connection = socket.create_connection(("127.0.0.1", pages.port), timeout=20)
+    host = f"Host: 127.0.0.1:{pages.port}\r\nAuthorization: Bearer {TOKEN}\r\n"
+    connection.sendall(f"GET {path} HTTP/1.1\r\n{host}{end}\r\n".encode())
+    return connection
+
+
+def _rest(connection: socket.socket) -> bytes:
+    return b"".join(iter(lambda: connection.recv(1 << 20), b""))
