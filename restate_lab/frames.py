@@ -80,6 +80,18 @@ class CardFrame(pd.DataFrame):
         # pandas-stubs do not know the method.
         return self._card(self) if is_wanted else super()._repr_html_()  # type: ignore[misc]
 
+    def _display_(self) -> object:
+        """Return what marimo shows; otherwise it shows each frame as its own table."""
+        return _CardHtml(self._card(self)) if self.has_card else pd.DataFrame(self)
+
+
+class _CardHtml:
+    def __init__(self, html: str) -> None:
+        self._html = html
+
+    def _repr_html_(self) -> str:
+        return self._html
+
 
 def with_card(frame: pd.DataFrame, card: Card) -> pd.DataFrame:
     """Return the frame, which a notebook shows as ``card(frame)``, an HTML text.

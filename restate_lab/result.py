@@ -90,6 +90,8 @@ class Result:
     """The time when the source was read, UTC."""
     queries: tuple[Mapping[str, Any], ...] = ()
     """Each statement that was sent: ``sql``, ``params`` as JSON values, ``times``."""
+    link: str = ""
+    """The address of the page of ``restate-lab serve`` with this result; "" without RESTATE_LAB_SERVE."""
     not_read: pd.DataFrame = field(default_factory=unread)
     """What the result does not contain: one row per ``part`` of the result and ``reason``."""
 

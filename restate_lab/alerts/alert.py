@@ -51,7 +51,8 @@ class Alert:
 
     ``rule`` is the check or the question, and ``subject`` what the problem is about, without counts, ids of invocations
     and times. ``shared`` is what distinguishes the invocations from healthy ones, as compared when the alert opened.
-    ``ids`` are at most three examples. ``causes`` is the number of findings with this rule and subject.
+    ``ids`` are at most three examples. ``link`` is the address in the web UI, and ``page`` that of ``restate-lab
+    serve``. ``causes`` is the number of findings with this rule and subject.
     """
 
     cluster: str
@@ -65,6 +66,7 @@ class Alert:
     ids: tuple[str, ...] = ()
     next_step: str = ""
     link: str = ""
+    page: str = ""
     since: datetime | None = None
     causes: int = 1
 
@@ -152,6 +154,7 @@ class Message:
             "Examples": join(alert.ids),
             "Next": alert.next_step if self.event is not Event.RESOLVED else "",
             "Web UI": alert.link,
+            "Page": alert.page,
             "Rule": alert.rule,
             "Fingerprint": alert.fingerprint,
         }

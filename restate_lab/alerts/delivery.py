@@ -280,6 +280,7 @@ def _alert_json(alert: Alert, opened_at: datetime, end: datetime) -> dict[str, A
         "blocks": alert.blocks,
         "examples": join(alert.ids),
         "next_step": alert.next_step,
+        "page": alert.page,
     }
     return {
         "labels": {

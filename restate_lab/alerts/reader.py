@@ -26,6 +26,7 @@ from restate_lab.client.arguments import time_limit
 from restate_lab.client.lab import Lab, connect
 from restate_lab.errors import RestateLabError
 from restate_lab.frames import records
+from restate_lab.links import build_link
 from restate_lab.reads import Reads
 
 Commands: TypeAlias = Callable[[Sequence[SuggestedCall], "str | None"], "list[str] | None"]
@@ -85,7 +86,8 @@ class ClusterReader:
     """Visits one cluster. ``option`` is the cluster as the user named it, ``name`` its name in alerts.
 
     ``causes=False`` omits the messages of errors. ``timeout`` is the limit of a visit in seconds. ``measures`` is
-    whether the rows for the metrics are read, ``archives`` whether other visits archive the cluster.
+    whether the rows for the metrics are read, ``archives`` whether other visits archive the cluster. ``link_base`` is
+    the address of ``restate-lab serve`` for links to its pages; "" for none.
     """
 
     name: str
@@ -96,6 +98,7 @@ class ClusterReader:
     causes: bool = True
     measures: bool = False
     archives: bool = False
+    link_base: str = ""
 
     def visit(self, known: Mapping[str, KnownAlert] = _NONE_KNOWN) -> ClusterVisit:
         """Read the cluster and return its alerts; an error of the cluster is an alert.
@@ -185,6 +188,7 @@ class ClusterReader:
             ids=ids,
             next_step=self._next_step(calls, f"doctor --check {row['check']}"),
             link=_link(lab, ids),
+            page=self._page("invocation", *row["ids"]) if _is_one(row["ids"]) else self._page(),
             since=timestamp_of(row["since"]),
         )
 
@@ -215,6 +219,7 @@ class ClusterReader:
             ids=ids,
             next_step=self._next_step([call], f"ask {rule.question}"),
             link=_link(lab, ids),
+            page=self._page("question", rule.question, rule.params),
         )
 
     def _load(self, source: Reads, gaps: list[str]) -> ClusterLoad | None:
@@ -248,8 +253,13 @@ class ClusterReader:
             title=title,
             cause=cause,
             next_step=self._next_step([], "doctor"),
+            page=self._page(),
         )
         return [(alert, rule)]
+
+    def _page(self, page: str = "", argument: str = "", params: Mapping[str, Any] | None = None) -> str:
+        """Return the link to a page of ``restate-lab serve`` about the cluster; "" without its address."""
+        return build_link(self.link_base, self.name, page, argument, params) if self.link_base else ""
 
 
 def reason_of(error: BaseException) -> str:
@@ -258,6 +268,11 @@ def reason_of(error: BaseException) -> str:
     if isinstance(error, RestateLabError | OSError) and text:
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _is_one(ids: Sequence[str]) -> bool:
+    """Return whether a finding is about one invocation."""
+    return len(ids) == 1 and ids[0].startswith(_INVOCATION)
 
 
 def _link(lab: Lab, ids: Sequence[str]) -> str:

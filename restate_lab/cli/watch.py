@@ -86,6 +86,15 @@ StateFile = Annotated[
 NoCauses = Annotated[
     bool, typer.Option("--no-causes", help="Send no causes, which can contain messages of handlers' errors.")
 ]
+LinkBase = Annotated[
+    str | None,
+    typer.Option(
+        "--link-base",
+        metavar="URL",
+        envvar="RESTATE_LAB_SERVE",
+        help="The address of restate-lab serve, for links to its pages: http://127.0.0.1:9180. They have no token.",
+    ),
+]
 VisitTimeout = Annotated[
     float, duration_option("--timeout", "The time limit of a visit of one cluster: 30s, 2m.", _MINUTE)
 ]
@@ -129,6 +138,7 @@ def watch(
     archive: ArchiveTo = None,
     state: StateFile = None,
     no_causes: NoCauses = False,
+    link_base: LinkBase = None,
     timeout: VisitTimeout = _MINUTE,
 ) -> None:
     """Visit clusters at intervals, and send an alert when a problem begins, becomes worse, or ends.
@@ -146,12 +156,8 @@ def watch(
             keep = timedelta(seconds=_MISSED * every + timeout)  # of an alert that no visit repeats
             chosen = load_rules(rules) if rules else Rules()
             receivers = create_receivers(to or [], alertmanager or [], keep=keep)
-            options = {
-                "timeout": timeout,
-                "causes": not no_causes,
-                "measures": bool(metrics),
-                "archives": bool(archive),
-            }
+            options = {"timeout": timeout, "causes": not no_causes, "link_base": _checked_link_base(link_base)}
+            options |= {"measures": bool(metrics), "archives": bool(archive)}
             readers = _create_readers(cluster or [None], chosen, **options)
             store, numbers = _open_store(state, stack), _serve(metrics, stack)
             archiver = Archiver(archive) if archive else None
@@ -173,6 +179,15 @@ def _create_readers(clusters: Sequence[str | None], rules: Rules, **options: Any
         ClusterReader(name=name, option=each, rules=rules, commands=_commands, **options)
         for name, each in zip(names, clusters, strict=True)
     ]
+
+
+def _checked_link_base(text: str | None) -> str:
+    from restate_lab.links import NOT_AN_ADDRESS, parse_serve_address
+
+    address = parse_serve_address(text or "")
+    if text and not address:
+        raise ArgumentError(f"the address of --link-base, or of RESTATE_LAB_SERVE, {NOT_AN_ADDRESS}.")
+    return address
 
 
 def _open_store(file: Path | None, stack: ExitStack) -> AlertStore:
@@ -236,7 +251,7 @@ def _print_alert(event: Event, alert: Alert) -> None:
     page.paragraph((f"{alert.rule} {alert.fingerprint}", "dim"), first="  ")
     if is_over:
         return
-    for text in (f"Blocks {alert.blocks}." if alert.blocks else "", alert.cause, alert.shared, alert.link):
+    for text in (f"Blocks {alert.blocks}." if alert.blocks else "", alert.cause, alert.shared, alert.link, alert.page):
         if text:
             page.paragraph(text, first="  ")
     page.commands(alert.next_step, first="  next: ")

@@ -25,6 +25,7 @@ import uvicorn
 from starlette.types import ASGIApp, Scope
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from restate_lab import links
 from restate_lab.audit import AuditLog
 from restate_lab.errors import ArgumentError
 from restate_lab.redaction import Secret
@@ -51,6 +52,7 @@ def run_server(clusters: Sequence[str | None], paths: Sequence[Path], options: S
         ArgumentError: the port is in use, or the token, the certificate or its key cannot be used.
         RestateLabError: any error of opening the sources.
     """
+    os.environ.pop(links.VARIABLE, None)  # a card on a page needs no link to the page
     with contextlib.suppress(KeyboardInterrupt), _interrupted_by_sigterm(), contextlib.ExitStack() as stack:
         sources = stack.enter_context(open_sources(clusters, paths))
         listener = stack.enter_context(contextlib.closing(bind(options)))

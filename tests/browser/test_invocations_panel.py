@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote_plus
 
 import nbformat
 import pytest
@@ -216,6 +217,24 @@ def _opens(page: LabPage, panel: PanelOnPage, cluster: Cluster, screenshots: Pat
     panel.button("Copy as code").first.click()
     expect(panel.button("Copied")).to_be_visible()
     assert page.value("panel.code").startswith("rl.Panel(lab, service='agent', open='inv_")
+    assert page.value("[panel.head.is_answered, panel._is_unanswered]") == [True, False]
+    _copies_a_link(page, panel, cluster)
+
+
+def _copies_a_link(page: LabPage, panel: PanelOnPage, cluster: Cluster) -> None:
+    """Copy the address of the open item, with a button that is there only with the address of the server."""
+    copy = panel.button("Copy link")
+    expect(copy).to_be_hidden()
+    page.value("__import__('os').environ.update(RESTATE_LAB_SERVE='https://lab.example.com')")
+    panel.button("Refresh").first.click()
+    page.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    copy.click()
+    expect(panel.root.locator(".rl-tools").get_by_text("Copied")).to_be_visible()
+    link = page.page.evaluate("() => navigator.clipboard.readText()")
+    assert link == page.value("panel.link")
+    name = quote_plus(page.value("lab.name"))
+    assert link == f"https://lab.example.com/invocation/{cluster.roles['agent_denver']}?source={name}"
+    expect(copy).to_be_visible()
 
 
 def _looks(page: LabPage, panel: PanelOnPage, screenshots: Path) -> None:

@@ -57,6 +57,46 @@ def busy(page: LabPage) -> Iterator[None]:
         kernel.resume()
 
 
+UNANSWERED = "No front end answered this panel"
+RECORD = """text => {
+    const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+    window.copies = [];
+    kernel.iopubMessage.connect((_, { content }) => {
+        const html = content.data?.["text/html"] ?? "";
+        if (html.includes("rl-saved")) window.copies.push(html.includes(text));
+    }); }"""
+# The messages of widgets wait, as on a slow connection, until RELEASE.
+HOLD = """() => {
+    const send = WebSocket.prototype.send;
+    const held = [];
+    WebSocket.prototype.send = function (data) {
+        const text = typeof data === 'string' ? data : new TextDecoder().decode(data);
+        if (text.includes('comm_msg')) held.push(() => send.call(this, data)); else send.call(this, data); };
+    window.release = () => { WebSocket.prototype.send = send; held.forEach(each => each()); }; }"""
+
+
+@pytest.mark.long  # waits for what does not come
+def test_jupyterlab_answers_and_a_slow_page_removes_the_message(
+    page: LabPage, newest: Cluster, notebooks: Path
+) -> None:
+    """The message about a missing front end is never sent to JupyterLab, and goes when a page answers late."""
+    write_notebook(notebooks / "slow.ipynb", panel_cell(newest.admin_url))
+    page.open("slow.ipynb")
+    page.page.evaluate(RECORD, UNANSWERED)
+    page.run_cell(0)
+    PanelOnPage(page.page).wait()
+    page.wait_for_value("panel.head.is_answered", expected=True)
+    page.page.wait_for_timeout(6_000)
+    assert page.page.evaluate("window.copies").count(True) == 0
+    page.page.evaluate(HOLD)
+    page.run_cell(0)
+    page.page.wait_for_function("() => window.copies.includes(true)", timeout=90_000)
+    page.page.evaluate("window.release()")
+    page.page.wait_for_function("() => !window.copies.at(-1)", timeout=90_000)
+    assert UNANSWERED not in page.page.inner_text(".jp-Notebook")
+    assert page.console_errors == []
+
+
 @pytest.mark.long  # waits for a busy kernel most of a minute
 def test_clicks_wait_for_a_busy_kernel(
     page: LabPage, later: list[str], newest: Cluster, notebooks: Path, screenshots: Path

@@ -234,6 +234,9 @@ def test_cards_and_reprs_show_text(vandalised: Vandalised) -> None:
     for each in objects(vandalised.lab, vandalised):
         seen.update(type(each).__mro__)
         check_html(page_of(each))
+        if hasattr(type(each), "_display_"):  # what marimo shows
+            seen.add(type(each._display_()))
+            check_html(page_of(each._display_()))
         if type(each) is not pd.DataFrame and not hasattr(each, "_repr_mimebundle_"):  # pandas' own, or a widget
             cards.append(page_of(each))
         if not isinstance(each, pd.DataFrame):  # a frame has the values themselves

@@ -40,6 +40,7 @@ from support.watchers import Watchers, running_watchers
 
 pytestmark = pytest.mark.server
 
+PAGES = "https://lab.example.com/restate"
 FAULTS = {
     "storm_503": ("retry_storm", "Payments/charge"),
     "storm_timeout": ("retry_storm", "Payments/charge"),
@@ -104,7 +105,7 @@ def visit(folder: Path, receiver: Receiver, address: str, *, times: int = 1) -> 
     changes: list[tuple[Event, Alert]] = []
     store = AlertStore(folder / "watch.sqlite")
     try:
-        reader = ClusterReader(name="prod", option=address, rules=Rules(), commands=_commands)
+        reader = ClusterReader(name="prod", option=address, rules=Rules(), commands=_commands, link_base=PAGES)
         receivers = create_receivers([receiver.to], [receiver.alertmanager], keep=timedelta(minutes=5))
         report = lambda event, alert: changes.append((event, alert))  # noqa: E731
         watcher = Watcher([reader], store, receivers, report, pytest.fail)
@@ -140,6 +141,9 @@ def test_each_planted_fault_is_one_alert_and_one_resolved(
         program = alert.next_step.splitlines()[-1].split()[0]
         assert program in {"restate-lab", f"RESTATE_ADMIN_URL={incident.admin_url}", "curl", "for"}
         assert alert.link == f"{incident.admin_url}/ui/invocations/{alert.ids[0]}"
+        if alert.causes == 1:
+            page = f"invocation/{alert.ids[0]}" if len(alert.ids) == 1 else ""
+            assert alert.page == f"{PAGES}/{page}?source=prod"
     later = visit(tmp_path, receiver, incident.admin_url, times=3)
     assert {event for event, _ in later} <= {Event.WORSE}, "a fault can become worse, and is not reported again"
     fingerprints = {alert.fingerprint for alert in alerts.values()}

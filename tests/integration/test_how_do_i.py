@@ -58,6 +58,7 @@ YOURS = {
 """The parts of the text that readers replace, or that take too long for a test, and their values in the tests."""
 NO_CODE = {
     *("RESTATE_LAB_READ_ONLY=1", "RESTATE_AUTH_TOKEN", "config.toml"),
+    *("RESTATE_LAB_SERVE", "restate-lab serve"),
     'RESTATE_LAB_SCREENSHOTS=build/screenshots .venv/bin/pytest -m "" tests/browser tests/integration/test_plots.py',
     "python -m restate_lab.guide --pictures build/screenshots",
     "restate-lab to-test inv_1… --app shop.app:app",

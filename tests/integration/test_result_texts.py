@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import quote_plus
 
 import pytest
 
@@ -53,6 +54,28 @@ def results(lab: rl.Lab, folder: Path) -> Iterator[tuple[str, object]]:
 def test_print_str_and_repr_of_each_result_fit_on_a_screen(lab: rl.Lab, tmp_path: Path) -> None:
     needed = {name: max(count_rows(str(result)), count_rows(repr(result))) for name, result in results(lab, tmp_path)}
     assert {name: rows for name, rows in needed.items() if rows > ROWS} == {}
+
+
+def test_each_card_links_to_its_page_if_there_is_a_server(lab: rl.Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RESTATE_LAB_SERVE", "https://lab.example.com/")
+    run = rl.agent_runs(lab)["id"][0]
+    journal = rl.journal(lab, run)
+    pages = {
+        "": rl.doctor(lab),
+        "waits": rl.waits(lab),
+        f"invocation/{run}": rl.why(lab, run),
+        f"invocation/{run}#": rl.conversation(lab, run),
+        "contrast?service=Payments&handler=charge&status=failed": rl.contrast(lab, "failed", service="Payments"),
+    }
+    links = {name.rstrip("#"): result.link for name, result in pages.items()} | {
+        f"invocation/{run}/": journal.attrs["link"]
+    }
+    for name, link in links.items():
+        path = name.rstrip("/")
+        assert link == f"https://lab.example.com/{path}{'&' if '?' in path else '?'}source={quote_plus(lab.name)}"
+    for card in (*pages.values(), journal):
+        assert 'rel="noopener noreferrer"' in card._repr_html_()
+    assert rl.contrast(lab, [run]).link == rl.contrast(lab, "failed", payloads="shape").link == ""
 
 
 def test_a_short_plan_has_each_effect(lab: rl.Lab) -> None:

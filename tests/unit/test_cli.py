@@ -594,6 +594,7 @@ def test_an_alert_leads_with_what_is_wrong_and_where(
         cause="",
         shared="All 15 failing were called by Backfill.",
         link="",
+        page="https://pages.example.com/?source=prod",
         next_step="restate-lab why inv_1",
     )
     event: Any = "opened"
@@ -612,6 +613,7 @@ def test_an_alert_leads_with_what_is_wrong_and_where(
         "  retry_storm 06f07fc5ff48e7e7",
         "  Blocks 3 Orders/place.",
         "  All 15 failing were called by Backfill.",
+        "  https://pages.example.com/?source=prod",
         "  next: restate-lab why inv_1",
     ]
 

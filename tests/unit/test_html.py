@@ -26,7 +26,8 @@ PACKAGE = Path(restate_lab.__file__).parent
 MARKUP = "<script>alert(1)</script><b onload='x'> \"' style=\"x\" & &lt; {{ 7 * 7 }} {% raw %}"
 HOSTILE = f"{MARKUP} \u202etxt.exe\u200b\x1b[31m"
 SEEN = f"{MARKUP} ‹U+202E›txt.exe‹U+200B›‹U+001B›[31m"
-CARD: dict[str, Any] = {"title": HOSTILE, "place": HOSTILE, "lines": [HOSTILE], "accent": "red"}
+PAGE = {"page": "https://lab.example.com/invocations?text=%3Cb%3E"}
+CARD: dict[str, Any] = {"title": HOSTILE, "place": HOSTILE, "lines": [HOSTILE], "accent": "red"} | PAGE
 BADGES: dict[str, Any] = {"badges": [(HOSTILE, HOSTILE, "red")], "facts": [(HOSTILE, HOSTILE)], "place_tip": HOSTILE}
 PARTS: dict[str, Any] = {"parts": [(HOSTILE, 1_200, "red"), (HOSTILE, 0, "blue")]}
 FINDING: dict[str, Any] = dict.fromkeys(
@@ -213,7 +214,7 @@ def test_hostile_values_of_a_template_are_shown_unchanged_as_text(template: str)
     assert page.open == []
     assert {tag for tag, _ in page.tags} <= TAGS | DRAWN
     assert {name for _, attributes in page.tags for name in attributes} <= ATTRIBUTES | SHAPES
-    assert {attributes["href"] for _, attributes in page.tags if "href" in attributes} <= {"#a"}
+    assert {attributes["href"] for _, attributes in page.tags if "href" in attributes} <= {"#a", PAGE["page"]}
     titles = [attributes["title"] or "" for _, attributes in page.tags if "title" in attributes]
     hostile = [each for each in [*page.texts, *titles] if "alert" in each]
     assert hostile

@@ -29,6 +29,7 @@ from restate_lab.analysis.journal.entries import OPEN, entries_of
 from restate_lab.analysis.journal.errors import NO_ERRORS, UNKNOWN, attempt_errors
 from restate_lab.analysis.journal.reader import Invocation, JournalReader, Ranges
 from restate_lab.errors import ArgumentError, NotFound
+from restate_lab.links import page_link
 from restate_lab.payload_json import EncryptedPayload
 from restate_lab.protocol.entries import is_encrypted
 from restate_lab.reads import Reads
@@ -95,6 +96,7 @@ class ConversationBuilder:
             not_read=unread(turns=self.notes, cost=[self.prices.note] if self.prices.note else []),
             session=None if row["key"] is None else f"{row['service']}/{row['key']}",
             queries=tuple(self.reads.queries),
+            link=page_link(self.reads, "invocation", id_),
         )
 
     def _session(self, row: Row) -> list[str]:

@@ -145,6 +145,7 @@ class Conversation(Result):
             "analysis/agents/card.html.j2",
             title=f"{self.target} · {self.status}",
             place=self.id,
+            page=self.link,
             lines=[*(f"{note}." for note in self.reasons), f"{self.summary}; {self.where}"],
             accent=STATUSES[self.status].colour if self.status in STATUSES else _GREY,
             turns=list(_blocks(self)),

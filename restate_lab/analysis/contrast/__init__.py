@@ -30,6 +30,7 @@ from restate_lab.client.arguments import check_count
 from restate_lab.client.schema import translate_errors
 from restate_lab.durations import DurationInput, to_timedelta
 from restate_lab.errors import ArgumentError
+from restate_lab.links import page_link
 from restate_lab.progress import in_notebook
 from restate_lab.reads import Row, begin
 from restate_lab.result import unread
@@ -160,10 +161,11 @@ def compare_sides(
     decision = None
     if not sides.statement:
         decision = decide(comparison.sample(reads_steps=reads_steps), payloads=level, shows_keys=shows_keys)
+    side_frame = comparison.side_frame()
     return Contrast(
         decision=decision,
         statement=sides.statement,
-        sides=comparison.side_frame(),
+        sides=side_frame,
         handlers=sides.handlers,
         payloads=level,
         not_read=unread(sides=sides.not_read, attributes=comparison.not_read),
@@ -171,7 +173,20 @@ def compare_sides(
         version=reads.version,
         read_at=reads.now,
         queries=tuple(reads.queries),
+        link=_link(reads, request, side_frame) if level is False else "",
     )
+
+
+def _link(source: Source, request: ContrastRequest, sides: pd.DataFrame) -> str:
+    """Return the link to the page with this comparison; "" for sides that a page cannot name, such as ids."""
+    if not isinstance(request.failing, str) or request.failing not in FAILING_KINDS or request.healthy is not None:
+        return ""
+    handlers = set(zip(sides["service"], sides["handler"], strict=True))
+    if len(handlers) != 1:
+        return ""
+    ((service, handler),) = handlers
+    params = {"service": service, "handler": handler, "status": request.failing}
+    return page_link(source, "contrast", params=params)
 
 
 class _Comparison:

@@ -159,6 +159,7 @@ class Contrast(Result):
             "analysis/contrast/card.html.j2",
             title=self._title() if causes else verdicts[0],
             place=self.where,
+            page=self.link,
             accent=_FAILING if causes else _NOTHING,
             causes=[_cause(claims) for claims in causes],
             texts=verdicts[max(len(causes), 1) :],

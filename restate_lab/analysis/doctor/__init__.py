@@ -34,6 +34,7 @@ from restate_lab.client.lab import is_lab
 from restate_lab.client.schema import translate_errors
 from restate_lab.durations import DurationInput, to_timedelta
 from restate_lab.errors import ArgumentError, RestateLabError, TimedOut
+from restate_lab.links import page_link
 from restate_lab.reads import Reads
 from restate_lab.server import has_vqueues, is_older
 from restate_lab.source import Source, check_supported
@@ -110,13 +111,8 @@ def diagnose(
         now=at,
         remembers=True,
     )
-    context = CheckContext(
-        reads,
-        limits,
-        clock=clock,
-        partitions=partitions,
-        audit_folder=source.transport.audit.folder if is_lab(source) else None,
-    )
+    audit_folder = source.transport.audit.folder if is_lab(source) else None
+    context = CheckContext(reads, limits, clock=clock, partitions=partitions, audit_folder=audit_folder)
     outcomes = _run_checks(chosen, context)
     return build_diagnosis(
         source=source.name,
@@ -128,6 +124,7 @@ def diagnose(
         gaps=[*(outcome.gap for outcome in outcomes if outcome.gap is not None), *missing_runs(source.coverage)],
         skipped=len(CHECKS) - sum(check.name in CHECKS for check in chosen),
         queries=reads.queries,
+        link=page_link(source),
     )
 
 

@@ -181,6 +181,7 @@ def build_diagnosis(
     gaps: Sequence[CheckGap],
     skipped: int,
     queries: Iterable[Mapping[str, Any]] = (),
+    link: str = "",
 ) -> Diagnosis:
     """Build the diagnosis and its verdict from the findings, which stay in this order."""
     worst = next((each.value for each in Severity if each in {finding.severity for finding in findings}), None)
@@ -205,6 +206,7 @@ def build_diagnosis(
         seconds=seconds,
         skipped=skipped,
         queries=tuple(queries),
+        link=link,
         suggested_calls=tuple(each.suggested for each in findings),
         evidence_calls=tuple(each.evidence for each in findings),
         subjects=tuple(each.identity for each in findings),
@@ -326,6 +328,7 @@ def diagnosis_card(diagnosis: Diagnosis, links: Sequence[Sequence[tuple[str, str
         "analysis/doctor/card.html.j2",
         title=diagnosis.summary,
         place=diagnosis.where,
+        page=diagnosis.link,
         lines=[footer_of(diagnosis)],
         # A critical finding stays red even if the verdict is "incomplete".
         accent=_COLOURS["critical" if diagnosis.worst == "critical" else diagnosis.verdict],

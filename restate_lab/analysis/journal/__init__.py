@@ -17,6 +17,7 @@ from restate_lab.client.schema import translate_errors
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, NotFound, Truncated
 from restate_lab.frames import with_card
+from restate_lab.links import page_link
 from restate_lab.reads import begin
 from restate_lab.source import Source, decoding_of
 
@@ -106,6 +107,8 @@ def read_journal(
         "depth": depth,
         "queries": reads.queries,
     }
+    if link := page_link(reads, "invocation", invocation_id):
+        frame.attrs["link"] = link
     if not root.entries.num_rows:
         frame.attrs["note"] = _reason_for_no_entries(root, reads.now, is_archived=not source.coverage.open_invocations)
     if tree.excluded:

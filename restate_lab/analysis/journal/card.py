@@ -169,6 +169,7 @@ def journal_html(frame: pd.DataFrame, /, *, scale: ScaleName = "linear", zone: t
         "analysis/journal/card.html.j2",
         title=" · ".join(filter(None, (str(attrs.get("target") or "Journal"), status))),
         place=str(attrs.get("id", "")),
+        page=str(attrs.get("link", "")),
         lines=lines,
         accent=STATUSES[status].colour if status in STATUSES else _GREY,
         **_table(bars, scale, zone),

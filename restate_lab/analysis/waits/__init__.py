@@ -30,6 +30,7 @@ from restate_lab.analysis.waits.text import describe_blocker, describe_deadlock
 from restate_lab.client.schema import translate_errors
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, Truncated
+from restate_lab.links import page_link
 from restate_lab.reads import Reads, begin
 from restate_lab.result import unread
 from restate_lab.source import Source
@@ -138,6 +139,7 @@ def _describe(reads: Reads, analysis: WaitAnalysis) -> Waits:
         not_read=unread(waits=excluded),
         _graph=analysis.graph,
         queries=tuple(reads.queries),
+        link=page_link(reads, "waits"),
     )
 
 

@@ -117,6 +117,7 @@ class Waits(Result):
             "analysis/waits/card.html.j2",
             title=self.summary,
             place=self.where,
+            page=self.link,
             lines=[*([] if is_drawn else [note]), *_sleep_lines(self), *self.reasons],
             accent=_RED if deadlocks["certain"].any() else _AMBER if len(blockers) or len(deadlocks) else _GREEN,
             picture=draw_picture(self.graph(), blockers, deadlocks, anchors=anchors) if is_drawn else None,

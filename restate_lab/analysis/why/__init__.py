@@ -19,6 +19,7 @@ from restate_lab.client.arguments import check_seconds
 from restate_lab.client.schema import translate_errors
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError
+from restate_lab.links import page_link
 from restate_lab.reads import begin
 from restate_lab.result import unread
 from restate_lab.source import Source
@@ -126,5 +127,6 @@ def _build(
         version=reads.version,
         read_at=reads.now,
         queries=tuple(reads.queries),
+        link=page_link(reads, "invocation", id_),
         waiters=tuple((str(row["id"]), str(row["target"])) for row in waiters),
     )

@@ -93,6 +93,7 @@ class Explanation(Result):
             "analysis/why/card.html.j2",
             title=self.target or "Invocation not found",
             place=self.id,
+            page=self.link,
             lines=[*_gap_lines(self), self.where],
             accent=colour,
             badges=[(status, "status", colour)] if status else [],

@@ -287,8 +287,9 @@ def _comparison(sides: Sides, parts: dict[str, tuple[pd.DataFrame, list[Limitati
     rows = [(name, note.text, is_whole, note.cut) for name, (_, notes, is_whole) in parts.items() for note in notes]
     not_read = pd.DataFrame(rows, columns=["part", "reason", "whole", "cut"]).astype({"whole": bool, "cut": bool})
     not_read.attrs = _attrs(sides, [])
+    frames: dict[str, Any] = {name: frame for name, (frame, _, _) in parts.items()}
     return Comparison(
-        **{name: frame for name, (frame, _, _) in parts.items()},
+        **frames,
         not_read=not_read,
         before=sides.before.source.name,
         after=sides.after.source.name,

@@ -36,8 +36,9 @@ class HeadView {
     this.report = button("Report", "Write an incident report of the current state of the cluster");
     this.showSql = button("SQL", "Show the statement", { "aria-expanded": "false" });
     this.copy = button("Copy as code", "");
+    this.copyLink = button("Copy link", "");
     this.refresh = button("⟳", "Read again now", { "aria-label": "Refresh" });
-    const tools = make("div", "rl-tools", { role: "toolbar", "aria-label": "Panel" }, this.live, this.age, this.report, this.showSql, this.copy, this.refresh);
+    const tools = make("div", "rl-tools", { role: "toolbar", "aria-label": "Panel" }, this.live, this.age, this.report, this.showSql, this.copy, this.copyLink, this.refresh);
     const bar = make("div", "rl-headbar", {}, make("div", "rl-where", {}, this.heading, this.access, this.place), tools);
     this.views = make("div", "rl-views", { role: "tablist", "aria-label": "Views" });
     this.crumbs = make("nav", "rl-crumbs", { "aria-label": "Breadcrumb" });
@@ -82,7 +83,8 @@ class HeadView {
     on(this.refresh, "click", () => this.send({ type: "refresh" }));
     on(this.tryNow, "click", this.tryAgain);
     on(this.liveBox, "change", () => this.send({ type: "live", on: this.liveBox.checked }));
-    on(this.copy, "click", this.copyCode);
+    on(this.copy, "click", () => this.copyOf(this.copy, "code"));
+    on(this.copyLink, "click", () => this.copyOf(this.copyLink, "link"));
     on(this.report, "click", () => this.send({ type: "report" }));
     on(this.openFile, "click", () => window.open(this.fileAddress(), "_blank", "noopener"));
     on(this.copyPath, "click", this.copyFilePath);
@@ -182,6 +184,8 @@ class HeadView {
     this.report.disabled = get("report") === "busy";
     this.copy.hidden = !get("code");
     this.copy.title = get("code");
+    this.copyLink.hidden = !get("link");
+    this.copyLink.title = get("link");
     this.showSql.hidden = !get("sql");
     this.setText(this.sql, get("sql"));
     if (!get("sql")) this.sql.hidden = true;
@@ -306,13 +310,14 @@ class HeadView {
     setTimeout(() => this.setText(this.copyPath, "Copy path"), 2_000);
   }
 
-  async copyCode() {
-    const code = this.model.get("code");
-    const isCopied = await copyText(code);
-    if (!isCopied) return this.setText(this.eventLine, `The browser does not allow copying. The code: ${code}`);
-    this.copy.textContent = "Copied";
+  /** Copy the text of a trait, "code" or "link", and show that on its button. */
+  async copyOf(copy, trait) {
+    const text = this.model.get(trait);
+    const isCopied = await copyText(text);
+    if (!isCopied) return this.setText(this.eventLine, `The browser does not allow copying. The ${trait}: ${text}`);
+    copy.textContent = "Copied";
     this.speak("Copied.");
-    setTimeout(() => { this.copy.textContent = "Copy as code"; }, 2_000);
+    setTimeout(() => { copy.textContent = trait === "link" ? "Copy link" : "Copy as code"; }, 2_000);
   }
 
   /** Keys that work everywhere in the panel: "/" searches, "g" goes to the list, and "?" shows the keys of the list. */
@@ -371,4 +376,13 @@ function render({ model, el }) {
   return () => view.stop();
 }
 
-export default { render };
+/** Tell the kernel that this page can show the panel, also if the cell is not in view yet. */
+function initialize({ model }) {
+  try {
+    model.send({ type: "ready" });
+  } catch {
+    // the kernel has ended: the view says so
+  }
+}
+
+export default { initialize, render };

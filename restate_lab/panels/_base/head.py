@@ -36,6 +36,10 @@ class _Heartbeat(ViewMessage):
     in_sight: bool
 
 
+class _Ready(ViewMessage):
+    type: Literal["ready"]
+
+
 class _Live(ViewMessage):
     type: Literal["live"]
     view: _View
@@ -48,7 +52,7 @@ class _Go(ViewMessage):
     to: Annotated[str, Field(max_length=100)]
 
 
-_Said: TypeAlias = _HeadCommand | _Heartbeat | _Live | _Go
+_Said: TypeAlias = _HeadCommand | _Heartbeat | _Live | _Go | _Ready
 
 
 class Head(MessageWidget):
@@ -60,9 +64,10 @@ class Head(MessageWidget):
     seconds since 1970 (0: never). ``problem`` is the reason why the panel cannot read, from
     ``ReadFailure.for_view`` ({} if it can). ``banner`` is a message of the read in progress, ``error`` the last
     error, ``event`` the last event, ``file`` a written file (``name``, ``path`` and ``href``, the address relative to
-    the notebook; {} if there is none), ``cost`` the cost of reading, ``sql`` the statement, and ``code`` the code that
-    "Copy as code" copies. ``on_refresh``, ``on_live`` (with a bool), ``on_shown`` (with a bool), ``on_go`` (with a
-    name) and ``on_report`` are called in the main thread of the kernel and must not raise.
+    the notebook; {} if there is none), ``cost`` the cost of reading, ``sql`` the statement, ``code`` the code that
+    "Copy as code" copies, and ``link`` the address that "Copy link" copies ("" without one). ``on_refresh``,
+    ``on_live`` (with a bool), ``on_shown`` (with a bool), ``on_go`` (with a name), ``on_report``, and ``on_answer`` at
+    the first message of a front end, are called in the main thread of the kernel and must not raise.
     """
 
     _esm = read_assets("_assets/elements.js", "_assets/roving.js", "_base/focus.js", "_base/head.js")
@@ -84,6 +89,7 @@ class Head(MessageWidget):
     cost = traitlets.Unicode("").tag(sync=True)
     sql = traitlets.Unicode("").tag(sync=True)
     code = traitlets.Unicode("").tag(sync=True)
+    link = traitlets.Unicode("").tag(sync=True)
     live = traitlets.Bool(allow_none=True, default_value=None).tag(sync=True)
     busy = traitlets.Bool(default_value=False).tag(sync=True)
 
@@ -93,6 +99,8 @@ class Head(MessageWidget):
         self.on_shown: Callable[[bool], object] = _nothing
         self.on_go: Callable[[str], object] = _nothing
         self.on_report: Callable[[], object] = _nothing
+        self.on_answer: Callable[[], object] = _nothing
+        self.is_answered = False
         self._views = Views()
         self._lock = threading.Lock()
         self._was_in_sight = False
@@ -152,6 +160,11 @@ class Head(MessageWidget):
 
     def handle(self, message: _Said, /) -> None:
         """Call the handler of the panel, or note which view the user can see."""
+        if not self.is_answered:
+            self.is_answered = True
+            self.on_answer()
+        if isinstance(message, _Ready):
+            return
         if isinstance(message, _Heartbeat):
             with self._lock:
                 self._views.hear(message.view, in_sight=message.in_sight)

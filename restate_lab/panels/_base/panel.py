@@ -19,7 +19,7 @@ from typing import Any
 import ipywidgets as widgets
 import pandas as pd
 import traitlets
-from IPython.display import display
+from IPython.display import HTML, display
 
 from restate_lab._text import escape_invisible, format_duration, format_time, truncate
 from restate_lab.client.arguments import check_seconds
@@ -27,6 +27,7 @@ from restate_lab.client.lab import is_lab
 from restate_lab.durations import DurationInput, to_timedelta
 from restate_lab.errors import ArgumentError, RestateLabError
 from restate_lab.panels._base import controls
+from restate_lab.panels._base.front_end import NOT_JUPYTER, UNANSWERED, AnswerWatch
 from restate_lab.panels._base.head import Head
 from restate_lab.panels._base.problem import ReadFailure, kind_of
 from restate_lab.panels._base.refresher import LOST, Pace, Refresher
@@ -39,6 +40,7 @@ _LINE = "font:12px/1.6 var(--jp-ui-font-family,system-ui,sans-serif);margin:4px 
 _DRAWING = 0.3  # seconds
 _KEPT_FOR = 60.0  # seconds between two copies of the same content in the notebook: each one is a change of the file
 # Without a kernel, JupyterLab shows "model not found" in place of the widget below the copy.
+_SAVED = f'<div style="{_LINE}">A saved copy of the panel. To use the panel, run the cell.</div>'
 _COPY_STYLE = """.jp-WindowedPanel-viewport .rl-saved {{ max-height: 640px; overflow: auto }}
 .jp-OutputArea-child:has(.rl-saved[data-panel="{copy}"]) + .jp-OutputArea-child:not(:has(.rl-panel)) {{
 display: none }}"""
@@ -63,6 +65,7 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
     _finalizer: Callable[[], object] | None = None
     _parts: tuple[Any, ...] = ()
     _kept_at: tuple[str, float] | None = None
+    _is_unanswered = False
 
     def __init__(self, source: Source, /, *, refresh: DurationInput | None = 5.0) -> None:
         self.source = source
@@ -82,6 +85,8 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         self.head = Head(source.name, _place(source), access=access, live=live)  # the version needs a request
         pace = Pace(None if frozen else self._every)
         self.refresher = Refresher(self._round, pace=pace, is_wanted=lambda: self.head.is_shown, is_back=self._is_back)
+        self.head.on_answer = self._note_answer
+        self._answers = AnswerWatch(lambda: self.head.is_answered or self.closed.is_set(), self._note_no_answer)
         self.head.on_refresh = self.guard(self.ask)
         self.head.on_live = self.guard(self._set_live)
         self.head.on_shown = self.guard(lambda shown: self.refresher.wake() if shown else None, by_reader=False)
@@ -103,6 +108,15 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
     @abstractmethod
     def code(self) -> str:
         """Return the code that creates this panel or its frame."""
+
+    @property
+    def link(self) -> str:
+        """Return the address of the page of ``restate-lab serve`` with the current content, as "Copy link" copies it.
+
+        It has no token. It is "" without the variable RESTATE_LAB_SERVE, in the views "state" and "deployments", and if
+        it would be too long, such as for a filter with more than 50 ids.
+        """
+        return self.head.link
 
     def _static(self) -> Iterable[str]:
         """Return escaped HTML of the content, for pages without widgets."""
@@ -245,10 +259,20 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         widget = super()._repr_mimebundle_() or {}
         self._kept_at = self._keep_copy(update=False)
         display({**widget, "text/html": ""}, raw=True)  # type: ignore[no-untyped-call] # IPython has no types
+        self._answers.start()
+
+    def _note_no_answer(self) -> None:
+        self._is_unanswered = True
+        self._kept_at = self._keep_copy(update=True)
+
+    def _note_answer(self) -> None:
+        if self._is_unanswered:
+            self._is_unanswered = False
+            self._kept_at = self._keep_copy(update=True)
 
     def _keep_copy(self, *, update: bool) -> tuple[str, float]:
         """Write the current content to the notebook; return what it is of, and the time."""
-        note = f'<div style="{_LINE}">A saved copy of the panel. To use the panel, run the cell.</div>'
+        note = UNANSWERED if self._is_unanswered else _SAVED
         style = _COPY_STYLE.format(copy=self.head.copy)
         html = f'<div class="rl-saved" data-panel="{self.head.copy}"><style>{style}</style>{note}{self._html()}</div>'
         options = {"raw": True, "display_id": self.head.copy, "update": update}
@@ -265,6 +289,10 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
         """Return the widget, and its current content as static HTML for pages without widgets."""
         return {**(super()._repr_mimebundle_(**kwargs) or {}), "text/html": self._html()}
+
+    def _display_(self) -> Any:
+        """Return what marimo shows: the current content, without the widget, whose parts it cannot show together."""
+        return HTML(f"{NOT_JUPYTER}{self._html()}")  # type: ignore[no-untyped-call] # IPython has no types
 
     def _html(self) -> str:
         head = f"<b>{escape(self.head.heading)}</b> {escape(self.head.access)} {escape(self.head.place)}"

@@ -73,7 +73,7 @@ class Panel(LivePanel):
     show other content), ``selected`` (ids; set it to select rows) and ``sql`` (the statement, which runs with
     ``params``). ``frame`` has all rows of the list, ``diagnosis`` the findings of the doctor (None before the first
     run), ``plan`` the last plan, ``contrast`` the last answer to "What do they share?", ``code`` the code of "Copy as
-    code", and ``view`` the current view. Errors appear in the panel and in ``error``.
+    code", ``link`` the address of "Copy link", ``view`` the current view. Errors appear in the panel and in ``error``.
 
     Raises:
         ArgumentError: a keyword is unknown or a value is invalid.
@@ -479,8 +479,9 @@ class Panel(LivePanel):
                 self._tell_error("counts", error)
 
     def show_code(self) -> None:
-        """Show the statement and the code of the current content."""
+        """Show the statement, the code and the link of the current content."""
         self.sql = self.view.sql
+        self.head.link = self._state.link_for(self.source)
         super().show_code()
 
     def _static(self) -> Iterator[str]:

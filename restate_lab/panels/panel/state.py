@@ -12,6 +12,7 @@ from restate_lab._text import format_duration
 from restate_lab.analysis.ids import check_invocation_id
 from restate_lab.analysis.invocations.filters import Filters
 from restate_lab.errors import ArgumentError
+from restate_lab.links import page_link
 from restate_lab.source import Source
 
 VIEWS: Mapping[str, str] = {
@@ -101,6 +102,20 @@ class PanelState:
     def code(self) -> str:
         """Return the code that creates a panel with this state."""
         return f"rl.Panel(lab{''.join(f', {name}={_literal(value)}' for name, value in self.keywords.items())})"
+
+    def link_for(self, source: Source) -> str:
+        """Return the link to the page with the same content of a source; "" if there is none.
+
+        The first page has no filters, so an overview with filters is the list. The list has its own pages instead of a
+        limit.
+        """
+        if self.view not in _ALL_FILTERS:
+            return ""
+        if self.open is not None:
+            return page_link(source, "invocation", self.open)
+        filters = self.filters.without("limit").changed
+        is_first_page = self.view == "overview" and not filters
+        return page_link(source) if is_first_page else page_link(source, "invocations", params=filters)
 
     def with_(self, **changes: Any) -> PanelState:
         """Return a copy with these fields changed."""

@@ -40,6 +40,7 @@ PYTHON_PACKAGES: Mapping[str, Sequence[str]] = MappingProxyType(
         "mlflow": ("mlflow==3.17.2",),
         "s3": ("moto[server]==5.2.5",),
         "spark": ("pyspark==4.3.0",),
+        "marimo": ("marimo==0.25.2",),
     }
 )
 """The packages in each environment for Python; the requirements of these packages are not pinned."""

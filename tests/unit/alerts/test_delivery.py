@@ -30,6 +30,7 @@ ALERT = Alert(
     ids=("inv_1", "inv_2"),
     next_step="restate-lab why inv_1 -e prod",
     link="http://127.0.0.1:9070/ui/invocations/inv_1",
+    page="https://lab.example.com/?source=prod",
 )
 
 
@@ -55,6 +56,7 @@ def test_a_message_has_a_title_and_one_fact_per_line() -> None:
         "Examples: inv_1, inv_2",
         "Next: restate-lab why inv_1 -e prod",
         "Web UI: http://127.0.0.1:9070/ui/invocations/inv_1",
+        "Page: https://lab.example.com/?source=prod",
         "Rule: paused",
         f"Fingerprint: {ALERT.fingerprint}",
     ]
@@ -98,6 +100,7 @@ def test_counts_and_texts_for_alertmanager_are_annotations_and_labels_never_chan
         "job": "restate-lab",
     }
     assert opened["annotations"]["next_step"] == "restate-lab why inv_1 -e prod"
+    assert opened["annotations"]["page"] == ALERT.page
     assert opened["startsAt"] == AT.isoformat()
     assert opened["endsAt"] == (AT + timedelta(minutes=7)).isoformat()
     assert resolved["endsAt"] == (AT + timedelta(minutes=2)).isoformat()

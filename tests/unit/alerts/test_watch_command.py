@@ -18,6 +18,10 @@ WRONG = {
     ("-e", HERE, "--every", "0"): (2, "must be greater than 0"),
     ("-e", HERE, "--to", "slack://secret-token"): (2, "receiver number 1 of --to (slack://…) is not an address"),
     ("-e", HERE, "--alertmanager", "secret-token"): (2, "address number 1 of --alertmanager is not valid"),
+    ("-e", HERE, "--link-base", "https://u:secret-token@lab"): (
+        2,
+        "the address of --link-base, or of RESTATE_LAB_SERVE",
+    ),
     ("-e", HERE, "--archive", "history"): (2, "--archive needs a name for each cluster"),
     ("-e", HERE, "--rules", "rules.toml"): (2, "rules.toml, line 2: unknown check 'x'"),
     ("-e", HERE, "--metrics", "9464"): (2, "the address '9464' for the metrics is not valid"),

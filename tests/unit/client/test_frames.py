@@ -241,6 +241,7 @@ def test_a_frame_with_a_card_is_a_frame() -> None:
     carded = with_card(frame, card)
     for each in (carded, pickle.loads(pickle.dumps(carded))):  # noqa: S301
         assert each._repr_html_() == "<b>3 rows</b>"  # type: ignore[operator]
+        assert each._display_()._repr_html_() == "<b>3 rows</b>"  # type: ignore[operator]
         assert each.attrs == {"source": "demo"}
         pd.testing.assert_frame_equal(pd.DataFrame(each), frame)
     for made in (carded.head(1), carded[carded["n"] > 1], carded.copy(), carded[["n"]], carded.assign(m=1)):
@@ -248,5 +249,6 @@ def test_a_frame_with_a_card_is_a_frame() -> None:
         assert made.attrs == {"source": "demo"}
     carded["m"] = 1
     assert "<table" in carded._repr_html_()  # type: ignore[operator]
+    assert type(carded._display_()) is pd.DataFrame  # type: ignore[operator]
     with pd.option_context("display.notebook_repr_html", False):  # noqa: FBT003
         assert with_card(frame, card)._repr_html_() is None  # type: ignore[operator]

@@ -1,0 +1,153 @@
+"""What a cell shows if no front end answers a panel, and that a runner and a slow front end do not show it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from queue import Empty
+from typing import Any
+
+import nbformat
+import pytest
+from jupyter_client.blocking.client import BlockingKernelClient
+from jupyter_client.manager import KernelManager, start_new_kernel
+
+from restate_lab.panels._base import front_end
+from restate_lab.panels._base.front_end import AnswerWatch
+from restate_lab.reports.notebook.runner import run_notebook
+from support.stored_formats import unpack
+
+MESSAGE = "No front end answered this panel within 5 seconds."
+SAVED = "A saved copy of the panel."
+WAIT = 60.0  # seconds, for a machine that does other work
+
+
+@pytest.fixture(scope="module")
+def evidence(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return unpack("evidence-2", tmp_path_factory.mktemp("evidence"))
+
+
+class Cells:
+    """Runs cells in a real kernel, and records the outputs with the copy of a panel, as (id of the output, HTML)."""
+
+    def __init__(self, client: BlockingKernelClient) -> None:
+        self.client = client
+        self.copies: list[tuple[str, str]] = []
+        self.heads: list[str] = []  # the comms of the heads, each a widget with the name of its copy
+
+    def run(self, code: str, **options: Any) -> None:
+        assert (
+            self.client.execute_interactive(code, timeout=WAIT, output_hook=self._note, **options)["content"]["status"]
+            == "ok"
+        )
+
+    def wait(self, is_done: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + WAIT
+        while not is_done():
+            assert time.monotonic() < deadline, self.copies
+            try:
+                self._note(self.client.get_iopub_msg(timeout=0.2))
+            except Empty:
+                continue
+
+    def answer(self, comm: str) -> None:
+        """Send what the model of the toolbar sends from a page."""
+        data = {"method": "custom", "content": {"type": "ready"}}
+        message = self.client.session.msg("comm_msg", {"comm_id": comm, "data": data})
+        self.client.shell_channel.send(message)
+
+    def shown(self, at: int) -> str:
+        """Return the current HTML of a panel's copy."""
+        id_ = list(dict.fromkeys(id_ for id_, _ in self.copies))[at]
+        return [html for each, html in self.copies if each == id_][-1]
+
+    def _note(self, message: dict[str, Any]) -> None:
+        kind, content = message["header"]["msg_type"], message["content"]
+        html = content.get("data", {}).get("text/html", "")
+        if kind in {"display_data", "update_display_data"} and "rl-saved" in html:
+            self.copies.append((content["transient"]["display_id"], html))
+        if kind == "comm_open" and "heading" in content["data"].get("state", {}):
+            self.heads.append(content["comm_id"])
+        assert kind != "error", json.dumps(content)
+
+
+@pytest.fixture
+def cells() -> Iterator[Cells]:
+    manager: KernelManager
+    manager, client = start_new_kernel()
+    yield Cells(client)
+    client.stop_channels()
+    manager.shutdown_kernel(now=True)
+    manager.cleanup_resources()
+
+
+def test_without_a_front_end_the_cell_says_so_until_one_answers(cells: Cells, evidence: Path) -> None:
+    """The message replaces the note of the copy; a panel of a runner and one with an answer have none."""
+    cells.run(f"import restate_lab as rl; evidence = rl.open_evidence({str(evidence)!r})")
+    cells.run("rl.Panel(evidence)", allow_stdin=False)
+    cells.run("rl.Panel(evidence)", allow_stdin=True)
+    cells.answer(cells.heads[1])
+    cells.run("rl.Panel(evidence)", allow_stdin=True)
+    cells.wait(lambda: any(MESSAGE in html for _, html in cells.copies))
+    assert SAVED in cells.shown(0)
+    assert SAVED in cells.shown(1)
+    assert MESSAGE in cells.shown(2)
+    assert "Ledger" in cells.shown(2), "the content is in the copy"
+    cells.answer(cells.heads[2])
+    cells.wait(lambda: MESSAGE not in cells.shown(2))
+    assert SAVED in cells.shown(2)
+
+
+@pytest.mark.long
+def test_nbclient_is_not_a_front_end(evidence: Path, tmp_path: Path) -> None:
+    code = f"import restate_lab as rl; panel = rl.Panel(rl.open_evidence({str(evidence)!r})); panel"
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(each) for each in (code, "import asyncio; await asyncio.sleep(6)")]
+    )
+    nbformat.write(notebook, tmp_path / "a.ipynb")
+    assert run_notebook(tmp_path / "a.ipynb", tmp_path / "b.ipynb").failure is None
+    text = (tmp_path / "b.ipynb").read_text("utf-8")
+    assert SAVED in text
+    assert MESSAGE not in text
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Give the calls of a watch in an event loop whose seconds are short."""
+    monkeypatch.setattr(front_end, "_STEP", 0.02)
+    monkeypatch.setattr(front_end, "_LATE", 0.2)
+    monkeypatch.setattr(front_end, "_loop_of_kernel", asyncio.get_running_loop)
+    return []
+
+
+def test_time_in_which_a_cell_runs_does_not_count(quick: list[str]) -> None:
+    """A kernel that runs a cell hears no answer, so the wait begins again after the cell."""
+
+    async def run() -> None:
+        AnswerWatch(lambda: False, lambda: quick.append("missing")).start()
+        for _ in range(3):
+            await asyncio.sleep(0.05)
+            time.sleep(0.3)
+            assert quick == []
+        await asyncio.sleep(1)
+
+    asyncio.run(run())
+    assert quick == ["missing"]
+
+
+def test_an_answer_ends_the_wait(quick: list[str]) -> None:
+    async def run() -> None:
+        watch = AnswerWatch(lambda: True, lambda: quick.append("missing"))
+        watch.start()
+        watch.start()
+        await asyncio.sleep(0.5)
+
+    asyncio.run(run())
+    assert quick == []
+
+
+def test_a_script_does_not_wait() -> None:
+    AnswerWatch(lambda: False, lambda: pytest.fail("there is no kernel")).start()
