@@ -77,8 +77,8 @@ VICTIM = "support.hostile_services:victim"
 """The app that has the code of these invocations."""
 NO_XML = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 ALL_STATE = "SELECT service_key, key, value_utf8 FROM state"
-SHOW_NOTHING_OF_A_CLUSTER = {"_ProgressDisplay", "ShownFrame"}
-"""A line of progress, which has only numbers, and a frame of the user, which test_html.py tests."""
+SHOWN_BY_OTHER_TESTS = {"DiagnosisCard", "TemplatePart", "_ProgressDisplay", "ShownFrame"}
+"""Parts of served pages, a line of progress, which has only numbers, and a frame of the user (test_html.py)."""
 OPENED = ("img", "attribute", "ansi", "turned")
 """The hostile names whose invocations and object a panel opens."""
 PAGE: Any = {"width": 1280, "height": 900}
@@ -242,7 +242,7 @@ def test_cards_and_reprs_show_text(vandalised: Vandalised) -> None:
         if not isinstance(each, pd.DataFrame):  # a frame has the values themselves
             check_text(repr(each))
             check_text(str(each))
-    assert {each.__name__ for each in with_a_card() - seen} == SHOW_NOTHING_OF_A_CLUSTER
+    assert {each.__name__ for each in with_a_card() - seen} == SHOWN_BY_OTHER_TESTS
     check_widths(cards)
 
 
@@ -401,6 +401,11 @@ COMMAND_LINES: dict[str, Callable[[Vandalised, Path], list[list[str]]]] = {
     ],
     "compare": lambda all_, _: [["compare", str(all_.frozen)], ["compare", HOSTILE["ansi"]]],
     "report": lambda _, folder: [["report", HOSTILE["turned"], "-o", str(folder / "r.html")]],
+    "serve": lambda _, folder: [
+        ["serve", "--listen", HOSTILE["ansi"]],
+        ["serve", "-e", HOSTILE["turned"]],
+        ["serve", "--token-file", str(folder / HOSTILE["ansi"].replace("/", "-"))],
+    ],
 }
 
 

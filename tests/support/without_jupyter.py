@@ -152,8 +152,9 @@ def pages(address: str, folder: Path) -> dict[str, Any]:
 
     with socket.create_server(("127.0.0.1", 0)) as free:
         listen = f"127.0.0.1:{free.getsockname()[1]}"
+    (folder / "token").touch(0o600)
     (folder / "token").write_text(TOKEN)
-    options = {"listen": listen, "url": f"http://{NAME}", "token_file": folder / "token", "say": lambda _: None}
+    options = {"listen": listen, "url": f"https://{NAME}", "token_file": folder / "token", "say": lambda _: None}
     thread = threading.Thread(target=serve, args=([address],), kwargs=options, daemon=True)
     thread.start()
     health = f"http://{listen}/health"

@@ -175,7 +175,7 @@ def test_each_response_has_our_headers(pages: RunningPages, monkeypatch: pytest.
         assert answer.startswith(b"HTTP/1.1 400 ")
         assert all(f"{name}: {value}".lower().encode() in answer.lower() for name, value in HEADERS.items())
     monkeypatch.setattr(server, "_MOST_CONNECTIONS", 0)
-    with pytest.raises(ConnectionResetError):
+    with contextlib.suppress(ConnectionResetError):  # a client can also see the end before the reset
         assert not pages.request("GET", "/")
 
 
