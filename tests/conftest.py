@@ -26,7 +26,9 @@ from support.isolation import allow_only_loopback, original_environment, private
 from support.kinds import mark_kinds
 from support.placement import GroupScheduling, place
 
-hypothesis.settings.register_profile("suite", deadline=None)  # no test depends on the clock
+# No test depends on the clock. At night, ten times as many examples are tried.
+_EXAMPLES = int(os.environ.get("RESTATE_LAB_EXAMPLES", "40"))
+hypothesis.settings.register_profile("suite", deadline=None, max_examples=_EXAMPLES)
 hypothesis.settings.load_profile("suite")
 
 NO_SKIP = "RESTATE_LAB_NO_SKIP"

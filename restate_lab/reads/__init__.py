@@ -150,7 +150,7 @@ class Reads(SourceWrapper):
 
     @cached_property
     def _names(self) -> frozenset[str]:
-        return self._source._names if isinstance(self._source, Reads) else names_of(self)
+        return names_of(self)
 
     def has(self, name: str) -> bool:
         """Return whether the source has a table, or a column "table.column"."""

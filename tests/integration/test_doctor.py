@@ -406,7 +406,6 @@ def in_a_shell(line: str, cli: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-@OTHER_TABLES
 def test_healthy(healthy: Cluster) -> None:
     """On the good day nothing is critical or a warning, now and in two hours; the checks that ran are listed."""
     with rl.connect(healthy.admin_url, read_only=True) as lab:

@@ -46,6 +46,10 @@ QUESTION = re.compile(r'rl\.ask\(lab, "(\w+)"\)')
 every = pytest.mark.parametrize("name", PLOTS)
 
 
+def at_night(value: str) -> Any:
+    return pytest.param(value, marks=pytest.mark.long)
+
+
 def test_each_kind_of_plot_is_a_public_function_with_a_sample() -> None:
     assert plots.__all__ == sorted(plots.__all__)
     functions = {name for name in vars(plots) if name.startswith("plot_")}
@@ -224,7 +228,7 @@ def test_hostile_text_is_visible_short_and_no_mathematics(name: str) -> None:
 
 
 @every
-@pytest.mark.parametrize("ground", ["default", "dark_background", "transparent", "Solarize_Light2"])
+@pytest.mark.parametrize("ground", ["default", "dark_background", *map(at_night, ("transparent", "Solarize_Light2"))])
 def test_text_has_a_contrast_of_4_5_on_every_background(name: str, ground: str) -> None:
     plot, made = PLOTS[name]
     style: Any = {"figure.facecolor": "none", "axes.facecolor": "none"} if ground == "transparent" else ground
