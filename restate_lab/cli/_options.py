@@ -246,6 +246,17 @@ Cluster = Annotated[
         autocompletion=environment_names,
     ),
 ]
+Clusters = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--cluster",
+        "-e",
+        metavar="NAME|URL",
+        help="An environment of the restate CLI, or an admin address; repeatable. Default: the cluster that the "
+        "restate CLI would use.",
+        autocompletion=environment_names,
+    ),
+]
 EvidencePath = Annotated[
     Path | None,
     typer.Option(

@@ -8,19 +8,8 @@ from typing import Annotated
 import typer
 
 from restate_lab.cli._errors import exit_on_error, warn
-from restate_lab.cli._options import POINT_LIMIT, duration_option, environment_names, examples
+from restate_lab.cli._options import POINT_LIMIT, Clusters, duration_option, examples
 
-Clusters = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--cluster",
-        "-e",
-        metavar="NAME|URL",
-        help="An environment of the restate CLI, or an admin address; repeatable. Default: the cluster that the "
-        "restate CLI would use.",
-        autocompletion=environment_names,
-    ),
-]
 EvidencePaths = Annotated[
     list[Path] | None, typer.Option("--evidence", metavar="PATH", help="Also serve this frozen evidence; repeatable.")
 ]

@@ -16,7 +16,7 @@ import typer
 from restate_lab._text import format_duration, join, plural
 from restate_lab.alerts import THREAD_NAME
 from restate_lab.cli._errors import exit_on_error, interrupt_on_sigterm, warn
-from restate_lab.cli._options import duration_option, environment_names, examples
+from restate_lab.cli._options import Clusters, duration_option, examples
 from restate_lab.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -32,17 +32,6 @@ INCOMPLETE = 4
 _MINUTE = 60.0  # seconds
 _MISSED = 4  # visits after which Alertmanager ends an alert that is not repeated
 _LAST_SECONDS = 0.5  # for a thread that has handed over its result
-Watched = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--cluster",
-        "-e",
-        metavar="NAME|URL",
-        help="An environment of the restate CLI, or an admin address; repeatable. Default: the cluster that the "
-        "restate CLI would use.",
-        autocompletion=environment_names,
-    ),
-]
 RulesFile = Annotated[
     Path | None, typer.Option("--rules", metavar="FILE", help="Rules in TOML. Default: critical findings and warnings.")
 ]
@@ -128,7 +117,7 @@ app = typer.Typer(rich_markup_mode=None)
 )
 def watch(
     *,
-    cluster: Watched = None,
+    cluster: Clusters = None,
     rules: RulesFile = None,
     to: To = None,
     alertmanager: Alertmanager = None,
