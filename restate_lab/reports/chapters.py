@@ -37,16 +37,14 @@ from restate_lab.reports.report import Report, with_values
 from restate_lab.reports.sections import journal_parts, section_of
 from restate_lab.reports.tables import heading
 from restate_lab.reports.timeline import (
+    PRESENT_EVENTS,
+    TIMED_EVENTS,
     TimelineEvent,
     action_events,
     deployment_events,
-    error_events,
-    failure_events,
     finding_events,
     grouped_frame,
-    pause_events,
     read_changes,
-    restart_events,
     timeline_frame,
 )
 
@@ -89,15 +87,9 @@ def timeline_events(context: ReportContext) -> tuple[list[TimelineEvent], list[p
     """Return the events since ``report.since``, and the frames that contain them."""
     since = context.report.since
     events = list(finding_events(context.diagnosis))
-    events_of = {
-        "error_onset": error_events,
-        "terminal_failures": failure_events,
-        "paused": pause_events,
-        "restarts": restart_events,
-    }
     frames = []
-    for name, build_events in events_of.items():
-        params = {"since": since} if name in {"error_onset", "terminal_failures"} else {}
+    for name, build_events in (TIMED_EVENTS | PRESENT_EVENTS).items():
+        params = {"since": since} if name in TIMED_EVENTS else {}
         frame = context.try_to_ask(name, **params)
         if frame is not None:
             events += build_events(frame)

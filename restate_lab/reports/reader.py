@@ -29,7 +29,7 @@ GROUP BY 1
 ORDER BY 1
 """
 T = TypeVar("T")
-_DEPLOYMENTS = "SELECT id, endpoint, created_at FROM sys_deployment"
+DEPLOYMENTS = "SELECT id, endpoint, created_at FROM sys_deployment"
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class ReportContext:
 
         On failure, add the reason to ``excluded`` and return None.
         """
-        return self._try_to_read("deployments", lambda: self.limit_reads("deployments").query_frame(_DEPLOYMENTS))
+        return self._try_to_read("deployments", lambda: self.limit_reads("deployments").query_frame(DEPLOYMENTS))
 
     def try_to_count_created(self, start: datetime, length: timedelta) -> pd.DataFrame | None:
         """Count the invocations created since ``start``: ``span_start, invocations``, one row per ``length``.

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pandas as pd
 
@@ -40,6 +40,9 @@ class TimelineEvent:
     event: str
     what: str
     id: str | None = None
+
+
+EventBuilder: TypeAlias = Callable[[pd.DataFrame], Iterator[TimelineEvent]]
 
 
 def timeline_frame(events: Iterable[TimelineEvent]) -> pd.DataFrame:
@@ -119,6 +122,12 @@ def restart_events(frame: pd.DataFrame) -> Iterator[TimelineEvent]:
         yield TimelineEvent(
             row["created_at"], "restarted as new", f"{row['target']}, from {row['restarted_from']}", row["id"]
         )
+
+
+TIMED_EVENTS: dict[str, EventBuilder] = {"error_onset": error_events, "terminal_failures": failure_events}
+"""A question with the parameter ``since`` → its events."""
+PRESENT_EVENTS: dict[str, EventBuilder] = {"paused": pause_events, "restarts": restart_events}
+"""A question about the present → its events."""
 
 
 def action_events(frame: pd.DataFrame) -> Iterator[TimelineEvent]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any
 
 import pandas as pd
 
@@ -15,31 +15,18 @@ from restate_lab.analysis.times import to_datetime
 from restate_lab.client.lab import innermost_source, is_lab
 from restate_lab.errors import RestateLabError
 from restate_lab.reads import Reads, begin
+from restate_lab.reports.reader import DEPLOYMENTS
 from restate_lab.reports.timeline import (
+    PRESENT_EVENTS,
+    TIMED_EVENTS,
+    EventBuilder,
     TimelineEvent,
     action_events,
     deployment_events,
-    error_events,
-    failure_events,
-    pause_events,
     read_changes,
-    restart_events,
     timeline_frame,
 )
 from restate_lab.source import Source
-
-EventBuilder: TypeAlias = Callable[[pd.DataFrame], Iterator[TimelineEvent]]
-_DEPLOYMENTS = "SELECT id, endpoint, created_at FROM sys_deployment"
-_TIMED: Mapping[str, EventBuilder] = {
-    "error_onset": error_events,
-    "terminal_failures": failure_events,
-}
-"""A question with the parameter ``since`` → its events."""
-_PRESENT: Mapping[str, EventBuilder] = {
-    "paused": pause_events,
-    "restarts": restart_events,
-}
-"""A question about the present → its events."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +64,11 @@ def _event_readers(
     source: Source, reads: Reads, start: datetime
 ) -> Iterator[tuple[str, Callable[[], Iterator[TimelineEvent]]]]:
     """Yield each kind of events with the function that reads them."""
-    for name, build in _TIMED.items():
+    for name, build in TIMED_EVENTS.items():
         yield name, partial(_ask, reads, name, build, since=start)
-    for name, build in _PRESENT.items() if source.coverage.open_invocations else ():
+    for name, build in PRESENT_EVENTS.items() if source.coverage.open_invocations else ():
         yield name, partial(_ask, reads, name, build)
-    yield "deployments", lambda: deployment_events(reads.query_frame(_DEPLOYMENTS))
+    yield "deployments", lambda: deployment_events(reads.query_frame(DEPLOYMENTS))
     innermost = innermost_source(source)
     if is_lab(innermost):
         yield "actions", lambda: action_events(read_changes(innermost, since=start, folder=None)[0])
