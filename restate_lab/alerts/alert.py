@@ -9,17 +9,16 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from restate_lab._text import escape_invisible, format_timestamp, join, one_line, sentences
-from restate_lab.analysis.doctor.model import Severity, fingerprint_of, shorten_title
+from restate_lab.analysis.doctor.model import SEVERITY_RANKS, fingerprint_of, shorten_title
 from restate_lab.redaction import mask_user_info
 
 _LONGEST_TITLE = 240
 _LONGEST_CAUSE = 500
-_RANKS = {severity.value: rank for rank, severity in enumerate(Severity)}
 
 
 def rank_of(severity: str) -> int:
     """Return the position of a severity, 0 for the worst; an unknown one is the last."""
-    return _RANKS.get(severity, len(_RANKS))
+    return SEVERITY_RANKS.get(severity, len(SEVERITY_RANKS))
 
 
 def parse_time(text: object) -> datetime:
@@ -110,7 +109,7 @@ class Alert:
         values = {each.name: document[each.name] for each in fields(cls) if each.name in document}
         ids, since, causes = values.pop("ids", []), values.pop("since", None), values.pop("causes", 1)
         are_texts = isinstance(ids, list) and all(isinstance(each, str) for each in (*values.values(), *ids))
-        if not are_texts or type(causes) is not int or values.get("severity") not in _RANKS:
+        if not are_texts or type(causes) is not int or values.get("severity") not in SEVERITY_RANKS:
             raise ValueError("a field of the alert has another type, or the severity is unknown")
         if missing := {"cluster", "rule", "subject", "title"} - set(values):
             raise ValueError(f"the alert has no {join(sorted(missing))}")

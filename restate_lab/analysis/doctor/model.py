@@ -29,6 +29,10 @@ class Severity(StrEnum):
     NOTE = "note"
 
 
+SEVERITY_RANKS: Mapping[str, int] = {severity.value: rank for rank, severity in enumerate(Severity)}
+"""A severity → its position, 0 for the worst."""
+
+
 @dataclass(frozen=True, slots=True)
 class Blocked:
     """The invocations that a cause blocks, directly or through others; ``count`` may exceed the ids that were read.

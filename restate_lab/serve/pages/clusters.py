@@ -14,7 +14,7 @@ from typing import Any
 
 from restate_lab._text import join, plural
 from restate_lab.analysis.doctor.diagnosis import Diagnosis
-from restate_lab.analysis.doctor.model import Severity
+from restate_lab.analysis.doctor.model import SEVERITY_RANKS
 from restate_lab.errors import RestateLabError
 from restate_lab.export.results import diagnosis_json
 from restate_lab.serve.page import Missing, PageRequest, WebPage, data_of
@@ -25,7 +25,6 @@ from restate_lab.status import STATUSES
 
 WAIT = 5.0
 """Seconds that the page waits for the slowest source, once another has answered."""
-_RANKS = {severity.value: rank for rank, severity in enumerate(Severity)}
 _MARKS = {"critical": ("✖", "failed"), "warning": ("▲", "paused"), "note": ("●", "ready")}
 _MOST_NAMES = 12
 _FIRST = 8  # findings that are not folded
@@ -50,7 +49,7 @@ class SharedFinding:
     @property
     def rank(self) -> tuple[int, int, int]:
         """Return its position: the worst severity first, then that of most sources, then of most invocations."""
-        return _RANKS[self.severity], -len(self.counts), -self.affected
+        return SEVERITY_RANKS[self.severity], -len(self.counts), -self.affected
 
 
 async def clusters_page(request: PageRequest) -> WebPage:
@@ -115,7 +114,7 @@ def share_findings(diagnoses: Mapping[str, Diagnosis]) -> list[SharedFinding]:
 
 
 def _shared(fingerprint: str, rows: Sequence[tuple[str, Mapping[Any, Any]]]) -> SharedFinding:
-    worst = min((row for _, row in rows), key=lambda row: (_RANKS[row["severity"]], -row["affected"]))
+    worst = min((row for _, row in rows), key=lambda row: (SEVERITY_RANKS[row["severity"]], -row["affected"]))
     counts: dict[str, int] = {}
     for name, row in rows:
         counts[name] = counts.get(name, 0) + int(row["count"])
