@@ -29,6 +29,25 @@ PRESETS: Mapping[str, tuple[str, ...]] = {
     "ended": ENDED,
     ALL: (*_IN_FLIGHT, *ENDED),
 }
+PRESET_LABELS = {"attention": "Needs attention", "in-flight": "In flight", "ended": "Ended", ALL: "All"}
+"""A preset → its label."""
+FIELD_LABELS = {
+    "text": "text contains",
+    "service": "service",
+    "handler": "handler",
+    "key": "key",
+    "age": "older than",
+    "error_code": "error code",
+    "retries": "attempts ≥",
+    "deployment": "deployment",
+    "since": "created after",
+    "until": "created before",
+    "ended_since": "ended after",
+    "ended_until": "ended before",
+    "id": "id",
+    "limit": "limit",
+}
+"""A filter → its label."""
 _RAW = {
     "pending": "inboxed",
     **dict.fromkeys(("ready", "backing-off", "running", RETRYING), "invoked"),

@@ -11,7 +11,15 @@ import pandas as pd
 from pydantic import Field, TypeAdapter
 
 from restate_lab._text import format_age, format_duration, format_time, format_timestamp
-from restate_lab.analysis.invocations.filters import ALL, PRESETS, RETRYING, Filters, statuses_of
+from restate_lab.analysis.invocations.filters import (
+    ALL,
+    FIELD_LABELS,
+    PRESET_LABELS,
+    PRESETS,
+    RETRYING,
+    Filters,
+    statuses_of,
+)
 from restate_lab.analysis.invocations.reader import Histogram
 from restate_lab.durations import to_timedelta
 from restate_lab.errors import ArgumentError
@@ -21,22 +29,22 @@ from restate_lab.panels._base.content import ContentWidget, ViewMessage
 from restate_lab.status import STATUSES
 
 WINDOWS = ("15m", "1h", "6h", "24h", "7d")
-_LABELS = {"attention": "Needs attention", "in-flight": "In flight", "ended": "Ended", ALL: "All"}
-_FIELDS: Mapping[str, tuple[str, str]] = {
-    "text": ("text contains", "timed out"),
-    "handler": ("handler", "charge"),
-    "key": ("key", "berlin"),
-    "age": ("older than", "2h"),
-    "error_code": ("error code", "RT0007"),
-    "retries": ("attempts ≥", "10"),
-    "deployment": ("deployment", "dp_…"),
-    "since": ("created after", "2h, or 2026-11-25T03:00Z"),
-    "until": ("created before", "1h, or 2026-11-25T04:00Z"),
-    "ended_since": ("ended after", "2h"),
-    "ended_until": ("ended before", "1h"),
-    "id": ("id", "inv_…, separate several with spaces"),
-    "limit": ("limit", "10000"),
+_EXAMPLES = {
+    "text": "timed out",
+    "handler": "charge",
+    "key": "berlin",
+    "age": "2h",
+    "error_code": "RT0007",
+    "retries": "10",
+    "deployment": "dp_…",
+    "since": "2h, or 2026-11-25T03:00Z",
+    "until": "1h, or 2026-11-25T04:00Z",
+    "ended_since": "2h",
+    "ended_until": "1h",
+    "id": "inv_…, separate several with spaces",
+    "limit": "10000",
 }
+_FIELDS = {name: (FIELD_LABELS[name], example) for name, example in _EXAMPLES.items()}
 """Filter → its label and an example."""
 _TIMES = {"created": ("since", "until"), "ended": ("ended_since", "ended_until")}
 _CHIPS = tuple(RETRYING if name == "backing-off" else name for name in STATUSES if name != "yielded")
@@ -108,7 +116,7 @@ class FilterStrip(ContentWidget):
     ) -> None:
         self.filters = filters
         self.labels = {f"filter {label}": name for name, (label, _) in _FIELDS.items()}
-        self._presets = tuple(_LABELS) if has_open else ("ended",)
+        self._presets = tuple(PRESET_LABELS) if has_open else ("ended",)
         self._is_live = is_live
         self._change, self._regroup, self._set_window = change, regroup, set_window
         super().__init__(guard(self._act))
@@ -241,7 +249,7 @@ def _field_value(name: str, value: str) -> Any:
 def _preset(name: str, filters: Filters, table: Sequence[Mapping[Any, Any]]) -> dict[str, Any]:
     count = _sum(table, statuses_of((name,)), filters.service)
     is_current = statuses_of(filters.status) == statuses_of((name,))
-    return {"name": name, "label": _LABELS[name], "count": count, "pressed": is_current}
+    return {"name": name, "label": PRESET_LABELS[name], "count": count, "pressed": is_current}
 
 
 def _active(filters: Filters, id_name: str) -> list[dict[str, str]]:

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from restate_lab._text import one_line, plural
-from restate_lab.analysis.invocations.filters import ALL, RETRYING, Filters, statuses_of
+from restate_lab.analysis.invocations.filters import FIELD_LABELS, RETRYING, Filters, statuses_of
 from restate_lab.frames import records
 from restate_lab.serve.page import PageRequest
 from restate_lab.status import STATUSES
@@ -19,23 +19,22 @@ MOST_SERVICES = 12
 """Services with a link; the others can be named."""
 FILTERS = tuple(each.name for each in fields(Filters) if each.name not in {"sort", "limit"})
 """The parameters of the list that are filters of the panel."""
-FIELDS: Mapping[str, tuple[str, str]] = {
-    "text": ("text contains", "timed out"),
-    "service": ("service", "Payments"),
-    "handler": ("handler", "charge"),
-    "key": ("key", "berlin"),
-    "age": ("older than", "2h"),
-    "error_code": ("error code", "RT0007"),
-    "retries": ("attempts ≥", "10"),
-    "deployment": ("deployment", "dp_…"),
-    "since": ("created after", "2h"),
-    "until": ("created before", "1h"),
-    "ended_since": ("ended after", "2h"),
-    "ended_until": ("ended before", "1h"),
+_EXAMPLES = {
+    "text": "timed out",
+    "service": "Payments",
+    "handler": "charge",
+    "key": "berlin",
+    "age": "2h",
+    "error_code": "RT0007",
+    "retries": "10",
+    "deployment": "dp_…",
+    "since": "2h",
+    "until": "1h",
+    "ended_since": "2h",
+    "ended_until": "1h",
 }
+FIELDS = {name: (FIELD_LABELS[name], example) for name, example in _EXAMPLES.items()}
 """A filter of the form → its label and an example."""
-LABELS = {"attention": "Needs attention", "in-flight": "In flight", "ended": "Ended", ALL: "All"}
-"""A preset of the panel → its label."""
 _LONGEST = 60  # characters of a value
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 
 from restate_lab._public import did_you_mean, nearest_names
 from restate_lab._text import format_timestamp
-from restate_lab.analysis.invocations.filters import ALL, SORTS as ORDERS, Filters
+from restate_lab.analysis.invocations.filters import ALL, PRESET_LABELS, SORTS as ORDERS, Filters
 from restate_lab.analysis.invocations.groups import group_invocations
 from restate_lab.analysis.invocations.reader import count_by_status, read_rows
 from restate_lab.analysis.suggestions import unknown_names
@@ -23,7 +23,6 @@ from restate_lab.serve.page import Missing, PageRequest, WebPage, data_of, toget
 from restate_lab.serve.pages.chips import (
     FIELDS,
     FILTERS,
-    LABELS,
     MOST_SERVICES,
     applied_filters,
     service_chips,
@@ -142,7 +141,7 @@ def _filter_parts(
     services = sorted(counts["target_service_name"].dropna().unique())
     yield part_of(
         "filters",
-        presets=[status_chip(request, name, label, filters) for name, label in LABELS.items()],
+        presets=[status_chip(request, name, label, filters) for name, label in PRESET_LABELS.items()],
         statuses=list(status_chips(request, counts, filters)),
         services=list(service_chips(request, counts, filters)),
         more_services=max(0, len(services) - MOST_SERVICES),
