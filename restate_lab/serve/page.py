@@ -15,7 +15,6 @@ from markupsafe import Markup
 
 from restate_lab._public import did_you_mean, nearest_names
 from restate_lab.errors import ArgumentError, NotFound, RestateLabError
-from restate_lab.progress import redirect_messages
 from restate_lab.serve.readings import Readings
 from restate_lab.source import Source
 
@@ -76,7 +75,7 @@ class PageRequest:
 
         Raises:
             ArgumentError: a parameter is unknown, or has too many values.
-            NotFound: the path is not that of the page.
+            NotFound: the page does not have this path.
         """
         if bool(self.argument) != argument:
             raise NotFound("there is no such page.", status=404)
@@ -164,8 +163,7 @@ PageFunction = Callable[[PageRequest], Awaitable[WebPage]]
 def _read_at(source: Source, function: Callable[..., T], arguments: Mapping[str, Any]) -> tuple[datetime, T]:
     """Return when a reading began, and its result."""
     began = datetime.now(UTC)
-    with redirect_messages(lambda _: None):  # a viewer does not see the terminal
-        return began, function(source, **arguments)
+    return began, function(source, **arguments)
 
 
 async def missing_if_unread(reading: Awaitable[T]) -> T | Missing:
