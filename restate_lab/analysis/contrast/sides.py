@@ -88,7 +88,7 @@ class Side:
 class ContrastSides:
     """Both sides while they are chosen. With a ``statement``, they cannot be compared, and it says why.
 
-    ``known`` and ``groups`` are those of ``Outcomes``, and ``outcome`` is that of the failing kind. ``span`` has the
+    ``known`` and ``groups`` come from ``Outcomes``; ``outcome`` belongs to the failing kind. ``span`` has the
     times at which the first and the last of all failing invocations were created; None means those of the sample.
     ``has_times`` is whether both sides have the same time. ``has_all_healthy`` is whether all successful invocations of
     the handler were created in that time: then ``groups`` has the counts of both sides. ``journals`` has journals that

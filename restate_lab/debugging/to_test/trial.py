@@ -183,7 +183,7 @@ def _is_as_recorded(journal: Journal, outcome: Outcome) -> bool:
 
 
 def _ends_as_recorded(error: Failure | None, kind: str) -> bool | None:
-    """Return whether an outcome is that of the recording; None if the error in production must be compared."""
+    """Return whether an outcome equals the recorded one; None if the error in production must be compared."""
     if error is None:
         return kind in {RETURNS, CONTINUES, WAITS}
     return kind == NO_RESULT if error.in_step else None

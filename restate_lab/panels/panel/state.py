@@ -104,7 +104,7 @@ class PanelState:
         return f"rl.Panel(lab{''.join(f', {name}={_literal(value)}' for name, value in self.keywords.items())})"
 
     def link_for(self, source: Source) -> str:
-        """Return the link to the page with the same content of a source; "" if there is none.
+        """Return the link to the page that shows the same content; "" if there is none.
 
         The first page has no filters, so an overview with filters is the list. The list has its own pages instead of a
         limit.
