@@ -26,8 +26,8 @@ from support.isolation import allow_only_loopback, original_environment, private
 from support.kinds import mark_kinds
 from support.placement import GroupScheduling, place
 
-# No test depends on the clock. At night, ten times as many examples are tried.
-_EXAMPLES = int(os.environ.get("RESTATE_LAB_EXAMPLES", "40"))
+# No test depends on the clock. At night, many more examples are tried.
+_EXAMPLES = int(os.environ.get("RESTATE_LAB_EXAMPLES", "25"))
 hypothesis.settings.register_profile("suite", deadline=None, max_examples=_EXAMPLES)
 hypothesis.settings.load_profile("suite")
 

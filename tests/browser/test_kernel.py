@@ -134,6 +134,7 @@ def test_clicks_wait_for_a_busy_kernel(
     assert page.console_errors == []
 
 
+@pytest.mark.long  # two reloads and a restart of a kernel
 def test_a_reload_and_a_restart(
     page: LabPage, later: list[str], newest: Cluster, notebooks: Path, screenshots: Path
 ) -> None:

@@ -30,6 +30,7 @@ def panel(page: LabPage, incident_server: Cluster, notebooks: Path) -> PanelOnPa
     return panel
 
 
+@pytest.mark.long  # the incident is gone through with the keyboard alone by day, too
 def test_ten_tabs_lead_to_the_first_row_and_the_focus_is_never_lost(
     page: LabPage, panel: PanelOnPage, screenshots: Path
 ) -> None:

@@ -66,6 +66,7 @@ def drawers(server: Path, tmp_path: Path) -> Iterator[rl.Lab]:
         yield bench.lab
 
 
+@pytest.mark.long  # integration/test_other_panels.py changes state without a page
 def test_state_is_changed_with_care(page: LabPage, drawers: rl.Lab, notebooks: Path, screenshots: Path) -> None:
     """A key is found, read, edited, lost in a race, and set again from the keyboard; hostile text stays text."""
     source = STATE.format(url=drawers.settings.admin_url, audit=str(drawers.transport.audit.folder))

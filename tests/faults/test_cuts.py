@@ -81,7 +81,9 @@ def test_a_line_reset_at_every_boundary(bench: FaultBench, tmp_path: Path, verb:
             assert describe_response(Call(bench, url, PASSES, folder), verb) in {"right", "QueryInterrupted"}, place
 
 
-@pytest.mark.parametrize("verb", ALLOWED)
+@pytest.mark.parametrize(
+    "verb", [pytest.param(verb, marks=[pytest.mark.long] if verb in LONG else []) for verb in ALLOWED]
+)
 def test_a_verb_reports_whichever_response_breaks_off(bench: FaultBench, verb: str) -> None:
     count = Fault(where=b"/query", number=1 << 30)
     assert outcome(bench, verb, count, PASSES) in {"right", "done"}

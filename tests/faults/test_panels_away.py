@@ -249,7 +249,7 @@ def test_a_state_is_set_once_the_server_is_back(bench: Killable) -> None:
         assert dict(rl.state(bench.lab, "Drawer", "first")) == {"n": 42}
 
 
-@pytest.mark.parametrize("comes_back", [True, False])
+@pytest.mark.parametrize("comes_back", [pytest.param(True, marks=pytest.mark.long), False])
 def test_killed_while_a_panel_executes(bench: Killable, tmp_path: Path, *, comes_back: bool) -> None:
     """Each row of the outcome is done or unknown, and every row that is done is on the server, once."""
     chosen = list(bench.ended[:20] if comes_back else bench.ended[20:])

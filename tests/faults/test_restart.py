@@ -56,7 +56,7 @@ def test_killed_and_back_while_a_read_waits(bench: Killable) -> None:
     assert bench.lab.sql(COUNT, ids=bench.later)["n"][0] == len(bench.later)
 
 
-@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize("number", [pytest.param(0, marks=pytest.mark.long), 1])
 def test_killed_during_a_plan(bench: Killable, number: int) -> None:
     """A plan is complete, or an error."""
     fault = Fault(where=b"/query", number=number, passes=0, meanwhile=bench.restart)
@@ -93,7 +93,7 @@ def test_killed_during_a_freeze(bench: Killable, tmp_path: Path) -> None:
             assert evidence.sql(COUNT, ids=bench.later)["n"][0] == len(bench.later)
 
 
-@pytest.mark.parametrize("number", [0, 3])
+@pytest.mark.parametrize("number", [pytest.param(0, marks=pytest.mark.long), 3])
 def test_a_doctor_that_cannot_read_does_not_report_healthy(bench: Killable, number: int) -> None:
     fault = Fault(where=b"/query", number=number, passes=0, meanwhile=bench.server.kill)
     with tcp_relay(bench.server.admin_url, fault=fault) as line, rl.connect(line.url, check=False, timeout=5) as lab:

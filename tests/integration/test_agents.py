@@ -503,6 +503,7 @@ def page_of(panel: Any) -> str:
     return repr([each.get_state() for each in parts])
 
 
+@pytest.mark.long  # the notebook of the weather agent replays one by day
 def test_agents_replay_to_their_recorded_end(trial: Trial, tmp_path: Path) -> None:
     """Without a network, the code of each agent returns or fails as recorded, and the model gets no request.
 

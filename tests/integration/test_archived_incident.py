@@ -62,6 +62,7 @@ def test_each_cell_of_ended_invocations_entries_and_events_is_the_same(lab: rl.L
         pd.testing.assert_frame_equal(history.sql(statement, ids=ids), lab.sql(statement, ids=ids))
 
 
+@pytest.mark.long  # test_evidence.py compares every question by day, with the same engine
 def test_questions_journals_why_and_failures_are_the_same_as_on_the_cluster(lab: rl.Lab, history: rl.History) -> None:
     ended = set(history.sql("SELECT id FROM sys_invocation")["id"])
     for name in ABOUT_ENDED:

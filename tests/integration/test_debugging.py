@@ -7,6 +7,7 @@ connected.
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import io
 import json
@@ -53,7 +54,12 @@ CONNECTED: list[str] = []
 """The events of sockets in threads of replays, as Python's audit reports them."""
 
 
-@sys.addaudithook
+@functools.cache
+def note_connections() -> None:
+    """Fill CONNECTED from now on; a hook cannot be removed, and takes time of all that runs later in the process."""
+    sys.addaudithook(_note)
+
+
 def _note(event: str, _: tuple[Any, ...]) -> None:
     is_socket = event in {"socket.connect", "socket.bind", "socket.getaddrinfo"}
     if is_socket and threading.current_thread().name.startswith("restate-lab-replay"):
@@ -97,6 +103,7 @@ LONG = [
 def trial(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trial]:
     kind, number = request.param
     folder = tmp_path_factory.mktemp("debugging")
+    note_connections()
     with running_debug_bench(kind, folder) as bench, pytest.MonkeyPatch.context() as patch:
         cases = list(random_cases(7, number, is_oldest=kind == OLDEST))
         records = []

@@ -66,6 +66,7 @@ NO_CODE = {
     *("build/docs", "pip install 'restate-lab[docs]'", "python -m restate_lab.guide"),
 }
 """Variables, files, what tests/unit/test_guide.py runs, and commands with the id of an invocation."""
+AT_NIGHT = {"report": pytest.mark.long}  # it writes four reports; rows of the table write one of each kind by day
 
 
 def rows() -> dict[str, list[str]]:
@@ -167,7 +168,7 @@ def test_a_row_runs(
 
 
 @pytest.mark.server
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", [pytest.param(page, marks=AT_NIGHT.get(page, ())) for page in PAGES])
 def test_the_cells_of_a_page_run(
     page: str,
     own: Embedded,
