@@ -251,7 +251,6 @@ def test_actions_on_the_root_come_first(told: dict[str, Explanation], incident: 
     assert list(options.loc[options["id"] == ids[1], "action"]) == ["cancel", "kill"]
 
 
-@OTHER_TABLES
 def test_what_is_not_wrong_is_told_as_such(healthy: Cluster, tmp_path: Path) -> None:
     """A two-week sleep, a start tomorrow, and a success need no action; an unpaid workflow waits for its promise."""
     with rl.connect(healthy.admin_url, audit=tmp_path / "audit", read_only=True) as lab:
