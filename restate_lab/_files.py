@@ -1,8 +1,13 @@
-"""Write a file that is complete or does not exist, and that replaces another one only if the caller says so."""
+"""Write a file that is complete or does not exist, and that replaces another one only if the caller says so.
+
+The files of a ``PrivateFolder`` can be read and written only by their user.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import os
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,3 +50,52 @@ def publish(unfinished: Path, target: Path, *, overwrite: bool, option: str = "o
 def exists_error(target: Path, option: str = "overwrite") -> ArgumentError:
     """Return the error that a file exists; ``option`` is the argument that replaces it."""
     return ArgumentError(f"{target} already exists and was not changed: pass another name, or {option}=True.")
+
+
+class PrivateFolder:
+    """A folder of small files that only this user can read and write; a caller checks the names of the files."""
+
+    def __init__(self, path: Path, *, longest: int) -> None:
+        self.path = path
+        self._longest = longest  # characters that are read of a file
+
+    def write(self, name: str, text: str) -> None:
+        """Write a file of mode 0600; a file with this name is replaced at once."""
+        self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with write_atomically(self.path / name, overwrite=True) as unfinished:
+            descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(text)
+
+    def read(self, name: str) -> str:
+        """Return the text of a file.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ArgumentError: it belongs to another user, or other users can read or change it.
+        """
+        with (self.path / name).open(encoding="utf-8", errors="replace") as file:
+            status = os.fstat(file.fileno())
+            if hasattr(os, "getuid") and (status.st_uid != os.getuid() or status.st_mode & 0o077):
+                raise ArgumentError(f"{name} can be changed or read by others, so it is not used; make a new plan.")
+            return file.read(self._longest)
+
+    def claim(self, name: str, claimed: str) -> bool:
+        """Return whether this call gave a file its new name: of several threads and processes, one does."""
+        try:
+            (self.path / name).rename(self.path / claimed)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def remove(self, *names: str) -> None:
+        """Remove these files if they exist."""
+        for name in names:
+            (self.path / name).unlink(missing_ok=True)
+
+    def remove_older(self, seconds: float) -> None:
+        """Remove all files that were written before this number of seconds."""
+        for path in self.path.iterdir() if self.path.is_dir() else ():
+            with contextlib.suppress(FileNotFoundError):  # another process removed it
+                if time.time() - path.stat().st_mtime > seconds:
+                    path.unlink()

@@ -9,10 +9,8 @@ approval of an earlier request worthless.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
 import re
 import secrets
 from dataclasses import asdict, dataclass, field, replace
@@ -21,6 +19,7 @@ from pathlib import Path
 
 import platformdirs
 
+from restate_lab._files import PrivateFolder
 from restate_lab._text import format_time
 from restate_lab.errors import ArgumentError, PlanExpired
 
@@ -86,16 +85,13 @@ class ApprovalStore:
     """The files of requests and approvals in the user's state folder."""
 
     def __init__(self, folder: Path | None = None) -> None:
-        self._folder = folder or platformdirs.user_state_path("restate_lab") / "approvals"
+        path = folder or platformdirs.user_state_path("restate_lab") / "approvals"
+        self._files = PrivateFolder(path, longest=_LONGEST_FILE)
 
     def save(self, request: ApprovalRequest) -> None:
         """Store a request for the terminal; an approval that a person gives meanwhile stays."""
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for path in self._folder.iterdir():
-            with contextlib.suppress(FileNotFoundError):  # another server removed it
-                if datetime.now(UTC).timestamp() - path.stat().st_mtime > _KEPT_SECONDS:
-                    path.unlink()
-        self._write(request.id, _PENDING, request.to_json())
+        self._files.remove_older(_KEPT_SECONDS)
+        self._files.write(_file_name(request.id, _PENDING), request.to_json())
 
     def load(self, request_id: str) -> ApprovalRequest:
         """Return a request that a server stored.
@@ -104,7 +100,13 @@ class ApprovalStore:
             ArgumentError: the request does not exist, or other users could have changed its file.
             PlanExpired: it is too old.
         """
-        text = self._read(request_id, _PENDING)
+        name = _file_name(request_id, _PENDING)
+        try:
+            text = self._files.read(name)
+        except FileNotFoundError as error:
+            raise ArgumentError(
+                f"the request {request_id} does not exist: it was executed, or it has another id."
+            ) from error
         try:
             values = json.loads(text)
             version = values.pop("format")
@@ -127,7 +129,7 @@ class ApprovalStore:
     def approve(self, request: ApprovalRequest) -> None:
         """Store the digest of a request, for the server."""
         request.check_time()
-        self._write(request.id, _APPROVED, request.digest)
+        self._files.write(_file_name(request.id, _APPROVED), request.digest)
 
     def take(self, request: ApprovalRequest) -> bool:
         """Return whether a person approved exactly this request, and remove the approval: it is valid once.
@@ -138,52 +140,24 @@ class ApprovalStore:
             PlanExpired: the request is too old.
         """
         request.check_time()
-        claimed = f"{_APPROVED}.{secrets.token_hex(8)}"
-        try:
-            self._path(request.id, _APPROVED).rename(self._path(request.id, claimed))
-        except FileNotFoundError:
+        approved = _file_name(request.id, _APPROVED)
+        claimed = f"{approved}.{secrets.token_hex(8)}"
+        if not self._files.claim(approved, claimed):
             return False
         try:
-            is_approved = self._read(request.id, claimed) == request.digest
+            is_approved = self._files.read(claimed) == request.digest
         finally:
-            self._path(request.id, claimed).unlink(missing_ok=True)
+            self._files.remove(claimed)
         if is_approved:
             self.discard(request)
         return is_approved
 
     def discard(self, request: ApprovalRequest) -> None:
         """Remove the files of a request."""
-        for ending in (_PENDING, _APPROVED):
-            self._path(request.id, ending).unlink(missing_ok=True)
+        self._files.remove(*(_file_name(request.id, ending) for ending in (_PENDING, _APPROVED)))
 
-    def _path(self, request_id: str, ending: str) -> Path:
-        if not _ID.fullmatch(request_id):
-            raise ArgumentError(
-                f"invalid plan {request_id[:40]!r}; use the id that the assistant shows: plan-1a2b3c4d."
-            )
-        return self._folder / f"{request_id}{ending}"
 
-    def _write(self, request_id: str, ending: str, text: str) -> None:
-        path = self._path(request_id, ending)
-        temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
-            temporary.replace(path)
-        except OSError:
-            temporary.unlink(missing_ok=True)
-            raise
-
-    def _read(self, request_id: str, ending: str) -> str:
-        path = self._path(request_id, ending)
-        try:
-            with path.open(encoding="utf-8", errors="replace") as file:
-                status = os.fstat(file.fileno())
-                if hasattr(os, "getuid") and (status.st_uid != os.getuid() or status.st_mode & 0o077):
-                    raise ArgumentError(f"{path.name} can be changed or read by others; ask for a new plan.")
-                return file.read(_LONGEST_FILE)
-        except FileNotFoundError as error:
-            raise ArgumentError(
-                f"the request {request_id} does not exist: it was executed, or it has another id."
-            ) from error
+def _file_name(request_id: str, ending: str) -> str:
+    if not _ID.fullmatch(request_id):
+        raise ArgumentError(f"invalid plan {request_id[:40]!r}; use the id that the assistant shows: plan-1a2b3c4d.")
+    return f"{request_id}{ending}"

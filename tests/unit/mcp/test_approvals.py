@@ -44,14 +44,14 @@ def test_an_approval_is_valid_once_and_leaves_no_file(store: ApprovalStore) -> N
     approve_in_a_terminal(store, made.id)
     assert store.take(made)
     assert not store.take(made)
-    assert list((store._folder).iterdir()) == []
+    assert list(store._files.path.iterdir()) == []
 
 
 def test_a_copied_approval_is_not_valid_for_a_later_request_of_the_same_content(store: ApprovalStore) -> None:
     made = request()
     store.save(made)
     approve_in_a_terminal(store, made.id)
-    (kept,) = store._folder.glob("*.approved")
+    (kept,) = store._files.path.glob("*.approved")
     digest = kept.read_text()
     assert store.take(made)
     later = request(id=made.id, expires_at=made.expires_at)
@@ -66,7 +66,7 @@ def test_an_approval_of_another_text_is_not_accepted(store: ApprovalStore, field
     """If the file of a request was changed before the person read it, the server does not accept the approval."""
     made = request()
     store.save(made)
-    (file,) = store._folder.glob("*.pending")
+    (file,) = store._files.path.glob("*.pending")
     file.write_text(json.dumps(json.loads(file.read_text()) | {field: "1"}))
     approve_in_a_terminal(store, made.id)
     assert not store.take(made)
@@ -76,7 +76,7 @@ def test_an_approval_without_the_nonce_is_not_accepted(store: ApprovalStore) -> 
     made = request()
     for text in (replace(made, nonce="").digest, "", "approved", made.id, "3"):
         store.save(made)
-        path = store._path(made.id, ".approved")
+        path = store._files.path / f"{made.id}.approved"
         path.touch(0o600)
         path.write_text(text)
         assert not store.take(made)
@@ -91,9 +91,9 @@ def test_an_expired_request_can_be_neither_approved_nor_used(store: ApprovalStor
 def test_files_have_mode_0600_and_a_file_that_others_can_read_is_refused(store: ApprovalStore) -> None:
     made = request()
     store.save(made)
-    (file,) = store._folder.glob("*.pending")
+    (file,) = store._files.path.glob("*.pending")
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert stat.S_IMODE(store._folder.stat().st_mode) == 0o700
+    assert stat.S_IMODE(store._files.path.stat().st_mode) == 0o700
     file.chmod(0o644)
     with pytest.raises(ArgumentError, match="read by others"):
         store.load(made.id)
@@ -109,7 +109,7 @@ def test_only_ids_of_the_known_form_name_a_file(store: ApprovalStore, name: str)
 def test_a_damaged_request_is_an_error_with_the_next_step(store: ApprovalStore, content: str) -> None:
     made = request()
     store.save(made)
-    store._path(made.id, ".pending").write_text(content)
+    (store._files.path / f"{made.id}.pending").write_text(content)
     with pytest.raises(ArgumentError, match="cannot be read"):
         store.load(made.id)
 
@@ -117,7 +117,7 @@ def test_a_damaged_request_is_an_error_with_the_next_step(store: ApprovalStore, 
 def test_a_file_with_the_request_of_another_plan_is_refused(store: ApprovalStore) -> None:
     made, other = request(), request()
     store.save(made)
-    store._path(made.id, ".pending").rename(store._path(other.id, ".pending"))
+    (store._files.path / f"{made.id}.pending").rename(store._files.path / f"{other.id}.pending")
     with pytest.raises(ArgumentError, match="has another request"):
         store.load(other.id)
 
@@ -153,7 +153,7 @@ def test_of_many_threads_that_take_one_approval_one_gets_it(store: ApprovalStore
             store.save(made)
             approve_in_a_terminal(store, made.id)
             assert sum(threads.map(take, [made] * 8)) == 1
-    assert list(store._folder.iterdir()) == []
+    assert list(store._files.path.iterdir()) == []
 
 
 TAKER = """
@@ -174,7 +174,7 @@ def test_of_many_processes_that_take_one_approval_one_gets_it(store: ApprovalSto
         store.save(each)
         approve_in_a_terminal(store, each.id)
     ids = [each.id for each in made]
-    command = [sys.executable, "-c", TAKER, str(store._folder), *ids]
+    command = [sys.executable, "-c", TAKER, str(store._files.path), *ids]
     takers = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(4)]
     for taker in takers:
         assert taker.stdout is not None
