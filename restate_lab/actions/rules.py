@@ -46,17 +46,18 @@ class Effect:
 class ActionRule:
     """The properties of one action.
 
-    ``operation`` is the operationId, which is also the method of AdminClient. ``batch`` is the last segment of the
-    batch endpoint's path. Both are missing (None) for ``move_to``, which combines other actions. ``options`` are its
-    arguments. ``since`` is the oldest server version on which it was tested. ``destructive``: it permanently removes
-    data. ``expect_above``: for more targets, the user must confirm their exact number. ``settles`` has the statuses
-    that show that the action had its effect; empty if no status shows that. ``with_retention`` has the effects on a
-    server with the feature RETENTION.
+    ``undo`` is whether and how it can be undone, in one sentence without its period. ``operation`` is the operationId,
+    which is also the method of AdminClient. ``batch`` is the last segment of the batch endpoint's path. Both are
+    missing (None) for ``move_to``, which combines other actions. ``options`` are its arguments. ``since`` is the oldest
+    server version on which it was tested. ``destructive``: it permanently removes data. ``expect_above``: for more
+    targets, the user must confirm their exact number. ``settles`` has the statuses that show that the action had its
+    effect; empty if no status shows that. ``with_retention`` has the effects on a server with the feature RETENTION.
     """
 
     operation: str | None
     batch: str | None
     needs: str
+    undo: str
     effects: Mapping[str, Effect]
     settles: frozenset[str]
     destructive: bool = False
@@ -169,10 +170,14 @@ def _elsewhere(description: str) -> Effect:
     return Effect(description, _GOES_ON, repeats_step=True)
 
 
+_ENDS_THEM = (
+    "Cannot be undone: the invocations end, and restart_as_new only starts new ones, while the journals are retained"
+)
 _CANCEL = ActionRule(
     operation="cancel_invocation",
     batch="cancel",
     needs="it has not ended",
+    undo=_ENDS_THEM,
     settles=frozenset({*ENDED, GONE}),
     effects={
         **_IS_REMOVED,
@@ -195,6 +200,7 @@ _KILL = ActionRule(
     operation="kill_invocation",
     batch="kill",
     needs="it has not ended",
+    undo=_ENDS_THEM,
     settles=frozenset({*ENDED, GONE}),
     destructive=True,
     effects={
@@ -208,6 +214,7 @@ _PAUSE = ActionRule(
     operation="pause_invocation",
     batch="pause",
     needs="it is running or backing off; with vqueues also ready or suspended",
+    undo="Can be undone: resume continues the invocations",
     settles=frozenset({"paused"}),
     effects={
         **_HAS_NOT_BEGUN,
@@ -234,6 +241,7 @@ _RESUME = ActionRule(
     operation="resume_invocation",
     batch="resume",
     needs="it is paused, suspended or backing off",
+    undo="Can be undone in part: pause stops the invocations again, but the effects of their attempts remain",
     settles=frozenset({*_GOING, *ENDED} - {"paused"}),
     options=frozenset({"deployment"}),
     effects={
@@ -265,6 +273,7 @@ _PURGE = ActionRule(
     operation="purge_invocation",
     batch="purge",
     needs="it has ended",
+    undo="Cannot be undone: nothing restores a removed invocation",
     settles=frozenset({GONE}),
     destructive=True,
     effects={
@@ -276,6 +285,7 @@ _PURGE_JOURNAL = ActionRule(
     operation="purge_journal",
     batch="purge-journal",
     needs="it has ended and still has its journal",
+    undo="Cannot be undone: nothing restores a removed journal",
     settles=frozenset(),
     destructive=True,
     effects={
@@ -290,6 +300,7 @@ _RESTART_AS_NEW = ActionRule(
     operation="restart_as_new_invocation",
     batch="restart-as-new",
     needs="it has ended, still has its journal, and is not a workflow",
+    undo="Can be undone in part: cancel or kill ends the new invocations, but the effects of their steps remain",
     settles=frozenset(),
     options=frozenset({"deployment", "from_index"}),
     effects={
@@ -302,6 +313,7 @@ _MOVE_TO = ActionRule(
     operation=None,
     batch=None,
     needs="it has started and not ended",
+    undo="Can be undone in part: move_to moves the invocations back, but the effects of their steps remain",
     settles=frozenset(),
     options=frozenset({"deployment"}),
     effects={

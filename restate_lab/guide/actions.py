@@ -27,10 +27,11 @@ def _page() -> str:
 
 def _action_section(action: ACTIONS, rows: list[dict[object, object]]) -> str:
     rule = action.rule
-    kind = "Destructive: it cannot be undone. " if rule.destructive else ""
+    kind = "Destructive. " if rule.destructive else ""
     options = f" Options: {', '.join(f'`{each}`' for each in sorted(rule.options))}." if rule.options else ""
+    head = f"{kind}Condition: {rule.needs}. Tested since {rule.since}.{options}\n{rule.undo}."
     lines = "".join(f"| {row['status']} | {row['without_vqueues']} | {row['with_vqueues']} |\n" for row in rows)
-    return f"## {action.value}\n{kind}Condition: {rule.needs}. Tested since {rule.since}.{options}\n\n{_COLUMNS}{lines}"
+    return f"## {action.value}\n{head}\n\n{_COLUMNS}{lines}"
 
 
 __doc__ = _page()

@@ -294,6 +294,7 @@ class ChangeTools:
             "executed": plan.is_executed,
             "next": self._next,
             "expires_at": plan.expires_at.isoformat(),
+            "undo": plan.undo,
             "warnings": list(plan.warnings),
             "not_read": plan.not_read,
             "counts": plan.counts,

@@ -147,7 +147,7 @@ CARDS: dict[str, dict[str, Any]] = {
     },
     "actions/plan/card.html.j2": CARD
     | PARTS
-    | {"heading": HOSTILE, "warnings": [HOSTILE], "warning": "red"}
+    | {"heading": HOSTILE, "undo": HOSTILE, "warnings": [HOSTILE], "warning": "red"}
     | {"tables": [TABLE | {"more": 1_200, "rows": [[f"{HOSTILE}\n{HOSTILE}"]]}]},
     "actions/state/card.html.j2": CARD
     | {"rows": [dict.fromkeys(("key", "text", "encoding"), HOSTILE) | {"letters": 24, "size": 1_200}]}

@@ -31,7 +31,7 @@ _MAX_CELL = 160  # characters of a cell, such as the key of a target: a caller d
 _MAX_STEPS, _MAX_STEP = 5, 60  # names of steps in a warning, and characters of each
 _MAX_REASON = 600  # characters of an effect or of a reason to exclude, which can quote names of a journal
 _CELL_MARK, _CELL_END = 20, 40  # characters of a longer cell; the end of a target is its handler
-_APPROVED_REST = "; the tool show_plan lists them"
+_APPROVED_REST, _REVIEWED_REST = "; the tool show_plan lists them", "; --json lists them"
 _LOSSES = {
     ACTIONS.KILL: (
         "Kill ends them without clean-up: completed steps are not undone, and no compensation runs. Use cancel if the "
@@ -161,6 +161,11 @@ class PlanReview(Result):
         return rows.rename(columns={"excluded": "reason"}).reset_index(drop=True)
 
     @property
+    def undo(self) -> str:
+        """Return whether and how the action can be undone, in one sentence."""
+        return f"{self.action.rule.undo}."
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """Return the warnings to read before executing."""
         rows = self.rows
@@ -199,6 +204,11 @@ class PlanReview(Result):
         return "\n".join(_lines(replace(self, prefixes=self.prefixes.iloc[:0]), self.rows, rest=_APPROVED_REST))
 
     @property
+    def review_text(self) -> str:
+        """Return the text that a person reviews in a shell, without the next step, which is another command there."""
+        return "\n".join(_lines(self, self.rows, rest=_REVIEWED_REST))
+
+    @property
     def replay(self) -> Replay | None:
         """Return the replay of the targets that ``check=`` made; None without a check."""
         return None if self._checked is None else self._checked.replay
@@ -229,6 +239,7 @@ class PlanReview(Result):
             lines=[*_notes(self), _next_step(self, number)],
             accent=accent if number else _GREY,
             heading=_title(self, rows),
+            undo=self.undo,
             warnings=self._warnings(rows, counts),
             warning=_RED,
             parts=_parts(counts),
@@ -316,6 +327,7 @@ def _lines(plan: PlanReview, rows: pd.DataFrame, *, rest: str = "") -> Iterator[
     """Yield the lines of the plan; ``rest`` tells where the rows of a shortened list are."""
     yield plan.where
     yield _title(plan, rows)
+    yield plan.undo
     counts = _count(rows)
     yield from (f"! {warning}" for warning in plan._warnings(rows, counts))  # noqa: SLF001 - of this module
     for title, groups in (

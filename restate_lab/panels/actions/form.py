@@ -255,7 +255,7 @@ def _handler_of(target: str) -> str:
 
 
 def _effects(plan: Plan, warnings: Sequence[str]) -> str:
-    """Return the effects on the targets, the numbers of excluded and of also affected invocations, and all warnings.
+    """Return the effects, whether they can be undone, the numbers of other invocations, and all warnings.
 
     Warnings and limitations are visible without the card of the plan.
     """
@@ -264,6 +264,7 @@ def _effects(plan: Plan, warnings: Sequence[str]) -> str:
     excluded = len(plan.frame) - len(plan.targets)
     parts = [
         f"Effect: {effects}." if effects else "",
+        plan.undo if effects else "",
         f"{excluded:,} excluded; see below." if excluded else "",
         _also_affected(plan),
     ]
