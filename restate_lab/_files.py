@@ -80,6 +80,10 @@ class PrivateFolder:
                 raise ArgumentError(f"{name} can be changed or read by others, so it is not used; make a new plan.")
             return file.read(self._longest)
 
+    def has(self, name: str) -> bool:
+        """Return whether there is a file with this name."""
+        return (self.path / name).exists()
+
     def claim(self, name: str, claimed: str) -> bool:
         """Return whether this call gave a file its new name: of several threads and processes, one does."""
         try:

@@ -68,6 +68,12 @@ class Plan(PlanReview):
         """Return the result of ``execute``, also if it was interrupted; None before execution."""
         return self._execution.outcome
 
+    def was_restarted(self, id_: str, /) -> bool | None:
+        """Return whether a target of a restart was restarted before; None if that was not read."""
+        if id_ in self.restarted:
+            return True
+        return False if id_ in self._unrestarted else None
+
     def only(self, ids: Any, /) -> Plan:
         """Return a smaller plan with only these ids; nothing is read again.
 
@@ -92,6 +98,15 @@ class Plan(PlanReview):
     def first(self, n: int, /) -> Plan:
         """Return a smaller plan with the first ``n`` targets."""
         return self._restrict(self.targets[: check_count("n", n)])
+
+    def check_execution(self, *, reason: str, expect: int | None = None) -> None:
+        """Raise the error that ``execute`` has for these arguments before it sends anything; this uses nothing up.
+
+        Raises:
+            ReadOnly, ArgumentError: as in ``execute``.
+        """
+        self._check_call(reason)
+        _check_expect(self.action, len(self.targets), expect)
 
     def execute(
         self,
@@ -127,12 +142,7 @@ class Plan(PlanReview):
             AuditFailed: the intent could not be written; nothing was sent.
             Interrupted: you interrupted it; ``outcome`` has the changes made before that.
         """
-        if self._lab.read_only:
-            raise ReadOnly(f"{self.action} was not sent: this connection to {self.source} is read-only.")
-        passed: object = reason
-        if not isinstance(passed, str) or not passed.strip():
-            raise ArgumentError('reason is empty: pass a reason, for example reason="INC-42: the provider is back".')
-        self._check_frame()
+        self._check_call(reason)
         with Shield() as shield:  # after a change, there is always an outcome
             targets = self._claim_targets(expect)
             try:
@@ -162,6 +172,14 @@ class Plan(PlanReview):
             _ids=tuple(id_ for id_ in self._ids if id_ in wanted),
             _execution=Execution(),
         )
+
+    def _check_call(self, reason: str) -> None:
+        if self._lab.read_only:
+            raise ReadOnly(f"{self.action} was not sent: this connection to {self.source} is read-only.")
+        passed: object = reason
+        if not isinstance(passed, str) or not passed.strip():
+            raise ArgumentError('reason is empty: pass a reason, for example reason="INC-42: the provider is back".')
+        self._check_frame()
 
     def _check_frame(self) -> None:
         """Refuse a plan whose frame was edited: the user probably wants to exclude the dropped rows."""
