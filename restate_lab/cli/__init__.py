@@ -11,27 +11,16 @@ from typer.core import TyperGroup
 
 from restate_lab import __version__
 from restate_lab._public import did_you_mean, nearest_names
-from restate_lab.cli import copies, debug, demo, diagnose, mcp, query, replay, report, serve, to_test, watch
+from restate_lab.cli import act, copies, debug, demo, diagnose, mcp, query, replay, report, serve, to_test, watch
 from restate_lab.cli._errors import exit_on_error
 from restate_lab.errors import ArgumentError
 
-_CHANGES = ("cancel", "kill", "pause", "purge", "restart-as-new", "resume")
-_PLAN = "Python has {call}: review the plan, then execute it with a reason for the audit log."
+_PLAN = "Use: restate-lab plan {action} {targets}, then restate-lab execute with a reason for the audit log."
+_PLANNED = ("cancel", "kill", "move-to", "pause", "purge", "purge-journal", "redrive", "restart-as-new", "resume")
 ELSEWHERE: Mapping[str, str] = MappingProxyType(
     {
-        **{
-            verb: f"Use: restate invocations {verb} ID, which asks first. {_PLAN}".format(
-                call=f'rl.plan(lab, "{verb.replace("-", "_")}", ids)'
-            )
-            for verb in _CHANGES
-        },
-        "execute": _PLAN.format(call='rl.plan(lab, "resume", ids).execute(reason="…")'),
-        "move-to": _PLAN.format(call="rl.move_to(lab, ids, deployment=…)"),
-        "plan": _PLAN.format(call='rl.plan(lab, "resume", ids)'),
-        "redrive": _PLAN.format(call="rl.redrive(lab, failed)"),
-        "restart": f"Use: restate invocations restart-as-new ID, which asks first. {_PLAN}".format(
-            call='rl.plan(lab, "restart_as_new", ids)'
-        ),
+        **{verb: _PLAN.format(action=verb, targets="ID") for verb in _PLANNED},
+        "restart": _PLAN.format(action="restart-as-new", targets="ID"),
         "set-state": "Use: restate kv edit SERVICE KEY, or rl.set_state in Python, which writes an audit log.",
         "state": "Use: restate kv get SERVICE KEY, or rl.state in Python.",
         "deployments": "Use: restate deployments list, or restate-lab ask deployment_pins.",
@@ -61,13 +50,13 @@ class _Commands(TyperGroup):
 app = typer.Typer(
     cls=_Commands,
     help="See, explain and repair what a Restate cluster is doing.",
-    epilog="Only demo, and report and mcp with --allow-changes, change a cluster. Exit codes: 0 success, 1 error, "
-    "2 invalid usage; doctor, waits, watch, report and replay have more.",
+    epilog="Only execute and demo, and report and mcp with --allow-changes, change a cluster. Exit codes: 0 success, "
+    "1 error, 2 invalid usage; doctor, waits, execute, watch, report and replay have more.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for module in (demo, query, diagnose, debug, replay, to_test, copies, watch, report, serve):
+for module in (demo, query, diagnose, act, debug, replay, to_test, copies, watch, report, serve):
     app.add_typer(module.app)
 app.add_typer(mcp.app, name="mcp", short_help="Serve tools for an AI assistant.")
 

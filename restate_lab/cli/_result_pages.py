@@ -162,7 +162,7 @@ def print_explanation(explanation: Explanation, target: SourceOptions, page: Tex
             )
     if explanation.suggested_calls:
         page.blank()
-        page.paragraph(("Possible actions (the restate CLI asks before each change):", "bold"))
+        page.paragraph(("Possible actions (a plan sends nothing; the restate CLI asks before a change):", "bold"))
         for row, calls in zip(explanation.options.to_dict("records"), explanation.suggested_calls, strict=True):
             about = "" if row["id"] == explanation.id else f" {row['target']}"
             page.paragraph((f"{row['action']}{about}", "bold"), f": {row['effect']}", first="  ")

@@ -1,4 +1,4 @@
-"""Suggested calls as shell commands: ``restate-lab`` for reads and the ``restate`` CLI for changes.
+"""Suggested calls as shell commands: ``restate-lab`` for reads and plans, and the ``restate`` CLI for other changes.
 
 The CLI has no command that completes an awakeable or changes the address of a deployment, so these are curl requests. A
 call has no command if a terminal cannot show one of its values exactly or if ``-p`` cannot express it; it is then shown
@@ -29,7 +29,7 @@ _READS = frozenset(
         *("debug", "rl.audit_log", "to_test", "wait_for", "waits", "why"),
     }
 )
-_AUDIT_LOG = shlex.join(["python", "-c", "import restate_lab as rl; print(rl.audit_log().to_string())"])
+_PLAN_OPTIONS = frozenset({"deployment", "from_index"})
 _ON_THE_CLUSTER = "# run on the cluster of the evidence"
 
 
@@ -147,32 +147,22 @@ def _replay(call: SuggestedCall, source: SourceOptions) -> str | None:
 
 
 def _plan(call: SuggestedCall, source: SourceOptions) -> str | None:
-    action = str(call.arguments[0]).replace("_", "-")
-    return None if call.options else _for_each(call.ids, source, action)
+    """Return the command of a plan, which sends nothing and prints the command that executes it."""
+    if not call.ids or set(call.options) - _PLAN_OPTIONS:
+        return None
+    action = "move-to" if call.verb == "move_to" else str(call.arguments[0]).replace("_", "-")
+    options = [word for name, value in call.options.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    where = [] if source.evidence is not None else source.options
+    return shlex.join(["restate-lab", "plan", action, *call.ids[:_MOST], *options, *where])
 
 
 def _move(call: SuggestedCall, source: SourceOptions) -> str | None:
-    """Return the commands of a move: the server moves only invocations that are paused or suspended."""
-    deployment = call.options.get("deployment")
-    if set(call.options) != {"deployment"} or not call.ids:
+    """Return the commands of a move: first the journal that the new code must match."""
+    plan = _plan(call, source)
+    if plan is None or "deployment" not in call.options:
         return None
-    lines = (
-        "# check that the new code matches the journal",
-        shlex.join(["restate-lab", "journal", call.ids[0], *source.options]),
-        _for_each(call.ids, source, "pause"),
-        "# after each invocation is paused or suspended",
-        _for_each(call.ids, source, "resume", "--deployment", str(deployment)),
-    )
-    return "\n".join(map(str, lines))
-
-
-def _for_each(ids: tuple[str, ...], source: SourceOptions, *action: str) -> str | None:
-    """Return one command for one id and a loop for several: the CLI takes one id and asks before it acts."""
-    if not ids:
-        return None
-    if len(ids) == 1:
-        return source.restate_command("invocations", *action, ids[0])
-    return f'for id in {shlex.join(ids[:_MOST])}; do {source.restate_command("invocations", *action)} "$id"; done'
+    journal = shlex.join(["restate-lab", "journal", call.ids[0], *source.options])
+    return f"# check that the new code matches the journal\n{journal}\n{plan}"
 
 
 def _answer_awakeable(end: str, kind: str, variable: str, content: str) -> Command:
@@ -224,7 +214,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         "journal": _lab_command("journal"),
         "journal_diff": _lab_command("journal"),  # its failing row shows the mismatch
         "lab.admin.version": lambda _, source: source.restate_command("whoami"),
-        "rl.audit_log": lambda _, __: _AUDIT_LOG,
+        "rl.audit_log": lambda _, __: "restate-lab audit",
         "wait_for": _statuses,
         "lab.admin.create_deployment": _restate_command("deployments", "register"),
         "lab.admin.delete_deployment": _restate_command("deployments", "remove", flags={"force": "--force"}),

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from restate_lab._text import escape_invisible
+from restate_lab.actions.plan.model import Plan
 from restate_lab.analysis.agents.result import Conversation
 from restate_lab.analysis.contrast import Contrast
 from restate_lab.analysis.doctor.diagnosis import Diagnosis
@@ -158,6 +159,26 @@ def replay_json(result: Replay) -> dict[str, Any]:
         "groups": result.groups,
         "not_read": result.not_read,
         "warnings": list(result.warnings),
+    }
+
+
+def plan_json(plan: Plan) -> dict[str, Any]:
+    """Return what a plan would do to each invocation, and whether it can be undone."""
+    return {
+        "action": plan.action.value,
+        "targets": len(plan.targets),
+        "undo": plan.undo,
+        "expires_at": plan.expires_at.isoformat(),
+        "source": plan.source,
+        "address": plan.address,
+        "version": plan.version,
+        "read_at": plan.read_at.isoformat(),
+        "warnings": list(plan.warnings),
+        "not_read": plan.not_read,
+        "counts": plan.counts,
+        "invocations": plan.frame,
+        "impact": plan.impact,
+        "prefixes": plan.prefixes,
     }
 
 

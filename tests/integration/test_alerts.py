@@ -377,7 +377,7 @@ def test_resuming_a_paused_invocation_through_a_plan_resolves_its_alert(receiver
         bench.until(id_, "paused")
         ((event, alert),) = visit(tmp_path, receiver, address)
         assert (event, alert.rule, alert.ids) == (Event.OPENED, "paused", (id_,))
-        assert alert.next_step.splitlines()[-1].endswith(f"restate invocations resume {id_}")
+        assert alert.next_step.splitlines()[-1].endswith(f"restate-lab plan resume {id_} -e {address}")
         rl.plan(bench.lab, "resume", [id_]).execute(reason="test")
         bench.until(id_, "backing-off", "running")
         changes = [(event, alert.rule) for event, alert in visit(tmp_path, receiver, address, times=2)]

@@ -122,6 +122,7 @@ def _ends_with_3(*, form: OutputFormat) -> int:
 
 COMMANDS = (
     *("demo", "sql", "ask", "questions", "doctor", "contrast", "why", "waits", "journal", "agents"),
+    *("plan", "execute", "audit"),
     *("debug", "replay", "to-test", "freeze", "archive", "watch", "report", "compare", "serve", "mcp"),
 )
 
@@ -729,7 +730,7 @@ def test_every_timeout_takes_seconds_and_durations() -> None:
         for parameter in command.params
         if "--timeout" in parameter.opts
     }
-    assert set(COMMANDS) - {"demo", "questions", "mcp"} == options.keys()
+    assert set(COMMANDS) - {"demo", "questions", "mcp", "execute", "audit"} == options.keys()
     assert {option.metavar for option in options.values()} == {"DURATION"}
     assert [parse_seconds(text) for text in ("90", "1.5", "90s", "2m", "500ms")] == [90, 1.5, 90, 120, 0.5]
     for arguments in (

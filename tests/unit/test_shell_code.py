@@ -60,7 +60,12 @@ def one(call: SuggestedCall, target: SourceOptions = HERE) -> list[str]:
             ["restate-lab", "ask", "retry_storm_ids", "-p", "service=Payments", "-p", "step=charge card"],
         ),
         (SuggestedCall("freeze", ("x.evidence",)), ["restate-lab", "freeze", "x.evidence"]),
-        (plan_call("restart_as_new", ["inv_1"]), ["restate", "invocations", "restart-as-new", "inv_1"]),
+        (plan_call("restart_as_new", ["inv_1"]), ["restate-lab", "plan", "restart-as-new", "inv_1"]),
+        (
+            SuggestedCall("plan", ("restart_as_new", ("inv_1",)), {"from_index": 3}),
+            ["restate-lab", "plan", "restart-as-new", "inv_1", "--from-index", "3"],
+        ),
+        (SuggestedCall("rl.audit_log"), ["restate-lab", "audit"]),
         (SuggestedCall("journal", ("inv_1",)), ["restate-lab", "journal", "inv_1"]),
         (SuggestedCall("journal_diff", ("inv_1",)), ["restate-lab", "journal", "inv_1"]),
         (
@@ -85,7 +90,9 @@ def one(call: SuggestedCall, target: SourceOptions = HERE) -> list[str]:
     ],
     ids=lambda each: each.verb if isinstance(each, SuggestedCall) else "",
 )
-def test_a_read_is_our_command_and_a_change_one_of_the_restate_cli(call: SuggestedCall, words: list[str]) -> None:
+def test_a_read_and_a_plan_are_our_commands_and_another_change_is_one_of_the_restate_cli(
+    call: SuggestedCall, words: list[str]
+) -> None:
     assert one(call) == words
 
 
@@ -115,7 +122,7 @@ def test_numbers_flags_and_ids_are_read_back_by_ask() -> None:
         move_call([]),
         replay_call([]),
         SuggestedCall("replay", (("inv_1",), "http://a"), {"confirm": "http://a", "as_restart": True}),
-        SuggestedCall("plan", ("restart_as_new", ("inv_1",)), {"from_index": 3}),
+        SuggestedCall("plan", ("restart_as_new", ("inv_1",)), {"check": "http://a"}),
         SuggestedCall("lab.admin.create_deployment", (), {"uri": "http://a", "use_http_11": True}),
         plan_call("resume", []),
         ask_call("retry_storm_ids", step="none"),  # -p reads "none" as a missing value
@@ -138,14 +145,12 @@ def test_no_suggestion_of_the_doctor_and_why_needs_python_in_a_shell() -> None:
     assert verbs <= COMMANDS.keys()
 
 
-def test_a_move_pauses_and_resumes() -> None:
-    """The server moves only paused or suspended invocations, and the code there must match the journal."""
+def test_a_move_is_a_plan_after_a_look_at_the_journal() -> None:
+    """The code of the other deployment must match the journal."""
     assert commands([move_call(["inv_1"])], SourceOptions("prod")) == [
         "# check that the new code matches the journal",
         "restate-lab journal inv_1 -e prod",
-        "restate invocations pause inv_1 -e prod",
-        "# after each invocation is paused or suspended",
-        "restate invocations resume --deployment latest inv_1 -e prod",
+        "restate-lab plan move-to inv_1 --deployment latest -e prod",
     ]
 
 
@@ -165,13 +170,16 @@ def test_a_request_with_curl_quotes_a_hostile_id(value: str) -> None:
     assert words[-2:] == ['{"uri": "http://…"}', f"http://127.0.0.1:9070/deployments/{value}"]
 
 
-def test_several_ids_are_a_loop() -> None:
-    """The restate CLI takes one id and asks before it acts; of very many ids only the first are listed, with a note."""
-    (line,) = commands([plan_call("cancel", IDS[:3])], SourceOptions("prod")) or []
-    assert line == 'for id in inv_0 inv_1 inv_2; do restate invocations cancel -e prod "$id"; done'
+def test_several_ids_are_one_plan() -> None:
+    """A command parses back to its plan; of very many ids it has only the first, with a note."""
+    words = one(plan_call("cancel", IDS[:3]), SourceOptions("prod"))
+    assert words[:2] == ["restate-lab", "plan"]
+    context = get_command(app).commands["plan"].make_context("plan", words[2:])
+    wanted = ("action", "ids", "cluster")
+    assert [context.params[each] for each in wanted] == ["cancel", IDS[:3], "prod"]
     note, line = commands([plan_call("cancel", IDS, total=2_000)], HERE) or []
     assert note == "# the first 20 of 2,000; check again afterwards"
-    assert len(shlex.split(line.partition(";")[0])) == len(["for", "id", "in", *IDS[:20]])
+    assert shlex.split(line) == ["restate-lab", "plan", "cancel", *IDS[:20]]
 
 
 def test_a_replay_asks_and_takes_some_ids() -> None:
@@ -187,7 +195,7 @@ def test_a_replay_asks_and_takes_some_ids() -> None:
 
 def test_a_comment_has_its_own_line_before_its_command() -> None:
     call = plan_call("resume", ["inv_1"], comment="once its\ncause is gone")
-    assert commands([call], HERE) == ["# once its cause is gone", "restate invocations resume inv_1"]
+    assert commands([call], HERE) == ["# once its cause is gone", "restate-lab plan resume inv_1"]
 
 
 def test_a_command_goes_to_the_source_that_was_read() -> None:
@@ -198,6 +206,8 @@ def test_a_command_goes_to_the_source_that_was_read() -> None:
     assert one(why_call("inv_1"), SourceOptions(evidence=path))[-2:] == ["--evidence", "my evidence"]
     resume = plan_call("resume", ["inv_1"])
     assert one(resume, SourceOptions("prod"))[-3:] == ["inv_1", "-e", "prod"]
-    assert one(resume, SourceOptions(url)) == [f"RESTATE_ADMIN_URL={url}", "restate", "invocations", "resume", "inv_1"]
+    assert one(resume, SourceOptions(url)) == ["restate-lab", "plan", "resume", "inv_1", "-e", url]
+    remove = SuggestedCall("lab.admin.delete_deployment", ("dp_1",))
+    assert one(remove, SourceOptions(url)) == [f"RESTATE_ADMIN_URL={url}", "restate", "deployments", "remove", "dp_1"]
     note, command = commands([resume], SourceOptions(evidence=path)) or []
-    assert (note, command) == ("# run on the cluster of the evidence", "restate invocations resume inv_1")
+    assert (note, command) == ("# run on the cluster of the evidence", "restate-lab plan resume inv_1")

@@ -1,0 +1,366 @@
+"""``restate-lab plan``, ``execute`` and ``audit``: the safe way to act in a shell.
+
+A plan sends nothing. It is stored for 15 minutes under a name, and ``execute`` acts on exactly these targets, once.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from restate_lab._text import format_time
+from restate_lab.cli._errors import INTERRUPTED, in_a_shell, interrupt_on_sigterm, warn
+from restate_lab.cli._options import (
+    SCAN_LIMIT,
+    Cluster,
+    OutputFormat,
+    Parameters,
+    Timeout,
+    examples,
+    open_source,
+    parse_parameters,
+    question_names,
+    with_output,
+    with_table,
+)
+from restate_lab.errors import ArgumentError, Interrupted
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from restate_lab.actions.plan.model import Plan
+    from restate_lab.cli._page import TextPage
+    from restate_lab.source import Source
+
+_OTHER_OUTCOME = 3  # exit code
+_EXPECTED = {"done", "accepted", "skipped"}  # the outcomes of a complete execution
+_STDIN = "-"
+_REDRIVE = "redrive"
+_PLACEHOLDER = "…"  # of the printed command
+_WAYS = "name ids, - for ids on standard input, filters such as --service, or --question"
+_COLUMNS = ["time", "action", "invocations", "outcome", "counts", "reason", "environment", "user", "change"]
+
+
+def _action_names(incomplete: str) -> list[str]:
+    from restate_lab.actions.rules import ACTIONS
+
+    names = (each.value.replace("_", "-") for each in ACTIONS)
+    return [name for name in (*names, _REDRIVE) if name.startswith(incomplete)]
+
+
+Action = Annotated[
+    str,
+    typer.Argument(
+        metavar="ACTION",
+        help="cancel, kill, pause, resume, purge, purge-journal, restart-as-new, move-to, or redrive (restart failed "
+        "ones from their last good step).",
+        autocompletion=_action_names,
+    ),
+]
+Ids = Annotated[list[str] | None, typer.Argument(metavar="ID", help="Their ids; - reads ids from stdin.")]
+Service = Annotated[list[str] | None, typer.Option("--service", metavar="NAME", help="Of this service; repeatable.")]
+Handler = Annotated[str | None, typer.Option("--handler", metavar="NAME", help="Of this handler.")]
+Key = Annotated[str | None, typer.Option("--key", metavar="KEY", help="Of this key of a virtual object or workflow.")]
+Status = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--status",
+        metavar="STATUS",
+        help="In this status: retrying, paused, pending, failed, ended, …; repeatable. Default: in-flight.",
+    ),
+]
+OlderThan = Annotated[str | None, typer.Option("--older-than", metavar="DURATION", help="Created before: 30m, 2h.")]
+ErrorCode = Annotated[str | None, typer.Option("--error-code", metavar="CODE", help="With this error: RT0016.")]
+Text = Annotated[str | None, typer.Option("--text", metavar="TEXT", help="Whose failure or target contains this text.")]
+Pinned = Annotated[str | None, typer.Option("--pinned", metavar="ID", help="Pinned to this deployment (dp_…).")]
+Question = Annotated[
+    str | None,
+    typer.Option(
+        "--question",
+        metavar="NAME",
+        help="The rows of this question, such as retry_storm_ids; -p sets its parameters.",
+        autocompletion=question_names,
+    ),
+]
+Deployment = Annotated[
+    str | None,
+    typer.Option(
+        "--deployment",
+        metavar="latest|keep|ID",
+        help="The deployment to continue on: for resume, restart-as-new, move-to and redrive.",
+    ),
+]
+FromIndex = Annotated[
+    int | None,
+    typer.Option("--from-index", metavar="N", help="The last journal entry that restart-as-new keeps."),
+]
+Callees = Annotated[
+    bool, typer.Option("--include-callees", help="Also those that they called: for cancel, kill, pause and resume.")
+]
+PlanName = Annotated[str, typer.Argument(metavar="PLAN", help="The name that restate-lab plan printed (plan-…).")]
+Reason = Annotated[
+    str, typer.Option("--reason", metavar="TEXT", help="The reason for the audit log: INC-42: the API is back.")
+]
+Expect = Annotated[
+    int | None,
+    typer.Option(
+        "--expect",
+        metavar="N",
+        help="The exact number of invocations: needed above 100, and above 10 for kill, purge and purge-journal.",
+    ),
+]
+ChangeId = Annotated[
+    str | None, typer.Option("--change", metavar="ID", help="Show each target of this change, with its outcome.")
+]
+OnlyReads = Annotated[
+    bool, typer.Option("--reads", help="Show the reads of assistants and the pages of restate-lab serve instead.")
+]
+
+_EXIT_CODES = """\b
+Exit codes:
+  0  every outcome is done, accepted, or skipped because its status changed
+  1  error: nothing was sent, for example because the plan has expired
+  2  invalid usage: nothing was sent
+  3  an outcome is refused, unknown or not sent; the table has each of them
+
+"""
+
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.command(
+    short_help="Plan an action on invocations; sends nothing.",
+    epilog=examples(
+        "restate-lab plan resume --service Payments --status retrying",
+        "restate-lab plan cancel inv_1aBc…",
+        "restate-lab plan kill - < ids.txt",
+        "restate-lab plan resume --question retry_storm_ids -p service=Payments",
+    ),
+)
+@with_output
+def plan(
+    action: Action,
+    ids: Ids = None,
+    *,
+    service: Service = None,
+    handler: Handler = None,
+    key: Key = None,
+    status: Status = None,
+    older_than: OlderThan = None,
+    error_code: ErrorCode = None,
+    text: Text = None,
+    pinned: Pinned = None,
+    question: Question = None,
+    param: Parameters = None,
+    deployment: Deployment = None,
+    from_index: FromIndex = None,
+    include_callees: Callees = False,
+    cluster: Cluster = None,
+    timeout: Timeout = SCAN_LIMIT,
+    form: OutputFormat,
+) -> None:
+    """Plan an action on invocations: print its effect on each, whether it can be undone, and the name of the plan.
+
+    Nothing is sent. The plan is valid for 15 minutes; restate-lab execute acts on exactly its invocations, once.
+    """
+    from restate_lab.actions.plan.store import PlanStore, StoredPlan
+    from restate_lab.cli._output import write_result
+    from restate_lab.export.results import plan_json
+
+    filters = {"service": service, "handler": handler, "key": key, "status": status, "age": older_than}
+    filters |= {"error_code": error_code, "text": text, "deployment": pinned}
+    selection = _Selection(ids or [], {name: value for name, value in filters.items() if value}, question, param or [])
+    options = {"deployment": deployment, "from_index": from_index, "include_callees": include_callees}
+    with open_source(cluster, None) as lab:
+        made = _make_plan(lab, action.replace("-", "_"), selection, options, timeout)
+    stored = StoredPlan.of(made)
+    if made.targets:
+        PlanStore().save(stored)
+    command = _execute_command(made, stored.name, cluster) if made.targets else None
+    write_result(
+        form,
+        made.frame,
+        show=lambda page: _print_plan(made, command, page),
+        to_json=lambda: {"plan": stored.name if made.targets else None, "command": command, **plan_json(made)},
+    )
+
+
+@app.command(
+    short_help="Execute a plan once, with a reason.",
+    epilog=_EXIT_CODES + examples('restate-lab execute plan-1a2b3c4d5e6f7a8b --reason "INC-42: the API is back"'),
+)
+@with_table
+def execute(
+    plan: PlanName, *, reason: Reason, expect: Expect = None, cluster: Cluster = None, form: OutputFormat
+) -> int:
+    """Execute a plan once, and print the outcome of each invocation; the audit log records it with the reason.
+
+    Each status is read again just before its request: an invocation whose status no longer allows the action is
+    skipped. -e must name the cluster of the plan.
+    """
+    from restate_lab.actions.plan.store import PlanStore
+    from restate_lab.client.lab import connect
+
+    interrupt_on_sigterm()
+    if reason.strip() == _PLACEHOLDER:
+        raise ArgumentError("--reason has the placeholder of the printed command; write why you execute the plan.")
+    store = PlanStore()
+    stored = store.load(plan)
+    with connect(cluster) as lab:
+        made = stored.on(lab)
+        made.check_execution(reason=reason, expect=expect)
+        store.claim(stored)
+        try:
+            outcome = made.execute(reason=reason, expect=expect)
+        except Interrupted as error:
+            warn(str(error))
+            _print_outcome(error.outcome, form)
+            return INTERRUPTED
+    _print_outcome(outcome, form)
+    return 0 if set(outcome["outcome"]) <= _EXPECTED else _OTHER_OUTCOME
+
+
+@app.command(
+    short_help="Show the audit log: each change with its reason and outcome.",
+    epilog=examples("restate-lab audit", "restate-lab audit --change 3f2c… --json", "restate-lab audit --reads"),
+)
+@with_table
+def audit(*, change: ChangeId = None, reads: OnlyReads = False, form: OutputFormat) -> None:
+    """Show each change that this user's processes on this machine tried to make, oldest first.
+
+    RESTATE_LAB_AUDIT names another folder. A change without an outcome belongs to a process that ended before the
+    outcome was known.
+    """
+    from restate_lab.audit import audit_log, default_folder
+    from restate_lab.cli._output import write_frame
+
+    frame = audit_log(change=change, reads=reads)
+    columns = None
+    if change is None and not reads:
+        frame.insert(3, "invocations", frame["targets"].map(len).astype("Int64"))
+        columns = _COLUMNS
+    write_frame(frame, form, about=str(default_folder()), columns=columns)
+
+
+@dataclass(frozen=True, slots=True)
+class _Selection:
+    """How a user selects invocations: by ids, filters or a question, exactly one of them."""
+
+    ids: Sequence[str]
+    filters: Mapping[str, Any]
+    question: str | None
+    param: Sequence[str]
+
+    def __post_init__(self) -> None:
+        ways = [bool(self.ids), bool(self.filters), self.question is not None]
+        if sum(ways) != 1:
+            problem = "no invocations are selected" if not any(ways) else "ids, filters and --question are combined"
+            raise ArgumentError(f"{problem}: {_WAYS}, and only one of these ways.")
+        if self.param and self.question is None:
+            raise ArgumentError("-p is only for the parameters of --question.")
+
+    def read(self, lab: Source, action: str, timeout: float) -> Any:
+        """Return the targets of a plan: ids, or a frame that also has their creation times.
+
+        Raises:
+            ArgumentError: the filters or the question match more invocations than their limit.
+        """
+        if self.ids:
+            return "\n".join(sys.stdin.read() if each == _STDIN else each for each in self.ids)
+        if self.question is not None:
+            return self._ask(lab, self.question, timeout)
+        return self._list(lab, action)
+
+    def _ask(self, lab: Source, question: str, timeout: float) -> pd.DataFrame:
+        from restate_lab.analysis.ask import run_any_question
+        from restate_lab.analysis.questions.parameters import parse_texts
+
+        values = parse_texts(question, parse_parameters(self.param))
+        frame = run_any_question(lab, question, timeout=timeout, **values)
+        if "truncated" in frame.attrs:
+            raise ArgumentError(f"the question {question} has more rows than its limit: add -p limit=none.")
+        return frame
+
+    def _list(self, lab: Source, action: str) -> pd.DataFrame:
+        from restate_lab.analysis.invocations.filters import Filters
+        from restate_lab.analysis.invocations.reader import read_rows
+
+        filters: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in self.filters.items()
+        }
+        filters.setdefault("status", (_default_status(action),))
+        rows = read_rows(lab, Filters(**filters))
+        if rows.total != len(rows.frame):
+            raise ArgumentError(
+                f"the filters match more than {len(rows.frame):,} invocations, and a plan needs all of them: add a "
+                f"filter, such as --handler or --older-than."
+            )
+        return rows.frame
+
+
+def _default_status(action: str) -> str:
+    """Return the status that the filters have without --status: invocations that have not ended, or failed ones.
+
+    Raises:
+        ArgumentError: the action is for invocations that have ended, whatever their result.
+    """
+    from restate_lab.actions.rules import ACTIONS
+    from restate_lab.status import ENDED
+
+    if action == _REDRIVE:
+        return "failed"
+    if set(ACTIONS(action).rule.statuses) <= set(ENDED):
+        raise ArgumentError(f"{action} is for invocations that have ended: add --status failed, or another result.")
+    return "in-flight"
+
+
+def _make_plan(lab: Source, action: str, selection: _Selection, options: Mapping[str, Any], timeout: float) -> Plan:
+    from restate_lab.actions.change import Change, action_of
+    from restate_lab.actions.plan import make_plan
+    from restate_lab.actions.redrive import redrive
+    from restate_lab.client.lab import require_lab
+
+    live = require_lab(lab, "a plan")
+    if action != _REDRIVE:
+        change = Change(action_of(action), **options, timeout=timeout)
+        change.check_options(live)
+        return make_plan(live, change, selection.read(lab, action, timeout))
+    wrong = [name for name in ("from_index", "include_callees") if options[name]]
+    if wrong:
+        raise ArgumentError(f"redrive has no option --{wrong[0].replace('_', '-')}.")
+    return redrive(
+        live, selection.read(lab, action, timeout), deployment=options["deployment"] or "latest", timeout=timeout
+    )
+
+
+def _execute_command(made: Plan, name: str, cluster: str | None) -> str:
+    expect = f" --expect {len(made.targets)}" if len(made.targets) > made.action.rule.expect_above else ""
+    where = f" {shlex.join(['-e', cluster])}" if cluster is not None else ""
+    return f'restate-lab execute {name} --reason "{_PLACEHOLDER}"{expect}{where}'
+
+
+def _print_plan(made: Plan, command: str | None, page: TextPage) -> None:
+    where, title, undo, *lines = made.review_text.splitlines()
+    page.paragraph((title, "bold"))
+    page.paragraph((where, "dim"))
+    page.paragraph((undo, "bold"))
+    page.lines(in_a_shell("\n".join(lines)))
+    page.blank()
+    if command is None:
+        page.paragraph("There is nothing to do.")
+        return
+    page.paragraph(f"Nothing was sent. To execute the plan once, before {format_time(made.expires_at)}:")
+    page.commands(command, first="  ")
+
+
+def _print_outcome(outcome: pd.DataFrame, form: OutputFormat) -> None:
+    from restate_lab.cli._output import write_frame
+
+    counts = ", ".join(f"{n:,} {word}" for word, n in outcome.attrs["counts"].items())
+    write_frame(outcome, form, about=f"{counts}; restate-lab audit --change {outcome.attrs['change']}")

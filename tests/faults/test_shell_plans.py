@@ -1,0 +1,216 @@
+"""Plans that one process stores and another executes, in a shell: refusals, many processes at once, and kills."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+import restate_lab as rl
+from restate_lab.cli import app
+from support.bench import wait_for
+from support.fault_verbs import FaultBench
+from support.plan_racers import REASON, kill, race
+from support.tcp_relay import Fault, tcp_relay
+
+pytestmark = pytest.mark.server
+
+RESTARTS = "SELECT restarted_from FROM sys_invocation_status WHERE restarted_from IN :ids"
+
+
+@pytest.fixture(autouse=True)
+def audit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give each test its own audit log and its own stored plans."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setenv("RESTATE_LAB_AUDIT", str(tmp_path / "audit"))
+    return tmp_path / "audit"
+
+
+@pytest.fixture
+def url(bench: FaultBench) -> str:
+    return str(bench.lab.settings.admin_url)
+
+
+def call(url: str, *arguments: str, text: str | None = None) -> Any:
+    return CliRunner().invoke(app, [*arguments, "-e", url], input=text)
+
+
+def plan_of(url: str, *arguments: str, text: str | None = None) -> dict[str, Any]:
+    made = call(url, "plan", *arguments, "--json", text=text)
+    assert made.exit_code == 0, made.output
+    return dict(json.loads(made.stdout))
+
+
+def execute(url: str, plan: str, *options: str) -> Any:
+    return call(url, "execute", plan, "--reason", REASON, *options)
+
+
+def outcomes(result: Any) -> list[str]:
+    return [row["outcome"] for row in json.loads(result.stdout)]
+
+
+def restarts(bench: FaultBench, ids: list[str]) -> list[str]:
+    return list(bench.lab.sql(RESTARTS, ids=ids, progress=False)["restarted_from"])
+
+
+def take(bench: FaultBench, count: int) -> list[str]:
+    return [next(bench.ended) for _ in range(count)]
+
+
+def test_an_incident_is_ended_in_a_shell(
+    bench: FaultBench, url: str, audit: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A plan sends nothing, an execution that is refused leaves it valid, and the audit log has the one that is not."""
+    ids = list(bench.bulk.fill("wait", 3))
+    shown = call(url, "plan", "cancel", "-", text="\n".join(ids)).stdout
+    assert "Cannot be undone" in shown
+    assert "cancel 3 of 3 invocations" in shown
+    name = re.search(r"restate-lab execute (plan-[0-9a-f]{16}) ", shown)
+    assert name is not None
+    plan = name[1]
+    stored = next((audit.parent / "restate_lab" / "plans").iterdir()).read_text()
+    assert {word for word in ("target", "Bulk/wait", "step") if f'"{word}"' in stored} == set()
+    with tcp_relay(url) as relay:
+        for refused, code, message in (
+            (execute(relay.url, plan), 2, f"is a plan for .* at {url}"),
+            (execute(url, plan, "--expect", "2"), 2, "--expect is 2, but this would cancel 3"),
+            (call(url, "execute", plan, "--reason", "…"), 2, "has the placeholder"),
+            (call(url, "execute", plan, "--reason", " "), 2, "--reason is empty"),
+            (_read_only(url, plan, monkeypatch), 1, "read-only"),
+        ):
+            assert refused.exit_code == code, refused.output
+            assert re.search(message, " ".join(refused.output.split())), refused.output
+        assert not any(b"cancel" in head for head in relay.heads)
+    assert rl.audit_log().empty
+    done = execute(url, plan, "--json")
+    assert (done.exit_code, outcomes(done)) == (0, ["done"] * 3)
+    again = execute(url, plan)
+    assert again.exit_code == 1
+    assert "was executed before" in " ".join(again.output.split())
+    (change,) = json.loads(CliRunner().invoke(app, ["audit", "--json"]).stdout)
+    assert (change["reason"], change["outcome"], change["targets"]) == (REASON, "done", ids)
+    told = CliRunner().invoke(app, ["audit", "--change", change["change"], "--json"])
+    assert [row["id"] for row in json.loads(told.stdout)] == ids
+
+
+def _read_only(url: str, plan: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    with monkeypatch.context() as patch:
+        patch.setenv("RESTATE_LAB_READ_ONLY", "1")
+        return execute(url, plan)
+
+
+def test_the_ways_to_select_have_the_same_targets(bench: FaultBench, url: str) -> None:
+    """Filters, ids, standard input and a question are alternatives; none selects everything, and none is an error."""
+    rows = "SELECT id FROM sys_invocation WHERE target_service_name = 'Depot' AND status NOT IN ('completed')"
+    there = set(bench.lab.sql(rows, progress=False)["id"])
+    filtered = plan_of(url, "kill", "--service", "Depot")
+    assert {row["id"] for row in filtered["invocations"]} == there
+    assert plan_of(url, "kill", *there)["targets"] == len(there)
+    assert plan_of(url, "kill", "--service", "Depot", "--older-than", "2h")["targets"] == 0
+    asked = plan_of(url, "resume", "--question", "retry_storm_ids", "-p", "limit=none", "-p", "service=Depot")
+    assert {row["id"] for row in asked["invocations"]} <= there
+    for arguments, message in (
+        (("kill",), "no invocations are selected: name ids"),
+        (("kill", bench.holder, "--service", "Depot"), "ids, filters and --question are combined"),
+        (("purge", "--service", "Bulk"), "has ended: add --status|have ended: add --status"),
+        (("kill", "--service", "Depto"), ""),
+        (("kil", bench.holder), "unknown action 'kil'"),
+        (("kill", bench.holder, "--deployment", "latest"), "kill has no option deployment"),
+        (("kill", "2026-01-01 inv_1 failed"), "which is not an invocation id"),
+        (("kill", bench.holder, "-p", "x=1"), "only for the parameters of --question"),
+    ):
+        told = call(url, "plan", *arguments)
+        if message:
+            assert told.exit_code == 2, told.output
+            assert re.search(message, " ".join(told.output.split())), told.output
+        else:
+            assert "There is nothing to do." in told.stdout
+
+
+def test_a_plan_without_targets_has_no_name(bench: FaultBench, url: str, audit: Path) -> None:
+    """A move to the same deployment, and a redrive of what did not fail, exclude everything and store nothing."""
+    (ended,) = take(bench, 1)
+    for arguments in (("move-to", bench.holder, "--deployment", "latest"), ("redrive", ended)):
+        made = plan_of(url, *arguments)
+        assert (made["targets"], made["plan"], made["command"]) == (0, None, None)
+        assert made["invocations"][0]["excluded"]
+    assert not (audit.parent / "restate_lab").exists()
+
+
+def test_each_status_is_read_again(bench: FaultBench, url: str) -> None:
+    """What was purged or restarted after the plan was made is skipped, and above 10 a purge needs the number."""
+    ids = take(bench, 12)
+    first, second = (plan_of(url, "restart-as-new", *ids[:2])["plan"] for _ in range(2))
+    purge = plan_of(url, "purge", *ids)["plan"]
+    assert outcomes(execute(url, first, "--json")) == ["done"] * 2
+    late = execute(url, second, "--json")
+    assert (late.exit_code, outcomes(late)) == (0, ["skipped"] * 2)
+    assert sorted(restarts(bench, ids)) == sorted(ids[:2])
+    rl.plan(bench.lab, "purge", ids[:1]).execute(reason="by someone else")
+    told = execute(url, purge)
+    assert told.exit_code == 2
+    assert "confirm the number with --expect 12" in " ".join(told.output.split())
+    done = execute(url, purge, "--expect", "12", "--json")
+    assert (done.exit_code, outcomes(done)) == (0, ["skipped", *["done"] * 11])
+
+
+@pytest.mark.parametrize("count", [30, pytest.param(100, marks=pytest.mark.long)])
+def test_of_many_processes_that_execute_one_plan_one_acts(bench: FaultBench, url: str, count: int) -> None:
+    ids = take(bench, 1)
+    codes = race(url, plan_of(url, "restart-as-new", *ids)["plan"], count)
+    assert sorted(codes) == [0, *[1] * (count - 1)]
+    assert restarts(bench, ids) == ids
+    assert rl.audit_log()["outcome"].tolist() == ["done"]
+
+
+def test_a_plan_whose_execution_was_killed_is_used_up(bench: FaultBench, url: str) -> None:
+    """The process is killed after the server acted: the audit log has the intent, and nothing acts again."""
+    ids = take(bench, 2)
+    fault = Fault(b"/restart-as-new", end="silence", passes=0)
+    with tcp_relay(url, fault=fault) as relay:
+        plan = plan_of(relay.url, "restart-as-new", *ids)["plan"]
+        with _executing(relay.url, plan) as process:
+            wait_for(lambda: len(restarts(bench, ids)) == 2)
+            process.kill()
+        again = execute(relay.url, plan)
+    assert (again.exit_code, "was executed before" in " ".join(again.output.split())) == (1, True)
+    assert sorted(restarts(bench, ids)) == sorted(ids)
+    (change,) = rl.audit_log().to_dict("records")
+    assert (change["targets"], change["outcome"], change["reason"]) == (ids, None, REASON)
+
+
+@contextmanager
+def _executing(url: str, plan: str) -> Iterator[subprocess.Popen[bytes]]:
+    code = "from restate_lab.cli import main; main()"
+    command = [sys.executable, "-c", code, "execute", plan, "--reason", REASON, "-e", url]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait(30)
+
+
+@pytest.mark.parametrize("count", [4, pytest.param(60, marks=pytest.mark.long)])
+def test_kills_at_random_times_never_act_twice(bench: FaultBench, url: str, count: int) -> None:
+    """After a kill, the plan is used up or unused; each restart has its intent in the audit log, before or after."""
+    ids = take(bench, count)
+    plans = [str(plan_of(url, "restart-as-new", id_)["plan"]) for id_ in ids]
+    kill(url, plans, seed=count)
+    codes = [execute(url, plan).exit_code for plan in plans]
+    assert set(codes) <= {0, 1}
+    there, log = restarts(bench, ids), rl.audit_log()
+    intents = pd.Series([row for targets in log["targets"] for row in targets])
+    for id_, code in zip(ids, codes, strict=True):
+        assert there.count(id_) <= 1
+        assert there.count(id_) <= (intents == id_).sum() <= 1
+        assert code == 1 or there.count(id_) == 1
