@@ -27,6 +27,7 @@ from urllib.parse import urlencode
 import anyio
 import matplotlib.pyplot as plt
 import pandas as pd
+import platformdirs
 import pytest
 import typer
 from matplotlib.figure import Figure
@@ -35,6 +36,7 @@ from restate import TerminalError
 
 import restate_lab as rl
 from restate_lab._text import escape_invisible
+from restate_lab.actions.plan.store import PlanStore, StoredPlan
 from restate_lab.audit import AuditLog
 from restate_lab.cli import app
 from restate_lab.client.lab import Lab
@@ -392,6 +394,31 @@ COMMAND_LINES: dict[str, Callable[[Vandalised, Path], list[list[str]]]] = {
         ["history", "delete-before", str(folder / "archive"), HOSTILE["ansi"], "--confirm", HOSTILE["ansi"]],
     ],
     "mcp": lambda _, __: [["mcp", "--evidence", HOSTILE["ansi"]], ["mcp", "approve", HOSTILE["ansi"]]],
+    "plan": lambda all_, _: [
+        *(
+            ["plan", "kill", all_.holders[name], all_.retrying[name], *form]
+            for name in OPENED
+            for form in ([], ["--json"])
+        ),
+        ["plan", "restart-as-new", *all_.failed.values()],
+        ["plan", "kill", "--service", "Victim", "--key", HOSTILE["ansi"]],
+        ["plan", HOSTILE["ansi"], "-"],
+        ["plan", "kill", HOSTILE["ansi"]],
+        ["plan", "kill", "--question", HOSTILE["ansi"], "-p", "x=1"],
+        ["plan", "resume", "--service", HOSTILE["turned"], "--deployment", HOSTILE["ansi"]],
+    ],
+    "execute": lambda all_, _: [
+        ["execute", HOSTILE["ansi"], "--reason", HOSTILE["ansi"]],
+        ["execute", _stored_plan(all_), "--reason", HOSTILE["ansi"]],
+        ["execute", _stored_plan(all_), "--reason", HOSTILE["ansi"], "-e", HOSTILE["turned"]],
+        ["execute", _damaged_plan(all_), "--reason", HOSTILE["ansi"]],
+    ],
+    "audit": lambda _, __: [
+        ["audit"],
+        ["audit", "--json"],
+        ["audit", "--reads"],
+        ["audit", "--change", HOSTILE["ansi"]],
+    ],
     "watch": lambda _, folder: [
         ["watch", "--once", "--state", str(folder / "watch.sqlite")],
         ["watch", "--once", "--state", str(folder / "other.sqlite"), "--rules", str(_hostile_rules(folder))],
@@ -407,6 +434,21 @@ COMMAND_LINES: dict[str, Callable[[Vandalised, Path], list[list[str]]]] = {
         ["serve", "--token-file", str(folder / HOSTILE["ansi"].replace("/", "-"))],
     ],
 }
+
+
+def _stored_plan(vandalised: Vandalised) -> str:
+    """Return the name of a new stored plan that resumes what is retried, under its hostile keys."""
+    plan = StoredPlan.of(rl.plan(vandalised.lab, "resume", [vandalised.retrying[name] for name in OPENED]))
+    PlanStore().save(plan)
+    return plan.name
+
+
+def _damaged_plan(vandalised: Vandalised) -> str:
+    """Return the name of a stored plan whose file now has other text."""
+    name = _stored_plan(vandalised)
+    path = platformdirs.user_state_path("restate_lab") / "plans" / f"{name}.json"
+    path.write_text(json.dumps({"format": HOSTILE["ansi"], "action": HOSTILE["turned"]}), "utf-8")
+    return name
 
 
 def test_every_command_prints_text(

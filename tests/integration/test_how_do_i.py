@@ -235,7 +235,7 @@ def run_command(line: str) -> None:
         told = CliRunner().invoke(app, ["demo", "--help"])
         assert all(argument in told.output for argument in arguments)
         return
-    if command in {"mcp", "serve"}:  # they run until they are stopped; they have tests of their own
+    if command in {"mcp", "serve", "execute"}:  # they run until they are stopped, or need a plan; they have own tests
         parse_commands(line)
         return
     if command == "report" and arguments[0].endswith(".ipynb"):

@@ -10,6 +10,7 @@ import http.client
 import json
 import logging
 import pickle
+import re
 import sys
 import traceback
 import warnings
@@ -278,6 +279,26 @@ def test_changes_and_the_audit_log(guarded: Guarded) -> None:
     for file in files:
         check(file.read_text(), file)
     check_object(rl.audit_log(guarded.audit))
+
+
+def test_a_plan_in_a_shell(guarded: Guarded, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The plan, its file, its execution and the audit log in a terminal and for programs."""
+    monkeypatch.setenv("RESTATE_AUTH_TOKEN", TOKEN)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+
+    def call(*arguments: str) -> str:
+        told = CliRunner().invoke(app, [*arguments, "-e", guarded.url] if arguments[0] != "audit" else [*arguments])
+        assert told.exit_code == 0, told.output
+        return str(told.output)
+
+    shown = call("plan", "restart-as-new", *guarded.ended, guarded.errand)
+    texts = [shown, call("plan", "kill", guarded.held, guarded.errand, "--json")]
+    texts += [call("execute", re.findall(r"plan-[0-9a-f]{16}", shown)[0], "--reason", "INC-42", "--json")]
+    texts += [call("audit"), call("audit", "--json")]
+    for text in texts:
+        check(text, "the command line")
+    assert len(list((tmp_path / "restate_lab" / "plans").iterdir())) == 2
+    check_folder(tmp_path)
 
 
 def test_saved_files(guarded: Guarded, tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 """The stored examples of each format, and how they were made: ``python tests/support/stored_formats.py`` in tests/.
 
 An example is what the product of its time wrote about a real server 1.7.12: an archive with two visits, evidence, the
-state of ``watch`` with waiting messages, the audit log, and tests with their records. Examples of released formats do
-not change; a new version of a format gets a new example, and the product must still open the old ones.
+state of ``watch`` with waiting messages, the audit log, a plan, and tests with their records. Examples of released
+formats do not change; a new version of a format gets a new example, and the product must still open the old ones.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import restate_lab as rl
+from restate_lab.actions.plan.store import PlanStore, StoredPlan
 from restate_lab.alerts.delivery import create_receivers
 from restate_lab.alerts.reader import ClusterReader
 from restate_lab.alerts.rules import Rules
@@ -63,7 +64,8 @@ def main() -> None:
             rl.freeze(lab, folder / "evidence", redact=_NO_PATHS, progress=False)
             _write_watch_state(lab, folder / "watch")
             _write_records(lab, folder / "record")
-        for name in ("archive-1", "evidence-2", "watch-1", "audit-0", "record-1"):
+            _write_plan(lab, folder / "plan")
+        for name in ("archive-1", "evidence-2", "watch-1", "audit-0", "record-1", "plan-1"):
             _pack(folder / name.partition("-")[0], EXAMPLES / name)
 
 
@@ -139,6 +141,13 @@ def _has_status(lab: Lab, id_: str, status: str) -> bool:
     return bool(
         len(lab.sql("SELECT id FROM sys_invocation WHERE id = :id AND status = :status", id=id_, status=status))
     )
+
+
+def _write_plan(lab: Lab, folder: Path) -> None:
+    """Store a plan of two restarts that keep the first entries."""
+    ended = lab.sql(f"{_ENDED} AND target_service_name = 'Ledger' AND target_handler_name = 'spread' ORDER BY id")
+    plan = rl.plan(lab, "restart_as_new", ended[:2], deployment="latest", from_index=1)
+    PlanStore(folder).save(StoredPlan.of(plan))
 
 
 def _pack(folder: Path, example: Path) -> None:

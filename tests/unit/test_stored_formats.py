@@ -15,6 +15,7 @@ import pytest
 from restate import TerminalError
 
 import restate_lab as rl
+from restate_lab.actions.plan.store import PlanStore, StoredPlan, StoredTarget
 from restate_lab.alerts.alert import Event
 from restate_lab.alerts.delivery import create_receivers
 from restate_lab.alerts.reader import ClusterVisit
@@ -22,7 +23,14 @@ from restate_lab.alerts.store import AlertStore
 from restate_lab.audit import AuditLog
 from restate_lab.debugging import as_errors
 from restate_lab.demo import run as demo
-from restate_lab.errors import ArchiveBroken, ArgumentError, EvidenceBroken, NotReplayable, RestateLabError
+from restate_lab.errors import (
+    ArchiveBroken,
+    ArgumentError,
+    EvidenceBroken,
+    NotReplayable,
+    PlanExpired,
+    RestateLabError,
+)
 from restate_lab.mcp.approvals import ApprovalRequest, ApprovalStore
 from restate_lab.testing import Record
 from support.stored_formats import CLUSTER, RECEIVER, RECORDED_APP, unpack
@@ -110,6 +118,19 @@ def test_records_and_their_tests_still_reproduce_what_was_recorded(tmp_path: Pat
         assert Record.load(path).reproduces(RECORDED_APP) == ("spread" not in path.name)
 
 
+def test_a_stored_plan_has_the_runs_and_the_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plan of an earlier version is one until it expires."""
+    folder = unpack("plan-1", tmp_path)
+    (file,) = folder.iterdir()
+    file.chmod(0o600)
+    with pytest.raises(PlanExpired, match="expired at"):
+        PlanStore(folder).load(file.stem)
+    monkeypatch.setattr("restate_lab.actions.plan.store.LIFETIME", timedelta(days=100_000))
+    plan = PlanStore(folder).load(file.stem)
+    assert (plan.action, plan.deployment, plan.from_index) == ("restart_as_new", "latest", 1)
+    assert [(each.status, each.is_restarted) for each in plan.targets] == [("succeeded", False)] * 2
+
+
 def newer_archive(folder: Path) -> None:
     unpack("archive-1", folder)
     log = next((folder / "visits" / "_delta_log").glob("*0.json"))
@@ -137,6 +158,16 @@ def newer_approval(folder: Path) -> None:
     file = folder / "plan-1a2b3c4d.pending"
     file.write_text(json.dumps(json.loads(file.read_text("utf-8")) | {"format": 2, "more": True}), "utf-8")
     store.load("plan-1a2b3c4d")
+
+
+def newer_plan(folder: Path) -> None:
+    target = StoredTarget("inv_1", "2026-05-01T10:00:00+00:00", "paused")
+    where = ("prod", "http://127.0.0.1:9070", "restate 1.7.12, with vqueues")
+    plan, store = StoredPlan("resume", None, None, *where, datetime.now(UTC), (target,)), PlanStore(folder)
+    store.save(plan)
+    file = folder / f"{plan.name}.json"
+    file.write_text(json.dumps(json.loads(file.read_text("utf-8")) | {"format": 2, "more": True}), "utf-8")
+    store.load(plan.name)
 
 
 def newer_audit_log(folder: Path) -> None:
@@ -171,6 +202,7 @@ def newer_demo(folder: Path) -> None:
         (newer_evidence, EvidenceBroken, "has format 3, but this version of restate_lab reads only format 2: install"),
         (newer_watch_state, ArgumentError, r"a newer restate_lab wrote .*; install .*, or name another"),
         (newer_approval, ArgumentError, "has format 2, and this restate_lab reads format 1: approve it with"),
+        (newer_plan, ArgumentError, "has format 2, and this restate_lab reads format 1: execute it with"),
         (newer_audit_log, rl.errors.Truncated, r"\(format 2; this restate_lab reads up to 1: update it\)"),
         (newer_record, NotReplayable, "has the format 2; this version reads format 1"),
         (newer_demo, RestateLabError, "format '2', and this one reads '1'.; update restate_lab, or use another folder"),
