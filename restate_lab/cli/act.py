@@ -21,6 +21,7 @@ from restate_lab.cli._options import (
     OutputFormat,
     Parameters,
     Timeout,
+    duration_option,
     examples,
     open_source,
     parse_parameters,
@@ -43,7 +44,9 @@ _STDIN = "-"
 _REDRIVE = "redrive"
 _PLACEHOLDER = "…"  # of the printed command
 _WAYS = "name ids, - for ids on standard input, filters such as --service, or --question"
-_COLUMNS = ["time", "action", "invocations", "outcome", "counts", "reason", "environment", "user", "change"]
+_COLUMNS = ["time", "action", "invocations", "outcome", "reason", "change", "environment", "user"]
+_NO_RESULT = "no result"  # the process ended before the result was known
+_SHOWN_DIGITS = 8  # of the id of a change in a terminal
 
 
 def _action_names(incomplete: str) -> list[str]:
@@ -74,7 +77,7 @@ Status = Annotated[
         help="In this status: retrying, paused, pending, failed, ended, …; repeatable. Default: in-flight.",
     ),
 ]
-OlderThan = Annotated[str | None, typer.Option("--older-than", metavar="DURATION", help="Created before: 30m, 2h.")]
+OlderThan = Annotated[float | None, duration_option("--older-than", "Created longer ago than this: 30m, 2h.")]
 ErrorCode = Annotated[str | None, typer.Option("--error-code", metavar="CODE", help="With this error: RT0016.")]
 Text = Annotated[str | None, typer.Option("--text", metavar="TEXT", help="Whose failure or target contains this text.")]
 Pinned = Annotated[str | None, typer.Option("--pinned", metavar="ID", help="Pinned to this deployment (dp_…).")]
@@ -115,7 +118,8 @@ Expect = Annotated[
     ),
 ]
 ChangeId = Annotated[
-    str | None, typer.Option("--change", metavar="ID", help="Show each target of this change, with its outcome.")
+    str | None,
+    typer.Option("--change", metavar="ID", help="Show each target of this change; its first digits are enough."),
 ]
 OnlyReads = Annotated[
     bool, typer.Option("--reads", help="Show the reads of assistants and the pages of restate-lab serve instead.")
@@ -240,12 +244,28 @@ def audit(*, change: ChangeId = None, reads: OnlyReads = False, form: OutputForm
     from restate_lab.audit import audit_log, default_folder
     from restate_lab.cli._output import write_frame
 
-    frame = audit_log(change=change, reads=reads)
-    columns = None
-    if change is None and not reads:
+    frame = audit_log(change=None if change is None else _whole_change(change), reads=reads)
+    is_list = change is None and not reads
+    if is_list:
         frame.insert(3, "invocations", frame["targets"].map(len).astype("Int64"))
-        columns = _COLUMNS
-    write_frame(frame, form, about=str(default_folder()), columns=columns)
+    if is_list and form.is_table and sys.stdout.isatty():
+        frame = _for_a_terminal(frame, has_full_ids=form.has_full_ids)
+    write_frame(frame, form, about=str(default_folder()), columns=_COLUMNS if is_list else None)
+
+
+def _for_a_terminal(changes: pd.DataFrame, *, has_full_ids: bool) -> pd.DataFrame:
+    """Return the changes with the outcomes of a mixed one in one column, and with short ids of changes."""
+    outcomes = changes["outcome"].mask(changes["outcome"] == "mixed", changes["counts"]).fillna(_NO_RESULT)
+    digits = None if has_full_ids else _SHOWN_DIGITS
+    return changes.assign(outcome=outcomes, change=changes["change"].str[:digits])
+
+
+def _whole_change(beginning: str) -> str:
+    """Return the id of the change that begins with these digits, or the digits themselves if not exactly one does."""
+    from restate_lab.audit import audit_log
+
+    found = [each for each in audit_log()["change"] if each.startswith(beginning)]
+    return found[0] if len(found) == 1 else beginning
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,18 +310,24 @@ class _Selection:
     def _list(self, lab: Source, action: str) -> pd.DataFrame:
         from restate_lab.analysis.invocations.filters import Filters
         from restate_lab.analysis.invocations.reader import read_rows
+        from restate_lab.analysis.suggestions import unknown_names
 
-        filters: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in self.filters.items()
-        }
-        filters.setdefault("status", (_default_status(action),))
-        rows = read_rows(lab, Filters(**filters))
+        filters: dict[str, Any] = {"status": [_default_status(action)]} if "status" not in self.filters else {}
+        filters |= self.filters
+        rows = read_rows(lab, Filters(**{name: _immutable(value) for name, value in filters.items()}))
         if rows.total != len(rows.frame):
             raise ArgumentError(
                 f"the filters match more than {len(rows.frame):,} invocations, and a plan needs all of them: add a "
                 f"filter, such as --handler or --older-than."
             )
+        names = {name: self.filters.get(name) for name in ("service", "handler", "deployment")}
+        if rows.frame.empty and (unknown := unknown_names(lab, **names)):
+            raise ArgumentError(" ".join(each.message for each in unknown))
         return rows.frame
+
+
+def _immutable(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _default_status(action: str) -> str:
@@ -349,8 +375,10 @@ def _print_plan(made: Plan, command: str | None, page: TextPage) -> None:
     where, title, undo, *lines = made.review_text.splitlines()
     page.paragraph((title, "bold"))
     page.paragraph((where, "dim"))
-    page.paragraph((undo, "bold"))
-    page.lines(in_a_shell("\n".join(lines)))
+    if command is not None:
+        page.paragraph((undo, "bold"))
+    for line in lines:
+        page.lines(in_a_shell(line))
     page.blank()
     if command is None:
         page.paragraph("There is nothing to do.")

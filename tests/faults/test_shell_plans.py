@@ -98,7 +98,7 @@ def test_an_incident_is_ended_in_a_shell(
     assert "was executed before" in " ".join(again.output.split())
     (change,) = json.loads(CliRunner().invoke(app, ["audit", "--json"]).stdout)
     assert (change["reason"], change["outcome"], change["targets"]) == (REASON, "done", ids)
-    told = CliRunner().invoke(app, ["audit", "--change", change["change"], "--json"])
+    told = CliRunner().invoke(app, ["audit", "--change", change["change"][:8], "--json"])
     assert [row["id"] for row in json.loads(told.stdout)] == ids
 
 
@@ -121,19 +121,17 @@ def test_the_ways_to_select_have_the_same_targets(bench: FaultBench, url: str) -
     for arguments, message in (
         (("kill",), "no invocations are selected: name ids"),
         (("kill", bench.holder, "--service", "Depot"), "ids, filters and --question are combined"),
-        (("purge", "--service", "Bulk"), "has ended: add --status|have ended: add --status"),
-        (("kill", "--service", "Depto"), ""),
+        (("purge", "--service", "Bulk"), "have ended: add --status"),
+        (("kill", "--service", "Depto"), "Did you mean 'Depot'"),
         (("kil", bench.holder), "unknown action 'kil'"),
         (("kill", bench.holder, "--deployment", "latest"), "kill has no option deployment"),
         (("kill", "2026-01-01 inv_1 failed"), "which is not an invocation id"),
         (("kill", bench.holder, "-p", "x=1"), "only for the parameters of --question"),
     ):
         told = call(url, "plan", *arguments)
-        if message:
-            assert told.exit_code == 2, told.output
-            assert re.search(message, " ".join(told.output.split())), told.output
-        else:
-            assert "There is nothing to do." in told.stdout
+        assert told.exit_code == 2, told.output
+        assert message in " ".join(told.output.split()), told.output
+    assert plan_of(url, "purge", "--service", "Depot", "--status", "ended")["targets"] == 0
 
 
 def test_a_plan_without_targets_has_no_name(bench: FaultBench, url: str, audit: Path) -> None:
@@ -147,7 +145,7 @@ def test_a_plan_without_targets_has_no_name(bench: FaultBench, url: str, audit: 
 
 
 def test_each_status_is_read_again(bench: FaultBench, url: str) -> None:
-    """What was purged or restarted after the plan was made is skipped, and above 10 a purge needs the number."""
+    """An invocation that was purged or restarted after the plan is skipped, and above 10 a purge needs the number."""
     ids = take(bench, 12)
     first, second = (plan_of(url, "restart-as-new", *ids[:2])["plan"] for _ in range(2))
     purge = plan_of(url, "purge", *ids)["plan"]
@@ -200,12 +198,12 @@ def _executing(url: str, plan: str) -> Iterator[subprocess.Popen[bytes]]:
         process.wait(30)
 
 
-@pytest.mark.parametrize("count", [4, pytest.param(60, marks=pytest.mark.long)])
-def test_kills_at_random_times_never_act_twice(bench: FaultBench, url: str, count: int) -> None:
+@pytest.mark.long
+def test_kills_at_random_times_never_act_twice(bench: FaultBench, url: str) -> None:
     """After a kill, the plan is used up or unused; each restart has its intent in the audit log, before or after."""
-    ids = take(bench, count)
+    ids = take(bench, 60)
     plans = [str(plan_of(url, "restart-as-new", id_)["plan"]) for id_ in ids]
-    kill(url, plans, seed=count)
+    kill(url, plans, seed=43)
     codes = [execute(url, plan).exit_code for plan in plans]
     assert set(codes) <= {0, 1}
     there, log = restarts(bench, ids), rl.audit_log()

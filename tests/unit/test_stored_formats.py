@@ -28,7 +28,6 @@ from restate_lab.errors import (
     ArgumentError,
     EvidenceBroken,
     NotReplayable,
-    PlanExpired,
     RestateLabError,
 )
 from restate_lab.mcp.approvals import ApprovalRequest, ApprovalStore
@@ -119,12 +118,10 @@ def test_records_and_their_tests_still_reproduce_what_was_recorded(tmp_path: Pat
 
 
 def test_a_stored_plan_has_the_runs_and_the_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A plan of an earlier version is one until it expires."""
+    """A plan of an earlier version is accepted until it expires."""
     folder = unpack("plan-1", tmp_path)
     (file,) = folder.iterdir()
     file.chmod(0o600)
-    with pytest.raises(PlanExpired, match="expired at"):
-        PlanStore(folder).load(file.stem)
     monkeypatch.setattr("restate_lab.actions.plan.store.LIFETIME", timedelta(days=100_000))
     plan = PlanStore(folder).load(file.stem)
     assert (plan.action, plan.deployment, plan.from_index) == ("restart_as_new", "latest", 1)

@@ -41,9 +41,10 @@ _FORMAT = 1  # the version of a stored plan
 
 
 class StoredTarget(NamedTuple):
-    """One run of an invocation: ``status`` was reviewed, and ``is_restarted`` is None if that was not checked.
+    """One run of an invocation, with the status that was reviewed.
 
-    ``from_index`` is None unless each target restarts from its own index.
+    ``from_index`` has a value if each target restarts from its own index. ``is_restarted`` has the value None if
+    earlier restarts were not read.
     """
 
     id: str
