@@ -78,7 +78,7 @@ def test_an_incident_is_ended_in_a_shell(
     assert name is not None
     plan = name[1]
     stored = next((audit.parent / "restate_lab" / "plans").iterdir()).read_text()
-    assert {word for word in ("target", "Bulk/wait", "step") if f'"{word}"' in stored} == set()
+    assert "Bulk" not in stored, "a target can have a key"
     with tcp_relay(url) as relay:
         for refused, code, message in (
             (execute(relay.url, plan), 2, f"is a plan for .* at {url}"),

@@ -265,6 +265,16 @@ def test_where_it_acts_comes_first() -> None:
     assert "2h 13m" in text
 
 
+@pytest.mark.parametrize("action", ACTIONS)
+def test_each_plan_says_whether_it_can_be_undone(action: ACTIONS) -> None:
+    """One sentence is the line below the title: in the text, the card, and the texts for an approval and a review."""
+    plan_ = made(2, action)
+    assert re.fullmatch(r"(Can be undone|Can be undone in part|Cannot be undone): [^.]+\.", plan_.undo)
+    for text in (str(plan_), plan_.approval_text, plan_.review_text):
+        assert text.splitlines()[2] == plan_.undo
+    assert plan_.undo in plan_._repr_html_()
+
+
 def test_the_card_of_a_plan_folds_the_invocations_and_not_the_next_step() -> None:
     """Between the effects and the next step, one closed line stands for the ids of the invocations."""
     card = made(8, ACTIONS.KILL)._repr_html_()

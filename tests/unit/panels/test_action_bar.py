@@ -151,6 +151,7 @@ def test_an_action_needs_a_plan_a_reason_and_a_confirmation(panel: Panel, plans:
     form = press(panel, "resume", 2)
     assert panel.plan is plans.made[0]
     assert form.children[0].blocks[0]["title"] == "Resume 2 of 2 · <b>t</b> · on made (http://127.0.0.1:1)"
+    assert panel.plan.undo in form.children[0].blocks[0]["text"]
     assert "<b>t</b>" not in form.card.value
     assert form.confirm.disabled
     form.confirm.click()
