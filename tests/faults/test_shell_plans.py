@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -170,20 +171,31 @@ def test_of_many_processes_that_execute_one_plan_one_acts(bench: FaultBench, url
     assert rl.audit_log()["outcome"].tolist() == ["done"]
 
 
-def test_a_plan_whose_execution_was_killed_is_used_up(bench: FaultBench, url: str) -> None:
-    """The process is killed after the server acted: the audit log has the intent, and nothing acts again."""
+@pytest.mark.parametrize(
+    ("number", "code", "outcome"),
+    [(signal.SIGKILL, -9, None), pytest.param(signal.SIGTERM, 130, "done", marks=pytest.mark.long)],
+    ids=["SIGKILL", "SIGTERM"],
+)
+def test_an_execution_that_is_ended_has_used_up_its_plan(
+    bench: FaultBench, url: str, number: int, code: int, outcome: str | None
+) -> None:
+    """The process ends after the server acted: the audit log has the intent, and nothing acts again.
+
+    After SIGTERM, as after Ctrl-C, the outcome is read first.
+    """
     ids = take(bench, 2)
     fault = Fault(b"/restart-as-new", end="silence", passes=0)
     with tcp_relay(url, fault=fault) as relay:
         plan = plan_of(relay.url, "restart-as-new", *ids)["plan"]
         with _executing(relay.url, plan) as process:
             wait_for(lambda: len(restarts(bench, ids)) == 2)
-            process.kill()
+            process.send_signal(number)
+            assert process.wait(60) == code
         again = execute(relay.url, plan)
     assert (again.exit_code, "was executed before" in " ".join(again.output.split())) == (1, True)
     assert sorted(restarts(bench, ids)) == sorted(ids)
     (change,) = rl.audit_log().to_dict("records")
-    assert (change["targets"], change["outcome"], change["reason"]) == (ids, None, REASON)
+    assert (change["targets"], change["outcome"], change["reason"]) == (ids, outcome, REASON)
 
 
 @contextmanager

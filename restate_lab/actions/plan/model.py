@@ -35,6 +35,7 @@ class Plan(PlanReview):
     - ``frame``: one row per target, in order: ``id, target, service, status, created_at, age, idle_for``; ``effect``
       (what will happen) or ``excluded`` (the reason), one of them None; ``callee_of`` (the target that called it)
     - ``targets, counts, excluded``: the targets, their number by service and status, and the excluded invocations
+    - ``undo``: whether and how the action can be undone, in one sentence
     - ``impact``: for kill and cancel, the other invocations and keys that are affected: ``kind`` ("call", "one-way
       call", "key", "waiter", "state change"), ``id, target, status, effect``, ``caused_by`` (the target);
       ``not_read`` has the effects that this does not show. A kill also kills all direct and indirect callees that have
@@ -67,12 +68,6 @@ class Plan(PlanReview):
     def outcome(self) -> pd.DataFrame | None:
         """Return the result of ``execute``, also if it was interrupted; None before execution."""
         return self._execution.outcome
-
-    def was_restarted(self, id_: str, /) -> bool | None:
-        """Return whether a target of a restart was restarted before; None if that was not read."""
-        if id_ in self.restarted:
-            return True
-        return False if id_ in self._unrestarted else None
 
     def only(self, ids: Any, /) -> Plan:
         """Return a smaller plan with only these ids; nothing is read again.

@@ -72,8 +72,10 @@ class StoredPlan:
     def of(cls, plan: Plan) -> StoredPlan:
         """Return what to store of a plan."""
         rows, change = plan.rows, plan.change.only(plan.targets)
+        unrestarted = dict.fromkeys(plan._unrestarted, False)  # noqa: SLF001 - of this package
+        is_restarted = dict.fromkeys(plan.restarted, True) | unrestarted
         targets = tuple(
-            StoredTarget(id_, created.isoformat(), status, change.from_indexes.get(id_), plan.was_restarted(id_))
+            StoredTarget(id_, created.isoformat(), status, change.from_indexes.get(id_), is_restarted.get(id_))
             for id_, created, status in zip(rows["id"], rows["created_at"], rows["status"], strict=True)
         )
         options = (change.action.value, change.deployment, change.from_index)
