@@ -344,12 +344,13 @@ def _lines(plan: PlanReview, rows: pd.DataFrame, *, rest: str = "") -> Iterator[
         yield from _section(title, lines, len(frame), rest)
     for title, frame, layout in (
         ("By service", counts, "{invocations:>9,}  {status:<11}  {service}"),
-        ("Invocations", rows, "  {id}  {status:<11}  {age:>9}  {target}"),
+        ("Invocations", rows, "  {id}  {status:<11}  {age:>{width}}  {target}"),
         ("Also affected", plan.impact, "  {kind:<12}  {target}  {effect}"),
         ("Can be kept in a restart", plan.prefixes, "  {id}  from_index={from_index}  {entry}"),
     ):
-        rows_of_section = _first(frame, _MAX_ROWS)
-        lines = [layout.format(**row | {"age": format_duration(row.get("age"))}) for row in rows_of_section]
+        first = [row | {"age": format_duration(row.get("age"))} for row in _first(frame, _MAX_ROWS)]
+        width = max((len(row["age"]) for row in first), default=0)
+        lines = [layout.format(**row, width=width) for row in first]
         yield from _section(title, lines, len(frame), rest)
     yield from (f"- {note}" for note in _notes(plan))
 
