@@ -15,7 +15,7 @@ from restate_lab._text import escape_invisible, format_age, format_duration, for
 from restate_lab.analysis.contrast import Contrast
 from restate_lab.analysis.contrast.model import Role
 from restate_lab.analysis.doctor import Diagnosis
-from restate_lab.analysis.doctor.diagnosis import footer_of, gap_reasons, lines_of
+from restate_lab.analysis.doctor.diagnosis import footer_of, gap_reasons, lines_of, planned_call
 from restate_lab.analysis.journal.bars import JournalRow, journal_bars
 from restate_lab.analysis.journal.card import ScaleName, TimeScale, time_scale
 from restate_lab.analysis.replay.recording import CANNOT_SAY, FITS, NOT_CHECKABLE
@@ -26,7 +26,7 @@ from restate_lab.analysis.waits import Waits
 from restate_lab.analysis.why.explanation import Explanation
 from restate_lab.cli._errors import in_a_shell
 from restate_lab.cli._page import GRAY_BLUE, ORANGE, SEVERITY_STYLES, STATUS_STYLES, TextPage, truncate_cells
-from restate_lab.cli.shell_code import SourceOptions, code_for
+from restate_lab.cli.shell_code import SourceOptions, code_for, plan_of_rows
 from restate_lab.debugging.to_test.result import RecordedTest
 from restate_lab.frames import records
 from restate_lab.status import OUTCOMES
@@ -108,6 +108,9 @@ def _print_finding(
     suggested = code_for(diagnosis.suggested_calls[at], row["suggested_code"], target)
     evidence = code_for([diagnosis.evidence_calls[at]], row["evidence_code"], target)
     page.commands(suggested, first="  next: ")
+    planned = planned_call(diagnosis, at)
+    if planned is not None and planned not in diagnosis.suggested_calls[at]:
+        page.commands(plan_of_rows(planned, diagnosis.evidence_calls[at], target), first="  plan: ")
     if evidence != suggested:
         page.commands(evidence, first="  rows: ")
 

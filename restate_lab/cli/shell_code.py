@@ -156,6 +156,18 @@ def _plan(call: SuggestedCall, source: SourceOptions) -> str | None:
     return shlex.join(["restate-lab", "plan", action, *call.ids[:_MOST], *options, *where])
 
 
+def plan_of_rows(plan: SuggestedCall, rows: SuggestedCall, source: SourceOptions) -> str:
+    """Return the lines of a plan for all rows of a question that returns ids; "" for another call of the rows."""
+    where = source if source.evidence is None else SourceOptions()
+    is_of_ids = rows.verb == "ask" and str(rows.arguments[0]).endswith("_ids") and _is_printable(rows)
+    asked = _ask(rows, where) if is_of_ids else None
+    if asked is None:
+        return ""
+    action = str(plan.arguments[0]).replace("_", "-")
+    command = asked.replace("restate-lab ask", f"restate-lab plan {action} --question", 1)
+    return command if source.evidence is None else f"{_ON_THE_CLUSTER}\n{command}"
+
+
 def _move(call: SuggestedCall, source: SourceOptions) -> str | None:
     """Return the commands of a move: first the journal that the new code must match."""
     plan = _plan(call, source)

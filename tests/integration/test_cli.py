@@ -8,6 +8,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import struct
 import subprocess
 import sys
@@ -76,6 +77,8 @@ def test_the_doctor_ends_with_code_3_if_a_cluster_has_problems(incident: Cluster
     assert told.exit_code == 3
     assert re.search(rf"next: restate-lab plan cancel inv_1.* -e {incident.admin_url}", told.stdout)
     assert "next: restate-lab why inv_1" in told.stdout
+    (planned,) = re.findall(r"plan: restate-lab (plan resume --question .* -p handler=charge .*)", told.stdout)
+    assert re.search(r"resume \d+ of \d+ invocations", CliRunner().invoke(app, shlex.split(planned)).stdout)
     assert not PYTHON.search(told.stdout)
     lines = told.stdout.splitlines()
     headlines = [line for line in lines if line.startswith(("CRITICAL ", "WARNING "))]

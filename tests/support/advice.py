@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 import restate_lab as rl
+from restate_lab.analysis.doctor.diagnosis import planned_call
 from restate_lab.analysis.suggestions import SuggestedCall
-from restate_lab.panels.panel.findings import planned_call
 from restate_lab.source import Source
 
 _SAMPLED = 2  # invocations of a finding

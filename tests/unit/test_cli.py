@@ -638,9 +638,9 @@ def test_a_finding_leads_with_its_sentence_and_not_with_the_name_of_its_check() 
         "evidence_code": "",
     }
     shown = {}
-    for name in ("overview", "retry_storm"):
+    for name in ("overview", "retry_storm", "retry_storm_ids"):
         calls = {"suggested_calls": [[ask_call("retry_storm")]], "evidence_calls": [ask_call(name)]}
-        diagnosis: Any = SimpleNamespace(read_at=NOW, **calls)
+        diagnosis: Any = SimpleNamespace(read_at=NOW, findings=pd.DataFrame([row | {"ids": ["inv_1"]}]), **calls)
         page = io.StringIO()
         _print_finding(row, 0, diagnosis, SourceOptions(), TextPage(page))
         shown[name] = page.getvalue().splitlines()[1:]
@@ -652,6 +652,10 @@ def test_a_finding_leads_with_its_sentence_and_not_with_the_name_of_its_check() 
         "  rows: restate-lab ask overview",
     ]
     assert shown["retry_storm"] == shown["overview"][:-1], "a command is shown once"
+    assert shown["retry_storm_ids"][-2:] == [
+        "  plan: restate-lab plan resume --question retry_storm_ids",
+        "  rows: restate-lab ask retry_storm_ids",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from restate_lab.analysis.suggestions import (
 )
 from restate_lab.cli import app
 from restate_lab.cli._options import parse_parameters, parse_value
-from restate_lab.cli.shell_code import COMMANDS, SourceOptions, code_for, commands
+from restate_lab.cli.shell_code import COMMANDS, SourceOptions, code_for, commands, plan_of_rows
 
 HERE = SourceOptions()
 IDS = [f"inv_{n}" for n in range(25)]
@@ -180,6 +180,17 @@ def test_several_ids_are_one_plan() -> None:
     note, line = commands([plan_call("cancel", IDS, total=2_000)], HERE) or []
     assert note == "# the first 20 of 2,000; check again afterwards"
     assert shlex.split(line) == ["restate-lab", "plan", "cancel", *IDS[:20]]
+
+
+def test_a_plan_of_the_rows_of_a_question() -> None:
+    """A retry storm has one plan for all of its rows, also if they are many; another call has none."""
+    plan, rows = plan_call("resume", IDS), ask_call("retry_storm_ids", service="Payments", step="charge card")
+    line = "restate-lab plan resume --question retry_storm_ids -p service=Payments -p 'step=charge card'"
+    assert plan_of_rows(plan, rows, SourceOptions("prod")) == f"{line} -e prod"
+    frozen = SourceOptions(evidence=Path("my evidence"))
+    assert plan_of_rows(plan, rows, frozen) == f"# run on the cluster of the evidence\n{line}"
+    for other in (ask_call("overview"), ask_call("retry_storm_ids", step="a\x1b"), why_call("inv_1")):
+        assert plan_of_rows(plan, other, HERE) == ""
 
 
 def test_a_replay_asks_and_takes_some_ids() -> None:

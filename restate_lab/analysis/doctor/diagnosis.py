@@ -23,7 +23,7 @@ from restate_lab._text import (
     verb_form,
 )
 from restate_lab.analysis.doctor.model import Finding, Severity, Subject
-from restate_lab.analysis.suggestions import SuggestedCall, python_code
+from restate_lab.analysis.suggestions import SuggestedCall, plan_call, python_code
 from restate_lab.frames import with_card
 from restate_lab.result import ROWS, Result, count_rows
 from restate_lab.source import Coverage
@@ -34,6 +34,7 @@ _MAX_SHOWN_IDS = 12
 _MAX_HANDLERS = 10
 EMPTY = "services"  # the check that finds a cluster without any service and invocation
 HAS_OPEN = "this source has the open invocations themselves"  # so that no sample of them is needed
+_RESUMED = frozenset({"retry_storm", "unreachable_deployments"})
 _NOTICEABLE = 0.01  # seconds
 _TITLE = 88  # characters of a title in a short text
 _SHOWN_AS_READ = ("severity", "title", "details", "shared", "blocks", "suggested_code", "evidence_code")
@@ -308,6 +309,18 @@ def _lines(diagnosis: Diagnosis) -> Iterator[str]:
     if diagnosis.verdict == "healthy":
         yield "\nCHECKED"
         yield from (f"  {row['description']}" for row in diagnosis.checked.to_dict("records"))
+
+
+def planned_call(diagnosis: Diagnosis, at: int) -> SuggestedCall | None:
+    """Return the call that creates a plan for a finding, or None.
+
+    It is the first such call among the suggested calls. For retrying invocations it is "resume", which retries them
+    now.
+    """
+    call = next((call for call in diagnosis.suggested_calls[at] if call.verb in {"plan", "move_to"}), None)
+    if call is None and diagnosis.findings["check"].iloc[at] in _RESUMED:
+        return plan_call("resume", diagnosis.findings["ids"].iloc[at])
+    return call
 
 
 def lines_of(finding: Mapping[Any, Any]) -> list[str]:

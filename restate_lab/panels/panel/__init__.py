@@ -17,6 +17,7 @@ from restate_lab.actions.plan.model import Plan
 from restate_lab.actions.rules import ACTIONS
 from restate_lab.analysis.contrast import Contrast
 from restate_lab.analysis.doctor import Diagnosis, doctor
+from restate_lab.analysis.doctor.diagnosis import planned_call
 from restate_lab.analysis.invocations.filters import ALL, MOST
 from restate_lab.analysis.times import TimeInput
 from restate_lab.client.arguments import check_seconds
@@ -32,7 +33,7 @@ from restate_lab.panels.deployments import DeploymentsView
 from restate_lab.panels.invocation import InvocationView
 from restate_lab.panels.invocations import InvocationsView
 from restate_lab.panels.overview import OverviewView
-from restate_lab.panels.panel.findings import FindingsView, name_of_finding, planned_call
+from restate_lab.panels.panel.findings import FindingsView, name_of_finding
 from restate_lab.panels.panel.state import VIEWS, WITHOUT_OPEN, PanelState, StatePlace, state_for
 from restate_lab.panels.state import StateView
 from restate_lab.reads import Stopped

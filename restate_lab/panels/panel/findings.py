@@ -12,8 +12,7 @@ from restate_lab._text import format_age, format_duration, one_line, plural
 from restate_lab.analysis.contrast.model import LEAST
 from restate_lab.analysis.doctor import Diagnosis
 from restate_lab.analysis.doctor.checks import CHECKS
-from restate_lab.analysis.doctor.diagnosis import gap_reasons, is_empty_cluster
-from restate_lab.analysis.suggestions import SuggestedCall, plan_call
+from restate_lab.analysis.doctor.diagnosis import gap_reasons, is_empty_cluster, planned_call
 from restate_lab.frames import records
 from restate_lab.panels._assets import read_assets
 from restate_lab.panels._base.content import ContentWidget, ViewMessage
@@ -114,19 +113,6 @@ class FindingsView(ContentWidget):
 _SEVERITIES = ("critical", "warning", "note")
 _NOUNS = {"retry_storm": "retries", "blocked_keys": "holder"}
 _LONGEST_PLACE = 60  # characters
-_RESUMED = {"retry_storm", "unreachable_deployments"}
-
-
-def planned_call(diagnosis: Diagnosis, at: int) -> SuggestedCall | None:
-    """Return the call that creates a plan for a finding, or None.
-
-    It is the first such call among the suggested calls. For retrying invocations it is "resume", which retries them
-    now.
-    """
-    call = next((call for call in diagnosis.suggested_calls[at] if call.verb in {"plan", "move_to"}), None)
-    if call is None and diagnosis.findings["check"].iloc[at] in _RESUMED:
-        return plan_call("resume", diagnosis.findings["ids"].iloc[at])
-    return call
 
 
 def name_of_finding(row: Mapping[Any, Any], *, queue: bool = False) -> str:
