@@ -72,12 +72,11 @@ class PrivateFolder:
 
         Raises:
             FileNotFoundError: there is no such file.
-            ArgumentError: it belongs to another user, or other users can read or change it.
+            ArgumentError: it or its folder belongs to another user, or other users can read it or change one of them.
         """
+        _check_owner(str(self.path), self.path.stat(), 0o022, "make its mode 0700")
         with (self.path / name).open(encoding="utf-8", errors="replace") as file:
-            status = os.fstat(file.fileno())
-            if hasattr(os, "getuid") and (status.st_uid != os.getuid() or status.st_mode & 0o077):
-                raise ArgumentError(f"{name} can be changed or read by others, so it is not used; make a new plan.")
+            _check_owner(name, os.fstat(file.fileno()), 0o077, "make a new plan")
             return file.read(self._longest)
 
     def has(self, name: str) -> bool:
@@ -103,3 +102,9 @@ class PrivateFolder:
             with contextlib.suppress(FileNotFoundError):  # another process removed it
                 if time.time() - path.stat().st_mtime > seconds:
                     path.unlink()
+
+
+def _check_owner(name: str, status: os.stat_result, forbidden: int, advice: str) -> None:
+    """Refuse a file or folder of another user, and one with any of the permissions ``forbidden``."""
+    if hasattr(os, "getuid") and (status.st_uid != os.getuid() or status.st_mode & forbidden):
+        raise ArgumentError(f"{name} can be changed or read by others, so it is not used; {advice}.")

@@ -170,9 +170,7 @@ def _elsewhere(description: str) -> Effect:
     return Effect(description, _GOES_ON, repeats_step=True)
 
 
-_ENDS_THEM = (
-    "Cannot be undone: the invocations end, and restart_as_new only starts new ones, while the journals are retained"
-)
+_ENDS_THEM = "Cannot be undone: restart_as_new only starts new invocations"
 _CANCEL = ActionRule(
     operation="cancel_invocation",
     batch="cancel",
@@ -241,7 +239,7 @@ _RESUME = ActionRule(
     operation="resume_invocation",
     batch="resume",
     needs="it is paused, suspended or backing off",
-    undo="Can be undone in part: pause stops the invocations again, but the effects of their attempts remain",
+    undo="Can be undone in part: pause stops them again, but effects of attempts remain",
     settles=frozenset({*_GOING, *ENDED} - {"paused"}),
     options=frozenset({"deployment"}),
     effects={
@@ -300,7 +298,7 @@ _RESTART_AS_NEW = ActionRule(
     operation="restart_as_new_invocation",
     batch="restart-as-new",
     needs="it has ended, still has its journal, and is not a workflow",
-    undo="Can be undone in part: cancel or kill ends the new invocations, but the effects of their steps remain",
+    undo="Can be undone in part: cancel ends the new ones, but effects of steps remain",
     settles=frozenset(),
     options=frozenset({"deployment", "from_index"}),
     effects={
@@ -313,7 +311,7 @@ _MOVE_TO = ActionRule(
     operation=None,
     batch=None,
     needs="it has started and not ended",
-    undo="Can be undone in part: move_to moves the invocations back, but the effects of their steps remain",
+    undo="Can be undone in part: move_to moves them back, but effects of steps remain",
     settles=frozenset(),
     options=frozenset({"deployment"}),
     effects={

@@ -14,6 +14,7 @@ import restate_lab as rl
 from restate_lab import errors
 from restate_lab.actions.execution import runner
 from restate_lab.actions.plan import plan
+from restate_lab.actions.plan.store import PlanStore, StoredPlan
 from restate_lab.actions.redrive import redrive
 from restate_lab.audit import audit_log
 from restate_lab.demo.embedded import start_services
@@ -75,11 +76,15 @@ MORE = (1000, 1), (5000, 2)
 """Numbers of invocations, each with the seed of their steps, that take most of a minute."""
 
 
-def redrive_orders(bench: RedriveBench, prefix: str, count: int, seed: int) -> None:
+def redrive_orders(bench: RedriveBench, prefix: str, count: int, seed: int, *, store: PlanStore | None = None) -> None:
     """Fail orders at random steps and redrive them: each completed step runs once, and the failed one twice."""
     ids, orders = bench.fail_orders(prefix, count, seed)
     assert bench.runs(prefix) == runs_of(orders, is_done=False)
     made = redrive(bench.lab, bench.failed(ids))
+    if store is not None:
+        stored = StoredPlan.of(made)
+        store.save(stored)
+        made = store.load(stored.name).on(bench.lab)
     assert set(made.targets) == set(ids)
     with bench.repaired():
         frame = made.execute(reason=WHY, expect=count, progress=NoProgress())
@@ -94,6 +99,10 @@ def redrive_orders(bench: RedriveBench, prefix: str, count: int, seed: int) -> N
 @pytest.mark.parametrize(("count", "seed"), [(250, 1), *(pytest.param(*each, marks=pytest.mark.long) for each in MORE)])
 def test_a_redrive_repeats_only_the_failed_step(bench: RedriveBench, count: int, seed: int) -> None:
     redrive_orders(bench, f"{count}-", count, seed=seed)
+
+
+def test_a_stored_redrive_has_the_index_of_each_invocation(bench: RedriveBench, tmp_path: Path) -> None:
+    redrive_orders(bench, "stored-", 8, seed=3, store=PlanStore(tmp_path))
 
 
 def test_each_kind_of_failure_has_its_index_or_its_reason(bench: RedriveBench) -> None:

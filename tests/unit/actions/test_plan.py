@@ -270,6 +270,7 @@ def test_each_plan_says_whether_it_can_be_undone(action: ACTIONS) -> None:
     """One sentence is the line below the title: in the text, the card, and the texts for an approval and a review."""
     plan_ = made(2, action)
     assert re.fullmatch(r"(Can be undone|Can be undone in part|Cannot be undone): [^.]+\.", plan_.undo)
+    assert len(plan_.undo) <= 80
     for text in (str(plan_), plan_.approval_text, plan_.review_text):
         assert text.splitlines()[2] == plan_.undo
     assert plan_.undo in plan_._repr_html_()

@@ -82,6 +82,10 @@ def _with_other_mode(path: Path) -> None:
     path.chmod(0o640)
 
 
+def _in_an_open_folder(path: Path) -> None:
+    path.parent.chmod(0o770)
+
+
 def _with_other_target(path: Path) -> None:
     path.write_text(path.read_text().replace(ID, "inv_1" + "b" * 33))
 
@@ -96,6 +100,7 @@ def _newer(path: Path) -> None:
 
 REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "another mode": (_with_other_mode, "can be changed or read by others"),
+    "an open folder": (_in_an_open_folder, "plans can be changed or read by others"),
     "another target": (_with_other_target, "was changed after its review"),
     "another plan": (_from_another_plan, "was changed after its review"),
     "a newer format": (_newer, "has format 2, and this restate_lab reads format 1"),
