@@ -173,8 +173,8 @@ def plan(
 
     Nothing is sent. The plan is valid for 15 minutes; restate-lab execute acts on exactly its invocations, once.
     """
-    from restate_lab.actions.plan.store import PlanStore, StoredPlan
     from restate_lab.cli._output import write_result
+    from restate_lab.cli._page import TextPage
     from restate_lab.export.results import plan_json
 
     filters = {"service": service, "handler": handler, "key": key, "status": status, "age": older_than}
@@ -183,16 +183,15 @@ def plan(
     options = {"deployment": deployment, "from_index": from_index, "include_callees": include_callees}
     with open_source(cluster, None) as lab:
         made = _make_plan(lab, action.replace("-", "_"), selection, options, timeout)
-    stored = StoredPlan.of(made)
-    if made.targets:
-        PlanStore().save(stored)
-    command = _execute_command(made, stored.name, cluster) if made.targets else None
+    name, command = _store(made, cluster) if made.targets else (None, None)
     write_result(
         form,
         made.frame,
         show=lambda page: _print_plan(made, command, page),
-        to_json=lambda: {"plan": stored.name if made.targets else None, "command": command, **plan_json(made)},
+        to_json=lambda: {"plan": name, "command": command, **plan_json(made)},
     )
+    if command is not None and form.kind in {"csv", "parquet"}:  # the rows do not have it
+        TextPage(sys.stderr).commands(command, first="execute: ")
 
 
 @app.command(
@@ -365,10 +364,15 @@ def _make_plan(lab: Source, action: str, selection: _Selection, options: Mapping
     )
 
 
-def _execute_command(made: Plan, name: str, cluster: str | None) -> str:
+def _store(made: Plan, cluster: str | None) -> tuple[str, str]:
+    """Store a plan; return its name, and the command that executes it."""
+    from restate_lab.actions.plan.store import PlanStore, StoredPlan
+
+    stored = StoredPlan.of(made)
+    PlanStore().save(stored)
     expect = f" --expect {len(made.targets)}" if len(made.targets) > made.action.rule.expect_above else ""
     where = f" {shlex.join(['-e', cluster])}" if cluster is not None else ""
-    return f'restate-lab execute {name} --reason "{_PLACEHOLDER}"{expect}{where}'
+    return stored.name, f'restate-lab execute {stored.name} --reason "{_PLACEHOLDER}"{expect}{where}'
 
 
 def _print_plan(made: Plan, command: str | None, page: TextPage) -> None:

@@ -135,6 +135,12 @@ def test_the_ways_to_select_have_the_same_targets(bench: FaultBench, url: str) -
     assert plan_of(url, "purge", "--service", "Depot", "--status", "ended")["targets"] == 0
 
 
+def test_a_file_of_rows_leaves_the_command_to_the_terminal(bench: FaultBench, url: str, tmp_path: Path) -> None:
+    told = call(url, "plan", "kill", bench.holder, "--csv", str(tmp_path / "plan.csv"))
+    assert re.fullmatch(rf'execute: restate-lab execute plan-\w{{16}} --reason "…" -e {url}\n', told.stderr)
+    assert pd.read_csv(tmp_path / "plan.csv")["id"].tolist() == [bench.holder]
+
+
 def test_a_plan_without_targets_has_no_name(bench: FaultBench, url: str, audit: Path) -> None:
     """A move to the same deployment, and a redrive of what did not fail, exclude everything and store nothing."""
     (ended,) = take(bench, 1)
