@@ -395,11 +395,8 @@ COMMAND_LINES: dict[str, Callable[[Vandalised, Path], list[list[str]]]] = {
     ],
     "mcp": lambda _, __: [["mcp", "--evidence", HOSTILE["ansi"]], ["mcp", "approve", HOSTILE["ansi"]]],
     "plan": lambda all_, _: [
-        *(
-            ["plan", "kill", all_.holders[name], all_.retrying[name], *form]
-            for name in OPENED
-            for form in ([], ["--json"])
-        ),
+        *(["plan", "kill", *all_.holders.values(), *form] for form in ([], ["--json"])),
+        ["plan", "kill", *(all_.retrying[name] for name in OPENED)],
         ["plan", "restart-as-new", *all_.failed.values()],
         ["plan", "kill", "--service", "Victim", "--key", HOSTILE["ansi"]],
         ["plan", HOSTILE["ansi"], "-"],

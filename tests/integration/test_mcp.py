@@ -296,7 +296,8 @@ def test_a_person_approves_in_a_terminal(relay: TcpRelay, incident: Cluster, aud
     """A client without forms waits for the terminal; a wrong answer and a pipe do not approve; a plan executes once."""
     id_ = incident.ids("paused")[0]
     with mcp_session("-e", relay.url, "--allow-changes") as assistant:
-        plan = assistant.call("plan", action="resume", ids=[id_])["data"]["plan"]
+        planned = assistant.call("plan", action="resume", ids=[id_])["data"]
+        plan, undo = planned["plan"], planned["undo"]
         waiting = assistant.call("execute_plan", plan=plan, reason="INC-42: the API is back")["data"]
         assert waiting["command"] == f"restate-lab mcp approve {plan}"
         piped = subprocess.run([*COMMAND, "mcp", "approve", plan], input=b"1\n", capture_output=True, check=False)
@@ -308,7 +309,7 @@ def test_a_person_approves_in_a_terminal(relay: TcpRelay, incident: Cluster, aud
         assert changes(relay) == []
         code, shown = approve(plan, code_of)
         assert code == 0
-        for part in (id_, "resume 1 of 1", "Reason: INC-42: the API is back"):
+        for part in (id_, "resume 1 of 1", undo, "Reason: INC-42: the API is back"):
             assert part in " ".join(shown.split())
         cut = {"action": "resume", "question": "retry_storm_ids", "parameters": {"limit": 2}}
         assert "more rows than its limit" in assistant.error("plan", **cut)
