@@ -21,7 +21,7 @@ from restate_lab.cli import app
 from support.bench import wait_for
 from support.fault_verbs import FaultBench
 from support.plan_racers import REASON, kill, race
-from support.tcp_relay import Fault, tcp_relay
+from support.tcp_relay import Cut, Fault, tcp_relay
 
 pytestmark = pytest.mark.server
 
@@ -166,6 +166,16 @@ def test_each_status_is_read_again(bench: FaultBench, url: str) -> None:
     assert "confirm the number with --expect 12" in " ".join(told.output.split())
     done = execute(url, purge, "--expect", "12", "--json")
     assert (done.exit_code, outcomes(done)) == (0, ["skipped", *["done"] * 11])
+
+
+def test_an_unknown_outcome_has_an_exit_code_of_its_own(
+    bench: FaultBench, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("restate_lab.actions.execution.runner.SEEN_WITHIN", 0.2)
+    with tcp_relay(url, cut=Cut(b"/purge", when="before")) as relay:
+        plan = plan_of(relay.url, "purge", *take(bench, 1))["plan"]
+        done = execute(relay.url, plan, "--json")
+    assert (done.exit_code, outcomes(done)) == (3, ["unknown"])
 
 
 @pytest.mark.parametrize("count", [30, pytest.param(100, marks=pytest.mark.long)])
