@@ -20,11 +20,11 @@
   a test from it: ``to_test``
 - interactive: ``Panel``
 - plot a result: ``plot``; the functions with more options are in ``restate_lab.plots``
-- change: ``ACTIONS, plan, move_to, redrive, set_state, wait_for, audit_log``, and the methods of ``lab.admin`` and
-  ``lab.ingress``
+- change: ``ACTIONS, plan, move_to, redrive, set_state, wait_for``, and the methods of ``lab.admin`` and ``lab.ingress``
+- my incident: ``note, audit_log``
 - save and share: ``freeze, open_evidence, compare, save, Report, incident_report``
 - types for annotations, not in the menu: ``Plan, Diagnosis, Explanation, Waits, Replay, Comparison, Contrast,
-  BeforeAfter, State, Conversation, Outcome, RecordedTest, Evidence, History, Thresholds, AdminClient,
+  BeforeAfter, State, Conversation, Outcome, Note, RecordedTest, Evidence, History, Thresholds, AdminClient,
   IngressClient``; for your own source: ``Source, Coverage``; to read agents with payloads of your own: ``ModelStep,
   ToolCall``
 - other: ``errors``, ``tracebacks("full")`` for developers, ``load_ipython_extension`` for ``%load_ext restate_lab``
@@ -55,6 +55,7 @@ _TYPES = {
     "History",
     "IngressClient",
     "ModelStep",
+    "Note",
     "Outcome",
     "Plan",
     "RecordedTest",

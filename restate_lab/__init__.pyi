@@ -2,6 +2,8 @@
 
 from restate_lab import errors as errors
 from restate_lab._html.table import show as show
+from restate_lab.actions.note import note as note
+from restate_lab.actions.note.model import Note as Note
 from restate_lab.actions.plan import move_to as move_to, plan as plan
 from restate_lab.actions.plan.model import Plan as Plan
 from restate_lab.actions.redrive import redrive as redrive

@@ -9,19 +9,27 @@ from __future__ import annotations
 
 import functools
 import itertools
-import json
 import os
-import socket
-import threading
 import uuid
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from restate_lab._text import join
 from restate_lab.errors import ArgumentError, AuditFailed, AuditIncomplete, Truncated
+from restate_lab.notes import FOLDER as NOTES, notes_frame, read_notes
+from restate_lab.records import (
+    FieldChecks,
+    RecordFile,
+    as_number,
+    as_text,
+    as_time,
+    list_of,
+    optional,
+    process_info,
+    read_records,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,8 +42,6 @@ _READ_COLUMNS = [
     "time", "tool", "arguments", "source", "rows", "bytes", "milliseconds", "error", "client", "user", "host", "pid",
     "file",
 ]  # fmt: skip
-_FORMAT = 1
-"""The version of a record. Records of earlier versions have none; a newer one is not read."""
 _READS = "reads"  # the folder of the records of reads
 _MOST_SHOWN = 20  # unreadable lines that the warning names
 
@@ -103,7 +109,7 @@ class AuditLog:
 
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder or _configured_folder()
-        self._changes, self._reads = _RecordFile(), _RecordFile()
+        self._changes, self._reads, self._notes = RecordFile(), RecordFile(), RecordFile()
 
     @functools.cached_property
     def folder(self) -> Path:
@@ -153,67 +159,22 @@ class AuditLog:
         process = process_info()
         self._reads.write(self.folder / _READS, *({"kind": "read", **each, **process} for each in reads))
 
+    def note(self, **details: Any) -> None:
+        """Record a note; ``details`` are fields of ``notes.Note``.
 
-class _RecordFile:
-    """One file of a process, which each process creates at its first record."""
-
-    def __init__(self) -> None:
-        self._locks: dict[int, threading.Lock] = {}
-        self._pid = 0
-        self._path: Path | None = None
-
-    @property
-    def path(self) -> Path | None:
-        """Return the file of this process; None before its first record."""
-        return self._path if self._pid == os.getpid() else None
-
-    def write(self, folder: Path, *records: Mapping[str, Any]) -> None:
-        """Append records with their time to the file of this process in the folder."""
-        head = {"format": _FORMAT, "time": datetime.now(UTC).isoformat()}
-        lines = "".join(json.dumps({**head, **each}, ensure_ascii=False, default=str) + "\n" for each in records)
-        # One lock per process: a fork copies a lock that another thread holds, and the copy is never released.
-        with self._locks.setdefault(os.getpid(), threading.Lock()):
-            try:
-                descriptor = os.open(self._open_path(folder), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-                try:
-                    _write_all(descriptor, lines.encode("utf-8", "backslashreplace"))
-                    os.fsync(descriptor)
-                finally:
-                    os.close(descriptor)
-            except OSError as error:
-                self._path = None  # the last line of the file may be incomplete; the next record starts a new file
-                raise AuditFailed(
-                    f"the audit record cannot be written in {folder}: {error}. "
-                    f"Make the folder writable, or choose another one with connect(audit=…) or RESTATE_LAB_AUDIT."
-                ) from error
-
-    def _open_path(self, folder: Path) -> Path:
-        if self._path is None or self._pid != os.getpid():  # a forked process writes its own file
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            started = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-            self._pid = os.getpid()
-            self._path = folder / f"{started}-{self._pid}-{uuid.uuid4().hex[:8]}.jsonl"
-        return self._path
-
-
-def _write_all(descriptor: int, data: bytes) -> None:
-    while data:
-        data = data[os.write(descriptor, data) :]
-
-
-def process_info() -> dict[str, Any]:
-    """Return the user, the host and the id of this process."""
-    import getpass  # noqa: PLC0415 - only changes are recorded
-
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # the user of a container can have no name
-        user = str(os.getuid()) if hasattr(os, "getuid") else ""
-    return {"user": user, "host": socket.gethostname(), "pid": os.getpid()}
+        Raises:
+            AuditFailed: the record cannot be written.
+        """
+        self._notes.write(self.folder / NOTES, {"kind": "note", **details, **process_info()})
 
 
 def audit_log(
-    folder: str | os.PathLike[str] | None = None, /, *, change: str | None = None, reads: bool = False
+    folder: str | os.PathLike[str] | None = None,
+    /,
+    *,
+    change: str | None = None,
+    reads: bool = False,
+    notes: bool = False,
 ) -> pd.DataFrame:
     """Return one row per change that this user's processes tried to make, oldest first.
 
@@ -232,19 +193,30 @@ def audit_log(
     ``error`` (None if it succeeded), ``client`` (the name and version that the client of an assistant declared; of a
     page the address of the viewer), ``user``, ``host``, ``pid`` and ``file``.
 
+    ``notes=True`` returns the notes of ``note`` instead, oldest first. Columns: ``time`` (UTC), ``text``, ``finding``
+    (the fingerprint of a finding; None if the note is about none), ``check, where, title, severity, count`` (of the
+    finding when it was noted), ``until`` (UTC, the end of an acknowledgement; NaT for none), ``environment``,
+    ``address``, ``user``, ``host``, ``pid``, ``id`` and ``file``.
+
     ``folder`` None means ``default_folder()``. Lines and files that cannot be read are omitted, counted in
     ``attrs["truncated"]`` and reported in a Truncated warning. Such lines exist if a process ended while it wrote, or
     if another program wrote to the folder.
 
     Raises:
-        ArgumentError: the folder does not have this change, or ``change`` and ``reads`` are combined.
+        ArgumentError: the folder does not have this change, or more than one of ``change``, ``reads`` and ``notes`` is
+            passed.
     """
-    if reads and change is not None:
-        raise ArgumentError("change and reads cannot be combined: a read is not a part of a change; pass one of them.")
+    if (change is not None) + reads + notes > 1:
+        raise ArgumentError("change, reads and notes cannot be combined: each has rows of its own; pass one of them.")
     records, where = _Records(), Path(folder or default_folder())
-    records.read(where / _READS if reads else where)
+    if not notes:
+        records.read(where / _READS if reads else where)
     intents, results = records.intents, records.valid_results()
-    if reads:
+    if notes:
+        known = read_notes(where)
+        records.unreadable.extend(known.unreadable)
+        frame = notes_frame(known.notes)
+    elif reads:
         frame = _reads(records.reads)
     elif change is None:
         frame = _changes(intents, results)
@@ -270,16 +242,8 @@ class _Records:
         self._results: dict[str, dict[str, Any]] = {}
 
     def read(self, folder: Path) -> None:
-        for file in sorted(folder.glob("*.jsonl")):
-            name = _escape_surrogates(file.name)
-            try:  # only files are read: reading a pipe would never end
-                lines = file.read_bytes().splitlines() if file.is_file() else None
-            except OSError:
-                lines = None
-            if lines is None:
-                self.unreadable.append(name)
-            for number, line in enumerate(lines or (), 1):
-                self._read_line(line, name, f"{name}:{number}")
+        for record in read_records(sorted(folder.glob("*.jsonl")), _FIELDS, self.unreadable):
+            self._add(record)
 
     def valid_results(self) -> dict[str, dict[str, Any]]:
         """Return the results by the id of their change.
@@ -294,69 +258,12 @@ class _Records:
                 results[change] = result
         return results
 
-    def _read_line(self, line: bytes, file: str, at: str) -> None:
-        newer = ""
-        try:
-            record = json.loads(line)
-            if b"\\ud" in line.lower():
-                record = _escape_surrogates(record)
-            newer = _newer_format(record)
-            fields = _FIELDS[record["kind"]]
-            checked = {name: check(record.get(name)) for name, check in fields.items()}
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):  # the last: very many brackets
-            self.unreadable.append(at + newer)
-        else:
-            if newer:
-                self.unreadable.append(at + newer)
-            else:
-                self._add(record["kind"], {**checked, "file": file, "at": at})
-
-    def _add(self, kind: str, record: dict[str, Any]) -> None:
-        if kind == "read":
+    def _add(self, record: dict[str, Any]) -> None:
+        if record["kind"] == "read":
             self.reads.append(record)
             return
-        into = self.intents if kind == "intent" else self._results
+        into = self.intents if record["kind"] == "intent" else self._results
         into[record["change"]] = record
-
-
-def _newer_format(record: Mapping[str, Any]) -> str:
-    """Return why a record is not read if a newer version of restate_lab wrote it, else ""."""
-    version = record.get("format", _FORMAT)
-    if version <= _FORMAT:
-        return ""
-    return f" (format {str(version)[:20]}; this restate_lab reads up to {_FORMAT}: update it)"
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"not a text: {type(value).__name__}")
-    return value
-
-
-def _number(value: Any) -> int:
-    if type(value) is not int or not 0 <= value < 2**63:
-        raise TypeError("not a whole number from 0 to 2**63 - 1")
-    return value
-
-
-def _optional(check: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    return lambda value: None if value is None else check(value)
-
-
-def _list_of(check: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    def checked(values: Any) -> list[Any]:
-        if not isinstance(values, list):
-            raise TypeError(f"not a list: {type(values).__name__}")
-        return [check(each) for each in values]
-
-    return checked
-
-
-def _time(value: Any) -> datetime:
-    timestamp = datetime.fromisoformat(_text(value))
-    if timestamp.tzinfo is None or not 1970 <= timestamp.year <= 2200:  # before pandas 3, timestamps end in 2262
-        raise ValueError(f"not a time of a record: {value[:40]}")
-    return timestamp.astimezone(UTC)
 
 
 def _pairs_by_text(value: Any) -> dict[str, list[list[int]]]:
@@ -372,24 +279,24 @@ def _pairs_by_text(value: Any) -> dict[str, list[list[int]]]:
 def _texts_by_place(value: Any) -> dict[str, str]:
     if not isinstance(value, dict):
         raise TypeError("not a mapping")
-    return {place: _text(text) for place, text in value.items()}
+    return {place: as_text(text) for place, text in value.items()}
 
 
-_FIELDS: dict[str, dict[str, Callable[[Any], Any]]] = {
+_FIELDS: dict[str, FieldChecks] = {
     "intent": {
-        "change": _text, "time": _time, "action": _text, "targets": _list_of(_text),
-        "pid": _optional(_number), "from_indexes": _optional(_list_of(_optional(_number))),
-        **dict.fromkeys(("reason", "environment", "address", "request", "user", "host"), _optional(_text)),
+        "change": as_text, "time": as_time, "action": as_text, "targets": list_of(as_text),
+        "pid": optional(as_number), "from_indexes": optional(list_of(optional(as_number))),
+        **dict.fromkeys(("reason", "environment", "address", "request", "user", "host"), optional(as_text)),
     },
     "result": {
-        "change": _text, "time": _time, "outcome": _text, "error": _optional(_text),
-        "status": _optional(_number), "outcomes": _optional(_pairs_by_text), "errors": _optional(_pairs_by_text),
-        "new_ids": _optional(_texts_by_place), "other_new_ids": _optional(_texts_by_place),
+        "change": as_text, "time": as_time, "outcome": as_text, "error": optional(as_text),
+        "status": optional(as_number), "outcomes": optional(_pairs_by_text), "errors": optional(_pairs_by_text),
+        "new_ids": optional(_texts_by_place), "other_new_ids": optional(_texts_by_place),
     },
     "read": {
-        "time": _time, **dict.fromkeys(("tool", "arguments"), _text),
-        **dict.fromkeys(("rows", "bytes", "milliseconds", "pid"), _optional(_number)),
-        **dict.fromkeys(("source", "error", "client", "user", "host"), _optional(_text)),
+        "time": as_time, **dict.fromkeys(("tool", "arguments"), as_text),
+        **dict.fromkeys(("rows", "bytes", "milliseconds", "pid"), optional(as_number)),
+        **dict.fromkeys(("source", "error", "client", "user", "host"), optional(as_text)),
     },
 }  # fmt: skip
 """The fields of each kind of record, and the check of each."""
@@ -403,17 +310,6 @@ def _fits(result: Mapping[str, Any], targets: int) -> bool:
         if any(not end < first <= last < targets for end, (first, last) in zip(ends, pairs, strict=False)):
             return False
     return True
-
-
-def _escape_surrogates(value: Any) -> Any:
-    """Return the value with lone surrogates written as codes: a frame cannot hold one."""
-    if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode()
-    if isinstance(value, list):
-        return [_escape_surrogates(each) for each in value]
-    if isinstance(value, dict):
-        return {_escape_surrogates(name): _escape_surrogates(each) for name, each in value.items()}
-    return value
 
 
 def _changes(intents: Mapping[str, Mapping[str, Any]], results: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:

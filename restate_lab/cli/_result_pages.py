@@ -15,7 +15,15 @@ from restate_lab._text import escape_invisible, format_age, format_duration, for
 from restate_lab.analysis.contrast import Contrast
 from restate_lab.analysis.contrast.model import Role
 from restate_lab.analysis.doctor import Diagnosis
-from restate_lab.analysis.doctor.diagnosis import footer_of, gap_reasons, lines_of, planned_call
+from restate_lab.analysis.doctor.diagnosis import (
+    footer_of,
+    gap_reasons,
+    known_lines,
+    known_rows,
+    lines_of,
+    planned_call,
+    unread_notes,
+)
 from restate_lab.analysis.journal.bars import JournalRow, journal_bars
 from restate_lab.analysis.journal.card import ScaleName, TimeScale, time_scale
 from restate_lab.analysis.replay.recording import CANNOT_SAY, FITS, NOT_CHECKABLE
@@ -80,8 +88,16 @@ def print_diagnosis(diagnosis: Diagnosis, target: SourceOptions, page: TextPage)
     page.paragraph(totals)
     page.paragraph((f"{diagnosis.where}; {footer_of(diagnosis, ['-'])}", "dim"))
     for at, row in enumerate(diagnosis.findings.to_dict("records")):
-        _print_finding(row, at, diagnosis, target, page)
-    if reasons := gap_reasons(diagnosis):
+        if not row["known"]:
+            _print_finding(row, at, diagnosis, target, page)
+    if known := known_rows(diagnosis):
+        page.blank()
+        page.paragraph((f"KNOWN ({len(known):,})", "bold"))
+        for row in known:
+            title, note = known_lines(row)
+            page.paragraph(title, first="  ")
+            page.paragraph((note.strip(), "dim"), first="    ")
+    if reasons := [*gap_reasons(diagnosis), *unread_notes(diagnosis)]:
         page.blank()
         page.paragraph(("NOT CHECKED", SEVERITY_STYLES["incomplete"]))
         for reason in reasons:
@@ -104,7 +120,7 @@ def _print_finding(
     page.paragraph((title, "bold"), first=f"{severity.upper()} ", style=SEVERITY_STYLES[severity])
     for line in lines:
         page.paragraph(line, first="  ")
-    page.paragraph((f"{row['check']}{f', for {age}' if age else ''}", "dim"), first="  ")
+    page.paragraph((f"{row['check']}{f', for {age}' if age else ''} · {row['fingerprint']}", "dim"), first="  ")
     suggested = code_for(diagnosis.suggested_calls[at], row["suggested_code"], target)
     evidence = code_for([diagnosis.evidence_calls[at]], row["evidence_code"], target)
     page.commands(suggested, first="  next: ")

@@ -6,11 +6,13 @@ All values are JSON values, except frames: they can be long, so ``rows_of`` retu
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import Any
 
 import pandas as pd
 
 from restate_lab._text import escape_invisible
+from restate_lab.actions.note.model import Note
 from restate_lab.actions.plan.model import Plan
 from restate_lab.analysis.agents.result import Conversation
 from restate_lab.analysis.contrast import Contrast
@@ -63,6 +65,15 @@ def diagnosis_json(diagnosis: Diagnosis) -> dict[str, Any]:
         "not_read": diagnosis.not_read,
         "checked": diagnosis.checked,
     }
+
+
+def note_json(result: Note) -> dict[str, Any]:
+    """Return a note, whether it was written now, and why its acknowledgement has ended."""
+    stored = result.note
+    names = ("id", "time", "text", "finding", "severity", "title", "count", "until", "user", "host", "address")
+    values = {name: getattr(stored, name) for name in names}
+    times = {name: value.isoformat() for name, value in values.items() if isinstance(value, datetime)}
+    return {**values, **times, "source": result.source, "is_new": result.is_new, "ended": result.ended}
 
 
 def contrast_json(result: Contrast) -> dict[str, Any]:

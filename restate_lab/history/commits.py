@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from restate_lab.audit import process_info
 from restate_lab.client.lab import Lab
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArchiveBroken
 from restate_lab.history.store import ArchiveStore, LostRace, sql_text
 from restate_lab.history.tables import SCHEMA_VERSION, TABLES
+from restate_lab.records import process_info
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable

@@ -122,7 +122,7 @@ def _ends_with_3(*, form: OutputFormat) -> int:
 
 COMMANDS = (
     *("demo", "sql", "ask", "questions", "doctor", "contrast", "why", "waits", "journal", "agents"),
-    *("plan", "execute", "audit"),
+    *("plan", "execute", "audit", "note"),
     *("debug", "replay", "to-test", "freeze", "archive", "watch", "report", "compare", "serve", "mcp"),
 )
 
@@ -636,6 +636,8 @@ def test_a_finding_leads_with_its_sentence_and_not_with_the_name_of_its_check() 
         "since": NOW,
         "suggested_code": "",
         "evidence_code": "",
+        "fingerprint": "06f07fc5ff48e7e7",
+        "note": "noted at 02:00 UTC (mara): INC-42",
     }
     shown = {}
     for name in ("overview", "retry_storm", "retry_storm_ids"):
@@ -646,8 +648,9 @@ def test_a_finding_leads_with_its_sentence_and_not_with_the_name_of_its_check() 
         shown[name] = page.getvalue().splitlines()[1:]
     assert shown["overview"] == [
         "CRITICAL 15 retry “charge card”",
+        "  Noted at 02:00 UTC (mara): INC-42",
         "  Blocks 3 Orders/place.",
-        "  retry_storm, for 0s",
+        "  retry_storm, for 0s · 06f07fc5ff48e7e7",
         "  next: restate-lab ask retry_storm",
         "  rows: restate-lab ask overview",
     ]

@@ -43,6 +43,8 @@ FINDING: dict[str, Any] = dict.fromkeys(
         "suggested_code",
         "evidence_code",
         "more",
+        "note",
+        "fingerprint",
     ),
     HOSTILE,
 ) | {"colour": "red", "ids": [HOSTILE], "more_ids": 1_200, "links": [(HOSTILE, "#a")]}
@@ -132,6 +134,7 @@ CARDS: dict[str, dict[str, Any]] = {
     "reports/templates/written.html.j2": CARD | {"path": HOSTILE, "href": "#a", "size": HOSTILE, "lead": [HOSTILE] * 2},
     "analysis/doctor/card.html.j2": CARD
     | {"causes": [FINDING], "notes": [FINDING], "more_causes": 1_200, "note_count": 1_200, "not_checked": [HOSTILE]}
+    | {"known": [FINDING]}
     | {"incomplete": "red", "checks": [(HOSTILE, HOSTILE), ("x", "")], "is_healthy": True},
     "analysis/why/card.html.j2": CARD
     | BADGES
@@ -145,6 +148,7 @@ CARDS: dict[str, dict[str, Any]] = {
             TABLE | {"rows": [], "more": ""},
         ]
     },
+    "actions/note/card.html.j2": CARD,
     "actions/plan/card.html.j2": CARD
     | PARTS
     | {"heading": HOSTILE, "undo": HOSTILE, "warnings": [HOSTILE], "warning": "red"}
@@ -256,7 +260,7 @@ def test_ids_are_short_and_whole() -> None:
 
 @pytest.mark.parametrize(
     ("template", "count"),
-    [("analysis/doctor/card.html.j2", 4), ("analysis/why/card.html.j2", 1), ("analysis/waits/card.html.j2", 1)],
+    [("analysis/doctor/card.html.j2", 6), ("analysis/why/card.html.j2", 1), ("analysis/waits/card.html.j2", 1)],
 )
 def test_a_click_selects_the_code_of_a_card_to_copy_it(template: str, count: int) -> None:
     """A card has no script, so it has no button for that; a tooltip tells it."""

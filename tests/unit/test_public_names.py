@@ -28,6 +28,7 @@ TYPES = (
     rl.History,
     rl.IngressClient,
     rl.ModelStep,
+    rl.Note,
     rl.Outcome,
     rl.Plan,
     rl.RecordedTest,

@@ -22,6 +22,7 @@ from restate_lab._text import (
     plural,
     verb_form,
 )
+from restate_lab.analysis.doctor.known import NO_NOTE, FindingNote, fingerprint
 from restate_lab.analysis.doctor.model import Finding, Severity, Subject
 from restate_lab.analysis.suggestions import SuggestedCall, plan_call, python_code
 from restate_lab.frames import with_card
@@ -32,12 +33,16 @@ from restate_lab.status import STATUSES
 _MAX_FINDINGS = 25  # causes, and notes, on the card; the frame has all of them
 _MAX_SHOWN_IDS = 12
 _MAX_HANDLERS = 10
+NOTES = "notes"  # the part of ``not_read`` about notes that could not be read
 EMPTY = "services"  # the check that finds a cluster without any service and invocation
 HAS_OPEN = "this source has the open invocations themselves"  # so that no sample of them is needed
 _RESUMED = frozenset({"retry_storm", "unreachable_deployments"})
 _NOTICEABLE = 0.01  # seconds
 _TITLE = 88  # characters of a title in a short text
-_SHOWN_AS_READ = ("severity", "title", "details", "shared", "blocks", "suggested_code", "evidence_code")
+_SHOWN_AS_READ = (
+    *("severity", "title", "details", "shared", "blocks", "suggested_code", "evidence_code"),
+    *("fingerprint", "known", "note"),
+)
 _MARKS = {"critical": "✖", "warning": "▲", "note": "●"}
 _COLOURS = {
     "critical": STATUSES["failed"].colour,
@@ -60,10 +65,13 @@ class Diagnosis(Result):
       ``where, ids`` (at most 1,000 per row; deployment ids for findings about deployments), ``blocks`` (how many
       invocations of which handlers are blocked, for example "3 Orders/place"), ``blocked`` (their ids), ``queued`` (the
       calls in the queue of the key that the finding is about; 0 for other findings), ``suggested_code, evidence_code``
-      (Python code for ``lab``: the next step, and the rows behind the finding).
+      (Python code for ``lab``: the next step, and the rows behind the finding), ``fingerprint`` (the identity of the
+      problem, for ``note``), ``known`` (whether a note of this user acknowledges it now), ``note`` (until when, the
+      user and the text, or why that has ended: "known until 18:00 UTC (mara): INC-42 provider is down"; "" without a
+      note). A note never changes the verdict.
     - ``.not_read``: ``part`` (the check), ``reason, description, applies``; ``applies`` is False if the check does not
-      apply to this kind of server. In a history with gaps, ``coverage`` is one of them, with the handlers whose ended
-      invocations may be missing, or are never kept.
+      apply to this kind of server, and for "notes", the notes that could not be read. In a history with gaps,
+      ``coverage`` is one of them, with the handlers whose ended invocations may be missing, or are never kept.
     - ``.checked``: ``check, description, findings, queries, seconds, rows``. Data that several checks share counts for
       the check that read it first.
     - ``.verdict``: "incomplete" if a check that applies did not run or did not read everything, or if the cluster has
@@ -88,13 +96,17 @@ class Diagnosis(Result):
 
     @property
     def summary(self) -> str:
-        """Return the counts, worst first: "12 critical · 8 notes", after "incomplete" or "healthy"."""
+        """Return the counts, worst first: "12 critical · 8 notes · 2 known", after "incomplete" or "healthy".
+
+        Known findings are also counted with their severity.
+        """
         counts = self.findings["severity"].value_counts()
         parts = [
             headline_of(self),
             f"{counts['critical']:,} critical" if "critical" in counts else "",
             plural(int(counts["warning"]), "warning") if "warning" in counts else "",
             plural(int(counts["note"]), "note") if "note" in counts else "",
+            f"{known:,} known" if (known := int(self.findings["known"].sum())) else "",
             f"{len(_gaps(self)):,} not checked" if len(_gaps(self)) else "",
         ]
         return " · ".join(part for part in parts if part)
@@ -104,18 +116,24 @@ class Diagnosis(Result):
         return self.findings[self.findings["severity"] == severity].reset_index(drop=True)
 
     def _short_text(self) -> str:
-        """Return all titles that fit, and the first calls of the worst findings in the rows that are left."""
+        """Return all titles that fit, and the first calls of the worst findings in the rows that are left.
+
+        Known findings are the last ones.
+        """
         head = [self.summary, one_line(f"{self.where}; {footer_of(self)}", 2 * _TITLE), ""]
         foot = [f"Not checked: {one_line(join(reasons), _TITLE)}"] if (reasons := gap_reasons(self)) else []
+        foot += [one_line(each, _TITLE) for each in unread_notes(self)]
         foot.append("The causes and further calls are in .findings.")
         room = ROWS - count_rows("\n".join([*head, *foot]))
-        rows = self.findings.to_dict("records")
+        rows = sorted(self.findings.to_dict("records"), key=lambda row: bool(row["known"]))
         most = len(rows) if len(rows) <= room else room - 1
         more = [f"… and {len(rows) - most:,} more"] if most < len(rows) else []
         room -= most + len(more)
         lines: list[str] = []
         for row in rows[:most]:
-            lines.append(f"{row['severity'].upper():<8}  {one_line(escape_invisible(row['title']), _TITLE)}")
+            lines.append(_short_line(row))
+            if row["known"]:
+                continue
             call = f"  next: {row['suggested_code']}".splitlines()[0]
             if row["suggested_code"] and (needed := count_rows(call)) <= room:
                 lines.append(call)
@@ -183,6 +201,8 @@ def build_diagnosis(
     skipped: int,
     queries: Iterable[Mapping[str, Any]] = (),
     link: str = "",
+    notes: Sequence[FindingNote] = (),
+    unread_notes: Sequence[str] = (),
 ) -> Diagnosis:
     """Build the diagnosis and its verdict from the findings, which stay in this order."""
     worst = next((each.value for each in Severity if each in {finding.severity for finding in findings}), None)
@@ -190,8 +210,8 @@ def build_diagnosis(
     if any(each.applies for each in gaps):
         verdict = "incomplete"
     frames = {
-        "findings": _finding_frame(findings),
-        "not_read": _frame(gaps, CheckGap),
+        "findings": _finding_frame(findings, notes or [NO_NOTE] * len(findings)),
+        "not_read": _frame([*gaps, *_note_gaps(unread_notes)], CheckGap),
         "checked": _frame(checked, CheckRun),
     }
     attrs: dict[Hashable, Any] = {"source": source, "version": version, "read_at": at.isoformat()}
@@ -214,7 +234,14 @@ def build_diagnosis(
     )
 
 
-def _finding_frame(findings: Sequence[Finding]) -> pd.DataFrame:
+def _note_gaps(unreadable: Sequence[str]) -> list[CheckGap]:
+    if not unreadable:
+        return []
+    reason = f"{plural(len(unreadable), 'part')} of the notes could not be read: {join(unreadable)}"
+    return [CheckGap(NOTES, reason, "what you noted about findings", applies=False)]
+
+
+def _finding_frame(findings: Sequence[Finding], notes: Sequence[FindingNote]) -> pd.DataFrame:
     columns: dict[str, list[Any]] = {
         "severity": [each.severity.value for each in findings],
         "check": [each.check for each in findings],
@@ -233,8 +260,11 @@ def _finding_frame(findings: Sequence[Finding]) -> pd.DataFrame:
             python_code(each.suggested, {each.ids: f"diagnosis.findings.ids[{at}]"}) for at, each in enumerate(findings)
         ],
         "evidence_code": [python_code([each.evidence]) for each in findings],
+        "fingerprint": [fingerprint(each) for each in findings],
+        "known": [each.is_known for each in notes],
+        "note": [each.text for each in notes],
     }
-    types = dict.fromkeys(("count", "affected", "queued"), "int64")
+    types = dict.fromkeys(("count", "affected", "queued"), "int64") | {"known": "bool"}
     frame = pd.DataFrame({name: pd.Series(each, dtype=types.get(name, "object")) for name, each in columns.items()})
     frame["since"] = pd.to_datetime(frame["since"], utc=True).dt.as_unit("ms")
     return with_card(frame, findings_card)
@@ -270,7 +300,8 @@ def footer_of(diagnosis: Diagnosis, suggested: Iterable[str] | None = None) -> s
 
 def _others_text(diagnosis: Diagnosis) -> str:
     """Return "; 5 do not apply: this source has no payloads of journals (4), …"; "" if all of them apply."""
-    others = diagnosis.not_read[~diagnosis.not_read["applies"].astype(bool)]
+    unread = diagnosis.not_read
+    others = unread[~unread["applies"].astype(bool) & (unread["part"] != NOTES)]
     reasons = others.loc[others["reason"] != HAS_OPEN, "reason"].value_counts()
     if reasons.empty:
         return ""
@@ -286,6 +317,17 @@ def gap_reasons(diagnosis: Diagnosis) -> list[str]:
     return [f"{', '.join(each)}: {reason}" for reason, each in names.items()]
 
 
+def unread_notes(diagnosis: Diagnosis) -> list[str]:
+    """Return why notes could not be read, as sentences; their findings are shown as those that are not known."""
+    reasons = diagnosis.not_read.loc[diagnosis.not_read["part"] == NOTES, "reason"]
+    return [f"{reason}. Findings that you acknowledged may be shown as new ones." for reason in reasons]
+
+
+def known_rows(diagnosis: Diagnosis) -> list[dict[Any, Any]]:
+    """Return the rows of ``findings`` that are acknowledged now."""
+    return diagnosis.findings[diagnosis.findings["known"]].to_dict("records")
+
+
 def unread_checks(diagnosis: Diagnosis) -> list[str]:
     """Return the checks that apply to this server, and did not run or did not read everything."""
     return list(_gaps(diagnosis)["part"])
@@ -297,13 +339,16 @@ def _gaps(diagnosis: Diagnosis) -> pd.DataFrame:
 
 def _lines(diagnosis: Diagnosis) -> Iterator[str]:
     yield f"{diagnosis.summary}\n{diagnosis.where}; {footer_of(diagnosis)}"
-    for row in diagnosis.findings.to_dict("records"):
+    for row in diagnosis.findings[~diagnosis.findings["known"]].to_dict("records"):
         age = format_age(row["since"], diagnosis.read_at)
-        yield f"\n{row['severity'].upper()} {row['check']}{f', for {age}' if age else ''}"
+        yield f"\n{row['severity'].upper()} {row['check']}{f', for {age}' if age else ''} · {row['fingerprint']}"
         yield from (f"  {each}" for each in lines_of(row))
         for label, code in (("next", row["suggested_code"]), ("rows", row["evidence_code"])):
             yield f"  {label}: {code}".replace("\n", "\n        ")
-    if reasons := gap_reasons(diagnosis):
+    if known := known_rows(diagnosis):
+        yield f"\nKNOWN ({len(known):,})"
+        yield from (f"  {line}" for row in known for line in known_lines(row))
+    if reasons := [*gap_reasons(diagnosis), *unread_notes(diagnosis)]:
         yield "\nNOT CHECKED"
         yield from (f"  {each}" for each in reasons)
     if diagnosis.verdict == "healthy":
@@ -326,17 +371,32 @@ def planned_call(diagnosis: Diagnosis, at: int) -> SuggestedCall | None:
 def lines_of(finding: Mapping[Any, Any]) -> list[str]:
     """Return the texts of a row of ``findings`` that are not empty: the title first, and ``shared`` last."""
     blocks = f"Blocks {finding['blocks']}." if finding["blocks"] else ""
-    return [each for each in (finding["title"], blocks, finding["details"], finding["shared"]) if each]
+    note = f"{finding['note'][:1].upper()}{finding['note'][1:]}"
+    return [each for each in (finding["title"], note, blocks, finding["details"], finding["shared"]) if each]
+
+
+def known_lines(finding: Mapping[Any, Any]) -> list[str]:
+    """Return the lines about an acknowledged finding: its title, until when it is known, and why."""
+    return [f"{finding['severity'].upper()} {finding['title']}", f"  {finding['note']} · {finding['fingerprint']}"]
+
+
+def _short_line(row: Mapping[Any, Any]) -> str:
+    """Return a finding on one line; a known one ends with its note."""
+    title = one_line(escape_invisible(row["title"]), _TITLE)
+    note = one_line(escape_invisible(row["note"]), _TITLE)
+    head = "KNOWN" if row["known"] else row["severity"].upper()
+    return f"{head:<8}  {title}" + (f" ({note})" if row["known"] else "")
 
 
 def diagnosis_card(diagnosis: Diagnosis, links: Sequence[Sequence[tuple[str, str]]] = ()) -> str:
     """Return the card of a diagnosis as HTML; ``links`` has labels and addresses for each row of ``findings``."""
     contexts = [
-        (row["severity"] == "note", _finding_context(row, diagnosis.read_at, links[at] if links else ()))
+        _finding_context(row, diagnosis.read_at, links[at] if links else ())
         for at, row in enumerate(diagnosis.findings.to_dict("records"))
     ]
-    causes = [context for is_note, context in contexts if not is_note]
-    notes = [context for is_note, context in contexts if is_note]
+    known = [each for each in contexts if each["known"]]
+    causes = [each for each in contexts if not each["known"] and each["severity"] != "note"]
+    notes = [each for each in contexts if not each["known"] and each["severity"] == "note"]
     return render(
         "analysis/doctor/card.html.j2",
         title=diagnosis.summary,
@@ -347,7 +407,8 @@ def diagnosis_card(diagnosis: Diagnosis, links: Sequence[Sequence[tuple[str, str
         accent=_COLOURS["critical" if diagnosis.worst == "critical" else diagnosis.verdict],
         causes=causes[:_MAX_FINDINGS],
         more_causes=len(causes) - _MAX_FINDINGS,
-        not_checked=gap_reasons(diagnosis),
+        known=known,
+        not_checked=[*gap_reasons(diagnosis), *unread_notes(diagnosis)],
         incomplete=_COLOURS["incomplete"],
         notes=notes[:_MAX_FINDINGS],
         note_count=len(notes),

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 from restate_lab.analysis.contrast.model import LEAST
 from restate_lab.analysis.doctor import doctor
 from restate_lab.analysis.doctor.diagnosis import Diagnosis, diagnosis_card
-from restate_lab.analysis.doctor.model import fingerprint_of
 from restate_lab.errors import NotFound
 from restate_lab.serve.page import PageRequest
 
@@ -41,8 +40,7 @@ class FindingIds(NamedTuple):
 
 def fingerprints(diagnosis: Diagnosis) -> list[str]:
     """Return the fingerprint of each row of ``findings``, equal for equal problems of all clusters."""
-    checks = diagnosis.findings["check"]
-    return [fingerprint_of(check, each.name) for check, each in zip(checks, diagnosis.subjects, strict=True)]
+    return list(diagnosis.findings["fingerprint"])
 
 
 async def read_diagnosis(request: PageRequest) -> Diagnosis:

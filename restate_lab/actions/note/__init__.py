@@ -1,0 +1,175 @@
+"""Note what you did or know about a cluster, and acknowledge a finding of the doctor for a time."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeAlias
+
+import pandas as pd
+
+from restate_lab._text import join
+from restate_lab.actions.note.model import Note
+from restate_lab.analysis.doctor import doctor
+from restate_lab.analysis.doctor.diagnosis import unread_checks
+from restate_lab.analysis.doctor.known import notes_about, why_ended
+from restate_lab.analysis.doctor.model import SEVERITY_RANKS
+from restate_lab.analysis.times import TimeInput, to_datetime
+from restate_lab.client.arguments import check_seconds, format_value
+from restate_lab.client.lab import Lab, require_lab
+from restate_lab.client.schema import translate_errors
+from restate_lab.durations import DurationInput
+from restate_lab.errors import ArgumentError
+from restate_lab.frames import records
+from restate_lab.notes import StoredNote, as_details, check_note, short_time
+from restate_lab.records import process_info
+from restate_lab.redaction import mask_user_info
+from restate_lab.source import Source
+
+__all__ = ["Note", "note"]
+
+FindingInput: TypeAlias = "str | Mapping[str, Any] | pd.Series[Any] | pd.DataFrame"
+"""A finding as users pass it: a row of ``diagnosis.findings``, or its fingerprint."""
+_FINGERPRINT = re.compile(r"[0-9a-f]{16}")
+_LONGEST = timedelta(days=31)  # of an acknowledgement
+_CHECKS: tuple[str | None, ...] = (None, "upgrade")
+
+
+@translate_errors
+def note(
+    source: Source,
+    text: str,
+    /,
+    *,
+    finding: FindingInput | None = None,
+    until: TimeInput | None = None,
+    timeout: DurationInput = "30s",
+) -> Note:
+    """Note what you did or know about a cluster; with ``finding`` and ``until``, acknowledge a finding until then.
+
+        rl.note(lab, "INC-42: called the provider, ticket 8812")
+        rl.note(lab, "INC-42: provider is down", finding=diagnosis.findings.loc[0], until="2h")
+
+    The note is written to a file of the audit log, which only you can read: ``audit_log(notes=True)``. Nothing is sent
+    to the cluster, so a read-only connection can note. Reports show notes in their timeline, between the actions.
+
+    ``finding`` is a row of ``diagnosis.findings``, or its fingerprint. ``until`` is a duration from now such as "2h",
+    or a time with its zone, at most 31 days ahead. An acknowledged finding is shown as known by the doctor and the
+    panel of this user on this machine, and ``restate-lab watch`` of this user sends no alert about it. The verdict and
+    the exit code of the doctor do not change. The acknowledgement ends at its time, or when the severity of the finding
+    increases, or when its count is twice as large. Without ``until``, the note acknowledges nothing.
+
+    A second call with the same text and finding writes nothing, so that a notebook can be run again; the result has
+    the first note. ``timeout`` limits the search for the finding of a fingerprint.
+
+    Raises:
+        ArgumentError: the text is empty or longer than 2,000 characters, ``until`` was passed without ``finding`` or is
+            not ahead, there is no finding with this fingerprint now, or the source is not a live cluster.
+        AuditFailed: the note cannot be written.
+        TimedOut: the finding of a fingerprint was not found within ``timeout``.
+    """
+    lab, clean = require_lab(source, "note"), check_note(text)
+    seconds, now = check_seconds("timeout", timeout), datetime.now(UTC)
+    ends = _check_until(until, finding, now)
+    about = {} if finding is None else _facts_of(lab, finding, seconds)
+    new = StoredNote(
+        id=uuid.uuid4().hex,
+        time=now,
+        text=clean,
+        address=lab.address,
+        environment=lab.name,
+        until=ends,
+        **about,
+        **process_info(),
+    )
+    before = _equal_note(lab, new)
+    if before is None:
+        lab.transport.audit.note(**as_details(new))
+        return _result(lab, new, now)
+    return _result(lab, before, now, is_new=False, ended=_why_over(before, new, now))
+
+
+def _check_until(until: TimeInput | None, finding: object, now: datetime) -> datetime | None:
+    if until is None:
+        return None
+    if finding is None:
+        raise ArgumentError(
+            "until is the end of an acknowledgement, which needs a finding: pass finding=diagnosis.findings.loc[0], or "
+            "its fingerprint, or omit until."
+        )
+    ends = to_datetime(until, now=now, ahead=True, name="until")
+    if not now < ends <= now + _LONGEST:
+        raise ArgumentError(f"until is {short_time(ends, now)}; it must be ahead, and at most 31 days from now.")
+    return ends
+
+
+def _facts_of(lab: Lab, finding: FindingInput, seconds: float) -> dict[str, Any]:
+    """Return the fingerprint of a finding, and what is known about it now."""
+    row = _row_of(lab, finding) if not isinstance(finding, str) else _row_with(lab, finding.strip(), seconds)
+    try:
+        facts = {name: row[name] for name in ("check", "where", "title", "severity")}
+        facts |= {"finding": row["fingerprint"], "count": int(row["count"])}
+    except (KeyError, TypeError, ValueError) as error:
+        raise _not_a_finding(finding) from error
+    if not _FINGERPRINT.fullmatch(str(facts["finding"])) or facts["severity"] not in SEVERITY_RANKS:
+        raise _not_a_finding(finding)
+    return {**facts, "title": mask_user_info(facts["title"])}
+
+
+def _row_of(lab: Lab, finding: object) -> Mapping[Any, Any]:
+    of = finding.attrs.get("source", lab.name) if isinstance(finding, pd.DataFrame | pd.Series) else lab.name
+    if of != lab.name:
+        raise ArgumentError(f"the finding is of {of}, but this is {lab.name}: note it there.")
+    if isinstance(finding, pd.DataFrame):
+        if len(finding) != 1:
+            raise ArgumentError(f"finding has {len(finding):,} rows; pass one row, such as diagnosis.findings.loc[0].")
+        return records(finding)[0]
+    if isinstance(finding, pd.Series):
+        return finding.to_dict()
+    if isinstance(finding, Mapping):
+        return finding
+    raise _not_a_finding(finding)
+
+
+def _row_with(lab: Lab, fingerprint: str, seconds: float) -> Mapping[Any, Any]:
+    """Return the finding with a fingerprint that the cluster has now."""
+    if not _FINGERPRINT.fullmatch(fingerprint):
+        raise ArgumentError(f"{fingerprint[:40]!r} is not a fingerprint: 16 digits or letters a to f, from the doctor.")
+    gaps: list[str] = []
+    for checks in _CHECKS:
+        diagnosis = doctor(lab, checks=checks, timeout=seconds)
+        for row in records(diagnosis.findings):
+            if row["fingerprint"] == fingerprint:
+                return row
+        gaps += unread_checks(diagnosis)
+    unread = f" Not checked: {join(gaps)}." if gaps else ""
+    raise ArgumentError(f"{lab.name} has no finding {fingerprint} now, so nothing was noted.{unread}")
+
+
+def _not_a_finding(value: object) -> ArgumentError:
+    return ArgumentError(
+        f"finding must be a row of diagnosis.findings, such as diagnosis.findings.loc[0], or its fingerprint; got "
+        f"{format_value(value)}."
+    )
+
+
+def _equal_note(lab: Lab, new: StoredNote) -> StoredNote | None:
+    """Return the note of this user with the same text about the same finding, if there is one."""
+    same = (new.user, new.finding, new.text)
+    notes = [each for each in notes_about(lab).notes if (each.user, each.finding, each.text) == same]
+    return notes[-1] if notes else None
+
+
+def _why_over(before: StoredNote, now_noted: StoredNote, now: datetime) -> str:
+    """Return why an acknowledgement does not hold any more; "" if it holds, or if the note acknowledges nothing."""
+    if before.until is None or now_noted.severity is None or now_noted.count is None:
+        return ""
+    if before.is_over(now):
+        return f"it ended at {short_time(before.until, now)}"
+    return why_ended(before, now_noted.severity, now_noted.count)
+
+
+def _result(lab: Lab, stored: StoredNote, now: datetime, *, is_new: bool = True, ended: str = "") -> Note:
+    return Note(source=lab.name, version="", read_at=now, note=stored, is_new=is_new, ended=ended)

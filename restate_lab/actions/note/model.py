@@ -1,0 +1,116 @@
+"""The result of ``note``: what was noted, until when, and whether it had been noted before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from restate_lab._html import render
+from restate_lab._public import public
+from restate_lab.notes import StoredNote, author_and_text, short_time
+from restate_lab.result import Result
+from restate_lab.status import STATUSES
+
+OWN = "Notes are those of this user on this machine: other users, and watch of another user, do not see them."
+
+
+@public
+@dataclass(frozen=True, repr=False, eq=False, kw_only=True)
+class Note(Result):
+    """A note about a cluster; ``note()`` returns it.
+
+    - ``.text, .time`` (UTC), ``.user, .host``: what was noted, when and by whom.
+    - ``.finding, .title, .severity, .count``: the fingerprint of the finding, and what it was when it was noted; None
+      if the note is about none.
+    - ``.until``: the end of the acknowledgement, UTC; None if the note acknowledges nothing.
+    - ``.is_new``: False if the same note had been written before, and nothing was written now.
+    - ``.ended``: why an acknowledgement that had been written before does not hold any more; "" if it holds.
+    """
+
+    note: StoredNote
+    is_new: bool
+    ended: str = ""
+
+    @property
+    def text(self) -> str:
+        """Return the text of the note."""
+        return self.note.text
+
+    @property
+    def time(self) -> datetime:
+        """Return when it was noted, UTC."""
+        return self.note.time
+
+    @property
+    def until(self) -> datetime | None:
+        """Return the end of the acknowledgement, UTC; None if the note acknowledges nothing."""
+        return self.note.until
+
+    @property
+    def finding(self) -> str | None:
+        """Return the fingerprint of the finding; None if the note is about none."""
+        return self.note.finding
+
+    @property
+    def title(self) -> str | None:
+        """Return the title of the finding when it was noted."""
+        return self.note.title
+
+    @property
+    def severity(self) -> str | None:
+        """Return the severity of the finding when it was noted."""
+        return self.note.severity
+
+    @property
+    def count(self) -> int | None:
+        """Return the number of stuck invocations of the finding when it was noted."""
+        return self.note.count
+
+    @property
+    def user(self) -> str | None:
+        """Return who noted it."""
+        return self.note.user
+
+    @property
+    def host(self) -> str | None:
+        """Return the machine on which it was noted."""
+        return self.note.host
+
+    @property
+    def where(self) -> str:
+        """Return the source and when it was noted."""
+        return f"{self.source}, noted at {short_time(self.time, self.read_at)}"
+
+    @property
+    def summary(self) -> str:
+        """Return the note on one line, with the end of the acknowledgement."""
+        until = f"known until {short_time(self.until, self.read_at)}" if self.until else "noted"
+        if not self.is_new:
+            until = f"already {until}"
+        if self.ended:
+            until = "already noted"
+        return f"{until[0].upper()}{until[1:]} {author_and_text(self.note)}"
+
+    @property
+    def lines(self) -> list[str]:
+        """Return the finding, what was not done and why, and whose notes these are."""
+        about = [f"Finding: {self.severity} {self.title} · {self.finding}"] if self.finding else []
+        again = []
+        if not self.is_new:
+            again.append("This note exists, and was not written again.")
+        if self.ended:
+            again.append(f"Its acknowledgement has ended: {self.ended}. To acknowledge again, use another text.")
+        return [*about, *again, OWN]
+
+    def _text(self) -> str:
+        return "\n".join([self.summary, self.where, *self.lines])
+
+    def _card(self) -> str:
+        status = "failed" if self.ended else "suspended" if self.until else "succeeded"
+        return render(
+            "actions/note/card.html.j2",
+            title=self.summary,
+            place=self.where,
+            lines=self.lines,
+            accent=STATUSES[status].colour,
+        )
