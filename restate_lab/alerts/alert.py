@@ -37,11 +37,12 @@ def parse_time(text: object) -> datetime:
 
 
 class Event(StrEnum):
-    """What a message reports: a problem began, became worse, or ended."""
+    """A change of an alert: a problem began, became worse, or ended; or it was acknowledged, without a message."""
 
     OPENED = "opened"
     WORSE = "worse"
     RESOLVED = "resolved"
+    ACKNOWLEDGED = "acknowledged"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +52,8 @@ class Alert:
     ``rule`` is the check or the question, and ``subject`` what the problem is about, without counts, ids of invocations
     and times. ``shared`` is what distinguishes the invocations from healthy ones, as compared when the alert opened.
     ``ids`` are at most three examples. ``link`` is the address in the web UI, and ``page`` that of ``restate-lab
-    serve``. ``causes`` is the number of findings with this rule and subject.
+    serve``. ``causes`` is the number of findings with this rule and subject. ``note`` is
+    what the user of this process noted about the problem.
     """
 
     cluster: str
@@ -68,6 +70,7 @@ class Alert:
     page: str = ""
     since: datetime | None = None
     causes: int = 1
+    note: str = ""
 
     @property
     def fingerprint(self) -> str:
@@ -90,6 +93,7 @@ class Alert:
             shared=escape_invisible(one_line(self.shared, _LONGEST_CAUSE), lines=False),
             blocks=escape_invisible(one_line(self.blocks, _LONGEST_TITLE), lines=False),
             ids=self.ids[:3],
+            note=escape_invisible(one_line(self.note, _LONGEST_CAUSE), lines=False),
         )
 
     def to_json(self) -> str:
@@ -147,6 +151,7 @@ class Message:
         facts = {
             "Cause": alert.cause,
             "Shared": alert.shared,
+            "Note": alert.note,
             "Blocks": alert.blocks,
             "Since": format_timestamp(alert.since or self.opened_at),
             "Resolved": format_timestamp(self.at) if self.event is Event.RESOLVED else "",

@@ -17,7 +17,7 @@ from restate_lab.alerts.alert import Alert, merge_alerts
 from restate_lab.alerts.rules import Rule, Rules
 from restate_lab.analysis.ask import run_any_question
 from restate_lab.analysis.doctor import Diagnosis, diagnose
-from restate_lab.analysis.doctor.diagnosis import EMPTY, gap_reasons, unread_checks
+from restate_lab.analysis.doctor.diagnosis import EMPTY, gap_reasons, unread_checks, unread_notes
 from restate_lab.analysis.doctor.model import Finding, Severity, Subject
 from restate_lab.analysis.doctor.reader import timestamp_of
 from restate_lab.analysis.questions.catalog import read_question
@@ -48,12 +48,21 @@ class ClusterLoad:
     retries: Sequence[Mapping[Any, Any]] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class AcknowledgedAlert:
+    """A problem that a note acknowledges; ``note`` is the id of the note."""
+
+    note: str
+    alert: Alert
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterVisit:
     """The result of one visit. An alert that is missing in ``alerts`` is over, unless its rule is in ``unread``.
 
     ``weaker`` are the fingerprints of problems that are still there, with a severity below that of an alert: they open
     no alert, and resolve none, so that a problem at the limit does not open and resolve again and again.
+    ``acknowledged`` has the problems that the user of this process knows: they also open no alert, and resolve none.
     ``only`` limits the visit to the alerts of one rule; "" is all of them. ``holds`` has how long each problem must
     persist, by fingerprint. ``at`` is the time of this computer, UTC. ``findings`` counts the doctor's findings by
     check and severity. ``error`` is "" if everything could be read.
@@ -65,6 +74,7 @@ class ClusterVisit:
     only: str = ""
     unread: frozenset[str] = frozenset()
     weaker: frozenset[str] = frozenset()
+    acknowledged: Mapping[str, AcknowledgedAlert] = field(default_factory=dict)
     holds: Mapping[str, timedelta] = field(default_factory=dict)
     seconds: float = 0.0
     statements: int = 0
@@ -123,15 +133,19 @@ class ClusterReader:
             # Probably another cluster: its alerts are neither open nor over.
             seconds = time.monotonic() - started
             return self.own_visit(EMPTY, Severity.WARNING, row["title"], row["details"], seconds=seconds)
-        gaps, unread = gap_reasons(diagnosis), set(unread_checks(diagnosis))
+        gaps, unread = [*gap_reasons(diagnosis), *unread_notes(diagnosis)], set(unread_checks(diagnosis))
         weaker: set[str] = set()
-        found = [*self._findings(diagnosis, lab, weaker), *self._questions(source, lab, gaps, unread)]
+        acknowledged: dict[str, AcknowledgedAlert] = {}
+        found = [*self._findings(diagnosis, lab, weaker, acknowledged), *self._questions(source, lab, gaps, unread)]
         load = self._load(source, gaps)
         if gaps:
             title = f"not everything was checked, for {plural(len(gaps), 'reason')}"
             found += self.own_alerts("incomplete", Severity.WARNING, title, "; ".join(gaps))
+        observation = self._observation(found)
+        present = {alert.fingerprint for alert in observation["alerts"]}
         return ClusterVisit(
-            **self._observation(found),
+            **observation,
+            acknowledged={name: each for name, each in acknowledged.items() if name not in present},
             weaker=frozenset(weaker),
             unread=frozenset(unread | ({"archive"} if self.archives else set())),
             seconds=time.monotonic() - started,
@@ -153,13 +167,21 @@ class ClusterReader:
         alerts = [alert.clean() for alert in merge_alerts(alert for alert, _ in pairs)]
         return {"cluster": self.name, "at": datetime.now(UTC), "alerts": alerts, "holds": holds}
 
-    def _findings(self, diagnosis: Diagnosis, lab: Lab, weaker: set[str]) -> Iterator[tuple[Alert, Rule]]:
-        """Yield the alerts with their rules; ``weaker`` gets the fingerprints of the other findings."""
+    def _findings(
+        self, diagnosis: Diagnosis, lab: Lab, weaker: set[str], acknowledged: dict[str, AcknowledgedAlert]
+    ) -> Iterator[tuple[Alert, Rule]]:
+        """Yield the alerts with their rules.
+
+        ``weaker`` gets the fingerprints of findings with a lower severity, ``acknowledged`` those with a note about it.
+        """
         rows = diagnosis.findings.to_dict("records")
-        for row, subject, calls in zip(rows, diagnosis.subjects, diagnosis.suggested_calls, strict=True):
+        parts = (rows, diagnosis.subjects, diagnosis.suggested_calls, diagnosis.note_ids)
+        for row, subject, calls, note in zip(*parts, strict=True):
             rule = self.rules.rule_for(row["check"], subject)
             alert = self._alert(row, subject, calls, rule, lab)
-            if rule.allows(row["severity"]):
+            if rule.allows(row["severity"]) and row["known"]:
+                acknowledged[alert.clean().fingerprint] = AcknowledgedAlert(note, alert.clean())
+            elif rule.allows(row["severity"]):
                 yield alert, rule
             elif not rule.mute:
                 weaker.add(alert.clean().fingerprint)
@@ -190,6 +212,7 @@ class ClusterReader:
             link=_link(lab, ids),
             page=self._page("invocation", *row["ids"]) if _is_one(row["ids"]) else self._page(),
             since=timestamp_of(row["since"]),
+            note=row["note"],
         )
 
     def _questions(self, source: Reads, lab: Lab, gaps: list[str], unread: set[str]) -> Iterator[tuple[Alert, Rule]]:

@@ -25,7 +25,7 @@ from restate_lab.alerts.reader import ClusterVisit, KnownAlert
 from restate_lab.analysis.doctor.model import FORMER_CHECKS, Severity
 from restate_lab.errors import ArgumentError, RestateLabError
 
-_VERSION = 2  # 1 had no mark of the program, and receivers without their kind
+_VERSION = 3  # 1 had no mark of the program, and receivers without their kind; 2 no acknowledgements
 _MARK = 0x524C5754  # the application_id of the file: "RLWT"
 _MARK_AT, _JOURNAL_AT, _WRITE_AHEAD = 68, 18, 2  # of the header of a SQLite file
 _SCHEMA = """
@@ -39,6 +39,8 @@ CREATE TABLE messages (
 CREATE INDEX of_receiver ON messages (receiver, fingerprint, number);
 CREATE TABLE receivers (receiver TEXT PRIMARY KEY);
 """
+_ACKNOWLEDGED = """CREATE TABLE acknowledged (
+    fingerprint TEXT PRIMARY KEY, note TEXT NOT NULL, seen_at TEXT NOT NULL, ended INTEGER NOT NULL)"""
 _COLUMNS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "alerts": ("fingerprint", "cluster", "rule", "first_at", "opened_at", "severity", "causes", "alert"),
@@ -47,6 +49,7 @@ _COLUMNS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "next_at",
         ),
         "receivers": ("receiver",),
+        "acknowledged": ("fingerprint", "note", "seen_at", "ended"),
     }
 )
 # The messages of one alert are delivered in their order; a message that failed does not delay other alerts.
@@ -58,6 +61,7 @@ AND number NOT IN (SELECT value FROM json_each(:skip))
 ORDER BY attempts, number LIMIT 1
 """
 _FIRST_WAIT, _LONGEST_WAIT = timedelta(seconds=5), timedelta(minutes=10)
+_KEPT = timedelta(days=35)  # an acknowledgement after its last visit; the longest one has 31 days
 _GREATEST = 2**53  # of the numbers of messages and attempts; SQLite cannot go on after 2**63
 _NOT_WATCHED = "the cluster is not watched any more, so it is unknown whether the problem continues"
 
@@ -161,6 +165,7 @@ class AlertStore:
             for alert in visit.alerts:
                 event = self._observe(alert, visit)
                 changes += [(event, alert)] if event else []
+            changes += [(Event.ACKNOWLEDGED, alert) for alert in self._acknowledge(visit)]
             changes += [(Event.RESOLVED, alert) for alert in self._resolve(visit)]
         return changes
 
@@ -220,22 +225,44 @@ class AlertStore:
     def _observe(self, alert: Alert, visit: ClusterVisit) -> Event | None:
         """Write one alert of a visit, and return its change if it must be reported.
 
-        While an alert is open, its severity and its number of causes do not decrease, and it keeps ``shared``.
+        While an alert is open, its severity and its number of causes do not decrease, and it keeps ``shared``. If an
+        acknowledgement has ended, the alert is reported, also if it was open before.
         """
+        has_ended = self._end_acknowledgement(alert.fingerprint)
         rows = self._read("SELECT * FROM alerts WHERE fingerprint = ?", (alert.fingerprint,))
         before = _Before.of(rows[0], visit.at) if rows else _Before(visit.at)
         rank = rank_of(before.severity)
         worst = replace(alert, severity=before.severity) if rank < alert.rank else alert
         worst = worst if worst.shared else replace(worst, shared=before.shared)
         event, opened_at = None, before.opened_at
-        if opened_at is None and visit.at - before.first_at >= visit.holds.get(alert.fingerprint, timedelta(0)):
+        hold = timedelta(0) if has_ended else visit.holds.get(alert.fingerprint, timedelta(0))
+        if opened_at is None and visit.at - before.first_at >= hold:
             event, opened_at = Event.OPENED, visit.at
         elif opened_at is not None and (alert.rank < rank or alert.causes > before.causes):
             event = Event.WORSE
+        elif has_ended and opened_at is not None:
+            event = Event.OPENED
         self._write(worst, before.first_at, opened_at, max(alert.causes, before.causes))
         if event is not None and opened_at is not None:
             self._send(event, worst, opened_at, visit.at, previous=before.severity)
         return event
+
+    def _acknowledge(self, visit: ClusterVisit) -> Iterator[Alert]:
+        """Write the acknowledgements of a visit, and yield the alerts of new ones; each note is reported once."""
+        for fingerprint, known in visit.acknowledged.items():
+            rows = self._read("SELECT note, ended FROM acknowledged WHERE fingerprint = ?", (fingerprint,))
+            is_new = not rows or rows[0]["note"] != known.note
+            values = (fingerprint, known.note, visit.at.isoformat(), 0 if is_new else rows[0]["ended"])
+            self._connection.execute("INSERT OR REPLACE INTO acknowledged VALUES (?, ?, ?, ?)", values)
+            if is_new:
+                yield known.alert
+        oldest = (visit.at - _KEPT).isoformat()
+        self._connection.execute("DELETE FROM acknowledged WHERE seen_at < ?", (oldest,))
+
+    def _end_acknowledgement(self, fingerprint: str) -> bool:
+        """Return whether the acknowledgement of an alert ends now: an acknowledgement does so only once."""
+        statement = "UPDATE acknowledged SET ended = 1 WHERE fingerprint = ? AND ended = 0"
+        return self._connection.execute(statement, (fingerprint,)).rowcount > 0
 
     def _resolve(self, visit: ClusterVisit) -> Iterator[Alert]:
         present = {alert.fingerprint for alert in visit.alerts}
@@ -244,7 +271,7 @@ class AlertStore:
             fingerprint, rule, opened_at = row["fingerprint"], row["rule"], row["opened_at"]
             if fingerprint in present or rule in visit.unread or (visit.only and rule != visit.only):
                 continue
-            if fingerprint in visit.weaker and opened_at is not None:
+            if (fingerprint in visit.weaker or fingerprint in visit.acknowledged) and opened_at is not None:
                 continue
             if alert := self._end(row, visit.at):
                 yield alert
@@ -311,15 +338,17 @@ class AlertStore:
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         if not mark and not version and not tables:
-            for statement in _SCHEMA.split(";\n"):
+            for statement in (*_SCHEMA.split(";\n"), _ACKNOWLEDGED):
                 connection.execute(statement)
-        elif mark != _MARK and not (mark == 0 and version and tables >= set(_COLUMNS)):
+        elif mark != _MARK and not (mark == 0 and version and tables >= set(_COLUMNS) - {"acknowledged"}):
             raise self._foreign("it belongs to another program")
         elif version > _VERSION:
             raise ArgumentError(
                 f"a newer restate_lab wrote {self.path} (version {version}; this one reads up to {_VERSION}); install "
                 "the newer one, or name another file with --state."
             )
+        elif "acknowledged" not in tables:
+            connection.execute(_ACKNOWLEDGED)
         for table, columns in _COLUMNS.items():
             present = tuple(row["name"] for row in connection.execute(f"PRAGMA table_info({table})"))
             if present != columns:
@@ -444,6 +473,11 @@ def _check_message(row: sqlite3.Row) -> None:
     _check_number(row["attempts"])
 
 
+def _check_acknowledged(row: sqlite3.Row) -> None:
+    parse_time(row["seen_at"])
+    _check_number(row["ended"])
+
+
 def _check_receiver(row: sqlite3.Row) -> None:
     if not isinstance(row["receiver"], str):
         raise ValueError("not the identity of a receiver")  # noqa: TRY004 - one error for all damage
@@ -459,6 +493,7 @@ _CHECKS: Mapping[str, tuple[str, Callable[[sqlite3.Row], None]]] = MappingProxyT
         "alerts": ("SELECT rowid AS row_id, * FROM alerts", _check_alert),
         "messages": ("SELECT rowid AS row_id, * FROM messages", _check_message),
         "receivers": ("SELECT rowid AS row_id, * FROM receivers", _check_receiver),
+        "acknowledged": ("SELECT rowid AS row_id, * FROM acknowledged", _check_acknowledged),
     }
 )
 

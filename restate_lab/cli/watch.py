@@ -234,10 +234,12 @@ def _print_alert(event: Event, alert: Alert) -> None:
     from restate_lab.cli._page import SEVERITY_STYLES, TextPage
 
     page = TextPage()
-    is_over = event == "resolved"
-    style = SEVERITY_STYLES["healthy" if is_over else alert.severity]
+    is_over = event in {"resolved", "acknowledged"}
+    style = SEVERITY_STYLES["healthy" if event == "resolved" else alert.severity]
     page.paragraph(f"{alert.title} ({alert.cluster})", first=f"{event.upper()} {alert.severity}: ", style=style)
     page.paragraph((f"{alert.rule} {alert.fingerprint}", "dim"), first="  ")
+    if alert.note and event != "resolved":
+        page.paragraph(f"{alert.note[0].upper()}{alert.note[1:]}", first="  ")
     if is_over:
         return
     for text in (f"Blocks {alert.blocks}." if alert.blocks else "", alert.cause, alert.shared, alert.link, alert.page):

@@ -15,7 +15,7 @@ from restate_lab.actions.note.model import Note
 from restate_lab.analysis.doctor import doctor
 from restate_lab.analysis.doctor.diagnosis import unread_checks
 from restate_lab.analysis.doctor.known import notes_about, why_ended
-from restate_lab.analysis.doctor.model import SEVERITY_RANKS
+from restate_lab.analysis.doctor.model import SEVERITY_RANKS, fingerprint_of
 from restate_lab.analysis.times import TimeInput, to_datetime
 from restate_lab.client.arguments import check_seconds, format_value
 from restate_lab.client.lab import Lab, require_lab
@@ -55,11 +55,11 @@ def note(
     The note is written to a file of the audit log, which only you can read: ``audit_log(notes=True)``. Nothing is sent
     to the cluster, so a read-only connection can note. Reports show notes in their timeline, between the actions.
 
-    ``finding`` is a row of ``diagnosis.findings``, or its fingerprint. ``until`` is a duration from now such as "2h",
-    or a time with its zone, at most 31 days ahead. An acknowledged finding is shown as known by the doctor and the
-    panel of this user on this machine, and ``restate-lab watch`` of this user sends no alert about it. The verdict and
-    the exit code of the doctor do not change. The acknowledgement ends at its time, or when the severity of the finding
-    increases, or when its count is twice as large. Without ``until``, the note acknowledges nothing.
+    ``finding`` is a row of ``diagnosis.findings``, its fingerprint, or that of its alert. ``until`` is a duration from
+    now such as "2h", or a time with its zone, at most 31 days ahead. The doctor and the panel of this user on this
+    machine show an acknowledged finding as known, and ``restate-lab watch`` of this user sends no alert about it. The
+    verdict and the exit code of the doctor do not change. The acknowledgement ends at its time, or when the severity of
+    the finding increases, or when its count is twice as large. Without ``until``, the note acknowledges nothing.
 
     A second call with the same text and finding writes nothing, so that a notebook can be run again; the result has
     the first note. ``timeout`` limits the search for the finding of a fingerprint.
@@ -134,14 +134,15 @@ def _row_of(lab: Lab, finding: object) -> Mapping[Any, Any]:
 
 
 def _row_with(lab: Lab, fingerprint: str, seconds: float) -> Mapping[Any, Any]:
-    """Return the finding with a fingerprint that the cluster has now."""
+    """Return the finding that the cluster has now with a fingerprint, its own or that of its alert."""
     if not _FINGERPRINT.fullmatch(fingerprint):
         raise ArgumentError(f"{fingerprint[:40]!r} is not a fingerprint: 16 digits or letters a to f, from the doctor.")
     gaps: list[str] = []
     for checks in _CHECKS:
         diagnosis = doctor(lab, checks=checks, timeout=seconds)
-        for row in records(diagnosis.findings):
-            if row["fingerprint"] == fingerprint:
+        for row, subject in zip(records(diagnosis.findings), diagnosis.subjects, strict=True):
+            of_alert = fingerprint_of(row["check"], subject.name, cluster=lab.name)
+            if fingerprint in {row["fingerprint"], of_alert}:
                 return row
         gaps += unread_checks(diagnosis)
     unread = f" Not checked: {join(gaps)}." if gaps else ""

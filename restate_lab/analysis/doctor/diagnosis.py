@@ -80,6 +80,7 @@ class Diagnosis(Result):
     - ``.suggested_calls, .evidence_calls``: the same next steps and evidence as data, one for each row of ``findings``.
     - ``.subjects``: what each row of ``findings`` is about, with ``name, services``; two diagnoses can be compared by
       the check and this name, because it does not contain counts, ids of invocations or times.
+    - ``.note_ids``: the id of the note that acknowledges each row of ``findings``; "" for others.
     - ``.skipped``: the number of checks that were not selected.
     - ``.queries``: the statements that were sent, each as a dict of ``sql, params, times``.
     """
@@ -93,6 +94,7 @@ class Diagnosis(Result):
     suggested_calls: tuple[tuple[SuggestedCall, ...], ...] = ()
     evidence_calls: tuple[SuggestedCall, ...] = ()
     subjects: tuple[Subject, ...] = ()
+    note_ids: tuple[str, ...] = ()
 
     @property
     def summary(self) -> str:
@@ -205,12 +207,13 @@ def build_diagnosis(
     unread_notes: Sequence[str] = (),
 ) -> Diagnosis:
     """Build the diagnosis and its verdict from the findings, which stay in this order."""
+    notes = notes or [NO_NOTE] * len(findings)
     worst = next((each.value for each in Severity if each in {finding.severity for finding in findings}), None)
     verdict = worst if worst in {Severity.CRITICAL, Severity.WARNING} else "healthy"
     if any(each.applies for each in gaps):
         verdict = "incomplete"
     frames = {
-        "findings": _finding_frame(findings, notes or [NO_NOTE] * len(findings)),
+        "findings": _finding_frame(findings, notes),
         "not_read": _frame([*gaps, *_note_gaps(unread_notes)], CheckGap),
         "checked": _frame(checked, CheckRun),
     }
@@ -231,6 +234,7 @@ def build_diagnosis(
         suggested_calls=tuple(each.suggested for each in findings),
         evidence_calls=tuple(each.evidence for each in findings),
         subjects=tuple(each.identity for each in findings),
+        note_ids=tuple(each.id for each in notes),
     )
 
 
