@@ -12,46 +12,29 @@ from __future__ import annotations
 import errno
 import json
 import sqlite3
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any
 
 from restate_lab.alerts.alert import Alert, Event, Message, parse_time, rank_of
 from restate_lab.alerts.reader import ClusterVisit, KnownAlert
-from restate_lab.analysis.doctor.model import FORMER_CHECKS, Severity
+from restate_lab.alerts.tables import (
+    ACKNOWLEDGED,
+    CHECKS,
+    COLUMNS,
+    GREATEST,
+    JOURNAL_AT,
+    MARK,
+    MARK_AT,
+    SCHEMA,
+    VERSION,
+    WRITE_AHEAD,
+    rename_checks,
+)
 from restate_lab.errors import ArgumentError, RestateLabError
 
-_VERSION = 3  # 1 had no mark of the program, and receivers without their kind; 2 no acknowledgements
-_MARK = 0x524C5754  # the application_id of the file: "RLWT"
-_MARK_AT, _JOURNAL_AT, _WRITE_AHEAD = 68, 18, 2  # of the header of a SQLite file
-_SCHEMA = """
-CREATE TABLE alerts (
-    fingerprint TEXT PRIMARY KEY, cluster TEXT NOT NULL, rule TEXT NOT NULL, first_at TEXT NOT NULL, opened_at TEXT,
-    severity TEXT NOT NULL, causes INTEGER NOT NULL, alert TEXT NOT NULL);
-CREATE TABLE messages (
-    number INTEGER PRIMARY KEY AUTOINCREMENT, receiver TEXT NOT NULL, fingerprint TEXT NOT NULL, event TEXT NOT NULL,
-    alert TEXT NOT NULL, opened_at TEXT NOT NULL, at TEXT NOT NULL, previous TEXT NOT NULL,
-    attempts INTEGER NOT NULL DEFAULT 0, next_at TEXT NOT NULL);
-CREATE INDEX of_receiver ON messages (receiver, fingerprint, number);
-CREATE TABLE receivers (receiver TEXT PRIMARY KEY);
-"""
-_ACKNOWLEDGED = """CREATE TABLE acknowledged (
-    fingerprint TEXT PRIMARY KEY, note TEXT NOT NULL, seen_at TEXT NOT NULL, ended INTEGER NOT NULL)"""
-_COLUMNS: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "alerts": ("fingerprint", "cluster", "rule", "first_at", "opened_at", "severity", "causes", "alert"),
-        "messages": (
-            *("number", "receiver", "fingerprint", "event", "alert", "opened_at", "at", "previous", "attempts"),
-            "next_at",
-        ),
-        "receivers": ("receiver",),
-        "acknowledged": ("fingerprint", "note", "seen_at", "ended"),
-    }
-)
 # The messages of one alert are delivered in their order; a message that failed does not delay other alerts.
 _NEXT = """
 SELECT number, receiver, event, alert, opened_at, at, previous, attempts FROM messages AS m
@@ -62,7 +45,6 @@ ORDER BY attempts, number LIMIT 1
 """
 _FIRST_WAIT, _LONGEST_WAIT = timedelta(seconds=5), timedelta(minutes=10)
 _KEPT = timedelta(days=35)  # an acknowledgement after its last visit; the longest one has 31 days
-_GREATEST = 2**53  # of the numbers of messages and attempts; SQLite cannot go on after 2**63
 _NOT_WATCHED = "the cluster is not watched any more, so it is unknown whether the problem continues"
 
 
@@ -317,8 +299,8 @@ class AlertStore:
             return
         with self.path.open("rb") as file:
             header = file.read(100)
-        is_marked = header[_MARK_AT : _MARK_AT + 4] == _MARK.to_bytes(4, "big")
-        if header.startswith(b"SQLite format 3") and header[_JOURNAL_AT] == _WRITE_AHEAD and not is_marked:
+        is_marked = header[MARK_AT : MARK_AT + 4] == MARK.to_bytes(4, "big")
+        if header.startswith(b"SQLite format 3") and header[JOURNAL_AT] == WRITE_AHEAD and not is_marked:
             raise self._foreign("it belongs to another program")
 
     def _open(self) -> None:
@@ -338,33 +320,33 @@ class AlertStore:
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         if not mark and not version and not tables:
-            for statement in (*_SCHEMA.split(";\n"), _ACKNOWLEDGED):
+            for statement in (*SCHEMA.split(";\n"), ACKNOWLEDGED):
                 connection.execute(statement)
-        elif mark != _MARK and not (mark == 0 and version and tables >= set(_COLUMNS) - {"acknowledged"}):
+        elif mark != MARK and not (mark == 0 and version and tables >= set(COLUMNS) - {"acknowledged"}):
             raise self._foreign("it belongs to another program")
-        elif version > _VERSION:
+        elif version > VERSION:
             raise ArgumentError(
-                f"a newer restate_lab wrote {self.path} (version {version}; this one reads up to {_VERSION}); install "
+                f"a newer restate_lab wrote {self.path} (version {version}; this one reads up to {VERSION}); install "
                 "the newer one, or name another file with --state."
             )
         elif "acknowledged" not in tables:
-            connection.execute(_ACKNOWLEDGED)
-        for table, columns in _COLUMNS.items():
+            connection.execute(ACKNOWLEDGED)
+        for table, columns in COLUMNS.items():
             present = tuple(row["name"] for row in connection.execute(f"PRAGMA table_info({table})"))
             if present != columns:
                 raise self._foreign(f"its table {table} has other columns")
             self.damaged += self._remove_damage(connection, table)
         damaged_sequence = "DELETE FROM sqlite_sequence WHERE typeof(seq) != 'integer' OR NOT seq BETWEEN 0 AND ?"
-        connection.execute(damaged_sequence, (_GREATEST,))  # the next message sets it again
-        if version and version < _VERSION:
-            _rename_checks(connection)
-        if (mark, version) != (_MARK, _VERSION):
-            connection.execute(f"PRAGMA application_id = {_MARK}")
-            connection.execute(f"PRAGMA user_version = {_VERSION}")
+        connection.execute(damaged_sequence, (GREATEST,))  # the next message sets it again
+        if version and version < VERSION:
+            rename_checks(connection)
+        if (mark, version) != (MARK, VERSION):
+            connection.execute(f"PRAGMA application_id = {MARK}")
+            connection.execute(f"PRAGMA user_version = {VERSION}")
 
     def _remove_damage(self, connection: sqlite3.Connection, table: str) -> int:
         count = 0
-        rows, check = _CHECKS[table]
+        rows, check = CHECKS[table]
         for row in connection.execute(rows).fetchall():
             try:
                 check(row)
@@ -448,60 +430,3 @@ def _successors(known: Sequence[str], receivers: Sequence[str]) -> dict[str, str
         if receiver != former:
             result[former] = receiver
     return result
-
-
-def _check_alert(row: sqlite3.Row) -> None:
-    alert = Alert.from_json(row["alert"])
-    parse_time(row["first_at"])
-    if row["opened_at"] is not None:
-        parse_time(row["opened_at"])
-    expected = [alert.fingerprint, alert.cluster, alert.rule, alert.severity]
-    if [row["fingerprint"], row["cluster"], row["rule"], row["severity"]] != expected:
-        raise ValueError("the alert and its columns differ")
-    _check_number(row["causes"])
-
-
-def _check_message(row: sqlite3.Row) -> None:
-    alert = Alert.from_json(row["alert"])
-    Event(row["event"])
-    for column in ("opened_at", "at", "next_at"):
-        parse_time(row[column])
-    if row["fingerprint"] != alert.fingerprint or row["previous"] not in {"", *Severity}:
-        raise ValueError("the alert and its columns differ")
-    _check_receiver(row)
-    _check_number(row["number"])
-    _check_number(row["attempts"])
-
-
-def _check_acknowledged(row: sqlite3.Row) -> None:
-    parse_time(row["seen_at"])
-    _check_number(row["ended"])
-
-
-def _check_receiver(row: sqlite3.Row) -> None:
-    if not isinstance(row["receiver"], str):
-        raise ValueError("not the identity of a receiver")  # noqa: TRY004 - one error for all damage
-
-
-def _check_number(value: Any) -> None:
-    if type(value) is not int or not 0 <= value < _GREATEST:
-        raise ValueError("not a number")
-
-
-_CHECKS: Mapping[str, tuple[str, Callable[[sqlite3.Row], None]]] = MappingProxyType(
-    {
-        "alerts": ("SELECT rowid AS row_id, * FROM alerts", _check_alert),
-        "messages": ("SELECT rowid AS row_id, * FROM messages", _check_message),
-        "receivers": ("SELECT rowid AS row_id, * FROM receivers", _check_receiver),
-        "acknowledged": ("SELECT rowid AS row_id, * FROM acknowledged", _check_acknowledged),
-    }
-)
-
-
-def _rename_checks(connection: sqlite3.Connection) -> None:
-    """Give alerts with the former name of a check its present name; their fingerprints stay the same."""
-    for former, name in FORMER_CHECKS.items():
-        connection.execute("UPDATE alerts SET rule = ? WHERE rule = ?", (name, former))
-        texts = (f'"rule": "{former}"', f'"rule": "{name}"')
-        for table in ("alerts", "messages"):
-            connection.execute(f"UPDATE {table} SET alert = replace(alert, ?, ?)", texts)  # noqa: S608 - constants

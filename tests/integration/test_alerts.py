@@ -160,6 +160,34 @@ def _place(alert: Alert) -> tuple[str, str]:
     return alert.rule, re.sub(r"dp_\w+", "dp_", re.sub(r":\d+", ":_", alert.subject))
 
 
+def test_an_acknowledged_finding_sends_nothing_until_its_note_cannot_be_read(
+    incident: Cluster, receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The change is reported once; a folder of notes that cannot be read silences no alert, and is one itself."""
+    monkeypatch.setenv("RESTATE_LAB_AUDIT", str(tmp_path / "audit"))
+    with rl.connect(incident.admin_url, read_only=True) as lab:
+        row = rl.doctor(lab, checks="deadlocks").findings.loc[0]
+        rl.note(lab, "INC-42: the stock count is running", finding=row, until="2h")
+
+    def changes_of_it() -> list[tuple[Event, Alert]]:
+        changes = visit(tmp_path, receiver, incident.admin_url)
+        return [(event, alert) for event, alert in changes if set(alert.ids) & set(row["ids"])]
+
+    ((event, alert),) = changes_of_it()
+    assert (event, alert.rule) == (Event.ACKNOWLEDGED, "deadlocks")
+    assert alert.note.endswith("): INC-42: the stock count is running")
+    assert alert.fingerprint not in receiver.received.open | receiver.received.firing
+    assert changes_of_it() == []
+    (tmp_path / "audit" / "notes").rename(tmp_path / "notes")
+    (tmp_path / "audit" / "notes").write_text("not a folder")
+    ((event, again),) = changes_of_it()
+    assert (event, again.fingerprint) == (Event.OPENED, alert.fingerprint)
+    assert alert.fingerprint in receiver.received.open & receiver.received.firing
+    reader = ClusterReader(name="prod", option=incident.admin_url, rules=Rules(), commands=_commands)
+    (cause,) = [each.cause for each in reader.visit().alerts if each.rule == "incomplete"]
+    assert "the notes could not be read: the folder notes" in cause
+
+
 def test_visits_of_a_healthy_cluster_send_nothing(healthy: Cluster, receiver: Receiver, tmp_path: Path) -> None:
     assert visit(tmp_path, receiver, healthy.admin_url, times=10) == []
     assert receiver.received.events == receiver.received.alerts == []

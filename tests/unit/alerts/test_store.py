@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from restate_lab.alerts.alert import Alert, Event, merge_alerts
-from restate_lab.alerts.reader import ClusterVisit, KnownAlert
+from restate_lab.alerts.reader import AcknowledgedAlert, ClusterVisit, KnownAlert
 from restate_lab.alerts.store import AlertStore
 from restate_lab.errors import ArgumentError, RestateLabError
 
@@ -75,6 +75,63 @@ def test_the_known_alerts_are_those_of_the_cluster_with_those_that_have_not_pers
         waiting.fingerprint: KnownAlert(START + MINUTE, is_open=False),
     }
     assert store.known_alerts("other", START) == {}
+
+
+def acknowledged(*alerts: Alert, note: str = "1") -> dict[str, AcknowledgedAlert]:
+    return {each.fingerprint: AcknowledgedAlert(note, each) for each in alerts}
+
+
+@pytest.mark.parametrize("was_open", [False, True])
+@pytest.mark.parametrize("is_restarted", [False, True])
+def test_an_acknowledged_problem_opens_and_resolves_nothing_until_the_acknowledgement_ends(
+    store: AlertStore, was_open: bool, is_restarted: bool
+) -> None:
+    """Each note is reported once, also over a restart; the alert is sent when it ends, also if it had been open."""
+    if was_open:
+        store.record(visit(alert()))
+        assert drain(store) == [("A/run", "opened")]
+    known = acknowledged(alert())
+    assert store.record(visit(acknowledged=known)) == [(Event.ACKNOWLEDGED, alert())]
+    if is_restarted:
+        store.close()
+        store = AlertStore(store.path)
+    with closing(store):
+        assert store.record(visit(acknowledged=known, at=START + MINUTE)) == []
+        assert (drain(store), len(store.open_alerts())) == ([], int(was_open))
+        ended = visit(alert(), at=START + 2 * MINUTE, hold=60 * MINUTE)
+        assert store.record(ended) == [(Event.OPENED, alert())]
+        assert drain(store) == [("A/run", "opened")]
+        assert store.record(visit(alert(), at=START + 3 * MINUTE)) == []
+        assert store.record(visit(acknowledged=known, at=START + 4 * MINUTE)) == [], "it has ended"
+        assert store.record(visit(alert(), at=START + 5 * MINUTE)) == [], "it ends only once"
+        second = acknowledged(alert(), note="2")
+        assert store.record(visit(acknowledged=second, at=START + 6 * MINUTE)) == [(Event.ACKNOWLEDGED, alert())]
+        assert store.record(visit(at=START + 7 * MINUTE)) == [(Event.RESOLVED, alert())]
+
+
+def test_an_acknowledged_problem_that_ends_is_resolved_only_if_it_was_reported(store: AlertStore) -> None:
+    store.record(visit(acknowledged=acknowledged(alert())))
+    assert store.record(visit(at=START + MINUTE)) == []
+    assert drain(store) == []
+
+
+def test_a_problem_that_is_worse_than_its_acknowledgement_is_sent_as_worse(store: AlertStore) -> None:
+    store.record(visit(alert(severity="warning")))
+    store.record(visit(acknowledged=acknowledged(alert(severity="warning")), at=START + MINUTE))
+    worse = alert(note="was known until 03:20 UTC (mara): INC-42; critical now, warning when it was noted")
+    assert store.record(visit(worse, at=START + 2 * MINUTE)) == [(Event.WORSE, worse)]
+    assert drain(store) == [("A/run", "opened"), ("A/run", "worse")]
+
+
+def test_a_state_of_an_earlier_version_gets_the_acknowledgements(store: AlertStore) -> None:
+    store.record(visit(alert()))
+    store.close()
+    with closing(sqlite3.connect(store.path)) as connection:
+        connection.executescript("DROP TABLE acknowledged; PRAGMA user_version = 2;")
+    with closing(AlertStore(store.path)) as again:
+        known = acknowledged(alert())
+        assert again.record(visit(acknowledged=known, at=START + MINUTE)) == [(Event.ACKNOWLEDGED, alert())]
+        assert [each.alert for each in again.open_alerts()] == [alert()]
 
 
 def test_a_fingerprint_depends_on_cluster_rule_and_subject_alone() -> None:
@@ -372,7 +429,7 @@ def test_a_newer_state_is_refused_with_its_version_and_not_changed(tmp_path: Pat
     with closing(sqlite3.connect(path)) as connection:
         connection.executescript(f"PRAGMA user_version = 99; {mark}")
     before = path.read_bytes()
-    with pytest.raises(ArgumentError, match=r"a newer restate_lab wrote .* \(version 99; this one reads up to 2\)"):
+    with pytest.raises(ArgumentError, match=r"a newer restate_lab wrote .* \(version 99; this one reads up to 3\)"):
         AlertStore(path)
     assert path.read_bytes() == before
 
