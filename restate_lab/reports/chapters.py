@@ -44,7 +44,9 @@ from restate_lab.reports.timeline import (
     deployment_events,
     finding_events,
     grouped_frame,
+    note_events,
     read_changes,
+    read_notes,
     timeline_frame,
 )
 
@@ -78,7 +80,7 @@ def timeline_chapter(context: ReportContext) -> Section:
         parts.append(replace(table, folded=f"All {len(every):,} events, one per row"))
     caption = (
         "Deployments, new errors, failures, pauses, restarts, the start of each critical finding, and the actions "
-        "taken with restate_lab. One row can combine several routine events. Earlier events may have expired."
+        "taken and noted with restate_lab. One row can combine several routine events. Earlier events may have expired."
     )
     return context.section("Timeline", *parts, of=frames, caption=caption)
 
@@ -98,7 +100,9 @@ def timeline_events(context: ReportContext) -> tuple[list[TimelineEvent], list[p
     if registered is not None:
         events += deployment_events(registered)
     if context.report.about and not context.report.about.is_evidence:
-        events += action_events(read_changes(context.source, since=since, folder=context.report.audit)[0])
+        where: dict[str, Any] = {"since": since, "folder": context.report.audit}
+        events += action_events(read_changes(context.source, **where)[0])
+        events += note_events(read_notes(context.source, **where))
     return [each for each in events if each.at >= since], frames
 
 

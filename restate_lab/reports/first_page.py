@@ -40,7 +40,7 @@ _LANES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "cancelled or killed": ("cancelled", "killed"),
         "deployments": ("deployment registered",),
         "restarts": ("restarted as new",),
-        "actions": ("action taken",),
+        "actions": ("action taken", "noted"),
     }
 )
 """Name of a lane → the kinds of events that it shows as marks."""
@@ -50,6 +50,7 @@ _COLOURS = MappingProxyType(
         "failed": STATUSES["failed"].colour,
         "paused": STATUSES["paused"].colour,
         "action taken": STATUSES["succeeded"].colour,
+        "noted": STATUSES["suspended"].colour,
         "deployment registered": STATUSES["running"].colour,
     }
 )

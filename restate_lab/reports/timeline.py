@@ -25,7 +25,9 @@ TITLE = "Actions taken"
 _COLUMNS = ("time", "changes", "action", "what", "outcome", "reason", "user", "error")
 _EQUAL = ["action", "outcome", "reason", "user", "error"]  # changes that are equal in these are one row
 _GAP = pd.Timedelta("1min")  # between equal changes in one row
-_ALONE = ("finding begins", "action taken")
+NOTED = "noted"
+"""The kind of event of a note."""
+_ALONE = ("finding begins", "action taken", NOTED)
 _LONG = 220  # characters of a row
 _ELSEWHERE = "Changes by other users, with the web UI, with the Restate CLI or by programs are not in this log."
 _FROZEN = "Frozen evidence has no audit log, so the actions taken on the cluster are not known here."
@@ -139,6 +141,13 @@ def action_events(frame: pd.DataFrame) -> Iterator[TimelineEvent]:
         yield TimelineEvent(row["time"], "action taken", what)
 
 
+def note_events(notes: pd.DataFrame) -> Iterator[TimelineEvent]:
+    """Yield an event for each note, from ``read_notes``: "mara: called the provider"."""
+    for row in _rows(notes, "time"):
+        about = f" ({row['outcome']}: {row['what']})" if row["what"] else ""
+        yield TimelineEvent(row["time"], NOTED, f"{row['user']}: {row['reason']}{about}")
+
+
 def fold_changes(changes: pd.DataFrame) -> pd.DataFrame:
     """Return consecutive changes that differ only in their targets as one row, with the column ``changes``.
 
@@ -170,33 +179,45 @@ def source_changes_section(
     addresses = addresses_of(source)
     if not addresses:
         return Section(TITLE, (Prose(_NO_ADDRESS),))
-    changes, unreadable = read_changes(source, since=since, folder=folder)
+    changes, unreadable = read_actions(source, since=since, folder=folder)
     span = f"since {format_timestamp(since, zone=builder.zone)}"
     return _changes_section(
         changes,
         unreadable,
         builder,
-        without=f"This user made no changes to {about.name} with restate_lab on this machine {span}.",
-        caption=f"Changes that this user made with restate_lab on this machine {span}, oldest first.",
+        without=f"This user made no changes to {about.name} with restate_lab on this machine {span}, "
+        "and wrote no notes.",
+        caption=f"Changes and notes that this user made with restate_lab on this machine {span}, oldest first.",
     )
 
 
 def process_changes_section(pid: int, builder: TableBuilder, *, since: datetime, folders: Sequence[Path]) -> Section:
     """Return the section with the changes of one process."""
-    logs = [_read_log(folder) for folder in folders]
-    unreadable = "; ".join(text for _, text in logs if text)
-    changes = pd.concat([log for log, _ in logs]) if logs else _read_log(None)[0].head(0)
-    changes = _describe_changes(changes[(changes["pid"] == pid) & (changes["time"] >= since)].sort_values("time"))
-    without = "This notebook made no changes with restate_lab."
-    return _changes_section(
-        changes, unreadable, builder, without=without, caption="Changes that this notebook made, oldest first."
-    )
+    logs = [_read_log(folder) for folder in folders] or [_read_log(None)]
+    texts = dict.fromkeys(text for each in logs for text in (each.unreadable, each.unreadable_notes) if text)
+    changes = pd.concat([log.actions for log in logs]) if folders else logs[0].actions.head(0)
+    changes = changes[(changes["pid"] == pid) & (changes["time"] >= since)].sort_values("time", ignore_index=True)
+    without = "This notebook made no changes with restate_lab, and wrote no notes."
+    caption = "Changes and notes that this notebook made, oldest first."
+    return _changes_section(changes, "; ".join(texts), builder, without=without, caption=caption)
 
 
 def read_changes(source: Source, *, since: datetime, folder: Path | None) -> tuple[pd.DataFrame, str]:
     """Return the audit log's rows about a source, oldest first, and a text about unreadable parts ("" if none)."""
-    log, unreadable = _read_log(folder or (source.transport.audit.folder if is_lab(source) else None))
-    return _describe_changes(log[log["address"].isin(addresses_of(source)) & (log["time"] >= since)]), unreadable
+    log = _log_of(source, folder)
+    return _about(log.changes, source, since), log.unreadable
+
+
+def read_notes(source: Source, *, since: datetime, folder: Path | None) -> pd.DataFrame:
+    """Return the notes about a source, oldest first, with the columns of changes."""
+    return _about(_log_of(source, folder).notes, source, since)
+
+
+def read_actions(source: Source, *, since: datetime, folder: Path | None) -> tuple[pd.DataFrame, str]:
+    """Return the changes and the notes about a source, oldest first, and a text about unreadable parts."""
+    log = _log_of(source, folder)
+    unreadable = "; ".join(dict.fromkeys(filter(None, (log.unreadable, log.unreadable_notes))))
+    return _about(log.actions, source, since), unreadable
 
 
 def addresses_of(source: Source) -> list[str]:
@@ -239,11 +260,61 @@ def _changes_section(
     return Section(TITLE, (*parts, table), caption=f"{caption} {_ELSEWHERE}")
 
 
-def _read_log(folder: Path | None) -> tuple[pd.DataFrame, str]:
+@dataclass(frozen=True, slots=True)
+class _AuditRows:
+    """The changes and the notes of an audit folder, each with the columns of ``_describe_changes``."""
+
+    changes: pd.DataFrame
+    notes: pd.DataFrame
+    unreadable: str
+    unreadable_notes: str
+
+    @property
+    def actions(self) -> pd.DataFrame:
+        """Return the changes and the notes, oldest first."""
+        if self.notes.empty:
+            return self.changes
+        if self.changes.empty:
+            return self.notes
+        return pd.concat([self.changes, self.notes]).sort_values("time", kind="stable", ignore_index=True)
+
+
+def _log_of(source: Source, folder: Path | None) -> _AuditRows:
+    return _read_log(folder or (source.transport.audit.folder if is_lab(source) else None))
+
+
+def _about(rows: pd.DataFrame, source: Source, since: datetime) -> pd.DataFrame:
+    return rows[rows["address"].isin(addresses_of(source)) & (rows["time"] >= since)].reset_index(drop=True)
+
+
+def _read_log(folder: Path | None) -> _AuditRows:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Truncated)  # the report contains this message
-        log = audit_log(folder)
-    return log, str(log.attrs.get("truncated", ""))
+        changes, notes = audit_log(folder), audit_log(folder, notes=True)
+    texts = [str(each.attrs.get("truncated", "")) for each in (changes, notes)]
+    return _AuditRows(_describe_changes(changes), _describe_notes(notes), *texts)
+
+
+def _describe_notes(notes: pd.DataFrame) -> pd.DataFrame:
+    """Return the notes with the columns of changes: the text is the reason, and the finding what was acted on."""
+    rows = [
+        {
+            "time": row["time"],
+            "action": "note" if pd.isna(row["until"]) else "acknowledge",
+            "what": row["title"] or "",
+            "outcome": "noted" if pd.isna(row["until"]) else f"known until {format_timestamp(row['until'])}",
+            "reason": row["text"],
+            "user": row["user"],
+            "error": None,
+            "address": row["address"],
+            "pid": row["pid"],
+        }
+        for row in notes.to_dict("records")
+    ]
+    columns = ["time", "action", "what", "outcome", "reason", "user", "error", "address", "pid"]
+    frame = pd.DataFrame(rows, columns=columns)
+    frame["time"] = pd.to_datetime(frame["time"], utc=True)
+    return frame
 
 
 def _describe_changes(log: pd.DataFrame) -> pd.DataFrame:

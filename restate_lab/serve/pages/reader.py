@@ -23,7 +23,9 @@ from restate_lab.reports.timeline import (
     TimelineEvent,
     action_events,
     deployment_events,
+    note_events,
     read_changes,
+    read_notes,
     timeline_frame,
 )
 from restate_lab.source import Source
@@ -72,6 +74,7 @@ def _event_readers(
     innermost = innermost_source(source)
     if is_lab(innermost):
         yield "actions", lambda: action_events(read_changes(innermost, since=start, folder=None)[0])
+        yield "notes", lambda: note_events(read_notes(innermost, since=start, folder=None))
 
 
 def _ask(reads: Reads, name: str, build: EventBuilder, **params: Any) -> Iterator[TimelineEvent]:

@@ -255,6 +255,22 @@ def test_the_actions_taken_come_from_the_audit_log(tmp_path: Path) -> None:
     assert "Actions taken" not in written(Report("r"), tmp_path).text
 
 
+def test_notes_are_between_the_actions_in_the_order_of_time(tmp_path: Path) -> None:
+    """Notes of other clusters and of earlier times are not in the report."""
+    log = AuditLog(tmp_path / "audit")
+    about = {"finding": "06f07fc5ff48e7e7", "title": "15 retry", "until": "2200-01-01T00:00:00+00:00"}
+    for at, address in enumerate(("http://127.0.0.1:1", "http://another:1")):
+        log.note(id=f"{at}", text=f"first {at}", address=address)
+        log.result(log.intent("resume", ["inv_1"], address=address, reason=f"second {at}"), "done")
+        log.note(id=f"{at}b", text=f"third {at} <b>", address=address, **about)
+    page = written(Report("r", source=report_source(), audit=tmp_path / "audit", since="24h"), tmp_path)
+    texts = " ".join(page.text.split())
+    places = [texts.index(text) for text in ("noted first 0", "second 0", "known until 2200-01-01", "third 0 <b>")]
+    assert places == sorted(places)
+    assert "acknowledge 15 retry" in texts
+    assert "first 1" not in page.text
+
+
 def test_the_card_of_a_result_is_its_own_escaped_html_without_its_secrets(tmp_path: Path) -> None:
 
     class Panel:
