@@ -84,6 +84,9 @@ class NoteList:
         return [each for each in self.notes if each.address == address]
 
 
+NO_NOTES = NoteList()
+
+
 def check_note(text: object) -> str:
     """Return the text of a note without surrounding space.
 

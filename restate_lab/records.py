@@ -105,6 +105,13 @@ def read_records(
                 yield {**record, "file": name, "at": f"{name}:{number}"}
 
 
+def state_of_files(*folders: Path) -> tuple[tuple[str, int, int], ...]:
+    """Return the names, sizes and times of the record files in folders; it is the same while no record is added."""
+    files = [file for folder in folders for file in sorted(folder.glob("*.jsonl"))]
+    found = [(str(file), file.stat()) for file in files if file.exists()]
+    return tuple((name, each.st_size, each.st_mtime_ns) for name, each in found)
+
+
 def _read_line(line: bytes, kinds: Mapping[str, FieldChecks]) -> tuple[dict[str, Any] | None, str]:
     """Return the checked fields of a record, None for a line that is no record, and why a newer one is not read."""
     newer = ""

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
 
+from restate_lab.audit import AuditLog
 from support.table_source import TableSource, table_of
 
 NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
@@ -96,7 +98,7 @@ class SampleRows(TableSource):
 class LiveRows(SampleRows):
     """Rows that panels accept as a live connection; nothing is sent anywhere."""
 
-    transport = object()
+    transport = SimpleNamespace(audit=AuditLog())
     address = "http://127.0.0.1:1"
     live = True
     read_only = False

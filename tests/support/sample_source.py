@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
 
+from restate_lab.audit import AuditLog
 from support.row_source import RowSource
 
 COLUMNS = {
@@ -103,12 +105,13 @@ class SampleSource(RowSource):
 
 
 class LiveSource(SampleSource):
-    """A source that panels accept as a live connection: it has a transport, which is never used here."""
+    """A source that panels accept as a live connection: nothing is sent through its transport."""
 
-    transport = object()
     address = "http://127.0.0.1:1"
+    ingress = SimpleNamespace(address="http://127.0.0.1:2")
     live = True
 
     def __init__(self, frame: pd.DataFrame, *, read_only: bool = False) -> None:
         super().__init__(frame)
+        self.transport = SimpleNamespace(audit=AuditLog())
         self.read_only = read_only

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import restate_lab as rl
-from restate_lab.analysis.doctor.diagnosis import Diagnosis, build_diagnosis
-from restate_lab.analysis.doctor.known import fingerprint, match_notes, note_about
-from restate_lab.analysis.doctor.model import Finding, Severity
+from restate_lab.analysis.doctor.diagnosis import Diagnosis, build_diagnosis, with_notes
+from restate_lab.analysis.doctor.known import note_about
+from restate_lab.analysis.doctor.model import Finding, Severity, fingerprint_of
 from restate_lab.analysis.suggestions import ask_call, why_call
 from restate_lab.errors import ArgumentError
 from restate_lab.notes import LONGEST, StoredNote, read_notes
@@ -49,7 +49,7 @@ def finding(title: str, severity: str = "warning", count: int = 15) -> Finding:
 
 
 def diagnosed(findings: list[Finding], notes: list[StoredNote]) -> Diagnosis:
-    return build_diagnosis(
+    plain = build_diagnosis(
         source="prod",
         version="1.7.12",
         at=NOW,
@@ -58,8 +58,8 @@ def diagnosed(findings: list[Finding], notes: list[StoredNote]) -> Diagnosis:
         checked=[],
         gaps=[],
         skipped=0,
-        notes=match_notes(findings, notes, NOW),
     )
+    return with_notes(plain, notes, NOW)
 
 
 def row_of(title: str = TITLES[0], **values: Any) -> dict[str, Any]:
@@ -112,10 +112,10 @@ def test_an_acknowledged_finding_is_always_in_the_result(
     """Each view has each finding and the number of known ones; verdict and rows are those without notes."""
     findings = [finding(title) for title in titles]
     notes = [
-        replace(NOTED, id=str(at), finding=fingerprint(finding(title)), severity=severity.value, count=count,
-                until=NOW + timedelta(hours=hours))
-        for at, (title, severity, count, hours) in enumerate(noted)
-    ]  # fmt: skip
+        replace(NOTED, finding=fingerprint_of("retry_storm", title.split()[1]), **values)
+        for title, severity, count, hours in noted
+        for values in [{"severity": severity.value, "count": count, "until": NOW + timedelta(hours=hours)}]
+    ]
     plain, result = diagnosed(findings, []), diagnosed(findings, notes)
     known = int(result.findings["known"].sum())
     assert list(result.findings["title"]) == titles

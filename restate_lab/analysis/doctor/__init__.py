@@ -23,7 +23,7 @@ from restate_lab.analysis.doctor.diagnosis import (
     build_diagnosis,
     missing_runs,
 )
-from restate_lab.analysis.doctor.known import match_notes, notes_about
+from restate_lab.analysis.doctor.known import notes_about
 from restate_lab.analysis.doctor.model import Finding
 from restate_lab.analysis.doctor.sharing import add_shared
 from restate_lab.analysis.doctor.thresholds import thresholds_of
@@ -112,7 +112,6 @@ def diagnose(
         now=at,
         remembers=True,
     )
-    notes = notes_about(source)
     audit_folder = source.transport.audit.folder if is_lab(source) else None
     context = CheckContext(reads, limits, clock=clock, partitions=partitions, audit_folder=audit_folder)
     outcomes = _run_checks(chosen, context)
@@ -122,8 +121,7 @@ def diagnose(
         version=source.version,
         at=at,
         findings=findings,
-        notes=match_notes(findings, notes.notes),
-        unread_notes=notes.unreadable,
+        notes=notes_about(source),
         seconds=time.monotonic() - started,
         checked=[outcome.run for outcome in outcomes if outcome.run is not None],
         gaps=[*(outcome.gap for outcome in outcomes if outcome.gap is not None), *missing_runs(source.coverage)],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -22,10 +22,11 @@ from restate_lab._text import (
     plural,
     verb_form,
 )
-from restate_lab.analysis.doctor.known import NO_NOTE, FindingNote, fingerprint
-from restate_lab.analysis.doctor.model import Finding, Severity, Subject
+from restate_lab.analysis.doctor.known import match_notes
+from restate_lab.analysis.doctor.model import Finding, Severity, Subject, fingerprint_of
 from restate_lab.analysis.suggestions import SuggestedCall, plan_call, python_code
 from restate_lab.frames import with_card
+from restate_lab.notes import NO_NOTES, NoteList, StoredNote
 from restate_lab.result import ROWS, Result, count_rows
 from restate_lab.source import Coverage
 from restate_lab.status import STATUSES
@@ -203,24 +204,22 @@ def build_diagnosis(
     skipped: int,
     queries: Iterable[Mapping[str, Any]] = (),
     link: str = "",
-    notes: Sequence[FindingNote] = (),
-    unread_notes: Sequence[str] = (),
+    notes: NoteList = NO_NOTES,
 ) -> Diagnosis:
     """Build the diagnosis and its verdict from the findings, which stay in this order."""
-    notes = notes or [NO_NOTE] * len(findings)
     worst = next((each.value for each in Severity if each in {finding.severity for finding in findings}), None)
     verdict = worst if worst in {Severity.CRITICAL, Severity.WARNING} else "healthy"
     if any(each.applies for each in gaps):
         verdict = "incomplete"
     frames = {
-        "findings": _finding_frame(findings, notes),
-        "not_read": _frame([*gaps, *_note_gaps(unread_notes)], CheckGap),
+        "findings": _finding_frame(findings),
+        "not_read": _frame([*gaps, *_note_gaps(notes.unreadable)], CheckGap),
         "checked": _frame(checked, CheckRun),
     }
     attrs: dict[Hashable, Any] = {"source": source, "version": version, "read_at": at.isoformat()}
     for frame in frames.values():
         frame.attrs = {**attrs, "verdict": verdict, "worst": worst}
-    return Diagnosis(
+    diagnosis = Diagnosis(
         **frames,
         verdict=verdict,
         worst=worst,
@@ -234,8 +233,19 @@ def build_diagnosis(
         suggested_calls=tuple(each.suggested for each in findings),
         evidence_calls=tuple(each.evidence for each in findings),
         subjects=tuple(each.identity for each in findings),
-        note_ids=tuple(each.id for each in notes),
+        note_ids=(),
     )
+    return with_notes(diagnosis, notes.notes)
+
+
+def with_notes(diagnosis: Diagnosis, notes: Sequence[StoredNote], now: datetime | None = None) -> Diagnosis:
+    """Return a diagnosis with the notes about its findings; ``now`` is the time of this computer by default."""
+    rows = diagnosis.findings[["fingerprint", "severity", "count"]].itertuples(index=False, name=None)
+    matched = match_notes(rows, notes, now)
+    texts = pd.Series([each.text for each in matched], dtype="object")
+    findings = diagnosis.findings.assign(known=pd.Series([each.is_known for each in matched], dtype="bool"), note=texts)
+    shown = with_card(findings, findings_card)
+    return replace(diagnosis, findings=shown, note_ids=tuple(each.id for each in matched))
 
 
 def _note_gaps(unreadable: Sequence[str]) -> list[CheckGap]:
@@ -245,7 +255,7 @@ def _note_gaps(unreadable: Sequence[str]) -> list[CheckGap]:
     return [CheckGap(NOTES, reason, "what you noted about findings", applies=False)]
 
 
-def _finding_frame(findings: Sequence[Finding], notes: Sequence[FindingNote]) -> pd.DataFrame:
+def _finding_frame(findings: Sequence[Finding]) -> pd.DataFrame:
     columns: dict[str, list[Any]] = {
         "severity": [each.severity.value for each in findings],
         "check": [each.check for each in findings],
@@ -264,14 +274,12 @@ def _finding_frame(findings: Sequence[Finding], notes: Sequence[FindingNote]) ->
             python_code(each.suggested, {each.ids: f"diagnosis.findings.ids[{at}]"}) for at, each in enumerate(findings)
         ],
         "evidence_code": [python_code([each.evidence]) for each in findings],
-        "fingerprint": [fingerprint(each) for each in findings],
-        "known": [each.is_known for each in notes],
-        "note": [each.text for each in notes],
+        "fingerprint": [fingerprint_of(each.check, each.identity.name) for each in findings],
     }
-    types = dict.fromkeys(("count", "affected", "queued"), "int64") | {"known": "bool"}
+    types = dict.fromkeys(("count", "affected", "queued"), "int64")
     frame = pd.DataFrame({name: pd.Series(each, dtype=types.get(name, "object")) for name, each in columns.items()})
     frame["since"] = pd.to_datetime(frame["since"], utc=True).dt.as_unit("ms")
-    return with_card(frame, findings_card)
+    return frame
 
 
 def _frame(rows: Sequence[Any], kind: type[Any]) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from restate_lab.analysis.doctor.model import SEVERITY_RANKS, Finding, fingerprint_of
+from restate_lab.analysis.doctor.model import SEVERITY_RANKS
 from restate_lab.client.lab import innermost_source, is_lab
 from restate_lab.notes import NoteList, StoredNote, author_and_text, read_notes, short_time
 from restate_lab.source import Source
@@ -37,20 +37,15 @@ def notes_about(source: Source) -> NoteList:
     return NoteList(notes.of_address(innermost.address), notes.unreadable)
 
 
-def fingerprint(finding: Finding) -> str:
-    """Return the fingerprint of a finding, equal for equal problems of all clusters."""
-    return fingerprint_of(finding.check, finding.identity.name)
-
-
 def match_notes(
-    findings: Iterable[Finding], notes: Sequence[StoredNote], now: datetime | None = None
+    findings: Iterable[tuple[str, str, int]], notes: Sequence[StoredNote], now: datetime | None = None
 ) -> list[FindingNote]:
-    """Return the note about each finding, in their order."""
+    """Return the note about each finding, in their order; a finding is its fingerprint, severity and count."""
     about: dict[str | None, list[StoredNote]] = defaultdict(list)
     for note in notes:
         about[note.finding].append(note)
     at = now or datetime.now(UTC)
-    return [note_about(about.get(fingerprint(each), ()), each.severity.value, each.count, at) for each in findings]
+    return [note_about(about.get(name, ()), severity, count, at) for name, severity, count in findings]
 
 
 def note_about(notes: Sequence[StoredNote], severity: str, count: int, now: datetime) -> FindingNote:

@@ -127,12 +127,11 @@ class Panel(LivePanel):
         # Held while the state and its view change, so that the reading thread sees both old or both new.
         self._switching = threading.RLock()
         self._applying = False
-        self.diagnosis: Diagnosis | None = None
         self._diagnosed_at = 0.0
         self._doctor, self._counter, self._reporter = BackgroundAction(), BackgroundAction(), BackgroundAction()
         LivePanel.__init__(self, source, refresh=refresh)  # it checks the source
         self._state = state_for(source, state)
-        self.findings = FindingsView(guard=self.guard, act=self._act_on_finding, run=self.run_doctor)
+        self.findings = FindingsView(source, guard=self.guard, act=self._act_on_finding, run=self.run_doctor)
         self.head.on_go = self.guard(self._go)
         self.head.on_report = self.guard(self.write_report)
         self.head.report = "ready"
@@ -213,6 +212,11 @@ class Panel(LivePanel):
 
     # The doctor
 
+    @property
+    def diagnosis(self) -> Diagnosis | None:
+        """Return the findings of the doctor with the present notes; None before the first run."""
+        return self.findings.diagnosis
+
     def run_doctor(self) -> None:
         """Run the doctor in the background and show its findings."""
         try:
@@ -245,7 +249,6 @@ class Panel(LivePanel):
             return
         finally:
             self._diagnosed_at = time.monotonic()
-        self.diagnosis = diagnosis
         self.findings.show_diagnosis(diagnosis, can_plan=why_read_only(self.source) is None)
 
     def _run_doctor_when_due(self) -> None:
@@ -388,12 +391,9 @@ class Panel(LivePanel):
             )  # fmt: skip
         if name == "deployments":
             return DeploymentsView(
-                self,
-                tz=self._tz,
-                opened=lambda id_: self._apply(self._state.with_(open=id_)),
-                show=self.show_invocations,
-                plan=lambda action, ids: self._show_selected(ids).plan(action, ids),
-            )
+                self, tz=self._tz, opened=lambda id_: self._apply(self._state.with_(open=id_)),
+                show=self.show_invocations, plan=lambda action, ids: self._show_selected(ids).plan(action, ids),
+            )  # fmt: skip
         if name == _DETAIL:
             return InvocationView(self, tz=self._tz, opened=self.open_invocation)
         view = InvocationsView(
@@ -460,6 +460,7 @@ class Panel(LivePanel):
             self._run_doctor_when_due()
             raise
         self._run_doctor_when_due()
+        self.findings.show_notes()
         if isinstance(self.view, InvocationsView):
             self._start_count()
 

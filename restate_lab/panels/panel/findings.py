@@ -1,22 +1,35 @@
-"""The findings of the doctor at the top of a panel, with buttons to show, explain or plan."""
+"""The findings of the doctor at the top of a panel, with buttons to show, explain, plan or note."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, TypeAdapter
 
 from restate_lab._text import format_age, format_duration, one_line, plural
+from restate_lab.actions.note import note
 from restate_lab.analysis.contrast.model import LEAST
 from restate_lab.analysis.doctor import Diagnosis
 from restate_lab.analysis.doctor.checks import CHECKS
-from restate_lab.analysis.doctor.diagnosis import gap_reasons, is_empty_cluster, planned_call
+from restate_lab.analysis.doctor.diagnosis import (
+    gap_reasons,
+    is_empty_cluster,
+    planned_call,
+    unread_notes,
+    with_notes,
+)
+from restate_lab.client.lab import is_lab
+from restate_lab.errors import ArgumentError
 from restate_lab.frames import records
+from restate_lab.notes import LONGEST
 from restate_lab.panels._assets import read_assets
 from restate_lab.panels._base.content import ContentWidget, ViewMessage
 from restate_lab.panels.contrast import QUESTION
+from restate_lab.panels.panel.done import ActionLog
+from restate_lab.source import Source
 
 _SHOWN = 200
 _GROUPED = 3  # findings of one check after its first one that share a line, or more
@@ -33,15 +46,25 @@ class _Act(ViewMessage):
     revision: int
 
 
-_Message: TypeAlias = _Run | _Act
+class _Note(ViewMessage):
+    type: Literal["note"]
+    finding: int | None
+    text: Annotated[str, Field(max_length=LONGEST)]
+    until: Annotated[str, Field(max_length=40)]
+    revision: int
+
+
+_Message: TypeAlias = _Run | _Act | _Note
 
 
 class FindingsView(ContentWidget):
     """Show a diagnosis.
 
     ``act`` is called with "show", "queue", "why", "share" or "plan" and the index of the finding. ``run`` is called
-    without arguments to run the doctor again.
+    without arguments to run the doctor again. A note of the user is written here, because it changes no cluster.
     """
+
+    labels: Mapping[str, str] = MappingProxyType({"note": "text", "until": "until"})
 
     _esm = read_assets("_assets/elements.js", "_assets/roving.js", "panel/findings.js")
     _css = read_assets("_assets/colours.css", "panel/findings.css")
@@ -49,15 +72,20 @@ class FindingsView(ContentWidget):
 
     def __init__(
         self,
+        source: Source,
         *,
         guard: Callable[[Callable[..., object]], Callable[..., None]],
         act: Callable[[str, int], object],
         run: Callable[[], object],
     ) -> None:
         self._act_on, self._run = act, run
+        self._source, self._log = source, ActionLog(source)
+        self._can_plan = False
         self._revision = 0
+        self.diagnosis: Diagnosis | None = None
+        self._entered = {"text": "", "until": _UNTIL}
         super().__init__(guard(self._act))
-        self.show({"state": "none", "revision": 0, "folded": False})
+        self.show({"state": "none", "revision": 0, "folded": False, "can_note": is_lab(source), "noted": 0, "done": []})
 
     def fold(self, *, on: bool) -> None:
         """Show only the counts, or also the findings."""
@@ -71,15 +99,31 @@ class FindingsView(ContentWidget):
         """Show why the doctor failed."""
         self.show({**self.content, "state": "failed", "reason": reason})
 
+    def show_notes(self) -> None:
+        """Show what this user did and noted, and the present notes about the findings."""
+        if not self.content["can_note"]:
+            return
+        self.show({**self.content, "done": self._log.read()})
+        if self.diagnosis is None:
+            return
+        noted = with_notes(self.diagnosis, self._log.notes)
+        if not noted.findings[_NOTED].equals(self.diagnosis.findings[_NOTED]):
+            self.show_diagnosis(noted, can_plan=self._can_plan)
+
+    def enter(self, name: str, value: str, /) -> None:
+        """Enter the text of the next note, or the end of its acknowledgement, such as "4h"."""
+        self._entered[name] = value
+
     def show_diagnosis(self, diagnosis: Diagnosis, *, can_plan: bool) -> None:
         """Show the findings of the doctor."""
         self._revision += 1
+        self.diagnosis, self._can_plan = diagnosis, can_plan
         rows = records(diagnosis.findings)[:_SHOWN]
         gaps, checked = gap_reasons(diagnosis), diagnosis.checked
         self.show(
             {
+                **{name: self.content[name] for name in ("folded", "can_note", "noted", "done")},
                 "state": "done",
-                "folded": self.content["folded"],
                 "revision": self._revision,
                 "verdict": diagnosis.verdict,
                 "is_empty": is_empty_cluster(diagnosis),
@@ -87,7 +131,8 @@ class FindingsView(ContentWidget):
                 "at": diagnosis.read_at.timestamp(),
                 "took": format_duration(diagnosis.seconds),
                 "checks": plural(len(diagnosis.checked), "check"),
-                "gaps": gaps,
+                "gaps": [*gaps, *unread_notes(diagnosis)],
+                "known": int(diagnosis.findings["known"].sum()),
                 "rows": [_row(row, diagnosis, at, can_plan=can_plan) for at, row in enumerate(rows)],
                 "groups": _groups(rows, dict(zip(checked["check"], checked["description"], strict=True))),
                 "more": len(diagnosis.findings) - len(rows),
@@ -97,19 +142,45 @@ class FindingsView(ContentWidget):
     def controls(self, row: Any, /) -> dict[str, dict[str, Any]]:
         """Return the message of a click: "Run doctor" or "Run again", or on the buttons of the finding ``row``."""
         if row is None:
-            return {"Run doctor" if self.content["state"] == "none" else "Run again": {"type": "run"}}
+            run = "Run doctor" if self.content["state"] == "none" else "Run again"
+            return {run: {"type": "run"}, **self._note_control(None)}
         rows = self.content.get("rows", ())
         buttons = rows[row]["buttons"] if row in range(len(rows)) else ()
         message = {"type": "act", "finding": row, "revision": self._revision}
-        return {button["label"]: {**message, "act": button["act"]} for button in buttons}
+        acts = {button["label"]: {**message, "act": button["act"]} for button in buttons}
+        return acts | (self._note_control(row) if row in range(len(rows)) else {})
+
+    def _note_control(self, finding: int | None) -> dict[str, dict[str, Any]]:
+        """Return the message of "Note" with the entered text; without a finding it acknowledges nothing."""
+        if not self.content["can_note"]:
+            return {}
+        until = self._entered["until"] if finding is not None else ""
+        values = {"finding": finding, "text": self._entered["text"], "until": until, "revision": self._revision}
+        return {"Note…": {"type": "note", **values}}
 
     def _act(self, message: _Message) -> None:
         if isinstance(message, _Run):
             self._run()
+        elif isinstance(message, _Note):
+            self._write_note(message)
         elif message.revision == self._revision:  # otherwise the click was on outdated findings
             self._act_on(message.act, message.finding)
 
+    def _write_note(self, message: _Note) -> None:
+        """Write a note; its finding must be the one that the user saw."""
+        if message.finding is not None and message.revision != self._revision:
+            raise ArgumentError("the findings have changed, so nothing was noted: look at them, and note again.")
+        finding = None
+        if message.finding is not None and self.diagnosis is not None:
+            finding = records(self.diagnosis.findings)[message.finding]
+        note(self._source, message.text, finding=finding, until=message.until or None)
+        self._entered["text"] = ""
+        self.show({**self.content, "noted": self.content["noted"] + 1})
+        self.show_notes()
 
+
+_NOTED = ["known", "note"]  # columns of findings
+_UNTIL = "1h"  # the usual end of an acknowledgement
 _SEVERITIES = ("critical", "warning", "note")
 _NOUNS = {"retry_storm": "retries", "blocked_keys": "holder"}
 _LONGEST_PLACE = 60  # characters
@@ -126,6 +197,8 @@ def _groups(rows: Sequence[Mapping[Any, Any]], descriptions: Mapping[str, str]) 
     """Return the findings that share a line: those of one check and severity after its first one, if they are many."""
     members: dict[tuple[str, str], list[int]] = {}
     for at, row in enumerate(rows):
+        if row["known"]:
+            continue
         members.setdefault((row["severity"], row["check"]), []).append(at)
     return [
         {"rows": rest, "label": f"{len(rest)} more: {descriptions.get(check, check)}"}
@@ -155,6 +228,8 @@ def _row(row: Mapping[Any, Any], diagnosis: Diagnosis, at: int, *, can_plan: boo
         "details": " ".join(filter(None, (row["details"], row["shared"]))),
         "age": _age(row["since"], diagnosis.read_at),
         "blocks": f"blocks {row['blocks']}" if row["blocks"] else "",
+        "note": row["note"],
+        "known": row["known"],
         "buttons": [{"act": act, "label": label} for act, label in buttons],
     }
 

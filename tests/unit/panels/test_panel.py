@@ -454,7 +454,7 @@ def test_a_click_needs_one_visible_control(make: Callable[..., Panel]) -> None:
         (
             lambda name: panel.fill(name, "INC-42"),
             "reason",
-            "no visible field is named 'reason'; choose from filter text",
+            "no visible field is named 'reason'; choose from note, until, filter text",
         ),
         (lambda name: panel.click("open", row=name), "inv_1other", "named 'open'; choose from none"),
     ):
