@@ -22,8 +22,8 @@ class FindingsView {
     this.root = make("section", "rl-findings", { "aria-label": "Findings of the doctor" });
     rove(this.root);
     this.noted = model.get("content").noted;
-    this.noting = null; // the finding of the open form: its title, null for a note about none
-    this.form = make("form", "rl-note", { hidden: "", "aria-label": "Note" });
+    this.noting = null; // the open form: the place and the fingerprint of its finding, null for a note about none
+    this.form = make("form", "rl-noteform", { hidden: "", "aria-label": "Note" });
     this.form.addEventListener("submit", (event) => { event.preventDefault(); this.sendNote(); });
     this.form.addEventListener("keydown", (event) => { if (event.key === "Escape") { event.preventDefault(); this.closeNote(); } });
     this.done = make("details", "rl-done", { hidden: "" });
@@ -66,16 +66,15 @@ class FindingsView {
     if (JSON.stringify(actions) === this.drawnDone) return;
     this.drawnDone = JSON.stringify(actions);
     const title = "Changes and notes of this user on this machine, from the audit log";
-    const lines = actions.map(({ at, text }) => make("li", "", {}, make("span", "rl-ago", { "data-at": at }), " ", text));
+    const lines = actions.map(({ at, text }) => make("li", "", {}, make("span", "rl-ago", { "data-at": at }), make("span", "", {}, text)));
     this.done.replaceChildren(make("summary", "", { title }, `What I did: ${actions.length} in 24 h`), make("ol", "", {}, ...lines));
     this.sayAge();
   }
 
   /** Open the form of a note about a finding, or about the cluster if `at` is null. */
   openNote(at, title) {
-    const content = this.model.get("content");
-    this.noting = { at, title, revision: content.revision };
     const isAbout = at !== null;
+    this.noting = { at, fingerprint: isAbout ? this.model.get("content").rows[at].fingerprint : null };
     const text = make("input", "rl-notetext", { type: "text", name: "text", maxlength: "2000", required: "", placeholder: isAbout ? "INC-42: the provider is down" : "INC-42: called the provider", "aria-label": "Text of the note" });
     const ends = make("select", "", { name: "end", "aria-label": "Known" }, ...ENDS.map(([label], index) => make("option", "", { value: index }, label)));
     const time = make("input", "", { type: "datetime-local", name: "time", "aria-label": "Known until", hidden: "" });
@@ -90,13 +89,13 @@ class FindingsView {
   }
 
   sendNote() {
-    const { at, title } = this.noting;
+    const { at, fingerprint } = this.noting;
     const { revision, rows = [] } = this.model.get("content");
-    // The findings can have been read again meanwhile; the one with this title is the same.
-    const index = at === null ? null : rows.findIndex((row) => row.title === title);
+    // The findings can have been read again meanwhile: the one with this fingerprint is the same.
+    const finding = at === null ? null : rows.findIndex((row) => row.fingerprint === fingerprint);
     const fields = this.form.elements;
     const until = at === null ? "" : ENDS[Number(fields.end.value)][1](this.form);
-    this.model.send({ type: "note", finding: index === -1 ? at : index, text: fields.text.value, until, revision: index === -1 ? this.noting.revision : revision });
+    this.model.send({ type: "note", finding, text: fields.text.value, until, revision });
   }
 
   closeNote() {
@@ -105,7 +104,8 @@ class FindingsView {
     const hadFocus = this.form.contains(document.activeElement);
     this.form.hidden = true;
     this.form.replaceChildren();
-    if (hadFocus) (this.root.querySelector(`[data-focus="note-${at}"]`) ?? this.root.querySelector('[data-focus="note"]'))?.focus();
+    const next = [`note-${at}`, KNOWN, "note"].map((name) => this.root.querySelector(`[data-focus="${name}"]`)).find(Boolean);
+    if (hadFocus) next?.focus();
   }
 
   /** Return a button that opens the form of a note. */
@@ -132,7 +132,7 @@ class FindingsView {
   }
 
   group({ rows, label, key = label }, severity, isOpen) {
-    const text = make("button", "rl-findingtext rl-findinggroup", { type: "button", "aria-label": label, "aria-expanded": String(isOpen), "data-focus": `group-${rows[0]}` }, label);
+    const text = make("button", "rl-findingtext rl-findinggroup", { type: "button", "aria-label": label, "aria-expanded": String(isOpen), "data-focus": key === KNOWN ? KNOWN : `group-${rows[0]}` }, label);
     text.addEventListener("click", () => {
       if (!this.opened.delete(key)) this.opened.add(key);
       this.draw();

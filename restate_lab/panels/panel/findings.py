@@ -168,15 +168,18 @@ class FindingsView(ContentWidget):
 
     def _write_note(self, message: _Note) -> None:
         """Write a note; its finding must be the one that the user saw."""
-        if message.finding is not None and message.revision != self._revision:
+        is_outdated = message.revision != self._revision or message.finding not in range(
+            len(self.content.get("rows", ()))
+        )
+        if message.finding is not None and is_outdated:
             raise ArgumentError("the findings have changed, so nothing was noted: look at them, and note again.")
         finding = None
         if message.finding is not None and self.diagnosis is not None:
             finding = records(self.diagnosis.findings)[message.finding]
         note(self._source, message.text, finding=finding, until=message.until or None)
         self._entered["text"] = ""
-        self.show({**self.content, "noted": self.content["noted"] + 1})
         self.show_notes()
+        self.show({**self.content, "noted": self.content["noted"] + 1})  # which closes the form
 
 
 _NOTED = ["known", "note"]  # columns of findings
@@ -228,7 +231,7 @@ def _row(row: Mapping[Any, Any], diagnosis: Diagnosis, at: int, *, can_plan: boo
         "details": " ".join(filter(None, (row["details"], row["shared"]))),
         "age": _age(row["since"], diagnosis.read_at),
         "blocks": f"blocks {row['blocks']}" if row["blocks"] else "",
-        "note": row["note"],
+        **{name: row[name] for name in ("fingerprint", "note")},
         "known": row["known"],
         "buttons": [{"act": act, "label": label} for act, label in buttons],
     }

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import restate_lab as rl
 from restate_lab.analysis.doctor.diagnosis import CheckGap, CheckRun, Diagnosis, build_diagnosis
 from restate_lab.analysis.doctor.model import Blocked, Finding, Severity
 from restate_lab.analysis.questions import run_question
@@ -88,6 +90,52 @@ def test_each_finding_has_its_buttons(diagnosed: Panel) -> None:
     assert rows[0]["age"] == "for 3m"
     assert "‹U+202E›" in rows[0]["title"]
     assert "‹U+202E›" in rows[0]["details"]
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_note_on_a_finding_folds_it_and_is_in_the_strip(
+    make: Callable[..., Panel], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, read_only: bool
+) -> None:
+    """The rows stay, with who and until when; a note about the cluster acknowledges nothing."""
+    monkeypatch.setenv("RESTATE_LAB_AUDIT", str(tmp_path))
+    monkeypatch.setattr(panel_module, "doctor", lambda *_, **__: diagnosis())
+    panel = make(LiveSource(LISTED, read_only=read_only), refresh=None)
+    assert panel.wait(doctor=True)
+    assert panel.findings.content["done"] == []
+    before = panel.findings.controls(0)["Note…"]
+    panel.fill("note", f"INC-42 {ATTACK}")
+    panel.fill("until", "4h")
+    panel.click("Note", row=0)
+    content = panel.findings.content
+    assert (content["known"], [row["known"] for row in content["rows"]]) == (1, [True, False])
+    assert content["rows"][0]["note"].startswith("known until ")
+    assert panel.diagnosis is not None
+    assert panel.diagnosis.findings["known"].tolist() == [True, False]
+    assert "1 known" in panel._repr_mimebundle_()["text/html"]
+    panel.fill("note", "called Anna")
+    panel.click("Note")
+    assert [each["text"][:20] for each in panel.findings.content["done"]] == [
+        "note “called Anna”",
+        "acknowledge “INC-42 ",
+    ]
+    assert "‹U+202E›" in panel.findings.content["done"][1]["text"]
+    panel.findings.receive({**before, "text": "on findings that have changed"})
+    assert "the findings have changed, so nothing was noted" in panel.error
+    assert rl.audit_log(notes=True)["text"].tolist() == [f"INC-42 {ATTACK}", "called Anna"]
+
+
+def test_a_panel_shows_the_notes_of_other_processes_at_its_next_read(
+    make: Callable[..., Panel], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("RESTATE_LAB_AUDIT", str(tmp_path))
+    monkeypatch.setattr(panel_module, "doctor", lambda *_, **__: diagnosis())
+    panel = make(LiveSource(LISTED), refresh=None)
+    assert panel.wait(doctor=True)
+    other: Any = LiveSource(LISTED)
+    rl.note(other, "from a shell", finding=diagnosis().findings.loc[1].to_dict(), until="1h")
+    panel.refresh()
+    assert [row["known"] for row in panel.findings.content["rows"]] == [False, True]
+    assert panel.error == ""
 
 
 def test_show_filters_and_selects(diagnosed: Panel) -> None:
