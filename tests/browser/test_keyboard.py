@@ -17,12 +17,13 @@ LOG_LINE = "2026-11-25T03:28:31Z WARN restate_invoker: retry of {id} at attempt 
 
 
 @pytest.fixture
-def panel(page: LabPage, incident_server: Cluster, notebooks: Path) -> PanelOnPage:
-    """Give the panel of a notebook, with its findings, in a folder that reports can be written to."""
+def panel(page: LabPage, incident_server: Cluster, notebooks: Path, tmp_path: Path) -> PanelOnPage:
+    """Give the panel of a notebook, with its findings and its own audit log, in a folder for reports."""
     write_notebook(notebooks / "keyboard.ipynb", panel_cell(incident_server.admin_url, options=", refresh=1"))
     page.open("keyboard.ipynb")
     page.command("application:toggle-left-area")
     page.value(f"__import__('os').chdir({str(notebooks)!r})")
+    page.value(f"__import__('os').environ.update(RESTATE_LAB_AUDIT={str(tmp_path / 'audit')!r})")
     page.run_all()
     panel = PanelOnPage(page.page)
     panel.wait()
@@ -169,7 +170,7 @@ def _paste(page: LabPage, text: str) -> None:
 def test_an_incident_with_the_keyboard_alone(
     page: LabPage, panel: PanelOnPage, notebooks: Path, screenshots: Path
 ) -> None:
-    """Payments is failing: cause and blocked handlers are in the first line; then resume 15, and hand over a report."""
+    """Payments is failing: the first line has the cause; then resume 15, acknowledge it, and hand over a report."""
     keys = page.page.keyboard
     cells = page.page.locator(".jp-CodeCell").count()
     finding = panel.findings.locator(".rl-finding").first
@@ -194,6 +195,7 @@ def test_an_incident_with_the_keyboard_alone(
     expect(panel.button("Done")).to_be_focused(timeout=90_000)
     keys.press("Enter")
     page.page.wait_for_function("() => document.activeElement.closest('.rl-action-row, .rl-body') !== null")
+    _acknowledges(page, panel, screenshots)
     report = panel.button("Report")
     while not panel.root.get_by_role("toolbar").evaluate("bar => bar.contains(document.activeElement)"):
         keys.press("Shift+Tab")
@@ -201,7 +203,10 @@ def test_an_incident_with_the_keyboard_alone(
     pressed += panel.reach(report)
     keys.press("Enter")
     panel.expect_text(re.compile(r"^Incident report: .*incident-.*\.html$"))
-    assert any("INC-42: add a cell dd" in each.read_text("utf-8") for each in notebooks.glob("incident-*.html"))
+    reports = [each.read_text("utf-8").rpartition(">Actions taken<")[2] for each in notebooks.glob("incident-*.html")]
+    assert any(
+        re.search("INC-42: add a cell dd.*>acknowledge<.*INC-42: known, dd", each, re.DOTALL) for each in reports
+    )
     assert pressed <= 40
     with page.page.context.expect_page() as opened:
         panel.button("Open").click()
@@ -209,3 +214,22 @@ def test_an_incident_with_the_keyboard_alone(
     opened.value.close()
     assert page.page.locator(".jp-CodeCell").count() == cells
     assert page.console_errors == []
+
+
+def _acknowledges(page: LabPage, panel: PanelOnPage, screenshots: Path) -> None:
+    """Acknowledge the finding: it is one line that has the focus and opens; the strip has the note and the plan."""
+    keys, known = page.page.keyboard, panel.findings.get_by_role("button", name="1 known")
+    panel.findings.get_by_role("button", name=re.compile("^Note: 15 invocations of Payments")).focus()
+    keys.press("Enter")
+    expect(panel.root.get_by_label("Text of the note")).to_be_focused()
+    keys.type("INC-42: known, dd")
+    keys.press("Enter")
+    expect(known).to_be_focused(timeout=90_000)
+    expect(panel.findings.get_by_text("15 invocations of Payments/charge")).to_have_count(0)
+    keys.press("Enter")
+    expect(panel.findings.get_by_text(re.compile(r"^known until .* INC-42: known, dd$"))).to_be_visible()
+    panel.root.get_by_text(re.compile("^What I did: ")).click()
+    expect(panel.root.locator(".rl-done li").first).to_contain_text("acknowledge “INC-42: known, dd”: 15 invocations")
+    expect(panel.root.locator(".rl-done li").nth(1)).to_contain_text("(INC-42: add a cell dd)")
+    panel.picture(screenshots / "keyboard-note.png")
+    known.focus()
