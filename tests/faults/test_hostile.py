@@ -182,6 +182,10 @@ def objects(source: Lab, vandalised: Vandalised) -> Iterator[Any]:
     yield rl.before_after(source, next(iter(source.admin.list_deployments())).id)
     yield source.admin.list_deployments()
     yield from source.admin.list_deployments()
+    findings = rl.doctor(source).findings
+    for at, words in enumerate(HOSTILE.values()):  # the later views have these notes about their findings
+        finding = findings.loc[at % len(findings)]
+        yield rl.note(source, words[:2_000], finding=finding, until="2h" if at % 2 else None)
     yield from views(source, vandalised)
     yield rl.doctor(source)
     yield rl.waits(source)
@@ -347,6 +351,11 @@ COMMAND_LINES: dict[str, Callable[[Vandalised, Path], list[list[str]]]] = {
     "sql": lambda _, __: [["sql", f"SELECT id, {SHOWN} FROM sys_invocation"], ["sql", ALL_STATE, "--json"]],
     "ask": lambda _, __: [["ask", name] for name in ("retry_storm", "backlog_by_key", "blocked_keys", "state_sizes")],
     "questions": lambda _, __: [["questions", words] for words in HOSTILE.values() if "\0" not in words],
+    "note": lambda all_, _: [
+        *(["note", words] for words in HOSTILE.values() if "\0" not in words),
+        ["note", HOSTILE["ansi"], *_of_a_finding(all_)],
+        *(["note", "x", "--finding", HOSTILE["ansi"], "--until", HOSTILE["ansi"], *form] for form in ([], ["--json"])),
+    ],
     "doctor": lambda _, __: [["doctor"], ["doctor", "--json"], ["doctor", "--check", HOSTILE["ansi"]]],
     "contrast": lambda all_, _: (
         [
@@ -446,6 +455,10 @@ def _damaged_plan(vandalised: Vandalised) -> str:
     path = platformdirs.user_state_path("restate_lab") / "plans" / f"{name}.json"
     path.write_text(json.dumps({"format": HOSTILE["ansi"], "action": HOSTILE["turned"]}), "utf-8")
     return name
+
+
+def _of_a_finding(vandalised: Vandalised) -> list[str]:
+    return ["--finding", rl.doctor(vandalised.lab).findings["fingerprint"].iloc[0], "--until", "2h"]
 
 
 def test_every_command_prints_text(

@@ -122,6 +122,7 @@ class Names(dict[str, Any]):
             "stuck": lambda: rl.ask(lab, "retry_storm_ids", service="Payments"),
             "frame": lambda: self["stuck"],
             "plan": lambda: rl.plan(lab, "resume", self["stuck"]),
+            "diagnosis": lambda: rl.doctor(lab),
             "ids": lambda: ids(demo.roles, "on_old_deployment"),
             "failed": lambda: lab.sql(FAILED),
             "good": lambda: demo.roles["agent_detroit"],

@@ -274,6 +274,11 @@ def test_changes_and_the_audit_log(guarded: Guarded) -> None:
     check_object(outcome)
     check_object(rl.set_state(lab, "Drawer", "k", {"total": 2}, reason="a test"))
     check_object(lab.ingress.send("Plain", "nothing", headers=HEADERS))
+    for at, row in rl.doctor(lab).findings.iterrows():
+        check_object(rl.note(lab, f"a test {at}", finding=row, until="1h"))
+    assert rl.doctor(lab).findings["known"].all()
+    check_object(rl.doctor(lab))
+    check_object(rl.audit_log(guarded.audit, notes=True))
     files = list(guarded.audit.rglob("*.jsonl"))
     assert files
     for file in files:
