@@ -1,8 +1,9 @@
 """The stored examples of each format, and how they were made: ``python tests/support/stored_formats.py`` in tests/.
 
 An example is what the product of its time wrote about a real server 1.7.12: an archive with two visits, evidence, the
-state of ``watch`` with waiting messages, the audit log, a plan, and tests with their records. Examples of released
-formats do not change; a new version of a format gets a new example, and the product must still open the old ones.
+state of ``watch`` with waiting messages, the audit log, notes, a plan, and tests with their records. Examples of
+released formats do not change; a new version of a format gets a new example, and the product must still open the old
+ones.
 """
 
 from __future__ import annotations
@@ -65,7 +66,8 @@ def main() -> None:
             _write_watch_state(lab, folder / "watch")
             _write_records(lab, folder / "record")
             _write_plan(lab, folder / "plan")
-        for name in ("archive-1", "evidence-2", "watch-1", "audit-0", "record-1", "plan-1"):
+            (folder / "audit" / "notes").rename(folder / "notes")
+        for name in ("archive-1", "evidence-2", "watch-3", "audit-0", "notes-1", "record-1", "plan-1"):
             _pack(folder / name.partition("-")[0], EXAMPLES / name)
 
 
@@ -102,7 +104,10 @@ def _play(lab: Lab, first: int) -> None:
 
 
 def _write_watch_state(lab: Lab, folder: Path) -> None:
-    """Let two invocations be paused and one of them end: an open and a resolved alert, whose messages wait."""
+    """Let two invocations be paused and one of them end: an open and a resolved alert, whose messages wait.
+
+    The open one is acknowledged by a note.
+    """
     stuck = [str(lab.ingress.send("OpenAIAgent", each, "[stuck] Rome").invocation_id) for each in ("chat", "responses")]
     for id_ in stuck:
         wait_for(lambda: _is_paused(lab, id_))  # noqa: B023 - called at once
@@ -116,6 +121,11 @@ def _write_watch_state(lab: Lab, folder: Path) -> None:
         lab.admin.kill_invocation(stuck[1])
         wait_for(lambda: not _has_status(lab, stuck[1], "paused"))
         watcher.once()
+        rl.note(lab, "INC-42: called the provider")
+        findings = rl.doctor(lab, checks="paused").findings
+        rl.note(lab, "INC-42: paused by hand", finding=findings.iloc[[0]], until="31d")
+        with mock.patch.dict(os.environ, {"RESTATE_LAB_AUDIT": str(lab.transport.audit.folder)}):
+            watcher.once()
     finally:
         store.close()
 

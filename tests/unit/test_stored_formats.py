@@ -18,7 +18,7 @@ import restate_lab as rl
 from restate_lab.actions.plan.store import PlanStore, StoredPlan, StoredTarget
 from restate_lab.alerts.alert import Event
 from restate_lab.alerts.delivery import create_receivers
-from restate_lab.alerts.reader import ClusterVisit
+from restate_lab.alerts.reader import AcknowledgedAlert, ClusterVisit
 from restate_lab.alerts.store import AlertStore
 from restate_lab.audit import AuditLog
 from restate_lab.debugging import as_errors
@@ -90,6 +90,24 @@ def test_the_state_of_watch_goes_on(tmp_path: Path) -> None:
     assert sorted(delivered) == sorted(
         (subject, event.value) for subject in subjects for event in (Event.OPENED, Event.RESOLVED)
     )
+
+
+def test_notes_and_their_acknowledgement_in_the_state_of_watch_go_on(tmp_path: Path) -> None:
+    """The note that the state has is not reported again; the alert is sent when the note does not hold any more."""
+    unpack("notes-1", tmp_path / "notes")
+    notes = rl.audit_log(tmp_path, notes=True)
+    assert notes["text"].tolist() == ["INC-42: called the provider", "INC-42: paused by hand"]
+    assert notes["until"].notna().tolist() == [False, True]
+    store, now = AlertStore(unpack("watch-3", tmp_path) / "watch.sqlite"), datetime.now(UTC)
+    try:
+        (paused,) = (each.alert for each in store.open_alerts() if each.alert.rule == "paused")
+        known = {paused.fingerprint: AcknowledgedAlert(notes["id"][1], paused)}
+        others = tuple(each.alert for each in store.open_alerts() if each.alert.rule != "paused")
+        assert store.record(ClusterVisit(cluster=CLUSTER, at=now, alerts=others, acknowledged=known)) == []
+        ended = store.record(ClusterVisit(cluster=CLUSTER, at=now, alerts=(paused, *others)))
+        assert ended == [(Event.OPENED, paused)]
+    finally:
+        store.close()
 
 
 def test_audit_records_without_a_format_are_read(tmp_path: Path) -> None:
@@ -177,6 +195,14 @@ def newer_audit_log(folder: Path) -> None:
         rl.audit_log(folder)
 
 
+def newer_note(folder: Path) -> None:
+    (file,) = unpack("notes-1", folder / "notes").iterdir()
+    file.write_text(file.read_text("utf-8").replace('"format": 1', '"format": 2'), "utf-8")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        rl.audit_log(folder, notes=True)
+
+
 def newer_record(folder: Path) -> None:
     path = next((unpack("record-1", folder) / "journals").glob("*.json"))
     path.write_text(path.read_text("utf-8").replace('"format": 1', '"format": 2'), "utf-8")
@@ -201,6 +227,7 @@ def newer_demo(folder: Path) -> None:
         (newer_approval, ArgumentError, "has format 2, and this restate_lab reads format 1: approve it with"),
         (newer_plan, ArgumentError, "has format 2, and this restate_lab reads format 1: execute it with"),
         (newer_audit_log, rl.errors.Truncated, r"\(format 2; this restate_lab reads up to 1: update it\)"),
+        (newer_note, rl.errors.Truncated, r"\(format 2; this restate_lab reads up to 1: update it\)"),
         (newer_record, NotReplayable, "has the format 2; this version reads format 1"),
         (newer_demo, RestateLabError, "format '2', and this one reads '1'.; update restate_lab, or use another folder"),
     ],
