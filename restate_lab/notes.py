@@ -143,7 +143,7 @@ def short_time(value: datetime, now: datetime) -> str:
 
 
 def author_and_text(note: StoredNote) -> str:
-    """Return who noted what on one line: "(mara): INC-42 provider is down"."""
+    """Return the user and the text on one line: "(mara): INC-42 provider is down"."""
     return f"({note.user or 'unknown user'}): {one_line(note.text, LONGEST)}"
 
 

@@ -113,7 +113,7 @@ def state_of_files(*folders: Path) -> tuple[tuple[str, int, int], ...]:
 
 
 def _read_line(line: bytes, kinds: Mapping[str, FieldChecks]) -> tuple[dict[str, Any] | None, str]:
-    """Return the checked fields of a record, None for a line that is no record, and why a newer one is not read."""
+    """Return the checked fields of a record, None for a line that is not a record, and why a newer one is not read."""
     newer = ""
     try:
         record = json.loads(line)

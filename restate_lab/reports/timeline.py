@@ -296,7 +296,7 @@ def _read_log(folder: Path | None) -> _AuditRows:
 
 
 def _describe_notes(notes: pd.DataFrame) -> pd.DataFrame:
-    """Return the notes with the columns of changes: the text is the reason, and the finding what was acted on."""
+    """Return the notes with the columns of changes: the text is the reason, and the finding is the target."""
     rows = [
         {
             "time": row["time"],

@@ -20,6 +20,7 @@ from restate_lab.analysis.doctor.model import Finding, Severity, fingerprint_of
 from restate_lab.analysis.suggestions import ask_call, why_call
 from restate_lab.errors import ArgumentError
 from restate_lab.notes import LONGEST, StoredNote, read_notes
+from support.sample_rows import SampleRows
 
 NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
 TITLES = (
@@ -190,6 +191,12 @@ def test_a_wrong_note_is_refused_and_nothing_is_written(
     with pytest.raises(ArgumentError, match=message):
         rl.note(lab, text, **options)
     assert not lab.transport.audit.folder.exists()
+
+
+def test_a_source_that_is_not_live_has_no_notes() -> None:
+    with pytest.raises(ArgumentError, match=r"note needs a live cluster, from connect\(\)"):
+        rl.note(SampleRows(), "x")
+    assert rl.doctor(SampleRows()).findings["note"].tolist() == [""] * len(rl.doctor(SampleRows()).findings)
 
 
 def test_a_finding_of_another_cluster_is_refused(lab: rl.Lab) -> None:

@@ -106,7 +106,7 @@ def _check_until(until: TimeInput | None, finding: object, now: datetime) -> dat
 
 
 def _facts_of(lab: Lab, finding: FindingInput, seconds: float) -> dict[str, Any]:
-    """Return the fingerprint of a finding, and what is known about it now."""
+    """Return the fingerprint of a finding, and its check, title, severity and count."""
     row = _row_of(lab, finding) if not isinstance(finding, str) else _row_with(lab, finding.strip(), seconds)
     try:
         facts = {name: row[name] for name in ("check", "where", "title", "severity")}

@@ -1,4 +1,4 @@
-"""The result of ``note``: what was noted, until when, and whether it had been noted before."""
+"""The result of ``note``: the text, the end of the acknowledgement, and whether the note existed before."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OWN = "Notes are those of this user on this machine: other users, and watch of a
 class Note(Result):
     """A note about a cluster; ``note()`` returns it.
 
-    - ``.text, .time`` (UTC), ``.user, .host``: what was noted, when and by whom.
+    - ``.text, .time`` (UTC), ``.user, .host``: the text, when it was noted, the user and the machine.
     - ``.finding, .title, .severity, .count``: the fingerprint of the finding, and what it was when it was noted; None
       if the note is about none.
     - ``.until``: the end of the acknowledgement, UTC; None if the note acknowledges nothing.
@@ -68,7 +68,7 @@ class Note(Result):
 
     @property
     def user(self) -> str | None:
-        """Return who noted it."""
+        """Return the user of the note."""
         return self.note.user
 
     @property
@@ -93,7 +93,7 @@ class Note(Result):
 
     @property
     def lines(self) -> list[str]:
-        """Return the finding, what was not done and why, and whose notes these are."""
+        """Return the finding, whether the note existed before, and the user of all notes."""
         about = [f"Finding: {self.severity} {self.title} · {self.finding}"] if self.finding else []
         again = []
         if not self.is_new:

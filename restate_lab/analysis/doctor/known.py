@@ -53,10 +53,10 @@ def note_about(notes: Sequence[StoredNote], severity: str, count: int, now: date
     acknowledged = next((each for each in reversed(notes) if each.acknowledges), None)
     if acknowledged is not None and acknowledged.until is not None and not acknowledged.is_over(now):
         until = short_time(acknowledged.until, now)
-        who = author_and_text(acknowledged)
+        noted = author_and_text(acknowledged)
         if not (reason := why_ended(acknowledged, severity, count)):
-            return FindingNote(f"known until {until} {who}", is_known=True, id=acknowledged.id)
-        return FindingNote(f"was known until {until} {who}; {reason}")
+            return FindingNote(f"known until {until} {noted}", is_known=True, id=acknowledged.id)
+        return FindingNote(f"was known until {until} {noted}; {reason}")
     last = notes[-1] if notes else None
     if last is None or max(last.time, last.until or last.time) < now - _SHOWN_FOR:
         return NO_NOTE

@@ -96,7 +96,7 @@ def test_each_finding_has_its_buttons(diagnosed: Panel) -> None:
 def test_a_note_on_a_finding_folds_it_and_is_in_the_strip(
     make: Callable[..., Panel], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, read_only: bool
 ) -> None:
-    """The rows stay, with who and until when; a note about the cluster acknowledges nothing."""
+    """The rows stay, with the user and the time; a note about the cluster acknowledges nothing."""
     monkeypatch.setenv("RESTATE_LAB_AUDIT", str(tmp_path))
     monkeypatch.setattr(panel_module, "doctor", lambda *_, **__: diagnosis())
     panel = make(LiveSource(LISTED, read_only=read_only), refresh=None)
