@@ -8,6 +8,7 @@ import typer
 
 from restate_lab.cli._errors import exit_on_error
 from restate_lab.cli._options import POINT_LIMIT, Cluster, Json, PointTimeout, examples
+from restate_lab.errors import ArgumentError
 
 Text = Annotated[str, typer.Argument(metavar="TEXT", help="What you did or know: at most 2,000 characters.")]
 Finding = Annotated[
@@ -46,8 +47,8 @@ def note(
     """Note what you did or know about a cluster; with --finding and --until, acknowledge a finding until then.
 
     The note is in the audit log of this user on this machine, and nothing is sent to the cluster. The doctor, the panel
-    and watch of this user show an acknowledged finding as known; the exit code of the doctor does not change. It ends
-    at its time, when the severity increases, or when the count is twice as large.
+    and watch of this user show an acknowledged finding as known; the exit code of the doctor does not change. The
+    acknowledgement ends at its time, when the severity increases, or when the count is twice as large.
     """
     from restate_lab.actions.note import note as write
     from restate_lab.cli._output import print_json
@@ -55,7 +56,10 @@ def note(
     from restate_lab.client.lab import connect
     from restate_lab.export.results import note_json
 
-    # A cluster that cannot be reached can be noted about, too.
+    with exit_on_error():
+        if until and not finding:
+            raise ArgumentError("--until is the end of an acknowledgement, which needs a finding: add --finding.")
+    # A note about a cluster that does not respond is written, too.
     with exit_on_error(), connect(cluster, read_only=True, check=False) as lab:
         result = write(lab, text, finding=finding, until=until, timeout=timeout)
         if as_json:

@@ -16,6 +16,7 @@ from restate_lab.analysis.doctor.diagnosis import Diagnosis
 from restate_lab.audit import audit_log
 from restate_lab.client.lab import is_lab
 from restate_lab.errors import RestateLabError, Truncated
+from restate_lab.notes import short_time
 from restate_lab.reports.metadata import SourceMetadata
 from restate_lab.reports.parts import Notice, Part, Prose, Section
 from restate_lab.reports.tables import TableBuilder
@@ -302,7 +303,7 @@ def _describe_notes(notes: pd.DataFrame) -> pd.DataFrame:
             "time": row["time"],
             "action": "note" if pd.isna(row["until"]) else "acknowledge",
             "what": row["title"] or "",
-            "outcome": "noted" if pd.isna(row["until"]) else f"known until {format_timestamp(row['until'])}",
+            "outcome": "noted" if pd.isna(row["until"]) else f"known until {short_time(row['until'], row['time'])}",
             "reason": row["text"],
             "user": row["user"],
             "error": None,

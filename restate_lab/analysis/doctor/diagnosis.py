@@ -33,6 +33,7 @@ from restate_lab.status import STATUSES
 
 _MAX_FINDINGS = 25  # causes, and notes, on the card; the frame has all of them
 _MAX_SHOWN_IDS = 12
+_MAX_SHORT_KNOWN = 5  # acknowledged findings in a short text
 _MAX_HANDLERS = 10
 NOTES = "notes"  # the part of ``not_read`` about notes that could not be read
 EMPTY = "services"  # the check that finds a cluster without any service and invocation
@@ -124,19 +125,18 @@ class Diagnosis(Result):
         Known findings are the last ones.
         """
         head = [self.summary, one_line(f"{self.where}; {footer_of(self)}", 2 * _TITLE), ""]
-        foot = [f"Not checked: {one_line(join(reasons), _TITLE)}"] if (reasons := gap_reasons(self)) else []
+        foot = list(_short_known(known_rows(self)))
+        foot += [f"Not checked: {one_line(join(reasons), _TITLE)}"] if (reasons := gap_reasons(self)) else []
         foot += [one_line(each, _TITLE) for each in unread_notes(self)]
         foot.append("The causes and further calls are in .findings.")
         room = ROWS - count_rows("\n".join([*head, *foot]))
-        rows = sorted(self.findings.to_dict("records"), key=lambda row: bool(row["known"]))
+        rows = self.findings[~self.findings["known"]].to_dict("records")
         most = len(rows) if len(rows) <= room else room - 1
         more = [f"… and {len(rows) - most:,} more"] if most < len(rows) else []
         room -= most + len(more)
         lines: list[str] = []
         for row in rows[:most]:
-            lines.append(_short_line(row))
-            if row["known"]:
-                continue
+            lines.append(f"{row['severity'].upper():<8}  {one_line(escape_invisible(row['title']), _TITLE)}")
             call = f"  next: {row['suggested_code']}".splitlines()[0]
             if row["suggested_code"] and (needed := count_rows(call)) <= room:
                 lines.append(call)
@@ -392,12 +392,13 @@ def known_lines(finding: Mapping[Any, Any]) -> list[str]:
     return [f"{finding['severity'].upper()} {finding['title']}", f"  {finding['note']} · {finding['fingerprint']}"]
 
 
-def _short_line(row: Mapping[Any, Any]) -> str:
-    """Return a finding on one line; a known one ends with its note."""
-    title = one_line(escape_invisible(row["title"]), _TITLE)
-    note = one_line(escape_invisible(row["note"]), _TITLE)
-    head = "KNOWN" if row["known"] else row["severity"].upper()
-    return f"{head:<8}  {title}" + (f" ({note})" if row["known"] else "")
+def _short_known(rows: Sequence[Mapping[Any, Any]]) -> Iterator[str]:
+    """Yield two lines for each of the first acknowledged findings, and the number of the others."""
+    for row in rows[:_MAX_SHORT_KNOWN]:
+        yield f"KNOWN     {one_line(escape_invisible(row['title']), _TITLE)}"
+        yield f"  {one_line(escape_invisible(row['note']), _TITLE)}"
+    if len(rows) > _MAX_SHORT_KNOWN:
+        yield f"KNOWN     … and {len(rows) - _MAX_SHORT_KNOWN:,} more"
 
 
 def diagnosis_card(diagnosis: Diagnosis, links: Sequence[Sequence[tuple[str, str]]] = ()) -> str:

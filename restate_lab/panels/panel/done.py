@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from restate_lab._text import one_line
+from restate_lab._text import one_line, shorten_id
 from restate_lab.analysis.doctor.known import notes_about
 from restate_lab.client.lab import is_lab
 from restate_lab.frames import records
@@ -58,4 +58,4 @@ def _text_of(row: Mapping[Any, Any]) -> str:
         about = f": {row['what']}, {row['outcome']}" if row["what"] else ""
         return one_line(f"{row['action']} “{row['reason']}”{about}", _WIDTH)
     reason = f" ({row['reason']})" if row["reason"] else ""
-    return one_line(f"{times}{row['action']} {row['what']}: {row['outcome']}{reason}", _WIDTH)
+    return one_line(f"{times}{row['action']} {shorten_id(row['what'])}: {row['outcome']}{reason}", _WIDTH)
