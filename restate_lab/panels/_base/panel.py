@@ -181,6 +181,8 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         - with ``row``, the id of a row or of an invocation in the journal: "open", "select", "expand"
         - without ``row``: "select all" and "clear selection", if one table is visible
         - with ``row``, the number of a finding: "Show", "Why", "Plan resume"
+        - "Note", after ``fill("note", text)``; with ``row`` it acknowledges the finding for an hour, or as
+          ``fill("until", "4h")`` says
 
         Raises:
             ArgumentError: not exactly one visible control has this name; the message has the names.
