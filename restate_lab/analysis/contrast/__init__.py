@@ -26,6 +26,7 @@ from restate_lab.analysis.contrast.reader import ContrastReader
 from restate_lab.analysis.contrast.result import Contrast
 from restate_lab.analysis.contrast.sides import FAILING_KINDS, ContrastRequest, ContrastSides
 from restate_lab.analysis.contrast.steps import steps_of_rows
+from restate_lab.analysis.journal.encoding import NO_INPUTS
 from restate_lab.client.arguments import check_count
 from restate_lab.client.schema import translate_errors
 from restate_lab.durations import DurationInput, to_timedelta
@@ -39,7 +40,6 @@ from restate_lab.source import Source
 __all__ = ["FAILING_KINDS", "Contrast", "compare_sides", "contrast"]
 
 _LEVELS: tuple[Payloads, ...] = (False, "shape", True)
-_NO_PAYLOADS = "the source has no inputs; evidence and an archive have them if they were written with payloads=True"
 
 
 @translate_errors
@@ -264,7 +264,7 @@ class _Comparison:
         """Return the inputs; None if the source has none, or those of a whole side were not read."""
         inputs = self._reader.inputs(rows, self._sides.known)
         if inputs is None:
-            self.not_read.append(f"the inputs: {_NO_PAYLOADS}")
+            self.not_read.append(f"the inputs: {NO_INPUTS}")
             return None
         for side in (self._sides.failing, self._sides.healthy):
             reasons = Counter(inputs.unread[row["id"]] for row in side.rows if row["id"] in inputs.unread)

@@ -14,10 +14,9 @@ from fnmatch import fnmatchcase
 from typing import Any, TypeAlias
 
 from restate_lab.analysis.contrast.model import MISSING, UNKNOWN, Attribute, Fields, Items, Many, Observed, Where
-from restate_lab.analysis.journal.encoding import body_of
+from restate_lab.analysis.journal.encoding import input_entry_of
 from restate_lab.analysis.journal.payloads import decode
 from restate_lab.payload_json import Decoding, EncryptedPayload
-from restate_lab.protocol.wire import bytes_of, messages_of, text_of
 from restate_lab.redaction import is_secret_header, is_secret_name
 
 MOST_BYTES = 64 << 10
@@ -28,8 +27,8 @@ _DEEPEST, _MOST_PATHS, _MOST_ELEMENTS = 5, 400, 50
 _MOST_HEADERS = 100
 _MAP_NAMES, _RARE = 50, 0.01  # an object is a map if it has more names than this in less than this share of the rows
 _ELEMENT, _ANY = "[]", "*"
-_HEADERS, _PAYLOAD, _NAME, _VALUE, _CONTENT = 1, 14, 1, 2, 1  # the fields of the message of an Input
-_OF_EVERY_CALL = frozenset({"content-length", "x-restate-ingress-path"})
+OF_EVERY_CALL = frozenset({"content-length", "x-restate-ingress-path"})
+"""Headers that describe the call itself."""
 
 Path: TypeAlias = tuple[str, ...]
 """The names from the input to a value; "[]" is any element of a list, "*" any field of a map."""
@@ -57,19 +56,18 @@ def input_of(entry: Mapping[str, Any], decoding: Decoding | None) -> Input:
     Raises:
         ValueError: the entry has an unknown form.
     """
-    body = body_of(entry)
-    headers = {text_of(each, _NAME).lower(): text_of(each, _VALUE) for each in messages_of(body, _HEADERS)}
-    payload = bytes_of(bytes_of(body, _PAYLOAD) or b"", _CONTENT) or b""
-    value = decode(decoding(payload) if decoding else payload)
+    read = input_entry_of(entry, decoding)
+    value = decode(read.payload)
     if isinstance(value, EncryptedPayload):
-        return Input(headers, UNKNOWN)
-    return Input(headers, MISSING if not payload else f"{len(value)} bytes" if isinstance(value, bytes) else value)
+        return Input(read.headers, UNKNOWN)
+    content = f"{len(value)} bytes" if isinstance(value, bytes) else value
+    return Input(read.headers, content if read.payload else MISSING)
 
 
 def observe_headers(ids: Sequence[str], inputs: Mapping[str, Input], redact: Sequence[str]) -> list[Observed]:
     """Return the headers of the inputs, those of most rows first; an input that was not read is UNKNOWN."""
     names = Counter(name for id_ in ids if id_ in inputs for name in inputs[id_].headers)
-    chosen = [name for name, _ in names.most_common() if name not in _OF_EVERY_CALL][:_MOST_HEADERS]
+    chosen = [name for name, _ in names.most_common() if name not in OF_EVERY_CALL][:_MOST_HEADERS]
     return [
         Observed(
             Attribute(

@@ -20,6 +20,7 @@ from restate_lab.analysis.contrast.attributes import ATTRIBUTES, COLUMNS, Attrib
 from restate_lab.analysis.contrast.inputs import MOST_BYTES, TOTAL_BYTES, Inputs, input_of
 from restate_lab.analysis.contrast.model import MISSING, Counted, Where
 from restate_lab.analysis.journal.encoding import content_column
+from restate_lab.analysis.journal.reader import CHUNK, input_statement, payload_size
 from restate_lab.client.arguments import time_limit
 from restate_lab.client.lab import innermost_source, is_lab
 from restate_lab.client.sql.bind import chunks
@@ -31,10 +32,8 @@ from restate_lab.status import STOPPED_SQL
 
 Sample = tuple[list[Row], int | None]
 """The rows of a sample, and the number of all if it is known."""
-CHUNK = 500  # ids in a statement on journals: with 2,000, the server takes several times as long for each id
 _ENTRIES_FOR_AN_ID = 100  # journal entries that a server scans in the time of one lookup by id (1.7.12)
 _MOST_SCANNED = 10  # inputs that a scan may send for each wanted one
-_JSON_BYTES = 4  # characters of entry_json for each byte of a payload
 _MOST_GROUPS, _MOST_PREFIXES = 10_000, 2_000
 _MANY = 200_000  # invocations; with more, a server sorts ids and looks their rows up faster than it sorts rows
 _SHARE = 3  # times as many invocations are expected in a share of the partition keys as are chosen there
@@ -82,10 +81,6 @@ FROM (
 GROUP BY is_failing, {names}
 ORDER BY n DESC
 LIMIT {limit}"""
-_INPUTS = """
-SELECT id, {content}
-FROM sys_journal
-WHERE index = 0 AND {small}{ids}"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,7 +315,7 @@ class ContrastReader:
             id_ = entry["id"]
             if id_ not in wanted or id_ in inputs.by_id:
                 continue
-            size += len(entry[content]) // (1 if content == "raw" else _JSON_BYTES)
+            size += payload_size(entry, content)
             if size > TOTAL_BYTES:
                 break
             try:
@@ -334,16 +329,12 @@ class ContrastReader:
         return inputs
 
     def _entries(self, ids: Sequence[str], content: str, handlers: Iterable[Row]) -> Iterator[Row]:
-        small = f"raw_length <= {MOST_BYTES}"
-        if not self.reads.has("sys_journal.raw_length"):
-            small = f"character_length({content}) <= {MOST_BYTES * _JSON_BYTES}"
         if self._is_scan_cheaper(len(ids), handlers):
-            statement = _INPUTS.format(content=content, small=small, ids="")
-            with self.reads.stream(statement) as batches:
+            with self.reads.stream(input_statement(self.reads, content, MOST_BYTES)) as batches:
                 for batch in batches:
                     yield from batch.to_pylist()
             return
-        statement = _INPUTS.format(content=content, small=small, ids=" AND id IN :ids")
+        statement = input_statement(self.reads, content, MOST_BYTES, of_ids=True)
         for part in chunks(ids, CHUNK):
             yield from self.reads.query(statement, {"ids": part}).to_pylist()
 

@@ -7,18 +7,22 @@ or null are omitted, except results: an empty success is a value of length 0.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 from typing import Any
 
-from restate_lab.payload_json import read
-from restate_lab.protocol.wire import bytes_field, number_field
+from restate_lab.payload_json import Decoding, read
+from restate_lab.protocol.wire import bytes_field, bytes_of, messages_of, number_field, text_of
 from restate_lab.server import is_older
 from restate_lab.source import Source
 
 _Body = Mapping[str, Any]
 _VOID, _VALUE, _FAILURE = "Void", "Success", "Failure"
 _WITH_RAW = "1.7.0"
+_HEADERS, _PAYLOAD, _HEADER_NAME, _HEADER_VALUE, _CONTENT = 1, 14, 1, 2, 1  # the fields of the message of an Input
+NO_INPUTS = "the source has no inputs; evidence and an archive have them if they were written with payloads=True"
+"""Why no input can be read from a source without a ``content_column``."""
 # the fields for (void, value, failure) of a result, which differ between messages
 _IN_COMMAND, _IN_NOTIFICATION, _COMPLETED = (13, 14, 15), (4, 5, 6), (0, 2, 3)
 
@@ -47,6 +51,28 @@ def body_of(entry: Mapping[str, Any]) -> bytes:
     except (ValueError, RecursionError) as error:
         raise ValueError("an entry is not JSON") from error
     return encode_entry(content)
+
+
+@dataclass(frozen=True, slots=True)
+class InputEntry:
+    """The first entry of a journal: its headers by name in lower case, and its payload; b"" if it has none."""
+
+    headers: Mapping[str, str]
+    payload: bytes
+
+
+def input_entry_of(entry: Mapping[str, Any], decoding: Decoding | None) -> InputEntry:
+    """Return the input in a row of ``sys_journal`` with ``raw`` or ``entry_json``; ``decoding`` decodes the payload.
+
+    Raises:
+        ValueError: the entry has an unknown form.
+    """
+    body = body_of(entry)
+    headers = {
+        text_of(each, _HEADER_NAME).lower(): text_of(each, _HEADER_VALUE) for each in messages_of(body, _HEADERS)
+    }
+    payload = bytes_of(bytes_of(body, _PAYLOAD) or b"", _CONTENT) or b""
+    return InputEntry(headers, decoding(payload) if decoding else payload)
 
 
 def encode_entry(entry: Any) -> bytes:

@@ -43,6 +43,10 @@ SELECT id, index, entry_type, name, appended_at, completed, entry_lite_json{colu
   CAST(NULL AS BIGINT) AS size
   -- end
 FROM sys_journal WHERE id IN :ids{condition}"""
+_INPUTS = """
+SELECT id, {content}
+FROM sys_journal
+WHERE index = 0 AND {is_small}{of_ids}"""
 _PAYLOADS_OF_SOME = "SELECT index, entry_json FROM sys_journal WHERE id = :id AND index IN :indexes"
 _EVENTS = """
 SELECT e.id, e.after_journal_entry_index, e.appended_at, e.event_type,
@@ -55,9 +59,28 @@ FROM (
     CASE WHEN event_type = 'Suspended' THEN json_get_json(event_json, 'awaiting_on') END AS awaiting_on,
     coalesce(json_get_json(event_json, 'last_failure'), event_json) AS error
   FROM sys_journal_events WHERE id IN :ids) e"""
+_JSON_BYTES = 4  # characters of entry_json for each byte of a payload
 _MOST_BYTES = 32 << 20
+CHUNK = 500
+"""Ids in a statement on journals: with 2,000, a server takes several times as long for each id."""
 Ranges: TypeAlias = Sequence[tuple[int, int]]
 """The first and the last index of each part of a journal; empty for the whole journal."""
+
+
+def input_statement(reads: Reads, content: str, most_bytes: int, *, of_ids: bool = False) -> str:
+    """Return the statement for the inputs of at most this size: of all invocations, or of the parameter ``:ids``.
+
+    ``content`` is the column with the payload; an input is the first entry of a journal.
+    """
+    is_small = f"raw_length <= {most_bytes}"
+    if not reads.has("sys_journal.raw_length"):
+        is_small = f"character_length({content}) <= {most_bytes * _JSON_BYTES}"
+    return _INPUTS.format(content=content, is_small=is_small, of_ids=" AND id IN :ids" if of_ids else "")
+
+
+def payload_size(entry: Mapping[Any, Any], content: str) -> int:
+    """Return about how many bytes the payload of an entry has; ``content`` is the column with it."""
+    return len(entry[content]) // (1 if content == "raw" else _JSON_BYTES)
 
 
 @dataclass(frozen=True, slots=True)
