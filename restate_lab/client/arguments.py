@@ -25,6 +25,8 @@ _ID = re.compile(r"[a-z]+_[A-Za-z0-9]+")
 _AWAKEABLE = re.compile(r"(sign|prom)_1[A-Za-z0-9_-]{20,}")
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _LONGEST = 60
+_SIZE = re.compile(r"(?P<count>\d+(?:\.\d+)?)\s*(?P<unit>[kmg]?b)")
+_SIZE_UNITS = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9}
 _MOST_SECONDS = 1_000_000_000  # a socket cannot wait much longer
 _ENDS: ContextVar[float | None] = ContextVar("ends", default=None)
 
@@ -112,6 +114,16 @@ def check_size(argument: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, Real) or not float(value) >= 1:  # NaN is not, either
         raise ArgumentError(f"{argument} must be a number of bytes, such as 2 << 30; got {format_value(value)}.")
     return float(value)
+
+
+def parse_size(argument: str, value: object) -> float:
+    """Return a number of bytes, from a number or a text such as "256MB" or "1.5 GB" (powers of 1,000)."""
+    match = _SIZE.fullmatch(value.strip().lower()) if isinstance(value, str) else None
+    if match is not None:
+        return check_size(argument, float(match["count"]) * _SIZE_UNITS[match["unit"]])
+    if isinstance(value, str):
+        raise ArgumentError(f"{argument} must be a size such as '256MB'; got {format_value(value)}.")
+    return check_size(argument, value)
 
 
 def check_list(argument: str, values: object, noun: str, verb: str) -> list[Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -74,6 +75,8 @@ class Transport:
         self.answered_at = -math.inf  # time.monotonic() of the last success of a read
         self.refused_batches: set[str] = set()
         """The verbs whose batch endpoint this server refuses, so that each is tried only once."""
+        self.searching = threading.Lock()
+        """Held during a search of payloads: it reads so much that a connection has one at a time."""
         self._ca = ca
         self._replacement = transport
         self._pid = os.getpid()

@@ -125,7 +125,7 @@ CARDS: dict[str, dict[str, Any]] = {
             | {"colour": "red", "steps": [(HOSTILE, HOSTILE, f"{HOSTILE} 2")]}
         ]
     },
-    "analysis/before_after/card.html.j2": CARD | TABLE,
+    "_html/rows.html.j2": CARD | TABLE,
     "analysis/contrast/card.html.j2": CARD
     | {"causes": [{"parts": [HOSTILE] * 2, "interval": HOSTILE, "others": [HOSTILE] * 2, "bars": [BAR, BAR]}]}
     | {"texts": [HOSTILE]},

@@ -27,6 +27,7 @@ TYPES = (
     rl.Explanation,
     rl.History,
     rl.IngressClient,
+    rl.Matches,
     rl.ModelStep,
     rl.Note,
     rl.Outcome,

@@ -117,7 +117,7 @@ class BeforeAfter(Result):
         rows = self.changed.to_dict("records")
         more = [f"… and {len(rows) - _MOST_ROWS:,} more, in .changed"] if len(rows) > _MOST_ROWS else []
         return render(
-            "analysis/before_after/card.html.j2",
+            "_html/rows.html.j2",
             title=self.summary,
             place=self.where,
             lines=[*more, self._method(), *self._other_results()],

@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 from typing import Any, TypeAlias
 
 from restate_lab.analysis.contrast.model import MISSING, UNKNOWN, Attribute, Fields, Items, Many, Observed, Where
-from restate_lab.analysis.journal.encoding import input_entry_of
+from restate_lab.analysis.journal.encoding import OF_EVERY_CALL, input_entry_of
 from restate_lab.analysis.journal.payloads import decode
 from restate_lab.payload_json import Decoding, EncryptedPayload
 from restate_lab.redaction import is_secret_header, is_secret_name
@@ -27,8 +27,6 @@ _DEEPEST, _MOST_PATHS, _MOST_ELEMENTS = 5, 400, 50
 _MOST_HEADERS = 100
 _MAP_NAMES, _RARE = 50, 0.01  # an object is a map if it has more names than this in less than this share of the rows
 _ELEMENT, _ANY = "[]", "*"
-OF_EVERY_CALL = frozenset({"content-length", "x-restate-ingress-path"})
-"""Headers that describe the call itself."""
 
 Path: TypeAlias = tuple[str, ...]
 """The names from the input to a value; "[]" is any element of a list, "*" any field of a map."""

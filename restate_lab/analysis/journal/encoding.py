@@ -23,6 +23,8 @@ _WITH_RAW = "1.7.0"
 _HEADERS, _PAYLOAD, _HEADER_NAME, _HEADER_VALUE, _CONTENT = 1, 14, 1, 2, 1  # the fields of the message of an Input
 NO_INPUTS = "the source has no inputs; evidence and an archive have them if they were written with payloads=True"
 """Why no input can be read from a source without a ``content_column``."""
+OF_EVERY_CALL = frozenset({"content-length", "x-restate-ingress-path"})
+"""Headers that describe the call itself."""
 # the fields for (void, value, failure) of a result, which differ between messages
 _IN_COMMAND, _IN_NOTIFICATION, _COMPLETED = (13, 14, 15), (4, 5, 6), (0, 2, 3)
 

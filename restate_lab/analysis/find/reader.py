@@ -1,0 +1,56 @@
+"""Read what is searched: the ids of a window, newest first, their inputs, and the values in a service's state."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from datetime import datetime
+
+import pyarrow as pa
+
+from restate_lab.analysis.journal.encoding import NO_INPUTS, content_column
+from restate_lab.analysis.journal.reader import input_statement, payload_size
+from restate_lab.errors import NotOnThisServer
+from restate_lab.frames import to_rows
+from restate_lab.reads import Reads, Row
+
+MOST_BYTES = 1 << 20
+"""The largest input, and the largest value of state, that is searched; the server does not send larger ones."""
+MOST_ROWS = 100_000
+"""The most invocations of a window; the newest are searched."""
+
+
+class FindReader:
+    """Reads from one source.
+
+    Raises:
+        NotOnThisServer: the source has no inputs.
+    """
+
+    def __init__(self, reads: Reads) -> None:
+        self.reads = reads
+        content = content_column(reads, reads.has)
+        if content is None:
+            raise NotOnThisServer(f"{reads.name} cannot be searched: {NO_INPUTS}.")
+        self._content = content
+        self._statement = input_statement(reads, content, MOST_BYTES, of_ids=True)
+
+    def invocations(self, since: datetime, service: str | None) -> pa.Table:
+        """Return the invocations that were created since a time, newest first, at most one more than are searched."""
+        return self.reads.table("find/ids", since=since, service=service, limit=MOST_ROWS + 1)
+
+    def inputs(self, ids: Sequence[str]) -> Generator[tuple[Row, int]]:
+        """Yield the inputs of these invocations in no order, each as its row of ``sys_journal`` and its bytes."""
+        with self.reads.stream(self._statement, params={"ids": list(ids)}) as batches:
+            for batch in batches:
+                yield from ((entry, payload_size(entry, self._content)) for entry in batch.to_pylist())
+
+    def with_input(self, ids: Sequence[str]) -> set[str]:
+        """Return which of these invocations have an input of any size."""
+        return {row["id"] for row in to_rows(self.reads.table("find/with_input", ids=list(ids)))}
+
+    def values(self, service: str) -> Generator[Row]:
+        """Yield the values in the state of a service, with the object and the name of each."""
+        statement = self.reads.statement("find/values")
+        with self.reads.stream(statement, params={"service": service, "most_bytes": MOST_BYTES}) as batches:
+            for batch in batches:
+                yield from batch.to_pylist()
