@@ -7,6 +7,7 @@ selecting do not conflict. ``grid.js`` is the view, and ``messages.py`` defines 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -209,6 +210,22 @@ class Grid(anywidget.AnyWidget):
         The filter is then empty.
         """
         self.controller.on_search.append(callback)
+
+    def on_filter(self, callback: Callable[[], object]) -> None:
+        """Call ``callback`` after the user has changed the text in the filter (see ``unmatched``)."""
+        self.controller.on_filter.append(lambda _: callback())
+
+    @property
+    def unmatched(self) -> str:
+        """The text in the filter if no row matches it; otherwise ""."""
+        with self.controller.lock:
+            model = self.controller.model
+            return "" if len(model.order) else model.arrangement.text
+
+    def clear_filter(self) -> None:
+        """Remove the text from the filter."""
+        model = self.controller.model
+        self.controller.change(lambda: model.arrange(replace(model.arrangement, text="")))
 
     def name_search(self, label: str) -> None:
         """Set the label of the button that searches further for the text in the filter."""

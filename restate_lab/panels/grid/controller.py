@@ -67,6 +67,7 @@ class GridController:
     on_select: Callbacks = field(default_factory=list)
     on_open: Callbacks = field(default_factory=list)
     on_search: Callbacks = field(default_factory=list)
+    on_filter: Callbacks = field(default_factory=list)
     on_empty_action: Callbacks = field(default_factory=list)
     on_page: Callbacks = field(default_factory=list)
     lock: Any = field(default_factory=threading.RLock)
@@ -225,6 +226,8 @@ class GridController:
             self.call(self.on_open, self.model.id_of(message.row))
         elif isinstance(message, messages.SearchServer):
             self.call(self.on_search, message.text)
+        elif isinstance(message, messages.FilterBy):
+            self.call(self.on_filter, None)
         elif isinstance(message, messages.EmptyAction):
             self.call(self.on_empty_action, None)
 

@@ -14,6 +14,7 @@ import pandas as pd
 from restate_lab._text import one_line, plural
 from restate_lab.actions.rules import ACTIONS
 from restate_lab.analysis.contrast.model import LEAST
+from restate_lab.analysis.find import Matches
 from restate_lab.analysis.ids import ids_in, invocation_of_awakeable
 from restate_lab.analysis.invocations.filters import ALL, Filters, statuses_of
 from restate_lab.analysis.invocations.groups import group_invocations
@@ -32,6 +33,7 @@ from restate_lab.panels._base.panel import LivePanel
 from restate_lab.panels._base.view import View
 from restate_lab.panels.actions.bar import ActionBar
 from restate_lab.panels.contrast import ContrastForm
+from restate_lab.panels.find import FindForm
 from restate_lab.panels.grid import Grid
 from restate_lab.panels.invocations.agents import AGENT_COLUMNS, REASON, AgentColumns, is_narrow
 from restate_lab.panels.invocations.strip import WINDOWS, FilterStrip
@@ -118,6 +120,7 @@ class InvocationsView(View):
             frozen_at=None if self.source.live else self.source.now,
         )  # fmt: skip
         self.contrast = ContrastForm(self.source, guard=host.guard, ask_about_selected=self._ask_about_selected)
+        self.find = FindForm(self.source, guard=host.guard, show=self._show_found)
         self.actions = ActionBar(
             self.source, guard=host.guard, say=host.say, acted=self._read_again, label="{:,} selected".format,
             reads=self.reads, open_targets=self.show_ids, more=(self.contrast.button,),
@@ -126,9 +129,10 @@ class InvocationsView(View):
         self.grid.on_select(host.guard(lambda _: self._offer()))
         self.grid.on_open(host.guard(open_item))
         self.grid.on_search(host.guard(self._search))
+        self.grid.on_filter(host.guard(self._offer_search))
         self.grid.on_page(host.guard(lambda: fill() if is_narrow(self._filters) else None, by_reader=False))
         self.actions.add_class("rl-selection")
-        self.children = (self.strip, self.grid, self.contrast, self.actions)
+        self.children = (self.strip, self.grid, self.find, self.contrast, self.actions)
         self._draw()
 
     # Content
@@ -252,6 +256,7 @@ class InvocationsView(View):
             self._rows = content
             self._show_frame(sort=is_other)
         self._offer()
+        self._offer_search()
         self._draw()
 
     def _show_frame(self, *, sort: bool = False) -> None:
@@ -317,7 +322,7 @@ class InvocationsView(View):
 
     def wait_for_action(self, within: float, /) -> bool:
         """Wait for the plan, the check or the execution in progress."""
-        return self.actions.wait(timeout=within) and self.contrast.wait(within)
+        return self.actions.wait(timeout=within) and self.contrast.wait(within) and self.find.wait(within)
 
     def static(self) -> Iterator[str]:
         """Yield the table."""
@@ -325,7 +330,7 @@ class InvocationsView(View):
 
     def close_parts(self) -> None:
         """Close the widgets and stop all operations."""
-        for part in (self.contrast, self.actions, self.grid, self.strip):
+        for part in (self.find, self.contrast, self.actions, self.grid, self.strip):
             part.close()
 
     # Handlers
@@ -344,6 +349,18 @@ class InvocationsView(View):
             self._open_item((invocations or ids)[0])
         else:
             self._filter(replace(self._filters, status=(ALL,), text=text.strip()))
+
+    def _offer_search(self) -> None:
+        """Offer to search inputs for the text in the filter, or for that of the server's filter, if no row has it."""
+        rows = self._rows
+        searched = rows.filters.text if rows is not None and rows.frame.empty else None
+        self.find.offer(self.grid.unmatched or searched or "")
+
+    def _show_found(self, result: Matches) -> None:
+        """Show only the invocations that a search found; neither the filter nor the state has the text."""
+        self.named_ids = (tuple(result.ids), f"found: {len(result.ids):,} with this text")
+        self.grid.clear_filter()
+        self.show_ids(result.ids)
 
     def _regroup(self, on: bool) -> None:
         self.group = on
