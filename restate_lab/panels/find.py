@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import ipywidgets as widgets
 
-from restate_lab._text import plural
+from restate_lab._text import join, plural
 from restate_lab.analysis.find import Matches, find
 from restate_lab.analysis.find.needle import LEAST
 from restate_lab.client.arguments import check_seconds
@@ -111,7 +111,8 @@ class FindForm(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
             raise
         self.result = result
         tone: Tone = "warning" if result.ended_by else "plain"
-        notes = "\n".join([result.searched, *(f"Not searched: {reason}." for reason in result.reasons)])
+        where = [f"Where: {join(result.frame['path'])}."] if result.ids else []
+        notes = "\n".join([*where, result.searched, *(f"Not searched: {reason}." for reason in result.reasons)])
         shown = (self.again, self.done) if result.ids else (self.done,)
         self._draw(Block(f"{result.summary}.", notes, tone), *shown)
         if result.ids:

@@ -14,6 +14,7 @@ from playwright.sync_api import Browser, expect
 
 import restate_lab as rl
 from restate_lab.demo.embedded import Embedded, start_services
+from restate_lab.panels.find import SEARCH
 from support import echo_services
 from support.accessibility import faint_texts, overflowing_parts, unnamed_roles
 from support.bench import once_served, wait_for
@@ -41,6 +42,7 @@ def test_find_read_and_come_back(page: LabPage, incident_server: Cluster, notebo
     panel.wait()
     panel.picture(screenshots / "invocations-first.png")
     _filters(page, panel)
+    _searches_inputs(page, panel, screenshots)
     _keeps_the_selection(page, panel)
     _opens(page, panel, incident_server, screenshots)
     _looks(page, panel, screenshots)
@@ -171,6 +173,23 @@ def _group(panel: PanelOnPage, *, on: bool) -> None:
     expect(box).to_be_checked(checked=on)
     groups = panel.grid.root.locator(".rl-body .rl-group")
     expect(groups.first).to_be_visible(timeout=90_000) if on else expect(groups).to_have_count(0, timeout=90_000)
+
+
+def _searches_inputs(page: LabPage, panel: PanelOnPage, screenshots: Path) -> None:
+    """Search inputs for a text that no row has; the found invocations are a filter, and the text is gone."""
+    panel.grid.search.fill("ord-1401")
+    expect(panel.button(SEARCH)).to_be_visible()
+    panel.picture(screenshots / "invocations-search-inputs.png")
+    panel.button(SEARCH).click()
+    panel.expect_text("found: 1 with this text")
+    panel.wait("1 invocation")
+    panel.expect_text("Where: input.order.")
+    panel.picture(screenshots / "invocations-found.png")
+    assert "1401" not in str(page.value("[panel.code, str(panel.state), str(panel.params)]"))
+    panel.button("Close").click()
+    panel.clear_filters()
+    panel.chip("In flight").click()
+    panel.wait("75 invocations")
 
 
 def _keeps_the_selection(page: LabPage, panel: PanelOnPage) -> None:

@@ -197,6 +197,8 @@ def objects(source: Lab, vandalised: Vandalised) -> Iterator[Any]:
     yield from (rl.journal(source, vandalised.retrying[name]) for name in OPENED)
     yield from (rl.conversation(source, vandalised.retrying[name]) for name in OPENED)
     yield from (rl.contrast(source, vandalised.refused, payloads=level) for level in PAYLOAD_LEVELS)
+    yield from (rl.find(source, HOSTILE[name][:200], payloads=True) for name in HOSTILE)
+    yield rl.find(source, "Victim", service="Victim", payloads=True)
     yield rl.agent_runs(source, ids=list(vandalised.retrying.values()))
     yield rl.ask(source, "agent_tools", ids=list(vandalised.retrying.values()))
     replayed = [*vandalised.holders.values(), *vandalised.retrying.values()]

@@ -163,6 +163,8 @@ READS: dict[str, Callable[[Guarded], Any]] = {
     "spans": lambda on: span_records(rl.conversation(on.lab, on.errand), has_payloads=True),
     "journal_diff": lambda on: rl.journal_diff(on.lab, on.ended[0], on.ended[1], payloads=True),
     "contrast": lambda on: rl.contrast(on.lab, list(on.ended), healthy=list(on.plain), payloads=True),
+    "find": lambda on: rl.find(on.lab, "answer", payloads=True),
+    "find in headers": lambda on: rl.find(on.lab, MARK, payloads=True),
     "state": lambda on: rl.state(on.lab, "Drawer", "k"),
     "plan": lambda on: rl.plan(on.lab, "kill", [on.held]),
     "restart plan": lambda on: rl.plan(on.lab, "restart_as_new", list(on.ended)).prefixes,
@@ -182,7 +184,7 @@ def test_what_is_shown(guarded: Guarded, what: str) -> None:
     for each in value if isinstance(value, list | tuple) else []:
         check_object(each)
     frames = ("findings", "not_read", "edges", "blockers", "chain", "options", "frame", "impact", "conditions", "sides")
-    for name in (*frames, "attributes"):
+    for name in (*frames, "attributes", "states"):
         if hasattr(value, name):
             check_object(getattr(value, name))
 

@@ -23,6 +23,7 @@ GROUPS = {
         "integration/test_waits.py",
         "integration/test_serve_kinds.py",
         "integration/test_plan.py",
+        "integration/test_find.py",
         "integration/test_evidence.py",  # the last: it suspends the services, and the server ends their attempts
     ),
     "a JupyterLab": (

@@ -18,6 +18,11 @@ MOST_BYTES = 1 << 20
 MOST_ROWS = 100_000
 """The most invocations of a window; the newest are searched."""
 
+_WITHOUT_TEXT = """
+SELECT id, {content} IS NULL AS is_null
+FROM sys_journal
+WHERE id IN :ids AND index = 0"""
+
 
 class FindReader:
     """Reads from one source.
@@ -44,9 +49,13 @@ class FindReader:
             for batch in batches:
                 yield from ((entry, payload_size(entry, self._content)) for entry in batch.to_pylist())
 
-    def with_input(self, ids: Sequence[str]) -> set[str]:
-        """Return which of these invocations have an input of any size."""
-        return {row["id"] for row in to_rows(self.reads.table("find/with_input", ids=list(ids)))}
+    def without_text(self, ids: Sequence[str]) -> dict[str, bool]:
+        """Return which of these invocations have an input, and whether it has no content that can be read.
+
+        On 1.6.1, the journals of old SDKs have an input without ``entry_json``.
+        """
+        rows = self.reads.query(_WITHOUT_TEXT.format(content=self._content), {"ids": list(ids)})
+        return {row["id"]: row["is_null"] for row in to_rows(rows)}
 
     def values(self, service: str) -> Generator[Row]:
         """Yield the values in the state of a service, with the object and the name of each."""

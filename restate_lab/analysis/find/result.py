@@ -16,7 +16,7 @@ from restate_lab.result import Result
 from restate_lab.status import STATUSES
 
 _MOST = 12  # rows of the card and the text; the frames have all of them
-_HEADS = ("invocation", "handler", "created", "where the text is")
+_HEADS = ("invocation", "where the text is", "handler", "created")
 _MEGABYTE = 1_000_000
 _FOUND, _NOTHING = STATUSES["pending"].colour, STATUSES["scheduled"].colour
 
@@ -95,14 +95,15 @@ class Matches(Result):
 
     def _rows(self) -> Iterator[tuple[str, ...]]:
         for row in self.frame.head(_MOST).to_dict("records"):
-            yield row["id"], f"{row['service']}/{row['handler']}", format_timestamp(row["created_at"]), row["path"]
+            yield row["id"], row["path"], f"{row['service']}/{row['handler']}", format_timestamp(row["created_at"])
 
     def _notes(self) -> list[str]:
         hidden = max(len(self.frame) - _MOST, 0)
         more = [f"… and {hidden:,} more, in .frame"] if hidden else []
         states = [f"{row['service']}/{row['key']}, {row['name']} ({row['path']})" for row in _records(self.states)]
         values = [f"State: {join(states, _MOST)}."] if states else []
-        return [*more, *values, self.searched, *(f"Not searched: {reason}." for reason in self.reasons)]
+        searched = [self.searched] if self.total != 0 else []
+        return [*more, *values, *searched, *(f"Not searched: {reason}." for reason in self.reasons)]
 
 
 def format_size(size: float) -> str:

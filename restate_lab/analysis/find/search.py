@@ -119,8 +119,9 @@ class PayloadSearch:
         for row in rows.values():
             self._add(row, self._places_in_row(row))
         if rows:
-            large = self.reader.with_input(sorted(rows))
-            self.unsearched += Counter({_LARGE: len(large), _NOT_KEPT: len(rows) - len(large)})
+            is_null = self.reader.without_text(sorted(rows))
+            reasons = {True: _MALFORMED, False: _LARGE, None: _NOT_KEPT}
+            self.unsearched.update(reasons[is_null.get(id_)] for id_ in rows)
 
     def _search_input(self, row: Row, entry: Row) -> None:
         places = self._places_in_row(row)
