@@ -54,7 +54,7 @@ class FindForm(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         self.done = widgets.Button(description="Close", tooltip="Close the search")
         self.done.on_click(guard(lambda _: self._hide()))
         super().__init__([self._lines, fields_row(self.start, self.stop, self.again, self.done)])
-        self.add_class("rl-contrast")
+        self.add_class("rl-find")
         self._hide()
 
     def offer(self, text: str) -> None:

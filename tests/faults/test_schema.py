@@ -183,6 +183,7 @@ VERBS: dict[str, Verb] = {
     "compare": _compare,
     "before_after": lambda lab, _, __: rl.before_after(lab, "2h").comparisons,
     "contrast": lambda lab, _, __: rl.contrast(lab, "failed", payloads=True).sides.drop(columns="chosen"),
+    "find": lambda lab, ids, _: rl.find(lab, "order", service=ids["object"][0], progress=False).frame,
     "wait_for": lambda lab, ids, _: rl.wait_for(lab, ids["open"], until=lambda _: True, progress=False),
     "clock": lambda lab, _, __: lab.now,
     "tables": lambda lab, _, __: lab.tables(),

@@ -21,7 +21,7 @@ INPUTS = "SELECT id, entry_json FROM sys_journal WHERE index = 0 AND entry_json 
 UNKNOWN = "SELECT id FROM sys_journal WHERE index = 0 AND entry_json IS NULL"  # of an old SDK, on 1.6.1
 MANY, AT_ONCE = 100_500, 5_000
 LIMITS: dict[str, dict[str, Any]] = {
-    "bytes": {"max_bytes": 100_000},
+    "bytes": {"max_bytes": 90_000},
     "time": {"timeout": "1s"},
     "rows": {"timeout": "5m"},
 }
@@ -110,9 +110,13 @@ def test_a_search_of_100_000_stops_at_each_limit_and_says_so(
     found = rl.find(bulk.lab, "4711", progress=False, **LIMITS[limit])
     assert found.looked_back_to is not None
     assert 0 < found.looked <= 100_000
-    (reason,) = found.reasons
+    reason = found.reasons[0]  # the others are about the senders, whose journals are not kept
     assert reason.startswith(f"the invocations created before {found.looked_back_to:%F %T} UTC, because ")
-    expected = {"bytes": "100 kB was reached", "time": "the limit of 1s was reached", "rows": "at most 100,000"}
+    expected = {
+        "bytes": "the limit of 90 kB was reached",
+        "time": "the limit of 1s was reached",
+        "rows": "at most 100,000",
+    }
     assert expected[limit] in reason
     assert found.total is None
     rows = bulk.lab.sql("SELECT id, created_at FROM sys_invocation_status WHERE id IN :ids", ids=with_4711(bulk.lab))

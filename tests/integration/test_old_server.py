@@ -42,6 +42,7 @@ REFUSED: dict[str, Call] = {
     "compare": lambda lab, _: rl.compare(lab, lab),
     "before_after": lambda lab, _: rl.before_after(lab, "1h"),
     "contrast": lambda lab, _: rl.contrast(lab, "failed"),
+    "find": lambda lab, _: rl.find(lab, "order-4711"),
     "wait_for": lambda lab, _: rl.wait_for(lab, SOMEBODY),
     "move_to": lambda lab, _: rl.move_to(lab, [SOMEBODY], deployment="latest"),
     "redrive": lambda lab, _: rl.redrive(lab, [SOMEBODY]),

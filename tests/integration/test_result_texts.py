@@ -46,6 +46,7 @@ def results(lab: rl.Lab, folder: Path) -> Iterator[tuple[str, object]]:
     yield "before_after", rl.before_after(lab, lab.now - timedelta(minutes=1), window="1min")
     yield "contrast", rl.contrast(lab, "failed", payloads=True)
     yield "contrast of retried ones", rl.contrast(lab, "backing-off")
+    yield "find", rl.find(lab, "ord-", service="Payments", progress=False)
     yield "state", rl.state(lab, "Account", "acme-retail")
     yield "questions", rl.questions()
     yield "overview", rl.ask(lab, "overview")

@@ -50,6 +50,7 @@ VERBS: Mapping[str, Verb] = {
     "contrast": lambda s, timeout: rl.contrast(s.lab, s.ids, timeout=timeout),
     "compare": lambda s, timeout: rl.compare(s.lab, s.lab, timeout=timeout),
     "conversation": lambda s, timeout: rl.conversation(s.lab, s.ids[0], timeout=timeout),
+    "find": lambda s, timeout: rl.find(s.lab, "order", timeout=timeout),
     "freeze": lambda s, timeout: rl.freeze(s.lab, s.folder / "x.evidence", timeout=timeout),
     "journal": lambda s, timeout: rl.journal(s.lab, s.ids[0], timeout=timeout),
     "journal_diff": lambda s, timeout: rl.journal_diff(s.lab, s.ids[0], s.ids[1], timeout=timeout),

@@ -114,7 +114,8 @@ class PayloadSearch:
         with closing(self.reader.inputs(list(rows))) as entries:
             for entry, size in entries:
                 self.size += size
-                self._search_input(rows.pop(entry["id"]), entry)
+                if (row := rows.pop(entry["id"], None)) is not None:
+                    self._search_input(row, entry)
                 self._check()
         for row in rows.values():
             self._add(row, self._places_in_row(row))
