@@ -41,15 +41,14 @@ class Needle:
 
     def __init__(self, text: Secret | None) -> None:
         if text is None or not isinstance(text.reveal(), str):
-            kind = type(text and text.reveal()).__name__
+            kind = "None" if text is None else type(text.reveal()).__name__
             raise ArgumentError(f"text is a {kind}: pass a text, such as the number of an order.")
-        secret = Secret(text.reveal().strip())
+        secret = self._text = Secret(text.reveal().strip())
         length = len(secret.reveal())
         if not LEAST <= length <= _MOST:
             raise ArgumentError(
                 f"text has {length:,} characters: pass {LEAST} to {_MOST:,}. A shorter text is in too many inputs."
             )
-        self._text = secret
         self._has_case = secret.reveal() != secret.reveal().lower()
         self._pattern = None
         if not _NEVER_ESCAPED.fullmatch(secret.reveal()):
@@ -136,7 +135,7 @@ def _escaped_pattern(text: str, *, has_case: bool) -> re.Pattern[str]:
     r"""Return a pattern for a text whose characters can be escaped as in JSON, also repeatedly: ``\/``, ``\\u00fc``."""
     parts = []
     for at, each in enumerate(text):
-        # The first character needs no more than one backslash: a search from each of many ones would take too long.
+        # One backslash before the first character is enough: a search from each of many ones would take too long.
         slashes = r"\\*" if at else r"\\?"
         forms = {each} if has_case else {each, each.lower(), each.upper()}
         names = [re.escape(each), *map(_code_pattern, sorted(forms)), _SHORT_ESCAPES.get(each, "")]

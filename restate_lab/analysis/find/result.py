@@ -36,7 +36,7 @@ class Matches(Result):
       ``looked_back_to``: the creation of the oldest of them, or ``since``, the start of the window, if all were
       searched (UTC; None if not even the newest 500 were).
     - ``size``: the bytes of inputs and values that were read. ``ended_by``: the limit that ended the search; "" if the
-      whole window was searched. ``not_read`` has what was not searched.
+      whole window was searched. ``not_read`` has the inputs and values that were not searched.
     """
 
     frame: pd.DataFrame

@@ -38,7 +38,7 @@ class _LimitReached(Exception):
 
 @dataclass
 class PayloadSearch:
-    """One search and what it has found so far.
+    """One search, and its matches so far.
 
     - ``matches`` and ``states``: the rows of the frames of the result
     - ``looked``: invocations that were searched, without a part of a chunk at the end; ``back_to``: the creation of
@@ -146,7 +146,7 @@ class PayloadSearch:
 
     def _places_in(self, payload: bytes, name: str, unsearched: Counter[str]) -> list[str]:
         """Return the paths in a payload that have the text, each below ``name``."""
-        if reason := _why_unsearchable(payload):
+        if reason := self._why_unsearchable(payload):
             unsearched[reason] += 1
             return []
         text = _text_of(payload)
@@ -188,15 +188,14 @@ class PayloadSearch:
                     )
                 self._check()
 
+    def _why_unsearchable(self, payload: bytes) -> str:
+        """Return why a payload cannot be searched; "" if it can."""
+        if is_encrypted(payload):
+            return _ENCRYPTED
+        return _NOT_DECODED if self.decoding and payload.startswith(NOT_DECODED) else ""
+
     def _decoded(self, payload: bytes) -> bytes:
         return self.decoding(payload) if self.decoding else payload
-
-
-def _why_unsearchable(payload: bytes) -> str:
-    """Return why a payload cannot be searched; "" if it can."""
-    if is_encrypted(payload):
-        return _ENCRYPTED
-    return _NOT_DECODED if payload.startswith(NOT_DECODED) else ""
 
 
 def _text_of(payload: bytes) -> str:

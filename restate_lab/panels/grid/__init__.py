@@ -204,16 +204,14 @@ class Grid(anywidget.AnyWidget):
         """Call ``callback`` with the id of a row when it is opened."""
         self.controller.on_open.append(callback)
 
-    def on_search(self, callback: Callable[[str], object]) -> None:
+    def on_search(self, callback: Callable[[str], object], *, filtered: Callable[[], object] | None = None) -> None:
         """Call ``callback`` with a pasted text that has an id, and with the filter text if the user searches further.
 
-        The filter is then empty.
+        The filter is then empty. ``filtered`` is called after the user has changed its text (see ``unmatched``).
         """
         self.controller.on_search.append(callback)
-
-    def on_filter(self, callback: Callable[[], object]) -> None:
-        """Call ``callback`` after the user has changed the text in the filter (see ``unmatched``)."""
-        self.controller.on_filter.append(lambda _: callback())
+        if filtered is not None:
+            self.controller.on_filter.append(lambda _: filtered())
 
     @property
     def unmatched(self) -> str:

@@ -22,6 +22,7 @@ from support.sample_rows import NOW, SampleRows, invocation, sample_id
 
 NEEDLE = "müller-4711"
 OTHER = {"order": "ord-1"}
+SEALED = b"RTv1\0" + (4).to_bytes(2, "big") + b"key!" + b"n" * 40
 NESTED = json.dumps({"items": [{"note": f"for {NEEDLE}"}]})
 
 
@@ -233,15 +234,21 @@ def test_what_cannot_be_searched_is_counted_with_its_reason() -> None:
     ]
 
 
-def test_a_decoded_payload_is_searched_as_it_is_shown() -> None:
-    class Decoded(SampleRows):
-        decoder = PayloadFunction(lambda content: content[::-1], "decode")
+def test_a_payload_is_searched_as_it_is_shown() -> None:
+    """An encrypted one is counted; with a function that decodes it, its content is searched."""
 
-    backwards = json.dumps({"a": NEEDLE}).encode()[::-1]
-    rows = source_of(backwards)
+    def decode(content: bytes) -> bytes:
+        return content.removeprefix(SEALED)[::-1]
+
+    class Decoded(SampleRows):
+        decoder = PayloadFunction(decode, "decode")
+
+    rows = source_of(SEALED + json.dumps({"a": NEEDLE}).encode()[::-1], b"not decoded: " + NEEDLE.encode())
     decoded = Decoded(now=NOW)
     decoded.__dict__ |= rows.__dict__
-    assert rl.find(rows, NEEDLE).ids == []
+    found = rl.find(rows, NEEDLE, payloads=True)
+    assert found.ids == [sample_id(1)]
+    assert found.reasons == ["1 input encrypted by the SDK (a connection with decode= searches what it decodes)"]
     assert list(rl.find(decoded, NEEDLE).frame["path"]) == ["input.a"]
 
 
