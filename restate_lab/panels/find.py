@@ -16,6 +16,7 @@ from restate_lab.panels._base.blocks import Block, Blocks, Tone
 from restate_lab.panels._base.source import PanelSource
 from restate_lab.panels._base.submit import fields_row
 from restate_lab.panels._base.worker import BackgroundAction
+from restate_lab.reads import UntilStopped
 from restate_lab.redaction import Secret
 from restate_lab.source import Source
 
@@ -105,7 +106,8 @@ class FindForm(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
     def _search(self, text: Secret) -> None:
         try:
             source = PanelSource(self._source, self._background.stop)
-            result = find(source, text.reveal(), since=_WINDOW, progress=_FindProgress(self._lines))
+            progress = UntilStopped(self._background.stop, _FindProgress(self._lines))
+            result = find(source, text.reveal(), since=_WINDOW, progress=progress)
         except BaseException:
             self._hide()
             raise

@@ -68,13 +68,13 @@ class PayloadSearch:
         """Search the keys and inputs of the invocations that were created since a time."""
         rows = self.reader.invocations(since, service)
         self.total = len(rows) if len(rows) <= MOST_ROWS else None
-        for start in range(0, min(len(rows), MOST_ROWS), CHUNK):
-            part = rows.slice(start, min(CHUNK, MOST_ROWS - start)).to_pylist()
-            if not self._until_a_limit(partial(self._search_part, part)):
+        most = min(len(rows), MOST_ROWS)
+        for start in range(0, most, CHUNK):
+            part = rows.slice(start, min(CHUNK, most - start)).to_pylist()
+            if not self._until_a_limit(partial(self._search_part, part, partial(line.update, start, most))):
                 return
             self.looked += len(part)
             self.back_to = part[-1]["created_at"]
-            line.update(self.looked, min(len(rows), MOST_ROWS))
         if len(rows) > MOST_ROWS:
             self.end = f"at most {MOST_ROWS:,} invocations are searched (pass a service=)"
 
@@ -109,7 +109,8 @@ class PayloadSearch:
         if not self.reader.reads.seconds_left:
             raise _LimitReached(self._out_of_time)
 
-    def _search_part(self, part: Sequence[Row]) -> None:
+    def _search_part(self, part: Sequence[Row], update: Callable[[], None]) -> None:
+        update()  # it can stop the search
         rows = {row["id"]: row for row in part}
         with closing(self.reader.inputs(list(rows))) as entries:
             for entry, size in entries:

@@ -227,6 +227,8 @@ def test_what_cannot_be_searched_is_counted_with_its_reason() -> None:
     source.put(sys_journal=journal)
     found = rl.find(source, NEEDLE)
     assert (found.ids, found.looked) == ([sample_id(0)], 4)
+    keyed = invocation(2, "succeeded", created_at=NOW, target_service_key=NEEDLE)
+    assert list(rl.find(SampleRows(sys_invocation_status=[keyed]), NEEDLE).frame["path"]) == ["key"]
     assert sorted(found.reasons) == [
         "1 input of an unknown form",
         "1 input of more than 1 MiB",

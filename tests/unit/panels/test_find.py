@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -53,6 +54,7 @@ def test_a_text_without_a_loaded_row_is_searched_in_inputs_on_request(make: Make
     assert panel.wait(action=True)
     assert panel.error == ""
     assert set(panel.frame["id"]) == {sample_id(1), sample_id(3)}
+    assert (panel.view.grid.unmatched, panel.view.grid.controller.count()) == ("", "2 invocations")
     assert panel.state == {"status": "all", "id": [sample_id(1), sample_id(3)]}
     assert "found: 2 with this text" in str(panel.view.strip.get_state())
     assert "2 invocations have the text." in form._lines.text
@@ -97,24 +99,31 @@ def test_a_search_without_a_match_keeps_its_answer(make: Make) -> None:
 
 
 def test_a_search_can_be_stopped(make: Make) -> None:
-    """It keeps what it found, says so, and another search can begin."""
+    """It keeps what it found, and says back to when it looked."""
+    is_reading = threading.Event()
 
     class Waiting(SampleRows):
         def rows(self, statement: str, params: Any, **options: Any) -> Any:
             if "entry_json" in statement:
+                is_reading.set()
                 wait_for(stop.is_set)
             return super().rows(statement, params, **options)
 
     source = Waiting(now=NOW)
     source.__dict__ |= source_of().__dict__
+    source.put(sys_invocation_status=[invocation(number, created_at=NOW) for number in range(600)])
     panel = make(source)
     stop = panel.view.find._background.stop
     panel.fill("search", NEEDLE)
     panel.click(SEARCH)
+    wait_for(is_reading.is_set)
     panel.click("Stop")
     assert panel.wait(action=True)
     assert panel.error == ""
-    assert panel.view.find.result is not None
+    result = panel.view.find.result
+    assert result is not None
+    assert (result.looked, result.ended_by) == (500, "the search was stopped")
+    assert "because the search was stopped." in panel.view.find._lines.text
 
 
 def test_an_error_is_shown_and_does_not_have_the_text(make: Make) -> None:
