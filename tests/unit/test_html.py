@@ -130,7 +130,7 @@ CARDS: dict[str, dict[str, Any]] = {
     | {"causes": [{"parts": [HOSTILE] * 2, "interval": HOSTILE, "others": [HOSTILE] * 2, "bars": [BAR, BAR]}]}
     | {"texts": [HOSTILE]},
     "debugging/to_test/card.html.j2": CARD | {"target": HOSTILE},
-    "analysis/waits/picture.html.j2": {"picture": PICTURE},
+    "analysis/waits/picture.html.j2": {"picture": PICTURE, "is_live": False},
     "reports/templates/written.html.j2": CARD | {"path": HOSTILE, "href": "#a", "size": HOSTILE, "lead": [HOSTILE] * 2},
     "analysis/doctor/card.html.j2": CARD
     | {"causes": [FINDING], "notes": [FINDING], "more_causes": 1_200, "note_count": 1_200, "not_checked": [HOSTILE]}

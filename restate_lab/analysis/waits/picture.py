@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from textwrap import wrap
@@ -23,7 +23,7 @@ _TEXT_WIDTH = 268.0  # for the waits of root blockers
 _LETTERS, _LINES = 40, 3  # of this text
 _OWN = re.compile(r" at [\d-]+ [\d:]+ UTC| after [\d,]+ failed attempts")
 """What differs between root blockers that wait for one cause: their next attempt, and their number of attempts."""
-_LETTERS_IN_BOX = 26
+_LETTERS_IN_BOX = 24
 _MOST = 30  # boxes
 _TIP = 5.0  # of an arrow
 _DASHES = {"call": "", "key": "5 3", "attach": "1 3", "open call": "2 3"}
@@ -75,6 +75,21 @@ def group_blockers(graph: nx.DiGraph, blockers: pd.DataFrame) -> pd.DataFrame:
     return groups.loc[waiting.sort_values(ascending=False, kind="stable").index]
 
 
+def part_of(graph: nx.DiGraph, ids: Iterable[str]) -> nx.DiGraph:
+    """Return the part of the graph with these invocations, all that they wait for, and all that wait for them."""
+    known = [id_ for id_ in ids if id_ in graph]
+    return graph.subgraph({*known, *_reached(graph.succ, known), *_reached(graph.pred, known)})
+
+
+def _reached(links: Mapping[str, Iterable[str]], ids: Collection[str]) -> set[str]:
+    seen, queue = set(ids), list(ids)
+    while queue:
+        new = [id_ for id_ in links[queue.pop()] if id_ not in seen]
+        seen.update(new)
+        queue += new
+    return seen
+
+
 def draw_picture(
     waits: nx.DiGraph,
     root_blockers: pd.DataFrame,
@@ -124,7 +139,7 @@ def _draw_box(box: Box, graph: nx.DiGraph, blocker: Mapping[Any, Any] | None) ->
     place = {"x": _left_edge(box), "y": _middle(box) - _HIGH / 2, "width": _WIDE, "height": _HIGH, "times": box.times}
     if box.folded:
         label = f"+{box.folded:,} waiting" if box.blocker else f"… {box.folded:,} more …"
-        return place | {"folded": label, "lines": []}
+        return place | {"folded": label, "blocker": box.blocker or "", "lines": []}
     node = graph.nodes[box.key]
     status = node.get("status") or "gone"
     return place | {
@@ -132,6 +147,7 @@ def _draw_box(box: Box, graph: nx.DiGraph, blocker: Mapping[Any, Any] | None) ->
         "target": node.get("target") or "unknown",
         "label": _shorten_target(node.get("target") or "unknown", _LETTERS_IN_BOX - (4 if box.times > 1 else 0)),
         "id": box.key,
+        "short_id": shorten_id(box.key),
         "status": status,
         "colour": STATUSES[status].colour if status in STATUSES else _GREY,
         "lines": _blocker_lines(blocker, box) if blocker is not None else [],

@@ -212,7 +212,7 @@ class HeadView {
 
   /** Move the focus when an invocation is opened, or closed. */
   turn() {
-    const isList = this.model.get("views").some(({ name, current }) => current && ["overview", "invocations"].includes(name));
+    const isList = this.model.get("views").some(({ name, current }) => current && ["overview", "invocations", "waits"].includes(name));
     const opened = isList ? (this.model.get("crumbs").at(-1)?.name ?? null) : null;
     if (this.opened !== undefined && opened !== this.opened) opened ? this.keeper?.opened() : this.keeper?.closed();
     this.opened = opened;

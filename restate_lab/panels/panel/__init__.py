@@ -18,6 +18,7 @@ from restate_lab.actions.rules import ACTIONS
 from restate_lab.analysis.contrast import Contrast
 from restate_lab.analysis.doctor import Diagnosis, doctor
 from restate_lab.analysis.doctor.diagnosis import planned_call
+from restate_lab.analysis.ids import check_invocation_id
 from restate_lab.analysis.invocations.filters import ALL, MOST
 from restate_lab.analysis.times import TimeInput
 from restate_lab.client.arguments import check_seconds
@@ -27,15 +28,13 @@ from restate_lab.frames import records
 from restate_lab.panels._base.head import ReportSteps
 from restate_lab.panels._base.panel import LivePanel, why_read_only
 from restate_lab.panels._base.refresher import LOST
-from restate_lab.panels._base.view import UnavailableView, View
+from restate_lab.panels._base.view import View
 from restate_lab.panels._base.worker import BackgroundAction, Busy
-from restate_lab.panels.deployments import DeploymentsView
 from restate_lab.panels.invocation import InvocationView
 from restate_lab.panels.invocations import InvocationsView
-from restate_lab.panels.overview import OverviewView
 from restate_lab.panels.panel.findings import FindingsView, name_of_finding
-from restate_lab.panels.panel.state import VIEWS, WITHOUT_OPEN, PanelState, StatePlace, state_for
-from restate_lab.panels.state import StateView
+from restate_lab.panels.panel.state import VIEWS, WITH_DETAIL, PanelState, state_for
+from restate_lab.panels.panel.views import DETAIL, ViewActs, build_view, set_state
 from restate_lab.reads import Stopped
 from restate_lab.source import Source
 
@@ -45,7 +44,6 @@ if TYPE_CHECKING:
 _DOCTOR_TIMEOUT = "15s"
 _DOCTOR_EVERY = 60.0  # seconds between two runs, and at least thirty times the duration of a run
 _DOCTOR_SHARE = 30
-_DETAIL = "open"  # the breadcrumb of the open item
 
 
 @public
@@ -55,8 +53,9 @@ class Panel(LivePanel):
         panel = rl.Panel(lab, service="Payments", status="attention")
         panel                                     # the last line of a cell shows it
 
-    ``view`` is "overview", "invocations", "state" or "deployments". ``open`` opens an invocation by its id. In "state",
-    ``service`` and ``key`` open an object; in "deployments", ``open`` is the id of a deployment. By default, the list
+    ``view`` is "overview", "invocations", "waits", "state" or "deployments". ``open`` opens an invocation by its id. In
+    "waits", ``id`` selects a part of the wait-for graph. In "state", ``service`` and ``key`` open an object; in
+    "deployments", ``open`` is the id of a deployment. By default, the list
     has the invocations in flight, worst first, at most 10,000 rows; the first 300 are shown while the others are read.
     On a history, it has those that have ended, and views that need a live cluster are replaced by a line of text.
 
@@ -191,9 +190,12 @@ class Panel(LivePanel):
 
     def open_invocation(self, invocation_id: str, /) -> None:
         """Show one invocation with its journal."""
-        view = self._state.view if self._state.view in {"overview", "invocations"} else "invocations"
-        state = PanelState.of({**self._state.with_(view=view).keywords, "view": view, "open": invocation_id})
-        self._apply(state)
+        view = self._state.view if self._state.view in WITH_DETAIL else "invocations"
+        self._apply(self._state.with_(view=view, open=check_invocation_id(invocation_id)))
+
+    def show_waits(self, ids: Sequence[str] = ()) -> None:
+        """Show the wait-for graph, or only the part with these invocations."""
+        self._apply(self._state.with_(view="waits", open=None, part=tuple(ids)))
 
     def _open_item(self, id_: str) -> None:
         """Show the invocation or the deployment with this id."""
@@ -204,8 +206,8 @@ class Panel(LivePanel):
 
     def back(self) -> None:
         """Close the open item."""
-        detail = self._views.get(_DETAIL)
-        if isinstance(detail, InvocationView) and self._shown_name == _DETAIL and detail.back():
+        detail = self._views.get(DETAIL)
+        if isinstance(detail, InvocationView) and self._shown_name == DETAIL and detail.back():
             self._apply(self._state.with_(open=detail.id))
         elif self._state.open is not None:
             self._apply(self._state.with_(open=None))
@@ -262,7 +264,9 @@ class Panel(LivePanel):
             return
         finding = records(self.diagnosis.findings)[at]
         ids = list(finding["ids"])
-        if act == "why":
+        if act == "why" and (finding["queued"] or finding["check"] == "deadlocks"):
+            self.show_waits(ids)
+        elif act == "why":
             self.open_invocation(ids[0])
         elif ids and ids[0].startswith("dp_"):
             self._open_item(ids[0])
@@ -333,6 +337,9 @@ class Panel(LivePanel):
         if is_other:
             self.ask()
 
+    def _change(self, **changes: Any) -> None:
+        self._apply(self._state.with_(**changes))
+
     def _set_state(self, change: Any) -> None:
         if not self._applying:
             self._apply(PanelState.of(change["new"]))
@@ -361,8 +368,8 @@ class Panel(LivePanel):
 
     @property
     def _shown_name(self) -> str:
-        is_detail = self._state.open is not None and self._state.view in {"overview", "invocations"}
-        return _DETAIL if is_detail else self._state.view
+        is_detail = self._state.open is not None and self._state.view in WITH_DETAIL
+        return DETAIL if is_detail else self._state.view
 
     @property
     def _list(self) -> InvocationsView:
@@ -376,50 +383,25 @@ class Panel(LivePanel):
             return self._views[name]
 
     def _build_view(self, name: str) -> View:
-        filters = self._state.filters
-        if name in WITHOUT_OPEN and not self.source.coverage.open_invocations:
-            return UnavailableView(self, title=VIEWS[name], reason=WITHOUT_OPEN[name])
-        if name == "overview":
-            return OverviewView(
-                self, filters, tz=self._tz, open_list=self.show_invocations,
-                changed=lambda filters: self._apply(self._state.with_(filters=filters)),
-            )  # fmt: skip
-        if name == "state":
-            return StateView(
-                self, tz=self._tz, changed=self._note_object,
-                open_list=lambda service, key: self.show_invocations(status=ALL, service=service, key=key),
-            )  # fmt: skip
-        if name == "deployments":
-            return DeploymentsView(
-                self, tz=self._tz, opened=lambda id_: self._apply(self._state.with_(open=id_)),
-                show=self.show_invocations, plan=lambda action, ids: self._show_selected(ids).plan(action, ids),
-            )  # fmt: skip
-        if name == _DETAIL:
-            return InvocationView(self, tz=self._tz, opened=self.open_invocation)
-        view = InvocationsView(
-            self, filters, group=self._state.group, tz=self._tz,
-            open_item=self._open_item, changed=self._take_from_list, fill=self._start_count,
-        )  # fmt: skip
-        view.grid.on_select(lambda _: self._note_selection())
-        return view
+        acts = ViewActs(
+            change=self._change,
+            open_item=self._open_item,
+            show_list=self.show_invocations,
+            show_ids=self._show_selected,
+            take_from_list=self._take_from_list,
+            fill=self._start_count,
+            note_selection=self._note_selection,
+        )
+        return build_view(name, self, self._state, acts, tz=self._tz)
 
     def _show_view(self) -> None:
         state, view = self._state, self.view
-        detail = self._views.get(_DETAIL)
+        detail = self._views.get(DETAIL)
         if isinstance(detail, InvocationView) and detail is not view and detail.id:
             detail.leave()
-        if isinstance(view, InvocationsView):
-            view.filters, view.group = state.filters, state.group
-        elif isinstance(view, OverviewView):
-            view.filters = state.filters
-        elif isinstance(view, StateView):
-            view.open_object(state.place.service, state.place.key, state.place.scope)
-        elif isinstance(view, DeploymentsView):
-            view.opened = state.open
-        elif isinstance(view, InvocationView) and state.open is not None:
-            view.show_invocation(state.open, created_at=self._created_at(state.open))
+        set_state(view, state, self._created_at)
         self.findings.fold(on=state.view not in {"overview", "invocations"})
-        self.body = (self.findings, view) if self._shown_name != _DETAIL else (view,)
+        self.body = (self.findings, view) if self._shown_name != DETAIL else (view,)
         self._show_way()
         self.show_code()
 
@@ -427,7 +409,7 @@ class Panel(LivePanel):
         names = [(name, label, name == self._state.view) for name, label in VIEWS.items()]
         crumbs = []
         if self._state.open is not None:
-            label = self.view.title if self._shown_name == _DETAIL else ""
+            label = self.view.title if self._shown_name == DETAIL else ""
             back = (self._state.view, f"‹ {VIEWS[self._state.view]}", False)
             crumbs = [back, (self._state.open, label or self._state.open, True)]
         self.head.show_way(names, crumbs)
@@ -435,9 +417,6 @@ class Panel(LivePanel):
     def _created_at(self, invocation_id: str) -> Any:
         view = self._views.get("invocations")
         return view.created_at(invocation_id) if isinstance(view, InvocationsView) else None
-
-    def _note_object(self, service: str | None, key: str | None, scope: str | None) -> None:
-        self._apply(self._state.with_(place=StatePlace(service, key, scope)))
 
     def _read(self) -> Any:
         with self._switching:
@@ -487,7 +466,7 @@ class Panel(LivePanel):
         super().show_code()
 
     def _static(self) -> Iterator[str]:
-        if self.diagnosis is not None and self._shown_name != _DETAIL:
+        if self.diagnosis is not None and self._shown_name != DETAIL:
             yield self.diagnosis._repr_html_()
         yield from self.view.static()
 

@@ -18,12 +18,14 @@ from restate_lab.source import Source
 VIEWS: Mapping[str, str] = {
     "overview": "Overview",
     "invocations": "Invocations",
+    "waits": "Waits",
     "state": "State",
     "deployments": "Deployments",
 }
 """Name of a view → its label in the panel."""
 WITHOUT_OPEN: Mapping[str, str] = {
     "overview": "The overview counts open invocations. A history has only those that have ended: see Invocations.",
+    "waits": "A history has only invocations that have ended, and these wait for nothing.",
     "state": "A history has no state of objects. A live cluster and frozen evidence have it.",
     "deployments": (
         "This view counts the open invocations of each deployment, and a history has only invocations that have ended. "
@@ -34,6 +36,8 @@ WITHOUT_OPEN: Mapping[str, str] = {
 _DEFAULT_VIEW = "invocations"
 _FILTERS = frozenset(each.name for each in fields(Filters))
 _ALL_FILTERS = frozenset({"overview", "invocations"})
+WITH_DETAIL = _ALL_FILTERS | {"waits"}
+"""The views whose ``open`` is an invocation, which replaces the view."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +53,9 @@ class StatePlace:
 class PanelState:
     """A view with its filters and its open item.
 
-    ``open`` is the id of an invocation (in "overview" and "invocations") or of a deployment. ``place`` is the object of
-    the view "state", which never filters another view.
+    ``open`` is the id of an invocation (in "overview", "invocations" and "waits") or of a deployment. ``place`` is the
+    object of the view "state", and ``part`` has the ids whose part of the wait graph the view "waits" shows (() for the
+    whole graph). Neither filters another view.
     """
 
     view: str = _DEFAULT_VIEW
@@ -58,6 +63,7 @@ class PanelState:
     group: bool = True
     open: str | None = None
     place: StatePlace = field(default_factory=StatePlace)
+    part: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, keywords: Mapping[str, Any]) -> PanelState:
@@ -77,14 +83,16 @@ class PanelState:
         if view not in VIEWS:
             raise ArgumentError(f"unknown view {view!r}; choose from {', '.join(VIEWS)}.")
         opened = values.get("open")
-        if opened is not None and view in _ALL_FILTERS:
+        if opened is not None and view in WITH_DETAIL:
             check_invocation_id(opened)
         filters = Filters(**{name: value for name, value in values.items() if name in _FILTERS})
-        place = StatePlace()
+        place, part = StatePlace(), tuple[str, ...]()
         if view == "state":
             place = StatePlace(next(iter(filters.service), None), filters.key, values.get("scope"))
             filters = filters.without("service", "key")
-        return cls(view, filters, bool(values.get("group", True)), opened, place)
+        elif view == "waits":
+            part, filters = filters.id, filters.without("id")
+        return cls(view, filters, bool(values.get("group", True)), opened, place, part)
 
     @property
     def keywords(self) -> dict[str, Any]:
@@ -94,6 +102,8 @@ class PanelState:
             changed |= self.filters.changed
         elif self.view == "state":
             changed |= {name: value for name, value in asdict(self.place).items() if value is not None}
+        elif self.view == "waits" and self.part:
+            changed["id"] = list(self.part)
         if not self.group and self.view in _ALL_FILTERS:
             changed["group"] = False
         return changed if self.open is None else {**changed, "open": self.open}
@@ -107,12 +117,14 @@ class PanelState:
         """Return the link to the page that shows the same content; "" if there is none.
 
         The first page has no filters, so an overview with filters is the list. The list has its own pages instead of a
-        limit.
+        limit. The page of waits always has the whole graph.
         """
-        if self.view not in _ALL_FILTERS:
+        if self.view not in WITH_DETAIL:
             return ""
         if self.open is not None:
             return page_link(source, "invocation", self.open)
+        if self.view == "waits":
+            return page_link(source, "waits")
         filters = self.filters.without("limit").changed
         is_first_page = self.view == "overview" and not filters
         return page_link(source) if is_first_page else page_link(source, "invocations", params=filters)
