@@ -22,6 +22,7 @@ from restate_lab.panels._base.submit import fields_row
 from restate_lab.panels._base.view import View
 from restate_lab.panels.grid import Grid
 from restate_lab.panels.grid.controller import cut_off
+from restate_lab.panels.grid.export import offer_export
 from restate_lab.reads import Reads
 from restate_lab.redaction import mask_user_info
 
@@ -143,6 +144,7 @@ class DeploymentsView(View):
         )  # fmt: skip
         self.show_button = widgets.Button()
         self.plan_button = widgets.Button(button_style="primary")
+        offer_export(self.grid, host, "deployments")
         self.grid.add_class("rl-list")
         self.grid.on_open(host.guard(opened))
         self.show_button.on_click(host.guard(lambda _: self._show_pinned(deployment=self.opened)))

@@ -21,6 +21,7 @@ from restate_lab.panels._base.submit import fields_row
 from restate_lab.panels._base.view import View
 from restate_lab.panels.grid import Grid
 from restate_lab.panels.grid.controller import cut_off
+from restate_lab.panels.grid.export import offer_export
 from restate_lab.status import STATUSES
 
 ROW = "row"
@@ -128,6 +129,8 @@ class OverviewView(View):
         self.key_grid = _grid(BACKLOG, tz, "No call waits for a key.", flex="key", share="2 1 360px")
         for grid in (self.handler_grid, self.key_grid):
             grid.on_open(host.guard(self._open))
+        offer_export(self.handler_grid, host, "overview", helpers=(ROW,), has_ids=False)
+        offer_export(self.key_grid, host, "blocked-keys", helpers=(ROW,), has_ids=False)
         self.filters = filters
         self.children = (
             self.chips,

@@ -25,6 +25,8 @@ from restate_lab.result import unread
 from restate_lab.source import Source
 
 Facts: TypeAlias = tuple[tuple[str, str], ...]
+DEADLOCK = "a deadlock"
+"""The fact "root blocker" of an invocation that waits for a certain deadlock."""
 _OVER = "the timeout of {limit} is over; set a longer one with timeout="
 
 
@@ -96,7 +98,7 @@ def _read_details(
 def _root_text(chain: Chain, rows: Mapping[str, Row]) -> str:
     """Return the root blocker, "Payments/charge inv_…, backing-off"; "" if the invocation is its own root."""
     if chain.deadlock:
-        return "a deadlock" if chain.is_certain else "a possible deadlock"
+        return DEADLOCK if chain.is_certain else "a possible deadlock"
     if not chain.edges:
         return ""
     root = rows.get(chain.root)

@@ -27,6 +27,7 @@ from restate_lab.client.lab import is_lab
 from restate_lab.durations import DurationInput, to_timedelta
 from restate_lab.errors import ArgumentError, RestateLabError
 from restate_lab.panels._base import controls
+from restate_lab.panels._base.files import PanelFiles
 from restate_lab.panels._base.front_end import NOT_JUPYTER, UNANSWERED, AnswerWatch
 from restate_lab.panels._base.head import Head
 from restate_lab.panels._base.problem import ReadFailure, kind_of
@@ -86,6 +87,7 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         pace = Pace(None if frozen else self._every)
         self.refresher = Refresher(self._round, pace=pace, is_wanted=lambda: self.head.is_shown, is_back=self._is_back)
         self.head.on_answer = self._note_answer
+        self.files = PanelFiles(guard=self.guard, show=self.head.show_file)
         self._answers = AnswerWatch(lambda: self.head.is_answered or self.closed.is_set(), self._note_no_answer)
         self.head.on_refresh = self.guard(self.ask)
         self.head.on_live = self.guard(self._set_live)
@@ -204,6 +206,8 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         """End the threads of the panel and close its widgets and the parts registered with ``ends_with``."""
         if self._finalizer is not None:  # ipywidgets also closes incomplete widgets
             self._finalizer()
+        if hasattr(self, "files"):
+            self.files.close()
         for part in (*self._parts, *self.children):
             part.close()
         super().close()

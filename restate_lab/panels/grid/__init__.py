@@ -55,6 +55,7 @@ class Grid(anywidget.AnyWidget):
     _esm = read_assets(
         "_assets/elements.js",
         "_assets/roving.js",
+        "_assets/menu.js",
         "grid/rows.js",
         "grid/cells.js",
         "grid/columns.js",
@@ -66,7 +67,7 @@ class Grid(anywidget.AnyWidget):
         "grid/interactions.js",
         "grid/grid.js",
     )
-    _css = read_assets("_assets/colours.css", "grid/grid.css")
+    _css = read_assets("_assets/colours.css", "_assets/menu.css", "grid/grid.css")
 
     def __init__(
         self,
@@ -166,6 +167,21 @@ class Grid(anywidget.AnyWidget):
         with self.controller.lock:
             return self.controller.model.table.frame.iloc[self.controller.model.selection.positions()]
 
+    @property
+    def key(self) -> str:
+        """The column with the ids."""
+        return self.controller.model.key
+
+    @property
+    def note(self) -> str:
+        """The text above the table: which rows it does not have, or ""."""
+        return self.controller.above()
+
+    @property
+    def exported(self) -> tuple[pd.DataFrame, bool]:
+        """The rows of an export, and whether they are a selection: else all that match the filter, in their order."""
+        return self.controller.exported()
+
     # Presentation
 
     @property
@@ -229,6 +245,14 @@ class Grid(anywidget.AnyWidget):
         """Set the label of the button that searches further for the text in the filter."""
         self.controller.change(lambda: self.controller.set_options(search_label=label))
 
+    def on_export(self, callback: Callable[[Any], object], *, has_ids: bool) -> None:
+        """Call ``callback`` with "csv", "xlsx" or "txt" to write the rows of ``exported`` to a file.
+
+        With ``has_ids``, a view also copies their ids, up to 1,000; more are a file with one id per line, "txt".
+        """
+        self.controller.on_export.append(callback)
+        self.controller.change(lambda: self.controller.set_options(has_ids=has_ids))
+
     def on_page(self, callback: Callable[[], object]) -> None:
         """Call ``callback`` when a view has requested other rows (see ``requested``)."""
         self.controller.on_page.append(lambda _: callback())
@@ -236,7 +260,8 @@ class Grid(anywidget.AnyWidget):
     def controls(self, row: Any, /) -> dict[str, dict[str, Any]]:
         """Return the message of a click: "open", "select" and "expand" with ``row``, the id of a row.
 
-        Without a row: "select all", "clear selection", and the button of an empty table.
+        Without a row: "select all", "clear selection", "Export csv", "Export xlsx", "Copy ids", and the button of an
+        empty table.
         """
         return {name: {"view": "click", **message} for name, message in self.controller.controls(row).items()}
 

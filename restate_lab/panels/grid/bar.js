@@ -24,7 +24,9 @@ class Bar {
     this.help.title = "Keys (?)";
     const status = make("span", "rl-gridstatus", { role: "status", "aria-live": "polite" });
     status.append(this.count, this.chosen, this.clear, this.cleared, this.order, this.message);
-    this.tools = make("span", "rl-bartools", {}, chooser, this.help);
+    const forms = [["CSV file", "csv"], ["Excel file", "xlsx"], ["Copy ids", "ids"]];
+    this.exports = makeMenu("Export", "Export the selected rows, or all that match the filter", forms, acts.export, signal);
+    this.tools = make("span", "rl-bartools", {}, this.exports, chooser, this.help);
     rove(this.tools);
     this.root = make("div", "rl-bar", {}, filter.search, status, filter.further, this.busy, this.tools);
     signal.addEventListener("abort", () => clearTimeout(this.forgetting));
@@ -37,6 +39,8 @@ class Bar {
     if (state.cleared) setText(this.deselected, `${state.cleared.toLocaleString("en")} deselected`);
     this.cleared.hidden = !state.cleared;
     this.order.hidden = !state.is_out_of_order;
+    this.exports.hidden = !state.exports.length;
+    this.exports.querySelector(".rl-menuitem:last-child").hidden = !state.exports.includes("ids");
   }
 
   /** Show a message for a few seconds. */

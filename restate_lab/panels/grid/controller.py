@@ -22,6 +22,8 @@ from restate_lab.status import STATUSES
 Send: TypeAlias = Callable[[dict[str, Any]], object]
 Callbacks: TypeAlias = list[Callable[[Any], object]]
 
+MOST_COPIED = 1_000
+"""Ids that are copied to the clipboard; more are written to a file."""
 _COLOURS = {status.name: status.colour for status in STATUSES.values()}
 # These messages keep the error line.
 _READING = messages.Heartbeat | messages.Close | messages.Detail | messages.Hold | messages.Page
@@ -34,8 +36,8 @@ class GridOptions:
     ``noun`` names the rows in the plural and ``one`` in the singular. ``height`` is in pixels; None means 60 % of the
     window. ``tz`` is the name of the time zone. ``total`` and ``note`` appear above the table. Before ``is_read``, the
     number of rows is unknown. ``empty`` and ``empty_action`` are the text and the button of a table without rows;
-    ``search_label`` is the label of the button that searches further for the text in the filter. Ages relate to the
-    kernel clock, or to ``frozen_at``.
+    ``search_label`` is the label of the button that searches further for the text in the filter. ``has_ids`` offers to
+    copy the ids. Ages relate to the kernel clock, or to ``frozen_at``.
     """
 
     noun: str
@@ -49,6 +51,7 @@ class GridOptions:
     frozen_at: datetime | None
     total: int | None = None
     empty_action: str = ""
+    has_ids: bool = False
     search_label: str = ""
 
 
@@ -70,6 +73,7 @@ class GridController:
     on_filter: Callbacks = field(default_factory=list)
     on_empty_action: Callbacks = field(default_factory=list)
     on_page: Callbacks = field(default_factory=list)
+    on_export: Callbacks = field(default_factory=list)
     lock: Any = field(default_factory=threading.RLock)
     opened: int | None = None
     page: tuple[int, int] = (0, 50)
@@ -134,7 +138,6 @@ class GridController:
         """Return the complete state of a view except the cells."""
         with self.lock:
             model, chosen = self.model, self.model.selection.within(self.model.order)
-            rows = len(model.order)
             return {
                 "type": "state",
                 "values": model.values,
@@ -149,7 +152,7 @@ class GridController:
                 "descending": model.arrangement.descending,
                 "filter": model.arrangement.text,
                 "within": model.arrangement.within,
-                "checked": "none" if not chosen else "all" if chosen == rows else "some",
+                "checked": "none" if not chosen else "all" if chosen == len(model.order) else "some",
                 "cleared": model.cleared,
                 "opened": self.opened,
                 "error": self.error,
@@ -158,6 +161,7 @@ class GridController:
                 "height": self.options.height,
                 "is_compact": self.options.is_compact,
                 "can_search": bool(self.on_search),
+                "exports": list(self._export_forms()),
                 "search_label": escape_invisible(self.options.search_label, lines=False),
                 "rows": len(model.table),
                 "zone": self.options.tz,
@@ -200,6 +204,26 @@ class GridController:
         more = f"{every:,} of {total:,} {self.options.noun} on the server are loaded." if (total or 0) > every else ""
         return " ".join(filter(None, (more, escape_invisible(self.options.note, lines=False))))
 
+    def exported(self) -> tuple[pd.DataFrame, bool]:
+        """Return the selected rows, or else those that match the filter; and whether they are selected."""
+        with self.lock:
+            positions = self.model.selection.positions()
+            is_selection = len(positions) > 0
+            return self.model.table.frame.iloc[positions if is_selection else self.model.order], is_selection
+
+    def _export_forms(self) -> tuple[str, ...]:
+        forms = ("csv", "xlsx", "ids") if self.options.has_ids else ("csv", "xlsx")
+        return forms if self.on_export else ()
+
+    def _export(self, message: messages.Export) -> None:
+        if message.form not in {*self._export_forms(), "txt"}:
+            return
+        ids = [escape_invisible(str(id_), lines=False) for id_ in self.exported()[0][self.model.key]]
+        if message.form == "ids" and len(ids) <= MOST_COPIED:
+            self.send({"type": "copy", "view": message.view, "text": "\n".join(ids), "count": len(ids)})
+        else:
+            self.call(self.on_export, "txt" if message.form == "ids" else message.form)
+
     def controls(self, row: Any) -> dict[str, dict[str, Any]]:
         """Return the message of a click on each control of the row with this id, or with None outside of rows."""
         with self.lock:
@@ -209,6 +233,8 @@ class GridController:
                 messages["select all"] = {"type": "select_all", "on": True, "members": model.members}
                 if self.on_search and (text := model.arrangement.text):
                     messages[self.options.search_label] = {"type": "search", "text": text}
+                for form in self._export_forms():
+                    messages["Copy ids" if form == "ids" else f"Export {form}"] = {"type": "export", "form": form}
                 if self.options.empty_action and not len(model.order):
                     messages[self.options.empty_action] = {"type": "empty_action"}
                 return messages
@@ -230,6 +256,8 @@ class GridController:
             self.call(self.on_filter, None)
         elif isinstance(message, messages.EmptyAction):
             self.call(self.on_empty_action, None)
+        elif isinstance(message, messages.Export):
+            self._export(message)
 
     @singledispatchmethod
     def _do(self, message: messages.Message) -> None:
@@ -288,7 +316,7 @@ class GridController:
         self.model.extend(message.start, message.end, message.members)
 
     @_do.register
-    def _(self, _: messages.EmptyAction) -> None:
+    def _(self, _: messages.EmptyAction | messages.Export) -> None:
         return
 
     @_do.register

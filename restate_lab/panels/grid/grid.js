@@ -49,6 +49,7 @@ class GridView {
       restore: () => this.restore(),
       sortAgain: () => this.send({ type: "sort_again" }),
       help: () => this.keys.toggle(),
+      export: (form) => this.send({ type: "export", form }),
     };
     this.bar = new Bar(this.filter, this.columns.chooser, acts, signal);
     this.keys = new Keys(this.bar.help, signal);
@@ -121,6 +122,13 @@ class GridView {
     const asked = this.page.asked;
     if (message.type === "page" && this.page.answered(message.seq)) this.setPage(message, asked);
     if (message.type === "detail") this.detail.receive(message);
+    if (message.type === "copy") this.copyIds(message);
+  }
+
+  /** Copy ids to the clipboard; if the browser does not allow that, the kernel writes them to a file. */
+  async copyIds({ text, count }) {
+    if (await copyText(text)) this.bar.say(`${count.toLocaleString("en")} ids copied`);
+    else this.send({ type: "export", form: "txt" });
   }
 
   /** Tell the kernel whether the user can see the grid, if that has changed. */

@@ -149,6 +149,13 @@ class ShowColumn(_GridMessage):
     shown: bool
 
 
+class Export(_GridMessage):
+    """Export the selected rows, or all that match the filter; "ids" copies the ids if they are not too many."""
+
+    type: Literal["export"]
+    form: Literal["csv", "xlsx", "ids", "txt"]
+
+
 class Width(_GridMessage):
     """Set the width of a column, in pixels."""
 
@@ -164,6 +171,7 @@ Message: TypeAlias = (
     | Detail
     | EmptyAction
     | Expand
+    | Export
     | Extend
     | FilterBy
     | Hold

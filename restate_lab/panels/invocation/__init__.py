@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -23,13 +23,20 @@ class InvocationView(View):
     """Show one invocation; links to related invocations open them in its place.
 
     The journal has live bars in its rows; expanded calls show the journals of their callees below. Payloads are read
-    when their section is opened, with secret fields masked. ``opened`` is called with the id of a link. ``frame`` is
-    the journal, ``why`` the explanation, ``conversation`` the one that is shown, and ``id`` the invocation ID. If a
-    workflow, or a call with an idempotency key, is purged and called again, the id has a new run: the view shows that
-    run and reports that it is another one.
+    when their section is opened, with secret fields masked. ``opened`` is called with the id of a link, and
+    ``show_waits`` with the ids of a deadlock. ``frame`` is the journal, ``why`` the explanation, ``conversation`` the
+    one that is shown, and ``id`` the invocation ID. If a workflow, or a call with an idempotency key, is purged and
+    called again, the id has a new run: the view shows that run and reports that it is another one.
     """
 
-    def __init__(self, host: LivePanel, *, tz: str, opened: Callable[[str], object]) -> None:
+    def __init__(
+        self,
+        host: LivePanel,
+        *,
+        tz: str,
+        opened: Callable[[str], object],
+        show_waits: Callable[[Sequence[str]], object],
+    ) -> None:
         super().__init__(host)
         self.id = ""
         self._created: datetime | None = None
@@ -41,6 +48,8 @@ class InvocationView(View):
             self.source,
             guard=host.guard,
             open_invocation=opened,
+            show_waits=show_waits,
+            write=host.files.write,
             ask=host.ask,
             actions=self.actions,
             tz=tz,

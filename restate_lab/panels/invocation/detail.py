@@ -21,10 +21,12 @@ from restate_lab.analysis.journal.card import rows_html
 from restate_lab.analysis.journal.errors import describe_code
 from restate_lab.analysis.journal.payloads import payload_texts
 from restate_lab.errors import NotOnThisServer
+from restate_lab.panels._base.files import ExportedRows, ExportForm
 from restate_lab.panels.grid import Grid
+from restate_lab.panels.grid.controller import cut_off
 from restate_lab.panels.invocation.conversation import ConversationSection, run_of
 from restate_lab.panels.invocation.reader import InvocationContent, Related, is_same_run, read_invocation, text_or_none
-from restate_lab.panels.invocation.view import Folds, JournalView
+from restate_lab.panels.invocation.view import DeadlockLine, Folds, Guard, JournalView
 from restate_lab.source import Source
 from restate_lab.status import STATUSES, Status
 
@@ -75,7 +77,6 @@ _FACTS = {
     "completion_retention": "retention",
 }
 _CHILD_COLUMNS = ("index", "entry_type", "callee_target", "status", "started", "duration", "callee")
-Guard = Callable[[Callable[..., object]], Callable[..., None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +89,9 @@ class _Fact:
 class InvocationDetail(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
     """Show one invocation: ``read`` reads it without touching widgets, ``show`` updates the widgets.
 
-    ``guard`` wraps the handlers, ``open_invocation`` is called with the id of a link, and ``ask`` requests another
-    read. ``actions`` appears below the failure. ``content`` is the shown data, or None before the first ``show``.
+    ``guard`` wraps the handlers, ``open_invocation`` is called with the id of a link, ``show_waits`` with the ids of a
+    deadlock, ``write`` with rows to export, and ``ask`` requests another read. ``actions`` appears below the failure.
+    ``content`` is the shown data, or None before the first ``show``.
     """
 
     def __init__(
@@ -98,6 +100,8 @@ class InvocationDetail(widgets.VBox):  # type: ignore[misc] # ipywidgets has no 
         *,
         guard: Guard,
         open_invocation: Callable[[str], object],
+        show_waits: Callable[[Sequence[str]], object],
+        write: Callable[[ExportedRows, ExportForm], object],
         ask: Callable[[], object],
         actions: Any = None,
         tz: str = "UTC",
@@ -110,15 +114,19 @@ class InvocationDetail(widgets.VBox):  # type: ignore[misc] # ipywidgets has no 
         self._expanded: dict[str, None] = {}
         self._was_conversation_requested = False
         self.title, self._run, self._failure, self._facts = (widgets.HTML() for _ in range(4))
+        self.deadlock = DeadlockLine(
+            open_invocation=open_invocation, show_picture=lambda: show_waits(self._deadlock_ids), guard=guard
+        )
         self.journal = JournalView()
         self.journal.on_open = guard(open_invocation)
         self.journal.on_expand = guard(self._expand)
         self.journal.on_more = guard(self._show_more)
+        self.journal.on_export = guard(lambda form: write(self._exported(), form))
         self._make_sections(guard, tz)
         self.folds = Folds(_TITLES, guard(self._toggle))
         self.folds.offer(_CONVERSATION, on=False)
-        parts = (self._run, self._failure, self._facts, *filter(None, (actions,)), self.journal, self.folds)
-        super().__init__([*parts, *self._sections.values()])
+        above = (self._run, self._failure, self.deadlock, self._facts, *filter(None, (actions,)))
+        super().__init__([*above, self.journal, self.folds, *self._sections.values()])
         self.add_class("rl-onedetail")
 
     def _make_sections(self, guard: Guard, tz: str) -> None:
@@ -175,9 +183,20 @@ class InvocationDetail(widgets.VBox):  # type: ignore[misc] # ipywidgets has no 
         self._failure.value = _failure_html(content, _NO_STYLES)
         for part in (self._run, self._failure):
             part.layout.display = "" if part.value else "none"
+        self.deadlock.show_deadlock(content.deadlock)
         self._facts.value = _part("facts", _NO_STYLES, facts=_main_facts(content, bars, self._zone))
         self.journal.show(self._id, bars, content.related, zone=self._zone, is_live=self._source.live)
         self._show_sections(content)
+
+    def _exported(self) -> ExportedRows:
+        """Return the entries of the journal; payloads are masked, and in it only if the user has read them."""
+        journal = self.content.journal if self.content else pd.DataFrame()
+        return ExportedRows(journal, f"journal-{self._id}", missing=cut_off(journal))
+
+    @property
+    def _deadlock_ids(self) -> list[str]:
+        deadlock = self.content.deadlock if self.content else None
+        return [self._id, *(id_ for id_, _ in deadlock.others)] if deadlock else []
 
     def _show_sections(self, content: InvocationContent) -> None:
         facts, calls, errors = _all_facts(content, self._zone), _calls(content.journal), content.errors.frame

@@ -88,7 +88,10 @@ class JournalPage {
     const scale = make("span", "rl-jscales", { role: "group", "aria-label": "Scale of time" }, ...this.scales);
     this.copyId = this.copyButton("Copy id", () => this.content.id);
     this.copyError = this.copyButton("Copy error", () => this.failing()?.value ?? "");
-    this.bar = make("div", "rl-jbar", {}, make("b", "", {}, "Journal"), this.state, make("span", "rl-jtools", {}, scale, this.copyId, this.copyError));
+    const forms = [["CSV file", "csv"], ["Excel file", "xlsx"]];
+    const exports = makeMenu("Export", "Export the entries of the journal", forms, (form) => this.model.send({ type: "export", form }), signal);
+    exports.firstChild.className = "rl-jbutton";
+    this.bar = make("div", "rl-jbar", {}, make("b", "", {}, "Journal"), this.state, make("span", "rl-jtools", {}, scale, this.copyId, this.copyError, exports));
     this.axis = make("div", "rl-jaxis", { role: "columnheader", "aria-label": "Time" });
     const names = ["#", "Entry", "Result or error"].map((name) => make("div", "", { role: "columnheader" }, name));
     const head = make("div", "rl-jrow rl-jhead", { role: "row" }, ...names, this.axis, make("div", "rl-jtime", { role: "columnheader" }, "Took"));

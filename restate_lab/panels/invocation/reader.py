@@ -14,7 +14,7 @@ from restate_lab.analysis.invocations.reader import read_rows
 from restate_lab.analysis.journal import read_journal
 from restate_lab.analysis.journal.entries import parse_object
 from restate_lab.analysis.journal.errors import PAUSED, TRIED
-from restate_lab.analysis.why import why
+from restate_lab.analysis.why import DEADLOCK, why
 from restate_lab.analysis.why.explanation import Explanation
 from restate_lab.client.schema import translate_errors
 from restate_lab.errors import NotFound
@@ -53,6 +53,14 @@ class AgentContent:
 
 
 @dataclass(frozen=True, slots=True)
+class DeadlockContent:
+    """The deadlock of an invocation: whether it is certain, and the ids and targets of the other members, in order."""
+
+    is_certain: bool
+    others: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class InvocationContent:
     """The data of one invocation; ``journal`` has the payloads if ``has_payloads`` is set.
 
@@ -68,6 +76,15 @@ class InvocationContent:
     has_payloads: bool = False
     agent: AgentContent = AgentContent()
     has_new_conversation_only: bool = False
+
+    @property
+    def deadlock(self) -> DeadlockContent | None:
+        """Return the deadlock whose member this invocation is, or None."""
+        links = records(self.why.chain)
+        if not links or links[-1]["blocker"] != self.why.id:  # only the chain of a member returns to its start
+            return None
+        others = dict.fromkeys((str(link["id"]), str(link["target"] or link["id"])) for link in links[1:])
+        return DeadlockContent(("root blocker", DEADLOCK) in self.why.facts, tuple(others))
 
     @property
     def failure(self) -> str | None:

@@ -15,12 +15,12 @@ import traitlets
 from pydantic import Field, TypeAdapter
 
 from restate_lab._cells import FULL
-from restate_lab._text import escape_invisible, shorten_id
+from restate_lab._text import escape_invisible, one_line, shorten_id
 from restate_lab.analysis.journal.bars import JournalBars, JournalRow
 from restate_lab.analysis.journal.card import FUTURE, SCALES, describe_times, time_scale
 from restate_lab.panels._assets import read_assets
-from restate_lab.panels._base.content import MessageWidget, ViewMessage
-from restate_lab.panels.invocation.reader import Related
+from restate_lab.panels._base.content import ContentWidget, MessageWidget, ViewMessage
+from restate_lab.panels.invocation.reader import DeadlockContent, Related
 from restate_lab.status import OUTCOMES
 
 _MOST_LINKS = 12
@@ -37,23 +37,39 @@ class _More(ViewMessage):
     type: Literal["more"]
 
 
+class _Export(ViewMessage):
+    type: Literal["export"]
+    form: Literal["csv", "xlsx"]
+
+
 class _Toggle(ViewMessage):
     type: Literal["toggle"]
     key: str
 
 
-_JournalMessage: TypeAlias = _Click | _More
+class _MemberClick(ViewMessage):
+    type: Literal["open"]
+    id: str
+
+
+class _PictureClick(ViewMessage):
+    type: Literal["picture"]
+
+
+Guard: TypeAlias = Callable[[Callable[..., object]], Callable[..., None]]
+_JournalMessage: TypeAlias = _Click | _More | _Export
+_DeadlockMessage: TypeAlias = _MemberClick | _PictureClick
 
 
 class JournalView(MessageWidget):
     """Show the rows of a journal with live bars, and links to related invocations.
 
-    ``on_open`` and ``on_expand`` are called with the id of an invocation and ``on_more`` without arguments, in the main
-    thread of the kernel; they must not raise. ``shown`` has the bars.
+    ``on_open`` and ``on_expand`` are called with the id of an invocation, ``on_export`` with "csv" or "xlsx", and
+    ``on_more`` without arguments, in the main thread of the kernel; they must not raise. ``shown`` has the bars.
     """
 
-    _esm = read_assets("_assets/elements.js", "_assets/roving.js", "invocation/journal.js")
-    _css = read_assets("_assets/colours.css", "invocation/journal.css")
+    _esm = read_assets("_assets/elements.js", "_assets/roving.js", "_assets/menu.js", "invocation/journal.js")
+    _css = read_assets("_assets/colours.css", "_assets/menu.css", "invocation/journal.css")
     messages = TypeAdapter(Annotated[_JournalMessage, Field(discriminator="type")])
 
     content = traitlets.Dict().tag(sync=True)
@@ -63,6 +79,7 @@ class JournalView(MessageWidget):
         self.on_open: Callable[[str], object] = _nothing
         self.on_expand: Callable[[str], object] = _nothing
         self.on_more: Callable[[], object] = _nothing
+        self.on_export: Callable[[Any], object] = _nothing
         self.shown: JournalBars | None = None
         super().__init__()
 
@@ -78,21 +95,68 @@ class JournalView(MessageWidget):
         ]
 
     def controls(self, row: Any, /) -> dict[str, dict[str, Any]]:
-        """Return the message of a click: "More rows", or "open" and "expand" with ``row``, the id of an invocation."""
+        """Return the message of a click: "open" and "expand" with an id; without one, "More rows" and exports."""
         if row is None:
-            return {"More rows": {"type": "more"}} if self.content.get("hidden") else {}
+            exports = {f"Export {form}": {"type": "export", "form": form} for form in ("csv", "xlsx")}
+            return exports | ({"More rows": {"type": "more"}} if self.content.get("hidden") else {})
         return {kind: {"type": kind, "id": row} for kind in ("open", "expand")} if row in self._ids() else {}
 
     def handle(self, message: _JournalMessage, /) -> None:
         """Call the handler of the owner; an id that the view did not receive does nothing."""
         if isinstance(message, _More):
             self.on_more()
+        elif isinstance(message, _Export):
+            self.on_export(message.form)
         elif message.id in self._ids():
             {"open": self.on_open, "expand": self.on_expand}[message.type](message.id)
 
     def _ids(self) -> set[str | None]:
         rows = self.shown.rows if self.shown else ()
         return {row.callee for row in rows} | {link["id"] for link in self.links}
+
+
+class DeadlockLine(ContentWidget):
+    """Name the other members of the deadlock of an invocation as links, with a button for the picture.
+
+    ``open_invocation`` is called with the id of a member, and ``show_picture`` without arguments.
+    """
+
+    _esm = read_assets("_assets/elements.js", "_assets/roving.js", "invocation/deadlock.js")
+    _css = read_assets("_assets/colours.css", "invocation/journal.css")
+    messages = TypeAdapter(Annotated[_DeadlockMessage, Field(discriminator="type")])
+
+    def __init__(
+        self, *, open_invocation: Callable[[str], object], show_picture: Callable[[], object], guard: Guard
+    ) -> None:
+        self._open, self._show_picture = open_invocation, show_picture
+        super().__init__(guard(self._act))
+
+    def show_deadlock(self, deadlock: DeadlockContent | None) -> None:
+        """Show the line, or hide it without a deadlock."""
+        self.layout.display = "" if deadlock else "none"
+        if deadlock is None:
+            self.show({})
+            return
+        kind = "In a deadlock with" if deadlock.is_certain else "Perhaps in a deadlock with"
+        members = [{"id": id_, "label": f"{one_line(target)} {shorten_id(id_)}"} for id_, target in deadlock.others]
+        self.show({"text": kind if members else f"{kind} itself", "members": members})
+
+    def controls(self, row: Any, /) -> dict[str, dict[str, Any]]:
+        """Return the message of a click: "Show the picture", or "open member" with ``row``, the id of a member."""
+        if not self.content:
+            return {}
+        if row is None:
+            return {"Show the picture": {"type": "picture"}}
+        return {"open member": {"type": "open", "id": row}} if row in self._ids() else {}
+
+    def _ids(self) -> set[str]:
+        return {member["id"] for member in self.content.get("members", ())}
+
+    def _act(self, message: _DeadlockMessage) -> None:
+        if isinstance(message, _PictureClick):
+            self._show_picture()
+        elif message.id in self._ids():
+            self._open(message.id)
 
 
 class Folds(MessageWidget):

@@ -35,6 +35,7 @@ from restate_lab.panels.actions.bar import ActionBar
 from restate_lab.panels.contrast import ContrastForm
 from restate_lab.panels.find import FindForm
 from restate_lab.panels.grid import Grid
+from restate_lab.panels.grid.export import offer_export
 from restate_lab.panels.invocations.agents import AGENT_COLUMNS, REASON, AgentColumns, is_narrow
 from restate_lab.panels.invocations.strip import WINDOWS, FilterStrip
 from restate_lab.status import ENDED
@@ -125,6 +126,7 @@ class InvocationsView(View):
             self.source, guard=host.guard, say=host.say, acted=self._read_again, label="{:,} selected".format,
             reads=self.reads, open_targets=self.show_ids, more=(self.contrast.button,),
         )  # fmt: skip
+        offer_export(self.grid, host, "invocations", helpers=("age",))
         self.grid.add_class("rl-list")
         self.grid.on_select(host.guard(lambda _: self._offer()))
         self.grid.on_open(host.guard(open_item))

@@ -386,6 +386,7 @@ class Panel(LivePanel):
         acts = ViewActs(
             change=self._change,
             open_item=self._open_item,
+            show_waits=self.show_waits,
             show_list=self.show_invocations,
             show_ids=self._show_selected,
             take_from_list=self._take_from_list,

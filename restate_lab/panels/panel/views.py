@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -25,13 +25,15 @@ DETAIL = "open"
 class ViewActs:
     """The acts of a panel that its views start.
 
-    ``change`` takes fields of the panel's state. ``open_item`` takes an id. ``show_list`` takes filters of the list.
+    ``change`` takes fields of the panel's state. ``open_item`` takes an id, ``show_waits`` the ids of a part of
+    the wait-for graph, and ``show_list`` filters of the list.
     ``show_ids`` takes ids and the name of this filter, and returns the list. ``take_from_list`` reads filters that the
     user changed in the list, ``fill`` counts, and ``note_selection`` notes which rows are selected.
     """
 
     change: Callable[..., object]
     open_item: Callable[[str], object]
+    show_waits: Callable[[Sequence[str]], object]
     show_list: Callable[..., object]
     show_ids: Callable[..., InvocationsView]
     take_from_list: Callable[[], object]
@@ -49,7 +51,7 @@ def build_view(name: str, panel: LivePanel, state: PanelState, acts: ViewActs, *
         ),
         "waits": lambda: WaitsView(
             panel, state.part, tz=tz, open_item=acts.open_item, list_ids=acts.show_ids,
-            changed=lambda ids: acts.change(part=ids),
+            changed=acts.show_waits,
         ),
         "state": lambda: StateView(
             panel, tz=tz, changed=lambda *place: acts.change(place=StatePlace(*place)),
@@ -59,7 +61,7 @@ def build_view(name: str, panel: LivePanel, state: PanelState, acts: ViewActs, *
             panel, tz=tz, opened=lambda id_: acts.change(open=id_), show=acts.show_list,
             plan=lambda action, ids: acts.show_ids(ids).plan(action, ids),
         ),
-        DETAIL: lambda: InvocationView(panel, tz=tz, opened=acts.open_item),
+        DETAIL: lambda: InvocationView(panel, tz=tz, opened=acts.open_item, show_waits=acts.show_waits),
     }  # fmt: skip
     return build[name]() if name in build else _build_list(panel, state, acts, tz)
 

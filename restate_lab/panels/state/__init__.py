@@ -21,6 +21,7 @@ from restate_lab.panels._base.submit import fields_row
 from restate_lab.panels._base.view import View
 from restate_lab.panels._base.worker import BackgroundAction
 from restate_lab.panels.grid import Grid
+from restate_lab.panels.grid.export import offer_export
 from restate_lab.panels.state.edit import Edit, readable_value, why_not_here
 from restate_lab.panels.state.editor import StateEditor
 from restate_lab.panels.state.search import Search, SearchBar
@@ -200,6 +201,8 @@ class StateView(View):
             value_table(None), key="key", noun="keys", height=300, tz=tz, is_read=False, flex="value", empty="No keys.",
             compact=True,
         )  # fmt: skip
+        offer_export(self.object_grid, self.host, "objects-with-state", helpers=(ROW,), has_ids=False)
+        offer_export(self.value_grid, self.host, self._export_name, has_ids=False)
         self.owner, self.whole = Blocks(heading(None)), Blocks()
         self.list_button = widgets.Button(description="Invocations of this object", layout={"display": "none"})
         self.list_button.on_click(self.host.guard(lambda _: self._list_invocations()))
@@ -231,6 +234,10 @@ class StateView(View):
         if is_other_service:
             self._changed(search.service, None, None)
         self.host.ask()
+
+    def _export_name(self) -> str:
+        opened = self._opened
+        return f"state-{opened.service}-{opened.key or ''}" if opened else "state"
 
     def _open_exact_key(self, search: Search) -> None:
         if search.service is None or not search.key:

@@ -21,6 +21,7 @@ from restate_lab.panels._base.panel import LivePanel
 from restate_lab.panels._base.source import LIMIT
 from restate_lab.panels._base.view import View
 from restate_lab.panels.grid import Grid
+from restate_lab.panels.grid.export import offer_export
 
 MOST_LISTED = 1_000
 """Waiting invocations that a folded box of the picture lists."""
@@ -144,6 +145,8 @@ class WaitsView(View):
         )
         self.deadlock_grid.on_open(host.guard(self._open_deadlock))
         self.blocker_grid.on_open(host.guard(open_item))
+        offer_export(self.deadlock_grid, host, "deadlocks", helpers=("id", "age"), has_ids=False)
+        offer_export(self.blocker_grid, host, "root-blockers", helpers=("age",))
         self.children = (self.summary, self.picture, self.deadlock_grid, self.blocker_grid)
 
     @property

@@ -176,7 +176,12 @@ class Detail:
         monkeypatch.setattr(detail, "read_invocation", self._read)
         monkeypatch.setattr(detail, "is_same_run", lambda *_: self.is_same_run)
         self.detail = detail.InvocationDetail(
-            SampleSource(ROWS), guard=lambda act: act, open_invocation=print, ask=self._ask
+            SampleSource(ROWS),
+            guard=lambda act: act,
+            open_invocation=print,
+            show_waits=print,
+            write=print,
+            ask=self._ask,
         )
         self.detail.conversation.read = lambda *_, **__: AgentContent(is_agent=True)  # type: ignore[method-assign]
 

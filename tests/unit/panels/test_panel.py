@@ -448,7 +448,7 @@ def test_a_click_needs_one_visible_control(make: Callable[..., Panel]) -> None:
         (
             panel.click,
             "Resume",
-            r"is named 'Resume'; choose from Overview, Invocations, .*select all\.",
+            r"is named 'Resume'; choose from Overview, Invocations, .*select all, Export csv, Export xlsx, Copy ids\.",
         ),
         (panel.click, "Confirm", "no visible control"),
         (
