@@ -47,6 +47,7 @@ def test_find_read_and_come_back(page: LabPage, incident_server: Cluster, notebo
     _opens(page, panel, incident_server, screenshots)
     _looks(page, panel, screenshots)
     _walks_the_journal(page, panel, incident_server, screenshots)
+    _goes_through_the_waits(page, panel, incident_server, screenshots)
     assert page.console_errors == []
 
 
@@ -270,6 +271,45 @@ def _looks(page: LabPage, panel: PanelOnPage, screenshots: Path) -> None:
         panel.picture(screenshots / f"invocations-{name}-{theme.lower()}.png")
         assert faint_texts(panel.root) == []
         assert overflowing_parts(panel.root) == []
+
+
+def _goes_through_the_waits(page: LabPage, panel: PanelOnPage, cluster: Cluster, screenshots: Path) -> None:
+    """From a finding to the picture of its deadlock, to a member with the keyboard, and back; then a list is a file."""
+    panel.root.get_by_role("tab", name="Invocations").click()
+    finding = panel.finding("deadlock").first
+    if not finding.is_visible():
+        panel.findings.locator(".rl-more").click()
+    panel.button(re.compile("^Why"), within=finding).click()
+    waits = panel.root.locator(".rl-waits")
+    expect(waits.locator(".rl-waitbox[data-selected]").first).to_be_visible()
+    page.wait_for_value("panel.state.get('view')", "waits")
+    panel.button("Show the whole graph").click()
+    expect(waits.locator("svg rect")).to_have_count(3)
+    for name, width, theme in (("wide", 1280, "Light"), ("phone", 400, "Dark")):
+        page.page.set_viewport_size({"width": width, "height": 1000})
+        page.theme(f"JupyterLab {theme}")
+        panel.root.evaluate("e => e.scrollIntoView()")
+        panel.picture(screenshots / f"waits-{name}-{theme.lower()}.png")
+        assert (unnamed_roles(panel.root), faint_texts(panel.root), overflowing_parts(panel.root)) == ([], [], [])
+    member = cluster.ids("deadlock_pair")[0]
+    box = waits.locator(f'[data-open="{member}"]')
+    panel.reach(box)
+    page.page.keyboard.press("Enter")
+    line = panel.detail.locator(".rl-deadlock")
+    expect(line).to_contain_text("In a deadlock with")
+    panel.picture(screenshots / "waits-member.png")
+    page.page.keyboard.press("Escape")
+    expect(box).to_be_focused()
+    blockers = panel.root.locator(".rl-grid").last
+    blockers.locator(".rl-menu > summary").click()
+    panel.picture(screenshots / "waits-export.png")
+    panel.button("Copy ids", within=blockers).click()
+    expect(blockers.locator(".rl-message")).to_have_text(re.compile(r"ids copied"))
+    assert "inv_" in page.page.evaluate("() => navigator.clipboard.readText()")
+    blockers.locator(".rl-menu > summary").click()
+    panel.button("CSV file", within=blockers).click()
+    expect(panel.root.locator(".rl-file")).to_contain_text(re.compile(r"Exported \d+ rows: root-blockers-\d+-\d+\.csv"))
+    assert page.value("open(panel.head.file['path']).read().count('inv_') >= len(panel.view.blocker_grid.frame)")
 
 
 def _walks_the_journal(page: LabPage, panel: PanelOnPage, cluster: Cluster, screenshots: Path) -> None:

@@ -217,10 +217,16 @@ def views(source: Lab, vandalised: Vandalised) -> Iterator[Any]:
     alternately = (vandalised.retrying, vandalised.failed) * 2
     opened = [{"open": ids[name]} for ids, name in zip(alternately, OPENED, strict=True)]
     with contextlib.closing(rl.Panel(source, refresh=None)) as panel:
-        for state in ({}, {"view": "overview"}, {"view": "deployments"}, *object_states(), *opened):
+        plain = ({}, {"view": "overview"}, {"view": "deployments"}, {"view": "waits"})
+        for state in (*plain, *object_states(), *opened):
             panel.state = state
             assert panel.wait(doctor=True)
             assert panel.error == ""
+            if state.get("view") == "waits":
+                picture = panel.view.picture.content["html"]
+                assert "&lt;" in picture
+                check_html(picture)
+                check_text(picture)
             yield panel
             yield from grids(panel)
 

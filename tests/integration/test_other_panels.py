@@ -14,11 +14,13 @@ from restate_lab.actions.state import set_state, state
 from restate_lab.analysis.ids import FIRST_AWAKEABLE, awakeable_id
 from restate_lab.evidence.freeze import freeze
 from restate_lab.evidence.store import open_evidence
+from restate_lab.frames import records
 from restate_lab.panels.deployments import DeploymentsView
 from restate_lab.panels.invocations import InvocationsView
 from restate_lab.panels.overview import OverviewView
 from restate_lab.panels.panel import Panel
 from restate_lab.panels.state import StateView
+from restate_lab.panels.waits import WaitsView
 from restate_lab.source import Source
 from support import state_services
 from support.bench import once_served, running_bench, wait_for
@@ -36,7 +38,7 @@ def sources(incident: Cluster, tmp_path: Path) -> Iterator[dict[str, Source]]:
 
 
 def test_the_incident_in_panels(incident: Cluster, sources: dict[str, Source]) -> None:
-    """Live and frozen show the same: counts, the hot key, the needed deployments, and the state of an object."""
+    """Live and frozen show the same: counts, the hot key, deployments, the state of an object, and the deadlocks."""
     for name, source in sources.items():
         with contextlib.closing(Panel(source, view="overview", refresh=None)) as panel:
             _overview(incident, panel)
@@ -46,6 +48,7 @@ def test_the_incident_in_panels(incident: Cluster, sources: dict[str, Source]) -
             panel.state = {"view": "state", "service": "Account"}
             assert panel.wait()
             _state(panel)
+            _waits(incident, panel)
 
 
 def test_the_filters_of_the_panel_and_one_invocation(incident: Cluster, sources: dict[str, Source]) -> None:
@@ -134,6 +137,34 @@ def _deployments(incident: Cluster, panel: Panel, *, is_live: bool) -> None:
     view.show_button.click()
     assert panel.wait()
     assert list(panel.frame["id"]) == incident.ids("on_old_deployment")
+
+
+def _waits(incident: Cluster, panel: Panel) -> None:
+    """Check that the graph has the planted deadlocks and the queue, and that a member leads to its part."""
+    panel.state = {"view": "waits"}
+    assert panel.wait()
+    view = panel.view
+    assert isinstance(view, WaitsView)
+    assert panel.error == ""
+    rows = records(view.deadlock_grid.frame)
+    pair = {*incident.ids("deadlock_pair"), *incident.ids("deadlock_pair_blocked")}
+    assert (len(rows), [set(row["ids"]) for row in rows].count(pair)) == (3, 1)
+    assert view.picture.content["html"].count(">DEADLOCK<") == 3
+    holder = view.blocker_grid.frame.set_index("id").loc[incident.roles["hot_key_holder"]]
+    assert holder["total_waiting"] >= len(incident.ids("hot_key_queue"))
+    panel.open_invocation(incident.ids("deadlock_pair")[0])
+    assert panel.wait()
+    assert panel.error == ""
+    line = panel.view.detail.deadlock
+    assert line.content["text"] == "In a deadlock with"
+    assert {member["id"] for member in line.content["members"]} == pair - {incident.ids("deadlock_pair")[0]}
+    panel.click("Show the picture")
+    assert panel.wait()
+    assert (panel.state["view"], set(panel.state["id"])) == ("waits", pair)
+    assert view.picture.content["html"].count("data-open=") == len(pair)
+    panel.open_invocation(incident.ids("hot_key_caller")[0])
+    assert panel.wait()
+    assert panel.view.detail.deadlock.content == {}
 
 
 def _state(panel: Panel) -> None:

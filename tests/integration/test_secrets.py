@@ -318,6 +318,28 @@ def test_saved_files(guarded: Guarded, tmp_path: Path) -> None:
     check_folder(tmp_path)
 
 
+def test_exported_lists(guarded: Guarded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The files of the panel's export buttons, also of a journal whose payloads are open, and of state."""
+    monkeypatch.chdir(tmp_path)
+    exports: list[tuple[dict[str, Any], tuple[str, ...]]] = [
+        ({"status": "all"}, ("Export csv", "Export xlsx")),
+        ({"view": "deployments"}, ("Export csv",)),
+        ({"open": guarded.errand}, ("Payloads (masked)", "Export csv", "Export xlsx")),
+    ]
+    with contextlib.closing(rl.Panel(guarded.lab, refresh=None)) as panel:
+        for state, clicks in exports:
+            panel.state = state
+            for name in clicks:
+                assert panel.wait()
+                panel.click(name)
+                assert panel.files.wait(30)
+                assert panel.error == ""
+    assert len(list(tmp_path.iterdir())) == 5
+    (journal,) = tmp_path.glob("journal-*.csv")
+    assert "response_headers" in journal.read_text(), "the payloads are in the file"
+    check_folder(tmp_path)
+
+
 def test_evidence(guarded: Guarded, tmp_path: Path) -> None:
     """Evidence without payloads and with them, and all data read from it."""
     for payloads in (False, True):

@@ -23,7 +23,7 @@ _TEXT_WIDTH = 268.0  # for the waits of root blockers
 _LETTERS, _LINES = 40, 3  # of this text
 _OWN = re.compile(r" at [\d-]+ [\d:]+ UTC| after [\d,]+ failed attempts")
 """What differs between root blockers that wait for one cause: their next attempt, and their number of attempts."""
-_LETTERS_IN_BOX = 24
+_LETTERS_IN_BOX = 26
 _MOST = 30  # boxes
 _TIP = 5.0  # of an arrow
 _DASHES = {"call": "", "key": "5 3", "attach": "1 3", "open call": "2 3"}

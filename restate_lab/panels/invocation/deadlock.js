@@ -11,8 +11,8 @@ function render({ model, el }) {
     const { text = "", members = [] } = model.get("content");
     root.hidden = !text;
     if (!text) return root.replaceChildren();
-    const links = members.flatMap(({ id, label }, at) => [at ? ", " : " ", link(label, `Open ${id}`, { type: "open", id }, `deadlock-${id}`)]);
-    root.replaceChildren(make("b", "", {}, text), ...links, " ", link("Show the picture", "Show this part of the wait-for graph", { type: "picture" }, "deadlock-picture"));
+    const links = members.map(({ id, label }) => link(label, `Open ${id}`, { type: "open", id }, `deadlock-${id}`));
+    root.replaceChildren(make("b", "", {}, text), ...links, link("Show the picture", "Show this part of the wait-for graph", { type: "picture" }, "deadlock-picture"));
   };
   el.append(root);
   rove(root);

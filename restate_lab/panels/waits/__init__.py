@@ -138,7 +138,7 @@ class WaitsView(View):
             "frozen_at": None if self.source.live else self.source.now,
         }  # fmt: skip
         self.deadlock_grid = Grid(
-            noun="deadlocks", flex="resolution", narrow=dict.fromkeys(["age", "resolution"], ""), **options
+            noun="deadlocks", flex="resolution", narrow={"resolution": "", "age": "", "kind": "members"}, **options
         )
         self.blocker_grid = Grid(
             noun="root blockers", flex="waits_for", narrow=dict.fromkeys(["id", "age", "status"], ""), **options
