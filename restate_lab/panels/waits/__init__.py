@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -59,8 +59,8 @@ class WaitsPicture(ContentWidget):
         self._clicks: dict[str, set[str]] = {}
         super().__init__(deliver)
 
-    def draw(self, picture: WaitPicture | None, *, about: str, selected: Collection[str], is_part: bool) -> None:
-        """Show this picture, or only the text ``about`` without one; boxes of the ``selected`` ids are marked."""
+    def draw(self, picture: WaitPicture | None, *, about: str, selected: str, is_part: bool) -> None:
+        """Show this picture, or only the text ``about`` without one; the box of the ``selected`` id is marked."""
         boxes = picture.boxes if picture else ()
         self._clicks = {
             "open": {box["id"] for box in boxes if not box["folded"]},
@@ -182,8 +182,9 @@ class WaitsView(View):
             content = _WaitsData.of(content.waits, content.graph, self._part)
         self._content, waits = content, content.waits
         self.summary.show(Block("", waits.summary), *(Block("", reason, "warning") for reason in waits.reasons))
-        about, part = self._about(content), set(content.part)
-        self.picture.draw(content.picture, about=about, selected=part, is_part=bool(part))
+        part = content.part
+        selected = part[0] if len(part) == 1 else ""
+        self.picture.draw(content.picture, about=self._about(content), selected=selected, is_part=bool(part))
         deadlocks, blockers = _deadlock_table(waits.deadlocks), _blocker_table(waits.blockers)
         for grid, table, columns in (
             (self.deadlock_grid, deadlocks, _DEADLOCK_COLUMNS),

@@ -81,7 +81,7 @@ def test_a_deadlock_shows_its_part_of_the_graph(make: Callable[..., Panel]) -> N
     assert panel.code == f"rl.Panel(lab, view='waits', id={row['ids']!r})"
     content = view.picture.content
     assert content["html"].count(">DEADLOCK<") == 1
-    assert content["html"].count(" data-selected") == len(row["ids"])
+    assert content["html"].count("data-open=") == len(row["ids"])
     assert content["about"].startswith("Only the part of the graph with Svc/")
     panel.click("State")
     panel.click("Waits")
@@ -96,6 +96,7 @@ def test_a_part_has_all_that_waits_for_an_invocation_and_what_it_waits_for(make:
     html = view.picture.content["html"]
     assert all(f'data-open="{inv(name)}"' in html for name in ("queued3", "holder"))
     assert html.count("data-open=") == 2
+    assert f'data-focus="wait-{inv("queued3")}" data-selected' in html
 
 
 def test_a_part_that_waits_for_nothing_says_so(make: Callable[..., Panel]) -> None:
