@@ -172,6 +172,8 @@ def test_a_finding_about_a_queue_shows_the_holder_or_the_queue(
         assert panel.view.strip.content["active"] == [{"name": "id", "text": chip}]
     panel.show_invocations(status="all", id=waiting[:2])
     assert panel.view.strip.content["active"] == [{"name": "id", "text": "2 ids"}]
+    panel.click("Why", row=0)
+    assert panel.state == {"view": "waits", "id": [holder]}
 
 
 def test_why_opens_an_invocation_of_the_finding(diagnosed: Panel, monkeypatch: pytest.MonkeyPatch) -> None:
