@@ -1,8 +1,9 @@
 // A button that opens a short list of commands.
 
-/** Return a menu; `items` maps labels to commands, and `act` gets the command. Listeners end with `signal`. */
+/** Return a menu of exports; `items` maps labels to commands, and `act` gets the command. Listeners end with `signal`. */
 function makeMenu(name, title, items, act, signal) {
-  const head = make("summary", "rl-button", { title }, name);
+  const icon = make("span", "", { "aria-hidden": "true" }, "⤓");
+  const head = make("summary", "rl-button", { title, "aria-label": name }, icon, make("span", "rl-menuname", {}, ` ${name}`));
   const list = make("div", "rl-menulist", { role: "group", "aria-label": title });
   const menu = make("details", "rl-menu", {}, head, list);
   for (const [label, command] of items) {
