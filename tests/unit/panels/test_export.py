@@ -104,6 +104,7 @@ def test_a_table_without_an_export_ignores_the_message(sent: list[dict[str, Any]
     grid = Grid(ROWS)
     grid.receive({"type": "export", "view": "v1", "form": "ids"})
     assert [message for message in sent if message["type"] == "copy"] == []
+    assert set(grid.controls(None)) == {"clear selection", "select all"}
     assert grid.controller.error == ""
     grid.close()
 

@@ -7,8 +7,8 @@ from datetime import UTC
 from typing import Any
 
 from restate_lab.analysis.journal.bars import journal_bars
-from restate_lab.panels.invocation.reader import Related
-from restate_lab.panels.invocation.view import Folds, JournalView
+from restate_lab.panels.invocation.reader import DeadlockContent, Related
+from restate_lab.panels.invocation.view import DeadlockLine, Folds, JournalView
 from support.pictures import journal
 
 
@@ -37,6 +37,26 @@ def test_a_page_opens_what_it_was_shown() -> None:
     before = shown.content
     shown.set_state({"content": {}})
     assert shown.content is before
+
+
+def test_a_deadlock_line_opens_only_its_members() -> None:
+    """Names are text with visible codes; without a deadlock there is no line and no control."""
+    asked: list[Any] = []
+    line = DeadlockLine(
+        open_invocation=asked.append, show_picture=lambda: asked.append("picture"), guard=lambda act: act
+    )
+    line.show_deadlock(DeadlockContent(is_certain=False, others=(("inv_b", "Cart/<b>\u202e/do"),)))
+    assert line.content == {
+        "text": "Perhaps in a deadlock with",
+        "members": [{"id": "inv_b", "label": "Cart/<b>‹U+202E›/do inv_b"}],
+    }
+    for message in ({"type": "open", "id": "inv_b"}, {"type": "open", "id": "inv_c"}, {"type": "picture"}):
+        line.receive(message)
+    assert asked == ["inv_b", "picture"]
+    line.show_deadlock(DeadlockContent(is_certain=True, others=()))
+    assert line.content["text"] == "In a deadlock with itself"
+    line.show_deadlock(None)
+    assert (line.layout.display, line.controls(None)) == ("none", {})
 
 
 def test_rows_go_to_the_page_as_json() -> None:

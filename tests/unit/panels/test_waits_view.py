@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import pytest
 
-from restate_lab.analysis.ids import check_invocation_id
 from restate_lab.errors import ArgumentError, Unreachable
 from restate_lab.panels import waits as module
 from restate_lab.panels.panel import Panel
@@ -149,9 +148,11 @@ def test_a_failed_read_keeps_the_picture(make: Callable[..., Panel], monkeypatch
     assert view_of(panel).picture.content == before
 
 
-def test_the_state_of_the_view_needs_ids() -> None:
+def test_a_part_needs_ids_and_filters_no_other_view() -> None:
     with pytest.raises(ArgumentError):
         PanelState.of({"view": "waits", "id": "Account/acme"})
     with pytest.raises(ArgumentError):
         PanelState.of({"view": "waits", "open": "dp_1"})
-    assert check_invocation_id(inv("a")) in PanelState.of({"view": "waits", "id": inv("a")}).part
+    state = PanelState.of({"view": "waits", "id": inv("a"), "service": "Svc"})
+    assert (state.part, state.filters.changed) == ((inv("a"),), {"service": "Svc"})
+    assert "id" not in state.with_(view="invocations").keywords
