@@ -185,6 +185,8 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         - with ``row``, the number of a finding: "Show", "Why", "Plan resume"
         - "Note", after ``fill("note", text)``; with ``row`` it acknowledges the finding for an hour, or as
           ``fill("until", "4h")`` says
+        - if one list is visible: "Export csv", "Export xlsx", "Copy ids"
+        - in the view "waits" with ``row``, an id: "open box", "list waiting"; without ``row``: "Show the whole graph"
 
         Raises:
             ArgumentError: not exactly one visible control has this name; the message has the names.

@@ -229,9 +229,10 @@ class Panel(LivePanel):
     def wait(self, *, timeout: DurationInput = "60s", doctor: bool = False, action: bool = False) -> bool:
         """Wait for the requested reads and, with ``doctor``, for the doctor; return whether all are done.
 
-        With ``action``, wait first for a plan, check or change that the user started.
+        With ``action``, wait first for a plan, check, change or export that the user started.
         """
-        if action and not self.view.wait_for_action(check_seconds("timeout", timeout)):
+        within = check_seconds("timeout", timeout)
+        if action and not (self.view.wait_for_action(within) and self.files.wait(within)):
             return False
         ended = super().wait(timeout=timeout) and self._wait_for_all() and self._counter.wait(60.0)
         return self._doctor.wait(60.0) and ended if doctor else ended

@@ -42,7 +42,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 def export(panel: Panel, name: str) -> Path:
     """Click a button of an export, and return the file that the panel names."""
     panel.click(name)
-    assert panel.files.wait(30)
+    assert panel.wait(action=True)
     assert panel.error == ""
     return Path(panel.head.file["path"])
 

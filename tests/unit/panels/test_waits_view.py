@@ -9,8 +9,9 @@ import pytest
 from restate_lab.errors import ArgumentError, Unreachable
 from restate_lab.panels import waits as module
 from restate_lab.panels.panel import Panel
-from restate_lab.panels.panel.state import PanelState
+from restate_lab.panels.panel.state import WITHOUT_OPEN, PanelState
 from restate_lab.panels.waits import WaitsView
+from restate_lab.source import Coverage
 from support.blocked_rows import inv
 from support.wait_world import World
 
@@ -146,6 +147,15 @@ def test_a_failed_read_keeps_the_picture(make: Callable[..., Panel], monkeypatch
     panel.refresh()
     assert "cannot reach prod" in panel.error.lower()
     assert view_of(panel).picture.content == before
+
+
+def test_a_history_has_no_waits(make: Callable[..., Panel]) -> None:
+    class Ended(World):
+        coverage = Coverage(open_invocations=False)
+
+    panel = make(Ended(), view="waits")
+    assert "".join(panel.view.static()).count(WITHOUT_OPEN["waits"]) == 1
+    assert panel.error == ""
 
 
 def test_a_part_needs_ids_and_filters_no_other_view() -> None:
