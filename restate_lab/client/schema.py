@@ -52,7 +52,7 @@ _FAMILY_NAMES = {
         input_tokens output_tokens cached_tokens reasoning_tokens tool_calls failed_percent success_percent stopped
         budget budget_left_percent burn_rate
         burn_rate_1d burn_rate_1h total_ms days longest_pause invocations_7d invocations_before block bin
-        completion_ms journal_ms partition changes timers vqueues""",
+        completion_ms journal_ms partition changes timers vqueues value_length""",
     "flag": """is_known can_be_removed is_latest is_paused in_flight public ended sent holds nullable
         came_back is_open is_wasteful in_vqueue is_pinned legacy""",
     "time": """now created_at modified_at completed_at inboxed_at running_at scheduled_at scheduled_start_at

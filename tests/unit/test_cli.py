@@ -593,6 +593,7 @@ def test_an_alert_leads_with_what_is_wrong_and_where(
         fingerprint="06f07fc5ff48e7e7",
         blocks="3 Orders/place",
         cause="",
+        note="",
         shared="All 15 failing were called by Backfill.",
         link="",
         page="https://pages.example.com/?source=prod",

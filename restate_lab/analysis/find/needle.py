@@ -133,14 +133,19 @@ def _string_of(text: str, node: Node) -> str:
 
 def _escaped_pattern(text: str, *, has_case: bool) -> re.Pattern[str]:
     r"""Return a pattern for a text whose characters can be escaped as in JSON, also repeatedly: ``\/``, ``\\u00fc``."""
-    parts = []
-    for at, each in enumerate(text):
-        # One backslash before the first character is enough: a search from each of many ones would take too long.
-        slashes = r"\\*" if at else r"\\?"
-        forms = {each} if has_case else {each, each.lower(), each.upper()}
-        names = [re.escape(each), *map(_code_pattern, sorted(forms)), _SHORT_ESCAPES.get(each, "")]
-        parts.append(f"{slashes}(?:{'|'.join(filter(None, names))})")
-    return re.compile("".join(parts), re.NOFLAG if has_case else re.IGNORECASE)
+    # Each run of backslashes is matched in one way, and not at the beginning: a long run would take too long otherwise.
+    slashes = ""
+    parts: list[str] = []
+    for each in re.findall(r"\\+|[^\\]", text.lstrip("\\")):
+        if each[0] == "\\":
+            parts.append(rf"(?:\\{{{len(each)},}}+|(?:\\++u005(?i:c)){{{len(each)}}}\\*+)")
+            slashes = ""
+        else:
+            forms = {each} if has_case else {each, each.lower(), each.upper()}
+            names = [re.escape(each), *map(_code_pattern, sorted(forms)), _SHORT_ESCAPES.get(each, "")]
+            parts.append(f"{slashes}(?:{'|'.join(filter(None, names))})")
+            slashes = r"\\*+"
+    return re.compile("".join(parts), 0 if has_case else re.IGNORECASE)
 
 
 def _code_pattern(text: str) -> str:

@@ -126,15 +126,18 @@ class InvocationsView(View):
             self.source, guard=host.guard, say=host.say, acted=self._read_again, label="{:,} selected".format,
             reads=self.reads, open_targets=self.show_ids, more=(self.contrast.button,),
         )  # fmt: skip
-        offer_export(self.grid, host, "invocations", helpers=("age",))
-        self.grid.add_class("rl-list")
-        self.grid.on_select(host.guard(lambda _: self._offer()))
-        self.grid.on_open(host.guard(open_item))
-        self.grid.on_search(host.guard(self._search), filtered=host.guard(self._offer_search))
-        self.grid.on_page(host.guard(lambda: fill() if is_narrow(self._filters) else None, by_reader=False))
+        self._connect_grid(host, fill)
         self.actions.add_class("rl-selection")
         self.children = (self.strip, self.grid, self.find, self.contrast, self.actions)
         self._draw()
+
+    def _connect_grid(self, host: LivePanel, fill: Any) -> None:
+        offer_export(self.grid, host, "invocations", helpers=("age",))
+        self.grid.add_class("rl-list")
+        self.grid.on_select(host.guard(lambda _: self._offer()))
+        self.grid.on_open(host.guard(self._open_item))
+        self.grid.on_search(host.guard(self._search), filtered=host.guard(self._offer_search))
+        self.grid.on_page(host.guard(lambda: fill() if is_narrow(self._filters) else None, by_reader=False))
 
     # Content
 

@@ -193,7 +193,7 @@ class Panel(LivePanel):
         view = self._state.view if self._state.view in WITH_DETAIL else "invocations"
         self._apply(self._state.with_(view=view, open=check_invocation_id(invocation_id)))
 
-    def show_waits(self, ids: Sequence[str] = ()) -> None:
+    def show_waits(self, ids: Sequence[str] = (), /) -> None:
         """Show the wait-for graph, or only the part with these invocations."""
         self._apply(self._state.with_(view="waits", open=None, part=tuple(ids)))
 
