@@ -124,6 +124,7 @@ ChangeId = Annotated[
 OnlyReads = Annotated[
     bool, typer.Option("--reads", help="Show the reads of assistants and the pages of restate-lab serve instead.")
 ]
+OnlyNotes = Annotated[bool, typer.Option("--notes", help="Show the notes of restate-lab note and rl.note instead.")]
 
 _EXIT_CODES = """\b
 Exit codes:
@@ -231,10 +232,10 @@ def execute(
 
 @app.command(
     short_help="Show the audit log: each change with its reason and outcome.",
-    epilog=examples("restate-lab audit", "restate-lab audit --change 3f2c… --json", "restate-lab audit --reads"),
+    epilog=examples("restate-lab audit", "restate-lab audit --change 3f2c… --json", "restate-lab audit --notes"),
 )
 @with_table
-def audit(*, change: ChangeId = None, reads: OnlyReads = False, form: OutputFormat) -> None:
+def audit(*, change: ChangeId = None, reads: OnlyReads = False, notes: OnlyNotes = False, form: OutputFormat) -> None:
     """Show each change that this user's processes on this machine tried to make, oldest first.
 
     RESTATE_LAB_AUDIT names another folder. A change without an outcome belongs to a process that ended before the
@@ -243,8 +244,8 @@ def audit(*, change: ChangeId = None, reads: OnlyReads = False, form: OutputForm
     from restate_lab.audit import audit_log, default_folder
     from restate_lab.cli._output import write_frame
 
-    frame = audit_log(change=None if change is None else _whole_change(change), reads=reads)
-    is_list = change is None and not reads
+    frame = audit_log(change=None if change is None else _whole_change(change), reads=reads, notes=notes)
+    is_list = change is None and not reads and not notes
     if is_list:
         frame.insert(3, "invocations", frame["targets"].map(len).astype("Int64"))
     if is_list and form.is_table and sys.stdout.isatty():

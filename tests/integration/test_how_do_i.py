@@ -1,8 +1,12 @@
-"""Each row of the guide's table "How do I …" and each Python cell of its pages runs, on a server with the incident."""
+"""Each row of the guide's table "How do I …" and each Python cell of its pages runs, on a server with the incident.
+
+On the same server, an incident is gone through in a shell.
+"""
 
 from __future__ import annotations
 
 import inspect
+import json
 import re
 import shlex
 import shutil
@@ -192,6 +196,38 @@ def test_the_cells_of_a_page_run(
         for value in [*results, *cells.ip.user_ns.values()]:
             if isinstance(value, rl.Panel | rl.Evidence | rl.History | rl.Lab):
                 value.close()
+
+
+@pytest.mark.server
+def test_an_incident_is_gone_through_in_a_shell(own: Embedded, tmp_path: Path) -> None:
+    """Acknowledge the finding, resume what it names, note the end, and hand over a report with all of it in order."""
+    finding = next(
+        each for each in in_a_shell("doctor", "--json", code=3)["findings"] if each["check"] == "retry_storm"
+    )
+    about = ("--finding", finding["fingerprint"], "--until", "2h", "--json")
+    assert in_a_shell("note", "INC-77: the API is down", *about)["is_new"]
+    known = next(each for each in in_a_shell("doctor", "--json", code=3)["findings"] if each["known"])
+    assert known["title"].split()[0] == str(finding["count"])
+    assert known["note"].endswith(": INC-77: the API is down")
+    plan = in_a_shell("plan", "resume", "--service", "Payments", "--status", "retrying", "--json")
+    outcomes = in_a_shell("execute", plan["plan"], "--reason", "INC-77: the API is back", "--json")
+    assert {each["outcome"] for each in outcomes} == {"done"}
+    assert in_a_shell("note", "INC-77: told the shop", "--json")["is_new"]
+    assert not in_a_shell("note", "INC-77: told the shop", "--json")["is_new"]
+    notes = [each["text"] for each in in_a_shell("audit", "--notes", "--json")]
+    assert notes[-2:] == ["INC-77: the API is down", "INC-77: told the shop"]
+    path = tmp_path / "incident.html"
+    assert CliRunner().invoke(app, ["report", "-o", str(path), "--summary", "INC-77"]).exit_code == 0
+    taken = re.sub(r"<[^>]+>", " ", path.read_text("utf-8")).rpartition(" Actions taken ")[2]
+    steps = ["INC-77: the API is down", "INC-77: the API is back", "INC-77: told the shop"]
+    assert sorted(steps, key=taken.index) == steps
+
+
+def in_a_shell(*arguments: str, code: int = 0) -> Any:
+    """Run a command, and return the document that it prints."""
+    ran = CliRunner().invoke(app, arguments)
+    assert ran.exit_code == code, ran.output
+    return json.loads(ran.stdout)
 
 
 def filled_in(code: str, own: Embedded, collector: str) -> str:
