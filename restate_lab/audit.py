@@ -1,8 +1,8 @@
-"""The audit log: each change, with its intent before it is sent and its result afterwards, and reads of servers.
+"""The audit log: each change, with its intent before it is sent and its result afterwards, reads of servers, and notes.
 
 Each process appends to its own file of JSON lines, which only its owner can read. If the intent cannot be written, the
-change is not sent. Bodies are not recorded, because they can have payloads and secrets. Reads are in a folder of their
-own within the folder of the changes.
+change is not sent. Bodies are not recorded, because they can have payloads and secrets. Reads and notes are
+in folders of their own within the folder of the changes.
 """
 
 from __future__ import annotations

@@ -593,11 +593,11 @@ def test_an_alert_leads_with_what_is_wrong_and_where(
         fingerprint="06f07fc5ff48e7e7",
         blocks="3 Orders/place",
         cause="",
-        note="",
         shared="All 15 failing were called by Backfill.",
         link="",
         page="https://pages.example.com/?source=prod",
         next_step="restate-lab why inv_1",
+        note="known until 03:20 UTC (mara): INC-42",
     )
     event: Any = "opened"
     monkeypatch.setattr("sys.stdout", Terminal())
@@ -613,6 +613,7 @@ def test_an_alert_leads_with_what_is_wrong_and_where(
     assert capsys.readouterr().out.splitlines() == [
         "OPENED critical: 15 invocations of Payments/charge retry the step “charge card” (prod)",
         "  retry_storm 06f07fc5ff48e7e7",
+        "  Known until 03:20 UTC (mara): INC-42",
         "  Blocks 3 Orders/place.",
         "  All 15 failing were called by Backfill.",
         "  https://pages.example.com/?source=prod",
