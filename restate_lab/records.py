@@ -6,6 +6,7 @@ the lines and files that it cannot read.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -107,9 +108,11 @@ def read_records(
 
 def state_of_files(*folders: Path) -> tuple[tuple[str, int, int], ...]:
     """Return the names, sizes and times of the record files in folders; it is the same while no record is added."""
-    files = [file for folder in folders for file in sorted(folder.glob("*.jsonl"))]
-    found = [(str(file), file.stat()) for file in files if file.exists()]
-    return tuple((name, each.st_size, each.st_mtime_ns) for name, each in found)
+    found = []
+    for file in (file for folder in folders for file in sorted(folder.glob("*.jsonl"))):
+        with contextlib.suppress(OSError):  # removed meanwhile, or not readable
+            found.append((str(file), file.stat().st_size, file.stat().st_mtime_ns))
+    return tuple(found)
 
 
 def _read_line(line: bytes, kinds: Mapping[str, FieldChecks]) -> tuple[dict[str, Any] | None, str]:
