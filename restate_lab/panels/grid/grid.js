@@ -4,6 +4,7 @@
 const MARGIN = 30; // extra rows requested above and below the visible ones
 const MOST = 200; // rows in one page
 const SKELETON = 8; // gray bars before the first read
+const TIGHT = 620; // pixels below which the export button is only its sign
 const BEAT = 10_000; // ms between two "alive" messages
 const PLACES = new WeakMap(); // the layout of a grid, which its views share → the cell and the scroll position of the last one
 const SILENT = ["alive", "close", "hold"]; // messages without a response
@@ -273,6 +274,7 @@ class GridView {
 
   resized() {
     this.look();
+    this.root.classList.toggle("rl-tight", this.root.clientWidth < TIGHT);
     if (this.state && this.viewport.isLaidOut && this.columns.choose()) {
       this.lines.keep(0, 0, (row) => this.leave(row));
       this.at.column = Math.min(this.at.column, this.columns.shown.length);
