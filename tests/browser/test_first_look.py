@@ -100,6 +100,7 @@ def test_cards_are_readable_on_a_narrow_page(browser: Browser, screenshots: Path
         **dict.fromkeys(("place", "place_tip", "heading"), ""),
         **dict.fromkeys(("badges", "lines", "parts", "warnings"), ()),
         title="a plan",
+        undo="Can be undone: resume continues the invocations.",
         accent="red",
         tables=[{"title": "What will happen", "rows": [("24", "backing-off", effect)], "more": 0}],
     )

@@ -10,6 +10,7 @@ import json
 import re
 import shlex
 import shutil
+import uuid
 import zlib
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -201,26 +202,29 @@ def test_the_cells_of_a_page_run(
 @pytest.mark.server
 def test_an_incident_is_gone_through_in_a_shell(own: Embedded, tmp_path: Path) -> None:
     """Acknowledge the finding, resume what it names, note the end, and hand over a report with all of it in order."""
-    finding = next(
-        each for each in in_a_shell("doctor", "--json", code=3)["findings"] if each["check"] == "retry_storm"
-    )
+    incident = f"INC-{uuid.uuid4().hex[:6]}"  # a repeated run of this test has notes of its own
+    down, back, told = (f"{incident}: {what}" for what in ("the API is down", "the API is back", "told the shop"))
+    finding = next(each for each in found_in_a_shell() if each["check"] == "retry_storm")
     about = ("--finding", finding["fingerprint"], "--until", "2h", "--json")
-    assert in_a_shell("note", "INC-77: the API is down", *about)["is_new"]
-    known = next(each for each in in_a_shell("doctor", "--json", code=3)["findings"] if each["known"])
-    assert known["title"].split()[0] == str(finding["count"])
-    assert known["note"].endswith(": INC-77: the API is down")
+    assert in_a_shell("note", down, *about)["is_new"]
+    (known,) = (each for each in found_in_a_shell() if each["fingerprint"] == finding["fingerprint"])
+    assert known["known"]
+    assert known["note"].endswith(f": {down}")
     plan = in_a_shell("plan", "resume", "--service", "Payments", "--status", "retrying", "--json")
-    outcomes = in_a_shell("execute", plan["plan"], "--reason", "INC-77: the API is back", "--json")
+    outcomes = in_a_shell("execute", plan["plan"], "--reason", back, "--json")
     assert {each["outcome"] for each in outcomes} == {"done"}
-    assert in_a_shell("note", "INC-77: told the shop", "--json")["is_new"]
-    assert not in_a_shell("note", "INC-77: told the shop", "--json")["is_new"]
-    notes = [each["text"] for each in in_a_shell("audit", "--notes", "--json")]
-    assert notes[-2:] == ["INC-77: the API is down", "INC-77: told the shop"]
+    assert in_a_shell("note", told, "--json")["is_new"]
+    assert not in_a_shell("note", told, "--json")["is_new"]
+    assert [each["text"] for each in in_a_shell("audit", "--notes", "--json")][-2:] == [down, told]
     path = tmp_path / "incident.html"
-    assert CliRunner().invoke(app, ["report", "-o", str(path), "--summary", "INC-77"]).exit_code == 0
+    assert CliRunner().invoke(app, ["report", "-o", str(path), "--summary", "INC-42"]).exit_code == 0
     taken = re.sub(r"<[^>]+>", " ", path.read_text("utf-8")).rpartition(" Actions taken ")[2]
-    steps = ["INC-77: the API is down", "INC-77: the API is back", "INC-77: told the shop"]
-    assert sorted(steps, key=taken.index) == steps
+    assert sorted((told, back, down), key=taken.index) == [down, back, told]
+
+
+def found_in_a_shell() -> list[dict[str, Any]]:
+    """Return the findings of the doctor as its command prints them."""
+    return list(in_a_shell("doctor", "--json", code=3)["findings"])
 
 
 def in_a_shell(*arguments: str, code: int = 0) -> Any:

@@ -100,6 +100,7 @@ class LiveRows(SampleRows):
 
     transport = SimpleNamespace(audit=AuditLog())
     address = "http://127.0.0.1:1"
+    ingress = SimpleNamespace(address="http://127.0.0.1:2")
     live = True
     read_only = False
 
