@@ -31,12 +31,14 @@ from restate_lab.demo.stories import incident as incident_story
 from restate_lab.errors import ArgumentError, ReadOnly, TimedOut, Truncated
 from restate_lab.source import SourceWrapper
 from support.bench import once_served, wait_for
-from support.clusters import NEWEST, OLDEST, PLAIN, Cluster, Clusters, server_binary
+from support.clusters import NEWEST, OLDEST, Cluster, Clusters, server_binary
 from support.demo import hospital
 from support.every_status import SERVICES as STATUS_SERVICES
 
 pytestmark = pytest.mark.server
-OTHER_TABLES = pytest.mark.also_on(PLAIN, reason="without vqueues what is ready or waits for a slot is in other tables")
+OTHER_TABLES = pytest.mark.also_on(
+    OLDEST, reason="without vqueues what is ready or waits for a slot is in other tables"
+)
 
 LOOK_AHEAD = timedelta(hours=2)
 
@@ -258,7 +260,7 @@ class Reached:
 FEW_CHANGES = 5  # the minimum of next steps that change something: those of deadlocks, paused and removed ones
 
 
-@pytest.mark.also_on(OLDEST, PLAIN, reason="each kind has SQL of its own")
+@pytest.mark.also_on(OLDEST, reason="without vqueues, and with an older SQL engine, the SQL is another")
 class TestIncident(Planted):
     """The order system on a bad day."""
 

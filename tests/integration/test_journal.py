@@ -14,12 +14,12 @@ from restate_lab.analysis.journal.diff import journal_diff
 from restate_lab.errors import NotFound, Truncated
 from restate_lab.redaction import MASK
 from support.bench import wait_for
-from support.clusters import KINDS, OLDEST, PLAIN, Cluster
+from support.clusters import KINDS, OLDEST, Cluster
 from support.journal_bench import SECRET, JournalBench, published_output, running_journal_bench
 
 pytestmark = pytest.mark.server
 OTHER_COLUMNS = pytest.mark.also_on(OLDEST, reason="1.6 has fewer columns, and other contents in some")
-OTHER_COUNTS = pytest.mark.also_on(PLAIN, reason="without vqueues attempts are counted in other tables")
+OTHER_COUNTS = pytest.mark.also_on(OLDEST, reason="without vqueues attempts are counted in other tables")
 
 
 @pytest.fixture(scope="module", params=KINDS)

@@ -27,12 +27,12 @@ from restate_lab.panels.actions.form import PlanForm
 from restate_lab.reads import Reads
 from restate_lab.status import STATUSES_SQL
 from support.bench import wait_for
-from support.clusters import KINDS, OLDEST, PLAIN, Cluster, server_binary
+from support.clusters import KINDS, OLDEST, Cluster, server_binary
 from support.every_status import status_server
 
 pytestmark = pytest.mark.server
 OTHER_TABLES = pytest.mark.also_on(
-    PLAIN, reason="without vqueues statuses, queues and holders of keys are in other tables"
+    OLDEST, reason="without vqueues statuses, queues and holders of keys are in other tables"
 )
 
 WHY = "INC-42: a test"

@@ -14,12 +14,12 @@ from restate_lab import errors
 from restate_lab.analysis.waits import Waits, waits
 from restate_lab.reads import Reads
 from support.bench import wait_for
-from support.clusters import KINDS, OLDEST, PLAIN, Cluster, server_binary
+from support.clusters import KINDS, OLDEST, Cluster, server_binary
 from support.wait_services import running_waits
 
 pytestmark = [
     pytest.mark.server,
-    pytest.mark.also_on(PLAIN, reason="without vqueues, queues and holders of keys are in other tables"),
+    pytest.mark.also_on(OLDEST, reason="without vqueues, queues and holders of keys are in other tables"),
 ]
 
 HOSTILE = "a/\"b'é✓"

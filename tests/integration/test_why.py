@@ -17,12 +17,13 @@ from restate_lab.client.lab import Lab
 from restate_lab.source import SourceWrapper
 from support.advice import contradictions
 from support.bench import wait_for
-from support.clusters import KINDS, OLDEST, PHASE, PLAIN, Cluster
+from support.clusters import KINDS, OLDEST, PHASE, Cluster
 from support.wait_services import running_waits
 
 pytestmark = pytest.mark.server
-OTHER_TABLES = pytest.mark.also_on(PLAIN, reason="without vqueues holders, queues and attempts are in other tables")
-OTHER_ENGINE = pytest.mark.also_on(OLDEST, reason="1.6 has an older SQL engine, and lacks some columns")
+OTHER_TABLES = pytest.mark.also_on(
+    OLDEST, reason="without vqueues holders, queues and attempts are in other tables, and 1.6 has an older SQL engine"
+)
 
 NOBODY = "inv_1" + "0" * 33
 TRYING = {"backing-off", "running", "ready"}
@@ -90,7 +91,6 @@ def told(incident: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         yield {role: why(lab, incident.roles[role]) for role in roles}
 
 
-@OTHER_ENGINE
 @OTHER_TABLES
 @pytest.mark.parametrize("role", CHAINS)
 def test_each_fault_and_victim_has_its_cause(told: dict[str, Explanation], incident: Cluster, role: str) -> None:
@@ -141,7 +141,6 @@ def test_where_attempts_go_is_said(told: dict[str, Explanation], incident: Clust
     assert "rl.move_to(" in removed.options["code"].iloc[0]
 
 
-@OTHER_ENGINE
 @OTHER_TABLES
 @pytest.mark.parametrize(("name", "length"), [("deadlock_pair", 2), ("deadlock_ring", 3), ("deadlock_self", 1)])
 def test_a_deadlock_is_named_with_its_circle(lab: Lab, incident: Cluster, name: str, length: int) -> None:
@@ -280,7 +279,6 @@ def test_who_is_not_there_is_said_to_be_so(lab: Lab) -> None:
         why(lab, "inv_1x")
 
 
-@OTHER_ENGINE
 @OTHER_TABLES
 def test_only_points_are_read(lab: Lab, incident: Cluster) -> None:
     """Every statement selects by ids, keys or partitions, and one invocation takes at most thirty."""
