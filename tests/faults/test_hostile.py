@@ -37,7 +37,6 @@ from restate import TerminalError
 import restate_lab as rl
 from restate_lab._text import escape_invisible
 from restate_lab.actions.plan.store import PlanStore, StoredPlan
-from restate_lab.analysis.find.needle import LEAST
 from restate_lab.audit import AuditLog
 from restate_lab.cli import app
 from restate_lab.client.lab import Lab
@@ -192,13 +191,13 @@ def objects(source: Lab, vandalised: Vandalised) -> Iterator[Any]:
     yield rl.waits(source)
     yield source
     for name in HOSTILE:
-        yield rl.why(source, vandalised.holders[name])
         yield rl.why(source, vandalised.retrying[name])
         yield rl.state(source, "Victim", HOSTILE[name][:300])
+    yield from (rl.why(source, vandalised.holders[name]) for name in OPENED)
     yield from (rl.journal(source, vandalised.retrying[name]) for name in OPENED)
     yield from (rl.conversation(source, vandalised.retrying[name]) for name in OPENED)
     yield from (rl.contrast(source, vandalised.refused, payloads=level) for level in PAYLOAD_LEVELS)
-    yield from (rl.find(source, text[:200], payloads=True) for text in HOSTILE.values() if len(text.strip()) >= LEAST)
+    yield from (rl.find(source, HOSTILE[name], payloads=True) for name in (*OPENED, "lines"))
     yield rl.find(source, "Victim", service="Victim", payloads=True)
     yield rl.agent_runs(source, ids=list(vandalised.retrying.values()))
     yield rl.ask(source, "agent_tools", ids=list(vandalised.retrying.values()))

@@ -64,7 +64,15 @@ Run = Callable[[str, str], str]
 AT_ONCE = 40
 HANGS = 240.0
 """Seconds after which a cell counts as hung; the slowest needs a hundredth of it."""
-CELLS = [pytest.param(verb, fault, word, id=f"{verb}-{fault}") for verb, fault, word in cells()]
+AT_NIGHT = {
+    *("temporary 503", "temporary 504", "429 without a body", "closed once", "503", "504", "reset within"),
+    *("silence within", "cut gzip", "change: 502", "done: 504", "done: 500"),
+}
+"""Faults that are handled in the same lines as another one, which is tested by day."""
+CELLS = [
+    pytest.param(verb, fault, word, id=f"{verb}-{fault}", marks=[pytest.mark.long] if fault in AT_NIGHT else [])
+    for verb, fault, word in cells()
+]
 
 
 @pytest.fixture(scope="module")

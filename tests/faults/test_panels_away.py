@@ -109,6 +109,7 @@ def test_every_view_outlives_a_restart(bench: Killable) -> None:
         assert len(panel_threads()) <= 2 * len(panels)  # one reads the rows, one the counts
 
 
+@pytest.mark.long  # as the views that outlive a restart
 def test_panels_made_while_nobody_is_there(bench: Killable, monkeypatch: pytest.MonkeyPatch) -> None:
     """A table that was never read does not look empty; one refresh corrects it, and then the doctor runs."""
     monkeypatch.setattr(Panel, "run_doctor", RUN_DOCTOR)

@@ -245,24 +245,6 @@ def test_the_overview_of_the_incident_fits_a_screen(clusters: Clusters) -> None:
 
 
 @pytest.mark.server
-def test_a_shell_hands_over_an_incident(clusters: Clusters, tmp_path: Path) -> None:
-    """`report` without a notebook writes the incident report, and prints its path and the verdict."""
-    played = clusters.get(NEWEST, "incident")
-    path = tmp_path / "incident.html"
-    done = call(played, "report", "-o", str(path), "--summary", "INC-42")
-    assert done.exit_code == 0, done.output
-    name, summary, worst = done.stdout.splitlines()
-    assert name == str(path)
-    assert re.match(r"\d+ critical", summary)
-    text = path.read_text("utf-8")
-    assert "INC-42" in text
-    assert worst in re.sub(r"<[^>]+>", "", text)
-    again = call(played, "report", "-o", str(path))
-    assert again.exit_code == 2
-    assert "--overwrite" in again.output
-
-
-@pytest.mark.server
 def test_a_pipe_that_closes_is_no_error(newest: Cluster) -> None:
     statement = "SELECT repeat('x', 300) AS text FROM generate_series(1, 20000)"
     command = [*RESTATE_LAB, "sql", statement, "-e", newest.admin_url]

@@ -17,7 +17,7 @@ from restate_lab.evidence.compare import compare
 from restate_lab.evidence.freeze import freeze
 from restate_lab.evidence.store import open_evidence
 from support.bench import SERVICES, Bench, running_bench, wait_for
-from support.clusters import KINDS, PLAIN, Cluster, server_binary
+from support.clusters import KINDS, Cluster, server_binary
 
 pytestmark = pytest.mark.server
 
@@ -100,7 +100,6 @@ def changes(frame: pd.DataFrame, ids: dict[str, str]) -> dict[str, tuple[object,
     return {role: tuple(known.loc[id_]) for role, id_ in ids.items() if id_ in known.index}
 
 
-@pytest.mark.also_on(PLAIN, reason="without vqueues failures and waits are in other tables")
 @pytest.mark.parametrize("live", [False, True], ids=["two frozen", "frozen and live"])
 def test_each_change_of_the_cluster_is_reported(story: Story, live: bool) -> None:
     with open_evidence(story.before) as before, open_evidence(story.after) as frozen:

@@ -217,9 +217,15 @@ def test_an_incident_is_gone_through_in_a_shell(own: Embedded, tmp_path: Path) -
     assert not in_a_shell("note", told, "--json")["is_new"]
     assert [each["text"] for each in in_a_shell("audit", "--notes", "--json")][-2:] == [down, told]
     path = tmp_path / "incident.html"
-    assert CliRunner().invoke(app, ["report", "-o", str(path), "--summary", "INC-42"]).exit_code == 0
-    taken = re.sub(r"<[^>]+>", " ", path.read_text("utf-8")).rpartition(" Actions taken ")[2]
+    printed = CliRunner().invoke(app, ["report", "-o", str(path), "--summary", incident]).stdout.splitlines()
+    text = re.sub(r"<[^>]+>", "", path.read_text("utf-8"))
+    name, summary, worst = printed
+    assert (name, incident in text, worst in text) == (str(path), True, True)
+    assert re.match(r"\d+ critical", summary)
+    taken = text.rpartition("Actions taken")[2]
     assert sorted((told, back, down), key=taken.index) == [down, back, told]
+    again = CliRunner().invoke(app, ["report", "-o", str(path)])
+    assert (again.exit_code, "--overwrite" in again.output) == (2, True)
 
 
 def found_in_a_shell() -> list[dict[str, Any]]:

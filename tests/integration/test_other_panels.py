@@ -72,7 +72,7 @@ def test_the_filters_of_the_panel_and_one_invocation(incident: Cluster, sources:
             assert panel.error == ""
             assert isinstance(panel.view, InvocationsView)
             assert panel.view.grid.controller.options.total == len(panel.frame) > len(both)
-            for filters, ids in parts:
+            for filters, ids in parts if source.live else parts[::3]:
                 panel.show_invocations(**filters)
                 assert panel.wait()
                 assert (name, filters, panel.error, set(panel.frame["id"])) == (name, filters, "", ids)

@@ -28,11 +28,11 @@ from restate_lab.client._server_info import StatusCard
 from restate_lab.client.lab import Lab
 from restate_lab.client.responses import SUCCESS
 from support.bench import wait_for
-from support.clusters import OLDEST, PLAIN, Cluster
+from support.clusters import OLDEST, Cluster
 from support.sample_rows import SampleRows
 from support.wrappers import WRAPPERS, check_same_answers
 
-OTHER_FEATURES = pytest.mark.also_on(OLDEST, PLAIN, reason="each kind has other features, tables and columns")
+OTHER_FEATURES = pytest.mark.also_on(OLDEST, reason="it has other features, tables and columns")
 OTHER_ENGINE = pytest.mark.also_on(
     OLDEST, reason="1.6 has an older SQL engine, with other messages, and does not compress"
 )
@@ -351,7 +351,7 @@ def test_the_variable_for_read_only_wins_over_the_argument(newest: Cluster, monk
             lab.transport.change("PATCH", "/invocations/inv_1/kill", action="kill", targets=["inv_1"], success=killed)
 
 
-@pytest.mark.also_on(PLAIN, reason="without vqueues a long back-off is in another table")
+@pytest.mark.also_on(OLDEST, reason="without vqueues a long back-off is in another table")
 def test_the_card_names_the_cluster_and_counts(lab: Lab, cluster: Cluster) -> None:
     """The card shows address and counts by status; with vqueues, too, back-offs are counted as such."""
     deadline = time.monotonic() + 20

@@ -306,6 +306,7 @@ def test_an_empty_cluster_is_stated_on_each_page(server: Path, tmp_path: Path) -
         assert "Not read" not in page.text, name
 
 
+@pytest.mark.long  # it opens every page in both themes
 def test_pages_can_be_read_by_everyone(pages: RunningPages, incident: Cluster) -> None:
     """In both themes and on a telephone: names and contrast of all texts, no cut part, no error of the browser."""
     executable = find_chromium()

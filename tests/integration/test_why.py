@@ -314,6 +314,7 @@ def lab(incident: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 @pytest.mark.parametrize("kind", KINDS[1:])
+@pytest.mark.long  # test_actions_table.py sends each action by day
 def test_a_server_accepts_each_action_that_is_offered(kind: str, tmp_path: Path) -> None:
     with running_waits(kind, tmp_path) as lab:
         taken: set[tuple[str, str]] = set()
