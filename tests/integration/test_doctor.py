@@ -391,7 +391,7 @@ def test_every_command_runs(clusters: Clusters, restate_cli: Path, story: str) -
         done = CliRunner().invoke(app, shlex.split(line)[1:])
         assert done.exit_code == (3 if line.startswith("restate-lab waits") else 0), (line, done.stderr)
     theirs = {line for line in lines.difference(ours) if "…" not in line and not line.startswith("curl ")}
-    assert len(theirs) > 1
+    assert theirs
     for line in theirs:
         done = in_a_shell(line, restate_cli)
         is_change = re.search("restate deployments remove ", line)
