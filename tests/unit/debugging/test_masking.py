@@ -8,7 +8,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import assume, given, settings, strategies as st
 
 from restate_lab.debugging.to_test.masking import ALWAYS, MaskedRecord, mask_record, parse_masks
 from restate_lab.errors import ArgumentError
@@ -194,6 +194,17 @@ JSON = st.recursive(
 @given(TEXTS, JSON, st.booleans())
 def test_no_form_of_a_masked_text_is_left(secret: str, other: Any, is_ascii: bool) -> None:
     """In values, nested JSON, names of fields, sentences, messages of errors, keys and names of steps."""
+    document = record_with(secret, other, is_ascii=is_ascii)
+    own = texts_of(record_with("x" * 12, other, is_ascii=is_ascii))
+    assume(not any(secret in text for text in own))  # such as "fail", which is in the name of a field
+    found = mask_record(document, [*ALWAYS, *parse_masks("$.field")], names=range(9))
+    assert not any(secret in text for text in texts_of(found.record))
+    for entry in found.record["entries"]:
+        message_of(entry)
+
+
+def record_with(secret: str, other: Any, *, is_ascii: bool) -> dict[str, Any]:
+    """Return a record that has the secret in every place that can have it."""
     nested = json.dumps({"inner": [secret, other]}, ensure_ascii=is_ascii)
     payloads = [{"field": secret}, {secret: nested}, [f"to {secret}.", other], json.dumps({"s": nested})]
     entries = (
@@ -205,10 +216,7 @@ def test_no_form_of_a_masked_text_is_left(secret: str, other: Any, is_ascii: boo
     document = record(*payloads, entries=entries, key=secret, error=error)
     for entry, payload in zip(document["entries"], payloads, strict=False):
         entry["value"] = json.dumps(payload, ensure_ascii=is_ascii)
-    found = mask_record(document, [*ALWAYS, *parse_masks("$.field")], names=range(9))
-    assert not any(secret in text for text in texts_of(found.record))
-    for entry in found.record["entries"]:
-        message_of(entry)
+    return document
 
 
 def texts_of(value: Any) -> list[str]:
