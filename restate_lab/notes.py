@@ -102,7 +102,7 @@ def check_note(text: object) -> str:
 
 
 def read_notes(audit_folder: Path) -> NoteList:
-    """Return the notes in the folder of an audit log; it has none if there is no folder of notes."""
+    """Return the notes in the folder of an audit log; none if it has no folder of notes."""
     unreadable: list[str] = []
     records = read_records(_files(audit_folder / FOLDER, unreadable), _FIELDS, unreadable)
     notes = [StoredNote(**{name: each[name] for name in each if name not in {"kind", "at"}}) for each in records]

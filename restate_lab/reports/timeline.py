@@ -205,18 +205,18 @@ def process_changes_section(pid: int, builder: TableBuilder, *, since: datetime,
 
 def read_changes(source: Source, *, since: datetime, folder: Path | None) -> tuple[pd.DataFrame, str]:
     """Return the audit log's rows about a source, oldest first, and a text about unreadable parts ("" if none)."""
-    log = _log_of(source, folder)
-    return _about(log.changes, source, since), log.unreadable
+    changes, unreadable = _read_part(_folder_of(source, folder))
+    return _about(changes, source, since), unreadable
 
 
 def read_notes(source: Source, *, since: datetime, folder: Path | None) -> pd.DataFrame:
     """Return the notes about a source, oldest first, with the columns of changes."""
-    return _about(_log_of(source, folder).notes, source, since)
+    return _about(_read_part(_folder_of(source, folder), notes=True)[0], source, since)
 
 
 def read_actions(source: Source, *, since: datetime, folder: Path | None) -> tuple[pd.DataFrame, str]:
     """Return the changes and the notes about a source, oldest first, and a text about unreadable parts."""
-    log = _log_of(source, folder)
+    log = _read_log(_folder_of(source, folder))
     unreadable = "; ".join(dict.fromkeys(filter(None, (log.unreadable, log.unreadable_notes))))
     return _about(log.actions, source, since), unreadable
 
@@ -280,8 +280,8 @@ class _AuditRows:
         return pd.concat([self.changes, self.notes]).sort_values("time", kind="stable", ignore_index=True)
 
 
-def _log_of(source: Source, folder: Path | None) -> _AuditRows:
-    return _read_log(folder or (source.transport.audit.folder if is_lab(source) else None))
+def _folder_of(source: Source, folder: Path | None) -> Path | None:
+    return folder or (source.transport.audit.folder if is_lab(source) else None)
 
 
 def _about(rows: pd.DataFrame, source: Source, since: datetime) -> pd.DataFrame:
@@ -289,11 +289,17 @@ def _about(rows: pd.DataFrame, source: Source, since: datetime) -> pd.DataFrame:
 
 
 def _read_log(folder: Path | None) -> _AuditRows:
+    (changes, unreadable), (notes, unreadable_notes) = _read_part(folder), _read_part(folder, notes=True)
+    return _AuditRows(changes, notes, unreadable, unreadable_notes)
+
+
+def _read_part(folder: Path | None, *, notes: bool = False) -> tuple[pd.DataFrame, str]:
+    """Return the changes or the notes of a folder, and a text about unreadable parts."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Truncated)  # the report contains this message
-        changes, notes = audit_log(folder), audit_log(folder, notes=True)
-    texts = [str(each.attrs.get("truncated", "")) for each in (changes, notes)]
-    return _AuditRows(_describe_changes(changes), _describe_notes(notes), *texts)
+        log = audit_log(folder, notes=notes)
+    described = _describe_notes(log) if notes else _describe_changes(log)
+    return described, str(log.attrs.get("truncated", ""))
 
 
 def _describe_notes(notes: pd.DataFrame) -> pd.DataFrame:

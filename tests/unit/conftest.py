@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+
 import pytest
 
 
@@ -13,3 +16,12 @@ def no_process_left() -> None:
 @pytest.fixture(scope="module", autouse=True)
 def idle_clusters_end() -> None:
     """Replace the fixture of the suite that ends servers."""
+
+
+@pytest.fixture
+def quick_switches() -> Iterator[None]:
+    """Let threads take turns after each few instructions, so that a race shows up."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)

@@ -355,7 +355,7 @@ class InvocationsView(View):
             self._filter(replace(self._filters, status=(ALL,), text=text.strip()))
 
     def _offer_search(self) -> None:
-        """Offer to search inputs for the text in the filter, or for that of the server's filter, if no row has it."""
+        """Offer to search inputs for the text of the filter, if no row has this text."""
         rows = self._rows
         searched = rows.filters.text if rows is not None and rows.frame.empty else None
         self.find.offer(self.grid.unmatched or searched or "")

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
@@ -150,15 +149,6 @@ def test_only_names_of_the_known_form_name_a_file(store: PlanStore, name: str) -
 def test_a_plan_of_an_assistant_has_another_command(store: PlanStore) -> None:
     with pytest.raises(RestateLabError, match="restate-lab mcp approve plan-1a2b3c4d"):
         store.load("plan-1a2b3c4d")
-
-
-@pytest.fixture
-def quick_switches() -> Iterator[None]:
-    """Let threads take turns after each few instructions, so that a race shows up."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(before)
 
 
 def test_of_many_threads_that_claim_one_plan_one_gets_it(store: PlanStore, quick_switches: None) -> None:

@@ -6,7 +6,7 @@ import json
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -129,15 +129,6 @@ def test_a_request_that_is_stored_again_keeps_its_approval(store: ApprovalStore)
     approve_in_a_terminal(store, made.id)
     store.save(made)
     assert store.take(made)
-
-
-@pytest.fixture
-def quick_switches() -> Iterator[None]:
-    """Let threads take turns after each few instructions, so that a race shows up."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(before)
 
 
 def test_of_many_threads_that_take_one_approval_one_gets_it(store: ApprovalStore, quick_switches: None) -> None:
