@@ -28,6 +28,8 @@ from restate_lab.analysis.journal.diff import journal_diff as journal_diff
 from restate_lab.analysis.questions import questions as questions
 from restate_lab.analysis.replay import replay as replay
 from restate_lab.analysis.replay.result import Replay as Replay
+from restate_lab.analysis.story import story as story
+from restate_lab.analysis.story.result import Story as Story
 from restate_lab.analysis.waits import waits as waits
 from restate_lab.analysis.waits.result import Waits as Waits
 from restate_lab.analysis.why import why as why

@@ -1,0 +1,108 @@
+"""The result of ``story()``: its members, edges, phases and critical path as frames, as text, and as a card."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime
+from typing import Any, Self
+
+import pandas as pd
+
+from restate_lab._public import public
+from restate_lab._text import plural
+from restate_lab.analysis.story.model import Edge, Member, Phase
+from restate_lab.result import Result
+
+_TIME, _SPAN = "datetime64[ms, UTC]", "timedelta64[ms]"
+_KINDS = {
+    **dict.fromkeys(("created_at", "started_at", "ended_at", "at", "done_at", "started", "ended"), _TIME),
+    **dict.fromkeys(("depth",), "int64"),
+    **dict.fromkeys(("index", "failed_attempts", "model_calls", "tokens"), "Int64"),
+    "critical": _SPAN,
+    "duration": _SPAN,
+    "cost": "Float64",
+}
+
+
+@public
+@dataclass(frozen=True, repr=False, eq=False, kw_only=True)
+class Story(Result):
+    """The invocations that belong together, and how they are connected; ``story()`` returns it.
+
+    - ``members``: one row per run of an invocation, parents before children, siblings by their creation. ``id, target,
+      service, handler, key, status``; ``created_at, started_at, ended_at`` (UTC; None if it has not begun or ended);
+      ``found_by``: "start" for the requested ones, otherwise the kind of the edge, and ``found_from``: the id of the
+      member with this edge. ``parent``: the id of the member that called it first, or that it was restarted from; None
+      for a root, whose ``depth`` is 0. ``critical``: its time on the critical path (a timedelta). ``failed_attempts``,
+      ``failure`` (of the last attempt, or the final one). For an agent ``model_calls, tokens, cost`` (US dollars), None
+      if unknown. ``origin``: "server" or "archive" on a history with ``live=``, otherwise None.
+    - ``edges``: one row per relation, by time. ``source, target`` (ids of members), ``kind`` ("call", "one-way call",
+      "invoked" if the journal of the caller is gone, "attach", "output", "awakeable", "signal", "cancel", "promise",
+      "restart", "trace", "key"), ``index`` of the entry in the journal of the source, ``at`` and ``done_at`` (UTC),
+      ``known_from`` ("journal", "row" or "search").
+    - ``path``: the critical path, one row per interval, oldest first: what the story waited for from its beginning to
+      its end, without gaps. ``id, kind, started, ended, duration, index, label``; ``kind`` is "running", "retrying",
+      "queued", "sleeping" or "waiting" (for an answer from outside of the story, such as a person, or paused).
+    - ``phases``: the same columns and ``other`` for the whole time of each member. It also has "calling": the member
+      waits for the member ``other``.
+
+    ``started`` is the creation of the first member, ``ended`` the end of the last one, or None if a member is open.
+    ``searched``: whether the journals of all invocations were searched for edges. ``not_read``: the parts that are not
+    complete, with the reasons.
+    """
+
+    members: pd.DataFrame
+    edges: pd.DataFrame
+    path: pd.DataFrame
+    phases: pd.DataFrame
+    started: datetime
+    ended: datetime | None
+    searched: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        members: Sequence[Member],
+        edges: Iterable[Edge],
+        path: Iterable[Phase],
+        phases: Iterable[Phase],
+        **more: Any,
+    ) -> Self:
+        """Return the story with these parts; ``more`` are the fields of every result."""
+        ends = [each.ended_at for each in members]
+        known = [end for end in ends if end is not None]
+        return cls(
+            members=_frame(Member, members),
+            edges=_frame(Edge, edges),
+            path=_frame(Phase, path).drop(columns="other"),
+            phases=_frame(Phase, phases),
+            started=min(each.created_at for each in members),
+            ended=max(known) if len(known) == len(ends) else None,
+            **more,
+        )
+
+    @property
+    def ids(self) -> list[str]:
+        """Return the ids of the members, parents before children."""
+        return list(self.members["id"])
+
+    @property
+    def summary(self) -> str:
+        """Return the size of the story and its roots, on one line."""
+        return f"{plural(len(self.members), 'invocation')} of {self.members['target'].iloc[0]}"
+
+    def _card(self) -> str:
+        return ""
+
+
+def _frame(kind: type, parts: Iterable[Any]) -> pd.DataFrame:
+    rows = [asdict(each) for each in parts]
+    columns = {
+        each.name: pd.Series([row[each.name] for row in rows], dtype=_KINDS.get(each.name, "object"))
+        for each in fields(kind)
+    }
+    frame = pd.DataFrame(columns)
+    if kind is Phase:
+        frame.insert(4, "duration", (frame["ended"] - frame["started"]).astype(_SPAN))
+    return frame
