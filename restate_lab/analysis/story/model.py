@@ -9,12 +9,23 @@ from types import MappingProxyType
 from typing import Literal, TypeAlias
 
 EdgeKind: TypeAlias = Literal[
-    *("call", "one-way call", "invoked", "attach", "output"),
-    *("awakeable", "signal", "cancel", "promise", "restart", "trace", "key"),
+    "call",
+    "one-way call",
+    "invoked",
+    "attach",
+    "output",
+    "awakeable",
+    "signal",
+    "cancel",
+    "promise",
+    "restart",
+    "trace",
+    "key",
 ]
 PhaseKind: TypeAlias = Literal["running", "retrying", "queued", "sleeping", "waiting", "calling"]
 FoundBy: TypeAlias = EdgeKind | Literal["start"]
 Origin: TypeAlias = Literal["server", "archive"]
+KnownFrom: TypeAlias = Literal["journal", "row", "search"]
 
 EDGE_KINDS: Mapping[str, str] = MappingProxyType(
     {
@@ -85,7 +96,7 @@ class Edge:
     index: int | None = None
     at: datetime | None = None
     done_at: datetime | None = None
-    known_from: Literal["journal", "row", "search"] = "journal"
+    known_from: KnownFrom = "journal"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import pandas as pd
 
@@ -14,7 +14,8 @@ from restate_lab._text import plural
 from restate_lab.analysis.story.model import Edge, Member, Phase
 from restate_lab.result import Result
 
-_TIME, _SPAN = "datetime64[ms, UTC]", "timedelta64[ms]"
+_TIME = "datetime64[ms, UTC]"
+_SPAN: Final = "timedelta64[ms]"
 _KINDS = {
     **dict.fromkeys(("created_at", "started_at", "ended_at", "at", "done_at", "started", "ended"), _TIME),
     **dict.fromkeys(("depth",), "int64"),
@@ -97,9 +98,9 @@ class Story(Result):
 
 
 def _frame(kind: type, parts: Iterable[Any]) -> pd.DataFrame:
-    rows = [asdict(each) for each in parts]
+    rows = list(parts)
     columns = {
-        each.name: pd.Series([row[each.name] for row in rows], dtype=_KINDS.get(each.name, "object"))
+        each.name: pd.Series([getattr(row, each.name) for row in rows], dtype=_KINDS.get(each.name, "object"))
         for each in fields(kind)
     }
     frame = pd.DataFrame(columns)
