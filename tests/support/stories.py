@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from restate_lab.analysis.ids import encode_invocation_id
-from restate_lab.analysis.story.model import Edge, Member, Phase
+from restate_lab.analysis.story.model import Member, Phase, StoryEdge
 from restate_lab.analysis.story.result import Story
 from restate_lab.result import unread
 
@@ -58,11 +58,11 @@ def sample_story() -> Story:
         member(6, "Approval/4711/ask", "failed", 30, 100, found_by="awakeable", failure="[500] no answer"),
     ]
     edges = [
-        Edge(source=id_of(1), target=id_of(2), kind="call", index=1, at=at(2), done_at=at(42)),
-        Edge(source=id_of(1), target=id_of(3), kind="one-way call", index=2, at=at(44)),
-        Edge(source=id_of(1), target=id_of(4), kind="call", index=3, at=at(45), done_at=at(60)),
-        Edge(source=id_of(1), target=id_of(5), kind="call", index=5, at=at(72.1)),
-        Edge(source=id_of(6), target=id_of(1), kind="awakeable", index=2, at=at(99), known_from="search"),
+        StoryEdge(source=id_of(1), target=id_of(2), kind="call", index=1, at=at(2), done_at=at(42)),
+        StoryEdge(source=id_of(1), target=id_of(3), kind="one-way call", index=2, at=at(44)),
+        StoryEdge(source=id_of(1), target=id_of(4), kind="call", index=3, at=at(45), done_at=at(60)),
+        StoryEdge(source=id_of(1), target=id_of(5), kind="call", index=5, at=at(72.1)),
+        StoryEdge(source=id_of(6), target=id_of(1), kind="awakeable", index=2, at=at(99), known_from="search"),
     ]
     phases = [
         *(phase(1, "queued", 0, 0.1), phase(1, "running", 0.1, 2)),
@@ -105,7 +105,7 @@ def large_story(count: int) -> Story:
         status = "failed" if number % 50 == 0 else "succeeded"
         members.append(member(number, f"Row/{number}/store", status, 1 + number % 60, 40 + number % 70))
     edges = [
-        Edge(source=id_of(1), target=each.id, kind="call", index=place, at=each.created_at, done_at=each.ended_at)
+        StoryEdge(source=id_of(1), target=each.id, kind="call", index=place, at=each.created_at, done_at=each.ended_at)
         for place, each in enumerate(members[1:], start=1)
     ]
     phases = [phase(1, "running", 0, 120)]

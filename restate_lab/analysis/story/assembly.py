@@ -10,9 +10,9 @@ from typing import Any
 
 from restate_lab.analysis.story.critical import Cause, critical_path, end_of_story, merge_spans
 from restate_lab.analysis.story.discovery import CALLS, Discovery, RunEdge
-from restate_lab.analysis.story.model import Edge, Member, Phase
+from restate_lab.analysis.story.model import Member, Phase, StoryEdge
 from restate_lab.analysis.story.runs import CLOCK, StoryRun
-from restate_lab.analysis.story.timeline import Answer, Span, Timeline
+from restate_lab.analysis.story.timeline import EntryAnswer, RunTimeline, Span
 
 _ANSWERS = frozenset({"awakeable", "signal", "cancel", "promise"})
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -23,7 +23,7 @@ class StoryParts:
     """The members in their order, with the edges, the critical path and the phases."""
 
     members: Sequence[Member]
-    edges: Sequence[Edge]
+    edges: Sequence[StoryEdge]
     path: Sequence[Phase]
     phases: Sequence[Phase]
 
@@ -35,7 +35,7 @@ def assemble(found: Discovery, now: int, details: Mapping[str, Mapping[str, Any]
     parents = _parents(runs, edges)
     order = _ordered(runs, parents)
     answers = _answers(found, edges)
-    timelines = {id_: Timeline(run, found.journals[id_], now, answers.get(id_, {})) for id_, run in runs.items()}
+    timelines = {id_: RunTimeline(run, found.journals[id_], now, answers.get(id_, {})) for id_, run in runs.items()}
     causes = {id_: Cause(edge.source, edge.at, edge.kind == "restart") for id_, edge in parents.items()}
     by_depth = sorted(order, key=lambda id_: order[id_])  # the sort is stable
     path = critical_path(timelines, causes, end_of_story(timelines, by_depth))
@@ -98,22 +98,22 @@ def _ordered(runs: Mapping[str, StoryRun], parents: dict[str, RunEdge]) -> dict[
     return order
 
 
-def _answers(found: Discovery, edges: Iterable[RunEdge]) -> dict[str, dict[int, Answer]]:
+def _answers(found: Discovery, edges: Iterable[RunEdge]) -> dict[str, dict[int, EntryAnswer]]:
     """Return id → place of an entry → the member that answers it."""
     by_entry = {(edge.source, edge.number): edge for edge in edges if edge.kind in {"call", "attach", "output"}}
     by_token: defaultdict[tuple[str, str | None], list[RunEdge]] = defaultdict(list)
     for edge in edges:
         if edge.kind in _ANSWERS:
             by_token[edge.target, edge.token].append(edge)
-    answers: defaultdict[str, dict[int, Answer]] = defaultdict(dict)
+    answers: defaultdict[str, dict[int, EntryAnswer]] = defaultdict(dict)
     for id_ in found.members:
         for place, entry in enumerate(found.journals[id_].entries):
             if entry.is_call and (called := by_entry.get((id_, entry.number))) is not None:
-                answers[id_][place] = Answer(called.target, None)
+                answers[id_][place] = EntryAnswer(called.target, None)
             elif entry.takes_time and entry.token and entry.completed is not None:
                 given = [edge for edge in by_token.get((id_, entry.token), ()) if edge.at <= entry.completed + CLOCK]
                 if given:
-                    answers[id_][place] = Answer(given[-1].source, given[-1].at)
+                    answers[id_][place] = EntryAnswer(given[-1].source, given[-1].at)
     return answers
 
 
@@ -139,8 +139,8 @@ def _member(found: Discovery, run: StoryRun, **more: Any) -> Member:
     )
 
 
-def _edge(edge: RunEdge) -> Edge:
-    return Edge(
+def _edge(edge: RunEdge) -> StoryEdge:
+    return StoryEdge(
         source=edge.source,
         target=edge.target,
         kind=edge.kind,

@@ -4,7 +4,7 @@ The path is followed backwards, from the end of the last member; if members are 
 is nearest to the root. At a time t in a member M:
 
 - The entry e of M that was completed last, at t or before, explains the time from its start to its completion
-  (``Timeline``). The time from its completion to t is M's own.
+  (``RunTimeline``). The time from its completion to t is M's own.
 - If e waits for a member C that was not followed at this time already, the path goes through C: from the time of C's
   answer, which is its end for a call, back to the start of e or the creation of C, whichever is later. The time between
   the answer and the completion of e is M's own, "running". The time between the start of e and the creation of C is
@@ -23,7 +23,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from restate_lab.analysis.story.model import PhaseKind
-from restate_lab.analysis.story.timeline import Span, TimedEntry, Timeline
+from restate_lab.analysis.story.timeline import RunTimeline, Span, TimedEntry
 
 _BEGINNING = -(1 << 62)
 
@@ -39,13 +39,13 @@ class Cause(NamedTuple):
 class _Step(NamedTuple):
     """A member that is followed from ``at`` back to ``floor``; ``since`` is the time at which it was left."""
 
-    timeline: Timeline
+    timeline: RunTimeline
     at: int
     floor: int
     left_at: int | None = None
 
 
-def critical_path(timelines: Mapping[str, Timeline], causes: Mapping[str, Cause], last: str) -> list[Span]:
+def critical_path(timelines: Mapping[str, RunTimeline], causes: Mapping[str, Cause], last: str) -> list[Span]:
     """Return the intervals of the critical path, oldest first; ``last`` is the member at its end."""
     first = timelines[last]
     steps: list[_Step | Span] = [_Step(first, first.end, _BEGINNING)]
@@ -59,7 +59,7 @@ def critical_path(timelines: Mapping[str, Timeline], causes: Mapping[str, Cause]
     return merge_spans(each for each in reversed(spans) if each.started < each.ended)
 
 
-def end_of_story(timelines: Mapping[str, Timeline], order: Sequence[str]) -> str:
+def end_of_story(timelines: Mapping[str, RunTimeline], order: Sequence[str]) -> str:
     """Return the member at which the path begins to be followed; ``order`` has the members nearest to the root first.
 
     It is the open member that is nearest to the root, or the one that ended last.
@@ -89,7 +89,7 @@ def _follow(
     step: _Step,
     steps: Sequence[_Step | Span],
     spans: list[Span],
-    timelines: Mapping[str, Timeline],
+    timelines: Mapping[str, RunTimeline],
     causes: Mapping[str, Cause],
 ) -> Iterator[_Step | Span]:
     """Add the intervals of a step until its next entry, and yield the steps before it, the earliest first."""
@@ -117,7 +117,7 @@ def _follow(
     yield Span(timeline.id, "running", answered, last.completed)
 
 
-def _answered(last: TimedEntry, other: Timeline | None, since: int) -> int:
+def _answered(last: TimedEntry, other: RunTimeline | None, since: int) -> int:
     if other is None or last.answer is None:
         return since
     at = other.end if last.answer.at is None else last.answer.at
@@ -130,7 +130,7 @@ def _left(steps: Sequence[_Step | Span], current: _Step) -> set[tuple[str, int |
     return followed | {(current.timeline.id, current.at)}
 
 
-def _cause(timeline: Timeline, cause: Cause, timelines: Mapping[str, Timeline]) -> Iterator[_Step | Span]:
+def _cause(timeline: RunTimeline, cause: Cause, timelines: Mapping[str, RunTimeline]) -> Iterator[_Step | Span]:
     source = timelines[cause.id]
     at = min(source.end if cause.is_restart else cause.at, timeline.created)
     yield _Step(source, at, _BEGINNING)

@@ -48,7 +48,7 @@ class Membership(NamedTuple):
 
 @dataclass
 class Discovery:
-    """The members and edges that are known so far; ``gaps`` counts what is not known, by reason."""
+    """The members and edges that are known so far; ``gaps`` counts what remains unknown, by reason."""
 
     reader: StoryReader
     is_searched: bool = False

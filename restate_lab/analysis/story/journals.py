@@ -1,7 +1,7 @@
 """The journal of one run as a story needs it: its entries, what they name, and its recorded failures.
 
 A run that was restarted from another one begins with copies of the other run's entries, which keep their times. Copied
-entries are older than the run, and belong to the other run: they are left out.
+entries are older than the run, and belong to the other run: they are excluded.
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Edge:
+class StoryEdge:
     """One relation of two members: ``source`` acted on ``target`` at the entry ``index`` of its journal.
 
     ``at`` is the time of the entry, or of the creation of ``target``; ``done_at`` is when the source got the result.

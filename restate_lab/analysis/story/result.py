@@ -11,7 +11,7 @@ import pandas as pd
 
 from restate_lab._public import public
 from restate_lab._text import plural
-from restate_lab.analysis.story.model import Edge, Member, Phase
+from restate_lab.analysis.story.model import Member, Phase, StoryEdge
 from restate_lab.result import Result
 
 _TIME = "datetime64[ms, UTC]"
@@ -65,7 +65,7 @@ class Story(Result):
     def of(
         cls,
         members: Sequence[Member],
-        edges: Iterable[Edge],
+        edges: Iterable[StoryEdge],
         path: Iterable[Phase],
         phases: Iterable[Phase],
         **more: Any,
@@ -75,7 +75,7 @@ class Story(Result):
         known = [end for end in ends if end is not None]
         return cls(
             members=_frame(Member, members),
-            edges=_frame(Edge, edges),
+            edges=_frame(StoryEdge, edges),
             path=_frame(Phase, path).drop(columns="other"),
             phases=_frame(Phase, phases),
             started=min(each.created_at for each in members),

@@ -42,7 +42,7 @@ class Span(NamedTuple):
     other: str | None = None
 
 
-class Answer(NamedTuple):
+class EntryAnswer(NamedTuple):
     """The member that an entry waits for; ``at`` is when it answered, None for the end of the member."""
 
     id: str
@@ -56,17 +56,17 @@ class TimedEntry(NamedTuple):
     place: int
     started: int
     entry: StoryEntry
-    answer: Answer | None
+    answer: EntryAnswer | None
 
 
 @dataclass(frozen=True)
-class Timeline:
+class RunTimeline:
     """The time of one run; ``answers`` are the members that its entries wait for, by the position of the entry."""
 
     run: StoryRun
     journal: StoryJournal
     now: int
-    answers: Mapping[int, Answer]
+    answers: Mapping[int, EntryAnswer]
 
     @property
     def id(self) -> str:
