@@ -5,9 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pandas as pd
+
 from restate_lab.analysis.ids import encode_invocation_id
 from restate_lab.analysis.story.model import Member, Phase, StoryEdge
-from restate_lab.analysis.story.result import Story
+from restate_lab.analysis.story.result import Story, entry_frame
 from restate_lab.result import unread
 
 NOW = datetime(2026, 11, 30, 14, 5, tzinfo=UTC)
@@ -43,6 +45,29 @@ def member(number: int, target: str, status: str, created: float, ended: float |
 def phase(number: int, kind: Any, started: float, ended: float, **more: Any) -> Phase:
     """Return one phase of the member with this number."""
     return Phase(id=id_of(number), kind=kind, started=at(started), ended=at(ended), **more)
+
+
+def sample_entries() -> pd.DataFrame:
+    """Return the entries of the order and of the payment."""
+    rows = [
+        (1, 0, "Input", None, "done", 0.1, 0.1),
+        (1, 1, "Call", None, "done", 2, 42),
+        (1, 2, "OneWayCall", None, "done", 44, 44),
+        (1, 3, "Call", None, "done", 45, 60),
+        (1, 4, "Sleep", "cool down", "done", 60, 70),
+        (1, 5, "Call", None, "open", 70, None),
+        (2, 0, "Input", None, "done", 2.1, 2.1),
+        (2, 1, "Run", "charge card", "done", 2.1, 40),
+        (2, 2, "Output", None, "done", 42, 42),
+        (6, 1, "Awakeable", "approval", "failed", 40, 99),
+        (6, 2, "CompleteAwakeable", None, "done", 99, 99),
+    ]
+    names = ("id", "index", "entry_type", "name", "status", "started", "completed")
+    columns: dict[str, list[Any]] = {name: [row[place] for row in rows] for place, name in enumerate(names)}
+    columns["id"] = [id_of(number) for number in columns["id"]]
+    for name in ("started", "completed"):
+        columns[name] = [None if each is None else at(each) for each in columns[name]]
+    return entry_frame(**columns)
 
 
 def sample_story() -> Story:
@@ -90,6 +115,7 @@ def sample_story() -> Story:
         edges,
         path,
         phases,
+        entries=sample_entries(),
         source="prod",
         version="1.7.12",
         read_at=NOW,

@@ -9,6 +9,7 @@ from typing import Any
 from restate_lab._text import format_timestamp, join, plural
 from restate_lab.analysis.ids import describe_missing, invocation_id_in, is_other_run, parse_created, parse_ids
 from restate_lab.analysis.story.assembly import assemble, to_time
+from restate_lab.analysis.story.costs import read_costs
 from restate_lab.analysis.story.discovery import MOST_MEMBERS, Discovery
 from restate_lab.analysis.story.model import FoundBy
 from restate_lab.analysis.story.reader import StoryReader
@@ -17,11 +18,12 @@ from restate_lab.analysis.story.runs import StoryRun, plain_id
 from restate_lab.analysis.times import TimeInput, to_datetime
 from restate_lab.client.schema import translate_errors
 from restate_lab.durations import DurationInput
-from restate_lab.errors import ArgumentError, NotFound
+from restate_lab.errors import ArgumentError, NotFound, TimedOut
 from restate_lab.links import page_link
+from restate_lab.payload_json import Decoding
 from restate_lab.reads import begin
 from restate_lab.result import unread
-from restate_lab.source import Source
+from restate_lab.source import Source, decoding_of
 
 __all__ = ["Story", "story"]
 
@@ -82,8 +84,9 @@ def story(
         reasons = _begin_with_ids(found, what)
     found.follow()
     found.finish()
-    parts = assemble(found, round(now.timestamp() * 1000), _origins(found))
-    missing: dict[str, list[str]] = {"members": list(reasons), "edges": []}
+    details, unpriced = _details(found, decoding_of(source))
+    parts = assemble(found, round(now.timestamp() * 1000), details)
+    missing: dict[str, list[str]] = {"members": [*reasons, *unpriced], "edges": []}
     for part, reason in found.reasons:
         missing.setdefault(part, []).append(reason)
     if not search:
@@ -100,6 +103,7 @@ def story(
         queries=tuple(reads.queries),
         link=page_link(reads, "story", parts.members[0].id),
         not_read=unread(**missing),
+        entries=found.reader.entries(found.members),
     )
 
 
@@ -173,8 +177,13 @@ def _cut(count: int, name: str) -> list[str]:
     return [f"more than {MOST_MEMBERS:,} {name}: only {MOST_MEMBERS:,} of them are in the story"]
 
 
-def _origins(found: Discovery) -> dict[str, dict[str, Any]]:
+def _details(found: Discovery, decoding: Decoding | None) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """Return more fields of the members by id, and the reasons for missing ones."""
     if found.stopped:
-        return {}
-    origins = found.reader.origins(list(found.members))
-    return {id_: {"origin": origin} for id_, origin in origins.items()}
+        return {}, []
+    costs, reasons = read_costs(found.reader.reads, decoding, [found.journals[id_] for id_ in found.members])
+    try:
+        origins = found.reader.origins(list(found.members))
+    except TimedOut as error:
+        origins, reasons = {}, [*reasons, f"the origins of invocations were not read: {error}"]
+    return {id_: {"origin": origins.get(id_), **costs.get(id_, {})} for id_ in found.members}, reasons

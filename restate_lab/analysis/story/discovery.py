@@ -17,7 +17,7 @@ from restate_lab._text import plural
 from restate_lab.analysis.story.journals import NamedId, StoryEntry, StoryJournal, journal_of
 from restate_lab.analysis.story.model import EdgeKind, FoundBy, KnownFrom
 from restate_lab.analysis.story.reader import JournalSearch, StoryReader
-from restate_lab.analysis.story.runs import CLOCK, LATE, KnownRuns, StoryRun, unread_ids
+from restate_lab.analysis.story.runs import CLOCK, LATE, KnownRuns, StoryRun, plain_id, unread_ids
 from restate_lab.errors import TimedOut
 
 MOST_MEMBERS = 10_000
@@ -62,7 +62,7 @@ class Discovery:
     _scanned: set[str] = field(default_factory=set)
     _traces: set[str] = field(default_factory=set)
     _workflows: set[tuple[str, str]] = field(default_factory=set)
-    _candidates: dict[str, StoryRun] = field(default_factory=dict)
+    _candidates: defaultdict[str, dict[str, StoryRun]] = field(default_factory=lambda: defaultdict(dict))
     _left: set[str] = field(default_factory=set)
     _search: JournalSearch | None = None
 
@@ -108,7 +108,7 @@ class Discovery:
             self._link_row(run)
             for each in self.journals[run.id].named:
                 self._link_named(run, each)
-            for candidate in self._candidates_of(run):
+            for candidate in self._candidates.get(run.plain, {}).values():
                 self._link_row(candidate)
 
     def read(self, ids: Iterable[str | None]) -> None:
@@ -206,12 +206,6 @@ class Discovery:
                 return own
         return self.known.before(named.id, named.at)
 
-    def _candidates_of(self, run: StoryRun) -> Iterator[StoryRun]:
-        """Yield the runs that were read and whose caller or origin this run is."""
-        for candidate in list(self._candidates.values()):
-            if run.plain in {candidate.caller, candidate.restarted}:
-                yield candidate
-
     def _scan(self) -> bool:
         """Read what no journal of a member names; return whether there are new members."""
         before = len(self.members)
@@ -231,18 +225,22 @@ class Discovery:
         ids = self.reader.related(callers, [run.plain for run in new], sorted(traces))
         self.read(ids)
         found = [run for id_ in ids if (run := self.known.by_id.get(id_)) is not None]
-        self._candidates.update({run.id: run for run in found})
+        for run in found:
+            for id_ in {run.caller, run.restarted} - {None}:
+                self._candidates[str(id_)][run.id] = run
         self.read([id_ for run in found for id_ in (run.caller, run.restarted)])
         callers_of = [self.known.before(run.caller, run.created) for run in found if run.caller]
         self._read_journals([caller for caller in callers_of if caller is not None])
         for run in found:
             self._link_row(run)
+        of_traces = defaultdict(list)
+        for run in self.known.by_id.values() if traces else ():
+            of_traces[run.trace].append(run)
         for trace in sorted(traces):
-            self._link_trace(trace)
+            self._link_trace(of_traces[trace])
 
-    def _link_trace(self, trace: str) -> None:
+    def _link_trace(self, of_trace: Sequence[StoryRun]) -> None:
         """Link the oldest run of a trace with the others that no other run of the source created."""
-        of_trace = [run for run in self.known.by_id.values() if run.trace == trace]
         oldest = min(of_trace, key=lambda run: (run.created, run.id))
         self._join(oldest, Membership("trace", None))
         for run in of_trace:
@@ -258,12 +256,15 @@ class Discovery:
             ids = self.reader.of_workflows(workflows)
             self.read(ids)
             self._read_journals([self.known.by_id[id_] for id_ in ids if id_ in self.known.by_id])
-            for workflow in sorted(workflows):
-                self._link_promises(workflow)
+            journals = defaultdict(list)
+            for id_ in ids:
+                for run in self.known.of(plain_id(id_)):
+                    journals[run.row["service"], run.row["key"], run.row["scope"]].append(self.journals[run.id])
+            for own in journals.values():
+                self._link_promises(own)
 
-    def _link_promises(self, workflow: tuple[str, str]) -> None:
-        own = [self.journals[run.id] for run in self.known.by_id.values() if run.id in self.journals]
-        own = [each for each in own if (each.run.row["service"], each.run.row["key"]) == workflow]
+    def _link_promises(self, own: Sequence[StoryJournal]) -> None:
+        """Link the readers of promises of one workflow with the runs that completed them."""
         completions = sorted(
             ((entry, each.run) for each in own for entry in each.promises("CompletePromise") if entry.is_success),
             key=lambda pair: pair[0].started,
@@ -278,11 +279,7 @@ class Discovery:
     ) -> None:
         if done is None:
             return
-        fitting = [
-            (entry, run)
-            for entry, run in completions
-            if entry.token == token and entry.started <= done + CLOCK and run.row["scope"] == reader.row["scope"]
-        ]
+        fitting = [(entry, run) for entry, run in completions if entry.token == token and entry.started <= done + CLOCK]
         if not fitting:
             return
         entry, run = fitting[-1]

@@ -8,16 +8,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute
 
 from restate_lab.analysis.ids import invocation_of_awakeable
 from restate_lab.analysis.journal.awaited import AWAITED_SQL
-from restate_lab.analysis.journal.entries import pair_entries
+from restate_lab.analysis.journal.entries import PairedEntries, pair_entries
 from restate_lab.analysis.journal.reader import CHUNK, JournalReader
 from restate_lab.analysis.story.journals import StoryJournal, journal_of
+from restate_lab.analysis.story.result import entry_frame
 from restate_lab.analysis.story.runs import StoryRun, plain_id
 from restate_lab.client.sql.bind import chunks
 from restate_lab.reads import Reads
@@ -90,10 +94,10 @@ class JournalSearch:
 
 @dataclass(frozen=True)
 class StoryReader:
-    """Reads invocations of one source; ``queues`` are the failed attempts of long back-offs by id."""
+    """Reads invocations of one source; ``tables`` has the entries that were read, with the id of their run."""
 
     reads: Reads
-    queues: dict[str, int] = field(default_factory=dict)
+    tables: list[pa.Table] = field(default_factory=list)
 
     def runs(self, ids: Iterable[str]) -> Iterator[StoryRun]:
         """Yield all runs of these ids that the source has; a history has earlier runs under ids of their own."""
@@ -101,9 +105,8 @@ class StoryReader:
         for part in chunks(wanted, _AT_ONCE):
             rows = _rows_of(self.reads.query(_ROWS, {"ids": part}))
             may_back_off = [row["id"] for row in rows if row["status"] in _MAY_BACK_OFF]
-            for row in self.reads.query_of(_QUEUE_ATTEMPTS, may_back_off):
-                self.queues[row["id"]] = row["attempts"]
-            yield from (StoryRun.of(row, self.queues.get(row["id"])) for row in rows)
+            queues = {row["id"]: row["attempts"] for row in self.reads.query_of(_QUEUE_ATTEMPTS, may_back_off)}
+            yield from (StoryRun.of(row, queues.get(row["id"])) for row in rows)
 
     def journals(self, runs: Sequence[StoryRun]) -> Iterator[StoryJournal]:
         """Yield the journal of each run, also an empty one."""
@@ -115,7 +118,7 @@ class StoryReader:
                 ids = [run.id for run in part]
                 rows = journals.read(ids) if has_journal else None
                 events = _rows_of(self.reads.query(_EVENTS, {"ids": ids})) if has_events else []
-                yield from _journals(part, rows, events)
+                yield from self._journals(part, rows, events)
 
     def related(self, callers: Sequence[str], ids: Sequence[str], traces: Sequence[str]) -> list[str]:
         """Return the ids whose row names one of these callers, of these ids as restarted, or of these traces."""
@@ -168,6 +171,33 @@ class StoryReader:
             return {}
         return {row["id"]: row["origin"] for row in self.reads.query_of(_ORIGINS, ids, chunk=_AT_ONCE)}
 
+    def entries(self, members: Iterable[str]) -> pd.DataFrame:
+        """Return the entries of these members as the frame ``entries`` of a story."""
+        if not self.tables:
+            return entry_frame()
+        table = pa.concat_tables(self.tables)
+        rows = table.filter(pc.is_in(table["id"], pa.array(list(members), _TEXT)))
+        return entry_frame(**{name: rows[name].to_pandas() for name in rows.column_names})
+
+    def _journals(
+        self, runs: Sequence[StoryRun], rows: pa.Table | None, events: Sequence[Mapping[str, Any]]
+    ) -> Iterator[StoryJournal]:
+        by_id: dict[str, list[tuple[int, str]]] = {}
+        for event in events:
+            by_id.setdefault(event["id"], []).append((event["appended_at"], event["event_type"]))
+        entries: dict[str, list[Any]] = {}
+        counts: dict[str, int] = {}
+        if rows is not None and rows.num_rows:
+            plain = pc.replace_substring_regex(rows["id"].cast(_TEXT), "@.*$", "")
+            paired = pair_entries(rows.set_column(0, "id", plain), ended={run.plain for run in runs if run.has_ended})
+            columns = [_values(paired.table[name]) for name in _ENTRY]
+            for id_, (start, end) in zip(paired.ids, pairwise(paired.bounds), strict=True):
+                entries[id_] = list(zip(*(column[start:end] for column in columns), strict=True))
+            counts = {each["values"]: each["counts"] for each in pc.value_counts(plain).to_pylist()}
+            self.tables.append(_with_ids(paired, runs))
+        for run in runs:
+            yield journal_of(run, entries.get(run.plain, []), by_id.get(run.id, ()), counts.get(run.plain, 0))
+
     @cached_property
     def _earlier(self) -> Mapping[str, Sequence[str]]:
         if self.reads.live and not self.reads.has("visits"):
@@ -191,35 +221,23 @@ def _distinct(runs: Sequence[StoryRun]) -> Iterator[list[StoryRun]]:
         left = [run for run in left if run.id not in chosen]
 
 
-def _journals(
-    runs: Sequence[StoryRun], rows: pa.Table | None, events: Sequence[Mapping[str, Any]]
-) -> Iterator[StoryJournal]:
-    by_id: dict[str, list[tuple[int, str]]] = {}
-    for event in events:
-        by_id.setdefault(event["id"], []).append((event["appended_at"], event["event_type"]))
-    entries: dict[str, list[Any]] = {}
-    counts: dict[str, int] = {}
-    if rows is not None and rows.num_rows:
-        plain = pc.replace_substring_regex(rows["id"].cast(_TEXT), "@.*$", "")
-        paired = pair_entries(rows.set_column(0, "id", plain), ended={run.plain for run in runs if run.has_ended})
-        columns = _columns(paired.table)
-        for at, id_ in enumerate(paired.ids):
-            start, end = paired.bounds[at], paired.bounds[at + 1]
-            entries[id_] = list(zip(*(column[start:end] for column in columns), strict=True))
-        counted = pc.value_counts(plain).to_pylist()
-        counts = {each["values"]: each["counts"] for each in counted}
-    for run in runs:
-        yield journal_of(run, entries.get(run.plain, []), by_id.get(run.id, ()), counts.get(run.plain, 0))
-
-
 _ENTRY = (
     *("entry_type", "index", "name", "status", "started", "completed", "callee"),
     *("callee_target", "promise", "awakeable_id", "result"),
 )
 
 
-def _columns(table: pa.Table) -> list[list[Any]]:
-    return [_values(table[name]) for name in _ENTRY]
+def _with_ids(paired: PairedEntries, runs: Sequence[StoryRun]) -> pa.Table:
+    """Return the entries of runs with the ids of the runs, without copies from the run that one was restarted from."""
+    by_plain = {run.plain: run for run in runs}
+    counts = np.diff(paired.bounds)
+    own = [by_plain[id_] for id_ in paired.ids]
+    places: Any = np.repeat(np.arange(len(own)), counts)
+    ids = pa.array([run.id for run in own], _TEXT).take(pa.array(places))
+    least = np.repeat([run.created if run.restarted else 0 for run in own], counts)
+    table = paired.table.select(["index", "entry_type", "name", "status", "started", "completed"])
+    at = pc.coalesce(table["started"], table["completed"]).cast(pa.int64())
+    return table.add_column(0, "id", ids).filter(pc.greater_equal(pc.fill_null(at, 1 << 62), pa.array(least)))
 
 
 def _rows_of(table: pa.Table) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any, Final, Self
 
@@ -17,13 +17,21 @@ from restate_lab.result import Result
 _TIME = "datetime64[ms, UTC]"
 _SPAN: Final = "timedelta64[ms]"
 _KINDS = {
-    **dict.fromkeys(("created_at", "started_at", "ended_at", "at", "done_at", "started", "ended"), _TIME),
+    **dict.fromkeys(("created_at", "started_at", "ended_at", "at", "done_at", "started", "ended", "completed"), _TIME),
     **dict.fromkeys(("depth",), "int64"),
     **dict.fromkeys(("index", "failed_attempts", "model_calls", "tokens"), "Int64"),
     "critical": _SPAN,
     "duration": _SPAN,
     "cost": "Float64",
 }
+_ENTRY_COLUMNS = ("id", "index", "entry_type", "name", "status", "started", "completed")
+
+
+def entry_frame(**columns: Any) -> pd.DataFrame:
+    """Return the frame ``entries`` with these columns; without columns it is empty."""
+    return pd.DataFrame(
+        {name: pd.Series(columns.get(name, []), dtype=_KINDS.get(name, "object")) for name in _ENTRY_COLUMNS}
+    )
 
 
 @public
@@ -47,6 +55,8 @@ class Story(Result):
       "queued", "sleeping" or "waiting" (for an answer from outside of the story, such as a person, or paused).
     - ``phases``: the same columns and ``other`` for the whole time of each member. It also has "calling": the member
       waits for the member ``other``.
+    - ``entries``: one row per entry of the members' journals: ``id, index, entry_type, name, status, started,
+      completed`` (UTC), as in ``journal()``. ``rl.export_spans`` sends them as spans.
 
     ``started`` is the creation of the first member, ``ended`` the end of the last one, or None if a member is open.
     ``searched``: whether the journals of all invocations were searched for edges. ``not_read``: the parts that are not
@@ -60,6 +70,7 @@ class Story(Result):
     started: datetime
     ended: datetime | None
     searched: bool = False
+    entries: pd.DataFrame = field(default_factory=entry_frame)
 
     @classmethod
     def of(
