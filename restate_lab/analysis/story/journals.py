@@ -134,7 +134,9 @@ def _entries(run: StoryRun, rows: Iterable[Sequence[Any]]) -> list[StoryEntry]:
     times: list[int] = []
     entries: list[StoryEntry] = []
     signals: list[tuple[Any, ...]] = []
-    for type_, index, name, status, started, completed, callee, target, promise, awakeable, result in rows:
+    for type_, index, name, status, begun, completed, callee, target, promise, awakeable, result in rows:
+        # 1.6 has an input without a time
+        started = run.created if begun is None and completed is None else begun
         if run.restarted is not None and (completed if started is None else started) < run.created:
             continue
         label = name or target or promise or ""
