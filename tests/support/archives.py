@@ -20,7 +20,7 @@ DAY = datetime(2026, 11, 20, tzinfo=UTC)
 SERVER_SCHEMA: str = Path(__file__).with_name("server_schema.json").read_text("utf-8")
 """What a 1.7.12 server reports about the tables that an archive copies."""
 _TABLES = json.loads(SERVER_SCHEMA)["tables"]
-_TYPES: dict[str, pa.DataType] = {
+TYPES: dict[str, pa.DataType] = {
     "LargeUtf8": pa.large_string(),
     "LargeBinary": pa.large_binary(),
     "Boolean": pa.bool_(),
@@ -150,7 +150,7 @@ class SampleArchive:
         archived = TABLES[table]
         columns = [each for each in _TABLES[archived.copies] if each[0] not in archived.left_out | archived.payloads]
         copied = to_archive(
-            pa.table({name: pa.array([row.get(name) for row in rows], _TYPES[kind]) for name, kind, _ in columns})
+            pa.table({name: pa.array([row.get(name) for row in rows], TYPES[kind]) for name, kind, _ in columns})
         )
         mine = pa.table(
             {

@@ -150,7 +150,7 @@ class Discovery:
         if run.restarted:
             source = self.known.before(run.restarted, run.created - CLOCK)
             if source is None:
-                self.gaps["{} restarted from a run that is not in the source any more"].add(run.id)
+                self._miss("{} restarted from a run that is not in the source any more", run)
             elif self._touches(run, source):
                 self._connect(RunEdge(source.id, run.id, "restart", None, run.created, None, "row"))
         if run.caller and (caller := self._caller_of(run)) is not None and self._touches(run, caller):
@@ -164,9 +164,14 @@ class Discovery:
         caller = self.known.before(run.caller or "", run.created)
         if caller is not None and self._may_call(caller, run):
             return caller
-        if run.id in self.members:
-            self.gaps["{} called by a run that is not in the source any more"].add(run.id)
+        self._miss("{} called by a run that is not in the source any more", run)
+        if caller is not None and caller.id in self.members and not self.journals[caller.id].is_complete:
+            self.gaps["{} called by a run of the same id after a member had ended"].add(run.id)
         return None
+
+    def _miss(self, reason: str, run: StoryRun) -> None:
+        if run.id in self.members:
+            self.gaps[reason].add(run.id)
 
     def _may_call(self, caller: StoryRun, run: StoryRun) -> bool:
         journal = self.journals[caller.id]
@@ -199,7 +204,8 @@ class Discovery:
     def _target_of(self, run: StoryRun, named: NamedId) -> StoryRun | None:
         """Return the run that an entry names; see the module ``runs``."""
         if named.kind in {"call", "one-way call"}:
-            ends = [named.done if named.kind == "call" else None, named.until, run.ended and run.ended + LATE]
+            following = None if named.until is None else named.until - CLOCK - 1
+            ends = [named.done if named.kind == "call" else None, following, run.ended and run.ended + LATE]
             until = min((end for end in ends if end is not None), default=None)
             own = self.known.created_by(named.id, run.plain, named.at, until if until is not None else 1 << 62)
             if own is not None:
@@ -312,6 +318,12 @@ class Discovery:
         if self._left:
             left = plural(len(self._left), "connected invocation")
             yield "members", f"the story has more than {MOST_MEMBERS:,} invocations: {left} were not followed"
+        journals = [self.journals[id_] for id_ in self.members]
+        if missing := sum(each.is_missing for each in journals):
+            yield "phases", f"the journal of {plural(missing, 'invocation')} is not in the source, or not complete"
+        if undecoded := sum(each.undecoded for each in journals):
+            entries = plural(undecoded, "entry", "entries")
+            yield "edges", f"{entries} with a target by its key, or with an awakeable of an old form"
         for text, ids in self.gaps.items():
             yield "edges", text.format(plural(len(ids), "invocation"))
 
