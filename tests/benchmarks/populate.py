@@ -16,7 +16,7 @@ import argparse
 import socket
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -82,6 +82,7 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--trouble", choices=TROUBLE, default="none", help="a cluster in trouble besides (none)")
     parser.add_argument("--suspended", type=int, default=0, help="suspended invocations: asleep, calling, asking (0)")
     parser.add_argument("--agents", type=int, default=0, help="completed runs of agents with three steps (0)")
+    parser.add_argument("--stories", type=int, nargs="*", default=(), help="the members of a story, for each (none)")
     parser.add_argument("--rounds", type=int, default=7, help="rounds, five or more to mean anything (7)")
     parser.add_argument("--admin-url", help="a running server; without it a temporary one is started")
     parser.add_argument("--ingress-url", help="its ingress")
@@ -109,13 +110,18 @@ def _filled(admin_url: str, ingress_url: str | None, options: argparse.Namespace
         trouble = {} if existing else dict(TROUBLE[options.trouble])
         trouble["suspended"] = trouble.get("suspended", 0) + options.suspended
         trouble["agents"] = options.agents
-        if existing < options.rows or any(trouble.values()):
-            _fill(admin, ingress, range(existing, options.rows), trouble, options.executed)
+        if existing < options.rows or any(trouble.values()) or options.stories:
+            _fill(admin, ingress, range(existing, options.rows), trouble, options.executed, options.stories)
         return Population(admin_url, ingress, version["version"], _statuses(admin))
 
 
 def _fill(
-    admin: httpx.Client, ingress_url: str, numbers: range, trouble: Mapping[str, int], executed_share: float
+    admin: httpx.Client,
+    ingress_url: str,
+    numbers: range,
+    trouble: Mapping[str, int],
+    executed_share: float,
+    stories: Iterable[int],
 ) -> None:
     started = time.monotonic()
     executed = round(len(numbers) * executed_share)
@@ -130,6 +136,8 @@ def _fill(
             _append(ingress, "schedule", range(first_scheduled, numbers.stop))
             for kind in ("suspended", "retrying", "failed", "queued", "agents", "states"):
                 _append(ingress, kind, range(trouble.get(kind, 0)))
+            for members in stories:
+                _append(ingress, "story", range(members, members + 1))
             if entries := trouble.get("journal", 0):
                 ingress.post("/Journals/long/write/send", json=entries).raise_for_status()
         _settle(admin, before.get("invoked", 0) + trouble.get("retrying", 0))

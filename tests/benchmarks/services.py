@@ -17,6 +17,7 @@ AT_ONCE = dt.timedelta(milliseconds=100)
 CUSTOMERS = 50_000
 REFUSED = 10  # one of this many executed orders fails
 ACCOUNTS = 10
+PARTS = 100  # calls of one member of a story
 VALUES_OF_ONE = 100
 LONG_NAME = 1_000  # characters
 WORDS = (
@@ -36,6 +37,7 @@ baskets = VirtualObject("Baskets")
 trouble = Service("Trouble", inactivity_timeout=AT_ONCE)
 accounts = VirtualObject("Accounts", inactivity_timeout=AT_ONCE)
 assistants = Service("Assistants")
+tales = Service("Tales")
 shelves = VirtualObject("Shelves")
 # A suspended invocation receives its whole journal when it continues, so this one waits only at its end.
 journals = VirtualObject("Journals", inactivity_timeout=dt.timedelta(seconds=5))
@@ -163,7 +165,19 @@ async def check_out(ctx: ObjectContext, order: dict[str, int]) -> int:
     return count
 
 
-SERVICES = (filler, orders, baskets, trouble, accounts, assistants, shelves, journals)
+@tales.handler()
+async def tell(ctx: Context, members: int) -> int:
+    """Send to a hundred others, which share the members that are left, or do two steps if there are none."""
+    parts = min(members - 1, PARTS)
+    for number in range(parts):
+        ctx.service_send(tell, (members - 1 + number) // parts)
+    if not parts:
+        await ctx.run_typed("reserve", lambda: members)
+        await ctx.run_typed("charge", lambda: members)
+    return members
+
+
+SERVICES = (filler, orders, baskets, trouble, accounts, assistants, shelves, journals, tales)
 OLD_RELEASES = 2_000
 KINDS: dict[str, Callable[[Context, int], object]] = {
     "schedule": lambda ctx, number: _send_order(ctx, number, LATER),
@@ -173,9 +187,10 @@ KINDS: dict[str, Callable[[Context, int], object]] = {
     "failed": lambda ctx, number: ctx.service_send(refuse, number),
     "queued": _send_queued,
     "agents": lambda ctx, number: ctx.service_send(answer, number),
+    "story": lambda ctx, number: ctx.service_send(tell, number),
     "states": lambda ctx, number: ctx.object_send(keep, f"shelf-{number}", VALUES_OF_ONE),
 }
-"""The calls of the filler; "states" writes a hundred values for each number."""
+"""The calls of the filler; "states" writes a hundred values for each number, which for "story" is that of members."""
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from restate_lab.analysis.story.result import Story
 from support.bench import wait_for
 from support.clusters import KINDS, OLDEST
 from support.story_bench import Script, StoryBench, running_story_bench
+from support.story_graphs import RandomGraph
 
 pytestmark = [pytest.mark.server, pytest.mark.also_on(OLDEST, reason="1.6 has fewer columns and other journals")]
 
@@ -197,3 +199,28 @@ def test_a_key_and_its_services(bench: StoryBench) -> None:
     bench.ended(other)
     with pytest.raises(Exception, match=rf'key="Box/{key}"'):
         story(bench.lab, key=key)
+
+
+def test_random_graphs(bench: StoryBench) -> None:
+    """Of several stories at the same time, each has its own members and edges, from any of its members."""
+    check_random_graphs(bench, seed=44, count=6, most=20)
+
+
+@pytest.mark.long
+def test_many_random_graphs(bench: StoryBench) -> None:
+    for seed in range(6):
+        check_random_graphs(bench, seed=seed, count=12, most=60)
+
+
+def check_random_graphs(bench: StoryBench, *, seed: int, count: int, most: int) -> None:
+    rng = random.Random(seed)  # noqa: S311 - a sample
+    graphs = [RandomGraph(bench, rng, f"g{seed}-{number}", most) for number in range(count)]
+    roots = [bench.send(graph.script()) for graph in graphs]
+    for graph, root in zip(graphs, roots, strict=True):
+        bench.ended(root, *map(bench.id, graph.used))
+        start = bench.id(rng.choice(graph.used))
+        found = story(bench.lab, start, search=True)
+        assert bench.tags(found) == dict.fromkeys(graph.used, 1)
+        assert bench.edges(found) == graph.edges
+        assert found.reasons == []
+        check_times(found)
