@@ -9,7 +9,6 @@ from typing import Any
 from restate_lab._text import format_timestamp, join, plural
 from restate_lab.analysis.ids import describe_missing, invocation_id_in, is_other_run, parse_created, parse_ids
 from restate_lab.analysis.story.assembly import assemble, to_time
-from restate_lab.analysis.story.costs import read_costs
 from restate_lab.analysis.story.discovery import MOST_MEMBERS, Discovery
 from restate_lab.analysis.story.model import FoundBy
 from restate_lab.analysis.story.reader import StoryReader
@@ -181,7 +180,7 @@ def _details(found: Discovery, decoding: Decoding | None) -> tuple[dict[str, dic
     """Return more fields of the members by id, and the reasons for missing ones."""
     if found.stopped:
         return {}, []
-    costs, reasons = read_costs(found.reader.reads, decoding, [found.journals[id_] for id_ in found.members])
+    costs, reasons = found.reader.costs(decoding, [found.journals[id_] for id_ in found.members])
     try:
         origins = found.reader.origins(list(found.members))
     except TimedOut as error:

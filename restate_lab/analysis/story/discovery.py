@@ -48,7 +48,7 @@ class Membership(NamedTuple):
 
 @dataclass
 class Discovery:
-    """The members and edges that are known so far; ``gaps`` counts what remains unknown, by reason."""
+    """The members and edges that are known so far; ``gaps`` has the ids with an unknown edge, by reason."""
 
     reader: StoryReader
     is_searched: bool = False
@@ -175,18 +175,17 @@ class Discovery:
 
     def _may_call(self, caller: StoryRun, run: StoryRun) -> bool:
         journal = self.journals[caller.id]
-        if any(self._target_of(caller, each) is run for each in self._calls_of(caller, run)):
+        if any(self._target_of(caller, each) is run for each in self.journals[caller.id].calls.get(run.plain, ())):
             return True
         if caller.ended is not None:
             return not journal.is_complete and run.created <= caller.ended + LATE
         # the journal of an open run may have grown since it was read
         return not journal.is_complete or run.created >= (journal.progress or [run.created])[-1] - CLOCK
 
-    def _calls_of(self, caller: StoryRun, run: StoryRun) -> list[NamedId]:
-        return [each for each in self.journals[caller.id].named if each.id == run.plain and each.kind in CALLS]
-
     def _link_caller(self, caller: StoryRun, run: StoryRun) -> None:
-        target = [each for each in self._calls_of(caller, run) if self._target_of(caller, each) is run]
+        target = [
+            each for each in self.journals[caller.id].calls.get(run.plain, ()) if self._target_of(caller, each) is run
+        ]
         if not target:
             self._connect(RunEdge(caller.id, run.id, "invoked", None, run.created, None, "row"))
         for each in target:

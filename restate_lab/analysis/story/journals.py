@@ -7,6 +7,7 @@ entries are older than the run, and belong to the other run: they are excluded.
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -32,6 +33,7 @@ _KINDS: Mapping[str, EdgeKind] = MappingProxyType(
 """The types of entries that name another invocation, with the kinds of their edges."""
 _CALLS = frozenset({"Call", "AttachInvocation", "GetInvocationOutput"})
 _TIMED = _CALLS | {"GetPromise", "PeekPromise", "Signal", "Sleep", "Run"}
+_SMALLEST_RESPONSE = 80  # bytes of a step with a response: its name, its result, and the tokens that were used
 _NOT_STARTED = frozenset({"pending", "scheduled"})
 CANCELLED = "cancel"
 """The name of the signal that cancels."""
@@ -49,6 +51,7 @@ class StoryEntry(NamedTuple):
     label: str
     callee: str | None
     token: str | None
+    size: int | None = None
 
     @property
     def takes_time(self) -> bool:
@@ -91,15 +94,26 @@ class StoryJournal:
     undecoded: int
 
     @cached_property
-    def callees(self) -> frozenset[str]:
-        """Return the ids of the invocations that the run called."""
-        return frozenset(each.id for each in self.named if each.kind in {"call", "one-way call"})
+    def calls(self) -> Mapping[str, Sequence[NamedId]]:
+        """Return id → the calls of this invocation, in order."""
+        calls: defaultdict[str, list[NamedId]] = defaultdict(list)
+        for each in self.named:
+            if each.kind in {"call", "one-way call"}:
+                calls[each.id].append(each)
+        return dict(calls)
 
     @cached_property
     def progress(self) -> Sequence[int]:
         """Return the times at which the journal grew, in order."""
         times = {entry.started for entry in self.entries} | {entry.completed for entry in self.entries}
         return sorted(time for time in times if time is not None)
+
+    @property
+    def may_have_model(self) -> bool:
+        """Return whether a step may have the response of a model: a result that is too small has none."""
+        return any(
+            entry.type == "Run" and (entry.size is None or entry.size >= _SMALLEST_RESPONSE) for entry in self.entries
+        )
 
     @cached_property
     def has_output(self) -> bool:
@@ -134,13 +148,13 @@ def _entries(run: StoryRun, rows: Iterable[Sequence[Any]]) -> list[StoryEntry]:
     times: list[int] = []
     entries: list[StoryEntry] = []
     signals: list[tuple[Any, ...]] = []
-    for type_, index, name, status, begun, completed, callee, target, promise, awakeable, result in rows:
+    for type_, index, name, status, begun, completed, callee, target, promise, awakeable, result, size in rows:
         # 1.6 has an input without a time
         started = run.created if begun is None and completed is None else begun
         if run.restarted is not None and (completed if started is None else started) < run.created:
             continue
         label = name or target or promise or ""
-        details = (status == "done", result == "success", label, callee, awakeable or promise or name)
+        details = (status == "done", result == "success", label, callee, awakeable or promise or name, size)
         if started is None:
             signals.append((type_, index, completed, *details))
         else:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import pairwise
 from typing import Any
 
@@ -16,6 +16,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute
 
+from restate_lab.analysis.agents import read_agent_runs
+from restate_lab.analysis.agents.reader import AgentReader
 from restate_lab.analysis.ids import invocation_of_awakeable
 from restate_lab.analysis.journal.awaited import AWAITED_SQL
 from restate_lab.analysis.journal.entries import PairedEntries, pair_entries
@@ -24,10 +26,14 @@ from restate_lab.analysis.story.journals import StoryJournal, journal_of
 from restate_lab.analysis.story.result import entry_frame
 from restate_lab.analysis.story.runs import StoryRun, plain_id
 from restate_lab.client.sql.bind import chunks
+from restate_lab.errors import NotOnThisServer, TimedOut
+from restate_lab.frames import records
+from restate_lab.payload_json import Decoding
 from restate_lab.reads import Reads
 from restate_lab.status import STATUS_SQL
 
 pc: Any = pyarrow.compute  # the type stubs do not allow plain values as arguments
+_MOST_DECODED = 1_000  # runs whose payloads are decoded to find agents
 _AT_ONCE = 2_000  # ids in a scan: a server needs one hash table for them
 _ROWS = f"""
 SELECT id, target, target_service_name AS service, target_handler_name AS handler, target_service_key AS key,
@@ -110,14 +116,11 @@ class StoryReader:
 
     def journals(self, runs: Sequence[StoryRun]) -> Iterator[StoryJournal]:
         """Yield the journal of each run, also an empty one."""
-        journals = JournalReader(self.reads)
-        has_journal, has_events = self.reads.has("sys_journal"), self.reads.has("sys_journal_events")
         for layer in _distinct(runs):
             for start in range(0, len(layer), CHUNK):
                 part = layer[start : start + CHUNK]
                 ids = [run.id for run in part]
-                rows = journals.read(ids) if has_journal else None
-                events = _rows_of(self.reads.query(_EVENTS, {"ids": ids})) if has_events else []
+                rows, events = self.reads.together([partial(_read_entries, ids=ids), partial(_read_events, ids=ids)])
                 yield from self._journals(part, rows, events)
 
     def related(self, callers: Sequence[str], ids: Sequence[str], traces: Sequence[str]) -> list[str]:
@@ -156,6 +159,8 @@ class StoryReader:
     def search(self) -> JournalSearch:
         """Return which invocation names which in its journal; this reads commands of all journals."""
         owners, named = [], []
+        if not self.reads.has("sys_journal"):
+            return JournalSearch(pa.chunked_array([], _TEXT), pa.chunked_array([], _TEXT))
         with self.reads.stream(_NAMING) as batches:
             for batch in batches:
                 body = batch["body"].cast(_TEXT)
@@ -170,6 +175,24 @@ class StoryReader:
         if not self.reads.has("origins"):
             return {}
         return {row["id"]: row["origin"] for row in self.reads.query_of(_ORIGINS, ids, chunk=_AT_ONCE)}
+
+    def costs(
+        self, decoding: Decoding | None, journals: Iterable[StoryJournal]
+    ) -> tuple[dict[str, dict[str, Any]], list[str]]:
+        """Return id → ``model_calls, tokens, cost`` of the runs that are agents, and the reasons for missing ones."""
+        with_steps = [journal.run.id for journal in journals if journal.may_have_model]
+        agents, reasons = AgentReader(self.reads, decoding), []
+        try:
+            ids = with_steps[:_MOST_DECODED] if decoding else list(agents.agents(with_steps))
+            rows = records(read_agent_runs(self.reads, ids=ids)) if ids else []
+        except NotOnThisServer:
+            return {}, []
+        except TimedOut as error:
+            return {}, [f"the tokens and costs of agents were not read: {error}"]
+        if decoding and len(with_steps) > _MOST_DECODED:
+            reasons = [f"of {len(with_steps):,} invocations with steps, {_MOST_DECODED:,} were searched for agents"]
+        fields = {"model_calls": "model_calls", "tokens": "spent_tokens", "cost": "cost"}
+        return {row["id"]: {name: row[column] for name, column in fields.items()} for row in rows}, reasons
 
     def entries(self, members: Iterable[str]) -> pd.DataFrame:
         """Return the entries of these members as the frame ``entries`` of a story."""
@@ -211,6 +234,14 @@ class StoryReader:
         return [str(id_) for id_ in self.reads.query(statement, params)["id"].to_pylist()]
 
 
+def _read_entries(reads: Reads, ids: Sequence[str]) -> pa.Table | None:
+    return JournalReader(reads).read(ids) if reads.has("sys_journal") else None
+
+
+def _read_events(reads: Reads, ids: Sequence[str]) -> list[dict[str, Any]]:
+    return _rows_of(reads.query(_EVENTS, {"ids": list(ids)})) if reads.has("sys_journal_events") else []
+
+
 def _distinct(runs: Sequence[StoryRun]) -> Iterator[list[StoryRun]]:
     """Yield the runs in layers in which each plain id is once, because journals are paired by the plain id."""
     left = list(runs)
@@ -223,7 +254,7 @@ def _distinct(runs: Sequence[StoryRun]) -> Iterator[list[StoryRun]]:
 
 _ENTRY = (
     *("entry_type", "index", "name", "status", "started", "completed", "callee"),
-    *("callee_target", "promise", "awakeable_id", "result"),
+    *("callee_target", "promise", "awakeable_id", "result", "size"),
 )
 
 
