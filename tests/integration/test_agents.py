@@ -258,6 +258,18 @@ def test_called_agents_and_sessions(trial: Trial) -> None:
         rl.conversation(trial.lab, id_, session=True)
 
 
+def test_a_session_with_a_nested_agent_is_one_story(trial: Trial) -> None:
+    """Its members are the agents that called the model, each with the tokens of the ledger; others have none."""
+    found = rl.story(trial.lab, trial.ids[RESPONSES, "nested"])
+    members = found.members.set_index("id")
+    assert len(members) == 2
+    for id_, member in members.iterrows():
+        answers = trial.bench.answers(str(id_))
+        assert member["model_calls"] == len(answers) > 0
+        assert member["tokens"] == sum(each["input_tokens"] + each["output_tokens"] for each in answers)
+    assert list(found.edges["kind"]) == ["call"]
+
+
 def test_evidence_gives_the_same_runs_and_turns(trial: Trial, evidence: rl.Evidence) -> None:
     live, frozen = rl.agent_runs(trial.lab), rl.agent_runs(evidence)
     assert len(live) > 25
