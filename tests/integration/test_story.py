@@ -224,3 +224,27 @@ def check_random_graphs(bench: StoryBench, *, seed: int, count: int, most: int) 
         assert bench.edges(found) == graph.edges
         assert found.reasons == []
         check_times(found)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)  # seconds; a busy machine needs minutes for 10,000 invocations
+def test_ten_thousand_members(bench: StoryBench) -> None:
+    branches, leaves = 100, 98
+    expected = set()
+    script: Script = [bench.log("top")]
+    for branch in range(branches):
+        tags = [f"leaf-{branch}-{leaf}" for leaf in range(leaves)]
+        sends = [["send", "Node", None, "do", [bench.log(tag), ["step", "work"]]] for tag in tags]
+        script.append(["send", "Node", None, "do", [bench.log(f"branch-{branch}"), *sends]])
+        expected |= {(f"branch-{branch}", tag, "one-way call") for tag in tags}
+        expected.add(("top", f"branch-{branch}", "one-way call"))
+    root = bench.send(script)
+    done = "SELECT count(*) AS n FROM sys_invocation_status WHERE status = 'completed'"
+    before = branches * leaves + branches + 1
+    wait_for(lambda: bench.lab.arrow(done)["n"][0].as_py() >= before, within=400)
+    wait_for(lambda: len(bench.tags(story(bench.lab, root, timeout="2m"))) == before, within=100)
+    found = story(bench.lab, root, timeout="2m")
+    assert max(bench.tags(found).values()) == 1
+    assert bench.edges(found) == expected
+    assert "connected" not in " ".join(found.reasons)
+    check_times(found)

@@ -22,6 +22,7 @@ from restate_lab.errors import TimedOut
 
 MOST_MEMBERS = 10_000
 MOST_ROUNDS = 1_000
+AT_ONCE = 1_000  # milliseconds in which the result of a completed promise arrives
 CALLS = ("call", "one-way call", "invoked")
 """The kinds of edges by which an invocation is created."""
 
@@ -270,26 +271,25 @@ class Discovery:
 
     def _link_promises(self, own: Sequence[StoryJournal]) -> None:
         """Link the readers of promises of one workflow with the runs that completed them."""
-        completions = sorted(
-            ((entry, each.run) for each in own for entry in each.promises("CompletePromise") if entry.is_success),
-            key=lambda pair: pair[0].started,
-        )
-        for reading in own:
-            for entry in reading.promises("GetPromise", "PeekPromise"):
-                if entry.type == "GetPromise" or entry.has_value:
-                    self._link_promise(reading.run, entry.completed, entry.token, completions)
+        completions = defaultdict(list)
+        for each in own:
+            for entry in each.promises("CompletePromise"):
+                if entry.is_success:
+                    completions[entry.token].append((entry.started, entry.number, each.run))
+        for each in own:
+            for entry in each.promises("GetPromise", "PeekPromise"):
+                if entry.completed is not None and (entry.type == "GetPromise" or entry.has_value):
+                    self._link_promise(each.run, entry, entry.completed, completions[entry.token])
 
     def _link_promise(
-        self, reader: StoryRun, done: int | None, token: str | None, completions: Sequence[tuple[StoryEntry, StoryRun]]
+        self, reader: StoryRun, entry: StoryEntry, done: int, completions: Sequence[tuple[int, int | None, StoryRun]]
     ) -> None:
-        if done is None:
-            return
-        fitting = [(entry, run) for entry, run in completions if entry.token == token and entry.started <= done + CLOCK]
-        if not fitting:
-            return
-        entry, run = fitting[-1]
+        """Link a reader with the last completion before its result; one that had to wait, only with one since then."""
+        least = entry.started if done - entry.started > AT_ONCE else 0
+        fitting = [each for each in completions if least - CLOCK <= each[0] <= done + CLOCK]
+        at, number, run = max(fitting, key=lambda each: each[0], default=(0, None, reader))
         if run is not reader and self._touches(run, reader):
-            self._connect(RunEdge(run.id, reader.id, "promise", entry.number, entry.started, done, "journal", token))
+            self._connect(RunEdge(run.id, reader.id, "promise", number, at, done, "journal", entry.token))
 
     def _scan_journals(self, new: Sequence[StoryRun]) -> None:
         if not self.is_searched:

@@ -9,7 +9,7 @@ import pytest
 
 from restate_lab.analysis.story import discovery, story
 from restate_lab.errors import ArgumentError, NotFound, TimedOut
-from support.story_rows import StoryRows, at, call, id_of, run, send
+from support.story_rows import StoryRows, at, call, id_of, promise, run, send
 
 A, B, C, D = map(id_of, range(1, 5))
 OLD = "prom_1NMyOAvDK2CcBjUH4Rmb7eGBp0DNNDnmsAAAAAQ"
@@ -22,6 +22,7 @@ def edges(source: Any, id_: str = A, **options: Any) -> list[tuple[str, str, str
     return [(names.get(source, "old"), kind, names.get(target, "old")) for source, kind, target in rows]
 
 
+FLOW = {"target_service_name": "Flow", "target_service_key": "w", "target_service_ty": "workflow"}
 SECOND_CALLER = [run(A, 10, 20, entries=call(B, 11, 19)), run(B, 5, 18, invoked_by_id=C)]
 RUNS: dict[str, tuple[list[dict[str, Any]], list[tuple[str, str, str]], str]] = {
     "a call names the run that it created": (
@@ -36,8 +37,8 @@ RUNS: dict[str, tuple[list[dict[str, Any]], list[tuple[str, str, str]], str]] = 
         "only later runs",
     ),
     "a call does not name a run that its caller created after the result": (
-        [run(A, 0, 60, entries=[*call(B, 11, 19), *call(B, 40, 50)]), run(B, 40, 49, invoked_by_id=A)],
-        [("A", "call", "B")],
+        [run(A, 0, 60, entries=call(B, 11, 19)), run(B, 40, 49, invoked_by_id=A)],
+        [],
         "only later runs",
     ),
     "a one-way call does not name the run of the next one": (
@@ -79,6 +80,26 @@ RUNS: dict[str, tuple[list[dict[str, Any]], list[tuple[str, str, str]], str]] = 
             run(C, 1, 2, invoked_by_id=A),
         ],
         [("A", "call", "C"), ("A", "restart", "B")],
+        "",
+    ),
+    "a promise is completed by the last one before its result": (
+        [
+            run(A, 10, 20, **FLOW, entries=promise("GetPromise", 11, 15)),
+            run(B, 1, 2, **FLOW, entries=promise("CompletePromise", 1, 1)),
+            run(C, 12, 16, **FLOW, entries=promise("CompletePromise", 14, 14)),
+            run(D, 30, 31, **FLOW, entries=promise("PeekPromise", 30, 30)),
+            run(id_of(9), 40, 41, **FLOW, entries=promise("CompletePromise", 40, 40)),
+        ],
+        [("C", "promise", "A"), ("C", "promise", "D")],
+        "",
+    ),
+    "a promise that was waited for is not completed before": (
+        [
+            run(A, 10, 20, **FLOW, entries=promise("GetPromise", 11, 15)),
+            run(B, 1, 2, **FLOW, entries=promise("CompletePromise", 1, 1)),
+            run(C, 14, 14, **FLOW | {"target_service_key": "v"}, entries=promise("CompletePromise", 14, 14)),
+        ],
+        [],
         "",
     ),
     "an awakeable of an old form is not decoded": (
