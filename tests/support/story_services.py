@@ -61,6 +61,7 @@ class Player:
         self.values: dict[str, Any] = {}
         self.awaited: dict[str, Awaitable[Any]] = {}
         self.started: list[Awaitable[Any]] = []
+        self.sent: Any = None
 
     async def follow(self, script: Script) -> str:
         for name, *arguments in script:
@@ -94,12 +95,15 @@ class Player:
     ) -> None:
         options: dict[str, Any] = {"send_delay": timedelta(seconds=delay)} if delay else {}
         options |= {"idempotency_key": idempotency} if idempotency else {}
-        handle = {
+        self.sent = {
             "Node": lambda: self.ctx.service_send(do, script, **options),
             "Box": lambda: self.ctx.object_send(box_do, key, script, **options),
             "Flow": lambda: self.ctx.workflow_send(run if handler == "run" else poke, key, script, **options),
         }[service]()
-        self.values["sent"] = await handle.invocation_id()
+
+    async def sent_id(self, name: str) -> None:
+        """Wait for the id of the last one-way call; each wait can suspend this invocation."""
+        self.values[name] = await self.sent.invocation_id()
 
     def calling(self, service: str, key: str | None, handler: str, script: Script, idempotency: str) -> Any:
         options = {"idempotency_key": idempotency} if idempotency else {}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -9,6 +11,8 @@ import pytest
 
 from restate_lab.analysis.story import discovery, story
 from restate_lab.errors import ArgumentError, NotFound, TimedOut
+from restate_lab.history.source import open_history
+from support.archives import DAY, SampleArchive, run as archived_run
 from support.story_rows import StoryRows, at, call, id_of, promise, run, send
 
 A, B, C, D = map(id_of, range(1, 5))
@@ -136,6 +140,20 @@ def test_the_later_run_of_an_id_in_a_history() -> None:
     rows, _, _ = RUNS["the earlier run of an id in a history"]
     assert edges(StoryRows(*rows), B) == [("D", "call", "B"), ("B", "one-way call", "C")]
     assert story(StoryRows(*rows), id_of(2, 1)).ids == [A, id_of(2, 1), id_of(3, 2)]
+
+
+def test_a_history_has_the_earlier_run_of_a_caller(tmp_path: Path) -> None:
+    archive = SampleArchive(tmp_path)
+    caller = archived_run(0, DAY, journal_size=9)
+    child = archived_run(1, DAY, invoked_by_id=caller["id"])
+    archive.visit(DAY + timedelta(hours=1), [caller, child])
+    later = archived_run(0, DAY + timedelta(days=1))
+    archive.visit(DAY + timedelta(days=2), [later], repeated=[caller["id"]])
+    with open_history(archive.path) as history:
+        found = story(history, child["id"], search=True)
+        assert found.ids == [f"{caller['id']}@2026-11-19T23:59:59.000Z", child["id"]]
+        assert list(found.edges["kind"]) == ["invoked"]
+        assert story(history, caller["id"]).ids == [caller["id"]]
 
 
 def test_a_frame_selects_its_runs() -> None:
