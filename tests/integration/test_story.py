@@ -30,9 +30,10 @@ def bench(
 
 def check_times(found: Story) -> None:
     """Check that phases cover the life of each member, and that the path has no gaps and overlaps."""
+    phases = dict(list(found.phases.groupby("id")))
     for member in found.members.itertuples():
-        own = found.phases[found.phases["id"] == member.id]
-        if len(own):
+        own = phases.get(member.id)
+        if own is not None:
             assert own["started"].iloc[0] == member.created_at
             assert list(own["started"][1:]) == list(own["ended"][:-1])
             assert member.ended_at is None or own["ended"].iloc[-1] == member.ended_at or found.ended is None

@@ -50,9 +50,9 @@ def send(callee: str, started: float) -> list[tuple[float, str, Any]]:
     return [(started, "OneWayCall", {"invocation_id": callee, "invoke_time": 0, "invocation_id_completion_id": 1})]
 
 
-def promise(kind: str, started: float, done: float | None) -> list[tuple[float, str, Any]]:
-    """Return the entries of GetPromise, PeekPromise or CompletePromise of the promise p."""
-    entries: list[tuple[float, str, Any]] = [(started, kind, {"key": "p", "completion_id": 3})]
+def promise(kind: str, started: float, done: float | None, *, key: str = "p") -> list[tuple[float, str, Any]]:
+    """Return the entries of GetPromise, PeekPromise or CompletePromise of a promise."""
+    entries: list[tuple[float, str, Any]] = [(started, kind, {"key": key, "completion_id": 3})]
     return entries if done is None else [*entries, (done, f"{kind} result", 3)]
 
 

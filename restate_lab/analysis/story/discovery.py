@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from restate_lab._text import plural
 from restate_lab.analysis.story.journals import NamedId, StoryEntry, StoryJournal, journal_of
 from restate_lab.analysis.story.model import EdgeKind, FoundBy, KnownFrom
 from restate_lab.analysis.story.reader import JournalSearch, StoryReader
-from restate_lab.analysis.story.runs import CLOCK, LATE, KnownRuns, StoryRun, plain_id, unread_ids
+from restate_lab.analysis.story.runs import CLOCK, LATE, KnownRuns, StoryRun, unread_ids
 from restate_lab.errors import TimedOut
 
 MOST_MEMBERS = 10_000
@@ -25,6 +25,9 @@ MOST_ROUNDS = 1_000
 AT_ONCE = 1_000  # milliseconds in which the result of a completed promise arrives
 CALLS = ("call", "one-way call", "invoked")
 """The kinds of edges by which an invocation is created."""
+
+
+WorkflowKey: TypeAlias = tuple[str, str]
 
 
 class RunEdge(NamedTuple):
@@ -62,9 +65,10 @@ class Discovery:
     _new: list[StoryRun] = field(default_factory=list)
     _scanned: set[str] = field(default_factory=set)
     _traces: set[str] = field(default_factory=set)
-    _workflows: set[tuple[str, str]] = field(default_factory=set)
+    _workflows: dict[WorkflowKey, list[StoryRun]] = field(default_factory=dict)
     _candidates: defaultdict[str, dict[str, StoryRun]] = field(default_factory=lambda: defaultdict(dict))
     _left: set[str] = field(default_factory=set)
+    _unread: set[str] = field(default_factory=set)
     _search: JournalSearch | None = None
 
     def begin(self, runs: Iterable[StoryRun], found_by: FoundBy) -> None:
@@ -87,7 +91,7 @@ class Discovery:
         """Read nothing more: give members whose journal was not read an empty one, and link those of the same key."""
         for id_ in self.members:
             if id_ not in self.journals:
-                self.gaps["{} without a journal, because it was not read"].add(id_)
+                self._unread.add(id_)
                 self.journals[id_] = journal_of(self.known.by_id[id_], (), (), 0)
         of_key = [self.known.by_id[id_] for id_, each in self.members.items() if each.by == "key" and not each.source]
         targets = {edge.target for edge in self.edges.values()}
@@ -256,17 +260,19 @@ class Discovery:
     def _scan_promises(self, new: Sequence[StoryRun]) -> None:
         types = ("GetPromise", "PeekPromise", "CompletePromise")
         with_promises = [run for run in new if any(self.journals[run.id].promises(*types))]
-        workflows = {(run.row["service"], run.row["key"]) for run in with_promises} - self._workflows
-        if workflows:
-            self._workflows |= workflows
-            ids = self.reader.of_workflows(workflows)
+        workflows = {_workflow_of(run) for run in with_promises}
+        if unread := workflows - self._workflows.keys():
+            ids = self.reader.of_workflows(unread)
             self.read(ids)
-            self._read_journals([self.known.by_id[id_] for id_ in ids if id_ in self.known.by_id])
-            journals = defaultdict(list)
-            for id_ in ids:
-                for run in self.known.of(plain_id(id_)):
-                    journals[run.row["service"], run.row["key"], run.row["scope"]].append(self.journals[run.id])
-            for own in journals.values():
+            found = [run for id_ in ids if (run := self.known.by_id.get(id_)) is not None]
+            self._read_journals(found)
+            for run in found:
+                self._workflows.setdefault(_workflow_of(run), []).append(run)
+        for workflow in sorted(workflows):
+            by_scope = defaultdict(list)
+            for run in self._workflows.get(workflow, ()):
+                by_scope[run.row["scope"]].append(self.journals[run.id])
+            for own in by_scope.values():
                 self._link_promises(own)
 
     def _link_promises(self, own: Sequence[StoryJournal]) -> None:
@@ -317,7 +323,9 @@ class Discovery:
         if self._left:
             left = plural(len(self._left), "connected invocation")
             yield "members", f"the story has more than {MOST_MEMBERS:,} invocations: {left} were not followed"
-        journals = [self.journals[id_] for id_ in self.members]
+        if self._unread:
+            yield "phases", f"the journal of {plural(len(self._unread), 'invocation')} was not read"
+        journals = [self.journals[id_] for id_ in self.members if id_ not in self._unread]
         if missing := sum(each.is_missing for each in journals):
             yield "phases", f"the journal of {plural(missing, 'invocation')} is not in the source, or not complete"
         if undecoded := sum(each.undecoded for each in journals):
@@ -325,6 +333,10 @@ class Discovery:
             yield "edges", f"{entries} with a target by its key, or with an awakeable of an old form"
         for text, ids in self.gaps.items():
             yield "edges", text.format(plural(len(ids), "invocation"))
+
+
+def _workflow_of(run: StoryRun) -> WorkflowKey:
+    return run.row["service"], run.row["key"]
 
 
 def _edge(run: StoryRun, target: StoryRun, named: NamedId) -> RunEdge:

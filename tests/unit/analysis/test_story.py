@@ -97,6 +97,16 @@ RUNS: dict[str, tuple[list[dict[str, Any]], list[tuple[str, str, str]], str]] = 
         [("C", "promise", "A"), ("C", "promise", "D")],
         "",
     ),
+    "a promise of a member that another edge has added later": (
+        [
+            run(A, 10, 40, **FLOW, entries=[*promise("GetPromise", 11, 12), *call(B, 13, 39)]),
+            run(B, 13, 39, invoked_by_id=A, entries=call(C, 14, 38)),
+            run(C, 14, 38, **FLOW, invoked_by_id=B, entries=promise("CompletePromise", 15, 15, key="q")),
+            run(D, 14, 38, **FLOW, entries=promise("PeekPromise", 16, 16, key="q")),
+        ],
+        [("A", "call", "B"), ("B", "call", "C"), ("C", "promise", "D")],
+        "",
+    ),
     "a promise that was waited for is not completed before": (
         [
             run(A, 10, 20, **FLOW, entries=promise("GetPromise", 11, 15)),
