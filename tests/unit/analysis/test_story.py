@@ -99,12 +99,12 @@ RUNS: dict[str, tuple[list[dict[str, Any]], list[tuple[str, str, str]], str]] = 
     ),
     "a promise of a member that another edge has added later": (
         [
-            run(A, 10, 40, **FLOW, entries=[*promise("GetPromise", 11, 12), *call(B, 13, 39)]),
-            run(B, 13, 39, invoked_by_id=A, entries=call(C, 14, 38)),
-            run(C, 14, 38, **FLOW, invoked_by_id=B, entries=promise("CompletePromise", 15, 15, key="q")),
-            run(D, 14, 38, **FLOW, entries=promise("PeekPromise", 16, 16, key="q")),
+            run(A, 10, 12, **FLOW, entries=promise("GetPromise", 11, 12)),
+            run(B, 13, 14, restarted_from=A),
+            run(C, 15, 17, **FLOW, restarted_from=B, entries=promise("CompletePromise", 16, 16, key="q")),
+            run(D, 18, 19, **FLOW, entries=promise("PeekPromise", 18, 18, key="q")),
         ],
-        [("A", "call", "B"), ("B", "call", "C"), ("C", "promise", "D")],
+        [("A", "restart", "B"), ("B", "restart", "C"), ("C", "promise", "D")],
         "",
     ),
     "a promise that was waited for is not completed before": (
