@@ -206,6 +206,18 @@ def test_a_key_and_its_services(bench: StoryBench) -> None:
         story(bench.lab, key=key)
 
 
+def test_a_trace_connects_roots(bench: StoryBench) -> None:
+    trace = f"{random.getrandbits(128):032x}"
+    context = {"traceparent": f"00-{trace}-00f067aa0ba902b7-01"}
+    first = bench.send([bench.log("first"), calls(bench, "traced")], headers=context)
+    bench.ended(first)
+    second = bench.send([bench.log("second")], "Box", key=bench.unique("trace"), headers=context)
+    bench.ended(second)
+    expected = {("first", "traced", "call"), ("first", "second", "trace")}
+    assert bench.edges(story(bench.lab, second)) == expected
+    assert bench.edges(story(bench.lab, trace=trace)) == expected
+
+
 def test_random_graphs(bench: StoryBench) -> None:
     """Of several stories at the same time, each has its own members and edges, from any of its members."""
     check_random_graphs(bench, seed=44, count=4, most=14)

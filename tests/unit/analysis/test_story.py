@@ -139,8 +139,9 @@ RUNS: dict[str, tuple[list[dict[str, Any]], list[tuple[str, str, str]], str]] = 
 @pytest.mark.parametrize("rule", RUNS)
 def test_the_run_of_an_id(rule: str) -> None:
     rows, expected, reason = RUNS[rule]
-    assert edges(StoryRows(*rows)) == expected
-    found = story(StoryRows(*rows), A, search=True)
+    source = StoryRows(*rows)
+    assert edges(source) == expected
+    found = story(source, A, search=True)
     assert list(found.edges["kind"]) == [kind for _, kind, _ in expected]
     assert reason in " ".join(found.reasons)
     assert bool(reason) == bool(found.reasons)
