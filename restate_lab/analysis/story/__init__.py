@@ -98,7 +98,7 @@ def story(
         source=reads.name,
         version=reads.version,
         read_at=now,
-        searched=search,
+        searched=found.has_searched,
         queries=tuple(reads.queries),
         link=page_link(reads, "story", parts.members[0].id),
         not_read=unread(**missing),

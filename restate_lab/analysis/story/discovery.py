@@ -18,7 +18,7 @@ from restate_lab.analysis.story.journals import NamedId, StoryEntry, StoryJourna
 from restate_lab.analysis.story.model import EdgeKind, FoundBy, KnownFrom
 from restate_lab.analysis.story.reader import JournalSearch, StoryReader
 from restate_lab.analysis.story.runs import CLOCK, LATE, KnownRuns, StoryRun, unread_ids
-from restate_lab.errors import TimedOut
+from restate_lab.errors import ResultTooLarge, TimedOut
 
 MOST_MEMBERS = 10_000
 MOST_ROUNDS = 1_000
@@ -70,6 +70,7 @@ class Discovery:
     _left: set[str] = field(default_factory=set)
     _unread: set[str] = field(default_factory=set)
     _search: JournalSearch | None = None
+    _unsearched: str = ""
 
     def begin(self, runs: Iterable[StoryRun], found_by: FoundBy) -> None:
         """Make these runs members."""
@@ -298,10 +299,14 @@ class Discovery:
             self._connect(RunEdge(run.id, reader.id, "promise", number, at, done, "journal", entry.token))
 
     def _scan_journals(self, new: Sequence[StoryRun]) -> None:
-        if not self.is_searched:
+        if not self.is_searched or self._unsearched:
             return
         if self._search is None:
-            self._search = self.reader.search()
+            try:
+                self._search = self.reader.search()
+            except ResultTooLarge as error:
+                self._unsearched = f"the journals of invocations outside of the story were not searched: {error}"
+                return
         owners = self._search.naming(run.plain for run in new)
         self.read(owners)
         runs = [run for id_ in owners if (run := self.known.by_id.get(id_)) is not None and id_ not in self.members]
@@ -316,10 +321,17 @@ class Discovery:
                     self._connect(_edge(run, target, each)._replace(known_from="search"))
 
     @property
+    def has_searched(self) -> bool:
+        """Return whether the journals of all invocations were searched."""
+        return self._search is not None
+
+    @property
     def reasons(self) -> Iterator[tuple[str, str]]:
         """Yield the parts that are not complete, with the reasons."""
         if self.stopped:
             yield "members", self.stopped
+        if self._unsearched:
+            yield "edges", self._unsearched
         if self._left:
             left = plural(len(self._left), "connected invocation")
             yield "members", f"the story has more than {MOST_MEMBERS:,} invocations: {left} were not followed"

@@ -161,7 +161,7 @@ class StoryReader:
         owners, named = [], []
         if not self.reads.has("sys_journal"):
             return JournalSearch(pa.chunked_array([], _TEXT), pa.chunked_array([], _TEXT))
-        with self.reads.stream(_NAMING) as batches:
+        with self.reads.stream(_NAMING, max_bytes=None) as batches:
             for batch in batches:
                 body = batch["body"].cast(_TEXT)
                 ids = pc.struct_field(pc.extract_regex(body, _NAMED), "value")

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from restate_lab.analysis.story import discovery, story
-from restate_lab.errors import ArgumentError, NotFound, TimedOut
+from restate_lab.errors import ArgumentError, NotFound, ResultTooLarge, TimedOut
 from restate_lab.history.source import open_history
 from support.archives import DAY, SampleArchive, run as archived_run
 from support.story_rows import StoryRows, at, call, id_of, promise, run, send
@@ -226,6 +226,22 @@ def test_a_timeout_returns_the_known_part() -> None:
         sizes.append(len(found.members))
     assert sizes == sorted(sizes)
     assert {1, 2} == set(sizes)
+
+
+def test_a_search_of_too_many_journals_is_stated() -> None:
+    source = StoryRows(run(A, 0, 10, entries=call(B, 1, 5)), run(B, 1, 5, invoked_by_id=A))
+    answer = source.rows
+
+    def rows(statement: str, params: Any, **_: Any) -> Any:
+        if "CompleteAwakeable" in statement:
+            raise ResultTooLarge("the result has more than 2 GiB", rows=1, size=1)
+        return answer(statement, params)
+
+    source.rows = rows  # type: ignore[method-assign]
+    found = story(source, A, search=True)
+    assert found.ids == [A, B]
+    assert not found.searched
+    assert "more than 2 GiB" in found.reasons[0]
 
 
 @pytest.mark.parametrize(
