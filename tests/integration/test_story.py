@@ -50,7 +50,7 @@ def calls(bench: StoryBench, tag: str, script: Script = (), **more: Any) -> list
 
 @OTHER_JOURNALS
 def test_every_kind_of_edge(bench: StoryBench) -> None:
-    """Calls, one-way calls, awakeables, cancellations and promises connect a story, from each of its members."""
+    """Calls, one-way calls, awakeables, signals, cancellations and promises connect a story."""
     flow = bench.unique("flow")
     root = bench.send(
         [
@@ -58,6 +58,8 @@ def test_every_kind_of_edge(bench: StoryBench) -> None:
             calls(bench, "callee", [["step", "work", 0.02], calls(bench, "grandchild")]),
             ["send", "Box", bench.unique("box"), "do", [bench.log("sender"), ["resolve", "$a"]], 0.05],
             ["wait", "a"],
+            calls(bench, "teller", [["tell", "$me", "hey"]]),
+            ["listen", "hey"],
             ["send", "Flow", flow, "run", [bench.log("run"), ["promise", "p"]]],
             ["call", "Flow", flow, "poke", [bench.log("poke"), ["complete", "p"]]],
             ["send", "Node", None, "do", [bench.log("sleeper"), ["sleep", 60]]],
@@ -71,6 +73,8 @@ def test_every_kind_of_edge(bench: StoryBench) -> None:
         ("callee", "grandchild", "call"),
         ("root", "sender", "one-way call"),
         ("sender", "root", "awakeable"),
+        ("root", "teller", "call"),
+        ("teller", "root", "signal"),
         ("root", "run", "one-way call"),
         ("root", "poke", "call"),
         ("poke", "run", "promise"),
@@ -78,13 +82,13 @@ def test_every_kind_of_edge(bench: StoryBench) -> None:
         ("root", "canceller", "call"),
         ("canceller", "sleeper", "cancel"),
     }
-    tags = {"root", "callee", "grandchild", "sender", "run", "poke", "sleeper", "canceller"}
+    tags = {"root", "callee", "grandchild", "sender", "teller", "run", "poke", "sleeper", "canceller"}
     for start in (root, bench.id("grandchild"), bench.id("sleeper")):
         found = story(bench.lab, start)
         assert bench.edges(found) == expected
         assert set(bench.tags(found)) == tags
         assert max(bench.tags(found).values()) == 1
-        assert list(found.members["depth"]) == [0, 1, 2, 1, 1, 1, 1, 1]
+        assert list(found.members["depth"]) == [0, 1, 2, 1, 1, 1, 1, 1, 1]
         assert found.members["id"].iloc[0] == root
         check_times(found)
 

@@ -27,6 +27,12 @@ def edges(source: Any, id_: str = A, **options: Any) -> list[tuple[str, str, str
 
 
 FLOW = {"target_service_name": "Flow", "target_service_key": "w", "target_service_ty": "workflow"}
+
+
+def named(kind: str, id_: str, at: float) -> tuple[float, str, Any]:
+    return at, kind, {"target": {"InvocationId": id_}, "completion_id": 9}
+
+
 SECOND_CALLER = [run(A, 10, 20, entries=call(B, 11, 19)), run(B, 5, 18, invoked_by_id=C)]
 RUNS: dict[str, tuple[list[dict[str, Any]], list[tuple[str, str, str]], str]] = {
     "a call names the run that it created": (
@@ -115,6 +121,20 @@ RUNS: dict[str, tuple[list[dict[str, Any]], list[tuple[str, str, str]], str]] = 
         ],
         [],
         "",
+    ),
+    "an invocation that is attached, and one whose result is read": (
+        [
+            run(A, 10, 30, entries=[named("AttachInvocation", B, 11), named("GetInvocationOutput", C, 12)]),
+            run(B, 5, 20),
+            run(C, 6, 7),
+        ],
+        [("A", "attach", "B"), ("A", "output", "C")],
+        "",
+    ),
+    "an attach to a key is not resolved": (
+        [run(A, 10, 30, entries=[(11, "AttachInvocation", {"target": {"WorkflowId": {"key": "w"}}})])],
+        [],
+        "a target by its key",
     ),
     "an awakeable of an old form is not decoded": (
         [run(A, 0, 10, entries=[(1, "CompleteAwakeable", {"id": OLD, "result": "Success"})])],
