@@ -65,7 +65,7 @@ _FAMILY_NAMES = {
         deployment_concurrency_block_duration invoker_concurrency_block_duration invoker_throttling_block_duration
         invoker_memory_block_duration throttling_rules_block_duration""",
     "list": """services latest_of signals completions""",
-    "bytes": "value",
+    "bytes": "value raw",
     "number or flag": "completed",
 }
 

@@ -176,6 +176,9 @@ VERBS: dict[str, Verb] = {
     "waits": _waits,
     "journal": lambda lab, ids, _: [rl.journal(lab, each) for each in ids["open"]],
     "journal_diff": lambda lab, ids, _: rl.journal_diff(lab, ids["ended"][0], ids["ended"][1]),
+    "story": lambda lab, ids, _: [
+        frame for id_ in ids["ended"] for found in [rl.story(lab, id_)] for frame in (found.members, found.edges)
+    ],
     "state": lambda lab, ids, _: dict(rl.state(lab, *ids["object"])),
     "plan": _make_plans,
     "states": lambda lab, ids, _: read_invocations(Reads(lab), ids["open"]),

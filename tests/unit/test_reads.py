@@ -135,10 +135,12 @@ def test_the_error_says_which_verb_and_what_to_do() -> None:
     assert source.asked == 0
 
 
-@pytest.mark.parametrize("verb", ["journal", "journal_diff", "waits", "agent_runs", "before_after", "contrast", "find"])
+@pytest.mark.parametrize(
+    "verb", ["journal", "journal_diff", "waits", "agent_runs", "before_after", "contrast", "find", "story"]
+)
 def test_a_timeout_names_the_verb_that_was_called(verb: str) -> None:
     source, id_ = Counting(), sample_id(1)
-    arguments = {"journal": (id_,), "journal_diff": (id_, sample_id(2))}
+    arguments = {"journal": (id_,), "story": (id_,), "journal_diff": (id_, sample_id(2))}
     ids = {**arguments, "before_after": ("dp_1",), "contrast": ("failed",), "find": ("a text",)}.get(verb, ())
     with pytest.raises(TimedOut, match=f"^{verb} did not finish within its timeout of 0s; pass a longer timeout="):
         getattr(rl, verb)(source, *ids, timeout=0)
