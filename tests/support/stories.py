@@ -12,6 +12,8 @@ from restate_lab.analysis.story.model import Member, Phase, StoryEdge
 from restate_lab.analysis.story.result import Story, entry_frame
 from restate_lab.result import unread
 
+SECOND = timedelta(seconds=1)
+ROOT: dict[str, Any] = {"found_by": "start", "found_from": None, "parent": None, "depth": 0}
 NOW = datetime(2026, 11, 30, 14, 5, tzinfo=UTC)
 
 
@@ -72,14 +74,12 @@ def sample_entries() -> pd.DataFrame:
 
 def sample_story() -> Story:
     """Return an order: a call that retries, an approval, a delayed mail, an agent with costs, and a queued callee."""
-    second = timedelta(seconds=1)
-    root: dict[str, Any] = {"found_by": "start", "found_from": None, "parent": None, "depth": 0}
     members = [
-        member(1, "Order/4711/place", "suspended", 0, None, **root, critical=32.1 * second),
-        member(2, "Payments/charge", "succeeded", 2, 42, critical=40 * second, failed_attempts=5),
+        member(1, "Order/4711/place", "suspended", 0, None, **ROOT, critical=32.1 * SECOND),
+        member(2, "Payments/charge", "succeeded", 2, 42, critical=40 * SECOND, failed_attempts=5),
         member(3, "Mail/send", "scheduled", 44, None, found_by="one-way call"),
         member(4, "Support/answer", "succeeded", 45, 60, model_calls=3, tokens=4_210, cost=0.0123),
-        member(5, "Stock/berlin/reserve", "pending", 50, None, critical=47.9 * second),
+        member(5, "Stock/berlin/reserve", "pending", 50, None, critical=47.9 * SECOND),
         member(6, "Approval/4711/ask", "failed", 30, 100, found_by="awakeable", failure="[500] no answer"),
     ]
     edges = [
@@ -125,8 +125,7 @@ def sample_story() -> Story:
 
 def large_story(count: int) -> Story:
     """Return an order with so many equal calls, of which every 50th fails."""
-    root: dict[str, Any] = {"found_by": "start", "found_from": None, "parent": None, "depth": 0}
-    members = [member(1, "Import/run", "running", 0, None, **root)]
+    members = [member(1, "Import/run", "running", 0, None, **ROOT, critical=120 * SECOND)]
     for number in range(2, count + 1):
         status = "failed" if number % 50 == 0 else "succeeded"
         members.append(member(number, f"Row/{number}/store", status, 1 + number % 60, 40 + number % 70))
@@ -136,4 +135,113 @@ def large_story(count: int) -> Story:
     ]
     phases = [phase(1, "running", 0, 120)]
     path = [phase(1, "running", 0, 120)]
+    return Story.of(members, edges, path, phases, source="prod", version="1.7.12", read_at=NOW)
+
+
+def joined_story() -> Story:
+    """Return a story whose first half is only in an archive."""
+    members = [
+        member(1, "Order/4711/place", "succeeded", 0, 60, **ROOT, origin="archive", critical=60 * SECOND),
+        member(2, "Payments/charge", "succeeded", 2, 20, origin="archive"),
+        member(3, "Mail/send", "running", 60, None, found_by="one-way call", origin="server", critical=60 * SECOND),
+    ]
+    edges = [
+        StoryEdge(source=id_of(1), target=id_of(2), kind="call", index=1, at=at(2), done_at=at(20)),
+        StoryEdge(source=id_of(1), target=id_of(3), kind="one-way call", index=2, at=at(60)),
+    ]
+    phases = [phase(1, "running", 0, 60), phase(2, "running", 2, 20), phase(3, "running", 60, 120)]
+    path = [phase(1, "running", 0, 60), phase(3, "running", 60, 120)]
+    return _story(members, edges, path, phases)
+
+
+def agents_story() -> Story:
+    """Return a conversation with a nested agent without a price, and a tool that is no agent."""
+    members = [
+        member(1, "Chat/anna/turn", "succeeded", 0, 90, **ROOT, critical=40 * SECOND, tokens=9_100, model_calls=4, cost=1.25),
+        member(2, "Research/ask", "succeeded", 10, 60, critical=50 * SECOND, tokens=61_004, model_calls=12, failed_attempts=2),
+        *(member(number, "Tools/search", "succeeded", 10 + 4 * number, 12 + 4 * number, parent=id_of(2), found_from=id_of(2), depth=2)
+          for number in range(3, 9)),
+    ]  # fmt: skip
+    edges = [
+        StoryEdge(source=each.parent, target=each.id, kind="call", index=at_, at=each.created_at, done_at=each.ended_at)
+        for at_, each in enumerate(members[1:])
+        if each.parent
+    ]
+    phases = [
+        *(phase(1, "running", 0, 10), phase(1, "calling", 10, 60, other=id_of(2)), phase(1, "running", 60, 90)),
+        *(phase(2, "running", 10, 40), phase(2, "retrying", 40, 50), phase(2, "running", 50, 60)),
+    ]
+    path = [phase(1, "running", 0, 10), phase(2, "running", 10, 40), phase(2, "retrying", 40, 50)]
+    path += [phase(2, "running", 50, 60), phase(1, "running", 60, 90)]
+    return _story(members, edges, path, phases)
+
+
+def sequence_story(count: int) -> Story:
+    """Return a handler that calls one after the other, so that all are on the critical path; the first one is slow."""
+    root = member(1, "Import/run", "succeeded", 0, 120, **ROOT)
+    starts = [20 + 100 * number / count for number in range(count)]
+    starts[0] = 0
+    ends = [*starts[1:], 120]
+    calls = [
+        member(number, "Row/store", "succeeded", start, end, critical=(end - start) * SECOND)
+        for number, (start, end) in enumerate(zip(starts, ends, strict=True), start=2)
+    ]
+    edges = [
+        StoryEdge(source=id_of(1), target=each.id, kind="call", index=number, at=each.created_at, done_at=each.ended_at)
+        for number, each in enumerate(calls, start=1)
+    ]
+    path = [Phase(id=each.id, kind="running", started=each.created_at, ended=each.ended_at or NOW) for each in calls]
+    return _story([root, *calls], edges, path, [phase(1, "calling", 0, 120), *path])
+
+
+def deep_story(depth: int) -> Story:
+    """Return a chain of calls of so many levels; the last one is slow."""
+    members = [member(1, "Chain/1/next", "succeeded", 0, 120, **ROOT)]
+    for number in range(2, depth + 1):
+        above = id_of(number - 1)
+        critical = (100 if number == depth else 0.01) * SECOND
+        members.append(
+            member(number, f"Chain/{number}/next", "succeeded", number / depth, 120 - number / depth, parent=above,
+                   found_from=above, depth=number - 1, critical=critical)
+        )  # fmt: skip
+    edges = [
+        StoryEdge(source=each.parent, target=each.id, kind="call", index=1, at=each.created_at)
+        for each in members[1:]
+        if each.parent
+    ]
+    return _story(members, edges, [phase(depth, "running", 0, 120)], [phase(1, "running", 0, 120)])
+
+
+def sends_story(count: int) -> Story:
+    """Return a handler that sends one-way calls to as many different services, each with a delay."""
+    members = [member(1, "Fanout/start", "succeeded", 0, 10, **ROOT)]
+    members += [
+        member(number, f"Worker{number}/do", "succeeded", number / 3, 60 + 2 * number, found_by="one-way call")
+        for number in range(2, count + 2)
+    ]
+    edges = [
+        StoryEdge(source=id_of(1), target=each.id, kind="one-way call", index=number, at=each.created_at)
+        for number, each in enumerate(members[1:], start=1)
+    ]
+    phases = [phase(1, "running", 0, 10)]
+    phases += [phase(number, "sleeping", number / 3, 40) for number in range(2, count + 2)]
+    phases += [phase(number, "running", 40, 60 + 2 * number) for number in range(2, count + 2)]
+    return _story(members, edges, [phase(1, "running", 0, 10)], phases)
+
+
+def hostile_story(text: str) -> Story:
+    """Return a story whose names, labels, failures and reasons are this text."""
+    more = {"failure": text, "failed_attempts": 1}
+    members = [
+        member(1, f"{text}/{text}/run", "failed", 0, 60, **ROOT, **more, critical=60 * SECOND),
+        *(member(number, f"{text}/call", "failed", number, 30, **more) for number in range(2, 10)),
+    ]
+    edges = [StoryEdge(source=id_of(1), target=each.id, kind="one-way call", at=each.created_at) for each in members[1:]]
+    phases = [phase(1, "retrying", 0, 60, label=text)]
+    return Story.of(
+        members, edges, phases, phases, source=text, version="1.7.12", read_at=NOW, not_read=unread(**{"edges": [text]})
+    )
+
+
+def _story(members: list[Member], edges: list[StoryEdge], path: list[Phase], phases: list[Phase]) -> Story:
     return Story.of(members, edges, path, phases, source="prod", version="1.7.12", read_at=NOW)

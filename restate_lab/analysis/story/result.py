@@ -10,12 +10,13 @@ from typing import Any, Final, Self
 import pandas as pd
 
 from restate_lab._public import public
-from restate_lab._text import plural
+from restate_lab.analysis.story.card import story_html
 from restate_lab.analysis.story.model import Member, Phase, StoryEdge
+from restate_lab.analysis.story.text import state_of, text_lines, title_of
 from restate_lab.result import Result
 
-_TIME = "datetime64[ms, UTC]"
-_SPAN: Final = "timedelta64[ms]"
+_TEXT_ROWS = 24  # of the printed tree; with the lines around it, that is a screen
+_TIME, _SPAN = "datetime64[ms, UTC]", "timedelta64[ms]"
 _KINDS = {
     **dict.fromkeys(("created_at", "started_at", "ended_at", "at", "done_at", "started", "ended", "completed"), _TIME),
     **dict.fromkeys(("depth",), "int64"),
@@ -101,11 +102,15 @@ class Story(Result):
 
     @property
     def summary(self) -> str:
-        """Return the size of the story and its roots, on one line."""
-        return f"{plural(len(self.members), 'invocation')} of {self.members['target'].iloc[0]}"
+        """Return the first root, the number of the other members, the duration and the state, on one line."""
+        return f"{title_of(self)}, {state_of(self)}"
+
+    def _text(self) -> str:
+        lines = text_lines(self, most=_TEXT_ROWS)
+        return "\n".join([self.summary, self.where, *lines, *(f"Not read: {reason}." for reason in self.reasons)])
 
     def _card(self) -> str:
-        return ""
+        return story_html(self)
 
 
 def _frame(kind: type, parts: Iterable[Any]) -> pd.DataFrame:

@@ -1,0 +1,201 @@
+"""The card of a story: its state, its critical path, and the waterfall of its members, with inline styles only."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, tzinfo
+from typing import Any, Protocol
+
+from restate_lab._html import render
+from restate_lab._text import format_duration, format_timestamp, one_line, plural
+from restate_lab.analysis.story.model import PHASES
+from restate_lab.analysis.story.text import (
+    agent_text,
+    agents_line,
+    duration_text,
+    failure_line,
+    found_text,
+    hidden_line,
+    length_of,
+    name_of,
+    origin_line,
+    path_parts,
+    path_time,
+    title_of,
+)
+from restate_lab.analysis.story.waterfall import Segment, StoryParts, Waterfall, WaterfallRow, waterfall
+from restate_lab.status import OUTCOMES, STATUSES, Status
+
+PHASE_COLOURS = {
+    "running": STATUSES["running"].colour,
+    "retrying": STATUSES["backing-off"].colour,
+    "queued": STATUSES["pending"].colour,
+    "sleeping": STATUSES["suspended"].colour,
+    "waiting": OUTCOMES["waiting"].colour,
+    "calling": STATUSES["scheduled"].colour,
+}
+"""The colours of phases, as in journals and lists."""
+_UNKNOWN = Status("", "#8a8f98")
+_LABEL = 80  # characters
+_MOST_INDENT = 10  # levels; a deeper row has its depth as a number
+_WORST = ("failed", "killed", "paused", "backing-off", "cancelled")
+
+
+class ReadStory(StoryParts, Protocol):
+    """A story with its source."""
+
+    @property
+    def where(self) -> str: ...  # noqa: D102 - as in Result
+    @property
+    def link(self) -> str: ...  # noqa: D102
+    @property
+    def reasons(self) -> list[str]: ...  # noqa: D102
+
+
+def story_html(story: ReadStory, *, zone: tzinfo = UTC) -> str:
+    """Return the card of a story as HTML; text from the cluster is escaped."""
+    drawing = waterfall(story)
+    below = (origin_line(story), agents_line(story), hidden_line(drawing))
+    return render(
+        "analysis/story/card.html.j2",
+        title=f"{title_of(story)}, {length_of(story)}",
+        place=story.where,
+        page=story.link,
+        lines=[*filter(None, below), *(f"Not read: {reason}." for reason in story.reasons)],
+        accent=accent_of(story),
+        badges=list(_badges(story)),
+        **path_values(story),
+        **drawing_values(drawing, story, zone=zone),
+    )
+
+
+def accent_of(story: StoryParts) -> str:
+    """Return the colour of the worst status of the members."""
+    counts = Counter(story.members["status"])
+    worst = next((each for each in _WORST if counts[each]), "succeeded" if story.ended else "running")
+    return STATUSES[worst].colour
+
+
+def path_values(story: StoryParts) -> dict[str, Any]:
+    """Return the values of ``path.html.j2``."""
+    parts = path_parts(story)
+    return {
+        "path": [(each.text, PHASE_COLOURS.get(each.kind, _UNKNOWN.colour)) for each in parts],
+        "path_time": path_time(parts),
+    }
+
+
+def drawing_values(
+    drawing: Waterfall, story: StoryParts, *, zone: tzinfo = UTC, is_live: bool = False, selected: str = ""
+) -> dict[str, Any]:
+    """Return the values of ``waterfall.html.j2``; with ``is_live``, each target is a button of a panel."""
+    ends = [*(tick.position for tick in drawing.ticks[1:]), 1.0]
+    has_origins = story.members["origin"].nunique() > 1
+    kinds = {each.kind for row in drawing.rows for each in row.segments}
+    return {
+        "ticks": [
+            {"label": tick.label, "width": 100 * (end - tick.position)}
+            for tick, end in zip(drawing.ticks, ends, strict=True)
+        ],
+        "rows": [_row(row, has_origins=has_origins) for row in drawing.rows],
+        "has_agents": drawing.has_agents,
+        "legend": [(kind, PHASE_COLOURS[kind], about) for kind, about in PHASES.items() if kind in kinds],
+        "has_critical": any(row.critical_parts for row in drawing.rows),
+        "has_departures": any(row.departures for row in drawing.rows),
+        "has_groups": any(row.count > 1 for row in drawing.rows),
+        "is_open": drawing.is_open,
+        "started": format_timestamp(story.started, zone=zone, exact=True),
+        "is_live": is_live,
+        "selected": selected,
+    }
+
+
+def _badges(story: StoryParts) -> Iterator[tuple[str, str, str]]:
+    counts = Counter(story.members["status"])
+    for name, status in STATUSES.items():
+        if counts[name]:
+            yield f"{counts[name]:,} {name}", plural(counts[name], "invocation"), status.colour
+
+
+def _row(row: WaterfallRow, *, has_origins: bool) -> dict[str, Any]:
+    """Return the template values of one row; positions are percentages."""
+    return {
+        "id": row.ids[0] if row.count == 1 else "",
+        "target": row.target,
+        "times": row.count if row.count > 1 else 0,
+        "status": row.status,
+        "colour": STATUSES.get(row.status, _UNKNOWN).colour,
+        "notes": list(_notes(row, has_origins=has_origins)),
+        "failure": failure_line(row),
+        "indent": 14 * min(row.depth, _MOST_INDENT),
+        "depth": row.depth if row.depth > _MOST_INDENT else 0,
+        "duration": duration_text(row) if row.count == 1 else "",
+        "about": describe_row(row),
+        "agent": agent_text(row),
+        "segments": [_segment(each) for each in row.segments],
+        "profile": list(_profile_parts(row)),
+        "critical": [(100 * left, 100 * (right - left)) for left, right in row.critical_parts],
+        "is_critical": row.critical > 0,
+        "left": 100 * row.left,
+        "width": 100 * row.width,
+        "departures": [100 * each for each in row.departures],
+        "passing": [100 * each for each in row.passing],
+        "arrival": None if row.arrival is None else 100 * row.arrival,
+    }
+
+
+def _notes(row: WaterfallRow, *, has_origins: bool) -> Iterator[str]:
+    """Yield what is special about a row, in few words."""
+    if row.count > 1:
+        yield duration_text(row)
+    if row.count > 1 and row.critical > 0:
+        yield f"{format_duration(row.critical)} on the critical path"
+    if text := found_text(row):
+        yield text
+    if row.failed_attempts and row.count == 1:
+        yield plural(row.failed_attempts, "failed attempt")
+    if row.below:
+        yield f"{row.below:,} more below"
+    if has_origins and row.origin == "archive":
+        yield "archive"
+
+
+def describe_row(row: WaterfallRow) -> str:
+    """Return the times of a row and how it was found, for the tooltip of its bar and for screen readers."""
+    parts = [f"{name_of(row)} {row.status}", duration_text(row), f"from +{format_duration(row.offset)}"]
+    if row.is_open:
+        parts.append("open")
+    if row.critical > 0:
+        parts.append(f"{format_duration(row.critical)} on the critical path")
+    if row.relation:
+        parts.append(f"found because {row.relation}")
+    if row.origin:
+        parts.append(f"from the {row.origin}")
+    return ", ".join(parts)
+
+
+def _segment(each: Segment) -> dict[str, Any]:
+    label = f" {one_line(each.label, _LABEL)}" if each.label else ""
+    mostly = f"{each.count:,} phases, mostly {each.kind}" if each.count > 1 else f"{each.kind}{label}"
+    still = ", not ended" if each.is_open else ""
+    return {
+        "kind": each.kind,
+        "colour": PHASE_COLOURS[each.kind],
+        "left": 100 * each.left,
+        "width": 100 * each.width,
+        "is_open": each.is_open,
+        "about": f"{mostly} {format_duration(each.seconds)}, from +{format_duration(each.offset)}{still}",
+    }
+
+
+def _profile_parts(row: WaterfallRow) -> Iterator[tuple[float, float, float]]:
+    """Yield the left edge, the width and the height of each part of a profile, in percent; equal parts are one."""
+    size, at, highest = 100 / max(len(row.profile), 1), 0, max(row.profile, default=1.0)
+    while at < len(row.profile):
+        end = at + 1
+        while end < len(row.profile) and row.profile[end] == row.profile[at]:
+            end += 1
+        if row.profile[at] > 0:
+            yield at * size, (end - at) * size, max(100 * row.profile[at] / highest, 12.0)
+        at = end

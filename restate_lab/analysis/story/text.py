@@ -1,0 +1,228 @@
+"""A story as text: its title, its state, its critical path, and the tree of its members for terminals."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from restate_lab._text import escape_invisible, format_duration, one_line, plural, short_ids, truncate
+from restate_lab.analysis.story.waterfall import StoryParts, Waterfall, WaterfallRow, waterfall
+from restate_lab.frames import records
+
+_LONGEST_TARGET = 60  # characters, in sentences
+_FAILURE = 160  # characters
+_LEAST_TARGET = 16  # characters of a target in the tree
+_MOST_PARTS = 5  # of the critical path
+_CALLED = frozenset({"call", "start"})
+_MARK = "*"
+CRITICAL = f"{_MARK} on the critical path"
+"""The legend of the tree."""
+
+
+def title_of(story: StoryParts) -> str:
+    """Return the first root and the number of the other members: "Order/4711/place and 5 invocations"."""
+    members = story.members
+    target = one_line(str(members["target"].iloc[0]), _LONGEST_TARGET)
+    return target if len(members) == 1 else f"{target} and {plural(len(members) - 1, 'invocation')}"
+
+
+def state_of(story: StoryParts) -> str:
+    """Return how long the story has taken, whether it is open, and how many members failed: "2m, open, 1 failed"."""
+    counts = Counter(story.members["status"])
+    parts = [length_of(story)]
+    parts += [f"{counts[each]:,} {each}" for each in ("failed", "killed", "cancelled", "paused") if counts[each]]
+    return ", ".join(parts)
+
+
+def length_of(story: StoryParts) -> str:
+    """Return how long the story has taken, and whether it is open: "2m, open"."""
+    seconds = ((story.ended or max(story.read_at, story.started)) - story.started).total_seconds()
+    return f"{format_duration(seconds)}, {'open' if story.ended is None else 'ended'}"
+
+
+@dataclass(frozen=True, slots=True)
+class PathPart:
+    """The time of the critical path with one kind of phase in equal members, in seconds."""
+
+    kind: str
+    seconds: float
+    where: str
+
+    @property
+    def text(self) -> str:
+        """Return the part as text: "retrying 35s (Payments/charge)"."""
+        place = f" ({self.where})" if self.where else ""
+        return f"{self.kind} {format_duration(self.seconds)}{place}"
+
+
+def path_parts(story: StoryParts) -> list[PathPart]:
+    """Return what the critical path is made of, longest first; the last part is the sum of the shorter ones."""
+    names = ("id", "target", "service", "handler")
+    members = {row["id"]: row for row in records(story.members[list(names)])}
+    seconds, targets, labels = dict[Any, float](), dict[Any, set[str]](), dict[Any, set[str]]()
+    path = story.path
+    for id_, kind, time, label in zip(path["id"], path["kind"], path["duration"], path["label"], strict=True):
+        member = members[id_]
+        key = kind, member["service"], member["handler"]
+        seconds[key] = seconds.get(key, 0.0) + time.total_seconds()
+        targets.setdefault(key, set()).add(member["target"])
+        labels.setdefault(key, set()).add(label or "")
+    order = sorted((key for key in seconds if seconds[key] > 0), key=lambda key: -seconds[key])
+    most = _MOST_PARTS if len(order) > _MOST_PARTS + 1 else len(order)
+    rest = sum(seconds[key] for key in order[most:])
+    parts = [PathPart(key[0], seconds[key], _place(key, targets[key], labels[key])) for key in order[:most]]
+    return [*parts, PathPart("other", rest, "")] if rest else parts
+
+
+def _place(key: tuple[str, str, str], targets: set[str], labels: set[str]) -> str:
+    where = next(iter(targets)) if len(targets) == 1 else f"{len(targets):,} × {key[1]}/{key[2]}"
+    label = next(iter(labels)) if len(labels) == 1 else ""
+    own = f"{one_line(where, _LONGEST_TARGET)}, {one_line(label, _LONGEST_TARGET)}" if label else ""
+    return own or one_line(where, _LONGEST_TARGET)
+
+
+def path_line(story: StoryParts) -> str:
+    """Return what the critical path is made of as one sentence; "" without a path."""
+    parts = path_parts(story)
+    return f"Critical path {path_time(parts)}: {', '.join(each.text for each in parts)}." if parts else ""
+
+
+def path_time(parts: Iterable[PathPart]) -> str:
+    """Return the length of the critical path."""
+    return format_duration(sum(each.seconds for each in parts))
+
+
+def origin_line(story: StoryParts) -> str:
+    """Return how many members are from the archive and how many from the server; "" for a source with one origin."""
+    counts = Counter(story.members["origin"].dropna())
+    parts = [f"{counts[each]:,} from the {each}" for each in ("archive", "server") if counts[each]]
+    total = len(story.members)
+    unknown = total - counts.total()
+    return f"{', '.join(parts)}{f', {unknown:,} unknown' if unknown else ''}." if parts else ""
+
+
+def agents_line(story: StoryParts) -> str:
+    """Return the calls of models, tokens and costs of the story; "" without agents."""
+    members = story.members
+    agents = members[members[["model_calls", "tokens", "cost"]].notna().any(axis=1)]
+    if agents.empty:
+        return ""
+    parts = []
+    for name, text in (("model_calls", _model_calls), ("tokens", _tokens), ("cost", format_cost)):
+        known = agents[name].dropna()
+        value = text(known.sum()) if len(known) else f"{name.replace('_', ' ')} unknown"
+        unknown = len(agents) - len(known)
+        parts.append(f"{value} (unknown for {unknown:,})" if unknown and len(known) else value)
+    return f"{plural(len(agents), 'agent')}: {', '.join(parts)}."
+
+
+def agent_text(row: WaterfallRow) -> str:
+    """Return the calls of models, tokens and cost of a row, without the unknown ones; "" if it is no agent."""
+    values = ((row.model_calls, _model_calls), (row.tokens, _tokens), (row.cost, format_cost))
+    text = ", ".join(each(value) for value, each in values if value is not None)
+    return f"at least {text}" if row.is_partial and text else text
+
+
+def format_cost(cost: float) -> str:
+    """Return US dollars with two digits, or with four below a dollar: "$0.0123"."""
+    return f"${cost:,.2f}" if cost >= 1 else f"${cost:.4f}"
+
+
+def _model_calls(number: float) -> str:
+    return plural(number, "model call")
+
+
+def _tokens(number: float) -> str:
+    return plural(number, "token")
+
+
+def duration_text(row: WaterfallRow) -> str:
+    """Return how long a row took: "12s", or "12s to 1m" for equal siblings."""
+    texts = dict.fromkeys(format_duration(each) for each in (row.shortest, row.longest))
+    return " to ".join(texts)
+
+
+def found_text(row: WaterfallRow) -> str:
+    """Return how a member was found if it is not a call: "one-way call", "awakeable"; "" for a call or the start."""
+    return "" if row.found_by in _CALLED else row.found_by
+
+
+def name_of(row: WaterfallRow) -> str:
+    """Return the target of a row, with the number of equal siblings: "48 × Row/store"."""
+    return f"{row.count:,} × {row.target}" if row.count > 1 else row.target
+
+
+def hidden_line(drawing: Waterfall) -> str:
+    """Return how many members have no row; "" if all have one."""
+    return f"… and {drawing.hidden:,} more, in .members" if drawing.hidden else ""
+
+
+def failure_line(row: WaterfallRow) -> str:
+    """Return the failure of a row that did not succeed, on one line; "" without one."""
+    return one_line(row.failure, _FAILURE) if row.failure and row.status != "succeeded" else ""
+
+
+def tree_lines(story: StoryParts, width: int = 80, *, most: int = 60) -> list[str]:
+    """Return the tree of the members for a terminal, at most ``most`` rows with at most ``width`` characters.
+
+    Each row has the target, the status, the duration, the creation after the beginning of the story, and the end of
+    the id. A row on the critical path begins with "*". Equal siblings are one row. A failure is on its own line.
+    """
+    drawing = waterfall(story, most=most)
+    texts = [list(_cells(row)) for row in drawing.rows]
+    ids = short_ids(row.ids[0] for row in drawing.rows)
+    for row, cells in zip(drawing.rows, texts, strict=True):
+        cells.append(ids.get(row.ids[0], row.ids[0]) if row.count == 1 else "")
+    widths = [max(len(cells[at]) for cells in texts) for at in range(len(texts[0]))]
+    room = max(width - sum(widths) - 2 * len(widths) - 2, _LEAST_TARGET)
+    heads = _heads(drawing)
+    longest = min(room, max(map(len, heads)))
+    lines = []
+    for row, head, cells in zip(drawing.rows, heads, texts, strict=True):
+        status, *rest, id_ = cells
+        numbers = "  ".join(text.rjust(size) for text, size in zip(rest, widths[1:-1], strict=True))
+        mark = _MARK if row.critical > 0 else " "
+        line = f"{mark} {_fit(head, longest).ljust(longest)}  {status.ljust(widths[0])}  {numbers}  {id_}"
+        lines.append(line.rstrip())
+        if text := escape_invisible(failure_line(row), lines=False):
+            indent = " " * (4 + len(head) - len(head.lstrip(" ")))
+            lines.append(truncate(f"{indent}{text}", width))
+    return [*lines, *(f"  {each}" for each in (hidden_line(drawing),) if each)]
+
+
+def _heads(drawing: Waterfall) -> list[str]:
+    """Return the indented name of each row; a deep one has its depth as a number."""
+    return [f"{_indent(row.depth)}{escape_invisible(_named(row), lines=False)}" for row in drawing.rows]
+
+
+def _named(row: WaterfallRow) -> str:
+    more = [each for each in (found_text(row), f"{row.below:,} below" if row.below else "") if each]
+    return f"{name_of(row)} ({', '.join(more)})" if more else name_of(row)
+
+
+def _indent(depth: int) -> str:
+    return "  " * depth if depth <= 8 else f"{' ' * 12}({depth:,}) "
+
+
+def _fit(text: str, width: int) -> str:
+    """Return a text without its middle if it is too long: the handler is at the end."""
+    if len(text) <= width:
+        return text
+    end = max((width - 1) // 2, 1)
+    return f"{text[: width - 1 - end]}…{text[-end:]}"
+
+
+def _cells(row: WaterfallRow) -> Iterator[str]:
+    yield row.status
+    yield duration_text(row)
+    yield f"+{format_duration(row.offset)}"
+
+
+def text_lines(story: StoryParts, width: int = 80, *, most: int = 60) -> list[str]:
+    """Return the tree with its legend, and below it the critical path, the origins and the agents."""
+    lines = tree_lines(story, width, most=most)
+    legend = [CRITICAL] if any(line.startswith(_MARK) for line in lines) else []
+    more = [each for each in (path_line(story), origin_line(story), agents_line(story)) if each]
+    return [*lines, *legend, *more]
