@@ -155,13 +155,18 @@ def joined_story() -> Story:
 
 
 def agents_story() -> Story:
-    """Return a conversation with a nested agent without a price, and a tool that is no agent."""
+    """Return a conversation with a nested agent without a price, and calls of a tool."""
+    chat: dict[str, Any] = {"critical": 40 * SECOND, "tokens": 9_100, "model_calls": 4, "cost": 1.25}
+    research: dict[str, Any] = {"critical": 50 * SECOND, "tokens": 61_004, "model_calls": 12, "failed_attempts": 2}
+    tool: dict[str, Any] = {"parent": id_of(2), "found_from": id_of(2), "depth": 2}
     members = [
-        member(1, "Chat/anna/turn", "succeeded", 0, 90, **ROOT, critical=40 * SECOND, tokens=9_100, model_calls=4, cost=1.25),
-        member(2, "Research/ask", "succeeded", 10, 60, critical=50 * SECOND, tokens=61_004, model_calls=12, failed_attempts=2),
-        *(member(number, "Tools/search", "succeeded", 10 + 4 * number, 12 + 4 * number, parent=id_of(2), found_from=id_of(2), depth=2)
-          for number in range(3, 9)),
-    ]  # fmt: skip
+        member(1, "Chat/anna/turn", "succeeded", 0, 90, **ROOT, **chat),
+        member(2, "Research/ask", "succeeded", 10, 60, **research),
+        *(
+            member(number, "Tools/search", "succeeded", 10 + 4 * number, 12 + 4 * number, **tool)
+            for number in range(3, 9)
+        ),
+    ]
     edges = [
         StoryEdge(source=each.parent, target=each.id, kind="call", index=at_, at=each.created_at, done_at=each.ended_at)
         for at_, each in enumerate(members[1:])
@@ -239,7 +244,7 @@ def hostile_story(text: str) -> Story:
     edges = [StoryEdge(source=id_of(1), target=each.id, kind="one-way call", at=each.created_at) for each in members[1:]]
     phases = [phase(1, "retrying", 0, 60, label=text)]
     return Story.of(
-        members, edges, phases, phases, source=text, version="1.7.12", read_at=NOW, not_read=unread(**{"edges": [text]})
+        members, edges, phases, phases, source=text, version="1.7.12", read_at=NOW, not_read=unread(edges=[text])
     )
 
 

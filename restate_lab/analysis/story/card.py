@@ -37,7 +37,7 @@ PHASE_COLOURS = {
 }
 """The colours of phases, as in journals and lists."""
 _UNKNOWN = Status("", "#8a8f98")
-_LABEL = 80  # characters
+_LABEL, _LONGEST_TARGET, _FULL_TARGET = 80, 120, 400  # characters
 _MOST_INDENT = 10  # levels; a deeper row has its depth as a number
 _WORST = ("failed", "killed", "paused", "backing-off", "cancelled")
 
@@ -53,8 +53,11 @@ class ReadStory(StoryParts, Protocol):
     def reasons(self) -> list[str]: ...  # noqa: D102
 
 
-def story_html(story: ReadStory, *, zone: tzinfo = UTC) -> str:
-    """Return the card of a story as HTML; text from the cluster is escaped."""
+def story_html(story: ReadStory, *, zone: tzinfo = UTC, is_live: bool = False, selected: str = "") -> str:
+    """Return the card of a story as HTML; text from the cluster is escaped.
+
+    With ``is_live``, each target is a button of a panel, and the one of the ``selected`` id is marked.
+    """
     drawing = waterfall(story)
     below = (origin_line(story), agents_line(story), hidden_line(drawing))
     return render(
@@ -65,8 +68,10 @@ def story_html(story: ReadStory, *, zone: tzinfo = UTC) -> str:
         lines=[*filter(None, below), *(f"Not read: {reason}." for reason in story.reasons)],
         accent=accent_of(story),
         badges=list(_badges(story)),
-        **path_values(story),
-        **drawing_values(drawing, story, zone=zone),
+        **_path_values(story),
+        **_drawing_values(drawing, story, zone),
+        is_live=is_live,
+        selected=selected,
     )
 
 
@@ -77,7 +82,7 @@ def accent_of(story: StoryParts) -> str:
     return STATUSES[worst].colour
 
 
-def path_values(story: StoryParts) -> dict[str, Any]:
+def _path_values(story: StoryParts) -> dict[str, Any]:
     """Return the values of ``path.html.j2``."""
     parts = path_parts(story)
     return {
@@ -86,10 +91,8 @@ def path_values(story: StoryParts) -> dict[str, Any]:
     }
 
 
-def drawing_values(
-    drawing: Waterfall, story: StoryParts, *, zone: tzinfo = UTC, is_live: bool = False, selected: str = ""
-) -> dict[str, Any]:
-    """Return the values of ``waterfall.html.j2``; with ``is_live``, each target is a button of a panel."""
+def _drawing_values(drawing: Waterfall, story: StoryParts, zone: tzinfo) -> dict[str, Any]:
+    """Return the values of ``waterfall.html.j2``."""
     ends = [*(tick.position for tick in drawing.ticks[1:]), 1.0]
     has_origins = story.members["origin"].nunique() > 1
     kinds = {each.kind for row in drawing.rows for each in row.segments}
@@ -106,8 +109,6 @@ def drawing_values(
         "has_groups": any(row.count > 1 for row in drawing.rows),
         "is_open": drawing.is_open,
         "started": format_timestamp(story.started, zone=zone, exact=True),
-        "is_live": is_live,
-        "selected": selected,
     }
 
 
@@ -122,7 +123,7 @@ def _row(row: WaterfallRow, *, has_origins: bool) -> dict[str, Any]:
     """Return the template values of one row; positions are percentages."""
     return {
         "id": row.ids[0] if row.count == 1 else "",
-        "target": row.target,
+        "target": one_line(row.target, _LONGEST_TARGET),
         "times": row.count if row.count > 1 else 0,
         "status": row.status,
         "colour": STATUSES.get(row.status, _UNKNOWN).colour,
@@ -135,6 +136,7 @@ def _row(row: WaterfallRow, *, has_origins: bool) -> dict[str, Any]:
         "agent": agent_text(row),
         "segments": [_segment(each) for each in row.segments],
         "profile": list(_profile_parts(row)),
+        "is_plain": not row.segments and not row.profile,
         "critical": [(100 * left, 100 * (right - left)) for left, right in row.critical_parts],
         "is_critical": row.critical > 0,
         "left": 100 * row.left,
@@ -146,7 +148,7 @@ def _row(row: WaterfallRow, *, has_origins: bool) -> dict[str, Any]:
 
 
 def _notes(row: WaterfallRow, *, has_origins: bool) -> Iterator[str]:
-    """Yield what is special about a row, in few words."""
+    """Yield short notes about a row."""
     if row.count > 1:
         yield duration_text(row)
     if row.count > 1 and row.critical > 0:
@@ -163,7 +165,11 @@ def _notes(row: WaterfallRow, *, has_origins: bool) -> Iterator[str]:
 
 def describe_row(row: WaterfallRow) -> str:
     """Return the times of a row and how it was found, for the tooltip of its bar and for screen readers."""
-    parts = [f"{name_of(row)} {row.status}", duration_text(row), f"from +{format_duration(row.offset)}"]
+    parts = [
+        f"{one_line(name_of(row), _FULL_TARGET)} {row.status}",
+        duration_text(row),
+        f"from +{format_duration(row.offset)}",
+    ]
     if row.is_open:
         parts.append("open")
     if row.critical > 0:

@@ -39,7 +39,7 @@ def state_of(story: StoryParts) -> str:
 def length_of(story: StoryParts) -> str:
     """Return how long the story has taken, and whether it is open: "2m, open"."""
     seconds = ((story.ended or max(story.read_at, story.started)) - story.started).total_seconds()
-    return f"{format_duration(seconds)}, {'open' if story.ended is None else 'ended'}"
+    return f"{format_duration(seconds)}, {'ended' if story.ended else 'open'}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ def agents_line(story: StoryParts) -> str:
 
 
 def agent_text(row: WaterfallRow) -> str:
-    """Return the calls of models, tokens and cost of a row, without the unknown ones; "" if it is no agent."""
+    """Return the calls of models, tokens and cost of a row, without the unknown ones; "" for other rows."""
     values = ((row.model_calls, _model_calls), (row.tokens, _tokens), (row.cost, format_cost))
     text = ", ".join(each(value) for value, each in values if value is not None)
     return f"at least {text}" if row.is_partial and text else text

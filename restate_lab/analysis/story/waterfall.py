@@ -130,7 +130,7 @@ def waterfall(story: StoryParts, *, most: int = MOST_ROWS) -> Waterfall:
     members = story.members
     chosen = limit_rows(tree_rows(members), members, most)
     axis = _Axis.of(story)
-    builder = _RowBuilder(story, axis, chosen)
+    builder = _WaterfallBuilder(story, axis, chosen)
     rows = builder.with_departures([builder.row(each) for each in chosen])
     shown = sum(len(each.at) + each.below for each in chosen)
     has_agents = bool(members[["model_calls", "tokens", "cost"]].notna().any(axis=None))
@@ -169,7 +169,7 @@ class _Axis:
     def of(cls, story: StoryParts) -> _Axis:
         starts, ends = _seconds(story.path["started"]), _seconds(story.members["ended_at"])
         first = min([story.started.timestamp(), *starts[:1]])
-        is_open = story.ended is None
+        is_open = not story.ended
         known = float(np.nanmax(ends)) if not np.isnan(ends).all() else first
         last = max(story.read_at.timestamp(), known) if is_open else known
         return cls(first, max(last - first, 0.0), is_open)
@@ -199,7 +199,7 @@ class _Axis:
         )
 
 
-class _RowBuilder:
+class _WaterfallBuilder:
     """Builds the rows from columns, because the frames can have 10,000 members and many more phases."""
 
     def __init__(self, story: StoryParts, axis: _Axis, chosen: Sequence[TreeRow]) -> None:

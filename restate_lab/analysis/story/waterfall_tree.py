@@ -1,7 +1,7 @@
 """The rows of a waterfall: members in the order of their tree, where equal siblings share one row.
 
-Siblings are equal if they have the same service, handler and status, were found in the same way, and have equal
-members below them. Of equal siblings on the critical path, the longest ones have their own rows.
+Siblings are equal if they have the same service, handler and status, were found in the same way, are from the
+same origin, and have equal members below them. Of equal siblings on the critical path, the longest ones have their own rows.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ import pandas as pd
 from restate_lab.status import ENDED
 
 _LEAST_EQUAL = 4  # siblings that share a row
-_MOST_CRITICAL = 2  # equal siblings on the critical path with their own row
+_MOST_CRITICAL = 2  # equal siblings with their own row, if their time on the critical path is above the average
+_ABOVE = 2  # times the average
 _FIRST = 3  # roots that every limit keeps
-_KIND = ("service", "handler", "status", "found_by")
+_KIND = ("service", "handler", "status", "found_by", "origin")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,8 @@ class MemberTree:
             yield from ((each,) for each in equal)
             return
         longest = sorted(equal, key=lambda each: (-self.critical[each], each))[:_MOST_CRITICAL]
-        alone = {each for each in longest if self.critical[each] > 0}
+        least = _ABOVE * sum(self.critical[each] for each in equal) / len(equal)
+        alone = {each for each in longest if self.critical[each] > least}
         yield from ((each,) for each in sorted(alone))
         yield tuple(each for each in equal if each not in alone)
 

@@ -10,6 +10,7 @@ import pandas as pd
 
 from restate_lab.analysis.agents.result import Conversation
 from restate_lab.analysis.ids import check_invocation_id
+from restate_lab.analysis.story import Story
 from restate_lab.errors import NotFound
 from restate_lab.panels._base.panel import LivePanel
 from restate_lab.panels._base.view import View
@@ -108,6 +109,11 @@ class InvocationView(View):
         return self.detail.conversation.shown
 
     @property
+    def story(self) -> Story | None:
+        """Return the story of the invocation, or None: it is read when its section is opened."""
+        return self.detail.story.result
+
+    @property
     def selected(self) -> list[str]:
         """Return the id as a list, for the action buttons."""
         return [self.id] if self.id else []
@@ -148,7 +154,7 @@ class InvocationView(View):
 
     def wait_for_action(self, within: float, /) -> bool:
         """Wait for the plan, the check or the execution in progress."""
-        return self.actions.wait(timeout=within)
+        return self.actions.wait(timeout=within) and self.detail.story.wait(within)
 
     def static(self) -> Iterator[str]:
         """Yield the invocation as HTML."""

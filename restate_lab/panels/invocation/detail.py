@@ -27,6 +27,7 @@ from restate_lab.panels.grid.controller import cut_off
 from restate_lab.panels.invocation.conversation import ConversationSection, run_of
 from restate_lab.panels.invocation.reader import InvocationContent, Related, is_same_run, read_invocation, text_or_none
 from restate_lab.panels.invocation.view import DeadlockLine, Folds, Guard, JournalView
+from restate_lab.panels.story import STORY, StoryForm
 from restate_lab.source import Source
 from restate_lab.status import STATUSES, Status
 
@@ -36,9 +37,10 @@ _LINE = 400  # characters of its first line
 _MOST_PAYLOADS = 100
 _TEMPLATE = "panels/invocation/head.html.j2"
 _UNKNOWN = Status("", "#8a8f98")
-_CONVERSATION = "conversation"
+_CONVERSATION, _STORY = "conversation", "story"
 _TITLES = {
     _CONVERSATION: "Conversation",
+    _STORY: STORY,
     "why": "Explanation",
     "facts": "All facts",
     "payloads": "Payloads (masked)",
@@ -137,7 +139,16 @@ class InvocationDetail(widgets.VBox):  # type: ignore[misc] # ipywidgets has no 
         nouns: Any = {"noun": "called invocations", "one": "called invocation"}
         self._children = Grid(key="entry", **nouns, height=260, tz=tz, is_read=False)
         self._children.on_open(guard(self._open_child))
-        widgets_by_key = (self.conversation, self._why, self._all_facts, self._payloads, self._errors, self._children)
+        self.story = StoryForm(self._source, guard=guard, open_item=self._open_member, tz=tz)
+        widgets_by_key = (
+            self.conversation,
+            self.story,
+            self._why,
+            self._all_facts,
+            self._payloads,
+            self._errors,
+            self._children,
+        )
         self._sections: dict[str, Any] = dict(zip(_TITLES, widgets_by_key, strict=True))
         for section in self._sections.values():
             section.layout.display = "none"
@@ -200,6 +211,7 @@ class InvocationDetail(widgets.VBox):  # type: ignore[misc] # ipywidgets has no 
 
     def _show_sections(self, content: InvocationContent) -> None:
         facts, calls, errors = _all_facts(content, self._zone), _calls(content.journal), content.errors.frame
+        self._close_other_story()
         self._show_conversation(content)
         self._why.value = content.why._repr_html_()
         self._all_facts.value = _part("facts", _NO_STYLES, facts=facts)
@@ -241,6 +253,8 @@ class InvocationDetail(widgets.VBox):  # type: ignore[misc] # ipywidgets has no 
         )
         yield '<div style="font:13px/1.5 var(--jp-ui-font-family,system-ui,sans-serif)">'
         yield from parts
+        if self.story.result is not None and _STORY in self.folds.opened:
+            yield self.story.result._repr_html_()
         yield "</div>"
 
     # Actions of the user
@@ -254,6 +268,8 @@ class InvocationDetail(widgets.VBox):  # type: ignore[misc] # ipywidgets has no 
         self._sections[key].layout.display = "" if is_open else "none"
         if key == _CONVERSATION:
             self._request_conversation(on=is_open)
+        if key == _STORY and is_open and self._id:
+            self.story.ask([self._id])
         if key != "payloads":
             return
         self._wants_payloads = is_open
@@ -267,6 +283,23 @@ class InvocationDetail(widgets.VBox):  # type: ignore[misc] # ipywidgets has no 
         self._was_conversation_requested = on
         if on:
             self._ask()
+
+    def open_story(self) -> None:
+        """Open the section of the story, and read the story in the background."""
+        if _STORY not in self.folds.opened:
+            self.folds.toggle(_STORY)
+
+    def _close_other_story(self) -> None:
+        """Close the section of a story that was requested for another invocation."""
+        if self.story.ids in {(), (self._id,)}:
+            return
+        self.story.forget()
+        if _STORY in self.folds.opened:
+            self.folds.toggle(_STORY)
+
+    def _open_member(self, id_: str) -> None:
+        if id_ != self._id:
+            self._open(id_)
 
     def _expand(self, callee: str) -> None:
         self._expanded[callee] = None

@@ -38,6 +38,7 @@ from restate_lab.panels.grid import Grid
 from restate_lab.panels.grid.export import offer_export
 from restate_lab.panels.invocations.agents import AGENT_COLUMNS, REASON, AgentColumns, is_narrow
 from restate_lab.panels.invocations.strip import WINDOWS, FilterStrip
+from restate_lab.panels.story import StoryForm
 from restate_lab.status import ENDED
 
 _COLUMNS = ("status", "target", "retry_count", "step", "failure", "age", "next_retry_at", "id")
@@ -122,13 +123,16 @@ class InvocationsView(View):
         )  # fmt: skip
         self.contrast = ContrastForm(self.source, guard=host.guard, ask_about_selected=self._ask_about_selected)
         self.find = FindForm(self.source, guard=host.guard, show=self._show_found)
+        self.story = StoryForm(
+            self.source, guard=host.guard, open_item=self._open_item, selection=lambda: self.selected, tz=tz
+        )
         self.actions = ActionBar(
             self.source, guard=host.guard, say=host.say, acted=self._read_again, label="{:,} selected".format,
-            reads=self.reads, open_targets=self.show_ids, more=(self.contrast.button,),
+            reads=self.reads, open_targets=self.show_ids, more=(self.story.button, self.contrast.button),
         )  # fmt: skip
         self._connect_grid(host, fill)
         self.actions.add_class("rl-selection")
-        self.children = (self.strip, self.grid, self.find, self.contrast, self.actions)
+        self.children = (self.strip, self.grid, self.find, self.contrast, self.story, self.actions)
         self._draw()
 
     def _connect_grid(self, host: LivePanel, fill: Any) -> None:
@@ -326,7 +330,10 @@ class InvocationsView(View):
 
     def wait_for_action(self, within: float, /) -> bool:
         """Wait for the plan, the check or the execution in progress."""
-        return self.actions.wait(timeout=within) and self.contrast.wait(within) and self.find.wait(within)
+        return self.actions.wait(timeout=within) and self.contrast.wait(within) and self._wait_for_reads(within)
+
+    def _wait_for_reads(self, within: float) -> bool:
+        return self.find.wait(within) and self.story.wait(within)
 
     def static(self) -> Iterator[str]:
         """Yield the table."""
@@ -334,7 +341,7 @@ class InvocationsView(View):
 
     def close_parts(self) -> None:
         """Close the widgets and stop all operations."""
-        for part in (self.find, self.contrast, self.actions, self.grid, self.strip):
+        for part in (self.find, self.contrast, self.story, self.actions, self.grid, self.strip):
             part.close()
 
     # Handlers

@@ -20,6 +20,7 @@ from restate_lab.analysis.doctor import Diagnosis, doctor
 from restate_lab.analysis.doctor.diagnosis import planned_call
 from restate_lab.analysis.ids import check_invocation_id
 from restate_lab.analysis.invocations.filters import ALL, MOST
+from restate_lab.analysis.story import Story
 from restate_lab.analysis.times import TimeInput
 from restate_lab.client.arguments import check_seconds
 from restate_lab.durations import DurationInput
@@ -72,8 +73,9 @@ class Panel(LivePanel):
     You can observe and link three traits: ``state`` (the keyword arguments that show the current content; set it to
     show other content), ``selected`` (ids; set it to select rows) and ``sql`` (the statement, which runs with
     ``params``). ``frame`` has all rows of the list, ``diagnosis`` the findings of the doctor (None before the first
-    run), ``plan`` the last plan, ``contrast`` the last answer to "What do they share?", ``code`` the code of "Copy as
-    code", ``link`` the address of "Copy link", ``view`` the current view. Errors appear in the panel and in ``error``.
+    run), ``plan`` the last plan, ``contrast`` the last answer to "What do they share?", ``story`` the story of the
+    open invocation or of the list, ``code`` the code of "Copy as code", ``link`` the address of "Copy link", ``view``
+    the current view. Errors appear in the panel and in ``error``.
 
     Raises:
         ArgumentError: a keyword is unknown or a value is invalid.
@@ -183,6 +185,12 @@ class Panel(LivePanel):
     def contrast(self) -> Contrast | None:
         """Return the last answer to "What do they share?", or None."""
         return self._list.contrast.result
+
+    @property
+    def story(self) -> Story | None:
+        """Return the story of the open invocation or, in other views, the last one of the list; None without one."""
+        view = self.view
+        return view.story if isinstance(view, InvocationView) else self._list.story.result
 
     def show_invocations(self, **filters: Any) -> None:
         """Show the list with these filters, which are keyword arguments of the panel."""
