@@ -6,12 +6,14 @@ and passwords from the environment, and it accepts redirects, login pages and re
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Any, Literal, Self, TypeAlias
 
 import httpx
 
@@ -29,10 +31,24 @@ _TEMPORARY = frozenset({429, 502, 503, 504})  # statuses after which OTLP repeat
 _FIRST_PAUSE = 0.5  # seconds
 _OWN_HEADERS = MappingProxyType({"content-type": "application/x-protobuf", "accept-encoding": "identity"})
 
+RoleInCall: TypeAlias = Literal["INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER"]
+"""OpenTelemetry's kind of a span."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpanLink:
+    """A relation of a span to another one of the same trace that is not its parent."""
+
+    span_id: int
+    attributes: Mapping[str, Any]
+
 
 @dataclass(frozen=True, slots=True)
 class SpanRecord:
-    """One span: times in nanoseconds since 1970, ids as numbers. ``error`` is the message of a failed span."""
+    """One span: times in nanoseconds since 1970, ids as numbers. ``error`` is the message of a failed span.
+
+    An attribute of None is not sent.
+    """
 
     name: str
     trace_id: int
@@ -42,6 +58,19 @@ class SpanRecord:
     end: int
     attributes: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     error: str | None = None
+    role: RoleInCall = "INTERNAL"
+    links: Sequence[SpanLink] = ()
+
+
+def stable_id(length: int, *parts: object) -> int:
+    """Return an id of so many bytes that is always the same for these parts, and not 0."""
+    digest = hashlib.sha256("\0".join(map(str, parts)).encode("utf-8", "surrogatepass")).digest()
+    return int.from_bytes(digest[:length]) or 1
+
+
+def nanoseconds(time: datetime) -> int:
+    """Return a time as nanoseconds since 1970, in whole microseconds."""
+    return int(time.timestamp() * 1_000_000) * 1_000
 
 
 def send_spans(spans: Sequence[SpanRecord], endpoint: str, *, headers: Mapping[str, Secret], seconds: float) -> None:
@@ -176,16 +205,34 @@ class _Library:
     def _span(self, record: SpanRecord) -> Any:
         code = self._trace.StatusCode.UNSET if record.error is None else self._trace.StatusCode.ERROR
         return self._sdk.ReadableSpan(
-            record.name,
+            _encodable(record.name),
             context=self._context(record.trace_id, record.span_id),
             parent=None if record.parent_id is None else self._context(record.trace_id, record.parent_id),
             resource=self._resource,
-            attributes=dict(record.attributes),
+            attributes=_sent(record.attributes),
+            kind=self._trace.SpanKind[record.role],
+            links=[self._link(record.trace_id, each) for each in record.links],
             start_time=record.start,
             end_time=record.end,
-            status=self._trace.Status(code, record.error),
+            status=self._trace.Status(code, None if record.error is None else _encodable(record.error)),
         )
+
+    def _link(self, trace_id: int, link: SpanLink) -> Any:
+        return self._trace.Link(self._context(trace_id, link.span_id), _sent(link.attributes))
 
     def _context(self, trace_id: int, span_id: int) -> Any:
         flags = self._trace.TraceFlags(self._trace.TraceFlags.SAMPLED)
         return self._trace.SpanContext(trace_id, span_id, is_remote=False, trace_flags=flags)
+
+
+def _sent(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: _encodable(value) if isinstance(value, str) else value
+        for name, value in attributes.items()
+        if value is not None
+    }
+
+
+def _encodable(text: str) -> str:
+    """Return a text without halves of characters, such as a name that was cut within an emoji."""
+    return text.encode("utf-8", "replace").decode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import json
 import socket
@@ -27,6 +28,7 @@ from restate_lab.analysis.agents.turns import Turn
 from restate_lab.export import dataset
 from support.raw_server import Talk, raw_server, respond_with
 from support.sample_rows import SampleRows
+from support.stories import id_of, large_story, sample_story
 
 ACCEPTED = respond_with(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
 REFUSED = respond_with(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 7\r\n\r\nno room")
@@ -245,8 +247,62 @@ def test_an_endpoint_is_a_whole_address_without_a_password(endpoint: Any) -> Non
 
 @pytest.mark.parametrize("runs", [None, [1], "inv_1", pd.DataFrame({"id": ["a"]})])
 def test_only_conversations_and_the_frame_of_agent_runs_are_exported(runs: Any) -> None:
-    with pytest.raises(errors.ArgumentError, match="takes a Conversation"):
+    with pytest.raises(errors.ArgumentError, match="takes a Story, a Conversation"):
         rl.export_spans(runs, "http://127.0.0.1:4318/v1/traces")
+
+
+def test_a_story_is_one_trace_with_a_span_per_member_and_entry_and_a_link_per_other_edge() -> None:
+    """A callee is in the span of the call; a one-way call and a completed awakeable are links to their entries."""
+    story = sample_story()
+    spans, _ = export(story)
+    assert len(spans) == len(story.members) + len(story.entries)
+    assert len({span.trace_id for span in spans}) == 1
+    assert len({span.span_id for span in spans}) == len(spans)
+    by_place = {
+        (attributes(span)["restate.invocation_id"], attributes(span).get("restate.journal_index")): span
+        for span in spans
+    }
+    order, payment, mail, agent, stock, approval = (by_place[id_of(number), None] for number in range(1, 7))
+    entries = {index: by_place[id_of(1), index] for index in range(6)}
+    assert order.parent_span_id == b""
+    assert {each.parent_span_id for each in entries.values()} == {order.span_id}
+    parents = [each.parent_span_id for each in (payment, mail, agent, stock)]
+    assert parents == [entries[index].span_id for index in (1, 2, 3, 5)]
+    assert approval.parent_span_id == order.span_id  # no edge of the story created it
+    links = {span.name: [(link.span_id, link.trace_id, attributes(link)["restate.edge"]) for link in span.links]
+             for span in spans if span.links}  # fmt: skip
+    assert links == {
+        "Mail/send": [(entries[2].span_id, order.trace_id, "one-way call")],
+        "Order/place": [(by_place[id_of(6), 2].span_id, order.trace_id, "awakeable")],
+    }
+    assert [entries[index].name for index in (1, 4)] == ["Call Payments/charge", "Sleep cool down"]
+    assert [entries[index].kind for index in (1, 2, 4)] == [3, 4, 1]
+    assert (attributes(agent)["llm.token_count.total"], "gen_ai.operation.name" in attributes(order)) == (4_210, False)
+    assert max(span.end_time_unix_nano for span in spans) == order.end_time_unix_nano == entries[5].end_time_unix_nano
+
+
+def test_the_spans_of_a_story_have_no_failure_text_without_payloads_and_always_the_same_ids() -> None:
+    """A member has the same span in a history, where the id of an earlier run has its time."""
+    without, received = export(sample_story())
+    assert "no answer" not in received
+    assert [span.status.message for span in without if span.status.code == 2] == [
+        "the invocation failed", "the entry failed",
+    ]  # fmt: skip
+    _, received = export(sample_story(), payloads=True)
+    assert "[500] no answer" in received
+    story = sample_story()
+    earlier = f"{id_of(6)}@2026-11-30T14:03:30.000Z"
+    parts = {name: getattr(story, name).replace(id_of(6), earlier) for name in ("members", "edges", "entries")}
+    again, _ = export(dataclasses.replace(story, **parts))
+    assert [(each.span_id, each.parent_span_id) for each in again] == [
+        (each.span_id, each.parent_span_id) for each in without
+    ]
+
+
+def test_a_story_of_thousands_is_sent_in_several_requests() -> None:
+    with raw_server(ACCEPTED) as server:
+        assert rl.export_spans(large_story(1_200), server.address) == 1_200
+        assert len(server.requests) == 3
 
 
 def test_payloads_over_http_to_another_machine_cause_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
