@@ -11,7 +11,22 @@ from typer.core import TyperGroup
 
 from restate_lab import __version__
 from restate_lab._public import did_you_mean, nearest_names
-from restate_lab.cli import act, copies, debug, demo, diagnose, mcp, note, query, replay, report, serve, to_test, watch
+from restate_lab.cli import (
+    act,
+    copies,
+    debug,
+    demo,
+    diagnose,
+    mcp,
+    note,
+    query,
+    replay,
+    report,
+    serve,
+    story,
+    to_test,
+    watch,
+)
 from restate_lab.cli._errors import exit_on_error
 from restate_lab.errors import ArgumentError
 
@@ -56,7 +71,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for module in (demo, query, diagnose, act, note, debug, replay, to_test, copies, watch, report, serve):
+for module in (demo, query, diagnose, story, act, note, debug, replay, to_test, copies, watch, report, serve):
     app.add_typer(module.app)
 app.add_typer(mcp.app, name="mcp", short_help="Serve tools for an AI assistant.")
 

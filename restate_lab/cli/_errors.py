@@ -22,7 +22,7 @@ _PRICE = "--price '*=2.5,1.25,10' for every model (US dollars per million tokens
 _IN_A_SHELL = (
     (re.compile(r"\btimeout=…?(?=[ ,.;)]|$)"), "--timeout"),
     (re.compile(r"pass a higher limit=, or limit=None"), "add a higher -p limit=N, or -p limit=none"),
-    (re.compile(r"\b(overwrite|payloads|force)=True\b"), r"--\1"),
+    (re.compile(r"\b(overwrite|payloads|force|search)=True\b"), r"--\1"),
     (re.compile(r"\ballow_network=True\b"), "--allow-network"),
     (re.compile(r"\bpass cluster_name=,"), "add --cluster-name,"),
     (re.compile(r"(?<!-)\bpartitions is only for"), "--partitions is only for"),

@@ -29,6 +29,7 @@ from restate_lab.analysis.journal.card import ScaleName, TimeScale, time_scale
 from restate_lab.analysis.replay.recording import CANNOT_SAY, FITS, NOT_CHECKABLE
 from restate_lab.analysis.replay.result import Replay
 from restate_lab.analysis.replay.verdict import DIVERGES, FAILS, OTHER_RESULT
+from restate_lab.analysis.story.result import Story
 from restate_lab.analysis.suggestions import SuggestedCall, plan_call, python_code, why_call
 from restate_lab.analysis.waits import Waits
 from restate_lab.analysis.why.explanation import Explanation
@@ -221,6 +222,13 @@ def print_replay(result: Replay, page: TextPage) -> None:
     for each in result.warnings:
         page.paragraph((each, "dim"))
     page.paragraph(totals)
+
+
+def print_story(story: Story, target: SourceOptions, page: TextPage) -> None:
+    page.lines(in_a_shell(str(story)))
+    if story.ended is None and len(story.path):
+        call = why_call(story.path["id"].iloc[-1])
+        page.commands(code_for([call], python_code([call]), target), first="next: ")
 
 
 def print_recorded_test(result: RecordedTest, page: TextPage) -> None:

@@ -26,7 +26,7 @@ _MOST = 20  # ids per command
 _READS = frozenset(
     {
         *("agent_runs", "ask", "conversation", "journal", "journal_diff", "lab.admin.version", "lab.sql", "replay"),
-        *("debug", "rl.audit_log", "to_test", "wait_for", "waits", "why"),
+        *("debug", "rl.audit_log", "story", "to_test", "wait_for", "waits", "why"),
     }
 )
 _PLAN_OPTIONS = frozenset({"deployment", "from_index"})
@@ -245,6 +245,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         "move_to": _move,
         "plan": _plan,
         "replay": _replay,
+        "story": _lab_command("story"),
         "to_test": _to_test,
         "waits": _lab_command("waits"),
         "why": _lab_command("why"),

@@ -19,6 +19,7 @@ from restate_lab.analysis.contrast import Contrast
 from restate_lab.analysis.doctor.diagnosis import Diagnosis
 from restate_lab.analysis.invocations.reader import Rows
 from restate_lab.analysis.replay.result import Replay
+from restate_lab.analysis.story.result import Story
 from restate_lab.analysis.waits.result import Waits
 from restate_lab.analysis.why.explanation import Explanation
 from restate_lab.debugging.to_test.result import RecordedTest
@@ -118,6 +119,24 @@ def waits_json(waits: Waits) -> dict[str, Any]:
         "deadlocks": waits.deadlocks,
         "blockers": waits.blockers,
         "edges": waits.edges,
+    }
+
+
+def story_json(story: Story) -> dict[str, Any]:
+    """Return the members of a story, their edges and phases, and the critical path."""
+    return {
+        "summary": story.summary,
+        "source": story.source,
+        "version": story.version,
+        "read_at": story.read_at.isoformat(),
+        "started": story.started.isoformat(),
+        "ended": None if story.ended is None else story.ended.isoformat(),
+        "searched": story.searched,
+        "not_read": story.not_read,
+        "members": story.members,
+        "edges": story.edges,
+        "path": story.path,
+        "phases": story.phases,
     }
 
 

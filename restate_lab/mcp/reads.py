@@ -26,6 +26,7 @@ from restate_lab.analysis.contrast import compare_sides
 from restate_lab.analysis.doctor import doctor as diagnose
 from restate_lab.analysis.journal import read_journal
 from restate_lab.analysis.questions import questions as list_questions
+from restate_lab.analysis.story import Story, story as read_story
 from restate_lab.analysis.waits import find_waits
 from restate_lab.analysis.why import why as explain
 from restate_lab.errors import ArgumentError
@@ -39,6 +40,7 @@ from restate_lab.export.results import (
     explanation_json,
     journal_json,
     rows_of,
+    story_json,
     waits_json,
 )
 from restate_lab.mcp.budget import MOST_ROWS, Budget, fit
@@ -51,6 +53,8 @@ TIMEOUT = "45s"  # clients give up after a minute
 _FREEZE_TIMEOUT = "5m"
 _MOST_FROZEN = 5  # in a session: each is a copy of the cluster's tables on this machine
 _SMALL, _MEDIUM, _LARGE = (Budget(rows, size) for rows, size in ((20, 16_000), (50, 32_000), (50, 64_000)))
+_MEMBER = ("id", "target", "status", "created_at", "ended_at", "found_by", "parent", "critical", "failed_attempts",
+           "failure", "model_calls", "tokens", "cost", "origin")  # fmt: skip
 _STATEMENTS = Budget(10, 6_000)
 _PAYLOADS = "Also return payload text. Ask for it only if the person wants it: payloads can contain personal data."
 
@@ -113,8 +117,8 @@ class ReadTools:
     def tools(self) -> list[Callable[..., ToolOutput]]:
         """Return the tools, in the order in which a client lists them."""
         return [
-            self.doctor, self.contrast, self.why, self.waits, self.ask, self.questions, self.journal, self.conversation,
-            self.state, self.before_after, self.compare, self.sources,
+            self.doctor, self.contrast, self.why, self.waits, self.ask, self.questions, self.journal, self.story,
+            self.conversation, self.state, self.before_after, self.compare, self.sources,
         ]  # fmt: skip
 
     def sources(self) -> ToolOutput:
@@ -235,6 +239,34 @@ class ReadTools:
         data = journal_json(frame)
         return answer(recorder.name, data, budget, at=data["read_at"], queries=recorder.queries, skip=skip)
 
+    def story(
+        self,
+        invocation_id: Annotated[InvocationId | None, Field(description="Any invocation of the story (inv_…).")] = None,
+        key: Annotated[
+            str | None, Field(description="SERVICE/KEY instead: the invocations of this key.", max_length=2_000)
+        ] = None,
+        since: Annotated[
+            str, Field(description="With key: those created since this time, such as 24h or 3d.", max_length=40)
+        ] = "24h",
+        search: Annotated[
+            bool, Field(description="Also scan all journals for invocations that acted on these. It is slow.")
+        ] = False,
+        source: SourceName = None,
+        rows: Rows = _MEDIUM.rows,
+        skip: Skip = 0,
+    ) -> ToolOutput:
+        """Return all invocations that belong together: callers, callees, restarts, and those that answered each other.
+
+        critical_path is what the whole waited for, the longest first: add up its seconds. members are callers before
+        their callees. not_read has what is not complete.
+        """
+        if (invocation_id is None) == (key is None):
+            raise ArgumentError("pass either invocation_id or key.")
+        found = read_story(
+            self._sources.get(source), invocation_id, key=key, since=since, search=search, timeout=TIMEOUT
+        )
+        return _result_output(found, _story_data(found), Budget(rows, _MEDIUM.bytes), skip)
+
     def conversation(
         self,
         invocation_id: InvocationId,
@@ -326,6 +358,31 @@ class ReadTools:
         freeze(lab, path, timeout=_FREEZE_TIMEOUT, progress=False)
         name = self._sources.open(path)
         return answer(name, {"evidence": name, "path": str(path)}, _SMALL, at=datetime.now(UTC))
+
+
+def _story_data(story: Story) -> dict[str, Any]:
+    """Return a story without its phases; members and edges have no empty values."""
+    data = story_json(story)
+    del data["path"], data["phases"]
+    members = story.members[[*_MEMBER]].assign(critical=story.members["critical"].dt.total_seconds())
+    shown = members.rename(columns={"critical": "critical_seconds"})
+    return {
+        **data,
+        "critical_path": _critical_path(story),
+        "members": _without_nulls(shown),
+        "edges": _without_nulls(story.edges.drop(columns="done_at")),
+    }
+
+
+def _critical_path(story: Story) -> list[Any]:
+    targets = dict(zip(story.members["id"], story.members["target"], strict=True))
+    path = story.path.assign(target=story.path["id"].map(targets), seconds=story.path["duration"].dt.total_seconds())
+    sums = path.groupby(["kind", "target", "id"], sort=False)[["seconds"]].sum().reset_index()
+    return rows_of(sums.sort_values("seconds", ascending=False, kind="stable"))
+
+
+def _without_nulls(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{name: value for name, value in row.items() if value is not None} for row in rows_of(frame)]
 
 
 def run_named_question(source: Source, question: str, parameters: Mapping[str, Any]) -> pd.DataFrame:

@@ -1,0 +1,120 @@
+"""``restate-lab story``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+import typer
+
+from restate_lab.cli._errors import warn
+from restate_lab.cli._options import (
+    POINT_LIMIT,
+    Cluster,
+    EvidencePath,
+    OutputFormat,
+    PointTimeout,
+    examples,
+    open_source,
+    with_output,
+)
+from restate_lab.errors import ArgumentError
+
+_STDIN = "-"
+_WAYS = "name ids or - for ids on standard input, or use --key SERVICE/KEY, or --trace"
+_SINCE = "24h"
+
+Invocations = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="ID", help="The ids of invocations (inv_…), or texts with one each: a log line; - reads ids from stdin."
+    ),
+]
+Key = Annotated[
+    str | None,
+    typer.Option(
+        "--key",
+        metavar="SERVICE/KEY",
+        help="The invocations of this key instead; a key that only one service has needs no service.",
+    ),
+]
+Trace = Annotated[str | None, typer.Option("--trace", metavar="ID", help="The invocations with this trace id instead.")]
+Since = Annotated[
+    str | None,
+    typer.Option("--since", metavar="TIME", help=f"With --key: those created since then. Default: {_SINCE}."),
+]
+Search = Annotated[
+    bool,
+    typer.Option("--search", help="Also search all journals for invocations that acted on these; it is a scan."),
+]
+Part = Annotated[
+    Literal["members", "edges", "path", "phases"],
+    typer.Option("--part", help="Which frame --csv and --parquet write."),
+]
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.command(
+    short_help="Show all invocations that belong together, and what they waited for.",
+    epilog=examples(
+        "restate-lab story inv_18GUzKHVrU7E2hkYZyDmQpZFTB2VK39VQ9",
+        "restate-lab story --key Order/4711 --since 3d",
+        "restate-lab story inv_18GUzKHVrU7E2hkYZyDmQpZFTB2VK39VQ9 --search",
+    ),
+)
+@with_output
+def story(
+    invocations: Invocations = None,
+    *,
+    key: Key = None,
+    trace: Trace = None,
+    since: Since = None,
+    search: Search = False,
+    part: Part = "members",
+    timeout: PointTimeout = POINT_LIMIT,
+    cluster: Cluster = None,
+    evidence: EvidencePath = None,
+    form: OutputFormat,
+) -> None:
+    """Show all invocations that belong together: callers, callees, restarts, and those that answered each other.
+
+    The tree is followed by the critical path: what the whole waited for, from its beginning to its end.
+    --json contains all frames; --csv and --parquet write one --part.
+    """
+    from restate_lab.analysis.story import story as read_story
+    from restate_lab.cli._output import write_result
+    from restate_lab.cli._result_pages import print_story
+    from restate_lab.cli.shell_code import SourceOptions
+    from restate_lab.export.results import story_json
+
+    if sum([bool(invocations), key is not None, trace is not None]) != 1:
+        raise ArgumentError(f"{'several ways are combined' if invocations or key else 'no invocation'}: {_WAYS}.")
+    if since is not None and key is None:
+        raise ArgumentError("--since is only for --key.")
+    options: dict[str, Any] = {"key": key, "trace": trace, "since": since or _SINCE, "search": search}
+    with open_source(cluster, evidence) as source:
+        result = read_story(source, _ids_of(invocations), **options, timeout=timeout)
+    if form.kind in {"csv", "parquet"}:
+        for each in result.reasons:
+            warn(each)
+    write_result(
+        form,
+        getattr(result, part),
+        show=lambda page: print_story(result, SourceOptions(cluster, evidence), page),
+        to_json=lambda: story_json(result),
+    )
+
+
+def _ids_of(texts: Sequence[str] | None) -> str | list[str] | None:
+    """Return the id of one text, which may be a log line, or the ids of several texts and of stdin."""
+    from restate_lab.analysis.ids import invocation_id_in, parse_ids
+
+    if not texts:
+        return None
+    ids = [id_ for text in texts for id_ in (parse_ids(sys.stdin.read())[0] if text == _STDIN else [text])]
+    if not ids:
+        raise ArgumentError("standard input has no id.")
+    found = [invocation_id_in(id_, name="ID") for id_ in ids]
+    return found[0] if len(found) == 1 else list(dict.fromkeys(found))
