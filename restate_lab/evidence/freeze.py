@@ -93,7 +93,8 @@ def freeze(
     - ``service, handler, ids, since, until`` select the invocations that match all of these, with their callers,
       callees, the holders of keys that they wait for, and the rows of their keys. ``ids`` is a list, a Series or a
       frame with a column ``id``; with a column ``created_at``, only runs with these creation times match. ``since`` and
-      ``until`` select invocations created before ``until``, and not completed before ``since``.
+      ``until`` select invocations created before ``until``, and not completed before ``since``. ``ids=rl.story(…)``
+      freezes exactly its members, and the holders of keys that they wait for.
     - ``tables``: freeze only these. ``sys_invocation`` is a view, and its name selects the tables that it reads.
     - ``payloads=True`` adds arguments, results, and the values of state and promises. Secret headers are masked, also
       where a payload repeats them. Failure texts, keys and names are always frozen.

@@ -1,7 +1,8 @@
 """Select invocations for a freeze: the matches of its arguments, their callers and callees.
 
 Upward, the selection follows callers to the root. Downward, it follows callees, attached invocations, and the holders
-of keys that a call waits for, to the end. Other callees of a caller are not selected.
+of keys that a call waits for, to the end. Other callees of a caller are not selected. The members of a story are all
+that belongs together, so only the holders of their keys are added, without which a wait has no explanation.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 import pandas as pd
 
 from restate_lab.analysis.ids import NEW_RUN, check_invocation_id, creation_times_by_id, is_other_run
+from restate_lab.analysis.story.result import Story
 from restate_lab.analysis.suggestions import unknown_names
 from restate_lab.analysis.times import TimeInput, to_datetime
 from restate_lab.errors import ArgumentError, NotFound
@@ -59,7 +61,8 @@ _KEYS = "SELECT DISTINCT target_service_name, target_service_key{queue} FROM sys
 class _InvocationFilter:
     """The parsed arguments of a freeze that select invocations; all None for the whole cluster.
 
-    ``created`` has id → creation times of the requested runs, for ids from a frame with ``created_at``.
+    ``created`` has id → creation times of the requested runs, for ids from a frame with ``created_at``. ``is_story``:
+    the ids are all members of a story, so their callers and callees are among them.
     """
 
     ids: tuple[str, ...] | None = None
@@ -68,6 +71,7 @@ class _InvocationFilter:
     since: datetime | None = None
     until: datetime | None = None
     created: Mapping[str, frozenset[datetime]] = field(default_factory=dict)
+    is_story: bool = False
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -106,6 +110,8 @@ def parse_filter(
     Raises:
         ArgumentError: an argument is malformed or empty.
     """
+    is_story = isinstance(ids, Story)
+    ids = ids.members if isinstance(ids, Story) else ids
     has_times = isinstance(ids, pd.DataFrame) and {"id", "created_at"} <= set(ids.columns)
     parsed = _InvocationFilter(
         None if ids is None else _parse_ids(ids),
@@ -114,6 +120,7 @@ def parse_filter(
         None if since is None else to_datetime(since, now=now, name="since"),
         None if until is None else to_datetime(until, now=now, name="until"),
         creation_times_by_id(ids["id"], ids["created_at"], name="ids") if has_times else {},
+        is_story,
     )
     if parsed.since is not None and parsed.until is not None and parsed.since > parsed.until:
         raise ArgumentError(f"since ({parsed.since.isoformat()}) is later than until ({parsed.until.isoformat()}).")
@@ -135,12 +142,7 @@ def select_invocations(
         return None
     matches, other_runs = _matches(reads, wanted)
     notes = list(_missing_notes(wanted, matches, other_runs))
-    down = [_CALLED, *([_CALLEES] if "sys_journal" in columns else [])]
-    down += [
-        text for text, table in ((_HOLDERS, "sys_keyed_service_status"), (_LOCKERS, "sys_locks")) if table in columns
-    ]
-    up = _follow(reads, matches, [_CALLERS], notes, "callers")
-    ids = tuple(sorted(up | _follow(reads, matches, down, notes, "callees")))
+    ids = tuple(sorted(_related(reads, wanted, matches, columns, notes)))
     has_queues = "vqueue_id" in columns.get("sys_invocation_status", ())
     rows = list(_rows(reads, _KEYS.format(queue=", vqueue_id" if has_queues else ""), ids))
     return InvocationSelection(
@@ -155,6 +157,24 @@ def select_invocations(
         queues=tuple(sorted({row["vqueue_id"] for row in rows if row["vqueue_id"]})) if has_queues else (),
         notes=tuple(notes),
     )
+
+
+def _related(
+    reads: Reads,
+    wanted: _InvocationFilter,
+    matches: set[str],
+    columns: Mapping[str, Sequence[str]],
+    notes: list[str],
+) -> set[str]:
+    """Return the matches with their callers, callees, and holders of keys; for a story only with the holders."""
+    holders = [
+        text for text, table in ((_HOLDERS, "sys_keyed_service_status"), (_LOCKERS, "sys_locks")) if table in columns
+    ]
+    if wanted.is_story:
+        return matches | {row["id"] for statement in holders for row in _rows(reads, statement, sorted(matches))}
+    down = [_CALLED, *([_CALLEES] if "sys_journal" in columns else []), *holders]
+    up = _follow(reads, matches, [_CALLERS], notes, "callers")
+    return up | _follow(reads, matches, down, notes, "callees")
 
 
 def statement_chunks(values: Iterable[str]) -> Iterator[list[str]]:
