@@ -105,6 +105,11 @@ def why_call(invocation: str) -> SuggestedCall:
     return SuggestedCall("why", (invocation,))
 
 
+def story_call(invocation: str) -> SuggestedCall:
+    """Return the call that shows everything that belongs to one invocation."""
+    return SuggestedCall("story", (invocation,))
+
+
 def python_code(calls: Iterable[SuggestedCall], names: Names = MappingProxyType({})) -> str:
     """Return the calls as Python code with ``rl`` and ``lab``, one per line; "" if there are no calls.
 

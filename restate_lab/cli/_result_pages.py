@@ -180,6 +180,11 @@ def print_explanation(explanation: Explanation, target: SourceOptions, page: Tex
                 f": {waits}" if waits else "",
                 first=f"{row['step']:>3}. ",
             )
+    if explanation.story_call is not None:
+        story_calls = (explanation.story_call,)
+        page.blank()
+        page.paragraph(("All invocations that belong to it:", "bold"))
+        page.commands(code_for(story_calls, python_code(story_calls), target), first="    ")
     if explanation.suggested_calls:
         page.blank()
         page.paragraph(("Possible actions (a plan sends nothing; the restate CLI asks before a change):", "bold"))

@@ -101,6 +101,8 @@ def explanation_json(explanation: Explanation) -> dict[str, Any]:
         "target": explanation.target,
         "status": explanation.status,
         "summary": explanation.summary,
+        "callers": [{"id": id_, "target": target} for id_, target in explanation.callers],
+        "has_story": explanation.story_call is not None,
         "chain": explanation.chain,
         "options": explanation.options,
         "not_read": explanation.not_read,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TypeAlias
 
 import pandas as pd
 
 from restate_lab._text import format_duration
 from restate_lab.analysis.ids import describe_missing, invocation_id_in
+from restate_lab.analysis.suggestions import story_call
 from restate_lab.analysis.why.chain import Chain, find_chain, link_frame
 from restate_lab.analysis.why.details import InvocationDetails, details_of, summary_of
 from restate_lab.analysis.why.explanation import Explanation
@@ -42,7 +44,7 @@ def why(source: Source, invocation_id: str, /, *, timeout: DurationInput = "30s"
     unread data, and the result is incomplete. If an invocation waits for several things, the chain follows the worst: a
     deadlock, then an invocation that needs help, then one that continues by itself. Waiting invocations are its callers
     (also indirect ones) and the queues of the keys that these hold. Invocations attached to it appear only in
-    ``waits``. If the invocation does not exist, the summary reports that.
+    ``waits``. Upward, its callers are followed to the root. If the invocation does not exist, the summary reports that.
 
     Raises:
         ArgumentError: the text has no invocation id or several, or ``timeout`` is not positive.
@@ -66,7 +68,7 @@ def why(source: Source, invocation_id: str, /, *, timeout: DurationInput = "30s"
 def _explain(explorer: Explorer, row: Row) -> Explanation:
     waiters = Waiters()
     if has_ended(row):
-        details = details_of(explorer, row, ())
+        details = replace(details_of(explorer, row, ()), callers=explorer.find_callers(row))
         root: InvocationDetails | None = details
         chain, rows = Chain((row["id"],)), {row["id"]: row}
         text, facts = describe_completed(details), list_facts(details, waiters)
@@ -74,7 +76,7 @@ def _explain(explorer: Explorer, row: Row) -> Explanation:
         blockers = explorer.find_blockers(row)
         chain = find_chain(blockers, row["id"])
         details, root = _read_details(explorer, row, blockers, chain)
-        waiters = explorer.find_waiters(row)
+        waiters, details = explorer.find_waiters(row), replace(details, callers=explorer.find_callers(row))
         rows = {**blockers.rows, row["id"]: details.row}
         text = f"{describe_open(details, root, chain, rows)} {describe_waiters(waiters, chain)}"
         facts = list_facts(details, waiters, _root_text(chain, rows))
@@ -131,4 +133,6 @@ def _build(
         queries=tuple(reads.queries),
         link=page_link(reads, "invocation", id_),
         waiters=tuple((str(row["id"]), str(row["target"])) for row in waiters),
+        callers=details.callers if details else (),
+        story_call=None if details is None or details.is_alone else story_call(id_),
     )

@@ -46,6 +46,7 @@ class InvocationDetails:
     ``has_unknown_holder`` is set if it waits for a key whose holder the source cannot report. ``changes`` are the
     changes of state that wait for its key; ``has_run_in_vqueue`` is whether a paused one has run since it has a vqueue.
     ``stale_timer`` is when a timer of an earlier invocation with its id fired into it, None if none did.
+    ``callers`` are id and target of its caller, of the caller's caller, and so on up to the root.
     ``is_archived`` is set if the source is a history, which keeps the invocations that a cluster removes.
     """
 
@@ -66,6 +67,7 @@ class InvocationDetails:
     changes: QueuedChanges = NO_CHANGES
     has_run_in_vqueue: bool = False
     stale_timer: datetime | None = None
+    callers: tuple[tuple[str, str], ...] = ()
 
     @property
     def status(self) -> str:
@@ -138,6 +140,14 @@ class InvocationDetails:
         if self.has_stale_timer:
             return "its journal has a result that the code did not ask for"
         return f"{self.response_problem} is in its journal" if self.response_problem else ""
+
+    @property
+    def is_alone(self) -> bool:
+        """Return whether it has no caller, no callee that its journal names, and no restart."""
+        restarts = self.restarted_from or self.restarted_as or self.row["restarted_from"]
+        calls = self.journal is not None and "callee" in self.journal and bool(self.journal["callee"].notna().any())
+        waits = any(edge.kind in {"call", "open call", "attach"} and edge.blocker for edge in self.edges)
+        return not (self.callers or restarts or calls or waits)
 
     @property
     def refused_deployment(self) -> str | None:

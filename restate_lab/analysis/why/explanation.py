@@ -11,12 +11,13 @@ import pandas as pd
 from restate_lab._html import render
 from restate_lab._public import public
 from restate_lab._text import format_age
-from restate_lab.analysis.suggestions import SuggestedCall
+from restate_lab.analysis.suggestions import SuggestedCall, python_code
 from restate_lab.analysis.why.options import Option, option_frame
 from restate_lab.result import Result
 from restate_lab.status import STATUSES
 
 _GREY = STATUSES["suspended"].colour
+_STORY = "All invocations that belong to it:"
 _HEAD = "What you can do (a plan sends nothing before its .execute(reason=…)):"
 
 
@@ -51,6 +52,10 @@ class Explanation(Result):
     chain: pd.DataFrame
     waiters: tuple[tuple[str, str], ...] = ()
     """Id and target of the invocations that wait for it directly; a long queue has only its first ones."""
+    callers: tuple[tuple[str, str], ...] = ()
+    """Id and target of its caller, of the caller's caller, and so on up to the root, at most 20."""
+    story_call: SuggestedCall | None = None
+    """The call that shows its story, as data; None if it has no caller, no known callee and no restart."""
     _paragraph: str
     _choices: tuple[Option, ...]
 
@@ -69,10 +74,16 @@ class Explanation(Result):
         """Return the calls of each option as data, in the order of ``options``; ``code`` is the same as Python."""
         return tuple(option.calls for option in self._choices)
 
+    @property
+    def _story_code(self) -> str:
+        return "" if self.story_call is None else python_code([self.story_call])
+
     def _text(self) -> str:
         lines = [self.summary]
         if len(self.chain) > 1:
             lines += ["", "From this invocation to the root blocker:", *map(_chain_line, self.chain.to_dict("records"))]
+        if self.story_call is not None:
+            lines += ["", f"{_STORY} {self._story_code}"]
         if self._choices:
             lines += ["", _HEAD]
         for option in self._choices:
@@ -99,6 +110,7 @@ class Explanation(Result):
             badges=[(status, "status", colour)] if status else [],
             facts=self.facts,
             summary=self.summary,
+            story={"about": _STORY, "code": self._story_code},
             chain=[_chain_row(row, self) for row in chain.to_dict("records")] if len(chain) > 1 else [],
             options=[
                 {"action": each.action, "description": f"{about}{each.effect}", "code": each.code}

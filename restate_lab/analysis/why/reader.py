@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any, ParamSpec, TypeVar
 
 from restate_lab.analysis.waits.model import Edge, InvocationNode, describe_unreadable_holders
@@ -18,6 +19,8 @@ from restate_lab.status import STATUSES
 
 MAX_HOPS = 50
 MAX_INVOCATIONS = 500  # invocations in one direction
+MAX_CALLERS = 20
+_CLOCKS = timedelta(seconds=5)  # a caller's end, and a call of it that another node processes
 HOLDING = frozenset({"running", "ready", "backing-off", "suspended", "paused", "yielded"})
 """The statuses in which an exclusive call holds its key."""
 
@@ -139,6 +142,21 @@ class Explorer:
             is_truncated=is_truncated or bool(frontier),
         )
 
+    def find_callers(self, start: Row) -> tuple[tuple[str, str], ...]:
+        """Return id and target of its caller, of the caller's caller, and so on up to the root, at most 20.
+
+        An invocation is followed only if its life contains the creation of the one that it called: after a purge, the
+        id can have a new run, and that one did not call it.
+        """
+        callers: list[tuple[str, str]] = []
+        here: Row | None = start
+        while here is not None and here["invoked_by_id"] and len(callers) < MAX_CALLERS:
+            id_, created = here["invoked_by_id"], here["created_at"]
+            callers.append((id_, here["invoked_by_target"] or "an invocation"))
+            row = (self.try_read("its callers", self.rows, [id_]) or {}).get(id_)
+            here = row if row is not None and _contains(row, created) else None
+        return tuple(callers)
+
     def _outgoing_edges(self, rows: Iterable[Row]) -> list[Edge]:
         wanted = {row["id"]: row for row in rows}
         unread = [row for id_, row in wanted.items() if id_ not in self._edges]
@@ -224,6 +242,12 @@ def _with_back_off(row: dict[Any, Any], back_off: Row | None) -> dict[Any, Any]:
         "next_retry_at": row["next_retry_at"] or back_off["next_retry_at"],
         "failed_attempts": max(row["failed_attempts"] or 0, back_off["failed_attempts"] or 0),
     }
+
+
+def _contains(row: Row, time: datetime) -> bool:
+    """Return whether an invocation existed at a time, up to the difference of clocks."""
+    end = row["completed_at"]
+    return bool(row["created_at"] <= time + _CLOCKS and (end is None or time <= end + _CLOCKS))
 
 
 def key_of(row: Row) -> str | None:

@@ -44,7 +44,7 @@ def list_facts(details: InvocationDetails, waiters: Waiters, root: str = "") -> 
         ("waits for", details.combination or ("" if error or root else describe_waits(details))),
         ("agent", details.agent),
         ("root blocker", root),
-        ("called by", f"{row['invoked_by_target']} {row['invoked_by_id']}" if row["invoked_by_id"] else ""),
+        ("called by", _callers_of(details, "{target} {id}")),
         ("blocks", _blocked_of(waiters)),
         ("changes of state", _changes_of(details)),
         ("created", f"{format_elapsed(row['created_at'], details.now)} ago, {format_time(row['created_at'])}"),
@@ -54,6 +54,15 @@ def list_facts(details: InvocationDetails, waiters: Waiters, root: str = "") -> 
         ("retention", _retention(details) if has_ended(row) else ""),
     ]
     return tuple((label, value) for label, value in facts if value)
+
+
+def _callers_of(details: InvocationDetails, form: str = "{target} ({id})") -> str:
+    """Return its caller, the caller's caller, and the root: "A/a (inv_…), which B/b (inv_…) called"."""
+    names = [form.format(id=id_, target=target) for id_, target in details.callers]
+    if len(names) < _FEW:
+        return ", which ".join(names) + (" called" if len(names) > 1 else "")
+    between = f" through {plural(len(names) - 2, 'more invocation')}"
+    return f"{names[0]}, which {names[-1]} called{between}"
 
 
 def _failure_of(details: InvocationDetails) -> JournalEvent | None:
@@ -103,7 +112,7 @@ def describe_open(
 ) -> str:
     """Return its state and why it does not continue; ``root`` is the end of its chain, None if that does not exist."""
     row = details.row
-    caller = f", called by {row['invoked_by_target']} ({row['invoked_by_id']})" if row["invoked_by_id"] else ""
+    caller = f", called by {_callers_of(details)}" if details.callers else ""
     created = (
         f"It was created {format_elapsed(row['created_at'], details.now)} ago "
         f"({format_time(row['created_at'])}){caller}."
@@ -139,6 +148,7 @@ def describe_completed(details: InvocationDetails) -> str:
     end = f"{_ENDS.get(details.status, details.status)} {format_elapsed(row['completed_at'], details.now)} ago"
     took = f"{format_duration(row['completed_at'] - row['created_at'])} after it was created"
     sentences = [f"{row['target']} ({row['id']}) {end} ({format_time(row['completed_at'])}), {took}."]
+    sentences += [f"It was called by {_callers_of(details)}."] if details.callers else []
     if details.status == "failed":
         sentences.append(f"Its failure: {first_line(row['completion_failure'])}.")
     if details.refused_deployment:

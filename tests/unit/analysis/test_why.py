@@ -249,6 +249,49 @@ def test_a_caller_that_waits_for_something_else_is_not_a_waiter() -> None:
     assert "No invocation waits for it." in explained(world, "sent").summary
 
 
+def called(world: World, name: str, caller: str, **more: Any) -> World:
+    return world.be(name, "running", invoked_by_id=inv(caller), invoked_by_target=f"Svc/{caller}/go", **more)
+
+
+def test_the_callers_are_followed_to_the_root_and_the_whole_story_is_suggested() -> None:
+    world = called(called(called(World(), "step", "place"), "place", "checkout"), "checkout", "root").be(
+        "root", "running"
+    )
+    found = explained(world, "step")
+    assert found.callers == tuple((inv(name), f"Svc/{name}/go") for name in ("place", "checkout", "root"))
+    line = f"Svc/place/go {inv('place')}, which Svc/root/go {inv('root')} called through 1 more invocation"
+    assert dict(found.facts)["called by"] == line
+    assert f"called by Svc/place/go ({inv('place')}), which Svc/root/go ({inv('root')}) called" in found.summary
+    assert f'All invocations that belong to it: rl.story(lab, "{inv("step")}")' in str(found)
+    assert "rl.story(lab, &#34;" in found._repr_html_()
+    assert commands([found.story_call], SourceOptions("prod")) == [f"restate-lab story {inv('step')} -e prod"]
+    assert dict(explained(world, "place").facts)["called by"] == (
+        f"Svc/checkout/go {inv('checkout')}, which Svc/root/go {inv('root')} called"
+    )
+    alone = explained(World().be("alone", "running"), "alone")
+    assert (alone.callers, alone.story_call) == ((), None)
+
+
+@pytest.mark.parametrize(
+    "later_run",
+    [
+        {"created_at": HOUR_AGO + pd.Timedelta(minutes=1)},
+        {"created_at": HOUR_AGO - DAY, "status": "succeeded", "completed_at": HOUR_AGO - pd.Timedelta(minutes=1)},
+    ],
+    ids=["created after the call", "ended before the call"],
+)
+def test_a_run_that_did_not_exist_at_the_time_of_the_call_has_no_callers_here(later_run: dict[str, Any]) -> None:
+    """An id is reused: the caller is named from the row of the callee, and the callers of another run are not."""
+    world = called(called(World(), "step", "place"), "place", "stranger", **later_run).be("stranger", "running")
+    assert explained(world, "step").callers == ((inv("place"), "Svc/place/go"),)
+
+
+def test_callers_that_call_each_other_end_after_a_limited_number_of_reads() -> None:
+    """Only a damaged source can have them."""
+    found = explained(called(called(World(), "a", "b"), "b", "a"), "a")
+    assert len(found.callers) == why_reader.MAX_CALLERS
+
+
 def test_a_failed_read_loses_only_its_part_and_is_in_not_read() -> None:
     world = World().suspend("a", "Awakeable", signal=17).hold("a", "a")
     world.fail("queues", TimedOut("too slow")).fail("deployments", NotOnThisServer("no sys_deployment"))
