@@ -115,7 +115,8 @@ class Report:
         """Return the report with one more section.
 
         ``content`` is a frame, a Series, a pyarrow.Table, matplotlib Axes or a Figure, text, a panel, or the result of
-        ``doctor``, ``why``, ``waits``, ``journal``, ``conversation``, ``plan``, ``execute``, ``compare`` or ``state``.
+        ``doctor``, ``why``, ``waits``, ``journal``, ``conversation``, ``story``, ``plan``, ``execute``, ``compare`` or
+        ``state``.
         The section shows its current content; later changes do not appear. A conversation has its prompts, responses,
         arguments and results only with ``payloads=True``. ``title`` None takes the title of the content. ``caption`` is
         a line below the title. A frame from ``sql`` or ``ask`` already has its statement. For another frame, pass the

@@ -16,6 +16,9 @@ from restate_lab.analysis.doctor.diagnosis import Diagnosis, footer_of, gap_reas
 from restate_lab.analysis.journal.card import journal_html
 from restate_lab.analysis.questions.catalog import read_question
 from restate_lab.analysis.replay.result import Replay
+from restate_lab.analysis.story.card import story_html
+from restate_lab.analysis.story.result import Story
+from restate_lab.analysis.story.text import title_of
 from restate_lab.analysis.waits import Waits
 from restate_lab.analysis.why.explanation import Explanation
 from restate_lab.errors import ArgumentError
@@ -50,9 +53,14 @@ COLOURS = {
 _JOURNAL = (
     "index", "entry_type", "name", "status", "started", "duration", "callee_target", "retries", "last_error", "failure",
 )  # fmt: skip
+_MEMBERS = (
+    "target", "status", "created_at", "ended_at", "critical", "found_by", "failed_attempts", "failure", "tokens",
+    "cost", "origin", "id",
+)  # fmt: skip
+_MOST_MEMBERS = 20  # rows of a table below a waterfall
 _TAKES = (
     "a frame, a Series, a pyarrow.Table, matplotlib Axes or a Figure, text, the result of doctor, why, waits, journal, "
-    "conversation, plan, execute, compare, replay or state, or a panel"
+    "conversation, story, plan, execute, compare, replay or state, or a panel"
 )
 
 
@@ -94,6 +102,8 @@ def section_of(
         default_title, parts = _frame_parts(content, builder, rows)
     elif isinstance(content, Comparison):
         default_title, parts = "What changed", comparison_parts(content, builder, rows=rows)
+    elif isinstance(content, Story):
+        default_title, parts = f"Story of {title_of(content)}", _story_parts(content, builder)
     else:
         default_title, parts = _other_parts(content, builder)
     above = heading(builder.masker.text(title or default_title))
@@ -157,6 +167,13 @@ def journal_parts(frame: pd.DataFrame, builder: TableBuilder, *, file: str, rows
     card = Markup(builder.masker.text(journal_html(frame, zone=builder.zone)))  # noqa: S704 - already escaped
     table = builder.table(frame, columns=_JOURNAL, rows=rows, file=file, drop_empty=True)
     return Card(card), replace(table, folded="The entries as a table")
+
+
+def _story_parts(story: Story, builder: TableBuilder) -> tuple[Part, ...]:
+    """Return the waterfall, then the members in a folded table."""
+    card = Markup(builder.masker.text(story_html(story, zone=builder.zone)))  # noqa: S704 - already escaped
+    table = builder.table(story.members, columns=_MEMBERS, rows=_MOST_MEMBERS, file="story", drop_empty=True)
+    return Card(card), replace(table, folded="The members as a table")
 
 
 def _other_parts(content: Any, builder: TableBuilder) -> tuple[str, tuple[Part, ...]]:

@@ -30,7 +30,7 @@ NAVIGATION: Mapping[str, str] = {
     "report": "Report",
 }
 """The pages in the navigation → their labels; the other pages are about one thing."""
-_PARENTS = {"invocation": "invocations", "question": "questions"}
+_PARENTS = {"invocation": "invocations", "story": "invocations", "question": "questions"}
 _ROWS = 250  # of a frame without a template of its own
 _OK = 200
 _EMPTY: Mapping[str, Any] = {"where": "", "sources": [], "source": "", "here": "", "data": "", "read": None}

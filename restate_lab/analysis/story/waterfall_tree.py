@@ -1,7 +1,8 @@
 """The rows of a waterfall: members in the order of their tree, where equal siblings share one row.
 
 Siblings are equal if they have the same service, handler and status, were found in the same way, are from the
-same origin, and have equal members below them. Of equal siblings on the critical path, the longest ones have their own rows.
+same origin, and have equal members below them. Of equal siblings on the critical path, the longest ones have their own
+rows.
 """
 
 from __future__ import annotations

@@ -13,11 +13,13 @@ from restate_lab.serve.pages.invocation import invocation_page
 from restate_lab.serve.pages.invocations import invocations_page
 from restate_lab.serve.pages.overview import first_page
 from restate_lab.serve.pages.report import report_page
+from restate_lab.serve.pages.story import story_page
 
 PAGES: Mapping[str, PageFunction] = {
     "": first_page,
     "invocations": invocations_page,
     "invocation": invocation_page,
+    "story": story_page,
     "waits": waits_page,
     "contrast": contrast_page,
     "agents": agents_page,

@@ -77,5 +77,7 @@ def _links(request: PageRequest, row: Mapping[Any, Any], fingerprint: str) -> It
         yield f"List {len(ids):,}", request.link("/invocations", finding=fingerprint)
     if about_invocations and len(ids) >= LEAST and row["check"] not in _OF_WAITS:
         yield "What they share", request.link("/contrast", finding=fingerprint)
+    if about_invocations and len(ids) == 1:
+        yield "Story", request.link(f"/story/{ids[0]}")
     if row["check"] in _OF_WAITS or row["blocks"]:
         yield "Waits", request.link("/waits")

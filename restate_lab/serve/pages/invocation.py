@@ -45,7 +45,7 @@ async def invocation_page(request: PageRequest) -> WebPage:
         raise NotFound(explanation.summary, status=404)
     data = {"why": data_of(explanation, explanation_json), "journal": data_of(journal, journal_json)}
     target = journal.attrs["target"] if isinstance(journal, pd.DataFrame) else getattr(explanation, "target", None)
-    parts = [_links(request, str(target or "")), explanation, journal]
+    parts = [_links(request, id_, str(target or "")), explanation, journal]
     if request.payloads and isinstance(journal, pd.DataFrame):
         parts.append(_payloads(journal))
     return WebPage(one_line(target or id_, _LONGEST), parts, data)
@@ -73,8 +73,8 @@ def _payloads(journal: pd.DataFrame) -> Any:
     return part_of("payloads", entries=entries, more=len(journal) - len(rows))
 
 
-def _links(request: PageRequest, target: str) -> Any:
-    """Return the links to the lists with the invocations of the same service, handler and key."""
+def _links(request: PageRequest, id_: str, target: str) -> Any:
+    """Return the links to the story, and to the lists with the invocations of the same service, handler and key."""
     service, _, rest = target.partition("/")
     key, _, handler = rest.rpartition("/")
     links = [(f"All of {service}", {"service": service})] if service else []
@@ -84,7 +84,6 @@ def _links(request: PageRequest, target: str) -> Any:
         links.append((f"All of {service}/{key}", {"service": service, "key": key}))
     return part_of(
         "links",
-        links=[
-            (one_line(label, _LONGEST), request.link("/invocations", status="all", **each)) for label, each in links
-        ],
+        links=[("Story", request.link(f"/story/{id_}"))]
+        + [(one_line(label, _LONGEST), request.link("/invocations", status="all", **each)) for label, each in links],
     )
