@@ -54,8 +54,7 @@ _JOURNAL = (
     "index", "entry_type", "name", "status", "started", "duration", "callee_target", "retries", "last_error", "failure",
 )  # fmt: skip
 _MEMBERS = (
-    "target", "status", "created_at", "ended_at", "critical", "found_by", "failed_attempts", "failure", "tokens",
-    "cost", "origin", "id",
+    "target", "status", "created_at", "ended_at", "critical", "found_by", "failure", "cost", "origin", "id",
 )  # fmt: skip
 _MOST_MEMBERS = 20  # rows of a table below a waterfall
 _TAKES = (

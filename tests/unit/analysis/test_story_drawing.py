@@ -1,0 +1,232 @@
+"""The waterfall, the text and the card of a story: every member is counted, and no text of the cluster is markup."""
+
+from __future__ import annotations
+
+import random
+import re
+import unicodedata
+from html.parser import HTMLParser
+
+import pytest
+
+from restate_lab.analysis.story.card import PHASE_COLOURS, story_html
+from restate_lab.analysis.story.model import EDGE_KINDS, PHASES, Member
+from restate_lab.analysis.story.result import Story
+from restate_lab.analysis.story.text import agent_text, path_line, tree_lines
+from restate_lab.analysis.story.waterfall import MOST_ROWS, WaterfallRow, waterfall
+from restate_lab.result import count_rows
+from support.stories import (
+    NOW,
+    ROOT,
+    agents_story,
+    deep_story,
+    hostile_story,
+    id_of,
+    joined_story,
+    large_story,
+    member,
+    phase,
+    sample_story,
+    sends_story,
+    sequence_story,
+)
+
+ATTACK = "<img src=x onerror=alert(1)>'\"\x1b[31m\u202e{{ 7*7 }}{% raw %}</td></script>\n" + "long" * 90
+STORIES = {
+    "sample": sample_story(),
+    "large": large_story(500),
+    "joined": joined_story(),
+    "agents": agents_story(),
+    "sequence": sequence_story(500),
+    "deep": deep_story(300),
+    "sends": sends_story(40),
+    "hostile": hostile_story(ATTACK),
+}
+stories = pytest.mark.parametrize("name", STORIES)
+
+
+def row_of(story: Story, number: int) -> WaterfallRow:
+    (found,) = [row for row in waterfall(story).rows if id_of(number) in row.ids]
+    return found
+
+
+def test_a_bar_has_the_phases_and_the_critical_path_of_its_member() -> None:
+    story = sample_story()
+    drawing = waterfall(story)
+    assert drawing.seconds == 120
+    for row in drawing.rows:
+        (id_,) = row.ids
+        phases = story.phases[story.phases["id"] == id_]
+        assert [each.kind for each in row.segments] == list(phases["kind"])
+        for segment, started in zip(row.segments, phases["started"], strict=True):
+            assert segment.left * 120 == pytest.approx((started - story.started).total_seconds())
+        ends = [each.left + each.width for each in row.segments]
+        assert ends[:-1] == pytest.approx([each.left for each in row.segments[1:]])
+        critical = sum(right - left for left, right in row.critical_parts)
+        assert critical * 120 == pytest.approx(row.critical)
+        assert row.segments[-1].is_open == row.is_open == (row.status not in {"succeeded", "failed"})
+
+
+@stories
+def test_each_member_is_in_one_row_or_counted(name: str) -> None:
+    story = STORIES[name]
+    drawing = waterfall(story)
+    ids = [id_ for row in drawing.rows for id_ in row.ids]
+    below = sum(row.below for row in drawing.rows)
+    assert len(set(ids)) == len(ids)
+    assert len(ids) + below + drawing.hidden == len(story.members)
+    assert len(drawing.rows) <= MOST_ROWS
+    for row in drawing.rows:
+        assert all(0 <= each <= 1 for part in row.critical_parts for each in part)
+        assert 0 <= row.left <= row.left + row.width <= 1 + 1e-9
+
+
+def test_equal_siblings_share_a_row_and_others_do_not() -> None:
+    """Members of random trees in one row have the same parent, handler, status, and equal members below them."""
+    generator = random.Random(44)  # noqa: S311 - no secret
+    for _ in range(25):
+        members = [member(1, "Root/run", "running", 0, None, **ROOT)]
+        for number in range(2, generator.randint(3, 80)):
+            parent = generator.choice(members)
+            target = f"{generator.choice('AB')}/{number}/run"
+            status = generator.choice(["succeeded", "succeeded", "failed"])
+            members.append(
+                member(
+                    number, target, status, number, 90, parent=parent.id, found_from=parent.id, depth=parent.depth + 1
+                )
+            )
+        story = Story.of(members, [], [], [], source="prod", version="1.7.12", read_at=NOW)
+        by_id = {each.id: each for each in members}
+        drawing = waterfall(story, most=1_000)
+        for row in drawing.rows:
+            assert len({shape_of(by_id[id_], members) for id_ in row.ids}) == 1
+            assert len({by_id[id_].parent for id_ in row.ids}) == 1
+        assert sum(row.count + row.below for row in drawing.rows) == len(members)
+        single = [row.ids[0] for row in drawing.rows if row.count == 1]
+        by_place = {id_: place for place, id_ in enumerate(single)}
+        for id_ in single:
+            parent = by_id[id_].parent
+            assert parent is None or by_place[parent] < by_place[id_]
+
+
+def shape_of(one: Member, members: list[Member]) -> object:
+    below = frozenset(shape_of(each, members) for each in members if each.parent == one.id)
+    return one.service, one.handler, one.status, below
+
+
+def test_the_slow_member_of_many_equal_ones_has_its_own_row() -> None:
+    drawing = waterfall(sequence_story(500))
+    assert [row.count for row in drawing.rows] == [1, 1, 499]
+    assert drawing.rows[1].ids == (id_of(2),)
+    assert drawing.rows[2].critical == pytest.approx(120 - drawing.rows[1].critical)
+    assert max(drawing.rows[2].profile) < 0.05  # one after the other
+
+
+def test_a_limit_keeps_the_root_and_what_the_story_waited_for() -> None:
+    drawing = waterfall(deep_story(300))
+    assert (len(drawing.rows), drawing.hidden) == (60, 240)
+    assert drawing.rows[0].ids == (id_of(1),)
+    assert drawing.rows[-1].ids == (id_of(300),)
+
+
+def test_many_short_phases_are_drawn_together() -> None:
+    steps = [phase(1, "retrying" if n % 3 else "running", n / 100, (n + 1) / 100, label=str(n)) for n in range(12_000)]
+    one = member(1, "Loop/run", "succeeded", 0, 120, **ROOT)
+    drawing = waterfall(Story.of([one], [], [], steps, source="prod", version="1.7.12", read_at=NOW))
+    segments = drawing.rows[0].segments
+    assert len(segments) <= 400
+    assert sum(each.count for each in segments) == len(steps)
+    assert sum(each.seconds for each in segments) == pytest.approx(120)
+    assert {each.kind for each in segments} == {"retrying"}
+
+
+def test_a_one_way_call_is_a_line_from_its_caller_down_to_its_callee() -> None:
+    story = sends_story(3)
+    caller, *callees = waterfall(story).rows
+    assert caller.departures == tuple(each.arrival for each in callees)
+    assert [len(each.passing) for each in callees] == [2, 1, 0]
+    assert callees[0].relation == "Fanout/start sent a one-way call to it"
+    assert row_of(sample_story(), 6).relation == "it completed an awakeable of Order/4711/place"
+
+
+@stories
+def test_the_text_fits_a_terminal(name: str) -> None:
+    story = STORIES[name]
+    for width in (80, 100):
+        lines = tree_lines(story, width)
+        assert max(map(len, lines)) <= width
+        assert not any(unicodedata.category(each) in {"Cc", "Cf"} for line in lines for each in line)
+    assert count_rows(str(story)) <= 40
+    shown = [line for line in tree_lines(story, 100, most=1_000) if "inv_…" in line]
+    marked = sum(line.startswith("*") for line in shown)
+    single = [row for row in waterfall(story, most=1_000).rows if row.count == 1]
+    assert marked == sum(row.critical > 0 for row in single)
+
+
+def test_the_text_of_an_order() -> None:
+    lines = tree_lines(sample_story())
+    assert lines[0].split() == ["*", "Order/4711/place", "suspended", "2m", "+0s", f"inv_…{id_of(1)[-4:]}"]
+    assert lines[2].startswith("    Mail/send (one-way call)")
+    assert lines[6:] == ["      [500] no answer"]
+    assert path_line(sample_story()).startswith(
+        "Critical path 2m: queued 47.9s (Stock/berlin/reserve), retrying 35s (Payments/charge, charge card), running"
+    )
+    assert "  48 × Row/store" in "\n".join(tree_lines(large_story(50)))
+
+
+def test_the_cost_of_an_agent_is_never_zero_if_it_is_unknown() -> None:
+    story = agents_story()
+    assert agent_text(row_of(story, 2)) == "12 model calls, 61,004 tokens"
+    assert agent_text(row_of(story, 5)) == ""
+    assert "2 agents: 16 model calls, 70,104 tokens, $1.25 (unknown for 1)." in str(story)
+    agents = [member(n, "Agent/ask", "succeeded", n, 50, tokens=None if n == 3 else 10) for n in range(2, 8)]
+    root = member(1, "Chat/run", "succeeded", 0, 60, **ROOT)
+    folded = Story.of([root, *agents], [], [], [], source="prod", version="1.7.12", read_at=NOW)
+    assert agent_text(waterfall(folded).rows[1]) == "at least 50 tokens"
+    assert "tokens" not in large_story(20)._repr_html_()
+
+
+def test_the_origins_are_only_in_a_joined_story() -> None:
+    assert "2 from the archive, 1 from the server." in joined_story()._repr_html_()
+    assert "2 from the archive, 1 from the server." in str(joined_story())
+    assert "archive" not in sample_story()._repr_html_() + str(sample_story())
+
+
+@stories
+def test_the_card_is_only_markup_of_ours(name: str) -> None:
+    """It needs no style sheet and no script, and a text of the cluster is neither a tag nor an attribute."""
+    html = STORIES[name]._repr_html_()
+    tags = _Tags()
+    tags.feed(html)
+    assert tags.names <= {"div", "span", "b", "i"}
+    assert tags.attributes <= {"style", "title", "role", "aria-label", "aria-hidden"}
+    assert tags.open == []
+    assert not any(each in html for each in ("\x1b", "\u202e", "49", "url(")) or name != "hostile"
+
+
+class _Tags(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+        self.attributes: set[str] = set()
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.names.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+        self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_each_phase_has_a_colour_and_each_edge_a_sentence() -> None:
+    assert set(PHASE_COLOURS) == set(PHASES)
+    assert all(re.findall(r"\{\w+\}", text) for text in EDGE_KINDS.values())
+
+
+def test_a_live_card_has_a_button_for_each_shown_member() -> None:
+    story = sample_story()
+    html = story_html(story, is_live=True, selected=id_of(2))
+    assert re.findall(r'data-open="(inv_\w+)"', html) == story.ids
+    assert html.count('aria-current="true"') == 1
