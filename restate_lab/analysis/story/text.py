@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from textwrap import wrap
 from typing import Any
 
 from restate_lab._text import escape_invisible, format_duration, one_line, plural, short_ids, truncate
@@ -16,6 +17,8 @@ _FAILURE = 160  # characters
 _LEAST_TARGET = 16  # characters of a target in the tree
 _MOST_PARTS = 5  # of the critical path
 _CALLED = frozenset({"call", "start"})
+_SHORT = {"one-way call": "one-way"}  # in the tree
+_MOST_INDENT = 8  # levels of the tree; a deeper row has its depth as a number
 _MARK = "*"
 CRITICAL = f"{_MARK} on the critical path"
 """The legend of the tree."""
@@ -171,39 +174,40 @@ def tree_lines(story: StoryParts, width: int = 80, *, most: int = 60) -> list[st
     the id. A row on the critical path begins with "*". Equal siblings are one row. A failure is on its own line.
     """
     drawing = waterfall(story, most=most)
-    texts = [list(_cells(row)) for row in drawing.rows]
     ids = short_ids(row.ids[0] for row in drawing.rows)
-    for row, cells in zip(drawing.rows, texts, strict=True):
-        cells.append(ids.get(row.ids[0], row.ids[0]) if row.count == 1 else "")
-    widths = [max(len(cells[at]) for cells in texts) for at in range(len(texts[0]))]
-    room = max(width - sum(widths) - 2 * len(widths) - 2, _LEAST_TARGET)
-    heads = _heads(drawing)
-    longest = min(room, max(map(len, heads)))
+    cells = [_cells(row, ids) for row in drawing.rows]
+    sizes = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    heads = [_head(row) for row in drawing.rows]
+    room = max(width - sum(sizes) - 2 * len(sizes) - 2, _LEAST_TARGET)
+    longest = min(room, max(len(name) + len(note) for name, note in heads))
     lines = []
-    for row, head, cells in zip(drawing.rows, heads, texts, strict=True):
-        status, *rest, id_ = cells
-        numbers = "  ".join(text.rjust(size) for text, size in zip(rest, widths[1:-1], strict=True))
+    for row, (name, note), (status, taken, offset, id_) in zip(drawing.rows, heads, cells, strict=True):
+        head = f"{_fit(name, longest - len(note))}{note}".ljust(longest)
+        numbers = f"{taken.rjust(sizes[1])}  {offset.rjust(sizes[2])}"
         mark = _MARK if row.critical > 0 else " "
-        line = f"{mark} {_fit(head, longest).ljust(longest)}  {status.ljust(widths[0])}  {numbers}  {id_}"
-        lines.append(line.rstrip())
+        lines.append(f"{mark} {head}  {status.ljust(sizes[0])}  {numbers}  {id_}".rstrip())
         if text := escape_invisible(failure_line(row), lines=False):
-            indent = " " * (4 + len(head) - len(head.lstrip(" ")))
-            lines.append(truncate(f"{indent}{text}", width))
+            lines.append(truncate(f"{' ' * (4 + len(_indent(row.depth)))}{text}", width))
     return [*lines, *(f"  {each}" for each in (hidden_line(drawing),) if each)]
 
 
-def _heads(drawing: Waterfall) -> list[str]:
-    """Return the indented name of each row; a deep one has its depth as a number."""
-    return [f"{_indent(row.depth)}{escape_invisible(_named(row), lines=False)}" for row in drawing.rows]
+def _cells(row: WaterfallRow, ids: Mapping[str, str]) -> tuple[str, str, str, str]:
+    """Return the status, the duration, the creation and the short id of a row."""
+    longest = format_duration(row.longest)
+    taken = longest if longest == format_duration(row.shortest) else f"≤ {longest}"
+    return row.status, taken, f"+{format_duration(row.offset)}", ids[row.ids[0]] if row.count == 1 else ""
 
 
-def _named(row: WaterfallRow) -> str:
-    more = [each for each in (found_text(row), f"{row.below:,} below" if row.below else "") if each]
-    return f"{name_of(row)} ({', '.join(more)})" if more else name_of(row)
+def _head(row: WaterfallRow) -> tuple[str, str]:
+    """Return the indented name of a row, and a note about it."""
+    more = (_SHORT.get(row.found_by, found_text(row)), f"{row.below:,} below" if row.below else "")
+    notes = ", ".join(filter(None, more))
+    name = escape_invisible(name_of(row), lines=False)
+    return f"{_indent(row.depth)}{name}", f" ({notes})" if notes else ""
 
 
 def _indent(depth: int) -> str:
-    return "  " * depth if depth <= 8 else f"{' ' * 12}({depth:,}) "
+    return "  " * depth if depth <= _MOST_INDENT else f"{'  ' * _MOST_INDENT}({depth:,}) "
 
 
 def _fit(text: str, width: int) -> str:
@@ -211,18 +215,12 @@ def _fit(text: str, width: int) -> str:
     if len(text) <= width:
         return text
     end = max((width - 1) // 2, 1)
-    return f"{text[: width - 1 - end]}…{text[-end:]}"
-
-
-def _cells(row: WaterfallRow) -> Iterator[str]:
-    yield row.status
-    yield duration_text(row)
-    yield f"+{format_duration(row.offset)}"
+    return f"{text[: max(width - 1 - end, 0)]}…{text[-end:]}"
 
 
 def text_lines(story: StoryParts, width: int = 80, *, most: int = 60) -> list[str]:
     """Return the tree with its legend, and below it the critical path, the origins and the agents."""
     lines = tree_lines(story, width, most=most)
     legend = [CRITICAL] if any(line.startswith(_MARK) for line in lines) else []
-    more = [each for each in (path_line(story), origin_line(story), agents_line(story)) if each]
-    return [*lines, *legend, *more]
+    texts = [escape_invisible(each, lines=False) for each in (path_line(story), origin_line(story), agents_line(story))]
+    return [*lines, *legend, *(line for text in texts for line in wrap(text, width, subsequent_indent="  "))]

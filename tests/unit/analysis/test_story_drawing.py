@@ -166,7 +166,7 @@ def test_the_text_fits_a_terminal(name: str) -> None:
 def test_the_text_of_an_order() -> None:
     lines = tree_lines(sample_story())
     assert lines[0].split() == ["*", "Order/4711/place", "suspended", "2m", "+0s", f"inv_…{id_of(1)[-4:]}"]
-    assert lines[2].startswith("    Mail/send (one-way call)")
+    assert lines[2].startswith("    Mail/send (one-way)")
     assert lines[6:] == ["      [500] no answer"]
     assert path_line(sample_story()).startswith(
         "Critical path 2m: queued 47.9s (Stock/berlin/reserve), retrying 35s (Payments/charge, charge card), running"
