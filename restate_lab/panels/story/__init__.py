@@ -84,7 +84,7 @@ class StoryForm(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         self._background = BackgroundAction()
         self.ids: tuple[str, ...] = ()
         self.result: Story | None = None
-        self._lines = Blocks()
+        self.lines = Blocks()
         self.picture = StoryPicture(guard(open_item))
         self.search = widgets.Button(description=SEARCH, tooltip=_SEARCH_TIP)
         self.search.on_click(guard(lambda _: self._start(search=True)))
@@ -95,7 +95,7 @@ class StoryForm(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         self.button = widgets.Button(description=STORY, tooltip="Show everything that belongs to these invocations")
         self.button.on_click(guard(lambda _: self._ask_for(selection() if selection else ())))
         self.done.layout.display = "none" if selection is None else ""
-        super().__init__([self._lines, self.picture, fields_row(self.search, self.again, self.done)])
+        super().__init__([self.lines, self.picture, fields_row(self.search, self.again, self.done)])
         self.add_class("rl-storyform")
         self.layout.display = "" if selection is None else "none"
 
@@ -144,7 +144,7 @@ class StoryForm(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         if not ids or not self._background.wait(0):
             return
         where = "in the journals of all invocations" if search else "from the rows and journals of its members"
-        self._lines.show(Block("", f"Reading the story of {plural(len(ids), 'invocation')} {where} …"))
+        self.lines.show(Block("", f"Reading the story of {plural(len(ids), 'invocation')} {where} …"))
         self.again.description = STOP
         self._background.run(self._guard(lambda: self._read(ids, search=search)))
 
@@ -154,14 +154,14 @@ class StoryForm(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
             within = _WITHIN_SEARCH if search else _WITHIN
             result = story(source, list(ids), search=search, timeout=within)
         except Stopped:
-            self._lines.show(Block("", "Stopped before the story was read."))
+            self.lines.show(Block("", "Stopped before the story was read."))
             raise
         except BaseException:
-            self._lines.show()
+            self.lines.show()
             raise
         else:
             self.result = result
-            self._lines.show()
+            self.lines.show()
             self.picture.draw(result, tz=self._tz, selected=ids[0] if len(ids) == 1 else "")
         finally:
             self.again.description = AGAIN

@@ -1,0 +1,160 @@
+"""The story in a panel: it is read on request, can be stopped, and its members open their invocations."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from datetime import timedelta
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from restate_lab.errors import QueryRefused
+from restate_lab.panels.invocation import InvocationView
+from restate_lab.panels.panel import Panel
+from restate_lab.panels.story import AGAIN, SEARCH, STOP, STORY
+from support.sample_rows import NOW, LiveRows, invocation, sample_id
+
+ATTACK = "<img src=x onerror=alert(1)></script>\x1b[31m\u202etxt"
+ORDER, CHARGE, OTHER = sample_id(1), sample_id(2), sample_id(9)
+
+VIEW = """
+CREATE VIEW sys_invocation AS SELECT i.*, s.retry_count, s.last_start_at, s.last_failure
+FROM sys_invocation_status i LEFT JOIN sys_invocation_state s ON s.id = i.id"""
+
+pytestmark = pytest.mark.usefixtures("no_doctor")
+
+
+def source_of(**options: Any) -> OrderRows:
+    """Return an order that called two handlers, one with a hostile name, and an invocation of another story."""
+    begin = NOW - timedelta(minutes=2)
+    called = {"invoked_by": "service", "invoked_by_id": ORDER, "created_at": begin + timedelta(seconds=1)}
+    rows = [
+        invocation(1, service="Orders", handler="place", created_at=begin),
+        invocation(2, "backing-off", service="Payments", handler="charge", **called),
+        invocation(3, "running", service=ATTACK, handler="run", **called),
+        invocation(9, "running", service="Other", handler="run", created_at=begin),
+    ]
+    return OrderRows(sys_invocation_status=rows, **options)
+
+
+class OrderRows(LiveRows):
+    """Rows whose reads wait for ``go_on`` while it is not set; a wait ends when the panel stops the read."""
+
+    go_on = threading.Event()
+
+    def __init__(self, **tables: Any) -> None:
+        super().__init__(**tables)
+        self._context.sql(VIEW).collect()
+        self._schemas["sys_journal"] = self._schemas["sys_journal"].append(pa.field("completed", pa.bool_()))
+        self.put(sys_journal=[])
+
+    def stream(self, statement: str, /, **options: Any) -> AbstractContextManager[pa.RecordBatchReader]:
+        while not self.go_on.wait(0.01):
+            options["progress"].update(0, 0)
+        return super().stream(statement, **options)
+
+
+@pytest.fixture(autouse=True)
+def going() -> None:
+    OrderRows.go_on.set()
+
+
+def detail_of(panel: Panel) -> InvocationView:
+    assert isinstance(panel.view, InvocationView)
+    return panel.view
+
+
+def test_the_section_of_an_invocation_reads_its_story_and_opens_members(make: Callable[..., Panel]) -> None:
+    source = source_of()
+    panel = make(source, open=CHARGE)
+    assert panel.story is None
+    panel.click(STORY)
+    assert panel.wait(action=True)
+    assert panel.error == ""
+    found = panel.story
+    assert found is not None
+    assert found.ids == [ORDER, CHARGE, sample_id(3)]
+    html = detail_of(panel).detail.story.picture.content["html"]
+    assert html.count("data-open=") == 3
+    assert f'data-open="{CHARGE}" data-focus="story-{CHARGE}" aria-current="true"' in html
+    assert "&lt;img src=x" in html
+    assert not any(each in html for each in ("<img", "</script", "\x1b", "\u202e"))
+    assert found.summary in "".join(panel.view.static())
+    panel.click("open member", row=ORDER)
+    assert panel.state["open"] == ORDER
+    panel.wait()
+    assert panel.story is None, "the section closes with its invocation"
+
+
+def test_an_id_that_is_not_in_the_story_does_nothing(make: Callable[..., Panel]) -> None:
+    panel = make(source_of(), open=CHARGE)
+    panel.click(STORY)
+    assert panel.wait(action=True)
+    detail_of(panel).detail.story.picture.receive({"type": "open", "id": OTHER})
+    assert panel.state["open"] == CHARGE
+
+
+def test_only_the_button_searches_all_journals(make: Callable[..., Panel]) -> None:
+    panel = make(source_of(), open=CHARGE)
+    panel.click(STORY)
+    assert panel.wait(action=True)
+    assert panel.story is not None
+    assert not panel.story.searched
+    panel.click(SEARCH)
+    assert panel.wait(action=True)
+    assert panel.story.searched
+    panel.click(AGAIN)
+    assert panel.wait(action=True)
+    assert panel.story.searched, "the story is read again as it was"
+
+
+def test_a_selection_has_a_story_below_the_list(make: Callable[..., Panel]) -> None:
+    panel = make(source_of(), status="all")
+    assert panel.view.story.layout.display == "none"
+    panel.selected = [CHARGE, OTHER]
+    panel.click(STORY)
+    assert panel.wait(action=True)
+    assert panel.error == ""
+    assert panel.story is not None
+    assert sorted(panel.story.ids) == sorted([ORDER, CHARGE, sample_id(3), OTHER])
+    assert panel.view.story.layout.display == ""
+    panel.click("Close")
+    assert panel.view.story.layout.display == "none"
+    panel.click(STORY)
+    panel.click("open member", row=ORDER)
+    assert panel.state["open"] == ORDER
+
+
+def test_a_read_can_be_stopped_and_repeated(make: Callable[..., Panel]) -> None:
+    source = source_of()
+    panel = make(source, open=CHARGE, refresh=None)
+    source.go_on.clear()
+    panel.click(STORY)
+    form = detail_of(panel).detail.story
+    assert form.again.description == STOP
+    panel.click(STOP)
+    assert panel.wait(action=True)
+    assert form.lines.text == "Stopped before the story was read."
+    assert (panel.story, panel.error) == (None, "")
+    source.go_on.set()
+    panel.click(AGAIN)
+    assert panel.wait(action=True)
+    assert panel.story is not None
+    assert form.lines.text == ""
+
+
+def test_an_error_is_shown_and_the_story_stays(make: Callable[..., Panel]) -> None:
+    source = source_of()
+    panel = make(source, open=CHARGE, refresh=None)
+    panel.click(STORY)
+    assert panel.wait(action=True)
+    before = panel.story
+    source.fails = QueryRefused("the query engine refused the query: no memory", status=500)
+    panel.click(AGAIN)
+    assert panel.wait(action=True)
+    assert "no memory" in panel.error
+    assert panel.story is before is not None
+    assert before.summary in "".join(panel.view.static())
