@@ -399,8 +399,8 @@ def test_served_pages(guarded: Guarded, tmp_path: Path) -> None:
         "question": "/question/latency",
         "report": "/report?length=short",
     }
-    del paths["invocation"]
-    every = [*paths.values(), *(f"/invocation/{each}" for each in (guarded.held, guarded.errand))]
+    about = [paths.pop(name) for name in ("invocation", "story")]
+    every = [*paths.values(), *(f"{path}/{each}" for path in about for each in (guarded.held, guarded.errand))]
     with (
         running_pages({"prod": guarded.lab}, tmp_path, payloads=True) as pages,
         pages.client() as client,

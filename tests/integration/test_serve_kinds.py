@@ -21,6 +21,7 @@ def test_each_page_is_read_completely(incident: Cluster, tmp_path: Path) -> None
     paths = {name: f"/{name}" for name in PAGES} | {
         "": "/?since=24h",
         "invocation": f"/invocation/{one}",
+        "story": f"/story/{one}?search=yes",
         "contrast": "/contrast?service=Settlements",
         "question": "/question/retry_storm",
         "report": "/report?length=short",

@@ -75,6 +75,7 @@ class PanelSource(SourceWrapper):
         self, statement: str, /, *, timeout: DurationInput | None = None, **options: Any
     ) -> AbstractContextManager[pa.RecordBatchReader]:
         """Return a reader that holds one batch at a time."""
+        self._closed.check()  # evidence has no progress, so that it can only end between two statements
         options["progress"] = self._progress
         return super().stream(statement, timeout=self._within(timeout_seconds(timeout)), **options)
 

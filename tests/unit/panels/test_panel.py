@@ -281,8 +281,8 @@ def test_evidence_has_a_reason_in_place_of_buttons(make: Callable[..., Panel]) -
     panel = make(SampleSource(ROWS), status="all")
     panel.selected = list(ROWS["id"])
     row = panel.view.actions.children[0]
-    assert [type(part).__name__ for part in row.children] == ["Label", "Button"]
-    assert row.children[1].description == "What do they share?"
+    assert [type(part).__name__ for part in row.children] == ["Label", "Button", "Button"]
+    assert [part.description for part in row.children[1:]] == ["Story", "What do they share?"]
     assert "read-only" in row.children[0].value
 
 

@@ -2,64 +2,22 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
-from contextlib import AbstractContextManager
-from datetime import timedelta
-from typing import Any
 
-import pyarrow as pa
 import pytest
 
 from restate_lab.errors import QueryRefused
 from restate_lab.panels.invocation import InvocationView
 from restate_lab.panels.panel import Panel
 from restate_lab.panels.story import AGAIN, SEARCH, STOP, STORY
-from support.sample_rows import NOW, LiveRows, invocation, sample_id
-
-ATTACK = "<img src=x onerror=alert(1)></script>\x1b[31m\u202etxt"
-ORDER, CHARGE, OTHER = sample_id(1), sample_id(2), sample_id(9)
-
-VIEW = """
-CREATE VIEW sys_invocation AS SELECT i.*, s.retry_count, s.last_start_at, s.last_failure
-FROM sys_invocation_status i LEFT JOIN sys_invocation_state s ON s.id = i.id"""
+from support.called_rows import CHARGE, HOSTILE_CALL, ORDER, OTHER, CalledRows, source_of
 
 pytestmark = pytest.mark.usefixtures("no_doctor")
 
 
-def source_of(**options: Any) -> OrderRows:
-    """Return an order that called two handlers, one with a hostile name, and an invocation of another story."""
-    begin = NOW - timedelta(minutes=2)
-    called = {"invoked_by": "service", "invoked_by_id": ORDER, "created_at": begin + timedelta(seconds=1)}
-    rows = [
-        invocation(1, service="Orders", handler="place", created_at=begin),
-        invocation(2, "backing-off", service="Payments", handler="charge", **called),
-        invocation(3, "running", service=ATTACK, handler="run", **called),
-        invocation(9, "running", service="Other", handler="run", created_at=begin),
-    ]
-    return OrderRows(sys_invocation_status=rows, **options)
-
-
-class OrderRows(LiveRows):
-    """Rows whose reads wait for ``go_on`` while it is not set; a wait ends when the panel stops the read."""
-
-    go_on = threading.Event()
-
-    def __init__(self, **tables: Any) -> None:
-        super().__init__(**tables)
-        self._context.sql(VIEW).collect()
-        self._schemas["sys_journal"] = self._schemas["sys_journal"].append(pa.field("completed", pa.bool_()))
-        self.put(sys_journal=[])
-
-    def stream(self, statement: str, /, **options: Any) -> AbstractContextManager[pa.RecordBatchReader]:
-        while not self.go_on.wait(0.01):
-            options["progress"].update(0, 0)
-        return super().stream(statement, **options)
-
-
 @pytest.fixture(autouse=True)
 def going() -> None:
-    OrderRows.go_on.set()
+    CalledRows.go_on.set()
 
 
 def detail_of(panel: Panel) -> InvocationView:
@@ -76,7 +34,7 @@ def test_the_section_of_an_invocation_reads_its_story_and_opens_members(make: Ca
     assert panel.error == ""
     found = panel.story
     assert found is not None
-    assert found.ids == [ORDER, CHARGE, sample_id(3)]
+    assert found.ids == [ORDER, CHARGE, HOSTILE_CALL]
     html = detail_of(panel).detail.story.picture.content["html"]
     assert html.count("data-open=") == 3
     assert f'data-open="{CHARGE}" data-focus="story-{CHARGE}" aria-current="true"' in html
@@ -119,7 +77,7 @@ def test_a_selection_has_a_story_below_the_list(make: Callable[..., Panel]) -> N
     assert panel.wait(action=True)
     assert panel.error == ""
     assert panel.story is not None
-    assert sorted(panel.story.ids) == sorted([ORDER, CHARGE, sample_id(3), OTHER])
+    assert sorted(panel.story.ids) == sorted([ORDER, CHARGE, HOSTILE_CALL, OTHER])
     assert panel.view.story.layout.display == ""
     panel.click("Close")
     assert panel.view.story.layout.display == "none"

@@ -30,6 +30,7 @@ from restate_lab.reports.parts import Card, Picture, Table
 from restate_lab.reports.report import Report
 from support.sample_reports import Page, report_source
 from support.sample_rows import SampleRows
+from support.stories import hostile_story, large_story
 
 HOSTILE = (
     "<img src=x onerror=alert(1)>",
@@ -349,6 +350,7 @@ def test_a_wrong_name_of_an_incident_report_is_refused_before_anything_is_loaded
 import sys, restate_lab as rl
 sys.path.insert(0, sys.argv[1])
 from support.sample_rows import SampleRows
+from support.stories import hostile_story, large_story
 try:
     rl.incident_report(SampleRows(), "r.docx")
 except rl.errors.ArgumentError as error:
@@ -430,3 +432,26 @@ def test_kill_9_while_writing_leaves_no_file_that_looks_like_a_report(tmp_path: 
     assert not path.exists()
     assert [each.suffix for each in tmp_path.iterdir()] == [".unfinished"]
     assert Report("r").write(path) == path
+
+
+def test_a_story_has_its_waterfall_and_a_table_of_its_first_members(tmp_path: Path) -> None:
+    report = Report("r").add(large_story(500), caption="the import of Monday")
+    page = written(report, tmp_path)
+    assert report.sections[0].title == "Story of Import/run and 499 invocations"
+    for text in ("the import of Monday", "489 × Row/store succeeded", "The first 20 of 500 rows."):
+        assert text in page.text
+    assert page.text.count("Row/") == 22  # two rows of the waterfall
+
+
+def test_texts_of_a_story_are_masked_and_stay_texts(tmp_path: Path) -> None:
+    secret = "s3cret-of-made cookie: abc=def"
+    report = Report("r", source=report_source()).add(hostile_story(f"{''.join(HOSTILE[:6])} {secret}"))
+    page = written(report, tmp_path)
+    assert not list(page.active_parts())
+    assert "<img src=x onerror=alert(1)>" in page.text
+    downloaded = report.sections[0].parts[1].download.uri.partition(",")[2]  # type: ignore[union-attr]
+    for text in ("s3cret-of-made", "abc=def", "\x1b", "\u202e"):
+        assert text not in page.html
+    for text in ("s3cret-of-made", "abc=def"):
+        assert text not in base64.b64decode(downloaded).decode("utf-8", "replace")
+    assert MASK in page.text

@@ -70,7 +70,7 @@ def test_each_page_refuses_an_unknown_parameter_with_a_suggestion(name: str) -> 
         asyncio.run(_open(name, request))
 
 
-@pytest.mark.parametrize("name", [name for name in PAGES if name not in {"invocation", "question"}])
+@pytest.mark.parametrize("name", [name for name in PAGES if name not in {"invocation", "story", "question"}])
 def test_a_page_about_everything_has_no_page_below_it(name: str) -> None:
     with pytest.raises(NotFound):
         asyncio.run(_open(name, PageRequest(*_one_source(), {}, "x", name=name)))
@@ -128,7 +128,7 @@ def test_a_missing_part_gives_its_reason_and_the_others_are_shown() -> None:
 
 
 def test_every_page_is_in_the_navigation_or_below_one() -> None:
-    assert set(NAVIGATION) == set(PAGES) - {"invocation", "question"}
+    assert set(NAVIGATION) == set(PAGES) - {"invocation", "story", "question"}
     html = render_page(WebPage("Waits", [], {}, request=request_of("waits")), name="waits")
     assert html.count('aria-current="page"') == 1
     assert '<a href="/waits" aria-current="page">' in html
