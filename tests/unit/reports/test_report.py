@@ -440,7 +440,7 @@ def test_a_story_has_its_waterfall_and_a_table_of_its_first_members(tmp_path: Pa
     assert report.sections[0].title == "Story of Import/run and 499 invocations"
     for text in ("the import of Monday", "489 × Row/store succeeded", "The first 20 of 500 rows."):
         assert text in page.text
-    assert page.text.count("Row/") == 22  # two rows of the waterfall
+    assert page.text.count("Row/") == 21  # 19 of the table
 
 
 def test_texts_of_a_story_are_masked_and_stay_texts(tmp_path: Path) -> None:
