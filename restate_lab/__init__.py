@@ -9,11 +9,12 @@
     rl.doctor(lab)                      # what is wrong, worst first
     rl.ask(lab, "retry_storm")          # a named question; rl.questions() lists them
     rl.why(lab, id)                     # why it does not make progress, and what you can do
+    rl.story(lab, id)                   # everything that belongs to one order, and what it waited for
     rl.contrast(lab, "failed")          # what the failing ones share that healthy ones do not
     rl.plan(lab, "resume", ids)         # nothing is sent before .execute(reason="INC-42: …")
 
-- read: ``connect, Lab, Source, doctor, questions, ask, why, find, contrast, waits, journal, journal_diff, state``;
-  ``show`` any frame
+- read: ``connect, Lab, Source, doctor, questions, ask, why, story, find, contrast, waits, journal, journal_diff,
+  state``; ``show`` any frame
 - weeks and months: ``archive, open_history, before_after``, and the questions per day
 - agents: ``agent_runs, conversation, export_spans, save_dataset``
 - check new code: ``replay``; run a recorded invocation on your code, without a server: ``debug``; write
@@ -23,7 +24,7 @@
 - change: ``ACTIONS, plan, move_to, redrive, set_state, wait_for``, and the methods of ``lab.admin`` and ``lab.ingress``
 - my incident: ``note, audit_log``
 - save and share: ``freeze, open_evidence, compare, save, Report, incident_report``
-- types for annotations, not in the menu: ``Plan, Diagnosis, Explanation, Waits, Replay, Comparison, Contrast,
+- types for annotations, not in the menu: ``Plan, Diagnosis, Explanation, Story, Waits, Replay, Comparison, Contrast,
   Matches, BeforeAfter, State, Conversation, Outcome, Note, RecordedTest, Evidence, History, Thresholds, AdminClient,
   IngressClient``; for your own source: ``Source, Coverage``; to read agents with payloads of your own: ``ModelStep,
   ToolCall``
@@ -62,6 +63,7 @@ _TYPES = {
     "RecordedTest",
     "Replay",
     "State",
+    "Story",
     "Thresholds",
     "ToolCall",
     "Waits",

@@ -258,7 +258,7 @@ class ReadTools:
         """Return all invocations that belong together: callers, callees, restarts, and those that answered each other.
 
         critical_path is what the whole waited for, the longest first: add up its seconds. members are callers before
-        their callees. not_read has what is not complete.
+        their callees. not_read has the parts that are missing, with the reasons.
         """
         if (invocation_id is None) == (key is None):
             raise ArgumentError("pass either invocation_id or key.")

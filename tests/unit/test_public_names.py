@@ -35,6 +35,7 @@ TYPES = (
     rl.RecordedTest,
     rl.Replay,
     rl.State,
+    rl.Story,
     rl.Thresholds,
     rl.ToolCall,
     rl.Waits,
