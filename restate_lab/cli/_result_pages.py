@@ -30,6 +30,7 @@ from restate_lab.analysis.replay.recording import CANNOT_SAY, FITS, NOT_CHECKABL
 from restate_lab.analysis.replay.result import Replay
 from restate_lab.analysis.replay.verdict import DIVERGES, FAILS, OTHER_RESULT
 from restate_lab.analysis.story.result import Story
+from restate_lab.analysis.story.text import CRITICAL as CRITICAL_LEGEND, agents_line, origin_line, path_line, tree_lines
 from restate_lab.analysis.suggestions import SuggestedCall, plan_call, python_code, why_call
 from restate_lab.analysis.waits import Waits
 from restate_lab.analysis.why.explanation import Explanation
@@ -43,6 +44,7 @@ from restate_lab.status import OUTCOMES
 CRITICAL, DEADLOCK, BREAKS = 3, 3, 3  # exit codes
 INCOMPLETE, UNKNOWN = 4, 4
 PIPE_WIDTH = 100  # columns per line without a terminal
+TREE_WIDTH = 80  # of a story without a terminal
 LONGEST_BAR = 80
 OUTCOME_STYLES: Mapping[str, str] = MappingProxyType(
     {"done": "green", "pending": "dim", "waiting": GRAY_BLUE, "retrying": ORANGE, "failed": "red"}
@@ -230,7 +232,15 @@ def print_replay(result: Replay, page: TextPage) -> None:
 
 
 def print_story(story: Story, target: SourceOptions, page: TextPage) -> None:
-    page.lines(in_a_shell(str(story)))
+    page.paragraph((story.summary, "bold"))
+    page.paragraph((story.where, "dim"))
+    page.verbatim(map(in_a_shell, tree_lines(story, page.width or TREE_WIDTH)))
+    page.paragraph((CRITICAL_LEGEND, "dim"))
+    for line in (path_line(story), origin_line(story), agents_line(story)):
+        if line:
+            page.paragraph(line)
+    for each in story.reasons:
+        page.paragraph((in_a_shell(f"Not read: {each}."), "yellow"))
     if story.ended is None and len(story.path):
         call = why_call(story.path["id"].iloc[-1])
         page.commands(code_for([call], python_code([call]), target), first="next: ")
