@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from functools import partial
+from typing import Any, TypeAlias
 
 import pandas as pd
 
@@ -21,6 +22,8 @@ from restate_lab.analysis.times import TimeInput, to_datetime
 from restate_lab.errors import ArgumentError, NotFound
 from restate_lab.reads import Reads, Row
 
+Finder: TypeAlias = Callable[[Sequence[str]], set[str]]
+"""It returns the ids of the invocations that have a relation to these."""
 MAX_INVOCATIONS = 100_000
 """The maximum number of invocations of one selection; to freeze more, freeze the whole cluster."""
 
@@ -45,10 +48,12 @@ SELECT DISTINCT coalesce(
     'InvocationId')) AS id
 FROM sys_journal WHERE id IN :ids
   AND entry_type IN ('Command: Call', 'Command: OneWayCall', 'Command: AttachInvocation')"""
+_WAITED = (
+    "SELECT target_service_name, target_service_key FROM sys_invocation_status WHERE id IN :ids AND status = 'inboxed'"
+)
 _HOLDERS = """
-SELECT DISTINCT k.invocation_id AS id FROM sys_keyed_service_status k
-JOIN sys_invocation_status s ON s.target_service_name = k.service_name AND s.target_service_key = k.service_key
-WHERE s.id IN :ids AND s.status = 'inboxed' AND k.invocation_id IS NOT NULL"""
+SELECT service_name, service_key, invocation_id AS id FROM sys_keyed_service_status
+WHERE service_key IN :keys AND service_name IN :services AND invocation_id IS NOT NULL"""
 _LOCKERS = """
 SELECT DISTINCT l.acquired_by AS id FROM sys_locks l
 JOIN sys_invocation_status s ON s.target_service_name || '/' || s.target_service_key = l.lock_name
@@ -167,14 +172,27 @@ def _related(
     notes: list[str],
 ) -> set[str]:
     """Return the matches with their callers, callees, and holders of keys; for a story only with the holders."""
-    holders = [
-        text for text, table in ((_HOLDERS, "sys_keyed_service_status"), (_LOCKERS, "sys_locks")) if table in columns
-    ]
+    down: list[Finder] = [partial(_ids_of, reads, _LOCKERS)] if "sys_locks" in columns else []
+    down += [partial(_holders, reads)] if "sys_keyed_service_status" in columns else []
     if wanted.is_story:
-        return matches | {row["id"] for statement in holders for row in _rows(reads, statement, sorted(matches))}
-    down = [_CALLED, *([_CALLEES] if "sys_journal" in columns else []), *holders]
-    up = _follow(reads, matches, [_CALLERS], notes, "callers")
-    return up | _follow(reads, matches, down, notes, "callees")
+        return matches.union(*(find(sorted(matches)) for find in down))
+    down += [partial(_ids_of, reads, text) for text in (_CALLED, *([_CALLEES] if "sys_journal" in columns else []))]
+    up = _follow([partial(_ids_of, reads, _CALLERS)], matches, notes, "callers")
+    return up | _follow(down, matches, notes, "callees")
+
+
+def _ids_of(reads: Reads, statement: str, ids: Iterable[str]) -> set[str]:
+    return {row["id"] for row in _rows(reads, statement, ids)}
+
+
+def _holders(reads: Reads, ids: Iterable[str]) -> set[str]:
+    """Return the holders of the keys that these invocations wait for; 1.6.1 loses rows of a join of both tables."""
+    keys = {(row["target_service_name"], row["target_service_key"]) for row in _rows(reads, _WAITED, ids)}
+    services, found = sorted({service for service, key in keys if key is not None}), set()
+    for chunk in statement_chunks(sorted({key for _, key in keys if key is not None})):
+        rows = reads.query(_HOLDERS, {"services": services, "keys": chunk}, progress=None).to_pylist()
+        found |= {row["id"] for row in rows if (row["service_name"], row["service_key"]) in keys}
+    return found
 
 
 def statement_chunks(values: Iterable[str]) -> Iterator[list[str]]:
@@ -226,11 +244,11 @@ def _missing_notes(wanted: _InvocationFilter, matches: set[str], other_runs: lis
         yield f"{len(missing)} of {len(wanted.ids)} ids do not exist, or no longer exist: {', '.join(missing[:3])}"
 
 
-def _follow(reads: Reads, start: set[str], statements: Sequence[str], notes: list[str], what: str) -> set[str]:
-    """Return these invocations and all that the statements find from them, level by level."""
+def _follow(finders: Sequence[Finder], start: set[str], notes: list[str], what: str) -> set[str]:
+    """Return these invocations and all that the finders find from them, level by level."""
     seen, frontier = set(start), sorted(start)
     while frontier:
-        ids = {row["id"] for statement in statements for row in _rows(reads, statement, frontier)}
+        ids = set[str]().union(*(find(frontier) for find in finders))
         frontier = sorted(ids - seen - {None})
         if len(seen) + len(frontier) > MAX_INVOCATIONS:
             notes.append(f"{what} were followed only up to {MAX_INVOCATIONS:,} invocations; there are more")
