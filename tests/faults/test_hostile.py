@@ -378,6 +378,13 @@ COMMAND_LINES: dict[str, Callable[[Vandalised, Path], list[list[str]]]] = {
     ],
     "journal": lambda all_, _: [["journal", id_, "--depth", "2"] for id_ in all_.retrying.values()],
     "waits": lambda _, __: [["waits"], ["waits", "--json"]],
+    "story": lambda all_, _: [
+        *(["story", id_] for id_ in all_.retrying.values()),
+        *(["story", all_.failed[name], "--search", *form] for name in OPENED[:1] for form in ([], ["--json"])),
+        ["story", HOSTILE["ansi"]],
+        ["story", "--trace", HOSTILE["ansi"]],
+        ["story", "--key", f"Victim/{HOSTILE['ansi']}", "--since", HOSTILE["ansi"]],
+    ],
     "agents": lambda all_, _: [["agents"], *(["agents", id_] for id_ in list(all_.retrying.values())[:3])],
     "replay": lambda all_, _: [
         ["replay", address, "--yes-run-code-outside-steps", *form]
@@ -529,11 +536,13 @@ def tool_calls(vandalised: Vandalised) -> Iterator[tuple[str, dict[str, Any]]]:
     for name in OPENED:
         yield "journal", {"invocation_id": vandalised.retrying[name], "depth": 2}
         yield "conversation", {"invocation_id": vandalised.retrying[name], "payloads": True}
+        yield "story", {"invocation_id": vandalised.retrying[name], "search": True}
     for name, words in HOSTILE.items():
         yield "why", {"invocation_id": vandalised.retrying[name]}
         yield "journal", {"invocation_id": vandalised.failed[name], "payloads": True}
         yield "state", {"service": "Victim", "key": words[:300], "values": True}
         yield "why", {"invocation_id": words}
+        yield "story", {"key": f"Victim/{words[:300]}"}
         yield "ask", {"question": words, "source": words[:100]}
         yield "contrast", {"service": words[:90], "handler": words[:90]}
         yield "ask", {"question": "overview", "parameters": {words[:90]: words[:90]}}

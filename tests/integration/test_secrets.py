@@ -161,6 +161,8 @@ READS: dict[str, Callable[[Guarded], Any]] = {
     "payloads with headers": lambda on: rl.journal(on.lab, on.errand, payloads=True),
     "a conversation": lambda on: rl.conversation(on.lab, on.errand),
     "spans": lambda on: span_records(rl.conversation(on.lab, on.errand), has_payloads=True),
+    "a story": lambda on: rl.story(on.lab, on.errand, search=True),
+    "a story as spans": lambda on: span_records(rl.story(on.lab, on.held, search=True), has_payloads=True),
     "journal_diff": lambda on: rl.journal_diff(on.lab, on.ended[0], on.ended[1], payloads=True),
     "contrast": lambda on: rl.contrast(on.lab, list(on.ended), healthy=list(on.plain), payloads=True),
     "find": lambda on: rl.find(on.lab, "answer", payloads=True),
@@ -184,7 +186,7 @@ def test_what_is_shown(guarded: Guarded, what: str) -> None:
     for each in value if isinstance(value, list | tuple) else []:
         check_object(each)
     frames = ("findings", "not_read", "edges", "blockers", "chain", "options", "frame", "impact", "conditions", "sides")
-    for name in (*frames, "attributes", "states"):
+    for name in (*frames, "attributes", "states", "members", "path", "phases", "entries"):
         if hasattr(value, name):
             check_object(getattr(value, name))
 
@@ -380,13 +382,18 @@ def test_datasets_archives_and_the_command_line(guarded: Guarded, tmp_path: Path
     assert "x-api-key" in compared.output, compared.output
     check(compared.output, "contrast")
     for id_ in (guarded.held, guarded.errand):
-        for arguments in (["journal", id_, "--payloads"], ["journal", id_, "--payloads", "--json"], ["agents", id_]):
+        journal, told = ["journal", id_, "--payloads"], ["story", id_, "--search"]
+        for arguments in (journal, [*journal, "--json"], ["agents", id_], told, [*told, "--json"]):
             result = CliRunner().invoke(app, [*arguments, "-e", guarded.url], env={"RESTATE_AUTH_TOKEN": TOKEN})
             assert result.exit_code == 0, result.output
             check(result.output, arguments)
         with contextlib.ExitStack() as stack:
             tools = ReadTools(Sources(stack, [guarded.lab]))
-            for answer in (tools.journal(id_, payloads=True), tools.conversation(id_, payloads=True)):
+            for answer in (
+                tools.journal(id_, payloads=True),
+                tools.conversation(id_, payloads=True),
+                tools.story(id_, search=True),
+            ):
                 check(json.dumps(answer, default=str), "the result of a tool")
 
 
