@@ -196,6 +196,8 @@ def objects(source: Lab, vandalised: Vandalised) -> Iterator[Any]:
     yield from (rl.why(source, vandalised.holders[name]) for name in OPENED)
     yield from (rl.journal(source, vandalised.retrying[name]) for name in OPENED)
     yield from (rl.conversation(source, vandalised.retrying[name]) for name in OPENED)
+    yield from (rl.story(source, vandalised.retrying[name]) for name in OPENED)
+    yield rl.story(source, [*vandalised.retrying.values(), *vandalised.failed.values()], search=True)
     yield from (rl.contrast(source, vandalised.refused, payloads=level) for level in PAYLOAD_LEVELS)
     yield from (rl.find(source, HOSTILE[name], payloads=True) for name in (*OPENED, "lines"))
     yield rl.find(source, "Victim", service="Victim", payloads=True)
@@ -224,6 +226,13 @@ def views(source: Lab, vandalised: Vandalised) -> Iterator[Any]:
             if state.get("view") == "waits":
                 picture = panel.view.picture.content["html"]
                 assert "&lt;" in picture
+                check_html(picture)
+                check_text(picture)
+            if "open" in state:
+                panel.click("Story")
+                assert panel.wait(action=True)
+                picture = panel.view.detail.story.picture.content["html"]
+                assert state["open"] in picture
                 check_html(picture)
                 check_text(picture)
             yield panel
@@ -306,6 +315,7 @@ def test_served_pages_show_text(vandalised: Vandalised, tmp_path: Path) -> None:
         *("/?source=x&since=24h", "/", "/invocations?status=all&group=no&source=x", "/waits?source=x"),
         *("/contrast?source=x&service=Victim&status=backing-off", "/question/retry_storm?source=x"),
         *(f"/invocation/{vandalised.retrying[name]}?source=x" for name in OPENED),
+        *(f"/story/{vandalised.retrying[name]}?source=x" for name in OPENED),
         *(f"/invocations?{urlencode({'source': 'x', 'key': HOSTILE[name][:300]})}" for name in OPENED[:2]),
         *(f"/invocations?{urlencode({'source': 'x', 'staus': HOSTILE[name][:300]})}" for name in OPENED[:2]),
     ]

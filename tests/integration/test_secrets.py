@@ -162,6 +162,9 @@ READS: dict[str, Callable[[Guarded], Any]] = {
     "a conversation": lambda on: rl.conversation(on.lab, on.errand),
     "spans": lambda on: span_records(rl.conversation(on.lab, on.errand), has_payloads=True),
     "a story": lambda on: rl.story(on.lab, on.errand, search=True),
+    "a story in a report": lambda on: Path(
+        rl.Report("x", source=on.lab).add(rl.story(on.lab, on.errand)).write(on.audit / "x.html", overwrite=True)
+    ).read_text("utf-8"),
     "a story as spans": lambda on: span_records(rl.story(on.lab, on.held, search=True), has_payloads=True),
     "journal_diff": lambda on: rl.journal_diff(on.lab, on.ended[0], on.ended[1], payloads=True),
     "contrast": lambda on: rl.contrast(on.lab, list(on.ended), healthy=list(on.plain), payloads=True),

@@ -95,7 +95,6 @@ def story(
         parts.edges,
         parts.path,
         parts.phases,
-        entries=entries_of(found, [each.id for each in parts.members]),
         source=reads.name,
         version=reads.version,
         read_at=now,
