@@ -19,7 +19,7 @@ SELECT i.*, s.* EXCEPT (id), CAST(NULL AS INTEGER UNSIGNED) AS last_failure_rela
 FROM sys_invocation_status i LEFT JOIN sys_invocation_state s ON s.id = i.id"""
 
 
-def source_of(**options: Any) -> CalledRows:
+def source_of(*, equal: int = 0, **options: Any) -> CalledRows:
     """Return an order that called two handlers, one with a hostile name, and an invocation of another story."""
     begin = NOW - timedelta(minutes=2)
     called = {"invoked_by": "service", "invoked_by_id": ORDER, "created_at": begin + timedelta(seconds=1)}
@@ -29,6 +29,8 @@ def source_of(**options: Any) -> CalledRows:
         invocation(3, "running", service=ATTACK, handler="run", **called),
         invocation(9, "running", service="Other", handler="run", created_at=begin),
     ]
+    ended = {"completed_at": begin + timedelta(seconds=5)} | called
+    rows += [invocation(n, "succeeded", service="Rows", handler="store", **ended) for n in range(100, 100 + equal)]
     return CalledRows(sys_invocation_status=rows, **options)
 
 

@@ -53,12 +53,20 @@ class ReadStory(StoryParts, Protocol):
     def reasons(self) -> list[str]: ...  # noqa: D102
 
 
-def story_html(story: ReadStory, *, zone: tzinfo = UTC, is_live: bool = False, selected: str = "") -> str:
+def story_html(
+    story: ReadStory,
+    *,
+    zone: tzinfo = UTC,
+    is_live: bool = False,
+    selected: str = "",
+    drawing: Waterfall | None = None,
+) -> str:
     """Return the card of a story as HTML; text from the cluster is escaped.
 
-    With ``is_live``, each target is a button of a panel, and the one of the ``selected`` id is marked.
+    With ``is_live``, each target is a button of a panel, and the one of the ``selected`` id is marked. ``drawing`` is
+    the waterfall of the story, if the caller has it.
     """
-    drawing = waterfall(story)
+    drawing = drawing or waterfall(story)
     below = (origin_line(story), agents_line(story), hidden_line(drawing))
     return render(
         "analysis/story/card.html.j2",
@@ -123,6 +131,7 @@ def _row(row: WaterfallRow, *, has_origins: bool) -> dict[str, Any]:
     """Return the template values of one row; positions are percentages."""
     return {
         "id": row.ids[0] if row.count == 1 else "",
+        "first": row.ids[0],
         "target": one_line(row.target, _LONGEST_TARGET),
         "times": row.count if row.count > 1 else 0,
         "status": row.status,

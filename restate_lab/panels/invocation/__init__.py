@@ -25,9 +25,10 @@ class InvocationView(View):
 
     The journal has live bars in its rows; expanded calls show the journals of their callees below. Payloads are read
     when their section is opened, with secret fields masked. ``opened`` is called with the id of a link, and
-    ``show_waits`` with the ids of a deadlock. ``frame`` is the journal, ``why`` the explanation, ``conversation`` the
-    one that is shown, and ``id`` the invocation ID. If a workflow, or a call with an idempotency key, is purged and
-    called again, the id has a new run: the view shows that run and reports that it is another one.
+    ``show_waits`` with the ids of a deadlock, and ``list_ids`` with ids and a name. ``frame`` is the journal, ``why``
+    the explanation, ``conversation`` and ``story`` those that are shown, and ``id`` the invocation ID. If a workflow,
+    or a call with an idempotency key, is purged and called again, the id has a new run: the view shows that run and
+    reports that it is another one.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class InvocationView(View):
         tz: str,
         opened: Callable[[str], object],
         show_waits: Callable[[Sequence[str]], object],
+        list_ids: Callable[[Sequence[str], str], object],
     ) -> None:
         super().__init__(host)
         self.id = ""
@@ -50,6 +52,7 @@ class InvocationView(View):
             guard=host.guard,
             open_invocation=opened,
             show_waits=show_waits,
+            list_invocations=list_ids,
             write=host.files.write,
             ask=host.ask,
             actions=self.actions,

@@ -92,8 +92,9 @@ class InvocationDetail(widgets.VBox):  # type: ignore[misc] # ipywidgets has no 
     """Show one invocation: ``read`` reads it without touching widgets, ``show`` updates the widgets.
 
     ``guard`` wraps the handlers, ``open_invocation`` is called with the id of a link, ``show_waits`` with the ids of a
-    deadlock, ``write`` with rows to export, and ``ask`` requests another read. ``actions`` appears below the failure.
-    ``content`` is the shown data, or None before the first ``show``.
+    deadlock, ``list_invocations`` with the ids of equal members of a story and a name, ``write`` with rows to export,
+    and ``ask`` requests another read. ``actions`` appears below the failure. ``content`` is the shown data, or None
+    before the first ``show``.
     """
 
     def __init__(
@@ -103,6 +104,7 @@ class InvocationDetail(widgets.VBox):  # type: ignore[misc] # ipywidgets has no 
         guard: Guard,
         open_invocation: Callable[[str], object],
         show_waits: Callable[[Sequence[str]], object],
+        list_invocations: Callable[[Sequence[str], str], object],
         write: Callable[[ExportedRows, ExportForm], object],
         ask: Callable[[], object],
         actions: Any = None,
@@ -110,6 +112,7 @@ class InvocationDetail(widgets.VBox):  # type: ignore[misc] # ipywidgets has no 
     ) -> None:
         self.content: InvocationContent | None = None
         self._source, self._zone, self._ask, self._open = source, ZoneInfo(tz), ask, open_invocation
+        self._list_invocations = list_invocations
         self._id = ""
         self._limit = _ROWS
         self._wants_payloads = False
@@ -139,7 +142,9 @@ class InvocationDetail(widgets.VBox):  # type: ignore[misc] # ipywidgets has no 
         nouns: Any = {"noun": "called invocations", "one": "called invocation"}
         self._children = Grid(key="entry", **nouns, height=260, tz=tz, is_read=False)
         self._children.on_open(guard(self._open_child))
-        self.story = StoryForm(self._source, guard=guard, open_item=self._open_member, tz=tz)
+        self.story = StoryForm(
+            self._source, guard=guard, open_item=self._open_member, list_items=self._list_invocations, tz=tz
+        )
         widgets_by_key = (
             self.conversation,
             self.story,

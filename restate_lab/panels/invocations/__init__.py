@@ -124,8 +124,9 @@ class InvocationsView(View):
         self.contrast = ContrastForm(self.source, guard=host.guard, ask_about_selected=self._ask_about_selected)
         self.find = FindForm(self.source, guard=host.guard, show=self._show_found)
         self.story = StoryForm(
-            self.source, guard=host.guard, open_item=self._open_item, selection=lambda: self.selected, tz=tz
-        )
+            self.source, guard=host.guard, open_item=self._open_item, list_items=self._show_named,
+            selection=lambda: self.selected, tz=tz,
+        )  # fmt: skip
         self.actions = ActionBar(
             self.source, guard=host.guard, say=host.say, acted=self._read_again, label="{:,} selected".format,
             reads=self.reads, open_targets=self.show_ids, more=(self.story.button, self.contrast.button),
@@ -369,9 +370,13 @@ class InvocationsView(View):
 
     def _show_found(self, result: Matches) -> None:
         """Show only the invocations that a search found; neither the filter nor the state has the text."""
-        self.named_ids = (tuple(result.ids), f"found: {len(result.ids):,} with this text")
         self.grid.clear_filter()
-        self.show_ids(result.ids)
+        self._show_named(result.ids, f"found: {len(result.ids):,} with this text")
+
+    def _show_named(self, ids: Sequence[str], name: str) -> None:
+        """Show only these invocations; ``name`` names this filter."""
+        self.named_ids = tuple(ids), name
+        self.show_ids(ids)
 
     def _regroup(self, on: bool) -> None:
         self.group = on

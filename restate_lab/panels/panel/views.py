@@ -61,7 +61,9 @@ def build_view(name: str, panel: LivePanel, state: PanelState, acts: ViewActs, *
             panel, tz=tz, opened=lambda id_: acts.change(open=id_), show=acts.show_list,
             plan=lambda action, ids: acts.show_ids(ids).plan(action, ids),
         ),
-        DETAIL: lambda: InvocationView(panel, tz=tz, opened=acts.open_item, show_waits=acts.show_waits),
+        DETAIL: lambda: InvocationView(
+            panel, tz=tz, opened=acts.open_item, show_waits=acts.show_waits, list_ids=acts.show_ids
+        ),
     }  # fmt: skip
     return build[name]() if name in build else _build_list(panel, state, acts, tz)
 

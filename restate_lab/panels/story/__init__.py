@@ -9,9 +9,11 @@ from zoneinfo import ZoneInfo
 import ipywidgets as widgets
 from pydantic import Field, TypeAdapter
 
-from restate_lab._text import plural
+from restate_lab._text import one_line, plural
 from restate_lab.analysis.story import Story, story
 from restate_lab.analysis.story.card import story_html
+from restate_lab.analysis.story.text import name_of
+from restate_lab.analysis.story.waterfall import WaterfallRow, waterfall
 from restate_lab.client.arguments import check_seconds
 from restate_lab.durations import DurationInput
 from restate_lab.panels._assets import read_assets
@@ -24,6 +26,9 @@ from restate_lab.reads import Stopped
 from restate_lab.source import Source
 
 STORY, SEARCH, AGAIN, STOP = "Story", "Search all journals", "Read again", "Stop"
+MOST_LISTED = 1_000
+"""Equal members that a press lists."""
+_LONGEST_NAME = 60  # characters
 _WITHIN, _WITHIN_SEARCH = "30s", "60s"
 _SEARCH_TIP = (
     "Read the journals of all invocations once: only they name who completed an awakeable or sent a signal. "
@@ -31,44 +36,62 @@ _SEARCH_TIP = (
 )
 
 
-class _OpenMember(ViewMessage):
-    type: Literal["open"]
+class _MemberPress(ViewMessage):
+    type: Literal["open", "list"]
     id: Annotated[str, Field(max_length=200)]
 
 
 class StoryPicture(ContentWidget):
-    """Show the card of a story whose targets are buttons; ``open_member`` gets the id of a member in the picture."""
+    """Show the card of a story whose targets are buttons.
+
+    ``open_member`` gets the id of a member in the picture, and ``list_members`` the ids of equal members and a name.
+    """
 
     _esm = read_assets("_assets/elements.js", "_assets/roving.js", "story/story.js")
     _css = read_assets("_assets/colours.css", "story/story.css")
-    messages = TypeAdapter(_OpenMember)
+    messages = TypeAdapter(_MemberPress)
 
-    def __init__(self, open_member: Callable[[str], object]) -> None:
-        self._ids: frozenset[str] = frozenset()
-        super().__init__(lambda message: open_member(message.id))
+    def __init__(
+        self, open_member: Callable[[str], object], list_members: Callable[[Sequence[str], str], object]
+    ) -> None:
+        self._open, self._list = open_member, list_members
+        self._rows: dict[str, WaterfallRow] = {}
+        super().__init__(self._act)
 
     def draw(self, result: Story | None, *, tz: str = "UTC", selected: str = "") -> None:
         """Show this story, or nothing; the member with the ``selected`` id is marked."""
-        self._ids = frozenset(result.ids if result else ())
-        html = story_html(result, zone=ZoneInfo(tz), is_live=True, selected=selected) if result else ""
+        html, self._rows = "", {}
+        if result is not None:
+            drawing = waterfall(result)
+            html = story_html(result, zone=ZoneInfo(tz), is_live=True, selected=selected, drawing=drawing)
+            self._rows = {row.ids[0]: row for row in drawing.rows}
         self.show({"html": html})
 
     def controls(self, row: Any, /) -> dict[str, dict[str, Any]]:
-        """Return the message of a click: "open member" with ``row``, the id of a member."""
-        return {"open member": {"type": "open", "id": row}} if row in self._ids else {}
+        """Return the message of a click: "open member" or "list members" with ``row``, the id of the first one."""
+        shown = self._rows.get(row)
+        if shown is None:
+            return {}
+        kind = "open" if shown.count == 1 else "list"
+        return {f"{kind} member{'' if kind == 'open' else 's'}": {"type": kind, "id": row}}
 
-    def handle(self, message: _OpenMember, /) -> None:
-        """Deliver the message; an id that is not in the story does nothing."""
-        if message.id in self._ids:
-            super().handle(message)
+    def _act(self, message: _MemberPress) -> None:
+        """Open or list the members of a row; an id that is not in the picture does nothing."""
+        row = self._rows.get(message.id)
+        if row is not None and row.count == 1:
+            self._open(message.id)
+        elif row is not None:
+            first = f"first {MOST_LISTED:,} of " if row.count > MOST_LISTED else ""
+            self._list(row.ids[:MOST_LISTED], f"story: {first}{one_line(name_of(row), _LONGEST_NAME)} {row.status}")
 
 
 class StoryForm(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
     """Read the story of invocations in the background, and show it with a button that searches all journals.
 
-    ``guard`` wraps every handler so that errors are shown, and ``open_item`` is called with the id of a member. With
-    ``selection``, the form is hidden before a press of ``button``, which shows the story of the selected ids. ``ids``
-    are those that the story was requested for, and ``result`` is the last story, None before it.
+    ``guard`` wraps every handler so that errors are shown, ``open_item`` is called with the id of a member, and
+    ``list_items`` with the ids of equal members and a name. With ``selection``, the form is hidden before a press of
+    ``button``, which shows the story of the selected ids. ``ids`` are those that the story was requested for, and
+    ``result`` is the last story, None before it.
     """
 
     def __init__(
@@ -77,6 +100,7 @@ class StoryForm(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         *,
         guard: Callable[[Callable[..., object]], Callable[..., None]],
         open_item: Callable[[str], object],
+        list_items: Callable[[Sequence[str], str], object],
         selection: Callable[[], Sequence[str]] | None = None,
         tz: str = "UTC",
     ) -> None:
@@ -85,7 +109,7 @@ class StoryForm(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         self.ids: tuple[str, ...] = ()
         self.result: Story | None = None
         self.lines = Blocks()
-        self.picture = StoryPicture(guard(open_item))
+        self.picture = StoryPicture(guard(open_item), guard(list_items))
         self.search = widgets.Button(description=SEARCH, tooltip=_SEARCH_TIP)
         self.search.on_click(guard(lambda _: self._start(search=True)))
         self.again = widgets.Button(description=AGAIN)  # the same button, so that it keeps the focus

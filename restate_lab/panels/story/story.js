@@ -3,8 +3,10 @@
 function render({ model, el }) {
   const root = make("section", "rl-story", { "aria-label": "Story" });
   root.addEventListener("click", (event) => {
-    const target = event.target.closest("[data-open]");
-    if (target) model.send({ type: "open", id: target.dataset.open });
+    const target = event.target.closest("[data-open], [data-list]");
+    if (!target) return;
+    const { open, list } = target.dataset;
+    model.send(open === undefined ? { type: "list", id: list } : { type: "open", id: open });
   });
   let drawn = null;
   const draw = () => {

@@ -180,6 +180,7 @@ class Detail:
             guard=lambda act: act,
             open_invocation=print,
             show_waits=print,
+            list_invocations=print,
             write=print,
             ask=self._ask,
         )

@@ -55,6 +55,21 @@ def test_an_id_that_is_not_in_the_story_does_nothing(make: Callable[..., Panel])
     assert panel.state["open"] == CHARGE
 
 
+def test_equal_members_are_listed(make: Callable[..., Panel]) -> None:
+    """A press of their row shows them in the list, and their name is that of the filter."""
+    panel = make(source_of(equal=30), open=CHARGE)
+    panel.click(STORY)
+    assert panel.wait(action=True)
+    assert panel.story is not None
+    equal = list(panel.story.members.loc[panel.story.members["handler"] == "store", "id"])
+    assert len(equal) == 30
+    panel.click("list members", row=equal[0])
+    panel.wait()
+    assert panel.state["id"] == equal
+    assert sorted(panel.frame["id"]) == sorted(equal)
+    assert "story: 30 × Rows/store succeeded" in str(panel.view.strip.content)
+
+
 def test_only_the_button_searches_all_journals(make: Callable[..., Panel]) -> None:
     panel = make(source_of(), open=CHARGE)
     panel.click(STORY)
