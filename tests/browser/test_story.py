@@ -73,7 +73,7 @@ def test_the_story_in_the_panel(
     assert page.value("len(panel.story.members)") == 13
     assert unnamed_roles(story) == []
     _pictures(page, panel, screenshots)
-    member = story.get_by_role("button", name=re.compile("^Box/4711/do"))
+    member = story.get_by_role("button", name=re.compile("^Box.4711.do"))
     panel.reach(member)
     keys.press("Enter")
     expect(panel.detail.get_by_role("heading", level=2)).to_be_focused(timeout=_WITHIN)

@@ -101,13 +101,14 @@ def _path_values(story: StoryParts) -> dict[str, Any]:
 
 def _drawing_values(drawing: Waterfall, story: StoryParts, zone: tzinfo) -> dict[str, Any]:
     """Return the values of ``waterfall.html.j2``."""
-    ends = [*(tick.position for tick in drawing.ticks[1:]), 1.0]
+    axis = drawing.axis
+    ticks = axis.ticks()
+    ends = [*(tick.position for tick in ticks[1:]), 1.0]
     has_origins = story.members["origin"].nunique() > 1
     kinds = {each.kind for row in drawing.rows for each in row.segments}
     return {
         "ticks": [
-            {"label": tick.label, "width": 100 * (end - tick.position)}
-            for tick, end in zip(drawing.ticks, ends, strict=True)
+            {"label": tick.label, "width": 100 * (end - tick.position)} for tick, end in zip(ticks, ends, strict=True)
         ],
         "rows": [_row(row, has_origins=has_origins) for row in drawing.rows],
         "has_agents": drawing.has_agents,
@@ -115,7 +116,11 @@ def _drawing_values(drawing: Waterfall, story: StoryParts, zone: tzinfo) -> dict
         "has_critical": any(row.critical_parts for row in drawing.rows),
         "has_departures": any(row.departures for row in drawing.rows),
         "has_groups": any(row.count > 1 for row in drawing.rows),
-        "is_open": drawing.is_open,
+        "is_open": axis.is_open,
+        "breaks": [
+            (100 * left, 100 * width, f"{format_duration(seconds)} in which no code ran, drawn shorter")
+            for left, width, seconds in axis.break_parts()
+        ],
         "started": format_timestamp(story.started, zone=zone, exact=True),
     }
 

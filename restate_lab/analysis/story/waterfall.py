@@ -8,17 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 
-from restate_lab._text import format_duration, format_timestamp
-from restate_lab.analysis.journal.card import Tick
 from restate_lab.analysis.story.model import EDGE_KINDS
+from restate_lab.analysis.story.waterfall_axis import StoryAxis, axis_of, seconds_of
 from restate_lab.analysis.story.waterfall_tree import TreeRow, limit_rows, tree_rows
-from restate_lab.durations import round_step
 from restate_lab.frames import records
 from restate_lab.status import ENDED
 
@@ -28,7 +26,6 @@ _LEAST_WIDTH = 0.0025  # of the axis; shorter phases are drawn together
 _BINS = 64  # of the profile of equal siblings
 _MOST_DEPARTURES = 24  # lines of one-way calls; with more of them the rows are hard to read
 _SAME_PLACE = 0.004  # of the axis
-_MOST_STEPS, _FIRST_TICK, _LAST_TICK = 4, 0.3, 0.82  # the labels at both ends need room
 _DEPARTING = ("one-way call", "restart")
 
 
@@ -115,12 +112,10 @@ class WaterfallRow:
 
 @dataclass(frozen=True, slots=True)
 class Waterfall:
-    """The rows and the axis; ``hidden`` members have no row. ``seconds`` is the length of the axis."""
+    """The rows and the axis; ``hidden`` members have no row."""
 
     rows: tuple[WaterfallRow, ...]
-    ticks: tuple[Tick, ...]
-    seconds: float
-    is_open: bool
+    axis: StoryAxis
     hidden: int
     has_agents: bool
 
@@ -129,12 +124,12 @@ def waterfall(story: StoryParts, *, most: int = MOST_ROWS) -> Waterfall:
     """Return the rows of a story, parents before children, at most ``most``."""
     members = story.members
     chosen = limit_rows(tree_rows(members), members, most)
-    axis = _Axis.of(story)
+    axis = axis_of(story.started, story.ended, story.read_at, story.members, story.path, story.phases)
     builder = _WaterfallBuilder(story, axis, chosen)
     rows = builder.with_departures([builder.row(each) for each in chosen])
     shown = sum(len(each.at) + each.below for each in chosen)
     has_agents = bool(members[["model_calls", "tokens", "cost"]].notna().any(axis=None))
-    return Waterfall(tuple(rows), axis.ticks(), axis.seconds, axis.is_open, len(members) - shown, has_agents)
+    return Waterfall(tuple(rows), axis, len(members) - shown, has_agents)
 
 
 def relations(story: StoryParts, rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -159,52 +154,12 @@ def relations(story: StoryParts, rows: Sequence[Mapping[str, Any]]) -> list[str]
     return texts
 
 
-@dataclass(frozen=True, slots=True)
-class _Axis:
-    first: float
-    seconds: float
-    is_open: bool
-
-    @classmethod
-    def of(cls, story: StoryParts) -> _Axis:
-        starts, ends = _seconds(story.path["started"]), _seconds(story.members["ended_at"])
-        first = min([story.started.timestamp(), *starts[:1]])
-        is_open = not story.ended
-        known = float(np.nanmax(ends)) if not np.isnan(ends).all() else first
-        last = max(story.read_at.timestamp(), known) if is_open else known
-        return cls(first, max(last - first, 0.0), is_open)
-
-    def positions(self, times: Any) -> Any:
-        if not self.seconds:
-            return np.zeros_like(times)
-        return np.clip((times - self.first) / self.seconds, 0.0, 1.0)
-
-    def ticks(self) -> tuple[Tick, ...]:
-        """Return the time of the start, some durations after it, and the end."""
-        start = datetime.fromtimestamp(self.first, UTC)
-        first = Tick(0.0, format_timestamp(start, now=start + timedelta(seconds=self.seconds)), self.first)
-        if not self.seconds:
-            return (first,)
-        step = round_step(self.seconds, _MOST_STEPS)
-        times = [step * number for number in range(1, int(self.seconds / step) + 1)]
-        end = format_duration(self.seconds)
-        return (
-            first,
-            *(
-                Tick(time / self.seconds, f"+{format_duration(time)}", self.first + time)
-                for time in times
-                if _FIRST_TICK <= time / self.seconds <= _LAST_TICK
-            ),
-            Tick(1.0, f"+{end}, now" if self.is_open else f"+{end}", self.first + self.seconds),
-        )
-
-
 class _WaterfallBuilder:
     """Builds the rows from columns, because the frames can have 10,000 members and many more phases."""
 
-    def __init__(self, story: StoryParts, axis: _Axis, chosen: Sequence[TreeRow]) -> None:
+    def __init__(self, story: StoryParts, axis: StoryAxis, chosen: Sequence[TreeRow]) -> None:
         self._members, self._axis, self._edges = story.members, axis, story.edges
-        self._created, ends = _seconds(story.members["created_at"]), _seconds(story.members["ended_at"])
+        self._created, ends = seconds_of(story.members["created_at"]), seconds_of(story.members["ended_at"])
         self._ended = np.where(np.isnan(ends), axis.first + axis.seconds, ends)
         first = records(self._members.iloc[[each.at[0] for each in chosen]])
         texts = relations(story, first)
@@ -269,7 +224,7 @@ class _WaterfallBuilder:
         place = {id_: number for number, row in enumerate(rows) for id_ in row.ids}
         edges = self._edges[self._edges["kind"].isin(_DEPARTING)].sort_values("at")
         known, result = dict[tuple[int, int], float](), list(rows)
-        positions = self._axis.positions(np.nan_to_num(_seconds(edges["at"])))
+        positions = self._axis.positions(np.nan_to_num(seconds_of(edges["at"])))
         for source, target, position in zip(edges["source"], edges["target"], positions, strict=True):
             above, below = place.get(source, -1), place.get(target, -1)
             if not 0 <= above < below or (above, below) in known or len(known) == _MOST_DEPARTURES:
@@ -283,16 +238,10 @@ class _WaterfallBuilder:
         return result
 
 
-def _seconds(times: pd.Series[Any]) -> Any:
-    """Return times as seconds since 1970; NaN for a missing one."""
-    values = times.dt.tz_convert(None).to_numpy("datetime64[ms]")
-    return np.where(np.isnat(values), np.nan, values.astype("int64") / 1000)
-
-
 def _by_id(phases: pd.DataFrame) -> dict[str, list[tuple[str, float, float, str]]]:
     """Return the kind, start, end and label of phases by the id of their member."""
     result: dict[str, list[tuple[str, float, float, str]]] = {}
-    starts, ends = _seconds(phases["started"]).tolist(), _seconds(phases["ended"]).tolist()
+    starts, ends = seconds_of(phases["started"]).tolist(), seconds_of(phases["ended"]).tolist()
     for id_, *rest in zip(phases["id"], phases["kind"], starts, ends, phases["label"], strict=True):
         result.setdefault(id_, []).append((rest[0], rest[1], rest[2], rest[3] or ""))
     return result

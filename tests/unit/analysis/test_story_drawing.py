@@ -19,6 +19,7 @@ from support.stories import (
     NOW,
     ROOT,
     agents_story,
+    at,
     deep_story,
     hostile_story,
     id_of,
@@ -53,7 +54,7 @@ def row_of(story: Story, number: int) -> WaterfallRow:
 def test_a_bar_has_the_phases_and_the_critical_path_of_its_member() -> None:
     story = sample_story()
     drawing = waterfall(story)
-    assert drawing.seconds == 120
+    assert (drawing.axis.seconds, drawing.axis.breaks) == (120, ())
     for row in drawing.rows:
         (id_,) = row.ids
         phases = story.phases[story.phases["id"] == id_]
@@ -127,6 +128,25 @@ def test_a_limit_keeps_the_root_and_what_the_story_waited_for() -> None:
     assert (len(drawing.rows), drawing.hidden) == (60, 240)
     assert drawing.rows[0].ids == (id_of(1),)
     assert drawing.rows[-1].ids == (id_of(300),)
+
+
+def test_a_long_time_without_running_code_is_drawn_shorter() -> None:
+    """The phases before and after it can be read, and its length is in the card."""
+    day = 86_400.0
+    steps = [phase(1, kind, n, n + 1) for n in range(8) for kind in ["running" if n % 2 else "waiting"]]
+    steps += [phase(1, "waiting", 8, day)]
+    steps += [phase(1, "running" if n % 2 else "calling", day + n, day + n + 1) for n in range(6)]
+    one = member(1, "Order/4711/place", "succeeded", 0, day + 6, **ROOT)
+    story = Story.of([one], [], [], steps, source="prod", version="1.7.12", read_at=at(2 * day))
+    drawing = waterfall(story)
+    assert drawing.axis.breaks == ((8.0, day + 1),)
+    widths = [each.width for each in drawing.rows[0].segments]
+    assert sum(widths) == pytest.approx(1)
+    assert min(widths[:8]) > 0.05
+    assert [each.label for each in drawing.axis.ticks()] == ["2026-11-30 14:03:00 UTC", "+8s", "+1d", "+1d"]
+    assert "23h 59m in which no code ran, drawn shorter" in story._repr_html_()
+    quiet = Story.of([one], [], [], steps[:9], source="prod", version="1.7.12", read_at=at(2 * day))
+    assert waterfall(quiet).axis.breaks == (), "a few steps and a long wait are shown as they are"
 
 
 def test_many_short_phases_are_drawn_together() -> None:
