@@ -24,7 +24,7 @@ from restate_lab.analysis.story.text import (
     path_time,
     title_of,
 )
-from restate_lab.analysis.story.waterfall import Segment, StoryParts, Waterfall, WaterfallRow, waterfall
+from restate_lab.analysis.story.waterfall import DrawnStory, Segment, Waterfall, WaterfallRow, waterfall
 from restate_lab.status import OUTCOMES, STATUSES, Status
 
 PHASE_COLOURS = {
@@ -42,7 +42,7 @@ _MOST_INDENT = 10  # levels; a deeper row has its depth as a number
 _WORST = ("failed", "killed", "paused", "backing-off", "cancelled")
 
 
-class ReadStory(StoryParts, Protocol):
+class ReadStory(DrawnStory, Protocol):
     """A story with its source."""
 
     @property
@@ -83,14 +83,14 @@ def story_html(
     )
 
 
-def accent_of(story: StoryParts) -> str:
+def accent_of(story: DrawnStory) -> str:
     """Return the colour of the worst status of the members."""
     counts = Counter(story.members["status"])
     worst = next((each for each in _WORST if counts[each]), "succeeded" if story.ended else "running")
     return STATUSES[worst].colour
 
 
-def _path_values(story: StoryParts) -> dict[str, Any]:
+def _path_values(story: DrawnStory) -> dict[str, Any]:
     """Return the values of ``path.html.j2``."""
     parts = path_parts(story)
     return {
@@ -99,7 +99,7 @@ def _path_values(story: StoryParts) -> dict[str, Any]:
     }
 
 
-def _drawing_values(drawing: Waterfall, story: StoryParts, zone: tzinfo) -> dict[str, Any]:
+def _drawing_values(drawing: Waterfall, story: DrawnStory, zone: tzinfo) -> dict[str, Any]:
     """Return the values of ``waterfall.html.j2``."""
     axis = drawing.axis
     ticks = axis.ticks()
@@ -125,7 +125,7 @@ def _drawing_values(drawing: Waterfall, story: StoryParts, zone: tzinfo) -> dict
     }
 
 
-def _badges(story: StoryParts) -> Iterator[tuple[str, str, str]]:
+def _badges(story: DrawnStory) -> Iterator[tuple[str, str, str]]:
     counts = Counter(story.members["status"])
     for name, status in STATUSES.items():
         if counts[name]:

@@ -9,7 +9,7 @@ from textwrap import wrap
 from typing import Any
 
 from restate_lab._text import escape_invisible, format_duration, one_line, plural, short_ids, truncate
-from restate_lab.analysis.story.waterfall import StoryParts, Waterfall, WaterfallRow, waterfall
+from restate_lab.analysis.story.waterfall import DrawnStory, Waterfall, WaterfallRow, waterfall
 from restate_lab.frames import records
 
 _LONGEST_TARGET = 60  # characters, in sentences
@@ -24,14 +24,14 @@ CRITICAL = f"{_MARK} on the critical path"
 """The legend of the tree."""
 
 
-def title_of(story: StoryParts) -> str:
+def title_of(story: DrawnStory) -> str:
     """Return the first root and the number of the other members: "Order/4711/place and 5 invocations"."""
     members = story.members
     target = one_line(str(members["target"].iloc[0]), _LONGEST_TARGET)
     return target if len(members) == 1 else f"{target} and {plural(len(members) - 1, 'invocation')}"
 
 
-def state_of(story: StoryParts) -> str:
+def state_of(story: DrawnStory) -> str:
     """Return how long the story has taken, whether it is open, and how many members failed: "2m, open, 1 failed"."""
     counts = Counter(story.members["status"])
     parts = [length_of(story)]
@@ -39,7 +39,7 @@ def state_of(story: StoryParts) -> str:
     return ", ".join(parts)
 
 
-def length_of(story: StoryParts) -> str:
+def length_of(story: DrawnStory) -> str:
     """Return how long the story has taken, and whether it is open: "2m, open"."""
     seconds = ((story.ended or max(story.read_at, story.started)) - story.started).total_seconds()
     return f"{format_duration(seconds)}, {'ended' if story.ended else 'open'}"
@@ -60,7 +60,7 @@ class PathPart:
         return f"{self.kind} {format_duration(self.seconds)}{place}"
 
 
-def path_parts(story: StoryParts) -> list[PathPart]:
+def path_parts(story: DrawnStory) -> list[PathPart]:
     """Return what the critical path is made of, longest first; the last part is the sum of the shorter ones."""
     names = ("id", "target", "service", "handler")
     members = {row["id"]: row for row in records(story.members[list(names)])}
@@ -86,7 +86,7 @@ def _place(key: tuple[str, str, str], targets: set[str], labels: set[str]) -> st
     return own or one_line(where, _LONGEST_TARGET)
 
 
-def path_line(story: StoryParts) -> str:
+def path_line(story: DrawnStory) -> str:
     """Return what the critical path is made of as one sentence; "" without a path."""
     parts = path_parts(story)
     return f"Critical path {path_time(parts)}: {', '.join(each.text for each in parts)}." if parts else ""
@@ -97,7 +97,7 @@ def path_time(parts: Iterable[PathPart]) -> str:
     return format_duration(sum(each.seconds for each in parts))
 
 
-def origin_line(story: StoryParts) -> str:
+def origin_line(story: DrawnStory) -> str:
     """Return how many members are from the archive and how many from the server; "" for a source with one origin."""
     counts = Counter(story.members["origin"].dropna())
     parts = [f"{counts[each]:,} from the {each}" for each in ("archive", "server") if counts[each]]
@@ -106,7 +106,7 @@ def origin_line(story: StoryParts) -> str:
     return f"{', '.join(parts)}{f', {unknown:,} unknown' if unknown else ''}." if parts else ""
 
 
-def agents_line(story: StoryParts) -> str:
+def agents_line(story: DrawnStory) -> str:
     """Return the calls of models, tokens and costs of the story; "" without agents."""
     members = story.members
     agents = members[members[["model_calls", "tokens", "cost"]].notna().any(axis=1)]
@@ -167,7 +167,7 @@ def failure_line(row: WaterfallRow) -> str:
     return one_line(row.failure, _FAILURE) if row.failure and row.status != "succeeded" else ""
 
 
-def tree_lines(story: StoryParts, width: int = 80, *, most: int = 60) -> list[str]:
+def tree_lines(story: DrawnStory, width: int = 80, *, most: int = 60) -> list[str]:
     """Return the tree of the members for a terminal, at most ``most`` rows with at most ``width`` characters.
 
     Each row has the target, the status, the duration, the creation after the beginning of the story, and the end of
@@ -218,7 +218,7 @@ def _fit(text: str, width: int) -> str:
     return f"{text[: max(width - 1 - end, 0)]}…{text[-end:]}"
 
 
-def text_lines(story: StoryParts, width: int = 80, *, most: int = 60) -> list[str]:
+def text_lines(story: DrawnStory, width: int = 80, *, most: int = 60) -> list[str]:
     """Return the tree with its legend, and below it the critical path, the origins and the agents."""
     lines = tree_lines(story, width, most=most)
     legend = [CRITICAL] if any(line.startswith(_MARK) for line in lines) else []

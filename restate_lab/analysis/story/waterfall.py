@@ -29,7 +29,7 @@ _SAME_PLACE = 0.004  # of the axis
 _DEPARTING = ("one-way call", "restart")
 
 
-class StoryParts(Protocol):
+class DrawnStory(Protocol):
     """What is drawn of a story; see ``Story``."""
 
     @property
@@ -72,8 +72,8 @@ class WaterfallRow:
     ``shortest`` and ``longest`` are durations, ``offset`` is the creation after the beginning of the story. ``profile``
     of equal siblings has the share of them that is alive, in equal intervals of the axis. ``critical_parts`` are the
     intervals on the critical path. ``departures`` are the times of one-way calls and restarts, ``arrival`` is the time
-    of its own, and ``passing`` the times of those that lead to lower rows. A value of an agent is None if it is
-    unknown; with ``is_partial``, some of the equal siblings have none.
+    of its own, and ``passing`` the times of those that lead to lower rows. An unknown value of an agent
+    has the value None; with ``is_partial``, some of the equal siblings have none.
     """
 
     ids: tuple[str, ...]
@@ -120,7 +120,7 @@ class Waterfall:
     has_agents: bool
 
 
-def waterfall(story: StoryParts, *, most: int = MOST_ROWS) -> Waterfall:
+def waterfall(story: DrawnStory, *, most: int = MOST_ROWS) -> Waterfall:
     """Return the rows of a story, parents before children, at most ``most``."""
     members = story.members
     chosen = limit_rows(tree_rows(members), members, most)
@@ -132,7 +132,7 @@ def waterfall(story: StoryParts, *, most: int = MOST_ROWS) -> Waterfall:
     return Waterfall(tuple(rows), axis, len(members) - shown, has_agents)
 
 
-def relations(story: StoryParts, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def relations(story: DrawnStory, rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return how each of these members was found, as a sentence with the target of the other member; "" for the start.
 
     "it" is the member itself: "it completed an awakeable of Order/4711/place".
@@ -157,7 +157,7 @@ def relations(story: StoryParts, rows: Sequence[Mapping[str, Any]]) -> list[str]
 class _WaterfallBuilder:
     """Builds the rows from columns, because the frames can have 10,000 members and many more phases."""
 
-    def __init__(self, story: StoryParts, axis: StoryAxis, chosen: Sequence[TreeRow]) -> None:
+    def __init__(self, story: DrawnStory, axis: StoryAxis, chosen: Sequence[TreeRow]) -> None:
         self._members, self._axis, self._edges = story.members, axis, story.edges
         self._created, ends = seconds_of(story.members["created_at"]), seconds_of(story.members["ended_at"])
         self._ended = np.where(np.isnan(ends), axis.first + axis.seconds, ends)

@@ -31,7 +31,7 @@ MOST_LISTED = 1_000
 _LONGEST_NAME = 60  # characters
 _WITHIN, _WITHIN_SEARCH = "30s", "60s"
 _SEARCH_TIP = (
-    "Read the journals of all invocations once: only they name who completed an awakeable or sent a signal. "
+    "Read the journals of all invocations once: only they name those that completed an awakeable or sent a signal. "
     "Without it, the story has what its own journals and rows name"
 )
 
@@ -132,7 +132,7 @@ class StoryForm(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
             self._start()
 
     def forget(self) -> None:
-        """Stop reading, and remove the story from the page; ``result`` is None."""
+        """Stop reading, and remove the story from the page and from ``result``."""
         self._background.stop.set()
         self._background.wait(2.0)
         self.ids, self.result = (), None
