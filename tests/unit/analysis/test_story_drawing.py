@@ -115,6 +115,23 @@ def shape_of(one: Member, members: list[Member]) -> object:
     return one.service, one.handler, one.status, below
 
 
+def test_equal_siblings_with_equal_members_below_them_share_a_row_that_counts_these() -> None:
+    orders = [member(n, f"Order/{n}/place", "succeeded", n, 90) for n in range(2, 10)]
+    below = {"found_by": "call", "depth": 2}
+    calls = [
+        member(100 * n + part, "Pay/charge", "succeeded", n, 80, parent=id_of(n), found_from=id_of(n), **below)
+        for n in range(2, 10)
+        for part in range(1 + n % 2)
+    ]
+    root = member(1, "Import/run", "running", 0, None, **ROOT)
+    story = Story.of([root, *orders, *calls], [], [], [], source="prod", version="1.7.12", read_at=NOW)
+    drawing = waterfall(story)
+    assert [(row.count, row.below) for row in drawing.rows] == [(1, 0), (8, 12)]
+    assert drawing.hidden == 0
+    assert "12 more below" in story._repr_html_()
+    assert "(12 below)" in str(story)
+
+
 def test_the_slow_member_of_many_equal_ones_has_its_own_row() -> None:
     drawing = waterfall(sequence_story(500))
     assert [row.count for row in drawing.rows] == [1, 1, 499]
@@ -210,6 +227,11 @@ def test_the_origins_are_only_in_a_joined_story() -> None:
     assert "2 from the archive, 1 from the server." in joined_story()._repr_html_()
     assert "2 from the archive, 1 from the server." in str(joined_story())
     assert "archive" not in sample_story()._repr_html_() + str(sample_story())
+    assert joined_story()._repr_html_().count("· archive") == 2
+    ended = [member(1, "Order/4711/place", "succeeded", 0, 60, **ROOT, origin="archive")]
+    only = Story.of(ended, [], [], [], source="prod", version="1.7.12", read_at=NOW)
+    assert "1 from the archive." in only._repr_html_()
+    assert "· archive" not in only._repr_html_(), "a note that each row would have"
 
 
 @stories
