@@ -27,11 +27,13 @@ class PanelSource(SourceWrapper):
     """The same source for the threads of a panel: reads show no progress and end when ``closed`` is set.
 
     The time limit of a read is ``LIMIT`` seconds or the limit of the caller, and at most ``connect(timeout=…)`` of the
-    source. ``allowed`` is the limit of the last read, in seconds. A read ends within a second when ``closed`` is set.
+    source. ``allowed`` is the limit of the last read, in seconds. A live read ends within a second when ``closed`` is
+    set. With ``between``, a read of evidence, which reports no progress, ends before its next statement.
     """
 
-    def __init__(self, source: Source, closed: Event) -> None:
+    def __init__(self, source: Source, closed: Event, *, between: bool = False) -> None:
         super().__init__(source)
+        self._between = between
         self._transport = source.transport if is_lab(source) and isinstance(source.transport, Transport) else None
         self._closed = UntilStopped(closed)
         self._progress: Any = self._closed if source.live else False
@@ -75,7 +77,8 @@ class PanelSource(SourceWrapper):
         self, statement: str, /, *, timeout: DurationInput | None = None, **options: Any
     ) -> AbstractContextManager[pa.RecordBatchReader]:
         """Return a reader that holds one batch at a time."""
-        self._closed.check()  # evidence has no progress, so that it can only end between two statements
+        if self._between:
+            self._closed.check()
         options["progress"] = self._progress
         return super().stream(statement, timeout=self._within(timeout_seconds(timeout)), **options)
 

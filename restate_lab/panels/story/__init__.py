@@ -174,7 +174,7 @@ class StoryForm(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
 
     def _read(self, ids: tuple[str, ...], *, search: bool) -> None:
         try:
-            source = PanelSource(self._source, self._background.stop)
+            source = PanelSource(self._source, self._background.stop, between=True)
             within = _WITHIN_SEARCH if search else _WITHIN
             result = story(source, list(ids), search=search, timeout=within)
         except Stopped:

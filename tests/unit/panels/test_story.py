@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 import pytest
 
 from restate_lab.errors import QueryRefused
+from restate_lab.panels._base.source import PanelSource
 from restate_lab.panels.invocation import InvocationView
 from restate_lab.panels.panel import Panel
 from restate_lab.panels.story import AGAIN, SEARCH, STOP, STORY
+from restate_lab.reads import Stopped
 from support.called_rows import CHARGE, HOSTILE_CALL, ORDER, OTHER, CalledRows, source_of
+from support.sample_source import SampleSource, invocations
 
 pytestmark = pytest.mark.usefixtures("no_doctor")
 
@@ -131,3 +135,14 @@ def test_an_error_is_shown_and_the_story_stays(make: Callable[..., Panel]) -> No
     assert "no memory" in panel.error
     assert panel.story is before is not None
     assert before.summary in "".join(panel.view.static())
+
+
+def test_a_read_of_evidence_ends_before_its_next_statement() -> None:
+    """Evidence reports no progress, so only the source of the panel can end its read."""
+    stop = threading.Event()
+    frozen = SampleSource(invocations())
+    source = PanelSource(frozen, stop, between=True)
+    stop.set()
+    with pytest.raises(Stopped):
+        source.sql("SELECT 1")
+    assert frozen.asked == []
