@@ -72,6 +72,10 @@ def order(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         yield Order(bench, root, holder, rl.story(bench.lab, root))
 
 
+def entry_rows(story: rl.Story) -> list[Any]:
+    return rows_of(story.entries.sort_values(["id", "index"]))
+
+
 def call(order: Order, *arguments: str, text: str | None = None) -> Any:
     return CliRunner().invoke(app, [*arguments, "--cluster", order.bench.url], input=text)
 
@@ -84,7 +88,7 @@ def test_a_shell_prints_the_tree_and_its_formats_have_the_frames(order: Order) -
     assert printed.exit_code == 0, printed.output
     tree = printed.stdout.partition("Critical path")[0].splitlines()
     assert [line for line in tree if cell_len(line) > 80] == []
-    assert "Box/mail/do (one-way call)" in printed.stdout
+    assert "Box/mail/do (one-way" in printed.stdout
     assert f"next: restate-lab why {order.member('Box/locked/do')} -e {order.bench.url}" in printed.stdout
     assert "--search" in printed.stdout
     assert "rl." not in printed.stdout
@@ -142,12 +146,12 @@ def test_a_collector_gets_a_span_per_member_and_entry(order: Order) -> None:
     )
     spans = ExportTraceServiceRequest.FromString(body).resource_spans[0].scope_spans[0].spans
     names = {span.name for span in spans}
-    assert {"Run charge", "CompleteAwakeable Node/do", "Call Box/k/do", "OneWayCall Box/mail/do"} <= names
+    assert {"Run charge", "CompleteAwakeable Node/do", "Call Box/do", "OneWayCall Box/do"} <= names
     places = {span.span_id: span for span in spans}
     parents = {each.name: places[each.parent_span_id].name for each in spans if each.parent_span_id in places}
     assert parents["Run charge"] == "Box/do"
     boxes = [places[span.parent_span_id].name for span in spans if span.name == "Box/do"]
-    assert sorted(boxes) == ["Call Box/k/do", "Call Box/locked/do", "OneWayCall Box/mail/do"]
+    assert sorted(boxes) == ["Call Box/do", "Call Box/do", "OneWayCall Box/do"]
     (root,) = [span for span in spans if not span.parent_span_id]
     assert [places[link.span_id].name for link in root.links] == ["CompleteAwakeable Node/do"]
 
@@ -164,7 +168,7 @@ def test_a_frozen_story_is_the_same_story(order: Order, tmp_path: Path) -> None:
     names = ["id", "target", "status", "created_at", "parent", "depth"]
     assert rows_of(again.members[names]) == rows_of(story.members[names])
     assert rows_of(again.edges.drop(columns="known_from")) == rows_of(story.edges.drop(columns="known_from"))
-    assert rows_of(again.entries) == rows_of(story.entries)
+    assert entry_rows(again) == entry_rows(story)
     assert f"held by Box/locked/do ({order.holder})" in waiting.summary
     shell = CliRunner().invoke(app, ["story", order.root, "--json", "--evidence", str(tmp_path / "order.evidence")])
     assert [row["id"] for row in json.loads(shell.stdout)["members"]] == story.ids

@@ -56,9 +56,8 @@ class Story(Result):
       "queued", "sleeping" or "waiting" (for an answer from outside of the story, such as a person, or paused).
     - ``phases``: the same columns and ``other`` for the whole time of each member. It also has "calling": the member
       waits for the member ``other``.
-    - ``entries``: one row per entry of the members' journals: ``id, index, entry_type``; ``name`` of the step, or the
-      target or the promise; ``status`` ("done", "failed" or "open"), ``started, completed`` (UTC). ``rl.export_spans``
-      sends them as spans.
+    - ``entries``: one row per entry of the members' journals: ``id, index, entry_type, name, status, started,
+      completed`` (UTC), as in ``journal()``. ``rl.export_spans`` sends them as spans.
 
     ``started`` is the creation of the first member, ``ended`` the end of the last one, or None if a member is open.
     ``searched``: whether the journals of all invocations were searched for edges. ``not_read``: the parts that are not
