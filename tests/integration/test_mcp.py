@@ -32,6 +32,7 @@ from restate_lab.export.results import (
     explanation_json,
     journal_json,
     rows_of,
+    story_json,
     waits_json,
 )
 from restate_lab.mcp.approvals import ApprovalStore
@@ -117,6 +118,8 @@ def test_each_tool_returns_the_json_of_the_librarys_result(
     shared = compare_sides(evidence, "failed", service="Settlements")
     check_equal(assistant.call("contrast", service="Settlements", **many), contrast_json(shared))
     check_equal(assistant.call("why", invocation_id=id_, **options), explanation_json(rl.why(evidence, id_)))
+    told = story_json(rl.story(evidence, id_))
+    check_equal(assistant.call("story", invocation_id=id_, **many), {name: told[name] for name in ("summary", "ended")})
     check_equal(assistant.call("waits", **many), waits_json(rl.waits(evidence)))
     check_equal(assistant.call("ask", question="overview", **many), {"rows": rl.ask(evidence, "overview")})
     for payloads in (False, True):
