@@ -37,7 +37,7 @@ class Order:
     bench: Bench
     root: str
     holder: str
-    """It holds the key of the queued call, and is no part of the order."""
+    """It holds the key of the queued call, and does not belong to the order."""
     story: rl.Story
 
     @property

@@ -92,7 +92,7 @@ def test_json_is_that_of_the_library_and_stdin_has_the_ids(monkeypatch: pytest.M
 
 @pytest.mark.parametrize("width", [80, 120])
 def test_no_line_is_wider_than_the_terminal(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the story waits for, what is not read, and the next command are below the tree."""
+    """The critical path, the parts that were not read, and the next command are below the tree."""
     monkeypatch.setenv("COLUMNS", str(width))
     monkeypatch.setenv("NO_COLOR", "1")
     reason = sample_story().not_read.assign(reason="pass search=True, which reads all journals")
