@@ -96,7 +96,8 @@ def test_no_line_is_wider_than_the_terminal(width: int, monkeypatch: pytest.Monk
     monkeypatch.setenv("COLUMNS", str(width))
     monkeypatch.setenv("NO_COLOR", "1")
     reason = sample_story().not_read.assign(reason="pass search=True, which reads all journals")
-    for story in (dataclasses.replace(sample_story(), not_read=reason), large_story(500)):
+    long = dataclasses.replace(sample_story(), members=sample_story().members.assign(target="Order/" + "4711" * 40))
+    for story in (dataclasses.replace(sample_story(), not_read=reason), large_story(500), long):
         terminal = Terminal()
         print_story(story, SourceOptions("prod"), TextPage(terminal))
         lines = terminal.getvalue().splitlines()
