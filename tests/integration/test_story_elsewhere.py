@@ -174,6 +174,17 @@ def test_a_frozen_story_is_the_same_story(order: Order, tmp_path: Path) -> None:
     assert [row["id"] for row in json.loads(shell.stdout)["members"]] == story.ids
 
 
+def test_an_archive_has_the_part_of_the_story_that_ended(order: Order, tmp_path: Path) -> None:
+    rl.archive(order.lab, tmp_path / "history", cluster_name="prod", progress=False)
+    id_ = order.member("Box/k/do")
+    shell = CliRunner().invoke(app, ["story", id_, "--json", "--evidence", str(tmp_path / "history")])
+    found = json.loads(shell.stdout)
+    assert {row["status"] for row in found["members"]} == {"succeeded"}
+    assert id_ in {row["id"] for row in found["members"]}
+    assert order.root not in {row["id"] for row in found["members"]}
+    assert [row["part"] for row in found["not_read"]].count("members") == 1, "the caller is open, and not archived"
+
+
 def test_the_members_are_targets_of_a_plan(order: Order) -> None:
     plan = rl.plan(order.lab, "cancel", order.story.members)
     assert set(plan.frame["id"]) == set(order.story.ids)

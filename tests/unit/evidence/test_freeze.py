@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from restate_lab.evidence.freeze import freeze
 from restate_lab.evidence.manifest import Manifest
 from restate_lab.evidence.store import open_evidence
 from support.freezable import START, TABLES, TEXT, Freezable, invocation, sample_id
+from support.stories import sample_story
 
 
 def frozen(path: Path, source: Freezable, **options: Any) -> Manifest:
@@ -293,6 +295,18 @@ def test_a_part_has_callers_callees_and_holders_of_keys_but_no_siblings(tmp_path
     assert ids(tmp_path / "a", "sys_deployment") == {"dp_1"}
     assert manifest.scope is not None
     assert (manifest.scope["named"], manifest.scope["with_callers_and_callees"]) == (1, 6)
+
+
+def test_a_story_has_its_members_and_the_holders_of_their_keys_only(tmp_path: Path) -> None:
+    """Callers and callees that do not belong to the story, such as those of another run of an id, are not frozen."""
+    told = sample_story()
+    created = pd.Series([START - timedelta(hours=1)], dtype=told.members["created_at"].dtype)
+    members = told.members.head(1).assign(id=sample_id(2), created_at=created)
+    manifest = frozen(tmp_path / "a", Freezable(**FAMILY), ids=dataclasses.replace(told, members=members))
+    assert ids(tmp_path / "a") == numbers(2, 6)
+    assert ids(tmp_path / "a", "sys_journal") == numbers(2, 6)
+    assert manifest.scope is not None
+    assert manifest.scope["named"] == 1
 
 
 def test_an_unknown_table_is_frozen_whole_or_excluded_from_a_scoped_freeze(
