@@ -92,7 +92,24 @@ JOURNAL: dict[str, Any] = {
     "hidden": HOSTILE,
     "note": HOSTILE,
 }
+STORY_ROW: dict[str, Any] = (
+    dict.fromkeys(("target", "status", "failure", "duration", "about", "agent"), HOSTILE)
+    | {"id": HOSTILE, "first": HOSTILE, "times": 0, "colour": "red", "notes": [HOSTILE], "indent": 14, "depth": 1_200}
+    | {"segments": [dict.fromkeys(("kind", "about"), HOSTILE) | {"colour": "red", "left": 1, "width": 2, "is_open": 1}]}
+    | {"profile": [(1, 2, 3)], "critical": [(1, 2)], "is_critical": True, "is_plain": True, "left": 1, "width": 2}
+    | {"departures": [1], "passing": [2], "arrival": 3}
+)
+PATH: dict[str, Any] = {"path": [(HOSTILE, "red")] * 2, "path_time": HOSTILE}
+WATERFALL: dict[str, Any] = (
+    {"ticks": [{"label": HOSTILE, "width": 1}] * 2, "rows": [STORY_ROW, STORY_ROW | {"id": "", "times": 1_200}]}
+    | {"legend": [(HOSTILE, "red", HOSTILE)], "breaks": [(1, 2, HOSTILE)], "started": HOSTILE}
+    | dict.fromkeys(("has_agents", "has_critical", "has_departures", "has_groups", "is_open"), True)
+    | {"is_live": False, "selected": HOSTILE}
+)
 CARDS: dict[str, dict[str, Any]] = {
+    "analysis/story/card.html.j2": CARD | BADGES | PATH | WATERFALL,
+    "analysis/story/path.html.j2": PATH,
+    "analysis/story/waterfall.html.j2": WATERFALL,
     "analysis/journal/card.html.j2": CARD | BADGES | JOURNAL,
     "analysis/journal/rows.html.j2": JOURNAL,
     "_html/bar.html.j2": PARTS,
