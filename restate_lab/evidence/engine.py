@@ -14,7 +14,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Coroutine, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Generator, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -131,20 +131,24 @@ def frozen_session(folder: EvidenceFolder, manifest: Manifest, *, batch_rows: in
 
 
 def read(
-    context: SessionContext, statement: str, *, deadline: float | None = None
+    context: SessionContext,
+    statement: str,
+    *,
+    deadline: float | None = None,
+    tick: Callable[[], None] | None = None,
 ) -> tuple[pa.Schema, Generator[pa.RecordBatch]]:
     """Return the columns of a bound statement, and a generator that computes its rows; close it to stop the statement.
 
     The generator waits for the engine until ``deadline`` (of ``time.monotonic``), and interrupts are raised during this
-    wait.
+    wait. ``tick`` is called several times a second, and can end the statement with an error.
 
     Raises:
         StatementError: the statement uses ``->`` or ``->>``.
         QueryRefused: parsing, planning or running the statement failed; an error of running is raised by the generator.
         TimedOut: the deadline passed.
     """
-    frame = _plan_query(context, statement)
-    batches = _batches(frame, deadline)
+    frame = plan_query(context, statement)
+    batches = _batches(frame, deadline, tick)
     first = next(batches, None)
     # The planned types can differ from the actual types of the batches (for example string and large_string), so the
     # schema of the first batch is used. Arrow's C stream interface reports the planned types, so that its batches would
@@ -152,7 +156,13 @@ def read(
     return (frame.schema() if first is None else first.schema), _with_first(first, batches)
 
 
-def _plan_query(context: SessionContext, statement: str) -> DataFrame:
+def plan_query(context: SessionContext, statement: str) -> DataFrame:
+    """Return a bound statement as a plan, which has not run.
+
+    Raises:
+        StatementError: the statement uses ``->`` or ``->>``.
+        QueryRefused: parsing or planning the statement failed.
+    """
     for token in tokens(statement):
         if token.kind == "operator" and token.text in {"->", "->>"}:
             raise StatementError(
@@ -174,7 +184,7 @@ def _with_first(first: pa.RecordBatch | None, others: Generator[pa.RecordBatch])
             yield from others
 
 
-def _batches(frame: DataFrame, deadline: float | None) -> Generator[pa.RecordBatch]:
+def _batches(frame: DataFrame, deadline: float | None, tick: Callable[[], None] | None) -> Generator[pa.RecordBatch]:
     """Yield the batches of a statement, which another thread requests from the engine.
 
     A request that the engine does not answer can only be ended from outside, and the engine has no other way than to
@@ -184,8 +194,8 @@ def _batches(frame: DataFrame, deadline: float | None) -> Generator[pa.RecordBat
     threading.Thread(target=_run_loop, args=(loop,), name="restate_lab engine", daemon=True).start()
     rows = 0
     try:
-        stream = _result(loop, _execute(frame), deadline, rows)
-        while (batch := _result(loop, _next_batch(stream), deadline, rows)) is not None:
+        stream = _result(loop, _execute(frame), deadline, rows, tick)
+        while (batch := _result(loop, _next_batch(stream), deadline, rows, tick)) is not None:
             rows += batch.num_rows
             yield batch
     finally:
@@ -203,9 +213,17 @@ def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
         loop.close()
 
 
-def _result(loop: asyncio.AbstractEventLoop, request: Coroutine[Any, Any, T], deadline: float | None, rows: int) -> T:
+def _result(
+    loop: asyncio.AbstractEventLoop,
+    request: Coroutine[Any, Any, T],
+    deadline: float | None,
+    rows: int,
+    tick: Callable[[], None] | None,
+) -> T:
     future = asyncio.run_coroutine_threadsafe(request, loop)
     while True:
+        if tick is not None:
+            tick()
         left = _SLICE if deadline is None else min(deadline - time.monotonic(), _SLICE)
         if left <= 0:
             raise TimedOut(f"the query was stopped at its timeout after {rows:,} rows; pass a longer timeout=.")
@@ -237,7 +255,7 @@ def create_view(context: SessionContext, name: str, definition: str, columns: Se
     if match is None:
         raise StatementError("it is not CREATE VIEW … AS SELECT …")
     select = bind(match[1])
-    if _plan_query(context, select).schema().names != list(columns):
+    if plan_query(context, select).schema().names != list(columns):
         raise StatementError("its columns differ from those that were stored")
     context.sql(f"CREATE VIEW {quote_name(name)} AS {select}")
 
@@ -309,7 +327,7 @@ class EngineSource(Source):
                 schema, batches = read(self._context, query, deadline=deadline)
                 with contextlib.closing(batches):
                     names = number_duplicate_columns(schema)
-                    yield pa.RecordBatchReader.from_batches(names, _with_limit(batches, names, most))
+                    yield pa.RecordBatchReader.from_batches(names, limited(batches, names, most))
             except QueryRefused as error:
                 raise self._explain(error) from error.__cause__
 
@@ -338,7 +356,12 @@ class EngineSource(Source):
         return add_suggestions(error, lambda: tables, lambda: [each.name for each in FUNCTIONS], version=self.version)
 
 
-def _with_limit(batches: Iterator[pa.RecordBatch], names: pa.Schema, max_bytes: float) -> Iterator[pa.RecordBatch]:
+def limited(batches: Iterator[pa.RecordBatch], names: pa.Schema, max_bytes: float) -> Iterator[pa.RecordBatch]:
+    """Yield batches with the names of a schema until they exceed ``max_bytes``.
+
+    Raises:
+        ResultTooLarge: they do.
+    """
     size = rows = 0
     for batch in batches:
         size, rows = size + max(arrow_bytes(batch), batch.num_rows), rows + batch.num_rows
