@@ -13,8 +13,8 @@
     rl.contrast(lab, "failed")          # what the failing ones share that healthy ones do not
     rl.plan(lab, "resume", ids)         # nothing is sent before .execute(reason="INC-42: …")
 
-- read: ``connect, Lab, Source, doctor, questions, ask, why, story, find, contrast, waits, journal, journal_diff,
-  state``; ``show`` any frame
+- read: ``connect, Lab, Source, doctor, questions, ask, why, story, find, contrast, waits, forecast, journal,
+  journal_diff, state``; ``show`` any frame
 - weeks and months: ``archive, open_history, before_after``, and the questions per day
 - agents: ``agent_runs, conversation, export_spans, save_dataset``
 - check new code: ``replay``; run a recorded invocation on your code, without a server: ``debug``; write
@@ -24,10 +24,10 @@
 - change: ``ACTIONS, plan, move_to, redrive, set_state, wait_for``, and the methods of ``lab.admin`` and ``lab.ingress``
 - my incident: ``note, audit_log``
 - save and share: ``freeze, open_evidence, compare, save, Report, incident_report``
-- types for annotations, not in the menu: ``Plan, Diagnosis, Explanation, Story, Waits, Replay, Comparison, Contrast,
-  Matches, BeforeAfter, State, Conversation, Outcome, Note, RecordedTest, Evidence, History, Thresholds, AdminClient,
-  IngressClient``; for your own source: ``Source, Coverage``; to read agents with payloads of your own: ``ModelStep,
-  ToolCall``
+- types for annotations, not in the menu: ``Plan, Diagnosis, Explanation, Story, Waits, Forecast, Replay, Comparison,
+  Contrast, Matches, BeforeAfter, State, Conversation, Outcome, Note, RecordedTest, Evidence, History, JoinedHistory,
+  Thresholds, AdminClient, IngressClient``; for your own source: ``Source, Coverage``; to read agents with payloads of
+  your own: ``ModelStep, ToolCall``
 - other: ``errors``, ``tracebacks("full")`` for developers, ``load_ipython_extension`` for ``%load_ext restate_lab``
 
 The large parts are loaded at their first use.
@@ -54,6 +54,7 @@ _TYPES = {
     "Evidence",
     "Explanation",
     "History",
+    "JoinedHistory",
     "IngressClient",
     "Matches",
     "ModelStep",

@@ -49,7 +49,9 @@ from restate_lab.export.dataset import save_dataset as save_dataset
 from restate_lab.export.files import save as save
 from restate_lab.export.spans import export_spans as export_spans
 from restate_lab.history.archive import archive as archive
-from restate_lab.history.source import History as History, open_history as open_history
+from restate_lab.history.joined import JoinedHistory as JoinedHistory
+from restate_lab.history.opening import open_history as open_history
+from restate_lab.history.source import History as History
 from restate_lab.magics import load_ipython_extension as load_ipython_extension
 from restate_lab.panels.panel import Panel as Panel
 from restate_lab.plots import plot as plot

@@ -79,8 +79,8 @@ def build_link(
 
 
 def _served_name(source: Source) -> str:
-    if source.live:
-        return source.name
+    if source.live:  # the address of an archive with its cluster is a path, and no server has both as one source
+        return source.name if source.address.startswith("http") else ""
     return "" if "://" in source.address else PurePath(source.address).stem
 
 

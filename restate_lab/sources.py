@@ -11,7 +11,7 @@ from typing import Any
 from restate_lab.client.lab import Lab, connect
 from restate_lab.errors import ArgumentError
 from restate_lab.evidence.store import open_evidence
-from restate_lab.history.source import open_history
+from restate_lab.history.opening import open_history
 from restate_lab.history.store import is_archive
 from restate_lab.source import Source
 

@@ -76,7 +76,7 @@ def open_source(cluster: str | None, evidence: Path | None) -> Iterator[Source]:
             yield lab
         return
     from restate_lab.evidence.store import open_evidence
-    from restate_lab.history.source import open_history
+    from restate_lab.history.opening import open_history
     from restate_lab.history.store import is_archive
 
     if is_archive(evidence):

@@ -243,7 +243,7 @@ def _print(
 ) -> None:
     with exit_on_error():
         from restate_lab.cli._output import write_frame
-        from restate_lab.history.source import open_history
+        from restate_lab.history.opening import open_history
 
         form = OutputFormat("table", is_wide=wide, has_full_ids=full_ids)
         with open_history(where, cluster_name=cluster_name) as archived:

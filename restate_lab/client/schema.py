@@ -37,7 +37,7 @@ _FAMILY_NAMES = {
         last_target idempotency_key largest_value_name before_completion_result before_completion_failure
         before_restarted_from command_type command_name holder sha256 last_failure last_failure_error_code
         last_attempt_server failed_step value_start handler kind family trend outcome framework
-        model retention invocation_id trace_id service_type origin""",
+        model retention invocation_id trace_id service_type origin rule blocked_rule description l1 l2 entry_status""",
     "number": """n steps attempted waiting num_inbox depth pinned pinned_running pinned_backing_off pinned_suspended
         pinned_paused would_land recent overdue expiring outlived refused slow keyed restarted journal_entries
         longest_journal busy bytes entries median_ms ms new_invocations attempts retry_count failed_attempts worst
@@ -52,18 +52,21 @@ _FAMILY_NAMES = {
         input_tokens output_tokens cached_tokens reasoning_tokens tool_calls failed_percent success_percent stopped
         budget budget_left_percent burn_rate
         burn_rate_1d burn_rate_1h total_ms days longest_pause invocations_7d invocations_before block bin
-        completion_ms journal_ms partition changes timers vqueues value_length""",
+        completion_ms journal_ms partition changes timers vqueues value_length scheduled running paused usage
+        concurrency_limit usage_share waiting_queues position num_attempts lock_share rules_share slots_share
+        memory_share deployment_share throttling_share minute arrivals delayed_arrivals ends retrying""",
     "flag": """is_known can_be_removed is_latest is_paused in_flight public ended sent holds nullable
-        came_back is_open is_wasteful in_vqueue is_pinned legacy""",
+        came_back is_open is_wasteful in_vqueue is_pinned legacy disabled""",
     "time": """now created_at modified_at completed_at inboxed_at running_at scheduled_at scheduled_start_at
         next_retry_at last_start_at appended_at deployed_at paused_at waiting_since since wakes_at expires_at
         journal_expires_at starts_first expires_first kept_first first_at last_at first_created_at
         last_created_at first_completed_at last_completed_at last_expires_at oldest_created_at oldest_inboxed_at
-        before_created_at span_start holder_running_at holder_modified_at day came_back_at sampled_at attempted_at""",
+        before_created_at span_start holder_running_at holder_modified_at day came_back_at sampled_at attempted_at
+        oldest_runnable_at last_failed_at last_modified""",
     "duration": """oldest_age oldest_wait waiting_for wakes_in idle_for paused_for expires_in
         completion_retention journal_retention lock_block_duration concurrency_rules_block_duration
         deployment_concurrency_block_duration invoker_concurrency_block_duration invoker_throttling_block_duration
-        invoker_memory_block_duration throttling_rules_block_duration""",
+        invoker_memory_block_duration throttling_rules_block_duration blocked_for""",
     "list": """services latest_of signals completions""",
     "bytes": "value raw",
     "number or flag": "completed",

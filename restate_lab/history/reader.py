@@ -46,7 +46,8 @@ FROM sys_vqueue_meta WHERE lock_name IS NOT NULL AND num_inbox > 0
 -- end
 ) ORDER BY invocations DESC, service, key LIMIT 20"""
 _SHORTEST = "shortest_retention_ms"
-_STEP = "Notification: Run"
+STEP = "Notification: Run"
+"""The type of the entries that can have the response of a model."""
 _AT_ONCE = 1_000  # ids in a statement
 _AT_ONCE_WITH_PAYLOADS = 200
 _KEYS = ("id", "created_at", "completed_at")
@@ -127,14 +128,14 @@ class ServerReader:
     def _details(self, runs: pa.Table, ids: list[str]) -> RunRows:
         journal, events = (self.read(name, "id IN :ids", ids=ids) for name in ("journal", "events"))
         types: Any = journal["entry_type"]  # a journal without the result of a step has no response of a model
-        steps = self._agent_steps(_texts(pc.unique(journal.filter(pc.equal(types, pa.scalar(_STEP)))["id"])))
+        steps = self._agent_steps(_texts(pc.unique(journal.filter(pc.equal(types, pa.scalar(STEP)))["id"])))
         invocations = _same_runs(self.read("invocations", "id IN :ids", ids=ids), runs)
         invocations = invocations.append_column("day", pc.cast(invocations["completed_at"], pa.date32()))
         tables = {
             "invocations": invocations,
-            "journal": _with_run(_with_entry_columns(journal), invocations),
-            "events": _with_run(_with_event_columns(events), invocations),
-            "agent_steps": _with_run(_with_appended_at(steps, journal), invocations, ("service", "handler")),
+            "journal": with_run(with_entry_columns(journal), invocations),
+            "events": with_run(_with_event_columns(events), invocations),
+            "agent_steps": with_run(with_appended_at(steps, journal), invocations, ("service", "handler")),
         }
         return RunRows(tables, gone=len(ids) - len(invocations))
 
@@ -152,31 +153,36 @@ class ServerReader:
         return to_archive(rows)
 
     def _agent_steps(self, ids: list[str]) -> pa.Table:
-        own = TABLES["agent_steps"].own
-        agents = sorted(self.agents.agents(ids))
-        found = self.agents.model_steps(agents, (), has_text=False) if agents else {}
-        rows = [
-            {
-                "id": id_,
-                "index": index,
-                "framework": step.framework,
-                "model": step.model or step.model_asked,
-                "finish_reason": step.finish,
-                "tool_names": [call.name for call in step.tool_calls],
-                "input_tokens": step.input_tokens,
-                "cached_tokens": step.cached_tokens,
-                "output_tokens": step.output_tokens,
-                "reasoning_tokens": step.reasoning_tokens,
-            }
-            for id_, steps in found.items()
-            for index, step in steps.steps.items()
-        ]
-        names = [name for name in own if name not in _SET_LATER]
-        table = pa.Table.from_pylist(rows, pa.schema([(name, own[name]) for name in names]))
+        table = agent_steps(self.agents, ids)
         masks = self.masks["agent_steps"]
         return pa.Table.from_batches(
             [mask_batch(each, masks, MaskCounts()) for each in table.to_batches()], table.schema
         )
+
+
+def agent_steps(reader: AgentReader, ids: list[str]) -> pa.Table:
+    """Return the responses of models in runs, with the archive's columns except those of the run and the entry."""
+    own = TABLES["agent_steps"].own
+    agents = sorted(reader.agents(ids))
+    found = reader.model_steps(agents, (), has_text=False) if agents else {}
+    rows = [
+        {
+            "id": id_,
+            "index": index,
+            "framework": step.framework,
+            "model": step.model or step.model_asked,
+            "finish_reason": step.finish,
+            "tool_names": [call.name for call in step.tool_calls],
+            "input_tokens": step.input_tokens,
+            "cached_tokens": step.cached_tokens,
+            "output_tokens": step.output_tokens,
+            "reasoning_tokens": step.reasoning_tokens,
+        }
+        for id_, steps in found.items()
+        for index, step in steps.steps.items()
+    ]
+    names = [name for name in own if name not in _SET_LATER]
+    return pa.Table.from_pylist(rows, pa.schema([(name, own[name]) for name in names]))
 
 
 _SET_LATER = frozenset({"cluster_name", "day", "visit", "created_at", "service", "handler", "appended_at"})
@@ -226,7 +232,11 @@ def _same_runs(invocations: pa.Table, runs: pa.Table) -> pa.Table:
     return invocations.filter(is_kept)
 
 
-def _with_run(rows: pa.Table, invocations: pa.Table, more: Sequence[str] = ()) -> pa.Table:
+def with_run(rows: pa.Table, invocations: pa.Table, more: Sequence[str] = ()) -> pa.Table:
+    """Return the rows of these invocations, with the columns that identify the run; ``more`` are parts of its target.
+
+    ``invocations`` also has ``day``.
+    """
     place = pc.index_in(rows["id"], invocations["id"].combine_chunks())
     is_known: Any = pc.is_valid(place)
     rows = rows.filter(is_known)
@@ -242,14 +252,16 @@ def _texts(column: Any) -> list[str]:
     return texts
 
 
-def _with_appended_at(steps: pa.Table, journal: pa.Table) -> pa.Table:
+def with_appended_at(steps: pa.Table, journal: pa.Table) -> pa.Table:
+    """Return steps with the times of their entries in ``journal``."""
     entries = journal.select(["id", "index", "appended_at"]).to_pylist() if len(steps) else []
     times = {(row["id"], row["index"]): row["appended_at"] for row in entries}
     values = [times.get((row["id"], row["index"])) for row in steps.select(["id", "index"]).to_pylist()]
     return steps.append_column("appended_at", pa.array(values, TABLES["agent_steps"].own["appended_at"]))
 
 
-def _with_entry_columns(journal: pa.Table) -> pa.Table:
+def with_entry_columns(journal: pa.Table) -> pa.Table:
+    """Return the entries with the archive's own columns, taken out of ``entry_lite_json``."""
     lite = journal["entry_lite_json"]
     texts = pc.coalesce(*(_first_group(lite, regex) for regex in _COMPLETIONS))
     journal = journal.append_column("completion_id", pc.cast(texts, pa.int64()))

@@ -1,7 +1,8 @@
 """The DataFusion session of a history: the archive's tables under the server's names, with the server's types.
 
 A period limits each table: whole days by their partitions, so that other days are not read, and the days at both ends
-by the time at which the run ended. The raw tables are in the schema ``archive``.
+by the time at which the run ended. The raw tables are in the schema ``archive``. On a joined source, the schema
+``server`` has the rows of the server that a statement needs, and the views have both.
 
 An id can have several runs. The newest has the id, and an earlier one ``inv_…@2026-11-20T03:00:00.123Z`` with its time
 of creation, so that ids are unique, and statements may join by them.
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -22,6 +23,7 @@ import pyarrow as pa
 from restate_lab.client.sql.literals import literal
 from restate_lab.evidence.engine import create_view, read, session
 from restate_lab.evidence.tables import quote_name
+from restate_lab.history.scans import server_table
 from restate_lab.history.tables import TABLES, select_server_columns
 
 if TYPE_CHECKING:
@@ -38,8 +40,9 @@ _TYPE_NAMES: dict[pa.DataType, str] = {
     pa.timestamp("us", "UTC"): 'Timestamp(Microsecond, Some("UTC"))',
 }
 Columns = tuple[tuple[str, str], ...]
-_OWN = {"samples": "sampled_at", "visits": "started_at"}
-_OF_ENTRIES = ("id", "index", "entry_type", "name", "appended_at")
+OWN = {"samples": "sampled_at", "visits": "started_at"}
+OF_ENTRIES = ("id", "index", "entry_type", "name", "appended_at")
+"""The columns of ``sys_journal`` that ``journal_entries`` has."""
 _EARLIER_RUNS: dict[str, pa.DataType] = {
     "earlier_id": pa.string(),
     "earlier_created_at": pa.timestamp("us", "UTC"),
@@ -104,61 +107,103 @@ def history_session(
     ``is_local``: the archive is on a disk of this machine.
     """
     context = session(now)
-    context.sql("CREATE SCHEMA archive")
-    for name, table in tables.items():
-        _register(context, name, table, is_local=is_local)
-    builder = _Views(context, tables, schema, f"cluster_name = {literal(cluster_name)}", period)
-    builder.add_earlier_runs()
-    builder.add_runs()
-    for name in ("journal", "events", "agent_steps"):
-        builder.create(TABLES[name].copies or name, builder.in_period(name, builder.select(name)))
-    builder.add_journal_entries()
+    register_archive(context, tables, is_local=is_local)
+    builder = ArchiveViews(context, tables, schema, cluster_condition(cluster_name), period)
+    repeated = f"SELECT id FROM archive.invocations WHERE {builder.cluster} AND repeated"  # noqa: S608
+    builder.rename(earlier_runs(builder.runs_of(repeated)))
+    for name in ARCHIVED:
+        builder.add(name)
     for name in ("deployments", "services"):
         builder.add_latest(name)
-    for name in _OWN:
+    for name in OWN:
         builder.add_own(name)
+    builder.add_server_views(schema.views)
     return context
 
 
+def register_archive(context: SessionContext, tables: Mapping[str, DeltaTable], *, is_local: bool) -> None:
+    """Register the tables of an archive in the schema ``archive`` of a session."""
+    context.sql("CREATE SCHEMA archive")
+    for name, table in tables.items():
+        _register(context, name, table, is_local=is_local)
+
+
+def cluster_condition(cluster_name: str) -> str:
+    """Return the condition that a row of the archive belongs to a cluster."""
+    return f"cluster_name = {literal(cluster_name)}"
+
+
+ARCHIVED: dict[str, str] = {
+    "sys_invocation_status": "invocations",
+    "sys_invocation_state": "",
+    "sys_journal": "journal",
+    "sys_journal_events": "events",
+    "agent_steps": "agent_steps",
+    "journal_entries": "journal",
+}
+"""The views that have rows per run, with the table of the archive; "" has no rows there."""
+
+
 @dataclass(slots=True)
-class _Views:
+class ArchiveViews:
+    """Creates views of one archived cluster in a session, under the names and with the columns of ``schema``.
+
+    A view in ``served`` also has the rows of ``server_table`` of its name, with these columns.
+    """
+
     context: SessionContext
     tables: Mapping[str, DeltaTable]
     schema: ServerSchema
     cluster: str
     period: HistoryPeriod
+    served: Mapping[str, Sequence[str]] = field(default_factory=dict)
     has_earlier_runs: bool = False
 
-    def add_earlier_runs(self) -> None:
-        """Register ``archive.earlier_runs``: the runs whose id has a newer run in the period, with their unique ids."""
-        repeated = f"SELECT id FROM archive.invocations WHERE {self.cluster} AND repeated"  # noqa: S608
-        _, batches = read(
-            self.context,
-            f"SELECT id, created_at FROM archive.invocations WHERE {self.cluster} AND {self.period.days()} "  # noqa: S608
-            f"AND {self.period.contains('completed_at')} AND id IN ({repeated}) ORDER BY id, created_at DESC",
-        )
-        earlier = list(_earlier_runs(row for batch in batches for row in batch.to_pylist()))
-        self.has_earlier_runs = bool(earlier)
-        rows = pa.RecordBatch.from_pylist(earlier, schema=pa.schema(_EARLIER_RUNS))
-        self.context.register_record_batches("archive.earlier_runs", [[rows]])
-
-    def add_runs(self) -> None:
+    def runs_of(self, ids: str) -> Iterator[dict[str, Any]]:
+        """Yield ``id, created_at`` of the runs in the period with ids from a SELECT, the newest run of an id first."""
         where = f"{self.cluster} AND {self.period.days()} AND {self.period.contains('completed_at')}"
-        self.create("sys_invocation_status", f"{self.select('invocations')} WHERE {where}")
-        nothing = select_server_columns(self.schema.tables["sys_invocation_state"], {})
-        self.create("sys_invocation_state", f"SELECT {nothing} WHERE false")
-        for name, definition in self.schema.views.items():
+        statement = f"SELECT id, created_at FROM archive.invocations WHERE {where} AND id IN ({ids})"  # noqa: S608
+        _, batches = read(self.context, f"{statement} ORDER BY id, created_at DESC")
+        yield from (row for batch in batches for row in batch.to_pylist())
+
+    def rename(self, runs: Iterable[Mapping[str, Any]]) -> None:
+        """Give runs of the archive, rows of ``earlier_runs``, their unique ids in the views that are added later."""
+        rows = pa.RecordBatch.from_pylist(list(runs), schema=pa.schema(_EARLIER_RUNS))
+        self.has_earlier_runs = rows.num_rows > 0
+        self.context.sql("CREATE SCHEMA renamed")
+        self.context.register_record_batches("renamed.earlier_runs", [[rows]])
+
+    def add(self, name: str) -> None:
+        """Create a view in ``ARCHIVED``."""
+        table = ARCHIVED[name]
+        if not table:
+            nothing = select_server_columns(self.schema.tables[name], {})
+            self.create(name, f"SELECT {nothing} WHERE false")
+        elif table == "invocations":
+            self.create(name, self.select_runs())
+        else:
+            select = self._select_entries() if name == "journal_entries" else self.select(table)
+            self.create(name, self.in_period(table, select))
+
+    def select_runs(self) -> str:
+        """Return the SELECT of the runs in the period."""
+        where = f"{self.cluster} AND {self.period.days()} AND {self.period.contains('completed_at')}"
+        return f"{self.select('invocations')} WHERE {where}"
+
+    def add_server_views(self, views: Mapping[str, str]) -> None:
+        """Create views of the server, from their definitions by name."""
+        for name, definition in views.items():
             columns = [column for column, _ in self.schema.tables[name]]
             create_view(self.context, name, definition, columns)
 
-    def add_journal_entries(self) -> None:
-        """Create ``journal_entries``: the journal with the archive's own columns, which replace functions of JSON."""
-        columns = [column for column in self.schema.tables["sys_journal"] if column[0] in _OF_ENTRIES]
+    def _select_entries(self) -> str:
+        """Select the journal with the archive's own columns, which replace functions of JSON."""
+        columns = [column for column in self.schema.tables["sys_journal"] if column[0] in OF_ENTRIES]
         selected = select_server_columns(columns, self._columns_in("journal"), replaced=self._unique_id())
-        select = f"SELECT {selected}, completion_id, arrow_cast(result, 'Utf8') AS result{self._from('journal')}"
-        self.create("journal_entries", self.in_period("journal", select))
+        return f"SELECT {selected}, completion_id, arrow_cast(result, 'Utf8') AS result{self._from('journal')}"
 
     def in_period(self, name: str, select: str) -> str:
+        """Return a SELECT from a table of the archive with the condition of the period."""
         ends = self.period.days_at_the_ends()
         statement = f"{select} WHERE {self.cluster} AND {self.period.days(whole=True)}"
         if ends:
@@ -193,11 +238,12 @@ class _Views:
 
     def add_own(self, name: str) -> None:
         """Create a view of a table that servers do not have; columns that an earlier version did not write are null."""
-        where = f"{self.cluster} AND {self.period.days()} AND {self.period.contains(_OWN[name])}"
+        where = f"{self.cluster} AND {self.period.days()} AND {self.period.contains(OWN[name])}"
         absent = dict.fromkeys(TABLES[name].own.keys() - self._columns_in(name), "NULL")
         self.create(name, f"SELECT {_select_own(name, absent)} FROM archive.{name} WHERE {where}")  # noqa: S608
 
     def select(self, name: str) -> str:
+        """Return a SELECT of all columns of a table of the archive, with the types of the server."""
         unique = self._unique_id()
         if TABLES[name].copies:
             selected = select_server_columns(self._columns(name), self._columns_in(name), replaced=unique)
@@ -209,25 +255,33 @@ class _Views:
         return {"id": "coalesce(run_id, id)"} if self.has_earlier_runs else {}
 
     def _from(self, name: str) -> str:
-        joined = " LEFT JOIN archive.earlier_runs ON earlier_id = id AND earlier_created_at = created_at"
+        joined = " LEFT JOIN renamed.earlier_runs ON earlier_id = id AND earlier_created_at = created_at"
         return f" FROM archive.{name}{joined if self.has_earlier_runs else ''}"
 
     def _columns(self, name: str) -> Columns:
         table = TABLES[name]
         stored = self._columns_in(name)
-        payloads = {each for each in table.payloads if each not in stored}
-        return tuple(each for each in self.schema.tables[table.copies] if each[0] not in table.left_out | payloads)
+        absent = table.left_out | {each for each in table.payloads if each not in stored}
+        columns = self.schema.tables[table.copies]
+        return columns if table.copies in self.served else tuple(each for each in columns if each[0] not in absent)
 
     def _columns_in(self, name: str) -> dict[str, str]:
         return {each.name: getattr(each.type, "type", "") for each in self.tables[name].schema().fields}
 
     def create(self, name: str, statement: str) -> None:
+        """Create a view of a SELECT of the archive, with the rows of the server if it is in ``served``."""
+        if name in self.served:
+            columns = ", ".join(map(quote_name, self.served[name]))
+            statement += f" UNION ALL SELECT {columns} FROM {server_table(name)}"  # noqa: S608
         self.context.sql(f"CREATE VIEW {quote_name(name)} AS {statement}")
 
 
-def _earlier_runs(runs: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Yield the runs that are not the newest of their id, with their unique ids; the newest of an id comes first."""
-    newest: set[str] = set()
+def earlier_runs(runs: Iterable[Mapping[str, Any]], newer: Iterable[str] = ()) -> Iterator[dict[str, Any]]:
+    """Yield the runs that are not the newest of their id, with their unique ids; the newest of an id comes first.
+
+    ``newer`` are ids of which another source has the newest run.
+    """
+    newest: set[str] = set(newer)
     for run in runs:
         if run["id"] in newest:
             created = run["created_at"].astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

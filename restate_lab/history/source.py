@@ -1,28 +1,26 @@
-"""``History``: the archive of one cluster as a Source, and ``open_history()``, which opens it."""
+"""``History``: the archive of one cluster as a Source."""
 
 from __future__ import annotations
 
 import functools
 import json
-import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import date, datetime, timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-import pyarrow as pa
 
 from restate_lab._html import render
-from restate_lab._public import did_you_mean, explained, nearest_names, public
+from restate_lab._public import public
 from restate_lab._text import format_duration, format_timestamp, join, plural
 from restate_lab.analysis.times import TimeInput, to_datetime
-from restate_lab.errors import ArchiveBroken, ArgumentError
-from restate_lab.evidence.engine import EngineSource
+from restate_lab.client.sql.bind import bind
+from restate_lab.errors import ArgumentError
+from restate_lab.evidence.engine import EngineSource, read
 from restate_lab.history.gaps import gaps
 from restate_lab.history.session import HistoryPeriod, ServerSchema, history_session
 from restate_lab.history.store import ArchiveStore, compact, delete_before, locate_store, vacuum
-from restate_lab.history.tables import TABLES
 from restate_lab.payload_json import PayloadFunction
 from restate_lab.server import complete_features
 from restate_lab.source import Coverage, CoverageGap
@@ -87,8 +85,9 @@ class History(EngineSource):
         self.cluster_name = cluster_name
         self._last = visits[visits["outcome"] == "complete"].iloc[-1]
         schema = ServerSchema.from_json(_latest(visits, "server_schema"))
-        context = history_session(tables, schema, cluster_name, period, self.now, is_local=store.is_local)
+        context = history_session(tables, schema, cluster_name, period, self._visited_until, is_local=store.is_local)
         super().__init__(context, decoder)
+        self._archive = context
         self._has_payload_columns = "entry_json" in {each.name for each in tables["journal"].schema().fields}
         self._first = self._read_first_end()
         self._runs_open_then = self._count_open_then()
@@ -120,6 +119,10 @@ class History(EngineSource):
     @property
     def now(self) -> datetime:
         """Return the end of the last visit, or the end of the period if that is earlier, UTC."""
+        return self._visited_until
+
+    @property
+    def _visited_until(self) -> datetime:
         last: datetime = self._last["ended_at"].to_pydatetime()
         return last if self._period.until is None else min(last, self._period.until)
 
@@ -127,10 +130,12 @@ class History(EngineSource):
     def coverage(self) -> Coverage:
         """Return the period, the times in which runs may be missing, and what an archive does not have."""
         # What ended during the last visit may not have been read yet.
-        until = min(self._last["started_at"].to_pydatetime(), self.now)
+        return self._coverage_until(min(self._last["started_at"].to_pydatetime(), self._visited_until), self._visits)
+
+    def _coverage_until(self, until: datetime, visits: pd.DataFrame) -> Coverage:
         since = min(self._period.since or self._first, until)
         kept_since = min(max(since, self._deletion.end or since), until)
-        rows = gaps(self._visits, kept_since, until)
+        rows = gaps(visits, kept_since, until)
         return Coverage(
             payloads=self._has_payload_columns and bool(self._visits["payloads"].all()),
             missing=self._missing(),
@@ -232,7 +237,7 @@ class History(EngineSource):
         return render(
             "_html/card.html.j2",
             title=self.cluster_name,
-            place=f"{self.address}, restate {self.version}",
+            place=self._place(),
             place_tip="",
             badges=[],
             facts=list(self._facts()),
@@ -240,6 +245,9 @@ class History(EngineSource):
             accent=_ACCENT,
             parts=[],
         )
+
+    def _place(self) -> str:
+        return f"{self.address}, restate {self.version}"
 
     def _facts(self) -> Iterator[tuple[str, str]]:
         coverage = self.coverage
@@ -266,7 +274,8 @@ class History(EngineSource):
     def _share_covered(self) -> float | None:
         """Return the mean share of the period in which no run of a handler can be missing; None if it is unknown."""
         coverage = self.coverage
-        period = max((coverage.until or self.now) - (coverage.since or self.now), timedelta())
+        last = self._visited_until
+        period = max((coverage.until or last) - (coverage.since or last), timedelta())
         handlers = {
             (each["service"], each["handler"]) for each in json.loads(_latest(self._visits, "retention") or "[]")
         }
@@ -311,82 +320,12 @@ class History(EngineSource):
         )
 
     def _value(self, statement: str, **named: Any) -> Any:
-        return self.arrow(statement, name=self.cluster_name, **named)["value"][0].as_py()
+        return self._rows(statement, **named)[0]["value"]
 
-
-@explained
-def open_history(
-    where: str | os.PathLike[str],
-    /,
-    *,
-    cluster_name: str | None = None,
-    since: TimeInput | None = None,
-    until: TimeInput | None = None,
-    decode: Callable[[bytes], bytes] | None = None,
-) -> History:
-    """Open an archive that ``archive`` wrote, and return the history of one cluster as a Source.
-
-    ``where`` is a local folder or "s3://bucket/path" (with the credentials of the environment). ``cluster_name`` is
-    required if the archive has several clusters. ``since`` and ``until`` limit it to invocations that ended between
-    both; other days are not read. Durations count back from the last visit. ``decode`` decodes payloads for showing, as
-    in ``connect``.
-
-    Raises:
-        ArgumentError: the archive does not exist or does not have the cluster, or an argument is malformed.
-        ArchiveBroken: it is not an archive, a table is damaged, or a newer version of restate_lab wrote it.
-        MissingExtra: deltalake is not installed (``pip install 'restate-lab[history]'``).
-    """
-    decoder = None if decode is None else PayloadFunction(decode, "decode")
-    store = locate_store(where)
-    if not store.exists():
-        raise ArgumentError(f"{store} has no archive: rl.archive(lab, where) and restate-lab archive write one.")
-    tables = store.open_all()
-    every = _read_visits(store, tables["visits"])
-    name = _choose_cluster(sorted(set(every["cluster_name"])), cluster_name, store.where)
-    visits = every[every["cluster_name"] == name].sort_values("started_at", ignore_index=True)
-    visits = _without_unread(visits, tables["invocations"].transaction_version(name))
-    complete = visits[visits["outcome"] == "complete"]
-    if complete.empty:
-        raise ArchiveBroken(f"{store}: no visit to {name} was complete, so there is nothing to read.")
-    last = complete["ended_at"].max().to_pydatetime()
-    start = None if since is None else to_datetime(since, now=last, name="since")
-    end = None if until is None else to_datetime(until, now=last, name="until")
-    if start and end and start >= end:
-        raise ArgumentError(f"since ({format_timestamp(start)}) must be before until ({format_timestamp(end)}).")
-    return History(store, tables, visits, cluster_name=name, period=HistoryPeriod(start, end), decoder=decoder)
-
-
-def _read_visits(store: ArchiveStore, table: DeltaTable) -> pd.DataFrame:
-    """Return the records of all clusters; a column of a newer restate_lab is null in an older archive."""
-    own = TABLES["visits"].own
-    empty = pa.schema(list(own.items())).empty_table()
-    rows = [pa.Table.from_batches([batch]) for batch in store.read(table, list(own), "true")]
-    return pa.concat_tables([empty, *rows], promote_options="default").to_pandas()
-
-
-def _without_unread(visits: pd.DataFrame, number: int | None) -> pd.DataFrame:
-    """Return the visits, as "invalid" if they have or knew runs after ``number``, the last one of ``invocations``.
-
-    An archiver may have committed while the tables were opened, or the folder is a copy that was made meanwhile.
-    """
-    unread = visits[(visits["visit"] > (number or 0)) & (visits["new_runs"] > 0)]
-    if unread.empty or number is None:
-        return visits
-    since = unread["started_at"].min()
-    relied = (visits["outcome"] == "complete") & ~(visits["ended_at"] <= since)
-    return visits.assign(outcome=visits["outcome"].mask(relied, "invalid"))
-
-
-def _choose_cluster(there: list[str], wanted: str | None, where: str) -> str:
-    if wanted is None and len(there) == 1:
-        return there[0]
-    if wanted in there:
-        return str(wanted)
-    names = join([repr(each) for each in there], _FEW)
-    if wanted is None:
-        raise ArgumentError(f"{where} has the clusters {names}: choose one with cluster_name=.")
-    hint = did_you_mean(nearest_names(wanted, there))
-    raise ArgumentError(f"{where} has no cluster {wanted!r}, only {names}. {hint}".rstrip())
+    def _rows(self, statement: str, **named: Any) -> list[dict[str, Any]]:
+        """Return rows of the archive's own tables, with the cluster as ``:name``."""
+        _, batches = read(self._archive, bind(statement, name=self.cluster_name, **named))
+        return [row for batch in batches for row in batch.to_pylist()]
 
 
 def _latest(visits: pd.DataFrame, column: str) -> str:

@@ -31,6 +31,7 @@ TYPES: dict[str, pa.DataType] = {
     "List(UInt32)": pa.list_(pa.uint32()),
     "List(LargeUtf8)": pa.list_(pa.large_string()),
 }
+"""The Arrow types of columns by the names that a server gives them."""
 
 
 def run(number: int, ended: datetime, *, took: timedelta = timedelta(seconds=1), **columns: Any) -> dict[str, Any]:
@@ -86,7 +87,7 @@ class SampleArchive:
         again = set(repeated)
         own = [self._own(each) | {"repeated": each["id"] in again} for each in runs]
         self._append("invocations", runs, own)
-        entries = [(each, entry) for each in runs for entry in _entries_of(each)]
+        entries = [(each, entry) for each in runs for entry in entries_of(each)]
         self._append("journal", [entry for _, entry in entries], [self._own(each) for each, _ in entries])
         events = [(each, event) for each in runs for event in each.get("events", ())]
         self._append(
@@ -172,7 +173,8 @@ class SampleArchive:
         self._store.append(self._store.open(table), rows, cluster=self.cluster_name)
 
 
-def _entries_of(row: Mapping[str, Any]) -> list[dict[str, Any]]:
+def entries_of(row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the two entries of the journal of a run."""
     common = {"id": row["id"], "version": 2, "completed": True, "raw_length": 20}
     return [
         common

@@ -27,6 +27,7 @@ TYPES = (
     rl.Explanation,
     rl.History,
     rl.IngressClient,
+    rl.JoinedHistory,
     rl.Matches,
     rl.ModelStep,
     rl.Note,

@@ -35,7 +35,7 @@ DURATIONS = re.compile(r"(timeout|every|refresh|age|delay|.*_timeout|.*_retentio
 DURATION_TYPES = {"DurationInput", "DurationInput | None"}
 _READINGS = "the reading methods of a source: the docstring of sql says it for arrow, stream and to_parquet"
 _STREAM = "a stream shows no line unless it is asked to: the caller works on the rows meanwhile"
-_KINDS = ("Source", "Evidence", "History", "Lab")
+_KINDS = ("Source", "Evidence", "History", "JoinedHistory", "Lab")
 COPIES = {"archive", "freeze"}
 EXCEPTIONS: Mapping[tuple[str, str], str] = {
     ("Panel", "names"): "wait= is a flag: whether the panel is filled before the call returns",
@@ -44,7 +44,7 @@ EXCEPTIONS: Mapping[tuple[str, str], str] = {
         "open_evidence",
         "has a timeout",
     ): "it reads files, and what it checks has to be checked whole: verify=False is fast",
-    ("open_history", "has a timeout"): "it opens files and reads the record of visits; statements have timeouts",
+    ("open_history", "has a timeout"): "it reads files, and a cluster within the limit of its connection",
     (
         "connect",
         "says how it ends",

@@ -20,7 +20,7 @@ from restate_lab.analysis.journal import read_journal
 from restate_lab.analysis.why import why
 from restate_lab.client.arguments import time_limit
 from restate_lab.errors import RestateLabError, TimedOut
-from restate_lab.history.source import open_history
+from restate_lab.history.opening import open_history
 from restate_lab.reads import Reads
 from restate_lab.serve import readings
 from restate_lab.serve.readings import AT_ONCE, WAITING, LimitedSource, Readings, TooManyReadings
