@@ -208,6 +208,7 @@ class _BlockReader:
         self._reads, self._period, self._grid, self._coverage = reads, period, grid, reads.coverage
         self._numbers = np.arange(grid.count * grid.units)
         self._is_archive = is_archive
+        self._has_open = reads.has("origins.origin")  # an archive with its cluster
         # The invocations and blocks that are not compared.
         self._open, self._unfinished, self._errors = 0, 0, 0
         self._undecided, self._lost = set[tuple[str, str, int]](), list[str]()
@@ -219,7 +220,7 @@ class _BlockReader:
             texts.append(f"{plural(self._open, 'open invocation')} counted as longer than their age")
         if self._undecided:
             texts.append(f"{plural(len(self._undecided), 'block')} with too many open invocations not compared")
-        if self._is_archive:
+        if self._is_archive and not self._has_open:
             texts.append("invocations that have not ended are not in an archive")
         if self._unfinished:
             unit = UNITS.get(self._grid.unit, "block")
@@ -298,7 +299,7 @@ class _BlockReader:
         long = timedelta(milliseconds=float(np.exp(np.quantile(durations, _LONG) / 100)))
         until = self._coverage.until or period.now
         last = (min(until, period.now) - long - grid.start) // grid.unit
-        finished = self._numbers < last
+        finished = (self._numbers < last) | self._has_open
         self._unfinished += int((complete & ~finished).sum())
         lost = complete & finished & self._can_have_lost(key, long)
         if lost.any():

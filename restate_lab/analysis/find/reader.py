@@ -49,6 +49,10 @@ class FindReader:
             for batch in batches:
                 yield from ((entry, payload_size(entry, self._content)) for entry in batch.to_pylist())
 
+    def has_content(self, entry: Row) -> bool:
+        """Return whether a row of ``inputs`` has a payload; in a joined source, those of the archive can lack it."""
+        return entry[self._content] is not None
+
     def without_text(self, ids: Sequence[str]) -> dict[str, bool]:
         """Return which of these invocations have an input, and whether it has no content that can be read.
 

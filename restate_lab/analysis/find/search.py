@@ -29,6 +29,7 @@ _LARGE = f"of more than {MOST_BYTES >> 20} MiB"
 _ENCRYPTED = "encrypted by the SDK (a connection with decode= searches what it decodes)"
 _NOT_DECODED = "that the function decode= did not decode"
 _MALFORMED = "of an unknown form"
+_NOT_ARCHIVED = "archived without payloads"
 _NOT_KEPT = "whose journal was not kept, or is not in the source"
 
 
@@ -122,7 +123,8 @@ class PayloadSearch:
             self._add(row, self._places_in_row(row))
         if rows:
             is_null = self.reader.without_text(sorted(rows))
-            reasons = {True: _MALFORMED, False: _LARGE, None: _NOT_KEPT}
+            without_payload = _NOT_ARCHIVED if self.reader.reads.has("origins.origin") else _MALFORMED
+            reasons = {True: without_payload, False: _LARGE, None: _NOT_KEPT}
             self.unsearched.update(reasons[is_null.get(id_)] for id_ in rows)
 
     def _search_input(self, row: Row, entry: Row) -> None:
@@ -130,7 +132,7 @@ class PayloadSearch:
         try:
             read = input_entry_of(entry, self.decoding)
         except ValueError:
-            self.unsearched[_MALFORMED] += 1
+            self.unsearched[_MALFORMED if self.reader.has_content(entry) else _NOT_ARCHIVED] += 1
             self._add(row, places)
             return
         places += [

@@ -12,7 +12,7 @@ import pandas as pd
 from restate_lab.analysis.ids import describe_missing, invocation_id_in
 from restate_lab.analysis.journal.card import journal_html
 from restate_lab.analysis.journal.frame import JournalTree, calls_of, to_frame
-from restate_lab.analysis.journal.reader import Invocation, JournalReader
+from restate_lab.analysis.journal.reader import Invocation, JournalReader, is_archived
 from restate_lab.client.schema import translate_errors
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, NotFound, Truncated
@@ -110,7 +110,8 @@ def read_journal(
     if link := page_link(reads, "invocation", invocation_id):
         frame.attrs["link"] = link
     if not root.entries.num_rows:
-        frame.attrs["note"] = _reason_for_no_entries(root, reads.now, is_archived=not source.coverage.open_invocations)
+        archived = is_archived(reads, invocation_id)
+        frame.attrs["note"] = _reason_for_no_entries(root, reads.now, is_archived=archived)
     if tree.excluded:
         parts = ", ".join(f"{count:,} callees at {level}" for level, count in tree.excluded.items())
         message = (

@@ -32,9 +32,9 @@ _IN_COMMAND, _IN_NOTIFICATION, _COMPLETED = (13, 14, 15), (4, 5, 6), (0, 2, 3)
 def content_column(source: Source, has: Callable[[str], bool]) -> str | None:
     """Return the column of ``sys_journal`` with the entries' payloads; None if the source has no payloads.
 
-    ``has`` returns whether the source has a column. Evidence does not have ``raw``, and on 1.6.1 it is null.
+    ``has`` returns whether the source has a column. Evidence and archives do not have ``raw``, and on 1.6.1 it is null.
     """
-    has_raw = source.live and not is_older(source.version, _WITH_RAW)
+    has_raw = source.live and not has("origins.origin") and not is_older(source.version, _WITH_RAW)
     column = "raw" if has_raw and has("sys_journal.raw") else "entry_json"
     return column if has(f"sys_journal.{column}") else None
 

@@ -48,6 +48,7 @@ SELECT id, {content}
 FROM sys_journal
 WHERE index = 0 AND {is_small}{of_ids}"""
 _PAYLOADS_OF_SOME = "SELECT index, entry_json FROM sys_journal WHERE id = :id AND index IN :indexes"
+_ORIGIN = "SELECT id, origin FROM origins WHERE id = :id"
 _EVENTS = """
 SELECT e.id, e.after_journal_entry_index, e.appended_at, e.event_type,
   json_get_str(e.error, 'error_message') AS message, json_get_str(e.error, 'restate_doc_error_code') AS code,
@@ -79,8 +80,15 @@ def input_statement(reads: Reads, content: str, most_bytes: int, *, of_ids: bool
 
 
 def payload_size(entry: Mapping[Any, Any], content: str) -> int:
-    """Return about how many bytes the payload of an entry has; ``content`` is the column with it."""
-    return len(entry[content]) // (1 if content == "raw" else _JSON_BYTES)
+    """Return about how many bytes the payload of an entry has; ``content`` is the column with it, which can be null."""
+    return len(entry[content] or "") // (1 if content == "raw" else _JSON_BYTES)
+
+
+def is_archived(reads: Reads, id_: str) -> bool:
+    """Return whether an ended invocation is from an archive; the cluster can still have it."""
+    if not reads.has("origins.origin"):
+        return not reads.coverage.open_invocations
+    return any(row["origin"] == "archive" for row in reads.query(_ORIGIN, {"id": id_}).to_pylist())
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@
 -- :failures_only = yes (flag) only invocations that did not succeed
 -- :limit = 10000 (number) maximum number of rows
 --
--- journal_expires_at is null if no journal is kept; at expires_at the whole record is deleted.
+-- journal_expires_at is null if no journal is kept; at expires_at the whole record is deleted. An
+-- archived invocation does not expire.
 WITH ended AS (
   SELECT s.id, s.target, s.target_service_name, s.target_handler_name, s.target_service_key,
   CASE
@@ -21,7 +22,12 @@ WITH ended AS (
       AS journal_expires_at
   FROM sys_invocation_status s
   WHERE s.status = 'completed' AND (:service IS NULL OR s.target_service_name = :service)
-    AND (NOT :failures_only OR s.completion_result = 'failure'))
+    AND (NOT :failures_only OR s.completion_result = 'failure')
+-- if: origins.origin
+    AND s.id IN (SELECT id FROM origins WHERE origin = 'server')
+-- else
+-- end
+  )
 SELECT
   id,
   target,

@@ -12,7 +12,7 @@ import pandas as pd
 from restate_lab.analysis.journal import read_journal
 from restate_lab.analysis.journal.diff import Mismatch, mismatch_of
 from restate_lab.analysis.journal.errors import REMOVED, JournalEvent, deprecated_deployment, is_stale_timer
-from restate_lab.analysis.journal.reader import Invocation, Suspension
+from restate_lab.analysis.journal.reader import Invocation, Suspension, is_archived
 from restate_lab.analysis.waits.model import Edge
 from restate_lab.analysis.why.agents import AgentWait, read_agent_wait
 from restate_lab.analysis.why.reader import HOLDING, Explorer, Row, has_ended, key_of
@@ -47,7 +47,7 @@ class InvocationDetails:
     changes of state that wait for its key; ``has_run_in_vqueue`` is whether a paused one has run since it has a vqueue.
     ``stale_timer`` is when a timer of an earlier invocation with its id fired into it, None if none did.
     ``callers`` are id and target of its caller, of the caller's caller, and so on up to the root.
-    ``is_archived`` is set if the source is a history, which keeps the invocations that a cluster removes.
+    ``is_archived`` is set if it is from an archive, which keeps the invocations that a cluster removes.
     """
 
     row: Row
@@ -68,6 +68,12 @@ class InvocationDetails:
     has_run_in_vqueue: bool = False
     stale_timer: datetime | None = None
     callers: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def is_gone(self) -> bool:
+        """Return whether the cluster no longer has it, because it is archived and its retention is over."""
+        kept = self.row["completion_retention"] if self.is_archived else None
+        return kept is not None and bool(self.row["completed_at"] + kept < self.now)
 
     @property
     def status(self) -> str:
@@ -230,7 +236,7 @@ def details_of(explorer: Explorer, row: Row, edges: Sequence[Edge]) -> Invocatio
         restarted_as=after,
         agent=agent.text,
         response_problem=agent.problem,
-        is_archived=not explorer.reads.coverage.open_invocations,
+        is_archived=has_ended(row) and is_archived(explorer.reads, row["id"]),
         changes=changes,
         has_run_in_vqueue=has_run,
         stale_timer=timer,

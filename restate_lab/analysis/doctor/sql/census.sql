@@ -11,7 +11,7 @@
 -- Most checks share this scan. Servers return scheduled_start_at only if scheduled_at is also selected. On 1.6.1 a
 -- FILTER counts rows for which its condition is null. Since 1.7 the server creates an idempotency key (a ULID) for
 -- calls without one; keys that look like a ULID are not counted as keyed. one_id and other_id are in flight or recent and
--- have a step; their journals show whether the handler is an agent.
+-- have a step; their journals show whether the handler is an agent. An archived invocation does not expire.
 WITH everybody AS (
   SELECT target_service_name, target_handler_name, status,
     CASE
@@ -21,10 +21,20 @@ WITH everybody AS (
       ELSE 'failed' END AS ending,
     CASE WHEN status <> 'completed' THEN pinned_deployment_id END AS deployment_id,
     CASE WHEN status = 'scheduled' AND scheduled_at IS NOT NULL THEN scheduled_start_at END AS starts_at,
-    CASE WHEN completion_result = 'failure' THEN completed_at
+    CASE WHEN completion_result = 'failure'
+-- if: origins.origin
+      AND origin = 'server'
+-- else
+-- end
+      THEN completed_at
       + CASE WHEN journal_size > 0 THEN least(journal_retention, completion_retention) ELSE completion_retention END
       END AS expires_at,
-    CASE WHEN status = 'completed' THEN completed_at + completion_retention END AS kept_until,
+    CASE WHEN status = 'completed'
+-- if: origins.origin
+      AND origin = 'server'
+-- else
+-- end
+      THEN completed_at + completion_retention END AS kept_until,
     CASE WHEN completion_failure LIKE '%is exposed by the deprecated deployment %' THEN 1 END AS is_refused,
     CASE WHEN completion_result = 'success'
       THEN CAST(arrow_cast(completed_at, 'Int64') - arrow_cast(running_at, 'Int64') AS DOUBLE) END AS took_ms,
@@ -33,7 +43,12 @@ WITH everybody AS (
       THEN 1 END AS is_keyed,
     CASE WHEN journal_size > 2 AND (status <> 'completed' OR completed_at >= :recent) THEN id END AS sample,
     completed_at, journal_size, restarted_from
+-- if: origins.origin
+  FROM sys_invocation_status
+  JOIN (SELECT id AS run_id, origin FROM origins) ON run_id = id)
+-- else
   FROM sys_invocation_status)
+-- end
 SELECT
   target_service_name,
   target_handler_name,

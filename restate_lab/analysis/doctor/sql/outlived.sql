@@ -7,5 +7,9 @@
 SELECT id, status, completed_at, completion_retention
 FROM sys_invocation_status
 WHERE status = 'completed' AND completed_at + completion_retention < :before
+-- if: origins.origin
+  AND id IN (SELECT id FROM origins WHERE origin = 'server')
+-- else
+-- end
 ORDER BY completed_at + completion_retention, id
 LIMIT :limit
