@@ -109,6 +109,7 @@ def asked(repeated: tuple[Path, Runs]) -> tuple[JoinedHistory, ServedRows]:
     server = served(
         *(open_run(number, NOW - HOUR, status="suspended" if number % 2 else "invoked") for number in range(90, 96)),
         state=[{"service_key": "k", "value_utf8": "v"}],
+        sys_invocation_state=[{"id": run(number, DAY)["id"], "in_flight": True} for number in (1, 92)],
     )
     joined = rl.open_history(repeated[0], live=server)  # type: ignore[arg-type]
     assert isinstance(joined, JoinedHistory)
@@ -124,6 +125,8 @@ def test_a_statement_reads_only_the_rows_of_the_server_that_it_needs(asked: tupl
     assert len(server.asked) == 2
     assert all('"id" IN' in each for each in server.asked), "a journal is read by its id"
     assert "entry_lite_json" not in server.asked[1]
+    in_flight = joined.arrow("SELECT id FROM sys_invocation_state WHERE in_flight")["id"].to_pylist()
+    assert in_flight == [run(92, DAY)["id"]], "the state of an attempt is only that of a run of the server"
     server.asked.clear()
     assert joined.arrow("SELECT value_utf8 FROM state").to_pylist() == [{"value_utf8": "v"}]
     assert server.asked == ["SELECT value_utf8 FROM state"], "a table that only the server has is its own matter"
