@@ -28,7 +28,11 @@ from support.clusters import OLDEST, PHASE, PLAIN, Cluster
 OTHER_COLUMNS = pytest.mark.also_on(OLDEST, PLAIN, reason="each kind has other tables and columns")
 OTHER_TABLES = pytest.mark.also_on(PLAIN, reason="without vqueues other tables say what fails and who holds a key")
 
-REQUIRED = {"callers": {"ids": "paused"}, "ids_by_status": {"status": "paused"}}
+REQUIRED = {
+    "callers": {"ids": "paused"},
+    "ids_by_status": {"status": "paused"},
+    "queued_behind": {"id": "hot_key_queue"},
+}
 AHEAD = {"wakes_next": {"until": "700d"}, "expiring": {"until": "700d"}}
 # The cluster changes these values all the time, because it retries: they lie between two live results.
 MOVING = {"attempts", "worst", "next_retry_at", "retry_count", "wakes_at", "wakes_in", "lock_block_duration", "retries"}
@@ -117,7 +121,10 @@ def until_equal(
 
 
 def question(name: str, incident: Cluster) -> Callable[[Any], pd.DataFrame]:
-    params = {key: incident.ids(value) if key == "ids" else value for key, value in REQUIRED.get(name, {}).items()}
+    required = REQUIRED.get(name, {})
+    params: dict[str, Any] = {key: value if key == "status" else incident.ids(value) for key, value in required.items()}
+    if "id" in params:
+        params["id"] = params["id"][-1]
     params |= AHEAD.get(name, {})
     return lambda source: rl.ask(source, name, limit=None, **params)
 

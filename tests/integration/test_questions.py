@@ -34,6 +34,8 @@ ABOUT_FAULTS = (
     *("paused", "suspended_on_run", "repeated_idempotency_keys"),
 )
 REQUIRED = {"callers": {"ids": "paused"}, "ids_by_status": {"status": "paused"}}
+OF_QUEUES = ("blocked_heads", "queues", "limits", "scopes", "queued_behind")
+"""The questions about vqueues; `test_limits.py` asks them on a server with rules."""
 
 
 @pytest.fixture
@@ -63,7 +65,7 @@ def settled(question: Callable[[], pd.DataFrame], is_settled: Callable[[pd.DataF
     return frame
 
 
-@pytest.mark.parametrize("name", sorted(set(names()) - {"blocked_heads", "coverage"}))  # only a history has coverage
+@pytest.mark.parametrize("name", sorted(set(names()) - {*OF_QUEUES, "coverage"}))  # only a history has coverage
 def test_every_question_is_answered_by_the_variant_for_its_server(lab: Lab, incident: Cluster, name: str) -> None:
     params = {key: incident.ids(value) if key == "ids" else value for key, value in REQUIRED.get(name, {}).items()}
     frame = ask(lab, name, limit=None, **params)
@@ -169,8 +171,9 @@ def test_backlog_by_key(lab: Lab, incident: Cluster) -> None:
 def test_blocked_heads(lab: Lab, incident: Cluster) -> None:
     """Heads that wait for a key name its holder, heads that back off are marked; without vqueues it is refused."""
     if not incident.vqueues:
-        with pytest.raises(NotOnThisServer, match=rf"blocked_heads .*{incident.version}.* needs feature vqueues"):
-            ask(lab, "blocked_heads")
+        for name in OF_QUEUES:
+            with pytest.raises(NotOnThisServer, match=rf"{name} .*{incident.version}.* needs feature vqueues"):
+                ask(lab, name)
         return
     frame = ask(lab, "blocked_heads")
     locks = frame[frame["blocked_on"] == "lock"]

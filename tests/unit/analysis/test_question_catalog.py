@@ -19,7 +19,7 @@ ASKED = """overview oldest_unmoved blocked_keys blocked_heads retry_storm retry_
 waiting_on callers suspended_on_run terminal_failures error_onset pinned_to_missing deployment_pins backlog_by_key
 throughput latency latency_parts largest_journals largest_payloads state_sizes wakes_next open_awakeables open_promises
 restarts repeated_idempotency_keys paused sdks expiring throughput_by_day latency_by_day error_families slow_steps
-usage slo""".split()  # noqa: SIM905 - a column of names reads no better
+usage slo queues limits scopes queued_behind""".split()  # noqa: SIM905 - a column of names reads no better
 each_variant = pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.file)
 
 FILE = """-- What is it?

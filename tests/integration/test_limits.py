@@ -1,0 +1,164 @@
+"""Queues, limits and scopes on a server with rules: the planted counts, and what each head waits for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pandas as pd
+import pytest
+
+import restate_lab as rl
+from restate_lab.client.models import UpsertRule
+from support.bench import Bench, running_bench, wait_for
+from support.clusters import NEEDS_FLAG, NEWEST, Cluster
+
+SERVICES = Path(__file__).parents[1] / "support" / "limit_services.py"
+RULES = {"blue": 2, "green/*": 1, "*": 50}
+OPEN = "SELECT count(*) AS n FROM sys_invocation WHERE status <> 'completed'"
+RUNNING = "SELECT count(*) AS n FROM sys_invocation WHERE status = 'running'"
+pytestmark = [pytest.mark.server, NEEDS_FLAG]
+
+
+def send_scoped(bench: Bench, path: str, *, scope: str, limit_key: str = "", count: int = 1) -> None:
+    """Send one-way calls in a scope, such as to "Work/hold"; the client for the ingress has no scopes."""
+    headers = {"x-restate-limit-key": limit_key} if limit_key else {}
+    for _ in range(count):
+        address = f"{bench.lab.settings.ingress_url}/restate/scope/{scope}/send/{path}"
+        httpx.post(address, json={}, headers=headers).raise_for_status()
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    """Give a server with three rules, whose calls hold their places: 8 in blue, 5 in green, 2 in red, 9 without."""
+    folder = tmp_path_factory.mktemp("limits")
+    with running_bench(NEWEST, folder, SERVICES, ready=("Work", "say", "ready"), env={}) as bench:
+        bench.admin.upsert_rules(
+            [
+                UpsertRule(name, description=f"at most {most}", limits={"concurrency": most})
+                for name, most in RULES.items()
+            ]
+        )
+        send_scoped(bench, "Work/hold", scope="blue", count=6)
+        send_scoped(bench, "Work/hold", scope="green", limit_key="a", count=3)
+        send_scoped(bench, "Work/hold", scope="green", limit_key="b/deep", count=2)
+        send_scoped(bench, "Work/hold", scope="red", count=2)
+        wait_for(lambda: bench.lab.sql(RUNNING)["n"][0] == 6)
+        send_scoped(bench, "Item/k1/hold", scope="blue", count=2)
+        for _ in range(5):
+            bench.ingress.send("Item", "hold", {}, key="k")
+        for delay in (None, None, None, "1h"):
+            bench.ingress.send("Work", "hold", {}, delay=delay)
+        wait_for(lambda: (bench.lab.sql(OPEN)["n"][0], bench.lab.sql(RUNNING)["n"][0]) == (24, 10))
+        yield bench
+
+
+def rows(frame: pd.DataFrame, *columns: str) -> list[tuple[Any, ...]]:
+    """Return the rows as tuples of these columns, missing values as None."""
+    return [tuple(None if pd.isna(cell) else cell for cell in row) for row in frame[list(columns)].to_numpy().tolist()]
+
+
+def ask_when_blocked(bench: Bench, name: str, **params: Any) -> pd.DataFrame:
+    """Ask once the scheduler has seen the head of each queue; a head is not blocked while the scheduler looks at it."""
+    heads = "SELECT count(*) AS n FROM sys_scheduler WHERE status = 'blocked'"
+    wait_for(lambda: bench.lab.sql(heads)["n"][0] == 5)
+    return rl.ask(bench.lab, name, **params)
+
+
+def test_queues_have_their_waiting_and_running_calls_and_what_the_head_waits_for(bench: Bench) -> None:
+    frame = ask_when_blocked(bench, "queues")
+    names = ("target_service_name", "scope", "limit_key", "lock_name")
+    found = {row[:4]: row[4:] for row in rows(frame, *names, "waiting", "scheduled", "running", "blocked_on")}
+    rule = "limit-key-concurrency"
+    assert found == {
+        ("Work", "blue", None, None): (4, 0, 2, rule),
+        ("Work", "green", "a", None): (2, 0, 1, rule),
+        ("Work", "green", "b/deep", None): (1, 0, 1, rule),
+        ("Work", "red", None, None): (0, 0, 2, None),
+        ("Item", "blue", None, "Item/k1"): (2, 0, 0, rule),
+        ("Item", None, None, "Item/k"): (4, 0, 1, "lock"),
+        ("Work", None, None, None): (0, 1, 3, None),
+    }
+    by_lock = frame.set_index("lock_name")
+    assert by_lock.loc["Item/k", ["lock_share", "rules_share"]].tolist() == [1, 0]
+    assert by_lock.loc["Item/k1", ["lock_share", "rules_share", "blocked_rule"]].tolist() == [0, 1, "blue"]
+    waiting = frame[frame["waiting"] > 0]
+    assert frame["oldest_runnable_at"].dropna().is_monotonic_increasing
+    created = bench.lab.sql("SELECT id, created_at FROM sys_invocation WHERE id IN :ids", ids=waiting["oldest_id"])
+    times = created.set_index("id")["created_at"]
+    assert (waiting["oldest_runnable_at"].to_numpy() == times.loc[waiting["oldest_id"]].to_numpy()).all()
+    assert frame.loc[frame["waiting"] == 0, "oldest_wait"].isna().all()
+    assert len(rl.ask(bench.lab, "queues", service="Item", scope="blue")) == 1
+
+
+def test_a_paused_queue_is_named_as_the_reason(bench: Bench) -> None:
+    queue = bench.lab.sql("SELECT id FROM sys_vqueue_meta WHERE lock_name = 'Item/k'")["id"][0]
+    bench.admin.pause_vqueue(queue)
+    try:
+        frame = wait_for(
+            lambda: rl.ask(bench.lab, "queues", service="Item").set_index("lock_name").loc[["Item/k"]],
+            lambda frame: frame["blocked_on"].item() == "queue paused",
+        )
+    finally:
+        bench.admin.resume_vqueue(queue)
+    assert rows(frame, "is_paused", "waiting") == [(True, 4)]
+
+
+def test_limits_have_the_usage_and_the_waiting_calls_of_each_counter(bench: Bench) -> None:
+    frame = ask_when_blocked(bench, "limits")
+    assert rows(frame, "rule", "scope", "l1", "usage", "concurrency_limit", "waiting", "waiting_queues") == [
+        ("blue", "blue", None, 2, 2, 6, 2),
+        ("green/*", "green", "a", 1, 1, 2, 1),
+        ("green/*", "green", "b", 1, 1, 1, 1),
+        ("*", "green", None, 2, 50, 0, 0),
+        ("*", "red", None, 2, 50, 0, 0),
+    ]
+    assert frame["usage_share"].tolist() == [1, 1, 1, 0.04, 0.04]
+    assert (frame["blocked_for"].head(3) > pd.Timedelta(0)).all()
+    assert frame["description"].tolist() == ["at most 2", *["at most 1"] * 2, *["at most 50"] * 2]
+    assert rl.ask(bench.lab, "limits", above=80)["rule"].tolist() == ["blue", "green/*", "green/*"]
+
+
+def test_a_rule_that_nothing_uses_is_listed_last(bench: Bench) -> None:
+    bench.admin.upsert_rules([UpsertRule("violet", limits={"concurrency": 7})])
+    try:
+        frame = wait_for(lambda: rl.ask(bench.lab, "limits"), lambda frame: "violet" in set(frame["rule"]))
+    finally:
+        bench.admin.bulk_delete_rules(["violet"])
+    last = frame.tail(1)
+    assert rows(last, "rule", "scope", "usage", "concurrency_limit", "waiting") == [("violet", None, None, 7, 0)]
+
+
+def test_scopes_have_what_is_open_and_waiting_and_what_ended(bench: Bench) -> None:
+    send_scoped(bench, "Work/say", scope="red", count=2)
+    send_scoped(bench, "Work/fail", scope="red")
+    names = ("scope", "open", "waiting", "succeeded", "failed")
+    frame = wait_for(lambda: rl.ask(bench.lab, "scopes"), lambda frame: frame["failed"].sum() == 1)
+    assert rows(frame, *names) == [("blue", 8, 6, 0, 0), ("green", 5, 3, 0, 0), ("red", 2, 0, 2, 1)]
+    assert frame["last_failed_at"].notna().tolist() == [False, False, True]
+    assert frame["oldest_id"].notna().tolist() == [True, True, False]
+    assert rows(rl.ask(bench.lab, "scopes", service="Item"), *names) == [("blue", 2, 2, 0, 0)]
+    assert rl.ask(bench.lab, "scopes", since="0s")["failed"].sum() == 0
+
+
+def test_a_waiting_call_is_behind_the_running_and_the_earlier_ones(bench: Bench) -> None:
+    query = "SELECT id, status FROM sys_invocation WHERE target = :target AND scope IS NULL ORDER BY created_at, id"
+    calls = bench.lab.sql(query, target="Item/k/hold")
+    frame = ask_when_blocked(bench, "queued_behind", id=calls["id"].iloc[-1])
+    assert frame["position"].tolist() == [0, 1, 2, 3]
+    assert frame["stage"].tolist() == ["running", "inbox", "inbox", "inbox"]
+    assert set(frame["id"]) == set(calls["id"].iloc[:-1])
+    assert frame["id"].iloc[0] == calls.loc[calls["status"] == "running", "id"].item()
+    assert rows(frame, "blocked_on") == [(None,), ("lock",), (None,), (None,)]
+    assert rl.ask(bench.lab, "queued_behind", id=calls["id"].iloc[0]).empty
+
+
+@pytest.mark.server
+def test_a_queue_without_a_free_slot_names_the_slots(saturated: Cluster) -> None:
+    if not saturated.vqueues:
+        pytest.skip("only vqueues")
+    with rl.connect(saturated.admin_url) as lab:
+        (row,) = rl.ask(lab, "queues", service="Invoices").to_dict("records")
+    assert (row["waiting"], row["running"], row["blocked_on"], row["slots_share"]) == (3, 2, "invoker-concurrency", 1)

@@ -1,0 +1,49 @@
+"""Services whose calls hold their slots, keys and scopes until a file exists.
+
+``python limit_services.py --fd N`` serves them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import restate
+from restate import Context, ObjectContext
+
+from restate_lab.demo.services_host import serve_inherited
+
+_SWITCH = Path("released")
+work = restate.Service("Work")
+item = restate.VirtualObject("Item")
+
+
+async def _wait() -> str:
+    while not _SWITCH.exists():
+        await asyncio.sleep(0.05)
+    return "done"
+
+
+@work.handler()
+async def hold(ctx: Context, _: Any) -> str:
+    return await ctx.run_typed("hold", _wait)
+
+
+@work.handler()
+async def say(ctx: Context, what: str) -> str:
+    return what
+
+
+@work.handler()
+async def fail(ctx: Context, _: Any) -> str:
+    raise restate.TerminalError("no stock", 409)
+
+
+@item.handler(name="hold")
+async def hold_key(ctx: ObjectContext, _: Any) -> str:
+    return await ctx.run_typed("hold", _wait)
+
+
+if __name__ == "__main__":
+    serve_inherited(restate.app([work, item]))
