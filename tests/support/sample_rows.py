@@ -41,7 +41,7 @@ _COLUMNS = {
         target_service_ty invoked_by invoked_by_service_name invoked_by_id invoked_by_target pinned_deployment_id
         created_at modified_at inboxed_at running_at completed_at scheduled_at scheduled_start_at completion_result
         completion_failure completion_retention journal_retention journal_size journal_commands_size restarted_from
-        idempotency_key suspended_waiting_for_completions suspended_waiting_for_signals scope""",
+        idempotency_key suspended_waiting_for_completions suspended_waiting_for_signals scope limit_key""",
     "sys_invocation_state": """id in_flight retry_count next_retry_at last_start_at last_failure
         last_failure_error_code last_failure_related_command_name last_attempt_deployment_id last_attempt_server""",
     "sys_journal": "id index entry_type name entry_lite_json entry_json appended_at",

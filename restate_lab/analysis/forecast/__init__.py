@@ -1,0 +1,136 @@
+"""Whether the backlogs of a cluster will drain, and when: ``forecast()``.
+
+``reader`` reads the open calls and the flows by minute, ``drain`` computes the interval, and ``result`` is the type of
+the result.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from restate_lab._text import format_duration
+from restate_lab.analysis.forecast.drain import FEWEST_MINUTES, Drain, Minutes, drain
+from restate_lab.analysis.forecast.reader import Backlog, ForecastReader, Group
+from restate_lab.analysis.forecast.result import ORDER, Forecast
+from restate_lab.analysis.suggestions import refuse_unknown_names
+from restate_lab.client.schema import translate_errors
+from restate_lab.durations import DurationInput, to_timedelta
+from restate_lab.errors import ArgumentError
+from restate_lab.reads import begin
+from restate_lab.source import Source
+
+__all__ = ["Forecast", "forecast"]
+
+_MINUTE = timedelta(minutes=1)
+_SHORTEST, _LONGEST = FEWEST_MINUTES * _MINUTE, timedelta(hours=24)
+_TIMES = ("earliest", "latest")
+_KINDS: Mapping[str, str] = {
+    **dict.fromkeys(("waiting", "minutes"), "int64"),
+    **dict.fromkeys(("running", "retrying", "scheduled"), "Int64"),
+    **dict.fromkeys(("arrivals", "completions"), "float64"),
+    **dict.fromkeys(_TIMES, "timedelta64[s]"),
+}
+
+
+@translate_errors
+def forecast(
+    source: Source,
+    /,
+    *,
+    service: str | None = None,
+    window: DurationInput = "1h",
+    timeout: DurationInput | None = "2m",
+) -> Forecast:
+    """Forecast whether each backlog will be empty, and when, from the calls that began and ended in the last hour.
+
+        rl.forecast(lab)
+        rl.forecast(lab, service="Payments").frame
+
+    A backlog is the number of calls that could start and do not run. The answer is an interval that contains the time
+    until it is empty in 80 % of the cases, "growing, will not drain", or "unknown" with fewer than 30 completions. It
+    assumes that what happened since the backlog began goes on: a repair, a deployment or a new limit changes it.
+    Delayed calls are counted at the time at which they start; sleeps that end are not.
+
+    ``window`` is the observed time, 10 minutes to 24 hours. The cluster must keep completed calls as long: with a
+    shorter retention, the window is shorter, and below 10 minutes the answer is unknown. With
+    ``rl.open_history(where, live=lab)``, the completed calls are those of the archive, too.
+
+    ``help(rl.Forecast)`` describes the frame of the result.
+
+    Raises:
+        ArgumentError: ``window`` is too short or too long, or the service does not exist.
+        NotOnThisServer: the source is too old, or has only invocations that have ended.
+        TimedOut: not everything was read within ``timeout``.
+        RestateLabError: any error of ``source.arrow``.
+    """
+    length = to_timedelta(window, name="window")
+    if not _SHORTEST <= length <= _LONGEST:
+        raise ArgumentError(f"window is {format_duration(length)}; use {format_duration(_SHORTEST)} to 24h.")
+    reads = begin(source, "forecast", timeout, needs_open=True)
+    refuse_unknown_names(reads, service=service)
+    reader = ForecastReader(reads, service, reads.now - length)
+    rows = [_row(group, backlog) for group, backlog in reader.backlogs().items()]
+    rows.sort(
+        key=lambda row: (ORDER.index(row["answer"]), -(row["latest"] or _LONGEST).total_seconds(), -row["waiting"])
+    )
+    return Forecast(
+        frame=_frame(rows),
+        source=reads.name,
+        version=reads.version,
+        read_at=reads.now,
+        queries=tuple(reads.queries),
+    )
+
+
+def _row(group: Group, backlog: Backlog) -> dict[str, Any]:
+    minutes = backlog.minutes if backlog.kept is None else min(backlog.minutes, int(backlog.kept / _MINUTE))
+    arrivals, completions, delayed = (
+        each[len(each) - minutes :] for each in (backlog.arrivals, backlog.completions, backlog.delayed)
+    )
+    result = _drain(arrivals, completions, delayed, backlog)
+    return {
+        "level": group.level,
+        **group._asdict(),
+        "waiting": backlog.waiting,
+        "running": backlog.running,
+        "retrying": backlog.retrying,
+        "scheduled": backlog.scheduled,
+        "arrivals": float(arrivals.mean()) if minutes else math.nan,
+        "completions": float(completions.mean()) if minutes else math.nan,
+        "minutes": minutes,
+        "answer": result.answer,
+        "earliest": _time(result.earliest),
+        "latest": _time(result.latest),
+        "reason": result.reason or None,
+    }
+
+
+def _drain(arrivals: Minutes, completions: Minutes, delayed: Minutes, backlog: Backlog) -> Drain:
+    if backlog.waiting and len(arrivals) < FEWEST_MINUTES:
+        kept = format_duration(backlog.kept or timedelta())
+        return Drain("unknown", reason=f"completed calls are kept for {kept}, so the last ones are not known")
+    coming = backlog.coming
+    if coming is not None:  # calls that are delayed from now on arrive as often as before
+        coming = np.maximum(coming - delayed.mean(), 0)
+    return drain(arrivals, completions, backlog.waiting, coming)
+
+
+def _time(minutes: float | None) -> timedelta | None:
+    return None if minutes is None or math.isinf(minutes) else minutes * _MINUTE
+
+
+def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    names = ("level", *Group._fields, *_counts(), "arrivals", "completions", "minutes", "answer", *_TIMES, "reason")
+    return pd.DataFrame(
+        {name: pd.Series([row[name] for row in rows], dtype=_KINDS.get(name, "object")) for name in names}
+    )
+
+
+def _counts() -> Iterator[str]:
+    yield from ("waiting", "running", "retrying", "scheduled")

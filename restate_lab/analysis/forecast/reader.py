@@ -1,0 +1,134 @@
+"""Read the backlogs of a cluster, and the calls that began and ended in each of the last minutes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from restate_lab.analysis.forecast.drain import HORIZON, Minutes
+from restate_lab.reads import Reads, Row
+
+MOST_GROUPS = 50
+"""The keys and queues with the most waiting calls that are forecast."""
+LEAST_WAITING = 10
+"""A key or queue with fewer waiting calls is only part of its service."""
+_MINUTE = timedelta(minutes=1)
+
+
+class Group(NamedTuple):
+    """A service, a key of it, or a scope of it with a limit key."""
+
+    service: str
+    key: str | None = None
+    scope: str | None = None
+    limit_key: str | None = None
+
+    @property
+    def service_only(self) -> Group:
+        """Return the service of this group."""
+        return Group(self.service)
+
+    @property
+    def level(self) -> str:
+        """Return "service", "key" or "queue"."""
+        return "queue" if self.scope is not None else "key" if self.key is not None else "service"
+
+    def __str__(self) -> str:
+        scope = "" if self.scope is None else f" in scope {self.scope}"
+        limit_key = "" if self.limit_key is None else f" with limit key {self.limit_key}"
+        return f"{self.service}{'' if self.key is None else f'/{self.key}'}{scope}{limit_key}"
+
+
+@dataclass(slots=True)
+class Backlog:
+    """One group: its open calls now, and its flows by minute, oldest first; ``delayed`` are part of the arrivals."""
+
+    waiting: int
+    minutes: int
+    running: int | None = None
+    retrying: int | None = None
+    scheduled: int | None = None
+    kept: timedelta | None = None
+    arrivals: Minutes = field(init=False)
+    delayed: Minutes = field(init=False)
+    completions: Minutes = field(init=False)
+    coming: Minutes | None = None
+
+    def __post_init__(self) -> None:
+        """Begin without flows."""
+        self.arrivals, self.delayed, self.completions = (np.zeros(self.minutes) for _ in range(3))
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Add the flows of a minute."""
+        place = self.minutes - 1 - int(row["minute"])
+        if 0 <= place < self.minutes:
+            self.arrivals[place] += row["arrivals"]
+            self.delayed[place] += row["delayed_arrivals"]
+            self.completions[place] += row["ends"]
+
+
+@dataclass(frozen=True, slots=True)
+class ForecastReader:
+    """Reads one source; ``service`` None means all services."""
+
+    reads: Reads
+    service: str | None
+    since: datetime
+
+    @property
+    def minutes(self) -> int:
+        """Return the number of whole minutes that are observed."""
+        return int((self.reads.now - self.since) / _MINUTE)
+
+    def backlogs(self) -> dict[Group, Backlog]:
+        """Return the services with their flows, and the keys and queues with the most waiting calls."""
+        found = self._services()
+        for group, backlog in self._groups():
+            found[group] = backlog
+            backlog.kept = found[group.service_only].kept if group.service_only in found else None
+        params = {"keys": _texts(each.key for each in found), "scopes": _texts(each.scope for each in found)}
+        for row in self._rows("flows", since=self.since, **params):
+            group = _group(row)
+            for each in {group, group.service_only}:
+                if each in found:
+                    found[each].add(row)
+        return found
+
+    def _services(self) -> dict[Group, Backlog]:
+        found = {
+            Group(row["service"]): Backlog(
+                waiting=row["waiting"],
+                minutes=self.minutes,
+                running=row["running"],
+                retrying=row["retrying"],
+                scheduled=row["scheduled"],
+                kept=row["completion_retention"],
+            )
+            for row in self._rows("open", since=self.since)
+        }
+        if any(backlog.scheduled for backlog in found.values()):
+            for row in self._rows("coming", until=self.reads.now + HORIZON * _MINUTE):
+                backlog = found[Group(row["service"])]
+                backlog.coming = np.zeros(HORIZON) if backlog.coming is None else backlog.coming
+                backlog.coming[min(int(row["minute"]), HORIZON - 1)] += row["scheduled"]
+        return found
+
+    def _groups(self) -> Iterator[tuple[Group, Backlog]]:
+        for row in self._rows("longest", least=LEAST_WAITING, limit=MOST_GROUPS):
+            yield _group(row), Backlog(waiting=row["waiting"], minutes=self.minutes)
+
+    def _rows(self, name: str, **params: Any) -> list[Row]:
+        now = round(self.reads.now.timestamp() * 1000)
+        return self.reads.rows(f"forecast/{name}", service=self.service, now_ms=now, **params)
+
+
+def _group(row: Mapping[str, Any]) -> Group:
+    return Group(row["service"], row.get("key"), row.get("scope"), row.get("limit_key"))
+
+
+def _texts(values: Iterable[str | None]) -> list[str]:
+    return sorted(each for each in values if each is not None) or [""]
