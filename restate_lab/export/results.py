@@ -17,6 +17,7 @@ from restate_lab.actions.plan.model import Plan
 from restate_lab.analysis.agents.result import Conversation
 from restate_lab.analysis.contrast import Contrast
 from restate_lab.analysis.doctor.diagnosis import Diagnosis
+from restate_lab.analysis.forecast.result import Forecast
 from restate_lab.analysis.invocations.reader import Rows
 from restate_lab.analysis.replay.result import Replay
 from restate_lab.analysis.story.result import Story
@@ -139,6 +140,18 @@ def story_json(story: Story) -> dict[str, Any]:
         "edges": story.edges,
         "path": story.path,
         "phases": story.phases,
+    }
+
+
+def forecast_json(forecast: Forecast) -> dict[str, Any]:
+    """Return the backlogs with their rates and answers; without the times that are unknown or later than 24 hours."""
+    return {
+        "summary": forecast.summary,
+        "source": forecast.source,
+        "version": forecast.version,
+        "read_at": forecast.read_at.isoformat(),
+        "not_read": forecast.not_read,
+        "backlogs": forecast.frame,
     }
 
 

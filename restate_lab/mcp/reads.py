@@ -24,6 +24,7 @@ from restate_lab.analysis.ask import run_any_question
 from restate_lab.analysis.before_after import before_after as compare_blocks
 from restate_lab.analysis.contrast import compare_sides
 from restate_lab.analysis.doctor import doctor as diagnose
+from restate_lab.analysis.forecast import forecast as compute_forecast
 from restate_lab.analysis.journal import read_journal
 from restate_lab.analysis.questions import questions as list_questions
 from restate_lab.analysis.story import Story, story as read_story
@@ -38,6 +39,7 @@ from restate_lab.export.results import (
     conversation_json,
     diagnosis_json,
     explanation_json,
+    forecast_json,
     journal_json,
     rows_of,
     story_json,
@@ -118,7 +120,7 @@ class ReadTools:
         """Return the tools, in the order in which a client lists them."""
         return [
             self.doctor, self.contrast, self.why, self.waits, self.ask, self.questions, self.journal, self.story,
-            self.conversation, self.state, self.before_after, self.compare, self.sources,
+            self.forecast, self.conversation, self.state, self.before_after, self.compare, self.sources,
         ]  # fmt: skip
 
     def sources(self) -> ToolOutput:
@@ -266,6 +268,21 @@ class ReadTools:
             self._sources.get(source), invocation_id, key=key, since=since, search=search, timeout=TIMEOUT
         )
         return _result_output(found, _story_data(found), Budget(rows, _MEDIUM.bytes), skip)
+
+    def forecast(
+        self,
+        service: Annotated[str | None, Field(description="Only this service.", max_length=300)] = None,
+        source: SourceName = None,
+        rows: Rows = _SMALL.rows,
+        skip: Skip = 0,
+    ) -> ToolOutput:
+        """Forecast whether each backlog drains, and when, from the calls that began and ended in the last hour.
+
+        answer is drains, growing, unknown or empty; the time until a backlog is empty is between earliest and latest in
+        80 % of the cases. It assumes that nothing changes.
+        """
+        result = compute_forecast(self._sources.get(source), service=service, timeout=TIMEOUT)
+        return _result_output(result, forecast_json(result), Budget(rows, _MEDIUM.bytes), skip)
 
     def conversation(
         self,

@@ -189,6 +189,7 @@ def objects(source: Lab, vandalised: Vandalised) -> Iterator[Any]:
     yield from views(source, vandalised)
     yield rl.doctor(source)
     yield rl.waits(source)
+    yield rl.forecast(source)
     yield source
     for name in HOSTILE:
         yield rl.why(source, vandalised.retrying[name])
@@ -388,6 +389,7 @@ COMMAND_LINES: dict[str, Callable[[Vandalised, Path], list[list[str]]]] = {
     ],
     "journal": lambda all_, _: [["journal", id_, "--depth", "2"] for id_ in all_.retrying.values()],
     "waits": lambda _, __: [["waits"], ["waits", "--json"]],
+    "forecast": lambda _, __: [["forecast"], ["forecast", "--json"]],
     "story": lambda all_, _: [
         *(["story", id_] for id_ in all_.retrying.values()),
         *(["story", all_.failed[name], "--search", *form] for name in OPENED[:1] for form in ([], ["--json"])),

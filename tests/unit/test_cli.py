@@ -122,7 +122,7 @@ def _ends_with_3(*, form: OutputFormat) -> int:
 
 COMMANDS = (
     *("demo", "sql", "ask", "questions", "doctor", "contrast", "why", "waits", "journal", "agents", "story"),
-    *("plan", "execute", "audit", "note"),
+    *("forecast", "plan", "execute", "audit", "note"),
     *("debug", "replay", "to-test", "freeze", "archive", "watch", "report", "compare", "serve", "mcp"),
 )
 

@@ -38,9 +38,10 @@ class Group(NamedTuple):
         return "queue" if self.scope is not None else "key" if self.key is not None else "service"
 
     def __str__(self) -> str:
-        scope = "" if self.scope is None else f" in scope {self.scope}"
-        limit_key = "" if self.limit_key is None else f" with limit key {self.limit_key}"
-        return f"{self.service}{'' if self.key is None else f'/{self.key}'}{scope}{limit_key}"
+        parts = [self.service if self.key is None else f"{self.service}/{self.key}"]
+        parts += [] if self.scope is None else [f"in scope {self.scope}"]
+        parts += [] if self.limit_key is None else [f"with limit key {self.limit_key}"]
+        return " ".join(parts)
 
 
 @dataclass(slots=True)

@@ -37,7 +37,7 @@ class Forecast(Result):
     - ``answer``: "drains", "growing" (it will not drain within 24 hours at these rates), "unknown" or "empty", and
       ``reason``, why it is unknown
     - ``earliest, latest``: the interval that contains the time until the backlog is empty in 80 % of the cases
-      (timedeltas from ``read_at``); ``latest`` is None if more than 10 % are later than 24 hours
+      (timedeltas from ``read_at``); without a ``latest``, more than 10 % are later than 24 hours
     """
 
     frame: pd.DataFrame
