@@ -155,7 +155,7 @@ CARDS: dict[str, dict[str, Any]] = {
     | {"incomplete": "red", "checks": [(HOSTILE, HOSTILE), ("x", "")], "is_healthy": True},
     "analysis/why/card.html.j2": CARD
     | BADGES
-    | {"summary": HOSTILE, "options": [dict.fromkeys(("action", "description", "code"), HOSTILE)]}
+    | {"summary": HOSTILE, "options": [dict.fromkeys(("action", "description", "code"), HOSTILE)], "story": HOSTILE}
     | {"chain": [dict.fromkeys(("step", "target", "id", "status", "waits", "since"), HOSTILE) | {"colour": "red"}]},
     "analysis/waits/card.html.j2": CARD
     | {"deadlocks": [DEADLOCK], "more_deadlocks": HOSTILE, "picture": PICTURE}
@@ -277,7 +277,7 @@ def test_ids_are_short_and_whole() -> None:
 
 @pytest.mark.parametrize(
     ("template", "count"),
-    [("analysis/doctor/card.html.j2", 6), ("analysis/why/card.html.j2", 1), ("analysis/waits/card.html.j2", 1)],
+    [("analysis/doctor/card.html.j2", 6), ("analysis/why/card.html.j2", 2), ("analysis/waits/card.html.j2", 1)],
 )
 def test_a_click_selects_the_code_of_a_card_to_copy_it(template: str, count: int) -> None:
     """A card has no script, so it has no button for that; a tooltip tells it."""

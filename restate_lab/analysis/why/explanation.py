@@ -110,7 +110,7 @@ class Explanation(Result):
             badges=[(status, "status", colour)] if status else [],
             facts=self.facts,
             summary=self.summary,
-            story={"about": _STORY, "code": self._story_code},
+            story=self._story_code,
             chain=[_chain_row(row, self) for row in chain.to_dict("records")] if len(chain) > 1 else [],
             options=[
                 {"action": each.action, "description": f"{about}{each.effect}", "code": each.code}

@@ -309,6 +309,20 @@ def test_a_story_has_its_members_and_the_holders_of_their_keys_only(tmp_path: Pa
     assert manifest.scope["named"] == 1
 
 
+def test_the_holder_of_a_key_of_another_service_is_not_frozen(tmp_path: Path) -> None:
+    """Holders are read by services and by keys, so a service of one key and the key of another are excluded."""
+    keys = {1: ("Left", "a"), 2: ("Right", "b"), 3: ("Left", "a"), 4: ("Left", "b")}
+    rows = [invocation(number, service=service, target_service_key=key) for number, (service, key) in keys.items()]
+    waiting = [row | {"status": "inboxed"} for row in rows[:2]]
+    held = [
+        {"service_name": keys[number][0], "service_key": keys[number][1], "invocation_id": sample_id(number)}
+        for number in (3, 4)
+    ]
+    source = Freezable(sys_invocation_status=[*waiting, *rows[2:]], sys_keyed_service_status=held)
+    frozen(tmp_path / "a", source, ids=[sample_id(1), sample_id(2)])
+    assert ids(tmp_path / "a") == numbers(1, 2, 3)
+
+
 def test_an_unknown_table_is_frozen_whole_or_excluded_from_a_scoped_freeze(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
