@@ -10,7 +10,7 @@ import inspect
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
@@ -64,14 +64,16 @@ class OutputFormat:
 
 
 @contextmanager
-def open_source(cluster: str | None, evidence: Path | None) -> Iterator[Source]:
+def open_source(cluster: str | None, evidence: Path | None, live: str | None = None) -> Iterator[Source]:
     """Yield the source that the options name and close it afterwards; a cluster is opened read-only.
 
-    The path of evidence can be the path of an archive; ``cluster`` then is the name of a cluster in it.
+    The path of evidence can be the path of an archive; ``cluster`` then is the name of a cluster in it, and ``live``
+    names the cluster itself, to read both as one source.
     """
     from restate_lab.client.lab import connect
 
     if evidence is None:
+        _check_without_archive(live)
         with connect(cluster, read_only=True) as lab:
             yield lab
         return
@@ -80,13 +82,20 @@ def open_source(cluster: str | None, evidence: Path | None) -> Iterator[Source]:
     from restate_lab.history.store import is_archive
 
     if is_archive(evidence):
-        with open_history(evidence, cluster_name=cluster) as history:
-            yield history
+        with ExitStack() as stack:
+            server = None if live is None else stack.enter_context(connect(live, read_only=True))
+            yield stack.enter_context(open_history(evidence, live=server, cluster_name=cluster))
         return
+    _check_without_archive(live)
     if cluster is not None:
         raise ArgumentError("--cluster and --evidence cannot be combined; choose one.")
     with open_evidence(evidence) as frozen:
         yield frozen
+
+
+def _check_without_archive(live: str | None) -> None:
+    if live is not None:
+        raise ArgumentError("--live needs --evidence with the path of an archive, of which it adds the cluster.")
 
 
 def output_format(*, as_json: bool, csv: Path | None, parquet: Path | None, overwrite: bool) -> OutputFormat:

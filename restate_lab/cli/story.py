@@ -15,6 +15,7 @@ from restate_lab.cli._options import (
     EvidencePath,
     OutputFormat,
     PointTimeout,
+    environment_names,
     examples,
     open_source,
     with_output,
@@ -53,6 +54,16 @@ Part = Annotated[
     typer.Option("--part", help="Which frame --csv and --parquet write."),
 ]
 
+Live = Annotated[
+    str | None,
+    typer.Option(
+        "--live",
+        metavar="NAME|URL",
+        help="With the path of an archive: read this cluster, too, which has the invocations that are not archived.",
+        autocompletion=environment_names,
+    ),
+]
+
 app = typer.Typer(rich_markup_mode=None)
 
 
@@ -62,6 +73,7 @@ app = typer.Typer(rich_markup_mode=None)
         "restate-lab story inv_18GUzKHVrU7E2hkYZyDmQpZFTB2VK39VQ9",
         "restate-lab story --key Order/4711 --since 3d",
         "restate-lab story inv_18GUzKHVrU7E2hkYZyDmQpZFTB2VK39VQ9 --search",
+        "restate-lab story --key Order/4711 --evidence history --live prod",
     ),
 )
 @with_output
@@ -76,6 +88,7 @@ def story(
     timeout: PointTimeout = POINT_LIMIT,
     cluster: Cluster = None,
     evidence: EvidencePath = None,
+    live: Live = None,
     form: OutputFormat,
 ) -> None:
     """Show all invocations that belong together: callers, callees, restarts, and those that answered each other.
@@ -94,7 +107,7 @@ def story(
     if since is not None and key is None:
         raise ArgumentError("--since is only for --key.")
     options: dict[str, Any] = {"key": key, "trace": trace, "since": since or _SINCE, "search": search}
-    with open_source(cluster, evidence) as source:
+    with open_source(cluster, evidence, live) as source:
         result = read_story(source, _ids_of(invocations), **options, timeout=timeout)
     if form.kind in {"csv", "parquet"}:
         for each in result.reasons:

@@ -174,7 +174,7 @@ def test_a_frozen_story_is_the_same_story(order: Order, tmp_path: Path) -> None:
     assert [row["id"] for row in json.loads(shell.stdout)["members"]] == story.ids
 
 
-def test_an_archive_has_the_part_of_the_story_that_ended(order: Order, tmp_path: Path) -> None:
+def test_an_archive_has_the_ended_part_of_a_story_and_the_whole_with_its_cluster(order: Order, tmp_path: Path) -> None:
     rl.archive(order.lab, tmp_path / "history", cluster_name="prod", progress=False)
     id_ = order.member("Box/k/do")
     shell = CliRunner().invoke(app, ["story", id_, "--json", "--evidence", str(tmp_path / "history")])
@@ -184,6 +184,11 @@ def test_an_archive_has_the_part_of_the_story_that_ended(order: Order, tmp_path:
     assert order.root not in {row["id"] for row in found["members"]}
     missing = [row["reason"] for row in found["not_read"] if "search=True" not in row["reason"]]
     assert len(missing) == 1, "the caller is open, and not archived"
+    both = ["story", id_, "--evidence", str(tmp_path / "history"), "--live", order.bench.url]
+    joined = json.loads(CliRunner().invoke(app, [*both, "--json"]).stdout)
+    assert [row["id"] for row in joined["members"]] == order.story.ids
+    assert {row["origin"] for row in joined["members"]} == {"archive", "server"}
+    assert "2 from the archive, 3 from the server." in CliRunner().invoke(app, both).stdout
 
 
 def test_the_members_are_targets_of_a_plan(order: Order) -> None:

@@ -74,6 +74,11 @@ def test_bad_input_is_one_line_in_the_words_of_a_shell(
     assert "Traceback" not in told.output
 
 
+def test_a_live_cluster_is_only_for_an_archive() -> None:
+    told = CliRunner().invoke(app, ["story", CALLER, "--live", "http://127.0.0.1:9"])
+    assert (told.exit_code, "--live needs --evidence" in told.output) == (2, True)
+
+
 def test_an_empty_cluster_and_an_unreachable_one_are_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     assert call(monkeypatch, StoryRows(), CALLER).exit_code == 1
     monkeypatch.undo()
