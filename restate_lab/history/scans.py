@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from datafusion.plan import LogicalPlan
 
 _SCHEMA, _ROWS = "server", "_rows"
-_SCAN = re.compile(rf"TableScan: {_SCHEMA}\.(\w+){_ROWS}(?: projection=\[([^\]\n]*)\])?")
+_SCAN = re.compile(rf"TableScan: {_SCHEMA}\.(\w+){_ROWS}(?: projection=\[([^\[\]\n]*)\])?")
 Values = dict[str, frozenset[str]]
 
 

@@ -74,6 +74,7 @@ def paths_of(incident: Cluster) -> dict[str, str]:
         "": "/?since=2h",
         "invocations": "/invocations?service=Settlements&sort=-created_at",
         "invocation": f"/invocation/{incident.roles['refused_settlement_1']}",
+        "story": f"/story/{incident.roles['refused_settlement_1']}",
         "waits": "/waits",
         "contrast": "/contrast?service=Settlements",
         "agents": "/agents",
@@ -102,6 +103,8 @@ def test_each_page_of_each_source_has_a_result(client: httpx.Client, incident: C
         assert missing == [f"Not read: {data.json()['not_read']}"]
     elif name == "agents" and source == "months":  # without payloads
         assert missing or data.json()["rows"] == []
+    elif name == "story":  # it searches other journals only on request
+        assert [each.partition(" were ")[2][:12] for each in missing] == ["not searched"]
     else:
         assert missing == []
 
@@ -280,7 +283,8 @@ def test_a_cluster_that_refuses_is_stated_on_each_page(tmp_path: Path) -> None:
         running.client() as viewer,
     ):
         paths = {name: f"/{name}" for name in PAGES if name != "questions"}
-        paths |= {"question": "/question/overview", "invocation": "/invocation/inv_1" + "0" * 33}
+        paths |= {"question": "/question/overview"}
+        paths |= {name: f"/{name}/inv_1" + "0" * 33 for name in ("invocation", "story")}
         paths["contrast"] = "/contrast?service=Payments"
         found = {name: viewer.get(path) for name, path in paths.items()}
     for name, page in found.items():
@@ -296,7 +300,7 @@ def test_an_empty_cluster_is_stated_on_each_page(server: Path, tmp_path: Path) -
         running_pages({"prod": lab}, tmp_path) as pages,
         pages.client() as viewer,
     ):
-        names = [name for name in PAGES if name not in {"invocation", "question"}]
+        names = [name for name in PAGES if name not in {"invocation", "story", "question"}]
         found = {name: viewer.get("/report?length=short" if name == "report" else f"/{name}") for name in names}
     assert "nothing is registered here" in found[""].text
     assert "No invocation matches." in found["invocations"].text

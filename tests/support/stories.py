@@ -241,7 +241,9 @@ def hostile_story(text: str) -> Story:
         member(1, f"{text}/{text}/run", "failed", 0, 60, **ROOT, **more, critical=60 * SECOND),
         *(member(number, f"{text}/call", "failed", number, 30, **more) for number in range(2, 10)),
     ]
-    edges = [StoryEdge(source=id_of(1), target=each.id, kind="one-way call", at=each.created_at) for each in members[1:]]
+    edges = [
+        StoryEdge(source=id_of(1), target=each.id, kind="one-way call", at=each.created_at) for each in members[1:]
+    ]
     phases = [phase(1, "retrying", 0, 60, label=text)]
     return Story.of(
         members, edges, phases, phases, source=text, version="1.7.12", read_at=NOW, not_read=unread(edges=[text])

@@ -47,7 +47,9 @@ class UnionRows(TableSource):
         self.newest_archived = {row["id"]: row["created_at"] for row in runs}
         for name in OF_RUNS:
             tables[name] = self._joined(archived[name], tables[name])
-        super().__init__(tables, now=lab.now)
+        now = lab.now
+        # a server rounds a time in a statement to milliseconds
+        super().__init__(tables, now=now.replace(microsecond=now.microsecond // 1_000 * 1_000))
         self.name, self.version, self.features = "union", lab.version, dict(lab.features)
         definition = lab.arrow(_VIEW, progress=False)["definition"][0].as_py()
         create_view(self._context, "sys_invocation", definition, server["sys_invocation"])

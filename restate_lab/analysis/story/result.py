@@ -16,7 +16,8 @@ from restate_lab.analysis.story.text import state_of, text_lines, title_of
 from restate_lab.result import Result
 
 _TEXT_ROWS = 24  # of the printed tree; with the lines around it, that is a screen
-_TIME, _SPAN = "datetime64[ms, UTC]", "timedelta64[ms]"
+_TIME = "datetime64[ms, UTC]"
+_SPAN: Final = "timedelta64[ms]"
 _KINDS = {
     **dict.fromkeys(("created_at", "started_at", "ended_at", "at", "done_at", "started", "ended", "completed"), _TIME),
     **dict.fromkeys(("depth",), "int64"),

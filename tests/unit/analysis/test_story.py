@@ -11,7 +11,7 @@ import pytest
 
 from restate_lab.analysis.story import discovery, story
 from restate_lab.errors import ArgumentError, NotFound, ResultTooLarge, TimedOut
-from restate_lab.history.source import open_history
+from restate_lab.history.opening import open_history
 from support.archives import DAY, SampleArchive, run as archived_run
 from support.story_rows import StoryRows, at, call, id_of, promise, run, send
 
