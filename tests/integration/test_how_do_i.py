@@ -71,7 +71,8 @@ NO_CODE = {
     *("build/docs", "pip install 'restate-lab[docs]'", "python -m restate_lab.guide"),
 }
 """Variables, files, what tests/unit/test_guide.py runs, and commands with the id of an invocation."""
-AT_NIGHT = {"report": pytest.mark.long}  # it writes four reports; rows of the table write one of each kind by day
+AT_NIGHT = dict.fromkeys(("report", "write a report of an incident?"), pytest.mark.long)
+"""The page that writes four reports, and the row that writes three; by day, test_reports.py writes them."""
 
 
 def rows() -> dict[str, list[str]]:
@@ -147,7 +148,7 @@ class Names(dict[str, Any]):
 
 
 @pytest.mark.server
-@pytest.mark.parametrize("question", rows())
+@pytest.mark.parametrize("question", [pytest.param(row, marks=AT_NIGHT.get(row, ())) for row in rows()])
 def test_a_row_runs(
     question: str, own: Embedded, collector: str, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -249,6 +249,10 @@ def test_saturated(saturated: Cluster) -> None:
             blocked = "SELECT head_entry_id AS id FROM sys_scheduler WHERE blocked_on = 'invoker-concurrency'"
             # The scheduler checks its queues repeatedly, and a queue that it checks is not blocked during the check.
             wait_for(lambda: set(lab.sql(blocked)["id"]), lambda ids: ids == set(waiting))
+        if saturated.vqueues and not PHASE:
+            queues = wait_for(lambda: rl.ask(lab, "queues"), lambda rows: rows["blocked_on"].notna().all())
+            names = ("waiting", "running", "blocked_on", "slots_share")
+            assert [queues[name].item() for name in names] == [3, 2, "invoker-concurrency", 1]
 
 
 @pytest.mark.long  # starts a demo twice

@@ -193,6 +193,7 @@ def _in_order(rows: pa.Table) -> list[str]:
     return sorted(repr(row) for row in rows.to_pylist())
 
 
+@pytest.mark.long  # by day, ``tests/unit/history/test_joined.py`` has the rules
 def test_random_visits_between_statements_show_each_run_once(joined: Joined, tmp_path: Path) -> None:
     """Whatever has been visited and purged: a run is there once, and an id names its newest run."""
     lab, chance, where = joined.lab, random.Random(3), tmp_path / "history"  # noqa: S311 - no secret

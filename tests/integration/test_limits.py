@@ -13,7 +13,7 @@ import pytest
 import restate_lab as rl
 from restate_lab.client.models import UpsertRule
 from support.bench import Bench, running_bench, wait_for
-from support.clusters import NEEDS_FLAG, NEWEST, Cluster
+from support.clusters import NEEDS_FLAG, NEWEST
 
 SERVICES = Path(__file__).parents[1] / "support" / "limit_services.py"
 RULES = {"blue": 2, "green/*": 1, "*": 50}
@@ -153,12 +153,3 @@ def test_a_waiting_call_is_behind_the_running_and_the_earlier_ones(bench: Bench)
     assert frame["id"].iloc[0] == calls.loc[calls["status"] == "running", "id"].item()
     assert rows(frame, "blocked_on") == [(None,), ("lock",), (None,), (None,)]
     assert rl.ask(bench.lab, "queued_behind", id=calls["id"].iloc[0]).empty
-
-
-@pytest.mark.server
-def test_a_queue_without_a_free_slot_names_the_slots(saturated: Cluster) -> None:
-    if not saturated.vqueues:
-        pytest.skip("only vqueues")
-    with rl.connect(saturated.admin_url) as lab:
-        (row,) = rl.ask(lab, "queues", service="Invoices").to_dict("records")
-    assert (row["waiting"], row["running"], row["blocked_on"], row["slots_share"]) == (3, 2, "invoker-concurrency", 1)

@@ -1,4 +1,4 @@
-"""Services whose calls hold their slots, keys and scopes until a file exists.
+"""Services whose calls hold their slots, keys and scopes for an hour.
 
 ``python limit_services.py --fd N`` serves them.
 """
@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import Any
 
 import restate
@@ -14,14 +13,12 @@ from restate import Context, ObjectContext
 
 from restate_lab.demo.services_host import serve_inherited
 
-_SWITCH = Path("released")
 work = restate.Service("Work")
 item = restate.VirtualObject("Item")
 
 
 async def _wait() -> str:
-    while not _SWITCH.exists():
-        await asyncio.sleep(0.05)
+    await asyncio.sleep(3_600)
     return "done"
 
 
