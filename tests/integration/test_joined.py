@@ -29,6 +29,7 @@ from support.union_rows import OF_RUNS, AtTime, UnionRows
 
 pytestmark = pytest.mark.server
 
+IN_FLIGHT = "SELECT id FROM sys_invocation_state WHERE id = :id AND in_flight"
 STATUSES = "SELECT id, status FROM sys_invocation_status WHERE id IN :ids"
 
 
@@ -85,10 +86,12 @@ def joined(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
             "pauses": send("Every/pauses"),
             "holds": str(lab.ingress.send("Held", "hold", key="k").invocation_id),
             "later": send("Every/greet", delay="1h"),
+            "runs": send("Every/busy"),
         }
         ids["takes"] = str(lab.ingress.send("Held", "take", "x", key="k").invocation_id)
         until(lab, ids, **dict.fromkeys(("flow again", "key again", "open then", "new", "new failed"), "completed"))
         until(lab, ids, waits="suspended", pauses="paused", holds="suspended", later="scheduled")
+        wait_for(lambda: lab.arrow(IN_FLIGHT, id=ids["runs"], progress=False).num_rows)
         source = rl.open_history(where, live=lab)
         assert isinstance(source, JoinedHistory)
         with source:
