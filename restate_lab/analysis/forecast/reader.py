@@ -100,6 +100,7 @@ class ForecastReader:
         return found
 
     def _services(self) -> dict[Group, Backlog]:
+        is_archived = self.reads.coverage.since is not None  # an archive keeps what the cluster removes
         found = {
             Group(row["service"]): Backlog(
                 waiting=row["waiting"],
@@ -107,13 +108,14 @@ class ForecastReader:
                 running=row["running"],
                 retrying=row["retrying"],
                 scheduled=row["scheduled"],
-                kept=row["completion_retention"],
+                kept=None if is_archived else row["completion_retention"],
             )
             for row in self._rows("open", since=self.since)
         }
         if any(backlog.scheduled for backlog in found.values()):
             for row in self._rows("coming", until=self.reads.now + HORIZON * _MINUTE):
-                backlog = found[Group(row["service"])]
+                if (backlog := found.get(Group(row["service"]))) is None:
+                    continue
                 backlog.coming = np.zeros(HORIZON) if backlog.coming is None else backlog.coming
                 backlog.coming[min(int(row["minute"]), HORIZON - 1)] += row["scheduled"]
         return found

@@ -13,6 +13,7 @@ import pytest
 
 import restate_lab as rl
 from restate_lab.errors import ArgumentError, NotOnThisServer
+from restate_lab.source import Coverage
 from support.archives import SampleArchive
 from support.sample_rows import NOW, SampleRows, invocation
 
@@ -127,6 +128,20 @@ def test_a_retention_shorter_than_the_window_shortens_it() -> None:
     assert (row_of(short, "Svc")["minutes"], row_of(short, "Svc")["completions"]) == (20, 10)
     none = row_of(forecast(calls(0, 200, completion_retention=timedelta())), "Svc")
     assert none["reason"] == "completed calls are kept for 0s, so the last ones are not known"
+
+
+class ArchivedRows(SampleRows):
+    """Rows of a cluster and of its archive since yesterday."""
+
+    @property
+    def coverage(self) -> Coverage:
+        return Coverage(since=NOW - timedelta(days=1))
+
+
+def test_an_archive_keeps_the_completed_calls_that_the_cluster_removes() -> None:
+    rows = list(calls(10, 200, completion_retention=timedelta(minutes=1)))
+    result = rl.forecast(ArchivedRows(sys_invocation_status=rows))
+    assert (row_of(result, "Svc")["minutes"], row_of(result, "Svc")["answer"]) == (60, "drains")
 
 
 def test_a_server_without_scopes_has_keys_only() -> None:
