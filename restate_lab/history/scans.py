@@ -111,7 +111,7 @@ def _every(conditions: Sequence[Values]) -> Values:
 
 
 def _either(conditions: Sequence[Values]) -> Values:
-    """Return the texts that satisfy at least one of these conditions; a column must be in each of them."""
+    """Return the texts that satisfy any of the conditions, for the columns that every condition limits."""
     names = set(conditions[0]).intersection(*conditions[1:]) if conditions else set()
     return {name: frozenset().union(*(each[name] for each in conditions)) for name in names}
 

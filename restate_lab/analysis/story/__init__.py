@@ -49,9 +49,9 @@ def story(
         rl.story(lab, "inv_1…")
         rl.story(lab, key="Order/4711", since="3d")
 
-    Pass one of these: ``what``, an id or a text with one id, such as a log line, several ids, or a frame; ``key``,
-    "Service/key" or a key that only one service has, with its invocations that were created ``since`` then; ``trace``,
-    a trace id.
+    Pass exactly one of ``what``, ``key`` and ``trace``. ``what`` is an id, a text with one id (such as a log line),
+    several ids, or a frame. ``key`` is "Service/key", or a key that only one service has; the story begins with its
+    invocations that were created since ``since``. ``trace`` is a trace id.
 
     The story follows calls, one-way calls, attached callers, awakeables, signals, promises of workflows, restarts and
     traces, up and down. An invocation is a member only if an edge connects it. The result has the invocations that the
@@ -125,7 +125,7 @@ def _begin_with_ids(found: Discovery, what: Any) -> list[str]:
 
 
 def _run_of(found: Discovery, id_: str, created: Mapping[str, frozenset[datetime]]) -> StoryRun | None:
-    """Return the requested run of an id: that of the creation times, or the newest one."""
+    """Return the requested run of an id: the run with the requested creation time, or the newest run."""
     own = found.known.of(plain_id(id_)) if id_ in created else [found.known.by_id.get(id_)]
     fitting = [run for run in own if run is not None and not is_other_run(to_time(run.created), created, id_)]
     return fitting[-1] if fitting else None

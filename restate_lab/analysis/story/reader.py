@@ -92,7 +92,7 @@ class JournalSearch:
     named: pa.ChunkedArray[Any]
 
     def naming(self, ids: Iterable[str]) -> list[str]:
-        """Return the ids of the invocations whose journals name one of these ids."""
+        """Return the ids of the invocations whose journals name any of ``ids``."""
         wanted = pc.is_in(self.named, pa.array(list(ids), _TEXT))
         owners: list[str] = pc.unique(self.owners.filter(wanted)).to_pylist()
         return owners
@@ -124,7 +124,7 @@ class StoryReader:
                 yield from self._journals(part, rows, events)
 
     def related(self, callers: Sequence[str], ids: Sequence[str], traces: Sequence[str]) -> list[str]:
-        """Return the ids whose row names one of these callers, of these ids as restarted, or of these traces."""
+        """Return the ids of invocations called by ``callers``, restarted from ``ids``, or with one of ``traces``."""
         found: dict[str, None] = {}
         parts = [list(chunks(each, _AT_ONCE)) for each in (callers, ids, traces)]
         for place in range(max(map(len, parts))):
