@@ -27,6 +27,7 @@ from restate_lab.debugging.to_test.result import RecordedTest
 from restate_lab.evidence.compare import PARTS, Comparison
 from restate_lab.export.columns import to_table
 from restate_lab.export.files import json_rows
+from restate_lab.result import Result
 
 _QUESTION_FACTS = ("question", "params", "source", "version", "read_at", "truncated", "not_read")
 _RUNS_FACTS = ("source", "version", "read_at", "truncated", "cost_note")
@@ -78,14 +79,20 @@ def note_json(result: Note) -> dict[str, Any]:
     return {**values, **times, "source": result.source, "is_new": result.is_new, "ended": result.ended}
 
 
-def contrast_json(result: Contrast) -> dict[str, Any]:
-    """Return what distinguishes failing invocations from healthy ones, and how the sides were chosen."""
+def _origin_json(result: Result) -> dict[str, Any]:
     return {
-        "verdict": result.verdict,
         "summary": result.summary,
         "source": result.source,
         "version": result.version,
         "read_at": result.read_at.isoformat(),
+    }
+
+
+def contrast_json(result: Contrast) -> dict[str, Any]:
+    """Return what distinguishes failing invocations from healthy ones, and how the sides were chosen."""
+    return {
+        "verdict": result.verdict,
+        **_origin_json(result),
         "payloads": result.payloads,
         "tests": result.tests,
         "conditions": result.conditions,
@@ -114,10 +121,7 @@ def explanation_json(explanation: Explanation) -> dict[str, Any]:
 def waits_json(waits: Waits) -> dict[str, Any]:
     """Return all frames of the waits."""
     return {
-        "summary": waits.summary,
-        "source": waits.source,
-        "version": waits.version,
-        "read_at": waits.read_at.isoformat(),
+        **_origin_json(waits),
         "not_read": waits.not_read,
         "deadlocks": waits.deadlocks,
         "blockers": waits.blockers,
@@ -128,10 +132,7 @@ def waits_json(waits: Waits) -> dict[str, Any]:
 def story_json(story: Story) -> dict[str, Any]:
     """Return the members of a story, their edges and phases, and the critical path."""
     return {
-        "summary": story.summary,
-        "source": story.source,
-        "version": story.version,
-        "read_at": story.read_at.isoformat(),
+        **_origin_json(story),
         "started": story.started.isoformat(),
         "ended": None if story.ended is None else story.ended.isoformat(),
         "searched": story.searched,
@@ -146,10 +147,7 @@ def story_json(story: Story) -> dict[str, Any]:
 def forecast_json(forecast: Forecast) -> dict[str, Any]:
     """Return the backlogs with their rates and answers; without the times that are unknown or later than 24 hours."""
     return {
-        "summary": forecast.summary,
-        "source": forecast.source,
-        "version": forecast.version,
-        "read_at": forecast.read_at.isoformat(),
+        **_origin_json(forecast),
         "not_read": forecast.not_read,
         "backlogs": forecast.frame,
     }

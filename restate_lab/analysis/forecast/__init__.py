@@ -7,7 +7,7 @@ the result.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -29,6 +29,7 @@ __all__ = ["Forecast", "forecast"]
 
 _MINUTE = timedelta(minutes=1)
 _SHORTEST, _LONGEST = FEWEST_MINUTES * _MINUTE, timedelta(hours=24)
+_COUNTS = ("waiting", "running", "retrying", "scheduled")
 _TIMES = ("earliest", "latest")
 _KINDS: Mapping[str, str] = {
     **dict.fromkeys(("waiting", "minutes"), "int64"),
@@ -126,11 +127,7 @@ def _time(minutes: float | None) -> timedelta | None:
 
 
 def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    names = ("level", *Group._fields, *_counts(), "arrivals", "completions", "minutes", "answer", *_TIMES, "reason")
+    names = ("level", *Group._fields, *_COUNTS, "arrivals", "completions", "minutes", "answer", *_TIMES, "reason")
     return pd.DataFrame(
         {name: pd.Series([row[name] for row in rows], dtype=_KINDS.get(name, "object")) for name in names}
     )
-
-
-def _counts() -> Iterator[str]:
-    yield from ("waiting", "running", "retrying", "scheduled")

@@ -51,8 +51,9 @@ class Forecast(Result):
         return " · ".join(parts) or "nothing waits"
 
     def _text(self) -> str:
-        rows = [line for line in self._lines() if line]
-        return "\n".join([self.summary, self.where, *rows, *(f"Not read: {reason}." for reason in self.reasons)])
+        return "\n".join(
+            [self.summary, self.where, *self._lines(), *(f"Not read: {reason}." for reason in self.reasons)]
+        )
 
     def _lines(self) -> Iterator[str]:
         shown = self.frame[self.frame["answer"] != EMPTY]

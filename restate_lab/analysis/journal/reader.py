@@ -182,7 +182,7 @@ class JournalReader:
                 entries=own,
                 payloads=failures,
                 events=events[id_] if has_events else None,
-                attempts=_failed_attempts(row, queue.get("attempts")),
+                attempts=failed_attempts(row, queue.get("attempts")),
                 next_retry_at=row["next_retry_at"] or queue.get("next_retry_at"),
                 suspension=_suspension(row, table, events[id_]),
             )
@@ -232,7 +232,8 @@ def final_failure(completion_failure: str | None) -> Payloads:
     return Payloads(failure=parts[2], failure_code=int(parts[1])) if parts else Payloads(failure=completion_failure)
 
 
-def _failed_attempts(row: Mapping[str, Any], queue_attempts: int | None) -> int | None:
+def failed_attempts(row: Mapping[str, Any], queue_attempts: int | None) -> int | None:
+    """Return the failed attempts since the last progress, for a row with ``status, retry_count``; None if unknown."""
     tried: int | None = row["retry_count"]
     if tried is None:
         return queue_attempts

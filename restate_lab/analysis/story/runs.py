@@ -18,6 +18,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from restate_lab.analysis.journal.reader import failed_attempts
+
 CLOCK = 20  # milliseconds between the clocks of two nodes
 LATE = 5_000  # milliseconds after the end of a caller in which its last call may create an invocation
 
@@ -54,7 +56,7 @@ class StoryRun:
             restarted=row["restarted_from"] or None,
             trace=row["trace_id"] or None,
             row=row,
-            attempts=_failed_attempts(row, queue_attempts),
+            attempts=failed_attempts(row, queue_attempts),
         )
 
     @property
@@ -108,13 +110,6 @@ def plain_id(id_: str) -> str:
 
 def _first(*values: int | None) -> int | None:
     return next((value for value in values if value is not None), None)
-
-
-def _failed_attempts(row: Mapping[str, Any], queue_attempts: int | None) -> int | None:
-    tried: int | None = row["retry_count"]
-    if tried is None:
-        return queue_attempts
-    return max(0, tried - 1 if row["status"] == "running" else tried)  # the server counts the current attempt
 
 
 def unread_ids(known: KnownRuns, ids: Iterable[str | None]) -> Iterator[str]:
