@@ -228,7 +228,7 @@ class ClusterReader:
 
     def _question_alert(self, rule: Rule, rows: Sequence[Mapping[Any, Any]], lab: Lab) -> Alert:
         question = read_question(rule.question)
-        about = question.variants[0].text if question else ""
+        about = question.text if question else ""
         column = next((name for name in _IDS if rows and name in rows[0]), None)
         values = [str(row[column]) for row in rows[:3]] if column else []
         ids = tuple(each for each in values if each.startswith(_INVOCATION))

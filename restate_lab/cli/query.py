@@ -182,16 +182,12 @@ def _print_list(frame: pd.DataFrame, page: TextPage) -> None:
 
 
 def _print_question(question: NamedQuestion, page: TextPage) -> None:
-    first = question.variants[0]
-    page.paragraph((question.name, "bold"), f": {first.text}")
-    page.paragraph(f"Each row is {first.row}.")
+    page.paragraph((question.name, "bold"), f": {question.text}")
+    page.paragraph(f"Each row is {question.row}.")
     page.blank()
-    width = max((len(str(each)) for each in first.parameters), default=0)
-    for each in first.parameters:
+    width = max((len(str(each)) for each in question.parameters), default=0)
+    for each in question.parameters:
         page.paragraph(f"({each.kind}) {each.description}", first=f"-p {each!s:<{width}}  ", style="cyan")
-    for variant in question.variants:
-        page.blank()
-        page.paragraph(
-            (f"-- {variant.file}: {variant.cost}, reads {variant.reads}; needs {', '.join(variant.needs)}", "dim")
-        )
-        page.verbatim(variant.sql.splitlines())
+    page.blank()
+    page.paragraph((f"-- {question.cost}, reads {question.reads}; needs {', '.join(question.needs)}", "dim"))
+    page.verbatim(question.sql.splitlines())

@@ -9,8 +9,8 @@ _HEAD = """# Questions
 The named questions: `rl.ask(lab, "name", parameter=value)`. `restate-lab ask NAME -p parameter=value` prints the same
 rows in a shell.
 
-A question is a SQL file in `restate_lab/analysis/questions`. It has variants if servers differ; the first variant whose
-tables and features exist on the source is used. The questions about agents are functions, because only the shape of a
+A question is a SQL file in `restate_lab/analysis/questions`. Where servers differ, `-- if:` in the file chooses its
+parts. The questions about agents are functions, because only the shape of a
 payload shows what a step is; their files have no statement. The cost is *point* (a read by id), *scan* (a read of all
 rows of a table) or *heavy* (a read of journals or payloads, with a message before it runs). `limit=None` returns all
 rows. If a limit cuts rows, `ask` warns (`Truncated`).
@@ -23,14 +23,13 @@ def _page() -> str:
 
 
 def _question_section(question: Question) -> str:
-    first = question.variants[0]
     parameters = "".join(
         f"- `{each}`: {each.description}{' (a time)' if each.kind.startswith('time') else ''}\n"
-        for each in first.parameters
+        for each in question.parameters
         if each.name != "now"
     )
-    variants = ", ".join(f"`{each.file}` ({each.cost}: {each.reads})" for each in question.variants)
-    return f"## {question.name}\n{first.text} One row: {first.row}.\n\n{parameters}\nFiles: {variants}.\n"
+    cost = f"Cost: {question.cost}, reads {question.reads}."
+    return f"## {question.name}\n{question.text} One row: {question.row}.\n\n{parameters}\n{cost}\n"
 
 
 __doc__ = _page()

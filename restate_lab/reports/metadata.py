@@ -100,7 +100,7 @@ def _panel_query(content: Any) -> dict[str, Any]:
 
 def _query_notes(attrs: Mapping[Any, Any]) -> str:
     parts = [
-        f"from {attrs['variant']}" if attrs.get("variant") else "",
+        f"the question {attrs['question']}" if attrs.get("question") else "",
         f"sent at {str(attrs['asked_at'])[:19].replace('T', ' ')} UTC" if attrs.get("asked_at") else "",
         f"took {format_duration(attrs['seconds'])}" if attrs.get("seconds") is not None else "",
         f"sent {attrs['times']:,} times, first with these parameters" if attrs.get("times", 1) > 1 else "",

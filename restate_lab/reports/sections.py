@@ -152,7 +152,7 @@ def _frame_parts(frame: pd.DataFrame, builder: TableBuilder, rows: int) -> tuple
     question = read_question(str(frame.attrs.get("question", "")))
     default_title = f"Result of {frame.attrs['action']}" if {"action", "counts"} <= frame.attrs.keys() else "Table"
     if question:
-        default_title = question.variants[0].text
+        default_title = question.text
     return default_title, (builder.table(frame, rows=rows, file=str(frame.attrs.get("question", "table"))),)
 
 

@@ -14,7 +14,7 @@ from support.page_servers import running_pages
 pytestmark = pytest.mark.server
 
 
-@pytest.mark.also_on(OLDEST, PLAIN, reason="each kind has other tables, and needs other variants of the questions")
+@pytest.mark.also_on(OLDEST, PLAIN, reason="each kind has other tables, and statements choose their parts by them")
 def test_each_page_is_read_completely(incident: Cluster, tmp_path: Path) -> None:
     """No part of a page is missing, and the list has the invocations that are retried."""
     one = incident.ids("storm_503")[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from importlib.resources import files
@@ -82,7 +82,7 @@ class World(RowSource):
         return self
 
     def tables(self) -> pd.DataFrame:
-        needs = {need for name in QUESTIONS for variant in _variants(name) for need in variant.needs}
+        needs = {need for name in QUESTIONS for need in _question(name).needs}
         columns = [("sys_invocation_status", "suspended_waiting_future_json")]
         columns += [(need, "id") for need in sorted(needs | TABLES)]
         return pd.DataFrame(columns, columns=["table", "column"])
@@ -109,14 +109,14 @@ class World(RowSource):
         return self.made[name]
 
 
-def _variants(name: str) -> Iterable[catalog.Variant]:
+def _question(name: str) -> catalog.Question:
     question = catalog.read_question(name)
     assert question is not None
-    return question.variants
+    return question
 
 
 TABLES = {"sys_inbox", "sys_keyed_service_status"}
-_TEXTS = {variant.sql: name for name in QUESTIONS for variant in _variants(name)} | {
+_TEXTS = {_question(name).sql: name for name in QUESTIONS} | {
     file.read_text("utf-8"): file.name.removesuffix(".sql")
     for file in files("restate_lab.analysis").joinpath("waits", "sql").iterdir()
 }

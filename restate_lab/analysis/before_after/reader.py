@@ -234,7 +234,6 @@ class _BlockReader:
     def read(self, service: str | None) -> Frames:
         # In the rows, ``block`` is the number of the unit of time.
         grid = self._grid
-        steps = "steps_in_archive" if self._reads.has("journal_entries") else "steps"
         params = {
             "service": service,
             "from_time": grid.start,
@@ -245,8 +244,7 @@ class _BlockReader:
             "period_ms": grid.block // _MILLISECOND,
             "part_ms": grid.part // _MILLISECOND,
         }
-        files = {name: name for name in _FRAMES} | {"steps": steps}
-        return {name: self._reads.frame(f"before_after/{file}", **params) for name, file in files.items()}
+        return {name: self._reads.frame(f"before_after/{name}", **params) for name in _FRAMES}
 
     def series(self, handlers: Sequence[Mapping[Any, Any]], frames: Frames) -> list[BlockSeries]:
         groups = {name: dict(list(frame.groupby(_RUN))) for name, frame in frames.items()}

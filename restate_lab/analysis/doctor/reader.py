@@ -16,7 +16,7 @@ import pyarrow as pa
 from restate_lab._cells import is_missing
 from restate_lab._text import join
 from restate_lab.analysis.questions import run_question
-from restate_lab.analysis.questions.catalog import parse_variant
+from restate_lab.analysis.questions.catalog import parse_question
 from restate_lab.client.arguments import time_limit
 from restate_lab.client.lab import registered_services
 from restate_lab.errors import NotOnThisServer
@@ -63,7 +63,7 @@ class DoctorReader:
         return records(run_question(self.source, name, **params))
 
     def rows(self, name: str, **params: Any) -> list[Row]:
-        """Return the rows of a statement of ``doctor/sql``, in its variant for this source.
+        """Return the rows of a statement of ``doctor/sql``.
 
         Raises:
             NotOnThisServer: the source does not have a required table, column or feature.
@@ -107,16 +107,13 @@ class DoctorReader:
         return handlers
 
     def _file(self, name: str) -> str:
-        missing: list[str] = []
-        for file, needs in _variants(name).items():
-            lacks = self.source.missing(needs)
-            if not lacks:
-                return file
-            missing += lacks
-        raise NotOnThisServer(
-            f"{self.source.name} (restate {self.source.version}) does not have "
-            f"{', '.join(dict.fromkeys(missing))}, which this check needs."
-        )
+        missing = self.source.missing(_needs(name))
+        if missing:
+            raise NotOnThisServer(
+                f"{self.source.name} (restate {self.source.version}) does not have {', '.join(missing)}, which this "
+                f"check needs."
+            )
+        return f"doctor/{name}"
 
 
 def timestamp_of(value: Any) -> datetime | None:
@@ -145,11 +142,6 @@ def services_of(rows: Iterable[Row]) -> tuple[str, ...]:
 
 
 @functools.cache
-def _variants(name: str) -> dict[str, tuple[str, ...]]:
-    folder = files("restate_lab.analysis.doctor").joinpath("sql")
-    found = [folder.joinpath(f"{name}{tag}.sql") for tag in ("", "@1.6")]
-    return {
-        f"doctor/{file.name.removesuffix('.sql')}": parse_variant(file.name, file.read_text("utf-8")).needs
-        for file in found
-        if file.is_file()
-    }
+def _needs(name: str) -> tuple[str, ...]:
+    file = files("restate_lab.analysis.doctor").joinpath("sql", f"{name}.sql")
+    return parse_question(name, file.read_text("utf-8")).needs

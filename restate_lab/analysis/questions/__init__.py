@@ -11,7 +11,6 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from types import MappingProxyType
@@ -22,7 +21,7 @@ import pandas as pd
 from restate_lab._html import render
 from restate_lab._public import did_you_mean, nearest_names
 from restate_lab.analysis.patterns import CANDIDATES, hide_refusals, merge_by_pattern, merge_failures
-from restate_lab.analysis.questions.catalog import Question, Variant, names, read_question
+from restate_lab.analysis.questions.catalog import Question, names, read_question
 from restate_lab.analysis.questions.parameters import AUTO, check_names, json_values, values_for
 from restate_lab.analysis.suggestions import refuse_unknown_names
 from restate_lab.analysis.times import to_datetime
@@ -66,24 +65,24 @@ def run_question(
     question = get_question(name)
     reads = Reads(source, timeout, verb="ask")
     check_supported(reads, f"the question {name}")
-    variant = _variant_for(question, reads)
-    check_names(variant, params, question=name)
+    _check_needs(question, reads)
+    sql = complete_for(question.sql, reads.has)
+    check_names(question, params)
     now = to_datetime(params["now"], now=reads.now, name="now") if "now" in params else reads.now
-    first, params = _resolve_ids(reads, variant, params)
-    values = _choose_span_length(reads, values_for(variant, params, now=now, question=name))
-    is_heavy = variant.cost == "heavy"
-    note = notify_during(f"{name} is a heavy question: it reads {variant.reads}.") if is_heavy else nullcontext()
+    first, params = _resolve_ids(reads, question, params)
+    values = _choose_span_length(reads, values_for(question, params, now=now))
+    is_heavy = question.cost == "heavy"
+    note = notify_during(f"{name} is a heavy question: it reads {question.reads}.") if is_heavy else nullcontext()
     asked_at, started = datetime.now(UTC), time.monotonic()
-    read = partial(_read_rows, reads, variant) if variant.sql else partial(_call, functions[name], reads)
+    read = partial(_read_rows, reads, sql) if sql else partial(_call, functions[name], reads)
     with note:
         frame, truncated = read(values, name=name)
     if frame.empty:
         refuse_unknown_names(source, service=values.get("service"), handler=values.get("handler"))
-    own = {} if variant.sql else frame.attrs
+    own = {} if sql else frame.attrs
     frame.attrs = own | {
         "question": name,
-        "variant": variant.file,
-        "sql": variant.sql,
+        "sql": sql,
         "params": json_values(values),
         "source": source.name,
         "version": source.version,
@@ -99,9 +98,8 @@ def run_question(
 def questions(*, full: bool = False) -> pd.DataFrame:
     """Return one row per named question, sorted by name; a notebook shows them as a card.
 
-    Columns: ``name, question, parameters`` (with defaults), ``cost`` (point, scan or heavy; of the most expensive
-    variant). ``full`` adds ``row`` (the content of a row), ``variants`` (the files, in the order in which they are
-    tried) and ``needs`` (the tables, columns and features that each variant needs).
+    Columns: ``name, question, parameters`` (with defaults), ``cost`` (point, scan or heavy).
+    ``full`` adds ``row`` (the content of a row) and ``needs`` (the tables, columns and features that it needs).
     """
     rows = pd.DataFrame([_summary_row(get_question(name)) for name in names()])
     rows.attrs = {"made_by": "restate_lab"}
@@ -138,14 +136,11 @@ def get_question(name: str) -> Question:
     return question
 
 
-def _variant_for(question: Question, source: Reads) -> Variant:
-    reasons: list[str] = []
-    for variant in question.variants:
-        missing = source.missing(variant.needs)
-        if not missing:
-            return replace(variant, sql=complete_for(variant.sql, source.has))
-        reasons.append(f"{variant.file} needs {', '.join(missing)}")
-    if not source.coverage.open_invocations and all(OPEN_INVOCATIONS in each.needs for each in question.variants):
+def _check_needs(question: Question, source: Reads) -> None:
+    missing = source.missing(question.needs)
+    if not missing:
+        return
+    if not source.coverage.open_invocations and OPEN_INVOCATIONS in question.needs:
         raise NotOnThisServer(
             f"the question {question.name} is about open invocations, and {source.name} has only ended ones. Ask it "
             f"on the live cluster."
@@ -153,15 +148,15 @@ def _variant_for(question: Question, source: Reads) -> Variant:
     raise NotOnThisServer(
         f"the question {question.name} is not available on {source.name} "
         f"(restate {source.version}{', with vqueues' if has_vqueues(source) else ', without vqueues'}): "
-        f"{'; '.join(reasons)}, which this source does not have."
+        f"it needs {', '.join(missing)}, which this source does not have."
     )
 
 
-def _resolve_ids(source: Reads, variant: Variant, params: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def _resolve_ids(source: Reads, question: Question, params: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Read the ids that are the result of another question; return their truncation and all parameters."""
     truncated: dict[str, Any] = {}
     values = dict(params)
-    for parameter in variant.parameters:
+    for parameter in question.parameters:
         if parameter.default_question and parameter.name not in params:
             name, defaults = parameter.default_question
             shared = {key: params[key] for key in ("now", "service") if key in params}
@@ -184,17 +179,15 @@ def _choose_span_length(reads: Reads, values: dict[str, Any]) -> dict[str, Any]:
     return values | {"bin": timedelta(seconds=max(round_step(seconds, SPANS), 1))}
 
 
-def _read_rows(
-    source: Reads, variant: Variant, values: Mapping[str, Any], *, name: str
-) -> tuple[pd.DataFrame, dict[str, Any]]:
+def _read_rows(source: Reads, sql: str, values: Mapping[str, Any], *, name: str) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Return the rows up to the limit and their truncation; the limit applies to the aggregated rows."""
     aggregate = AGGREGATIONS.get(name)
     if aggregate is None:
         limit = values.get("limit")
         one_more = {"limit": ALL_ROWS if limit is None else limit + 1}  # shows whether the rows are truncated
-        frame = source.query_frame(variant.sql, {**values, **one_more})
+        frame = source.query_frame(sql, {**values, **one_more})
         return _truncate(hide_refusals(frame), limit, name)
-    frame = source.query_frame(variant.sql, {**values, "limit": CANDIDATES + 1})
+    frame = source.query_frame(sql, {**values, "limit": CANDIDATES + 1})
     frame, unread = _truncate(frame, CANDIDATES, name)
     frame, truncated = _truncate(aggregate(frame), values["limit"], name)
     message = f"{name} aggregates at most {CANDIDATES:,} rows, and there are more; select one service with service=."
@@ -231,16 +224,13 @@ def _merge_truncations(ids: dict[str, Any], rows: dict[str, Any]) -> dict[str, A
 
 
 def _summary_row(question: Question) -> dict[str, str]:
-    first = question.variants[0]
-    costs = {variant.cost for variant in question.variants}
     return {
         "name": question.name,
-        "question": first.text,
-        "row": first.row,
-        "parameters": ", ".join(str(parameter) for parameter in first.parameters),
-        "cost": next(cost for cost in ("heavy", "scan", "point") if cost in costs),
-        "variants": ", ".join(variant.file for variant in question.variants),
-        "needs": "; or ".join(", ".join(variant.needs) for variant in question.variants),
+        "question": question.text,
+        "row": question.row,
+        "parameters": ", ".join(str(parameter) for parameter in question.parameters),
+        "cost": question.cost,
+        "needs": ", ".join(question.needs),
     }
 
 

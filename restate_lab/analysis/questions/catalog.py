@@ -1,6 +1,7 @@
-"""The files of the named questions: ``<name>.sql``, and ``<name>@<tag>.sql`` for servers that need another statement.
+"""The files of the named questions, ``<name>.sql``.
 
-A file ``<name>.txt`` has no statement: a function in ``restate_lab.analysis.ask`` reads its rows.
+A file ``<name>.txt`` has no statement: a function in ``restate_lab.analysis.ask`` reads its rows. A statement that
+depends on what a server has chooses its parts with ``-- if:``, as ``restate_lab.client.sql.parts`` describes.
 
 A file begins with comments in this order, followed by one statement::
 
@@ -62,10 +63,10 @@ class Parameter:
 
 
 @dataclass(frozen=True, slots=True)
-class Variant:
-    """One file: the statement for the sources that have everything in ``needs``; ``sql`` is "" for a function."""
+class Question:
+    """A named question: a statement for the sources that have everything in ``needs``; ``sql`` is "" for a function."""
 
-    file: str
+    name: str
     text: str
     row: str
     cost: str
@@ -74,37 +75,20 @@ class Variant:
     parameters: tuple[Parameter, ...]
     sql: str
 
-    @property
-    def tag(self) -> str:
-        """Return the part after the @ in the file's name; "" for the plain file."""
-        return self.file.removesuffix(".sql").partition("@")[2]
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """A named question with its variants, in the order in which they are tried."""
-
-    name: str
-    variants: tuple[Variant, ...]
-
 
 def names() -> list[str]:
     """Return the names of all questions, sorted."""
-    return sorted({_name_of(file.name) for file in _files()})
+    return sorted(file.name.partition(".")[0] for file in _files())
 
 
 def read_question(name: str) -> Question | None:
-    """Return the question with this name, or None.
-
-    Variants for a feature come first, then the plain variant, then variants for older versions, the newest version
-    first. The first variant whose needs are met is used.
-    """
-    variants = [parse_variant(file.name, file.read_text("utf-8")) for file in _files() if _name_of(file.name) == name]
-    return Question(name, tuple(sorted(variants, key=_sort_key))) if variants else None
+    """Return the question with this name, or None."""
+    file = next((each for each in _files() if each.name.partition(".")[0] == name), None)
+    return None if file is None else parse_question(name, file.read_text("utf-8"))
 
 
-def parse_variant(file: str, text: str) -> Variant:
-    """Read one file.
+def parse_question(name: str, text: str) -> Question:
+    """Read the file of a question.
 
     Raises:
         ValueError: a header line is missing or malformed.
@@ -115,23 +99,23 @@ def parse_variant(file: str, text: str) -> Variant:
     cost = _COST.fullmatch("".join(fields["cost"]))
     parts = [line for line in lines[: _head_length(lines)] if line.startswith("-- with: ")]
     if not all(fields.values()) or cost is None or cost["cost"] not in COSTS:
-        raise ValueError(f"{file} must begin with the question, then row:, cost: {'|'.join(COSTS)} (data), needs:")
-    return Variant(
-        file=file,
+        raise ValueError(f"{name} must begin with the question, then row:, cost: {'|'.join(COSTS)} (data), needs:")
+    return Question(
+        name=name,
         text=head[0],
         row="".join(fields["row"]),
         cost=cost["cost"],
         reads=cost["reads"],
         needs=tuple(need.strip() for need in ",".join(fields["needs"]).split(",")),
-        parameters=tuple(_parse_parameter(file, line) for line in head if line.startswith(":")),
+        parameters=tuple(_parse_parameter(name, line) for line in head if line.startswith(":")),
         sql="\n".join([*parts, *lines[_head_length(lines) :]]).strip(),
     )
 
 
-def _parse_parameter(file: str, line: str) -> Parameter:
+def _parse_parameter(name: str, line: str) -> Parameter:
     match = _PARAMETER.fullmatch(line)
     if match is None or match["kind"] not in KINDS:
-        raise ValueError(f"{file}: {line!r} is not ':name = default (kind) meaning'; kinds are {', '.join(KINDS)}")
+        raise ValueError(f"{name}: {line!r} is not ':name = default (kind) meaning'; kinds are {', '.join(KINDS)}")
     return Parameter(match["name"], match["default"], match["kind"], match["description"])
 
 
@@ -142,13 +126,3 @@ def _head_length(lines: list[str]) -> int:
 def _files() -> Iterator[Traversable]:
     folder = files("restate_lab.analysis.questions")
     return (file for file in folder.iterdir() if file.name.endswith((".sql", ".txt")))
-
-
-def _name_of(file: str) -> str:
-    return file.partition(".")[0].partition("@")[0]
-
-
-def _sort_key(variant: Variant) -> tuple[int, tuple[int, ...], str]:
-    is_version = variant.tag[:1].isdigit()
-    newest_first = tuple(-int(part) for part in variant.tag.split(".")) if is_version else ()
-    return (2 if is_version else 1 if not variant.tag else 0, newest_first, variant.tag)

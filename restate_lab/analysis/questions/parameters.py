@@ -11,7 +11,7 @@ import pandas as pd
 
 from restate_lab._public import did_you_mean, nearest_names
 from restate_lab._text import join
-from restate_lab.analysis.questions.catalog import Parameter, Variant, read_question
+from restate_lab.analysis.questions.catalog import Parameter, Question, read_question
 from restate_lab.analysis.times import to_datetime
 from restate_lab.durations import to_timedelta
 from restate_lab.errors import ArgumentError
@@ -26,32 +26,32 @@ _DEFAULTS: Mapping[str, Callable[[str], Any]] = {"number": int, "percent": float
 _FLAGS = {"yes": True, "true": True, "no": False, "false": False}
 
 
-def check_names(variant: Variant, given: Mapping[str, Any], *, question: str) -> None:
+def check_names(question: Question, given: Mapping[str, Any]) -> None:
     """Raise ArgumentError if a parameter is unknown, or a required one is missing."""
-    known = {parameter.name: parameter for parameter in variant.parameters}
+    known = {parameter.name: parameter for parameter in question.parameters}
     for name in given:
         if name not in {*known, "now"}:
             hint = did_you_mean(nearest_names(name, known))
             takes = ", ".join(map(str, known.values()))
             raise ArgumentError(
-                f"{question} has no parameter {name!r}. {hint} Its parameters are: {takes}.".replace("  ", " ")
+                f"{question.name} has no parameter {name!r}. {hint} Its parameters are: {takes}.".replace("  ", " ")
             )
     for name, parameter in known.items():
         if parameter.is_required and name not in given:
-            raise ArgumentError(f"{question} requires {name}= ({parameter.description}).")
+            raise ArgumentError(f"{question.name} requires {name}= ({parameter.description}).")
 
 
-def values_for(variant: Variant, given: Mapping[str, Any], *, now: datetime, question: str) -> dict[str, Any]:
+def values_for(question: Question, given: Mapping[str, Any], *, now: datetime) -> dict[str, Any]:
     """Return a value for each parameter of a statement: the argument or the default, and ``now`` if it is used.
 
     Raises:
         ArgumentError: a value is invalid.
     """
-    values: dict[str, Any] = {"now": now} if re.search(r":now\b", variant.sql) else {}
-    for parameter in variant.parameters:
+    values: dict[str, Any] = {"now": now} if re.search(r":now\b", question.sql) else {}
+    for parameter in question.parameters:
         value = given.get(parameter.name, _default_value(parameter))
         if value is None and parameter.default != "none" and parameter.name != "limit":
-            raise ArgumentError(f"{parameter.name} of {question} must not be None ({parameter.description}).")
+            raise ArgumentError(f"{parameter.name} of {question.name} must not be None ({parameter.description}).")
         if parameter.name == "status" and value not in RAW_STATUSES:
             hint = did_you_mean(nearest_names(str(value), RAW_STATUSES))
             raise ArgumentError(
@@ -69,7 +69,7 @@ def json_values(values: Mapping[str, Any]) -> dict[str, Any]:
 def parameters_of(name: str) -> tuple[Parameter, ...]:
     """Return the parameters of a question in the order of its file; () for an unknown question."""
     question = read_question(name)
-    return question.variants[0].parameters if question else ()
+    return question.parameters if question else ()
 
 
 def parse_texts(name: str, texts: Mapping[str, str]) -> dict[str, Any]:

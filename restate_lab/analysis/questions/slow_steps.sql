@@ -5,24 +5,16 @@
 -- :service = none (text) only this service
 -- :since = 24h (time) only invocations created since this time
 -- :limit = 1000 (number) maximum number of rows
+-- with: run_entries
 --
 -- From the entry of a step to its result, with retries and back-off. Open steps are counted in `open`, and have no
 -- duration. In the name of a step, ids and whole numbers are #; digits within a name (step2) are kept.
-WITH entries AS (
-  SELECT id, entry_type, name, appended_at, entry_lite_json
-  FROM sys_journal
-  WHERE entry_type IN ('Command: Run', 'Notification: Run')),
-ids AS (
-  SELECT id, entry_type, name, appended_at, coalesce(
-    json_get_int(json_get_json(json_get_json(entry_lite_json, 'Command'), 'Run'), 'completion_id'),
-    json_get_int(json_get_json(json_get_json(entry_lite_json, 'Notification'), 'id'), 'CompletionId')) AS completion_id
-  FROM entries),
-pairs AS (
+WITH pairs AS (
   SELECT id, completion_id,
     max(CASE WHEN entry_type = 'Command: Run' THEN name END) AS name,
     max(CASE WHEN entry_type = 'Command: Run' THEN arrow_cast(appended_at, 'Int64') END) AS began,
     max(CASE WHEN entry_type = 'Notification: Run' THEN arrow_cast(appended_at, 'Int64') END) AS ended
-  FROM ids
+  FROM run_entries
   GROUP BY id, completion_id),
 steps AS (
   SELECT s.target_service_name, s.target_handler_name, s.pinned_deployment_id AS deployment_id, p.id,

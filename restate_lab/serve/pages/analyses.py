@@ -144,13 +144,13 @@ async def question_page(request: PageRequest) -> WebPage:
     if name not in names():
         hint = did_you_mean(nearest_names(name, names())) or "The page of the questions lists them."
         raise NotFound(f"unknown question {name[:60]!r}. {hint}", status=404)
-    variant = get_question(name).variants[0]
-    request.check_params(*(each.name for each in variant.parameters), argument=True)
+    question = get_question(name)
+    request.check_params(*(each.name for each in question.parameters), argument=True)
     texts = {each: text for each in request.params if (text := request.text(each)) is not None}
     _check_limit(texts.get("limit"))
-    missing = [each.name for each in variant.parameters if each.is_required and each.name not in texts]
-    fields = [_parameter_field(each, request) for each in variant.parameters]
-    form = _form(request, fields, "Ask", note=f"{variant.text} A row is {variant.row}.")
+    missing = [each.name for each in question.parameters if each.is_required and each.name not in texts]
+    fields = [_parameter_field(each, request) for each in question.parameters]
+    form = _form(request, fields, "Ask", note=f"{question.text} A row is {question.row}.")
     if missing:
         return WebPage(name, [form, f"Fill in {', '.join(missing)}."], {"question": name, "missing": missing})
     values = parse_texts(name, texts)

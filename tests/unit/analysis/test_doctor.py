@@ -14,7 +14,7 @@ from restate_lab.analysis.doctor.diagnosis import CheckGap, CheckRun, Diagnosis,
 from restate_lab.analysis.doctor.model import Blocked, Finding, Severity, rank_findings
 from restate_lab.analysis.doctor.thresholds import Thresholds, thresholds_of
 from restate_lab.analysis.patterns import normalize, summarize_messages
-from restate_lab.analysis.questions.catalog import parse_variant
+from restate_lab.analysis.questions.catalog import parse_question
 from restate_lab.analysis.suggestions import ask_call, plan_call, why_call
 
 NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
@@ -181,12 +181,12 @@ def test_checks_have_unique_names_a_description_and_are_ordered_by_cost() -> Non
 
 def test_statements_of_checks_have_the_same_head_as_questions() -> None:
     folder = files("restate_lab.analysis").joinpath("doctor", "sql")
-    variants = [parse_variant(each.name, each.read_text("utf-8")) for each in folder.iterdir()]
-    assert len(variants) > 10
-    for variant in variants:
-        assert variant.cost in {"point", "scan"}, variant.file
-        assert variant.needs
-        assert all(f":{each.name}" in variant.sql for each in variant.parameters), variant.file
+    statements = [parse_question(each.name, each.read_text("utf-8")) for each in folder.iterdir()]
+    assert len(statements) > 10
+    for each in statements:
+        assert each.cost in {"point", "scan"}, each.name
+        assert each.needs
+        assert all(f":{parameter.name}" in each.sql for parameter in each.parameters), each.name
 
 
 def test_each_threshold_accepts_a_value_of_its_type() -> None:

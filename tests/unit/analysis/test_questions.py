@@ -57,20 +57,19 @@ def test_the_full_list_has_every_question_with_all_columns_sorted_by_name() -> N
     assert "Which invocations are in the retry storm?" in card
     assert ("service=none" in card, "at_least=3" in card) == (False, True), "only the parameters of its own"
     assert "a row: one handler and its models" in listed._repr_html_()  # type: ignore[operator]
-    assert list(listed.columns) == ["name", "question", "row", "parameters", "cost", "variants", "needs"]
+    assert list(listed.columns) == ["name", "question", "row", "parameters", "cost", "needs"]
     assert list(listed["name"]) == names()
     assert set(listed["cost"]) <= {"point", "scan", "heavy"}
     row = listed.set_index("name").loc["state_sizes"]
     assert row["parameters"] == "service=none, limit=1000"
-    assert row["variants"] == "state_sizes.sql, state_sizes@1.6.sql"
-    assert row["needs"] == "state.scope; or state"
+    assert row["needs"] == "state"
 
 
 def test_attrs_record_the_request_as_json_values() -> None:
     frame = ask(source(), "oldest_unmoved", service="agent", older_than="5m", timeout=7)
     attrs = frame.attrs
     assert json.loads(json.dumps(attrs)) == attrs
-    assert (attrs["question"], attrs["variant"]) == ("oldest_unmoved", "oldest_unmoved.sql")
+    assert attrs["question"] == "oldest_unmoved"
     assert attrs["sql"].startswith("WITH entries AS (\n")  # with its parts, as it was sent
     assert attrs["params"] == {"now": NOW.isoformat(), "service": "agent", "older_than": "300s", "limit": 100}
     assert (attrs["source"], attrs["version"], attrs["read_at"]) == ("told", "1.7.12", NOW.isoformat())
@@ -87,25 +86,19 @@ def test_the_values_in_attrs_can_be_passed_again_with_the_same_effect() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "features", "has", "variant"),
-    [
-        ("state_sizes", {}, NEW, "state_sizes.sql"),
-        ("state_sizes", {}, (*OLD, "state"), "state_sizes@1.6.sql"),
-    ],
+    ("has", "scope"), [(NEW, "    scope,\n"), ((*OLD, "state"), "    CAST(NULL AS VARCHAR) AS scope,\n")]
 )
-def test_features_and_columns_decide_the_variant_and_not_the_version(
-    name: str, features: dict[str, bool], has: tuple[str, ...], variant: str
-) -> None:
-    assert ask(source(features=features, has=has), name).attrs["variant"] == variant
+def test_columns_decide_the_statement_and_not_the_version(has: tuple[str, ...], scope: str) -> None:
+    assert scope in ask(source(has=has), "state_sizes").attrs["sql"]
 
 
-def test_a_source_without_any_variant_is_refused_with_what_is_missing_and_nothing_is_sent() -> None:
+def test_a_source_without_a_table_is_refused_with_its_name_and_nothing_is_sent() -> None:
     without = source()
     with pytest.raises(
         NotOnThisServer, match=r"blocked_heads .* told \(restate 1\.7\.12, without vqueues\).*feature vq"
     ):
         ask(without, "blocked_heads")
-    with pytest.raises(NotOnThisServer, match=r"paused\.sql needs sys_journal_events"):
+    with pytest.raises(NotOnThisServer, match=r"paused is not .* needs sys_journal_events"):
         ask(source(has=("sys_invocation_status",)), "paused")
     assert without.asked == []
 

@@ -2,24 +2,16 @@
 -- row: one step of a handler, block (by the invocation's start) and logarithm of the duration (in steps of 1 %)
 -- cost: heavy (the structure of every journal, and the status of every invocation)
 -- needs: sys_invocation_status, sys_journal
+-- with: run_entries
 --
 -- From the entry of a Run to its result. A step without a result has the time since its entry if its invocation is open;
 -- otherwise it has no row. In names, ids and whole numbers are #, as in slow_steps.
-WITH entries AS (
-  SELECT id, entry_type, name, appended_at, entry_lite_json
-  FROM sys_journal
-  WHERE entry_type IN ('Command: Run', 'Notification: Run')),
-ids AS (
-  SELECT id, entry_type, name, appended_at, coalesce(
-    json_get_int(json_get_json(json_get_json(entry_lite_json, 'Command'), 'Run'), 'completion_id'),
-    json_get_int(json_get_json(json_get_json(entry_lite_json, 'Notification'), 'id'), 'CompletionId')) AS completion_id
-  FROM entries),
-pairs AS (
+WITH pairs AS (
   SELECT id, completion_id,
     max(CASE WHEN entry_type = 'Command: Run' THEN name END) AS name,
     max(CASE WHEN entry_type = 'Command: Run' THEN arrow_cast(appended_at, 'Int64') END) AS began,
     max(CASE WHEN entry_type = 'Notification: Run' THEN arrow_cast(appended_at, 'Int64') END) AS ended
-  FROM ids
+  FROM run_entries
   GROUP BY id, completion_id),
 runs AS (
   SELECT id, target_service_name, target_handler_name, status,
