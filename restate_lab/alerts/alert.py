@@ -7,11 +7,13 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Any
 
 from restate_lab._text import escape_invisible, format_timestamp, join, one_line, sentences
 from restate_lab.analysis.doctor.model import SEVERITY_RANKS, fingerprint_of, shorten_title
 from restate_lab.redaction import mask_user_info
 
+_ADDITIONS = ("forecast", "shared", "deletion")
 _LONGEST_TITLE = 240
 _LONGEST_CAUSE = 500
 
@@ -50,7 +52,8 @@ class Alert:
     """One problem of one cluster at the time of a visit.
 
     ``rule`` is the check or the question, and ``subject`` what the problem is about, without counts, ids of invocations
-    and times. ``shared`` is what distinguishes the invocations from healthy ones, as compared when the alert opened.
+    and times. ``shared`` is what distinguishes the invocations from healthy ones, ``forecast`` whether its backlog
+    drains, and ``deletion`` when its evidence is deleted, all as they were when the alert opened.
     ``ids`` are at most three examples. ``link`` is the address in the web UI, and ``page`` that of ``restate-lab
     serve``. ``causes`` is the number of findings with this rule and subject. ``note`` is
     what the user of this process noted about the problem.
@@ -63,6 +66,8 @@ class Alert:
     title: str
     cause: str = ""
     shared: str = ""
+    forecast: str = ""
+    deletion: str = ""
     blocks: str = ""
     ids: tuple[str, ...] = ()
     next_step: str = ""
@@ -78,6 +83,11 @@ class Alert:
         return fingerprint_of(self.rule, self.subject, cluster=self.cluster)
 
     @property
+    def additions(self) -> dict[str, Any]:
+        """Return the fields that a finding has only at the visit that opens its alert, with their texts."""
+        return {name: getattr(self, name) for name in _ADDITIONS}
+
+    @property
     def rank(self) -> int:
         """Return the position of the severity, 0 for the worst."""
         return rank_of(self.severity)
@@ -85,12 +95,15 @@ class Alert:
     def clean(self) -> Alert:
         """Return the alert as text that is safe to print: short, one line each, without control characters."""
         title = shorten_title(self.title)
+        additions: dict[str, Any] = {
+            name: escape_invisible(one_line(text, _LONGEST_CAUSE), lines=False) for name, text in self.additions.items()
+        }
         return replace(
             self,
             subject=escape_invisible(self.subject, lines=False),
             title=escape_invisible(one_line(title, _LONGEST_TITLE), lines=False),
             cause=escape_invisible(one_line(mask_user_info(self.cause), _LONGEST_CAUSE), lines=False),
-            shared=escape_invisible(one_line(self.shared, _LONGEST_CAUSE), lines=False),
+            **additions,
             blocks=escape_invisible(one_line(self.blocks, _LONGEST_TITLE), lines=False),
             ids=self.ids[:3],
             note=escape_invisible(one_line(self.note, _LONGEST_CAUSE), lines=False),
@@ -151,6 +164,8 @@ class Message:
         facts = {
             "Cause": alert.cause,
             "Shared": alert.shared,
+            "Forecast": alert.forecast,
+            "Evidence": alert.deletion,
             "Note": alert.note,
             "Blocks": alert.blocks,
             "Since": format_timestamp(alert.since or self.opened_at),

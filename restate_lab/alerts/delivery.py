@@ -276,7 +276,7 @@ def _alert_json(alert: Alert, opened_at: datetime, end: datetime) -> dict[str, A
     annotations = {
         "summary": alert.title,
         "description": alert.cause,
-        "shared": alert.shared,
+        **alert.additions,
         "blocks": alert.blocks,
         "examples": join(alert.ids),
         "next_step": alert.next_step,

@@ -7,19 +7,29 @@ import shlex
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from restate_lab._text import one_line, plural
 from restate_lab.alerts.alert import Alert, merge_alerts
+from restate_lab.alerts.outlook import (
+    EVIDENCE_DELETED,
+    WILL_NOT_DRAIN,
+    Prospect,
+    deleted_evidence,
+    growing_backlogs,
+)
 from restate_lab.alerts.rules import Rule, Rules
 from restate_lab.analysis.ask import run_any_question
 from restate_lab.analysis.doctor import Diagnosis, diagnose
-from restate_lab.analysis.doctor.diagnosis import EMPTY, gap_reasons, unread_checks, unread_notes
+from restate_lab.analysis.doctor.additions import DELETED
+from restate_lab.analysis.doctor.checks import CHECKS
+from restate_lab.analysis.doctor.diagnosis import EMPTY, deletion_text, gap_reasons, unread_checks, unread_notes
 from restate_lab.analysis.doctor.model import Finding, Severity, Subject
 from restate_lab.analysis.doctor.reader import timestamp_of
+from restate_lab.analysis.forecast import forecast
 from restate_lab.analysis.questions.catalog import read_question
 from restate_lab.analysis.suggestions import SuggestedCall, ask_call
 from restate_lab.client.arguments import time_limit
@@ -36,6 +46,7 @@ MOST_KEYS = 10
 _NONE_KNOWN: Mapping[str, KnownAlert] = MappingProxyType({})
 _IDS = ("id", "example_id", "oldest_id", "invocation_id", "first_id", "holder")
 _INVOCATION = "inv_"
+_ITSELF = Subject("")  # a check of ``watch`` that has at most one alert
 _LONGEST_REASON = 2000
 
 
@@ -128,7 +139,9 @@ class ClusterReader:
 
     def _read(self, lab: Lab, source: Reads, started: float, known: Mapping[str, KnownAlert]) -> ClusterVisit:
         now = datetime.now(UTC)
-        diagnosis = diagnose(source, timeout=self.timeout, is_compared=lambda finding: self._opens(finding, known, now))
+        diagnosis = diagnose(
+            source, timeout=self.timeout, is_wanted=lambda finding, name: self._wants(finding, name, known, now)
+        )
         for row in diagnosis.findings[diagnosis.findings["check"] == EMPTY].to_dict("records"):
             # Probably another cluster: its alerts are neither open nor over.
             seconds = time.monotonic() - started
@@ -136,7 +149,11 @@ class ClusterReader:
         gaps, unread = [*gap_reasons(diagnosis), *unread_notes(diagnosis)], set(unread_checks(diagnosis))
         weaker: set[str] = set()
         acknowledged: dict[str, AcknowledgedAlert] = {}
-        found = [*self._findings(diagnosis, lab, weaker, acknowledged), *self._questions(source, lab, gaps, unread)]
+        found = [
+            *self._findings(diagnosis, lab, weaker, acknowledged),
+            *self._questions(source, lab, gaps, unread),
+            *self._prospects(self._outlook(diagnosis, source, known, gaps, unread), lab, weaker),
+        ]
         load = self._load(source, gaps)
         if gaps:
             title = f"not everything was checked, for {plural(len(gaps), 'reason')}"
@@ -186,6 +203,49 @@ class ClusterReader:
             elif not rule.mute:
                 weaker.add(alert.clean().fingerprint)
 
+    def _wants(self, finding: Finding, name: str, known: Mapping[str, KnownAlert], now: datetime) -> bool:
+        """Return whether a finding gets an addition: when its alert opens, or for a rule that needs it each time."""
+        is_asked = name == DELETED and self.rules.asks(EVIDENCE_DELETED)
+        return is_asked or self._opens(finding, known, now)
+
+    def _outlook(
+        self,
+        diagnosis: Diagnosis,
+        source: Reads,
+        known: Mapping[str, KnownAlert],
+        gaps: list[str],
+        unread: set[str],
+    ) -> Iterator[Prospect]:
+        """Yield what the opt-in checks find, those that a rule names."""
+        if self.rules.asks(WILL_NOT_DRAIN):
+            try:
+                yield from growing_backlogs(records(forecast(source, timeout=self.timeout).frame))
+            except RestateLabError as error:
+                gaps.append(f"{WILL_NOT_DRAIN}: {' '.join(str(error).split())}")
+                unread.add(WILL_NOT_DRAIN)
+        if self.rules.asks(EVIDENCE_DELETED):
+            yield from deleted_evidence(diagnosis, diagnosis.read_at, self._are_open(diagnosis, known))
+
+    def _are_open(self, diagnosis: Diagnosis, known: Mapping[str, KnownAlert]) -> Iterator[bool]:
+        """Yield for each finding about ended invocations whether it is an alert, or one that is acknowledged."""
+        rows = diagnosis.findings.to_dict("records")
+        for row, subject in zip(rows, diagnosis.subjects, strict=True):
+            alert = Alert(cluster=self.name, rule=row["check"], subject=subject.name, severity="", title="")
+            before = known.get(alert.clean().fingerprint)
+            is_alert = self.rules.rule_for(row["check"], subject).allows(row["severity"])
+            yield CHECKS[row["check"]].is_about_ended and (is_alert or (before is not None and before.is_open))
+
+    def _prospects(self, prospects: Iterable[Prospect], lab: Lab, weaker: set[str]) -> Iterator[tuple[Alert, Rule]]:
+        """Yield the alerts of the opt-in checks; ``weaker`` gets those that are only near their limit."""
+        for each in prospects:
+            for alert, rule in self.own_alerts(
+                each.check, Severity.WARNING, each.title, each.cause, subject=each.subject, calls=each.calls
+            ):
+                if each.is_near:
+                    weaker.add(alert.clean().fingerprint)
+                else:
+                    yield replace(alert, ids=each.ids, link=_link(lab, each.ids)), rule
+
     def _opens(self, finding: Finding, known: Mapping[str, KnownAlert], now: datetime) -> bool:
         """Return whether this visit opens the alert of a finding."""
         subject = finding.identity
@@ -206,6 +266,8 @@ class ClusterReader:
             title=row["title"],
             cause=row["details"] if self.causes else "",
             shared=row["shared"] if self.causes else "",
+            forecast=row["forecast"],
+            deletion=deletion_text(timestamp_of(row["deleted_at"])),
             blocks=row["blocks"],
             ids=ids,
             next_step=self._next_step(calls, f"doctor --check {row['check']}"),
@@ -263,19 +325,28 @@ class ClusterReader:
         option = "" if self.option is None else f" -e {shlex.quote(self.option)}"
         return "\n".join(lines) if lines else f"restate-lab {otherwise}{option}"
 
-    def own_alerts(self, check: str, severity: Severity, title: str, cause: str) -> list[tuple[Alert, Rule]]:
-        """Return the alert about the visits of the cluster themselves, with its rule; none if the rule excludes it."""
-        rule = self.rules.rule_for(check, Subject(""))
+    def own_alerts(
+        self,
+        check: str,
+        severity: Severity,
+        title: str,
+        cause: str,
+        *,
+        subject: Subject = _ITSELF,
+        calls: Sequence[SuggestedCall] = (),
+    ) -> list[tuple[Alert, Rule]]:
+        """Return the alert of a check of ``watch`` itself, with its rule; none if the rule excludes it."""
+        rule = self.rules.rule_for(check, subject)
         if not rule.allows(severity):
             return []
         alert = Alert(
             cluster=self.name,
             rule=check,
-            subject="",
+            subject=subject.name,
             severity=rule.severity or severity.value,
             title=title,
             cause=cause,
-            next_step=self._next_step([], "doctor"),
+            next_step=self._next_step(calls, "doctor"),
             page=self._page(),
         )
         return [(alert, rule)]

@@ -16,6 +16,7 @@ from typing import Any
 
 from restate_lab._public import did_you_mean, nearest_names
 from restate_lab._text import join
+from restate_lab.alerts.outlook import EVIDENCE_DELETED, WILL_NOT_DRAIN
 from restate_lab.analysis.doctor.checks import CHECKS
 from restate_lab.analysis.doctor.model import FORMER_CHECKS, Severity, Subject
 from restate_lab.analysis.questions.catalog import names as question_names
@@ -28,8 +29,10 @@ OWN_CHECKS: Mapping[str, str] = {
     "unreachable": "the cluster cannot be read",
     "incomplete": "some checks or questions could not run",
     "archive": "a visit of the archive failed",
+    WILL_NOT_DRAIN: "a backlog grows and will not drain",
+    EVIDENCE_DELETED: "the evidence of an open finding is deleted in less than 2 hours",
 }
-"""The checks of ``watch`` itself, and the problem that each of them reports."""
+"""The checks of ``watch`` itself, and the problem that each of them reports; ``outlook`` has those that are opt-in."""
 SEVERITIES = tuple(each.value for each in Severity)
 _DEFAULT = Severity.WARNING.value
 _KEYS = {
@@ -78,6 +81,10 @@ class Rules:
     def questions(self) -> tuple[Rule, ...]:
         """Return the rules with a question that are not muted."""
         return tuple(rule for rule in self.rules if rule.question and not rule.mute)
+
+    def asks(self, check: str) -> bool:
+        """Return whether a rule names a check that runs only then; a rule for all checks is not enough."""
+        return any(rule.check == check and not rule.mute for rule in self.rules)
 
     def rule_for(self, check: str, subject: Subject) -> Rule:
         """Return the rule of a finding."""

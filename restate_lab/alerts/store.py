@@ -12,11 +12,12 @@ from __future__ import annotations
 import errno
 import json
 import sqlite3
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from restate_lab.alerts.alert import Alert, Event, Message, parse_time, rank_of
 from restate_lab.alerts.reader import ClusterVisit, KnownAlert
@@ -64,14 +65,14 @@ class _Before:
     opened_at: datetime | None = None
     severity: str = ""
     causes: int = 0
-    shared: str = ""
+    additions: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, row: sqlite3.Row, now: datetime) -> _Before:
         """Return the values of a row of ``alerts``; a time after ``now`` is from a clock that was ahead."""
         opened_at = _past(row["opened_at"], now) if row["opened_at"] else None
-        shared = Alert.from_json(row["alert"]).shared
-        return cls(_past(row["first_at"], now), opened_at, row["severity"], row["causes"], shared)
+        additions = Alert.from_json(row["alert"]).additions
+        return cls(_past(row["first_at"], now), opened_at, row["severity"], row["causes"], additions)
 
 
 class AlertStore:
@@ -207,7 +208,7 @@ class AlertStore:
     def _observe(self, alert: Alert, visit: ClusterVisit) -> Event | None:
         """Write one alert of a visit, and return its change if it must be reported.
 
-        While an alert is open, its severity and its number of causes do not decrease, and it keeps ``shared``. If an
+        While an alert is open, its severity and its number of causes do not decrease, and it keeps its additions. If an
         acknowledgement has ended, the alert is reported, also if it was open before.
         """
         has_ended = self._end_acknowledgement(alert.fingerprint)
@@ -215,7 +216,7 @@ class AlertStore:
         before = _Before.of(rows[0], visit.at) if rows else _Before(visit.at)
         rank = rank_of(before.severity)
         worst = replace(alert, severity=before.severity) if rank < alert.rank else alert
-        worst = worst if worst.shared else replace(worst, shared=before.shared)
+        worst = replace(worst, **{name: text for name, text in before.additions.items() if not getattr(worst, name)})
         event, opened_at = None, before.opened_at
         hold = timedelta(0) if has_ended else visit.holds.get(alert.fingerprint, timedelta(0))
         if opened_at is None and visit.at - before.first_at >= hold:

@@ -242,7 +242,13 @@ def _print_alert(event: Event, alert: Alert) -> None:
         page.paragraph(f"{alert.note[0].upper()}{alert.note[1:]}", first="  ")
     if is_over:
         return
-    for text in (f"Blocks {alert.blocks}." if alert.blocks else "", alert.cause, alert.shared, alert.link, alert.page):
+    for text in (
+        f"Blocks {alert.blocks}." if alert.blocks else "",
+        alert.cause,
+        *alert.additions.values(),
+        alert.link,
+        alert.page,
+    ):
         if text:
             page.paragraph(text, first="  ")
     page.commands(alert.next_step, first="  next: ")

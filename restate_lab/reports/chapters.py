@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from restate_lab._text import escape_invisible, join, plural
 from restate_lab.analysis.contrast import compare_sides
-from restate_lab.analysis.doctor.sharing import LEAST, is_compared
+from restate_lab.analysis.doctor.additions import LEAST, is_compared
 from restate_lab.analysis.journal import read_journal
 from restate_lab.analysis.why import why
 from restate_lab.errors import RestateLabError

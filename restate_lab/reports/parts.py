@@ -96,7 +96,7 @@ class FindingPart:
     colour: str
     title: str
     details: str
-    shared: str
+    additions: tuple[str, ...]
     since: str
     affected: str
     suggested_code: str

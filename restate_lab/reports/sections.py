@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from restate_lab._text import escape_invisible, format_age, format_timestamp
 from restate_lab.analysis.agents.result import Conversation
-from restate_lab.analysis.doctor.diagnosis import Diagnosis, footer_of, gap_reasons
+from restate_lab.analysis.doctor.diagnosis import Diagnosis, addition_lines, footer_of, gap_reasons
 from restate_lab.analysis.journal.card import journal_html
 from restate_lab.analysis.questions.catalog import read_question
 from restate_lab.analysis.replay.result import Replay
@@ -226,7 +226,7 @@ def _finding_part(row: dict[Any, Any], diagnosis: Diagnosis, zone: tzinfo, maske
         colour=COLOURS[row["severity"]],
         title=masker.text(escape_invisible(row["title"])),
         details=masker.text(escape_invisible(row["details"])),
-        shared=masker.text(escape_invisible(row["shared"])),
+        additions=tuple(masker.text(escape_invisible(each)) for each in addition_lines(row)),
         since=f"since {format_timestamp(since, zone=zone)}, for {age}" if age else "",
         affected=f"{row['affected']:,} affected" if row["affected"] > row["count"] else "",
         suggested_code=masker.text(escape_invisible(row["suggested_code"])),

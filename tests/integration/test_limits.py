@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pandas as pd
 import pytest
 
@@ -14,20 +13,13 @@ import restate_lab as rl
 from restate_lab.client.models import UpsertRule
 from support.bench import Bench, running_bench, wait_for
 from support.clusters import NEEDS_FLAG, NEWEST
+from support.scoped import send_scoped
 
 SERVICES = Path(__file__).parents[1] / "support" / "limit_services.py"
 RULES = {"blue": 2, "green/*": 1, "*": 50}
 OPEN = "SELECT count(*) AS n FROM sys_invocation WHERE status <> 'completed'"
 RUNNING = "SELECT count(*) AS n FROM sys_invocation WHERE status = 'running'"
 pytestmark = [pytest.mark.server, NEEDS_FLAG]
-
-
-def send_scoped(bench: Bench, path: str, *, scope: str, limit_key: str = "", count: int = 1) -> None:
-    """Send one-way calls in a scope, such as to "Work/hold"; the client for the ingress has no scopes."""
-    headers = {"x-restate-limit-key": limit_key} if limit_key else {}
-    for _ in range(count):
-        address = f"{bench.lab.settings.ingress_url}/restate/scope/{scope}/send/{path}"
-        httpx.post(address, json={}, headers=headers).raise_for_status()
 
 
 @pytest.fixture(scope="module")

@@ -17,14 +17,19 @@ work = restate.Service("Work")
 item = restate.VirtualObject("Item")
 
 
-async def _wait() -> str:
-    await asyncio.sleep(3_600)
+async def _wait(seconds: float = 3_600) -> str:
+    await asyncio.sleep(seconds)
     return "done"
 
 
 @work.handler()
 async def hold(ctx: Context, _: Any) -> str:
     return await ctx.run_typed("hold", _wait)
+
+
+@work.handler()
+async def take(ctx: Context, seconds: float) -> str:
+    return await ctx.run_typed("take", _wait, seconds=seconds)
 
 
 @work.handler()

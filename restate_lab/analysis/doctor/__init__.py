@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,6 +12,7 @@ import pandas as pd
 
 from restate_lab._public import did_you_mean, nearest_names
 from restate_lab._text import format_duration
+from restate_lab.analysis.doctor.additions import Wanted, add_to_findings
 from restate_lab.analysis.doctor.checks import CHECKS, UPGRADE_GROUP
 from restate_lab.analysis.doctor.context import Check, CheckContext
 from restate_lab.analysis.doctor.diagnosis import (
@@ -25,7 +26,6 @@ from restate_lab.analysis.doctor.diagnosis import (
 )
 from restate_lab.analysis.doctor.known import notes_about
 from restate_lab.analysis.doctor.model import Finding
-from restate_lab.analysis.doctor.sharing import add_shared
 from restate_lab.analysis.doctor.thresholds import thresholds_of
 from restate_lab.analysis.doctor.upgrade import UPGRADE
 from restate_lab.analysis.journal.encoding import content_column
@@ -72,7 +72,9 @@ def doctor(
     normal on this cluster, for example ``{"awakeable": "10m", "failure_rate": 0.3}``; ``Thresholds`` lists all of them.
 
     A finding with 20 or more failing invocations ends with what distinguishes them from healthy ones of their handler,
-    if something does (``contrast`` compares more). It reads no payloads, in the time that the checks leave.
+    if something does (``contrast`` compares more). A finding about calls that wait has the forecast of their backlog
+    (``forecast`` has all backlogs), and one about invocations that have ended has the time at which the cluster deletes
+    them. These additions read no payloads, in the time that the checks leave.
 
     ``help(rl.Diagnosis)`` describes the frames of the result.
 
@@ -91,9 +93,9 @@ def diagnose(
     now: str | datetime | timedelta | None = None,
     thresholds: Mapping[str, Any] | None = None,
     partitions: int | None = None,
-    is_compared: Callable[[Finding], bool] = lambda _: True,
+    is_wanted: Wanted = lambda _, __: True,
 ) -> Diagnosis:
-    """Return the result of ``doctor``; only findings for which ``is_compared`` returns True are compared."""
+    """Return the result of ``doctor``; a finding gets an addition only if ``is_wanted`` returns True for it."""
     limits, chosen = thresholds_of(thresholds), _choose_checks(checks)
     if partitions is not None and check_count("partitions", partitions, least=1) and chosen[0].name not in UPGRADE:
         raise ArgumentError('partitions is only for the checks of an upgrade: pass checks="upgrade", or omit it.')
@@ -115,7 +117,7 @@ def diagnose(
     audit_folder = source.transport.audit.folder if is_lab(source) else None
     context = CheckContext(reads, limits, clock=clock, partitions=partitions, audit_folder=audit_folder)
     outcomes = _run_checks(chosen, context)
-    findings = add_shared((each for outcome in outcomes for each in outcome.findings), context, is_compared)
+    findings = add_to_findings((each for outcome in outcomes for each in outcome.findings), context, is_wanted)
     return build_diagnosis(
         source=source.name,
         version=source.version,

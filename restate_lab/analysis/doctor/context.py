@@ -69,7 +69,8 @@ class Check:
     stays the same, which only a live source can show. ``needs_period`` is the time before now whose ended invocations
     it needs: a live cluster removes them after their retention, and a history has them since ``coverage.since``.
     ``until`` is the version from which it does not apply. ``is_compared`` is set if its findings are about failing or
-    waiting invocations that healthy ones of the same handler can be compared with.
+    waiting invocations that healthy ones of the same handler can be compared with, and ``is_about_ended`` if they
+    are about invocations that have ended.
     """
 
     name: str
@@ -84,6 +85,7 @@ class Check:
     needs_period: timedelta | None = None
     until: str | None = None
     is_compared: bool = False
+    is_about_ended: bool = False
 
 
 class CheckContext(DoctorReader):

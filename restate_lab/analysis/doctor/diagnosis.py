@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from restate_lab._cells import is_missing
 from restate_lab._html import render
 from restate_lab._public import public
 from restate_lab._text import (
@@ -42,7 +43,7 @@ _RESUMED = frozenset({"retry_storm", "unreachable_deployments"})
 _NOTICEABLE = 0.01  # seconds
 _TITLE = 88  # characters of a title in a short text
 _SHOWN_AS_READ = (
-    *("severity", "title", "details", "shared", "blocks", "suggested_code", "evidence_code"),
+    *("severity", "title", "details", "blocks", "suggested_code", "evidence_code"),
     *("fingerprint", "known", "note"),
 )
 _MARKS = {"critical": "✖", "warning": "▲", "note": "●"}
@@ -62,8 +63,10 @@ class Diagnosis(Result):
 
     - ``.findings``: ``severity, check, title`` (the affected invocations and the problem, in one short line),
       ``details`` (more about the cause, such as the error message; may be ""), ``shared`` (what distinguishes 20 or
-      more failing invocations from healthy ones, or why they were not compared; otherwise ""), ``since`` (UTC; None
-      if unknown), ``count, affected`` (the stuck invocations, and these plus the invocations that they block),
+      more failing invocations from healthy ones, or why they were not compared; otherwise ""), ``forecast`` (whether
+      and when the backlog of a finding about waiting calls drains; otherwise ""), ``deleted_at`` (UTC; when the cluster
+      deletes the first of the ended invocations; otherwise None), ``since`` (UTC; None if unknown), ``count, affected``
+      (the stuck invocations, and these plus the invocations that they block),
       ``where, ids`` (at most 1,000 per row; deployment ids for findings about deployments), ``blocks`` (how many
       invocations of which handlers are blocked, for example "3 Orders/place"), ``blocked`` (their ids), ``queued`` (the
       calls in the queue of the key that the finding is about; 0 for other findings), ``suggested_code, evidence_code``
@@ -262,6 +265,8 @@ def _finding_frame(findings: Sequence[Finding]) -> pd.DataFrame:
         "title": [each.title for each in findings],
         "details": [each.details for each in findings],
         "shared": [each.shared for each in findings],
+        "forecast": [each.forecast for each in findings],
+        "deleted_at": [each.deleted_at for each in findings],
         "since": [each.since for each in findings],
         "count": [each.count for each in findings],
         "affected": [each.affected for each in findings],
@@ -278,7 +283,8 @@ def _finding_frame(findings: Sequence[Finding]) -> pd.DataFrame:
     }
     types = dict.fromkeys(("count", "affected", "queued"), "int64")
     frame = pd.DataFrame({name: pd.Series(each, dtype=types.get(name, "object")) for name, each in columns.items()})
-    frame["since"] = pd.to_datetime(frame["since"], utc=True).dt.as_unit("ms")
+    for name in ("since", "deleted_at"):
+        frame[name] = pd.to_datetime(frame[name], utc=True).dt.as_unit("ms")
     return frame
 
 
@@ -381,10 +387,21 @@ def planned_call(diagnosis: Diagnosis, at: int) -> SuggestedCall | None:
 
 
 def lines_of(finding: Mapping[Any, Any]) -> list[str]:
-    """Return the texts of a row of ``findings`` that are not empty: the title first, and ``shared`` last."""
+    """Return the texts of a row of ``findings`` that are not empty: the title first, and the additions last."""
     blocks = f"Blocks {finding['blocks']}." if finding["blocks"] else ""
     note = f"{finding['note'][:1].upper()}{finding['note'][1:]}"
-    return [each for each in (finding["title"], note, blocks, finding["details"], finding["shared"]) if each]
+    texts = (finding["title"], note, blocks, finding["details"])
+    return [*filter(None, texts), *addition_lines(finding)]
+
+
+def addition_lines(finding: Mapping[Any, Any]) -> list[str]:
+    """Return the additions of a row of ``findings`` as sentences: its forecast, what it shares, and its deletion."""
+    return [each for each in (finding["forecast"], finding["shared"], deletion_text(finding["deleted_at"])) if each]
+
+
+def deletion_text(at: datetime | None) -> str:
+    """Return when the evidence of a finding is deleted as a sentence; "" if that is unknown."""
+    return "" if is_missing(at) else f"The cluster deletes this evidence from {format_timestamp(at)} on."
 
 
 def known_lines(finding: Mapping[Any, Any]) -> list[str]:
@@ -449,6 +466,7 @@ def findings_card(findings: pd.DataFrame) -> str:
 def _finding_context(row: dict[Any, Any], now: datetime, links: Sequence[tuple[str, str]] = ()) -> dict[str, Any]:
     since, count = format_timestamp(row["since"]), len(row["ids"])
     return {name: row[name] for name in _SHOWN_AS_READ} | {
+        "additions": addition_lines(row),
         "colour": _COLOURS[row["severity"]],
         "mark": _MARKS[row["severity"]],
         "age": format_age(row["since"], now),

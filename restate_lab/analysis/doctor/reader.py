@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from restate_lab._cells import is_missing
 from restate_lab._text import join
+from restate_lab.analysis.forecast.reader import Group
 from restate_lab.analysis.questions import run_question
 from restate_lab.analysis.questions.catalog import parse_question
 from restate_lab.client.arguments import time_limit
@@ -134,6 +135,16 @@ def earliest(rows: Iterable[Mapping[Any, Any]], column: str) -> datetime | None:
 def handlers_of(rows: Iterable[Row]) -> str:
     """Return the handlers of rows as text: "Cart/add, Cart/pay and 2 more"."""
     return join(f"{row['target_service_name']}/{row['target_handler_name']}" for row in rows)
+
+
+def backlogs_of(rows: Iterable[Row]) -> tuple[Group, ...]:
+    """Return the backlogs of the scopes of rows, each with its service and limit key; without a scope, the services."""
+    found = (
+        Group(str(row["target_service_name"]), None, row.get("scope"), row.get("limit_key"))
+        for row in rows
+        if row["target_service_name"]
+    )
+    return tuple(dict.fromkeys(found))
 
 
 def services_of(rows: Iterable[Row]) -> tuple[str, ...]:

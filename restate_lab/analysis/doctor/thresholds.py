@@ -31,6 +31,8 @@ class Thresholds:
     # The restate CLI uses the same limits: one minute is unusual, and after ten minutes users notice.
     waiting: timedelta = timedelta(minutes=1)
     waiting_long: timedelta = timedelta(minutes=10)
+    # All others get at most a fifth of the slots or places.
+    dominance: float = 0.8
     # The scheduler starts a ready invocation within milliseconds, or it reports what the invocation waits for.
     ready_for: timedelta = timedelta(minutes=1)
     # The server removes completed invocations once an hour; since 1.8 it removes many at a slower pace.

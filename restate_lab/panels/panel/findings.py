@@ -15,6 +15,7 @@ from restate_lab.analysis.contrast.model import LEAST
 from restate_lab.analysis.doctor import Diagnosis
 from restate_lab.analysis.doctor.checks import CHECKS
 from restate_lab.analysis.doctor.diagnosis import (
+    addition_lines,
     gap_reasons,
     is_empty_cluster,
     planned_call,
@@ -228,7 +229,7 @@ def _row(row: Mapping[Any, Any], diagnosis: Diagnosis, at: int, *, can_plan: boo
     return {
         "severity": row["severity"],
         "title": row["title"],
-        "details": " ".join(filter(None, (row["details"], row["shared"]))),
+        "details": " ".join(filter(None, (row["details"], *addition_lines(row)))),
         "age": _age(row["since"], diagnosis.read_at),
         "blocks": f"blocks {row['blocks']}" if row["blocks"] else "",
         **{name: row[name] for name in ("fingerprint", "note")},

@@ -122,7 +122,7 @@ def test_invocations_are_compared_only_at_the_visit_that_opens_their_alert(
         "restate_lab.alerts.reader.connect",
         lambda *_, **__: contextlib.nullcontext(SampleRows(sys_invocation_status=[*rows, *others])),
     )
-    monkeypatch.setattr("restate_lab.analysis.doctor.sharing._FLOOR", 600.0)  # more time than a busy machine needs
+    monkeypatch.setattr("restate_lab.analysis.doctor.additions._FLOOR", 600.0)  # more time than a busy machine needs
     later = Rule(check="terminal_failures", service="Orders", hold=timedelta(hours=1))
     patient = replace(reader(), timeout=600.0, rules=Rules((later,)))
 

@@ -20,7 +20,7 @@ from restate_lab.errors import ArgumentError, QueryRefused, TimedOut
 from restate_lab.source import SourceWrapper
 from support.sample_rows import BEFORE, NOW, LiveRows, SampleRows, command, invocation, sample_id, waiting_columns
 
-FOR_VQUEUES = ("blocked_queues", "scheduler_gaps", "queued_changes")
+FOR_VQUEUES = ("starved_scopes", "dominant_scopes", "blocked_queues", "scheduler_gaps", "queued_changes")
 A, B, C, D = (sample_id(number) for number in (1, 2, 3, 4))
 
 
@@ -140,7 +140,7 @@ def test_a_source_without_journals_is_incomplete() -> None:
 
 def test_the_number_of_checks_has_the_reasons_of_those_that_do_not_apply() -> None:
     footer = footer_of(diagnose(SampleRows(without=("sys_journal.entry_json",))))
-    assert "7 do not apply: this source has no payloads of journals (4), this server has no vqueues (3)" in footer
+    assert "9 do not apply: this server has no vqueues (5), this source has no payloads of journals (4)" in footer
     assert "do not apply" not in footer_of(diagnose(SampleRows(vqueues=True), checks=["deadlocks", "paused"]))
     card = diagnose(SampleRows())._repr_html_()
     assert ">Checks<" in card

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from restate_lab.analysis.doctor import sharing
+from restate_lab.analysis.doctor import additions
 from restate_lab.panels import panel as panel_module
 from restate_lab.panels.contrast import QUESTION
 from restate_lab.panels.panel import Panel
@@ -104,7 +104,7 @@ def test_a_finding_has_the_button_and_its_line_says_what_they_share(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(panel_module, "_DOCTOR_TIMEOUT", "10m")  # more time than a busy machine needs
-    monkeypatch.setattr(sharing, "_FLOOR", 600.0)
+    monkeypatch.setattr(additions, "_FLOOR", 600.0)
     panel = make(source_of())
     assert panel.wait(doctor=True)
     rows = panel.findings.content["rows"]

@@ -16,6 +16,7 @@ from restate_lab.analysis.doctor.checks.faults import (
     scheduler_gaps,
     stale_timers,
 )
+from restate_lab.analysis.doctor.checks.limits import dominant_scopes, starved_scopes
 from restate_lab.analysis.doctor.checks.outliers import large_states, long_journals, slow_handlers
 from restate_lab.analysis.doctor.checks.queues import (
     backlog,
@@ -81,6 +82,7 @@ _CHECKS = (
         "invocations that failed because their deployment speaks an old service protocol (RT0020)",
         1.6,
         refused_protocols,
+        is_about_ended=True,
     ),
     Check(
         "late_cleanup",
@@ -113,6 +115,7 @@ _CHECKS = (
         1.6,
         expiring_evidence,
         needs_open=True,
+        is_about_ended=True,
     ),
     Check(
         "sampled_backlog",
@@ -129,10 +132,27 @@ _CHECKS = (
         2.5,
         terminal_failures,
         is_compared=True,
+        is_about_ended=True,
+    ),
+    Check(
+        "starved_scopes",
+        "scopes and limit keys that a rule keeps from starting anything",
+        2.0,
+        starved_scopes,
+        is_for_vqueues=True,
+        needs_open=True,
+    ),
+    Check(
+        "dominant_scopes",
+        "a scope or limit key with most slots or places, while others wait",
+        2.0,
+        dominant_scopes,
+        is_for_vqueues=True,
+        needs_open=True,
     ),
     Check(
         "blocked_queues",
-        "vqueues that are paused or wait for a resource",
+        "vqueues that are paused or have waited long for a resource",
         2.0,
         blocked_queues,
         is_for_vqueues=True,
@@ -156,7 +176,13 @@ _CHECKS = (
         needs_open=True,
     ),
     Check("deadlocks", "invocations that wait for each other in a cycle", 3.0, deadlocks, needs_open=True),
-    Check("blocked_keys", "keys with a queue and a holder that makes no progress", 3.0, blocked_keys, needs_open=True),
+    Check(
+        "blocked_keys",
+        "keys with a queue and a holder that makes no progress",
+        3.0,
+        blocked_keys,
+        needs_open=True,
+    ),
     Check(
         "suspended_on_run",
         "invocations suspended on their own step, which does not wake them",
@@ -175,8 +201,22 @@ _CHECKS = (
         needs_payloads=True,
         needs_open=True,
     ),
-    Check("agent_tools", "agents that repeat tool calls or failures of tools", 2.8, agent_tools, needs_payloads=True),
-    Check("agent_tokens", "agents with many more tokens than usual", 2.8, agent_tokens, needs_payloads=True),
+    Check(
+        "agent_tools",
+        "agents that repeat tool calls or failures of tools",
+        2.8,
+        agent_tools,
+        needs_payloads=True,
+        is_about_ended=True,
+    ),
+    Check(
+        "agent_tokens",
+        "agents with many more tokens than usual",
+        2.8,
+        agent_tokens,
+        needs_payloads=True,
+        is_about_ended=True,
+    ),
     Check(
         "agent_waits",
         "agents that have waited for a person for long",

@@ -7,6 +7,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import takewhile
 
+import pandas as pd
+
 from restate_lab._text import (
     format_age,
     format_duration,
@@ -19,18 +21,18 @@ from restate_lab._text import (
 )
 from restate_lab.analysis.doctor.census import MAX_ROWS
 from restate_lab.analysis.doctor.checks.faults import uncounted_rows
+from restate_lab.analysis.doctor.checks.limits import queued_ids, severity_by_age
 from restate_lab.analysis.doctor.context import CheckContext
 from restate_lab.analysis.doctor.model import MAX_IDS, Finding, Severity, Subject
-from restate_lab.analysis.doctor.reader import Row, earliest, handlers_of, services_of, timestamp_of
+from restate_lab.analysis.doctor.places import RULE, counter_of, covered_queues, waiting_heads
+from restate_lab.analysis.doctor.reader import Row, backlogs_of, earliest, handlers_of, services_of, timestamp_of
 from restate_lab.analysis.patterns import group_by
 from restate_lab.analysis.suggestions import SuggestedCall, ask_call, why_call
 from restate_lab.errors import NotOnThisServer
 from restate_lab.server import has_vqueues
 
-_NOT_STUCK = {"lock", "backing-off", "scheduled", "new", None}  # the checks of waits report locks
 _RESOURCES = {
     "invoker-concurrency": "a slot of the invoker",
-    "limit-key-concurrency": "a free place in a concurrency rule",
     "deployment-concurrency": "a slot of its deployment",
     "invoker-throttling": "the invoker, which is throttled",
     "invoker-memory": "free memory of the invoker",
@@ -60,17 +62,18 @@ def backlog(context: CheckContext) -> list[Finding]:
     is_counted = has_vqueues(context.source) and context.source.live
     others = {row["id"] for row in context.once(uncounted_rows)} if is_counted else ()
     rows = [row for row in context.rows("ready", limit=MAX_ROWS) if row["id"] not in others]
-    if not rows:
-        return []
     since = earliest(rows, "modified_at")
+    if not rows or context.age(since) < context.thresholds.waiting:
+        return []
     count, handlers = len(rows) if len(rows) < MAX_ROWS else max(idle, MAX_ROWS), handlers_of(rows)
     return [
         Finding(
-            severity=_severity_by_age(context, since),
+            severity=severity_by_age(context, since),
             title=f"{plural(count, 'invocation')} of {handlers} {verb_form(count, 'is', 'are')} ready and "
             f"{verb_form(count, 'waits', 'wait')} for a slot of the invoker{_oldest_age(context, since)}",
             where=handlers,
             subject=Subject("", services_of(rows)),
+            backlogs=backlogs_of(rows),
             count=count,
             ids=tuple(row["id"] for row in rows)[:MAX_IDS],
             since=since,
@@ -81,17 +84,29 @@ def backlog(context: CheckContext) -> list[Finding]:
 
 
 def blocked_queues(context: CheckContext) -> list[Finding]:
-    """Find vqueues that are paused or whose first entry waits for a resource other than a key."""
-    if not context.census.count_open("inboxed"):
+    """Find vqueues that are paused, or whose first entry has waited for a resource other than a key for long."""
+    covered = context.once(covered_queues)
+    rows = [row for row in context.once(waiting_heads) if row["vqueue_id"] not in covered]
+    groups = group_by(rows, lambda row: counter_of(row) if row["blocked_on"] == RULE else row["blocked_on"])
+    return [*_paused_findings(context), *(_queue_finding(context, members) for members in groups)]
+
+
+def paused_entries(context: CheckContext) -> list[Row]:
+    """Return the calls in paused vqueues that have not started or wait for their next attempt."""
+    if not (has_vqueues(context.source) and context.census.count_open("inboxed", "scheduled", "invoked")):
         return []
-    rows = [row for row in context.ask("blocked_heads") if row["blocked_on"] not in _NOT_STUCK]
-    return [_queue_finding(context, members) for members in group_by(rows, lambda row: row["blocked_on"])]
+    queues = [row["vqueue_id"] for row in context.rows("paused_queues", limit=MAX_ROWS)]
+    return context.rows("paused_entries", ids=queues, limit=MAX_ROWS) if queues else []
 
 
 def late_starts(context: CheckContext) -> list[Finding]:
     """Find scheduled invocations that should have started already."""
     count = context.census.total("overdue")
-    if not count:
+    # The check ``blocked_queues`` reports those in paused queues.
+    before = pd.Timestamp(context.clock - context.thresholds.waiting)
+    paused = {row["entry_id"] for row in context.once(paused_entries) if row["since"] < before} if count else set()
+    count -= len(paused)
+    if count <= 0:
         return []
     handlers = join(f"{service}/{handler}" for (service, handler), _ in context.census.totals_by_handler("overdue"))
     first = earliest(context.census.rows, "starts_first")
@@ -103,7 +118,11 @@ def late_starts(context: CheckContext) -> list[Finding]:
             where=handlers,
             subject=Subject("", tuple(sorted({each for (each, _), _ in context.census.totals_by_handler("overdue")}))),
             count=count,
-            ids=tuple(row["id"] for row in context.ask("wakes_next", until="0s") if row["event"] == "start")[:MAX_IDS],
+            ids=tuple(
+                row["id"]
+                for row in context.ask("wakes_next", until="0s")
+                if row["event"] == "start" and row["id"] not in paused
+            )[:MAX_IDS],
             since=first,
             evidence=evidence,
             suggested=(replace(evidence, comment="its partition may have no leader; check the server logs"),),
@@ -153,38 +172,58 @@ def sampled_backlog(context: CheckContext) -> list[Finding]:
     ]
 
 
-def _queue_finding(context: CheckContext, rows: Sequence[Row]) -> Finding:
-    what = rows[0]["blocked_on"]
-    ids = [row["entry_id"] for row in context.rows("queued", ids=[row["vqueue_id"] for row in rows], limit=MAX_ROWS)]
-    total = sum(int(row["num_inbox"] or 1) for row in rows)
-    # The counters include entries that back off or are scheduled.
-    count = len(ids) if 0 < len(ids) < MAX_ROWS else total
-    since = earliest(rows, "waiting_since")
-    handlers = handlers_of([row for row in rows if row["target_service_name"] is not None]) or "unknown handlers"
-    is_paused = what == "queue paused"
-    reason = "wait in paused queues" if is_paused else f"wait for {_RESOURCES.get(what, what)}"
-    verb = reason if count != 1 else reason.replace("wait", "waits", 1)
-    resume = SuggestedCall("lab.admin.resume_vqueue", (rows[0]["vqueue_id"],))
-    overview = ask_call("overview", comment="running invocations hold the places")
+def _paused_findings(context: CheckContext) -> list[Finding]:
+    """Return a warning about the calls that would run, and a note about those that are only due later."""
+    entries = context.once(paused_entries)
+    due = [row for row in entries if row["since"] <= pd.Timestamp(context.clock)]
+    held = {row["vqueue_id"] for row in due}
+    later = [row for row in entries if row["vqueue_id"] not in held]
+    return [_paused_finding(context, rows, is_due=rows is due) for rows in (due, later) if rows]
+
+
+def _paused_finding(context: CheckContext, rows: Sequence[Row], *, is_due: bool) -> Finding:
+    queues = list(dict.fromkeys(row["vqueue_id"] for row in rows))
+    count, since, handlers = len(rows), earliest(rows, "since"), handlers_of(rows)
+    their = verb_form(len(queues), "its queue is", "their queues are")
+    problem = f"{verb_form(count, 'waits', 'wait')} in paused queues{_oldest_age(context, since)}"
+    if not is_due:
+        problem = f"{verb_form(count, 'does', 'do')} not start on time while {their} paused"
+    first = f"The first is due at {format_timestamp(since, now=context.now)}" if since and not is_due else ""
     return Finding(
-        severity=Severity.WARNING if is_paused else _severity_by_age(context, since),
-        title=f"{plural(count, 'invocation')} of {handlers} {verb}{_oldest_age(context, since)}",
-        details=sentences(f"They are in {plural(len(rows), 'queue')}" if len(rows) > 1 else ""),
+        severity=Severity.WARNING if is_due else Severity.NOTE,
+        title=f"{plural(count, 'invocation')} of {handlers} {problem}",
+        details=sentences(f"They are in {plural(len(queues), 'queue')}" if len(queues) > 1 else "", first),
         where=handlers,
-        subject=Subject(what, services_of(rows)),
+        subject=Subject("queue paused" if is_due else "queue paused, due later", services_of(rows)),
         count=count,
-        ids=tuple(ids[:MAX_IDS]),
-        since=since,
-        evidence=ask_call("blocked_heads"),
-        suggested=(resume if is_paused else overview,),
+        ids=tuple(row["entry_id"] for row in rows)[:MAX_IDS],
+        since=since if is_due else None,
+        evidence=ask_call("queues"),
+        suggested=(SuggestedCall("lab.admin.resume_vqueue", (queues[0],)),),
     )
 
 
-def _severity_by_age(context: CheckContext, since: datetime | None) -> Severity:
-    waited = context.age(since)
-    if waited >= context.thresholds.waiting_long:
-        return Severity.CRITICAL
-    return Severity.WARNING if waited >= context.thresholds.waiting else Severity.NOTE
+def _queue_finding(context: CheckContext, rows: Sequence[Row]) -> Finding:
+    what, since = rows[0]["blocked_on"], earliest(rows, "since")
+    ids, count = queued_ids(context, rows)
+    handlers = handlers_of([row for row in rows if row["target_service_name"] is not None]) or "unknown handlers"
+    place, rule = counter_of(rows[0]) if what == RULE else (None, "")
+    resource = f"a place under the rule “{one_line(rule, 40)}”" if rule else _RESOURCES.get(what, what)
+    scope = f" {place.inside}" if place else ""
+    return Finding(
+        severity=severity_by_age(context, since),
+        title=f"{plural(count, 'invocation')} of {handlers}{scope} {verb_form(count, 'waits', 'wait')} for {resource}"
+        f"{_oldest_age(context, since)}",
+        details=sentences(f"They are in {plural(len(rows), 'queue')}" if len(rows) > 1 else ""),
+        where=handlers,
+        subject=Subject(f"{what}: {place}" if place else what, services_of(rows)),
+        backlogs=backlogs_of(rows),
+        count=count,
+        ids=tuple(ids),
+        since=since,
+        evidence=ask_call("limits" if rule else "blocked_heads"),
+        suggested=(ask_call("oldest_unmoved", comment="running invocations hold the places"),),
+    )
 
 
 def _oldest_age(context: CheckContext, since: datetime | None) -> str:

@@ -14,6 +14,7 @@ from restate_lab.analysis.doctor.census import Handler, handler_of_target
 from restate_lab.analysis.doctor.context import CheckContext
 from restate_lab.analysis.doctor.model import MAX_IDS, Blocked, Finding, Severity, Subject
 from restate_lab.analysis.doctor.reader import Row, earliest, timestamp_of
+from restate_lab.analysis.forecast.reader import Group
 from restate_lab.analysis.patterns import group_by
 from restate_lab.analysis.suggestions import Placeholder, SuggestedCall, ask_call, plan_call, why_call
 from restate_lab.analysis.waits import blocker_frame, deadlock_frame
@@ -212,11 +213,17 @@ def _blocked_key_finding(context: CheckContext, blocker: _QueueBlocker) -> Findi
         count=len(ids),
         ids=tuple(ids[:MAX_IDS]),
         blocked=blocker.blocked,
+        backlogs=tuple(_backlog_of_key(each) for each in dict.fromkeys(blocker.queue["detail"])),
         queued=queue,
         since=blocker.since,
         evidence=ask_call("blocked_keys"),
         suggested=(_resolve_call(awakeable) if awakeable else why_call(row["id"]),),
     )
+
+
+def _backlog_of_key(key: str) -> Group:
+    service, _, name = key.partition("/")
+    return Group(service, name)
 
 
 def _suspended_on_run_finding(context: CheckContext, group: _EdgeGroup) -> Finding:

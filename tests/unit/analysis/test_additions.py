@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from restate_lab.analysis.contrast import compare_sides
-from restate_lab.analysis.doctor import Diagnosis, diagnose as run_doctor, doctor, sharing
+from restate_lab.analysis.doctor import Diagnosis, additions, diagnose as run_doctor, doctor
 from restate_lab.cli._result_pages import doctor_exit_code
 from restate_lab.errors import QueryRefused
 from restate_lab.source import SourceWrapper
@@ -20,7 +20,7 @@ from support.sample_rows import SampleRows, sample_id
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Allow more time than a busy machine needs."""
-    monkeypatch.setattr(sharing, "_FLOOR", 600.0)
+    monkeypatch.setattr(additions, "_FLOOR", 600.0)
 
 
 def source_of(failing: int, *, caller: str | None = CALLER) -> SampleRows:
@@ -55,7 +55,7 @@ def test_nothing_is_added_if_nothing_distinguishes_them() -> None:
 
 
 def test_a_small_finding_is_not_compared() -> None:
-    source = source_of(sharing.LEAST - 1)
+    source = source_of(additions.LEAST - 1)
     assert finding_of(doctor(source))["shared"] == ""
     assert [each for each in source.asked if "md5" in each] == []
 
@@ -69,8 +69,8 @@ def test_a_comparison_that_does_not_run_changes_nothing_but_its_own_line(
     if seconds is None:
         source = Refusing(source)
     else:
-        monkeypatch.setattr(sharing, "_FLOOR", 0.0)
-        monkeypatch.setattr(sharing, "_COUNTS", 1)
+        monkeypatch.setattr(additions, "_FLOOR", 0.0)
+        monkeypatch.setattr(additions, "_COUNTS", 1)
     diagnosis = doctor(source)
     reason = "refused on purpose" if seconds is None else "no time was left"
     assert finding_of(diagnosis)["shared"] == f"Not compared with healthy invocations: {reason}."
@@ -83,7 +83,7 @@ def test_a_comparison_that_does_not_run_changes_nothing_but_its_own_line(
 
 def test_only_wanted_findings_are_compared() -> None:
     source = source_of(25)
-    diagnosis = run_doctor(source, timeout="1m", is_compared=lambda finding: finding.check != "terminal_failures")
+    diagnosis = run_doctor(source, timeout="1m", is_wanted=lambda finding, _: finding.check != "terminal_failures")
     assert finding_of(diagnosis)["shared"] == ""
     assert [each for each in source.asked if "md5" in each] == []
 
@@ -107,7 +107,7 @@ def test_a_window_of_more_than_one_finding_has_one_time_limit(monkeypatch: pytes
         limits.append(timeout)
         return compare_sides(source, failing, timeout=timeout, **options)
 
-    monkeypatch.setattr(sharing, "compare_sides", note)
+    monkeypatch.setattr(additions, "compare_sides", note)
     rows = charges(25)
     other = [{**row, "target_service_name": "Orders", "id": sample_id(500 + at)} for at, row in enumerate(rows)]
     doctor(SampleRows(sys_invocation_status=[*rows, *other]))

@@ -1,0 +1,87 @@
+"""The checks of ``watch`` about what comes: backlogs that will not drain, and evidence that is deleted soon.
+
+Each of them runs only if a rule names it. Near their limits they open no alert and resolve none.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import pandas as pd
+
+from restate_lab._text import format_timestamp, plural
+from restate_lab.analysis.doctor.additions import forecast_sentence
+from restate_lab.analysis.doctor.diagnosis import Diagnosis
+from restate_lab.analysis.doctor.model import Subject
+from restate_lab.analysis.doctor.reader import timestamp_of
+from restate_lab.analysis.forecast.result import DRAINS, EMPTY, GROWING, name_of
+from restate_lab.analysis.suggestions import SuggestedCall
+
+WILL_NOT_DRAIN, EVIDENCE_DELETED = "will_not_drain", "evidence_deleted"
+_SOON, _NEAR = timedelta(hours=2), timedelta(hours=3)
+_PART = 0.5  # of the backlog of a service: its growing keys and queues are the cause then
+_FREEZE = SuggestedCall("freeze", ("before-it-is-deleted.evidence",))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prospect:
+    """What one of the checks found about a subject; ``is_near`` if it is only near the limit."""
+
+    check: str
+    subject: Subject
+    title: str
+    cause: str = ""
+    ids: tuple[str, ...] = ()
+    calls: Sequence[SuggestedCall] = ()
+    is_near: bool = False
+
+
+def growing_backlogs(rows: Sequence[Mapping[Any, Any]]) -> Iterator[Prospect]:
+    """Yield the backlogs that grow, and as near ones those that may drain late or whose forecast is unknown.
+
+    A service is near the limit, too, if it grows because of its keys or scopes, which are reported themselves.
+    """
+    parts: Counter[str] = Counter()
+    for row in rows:
+        if row["answer"] == GROWING and row["level"] != "service":
+            parts[row["service"]] += row["waiting"]
+    for row in rows:
+        drains = row["answer"] == DRAINS and not pd.isna(row["latest"])
+        if row["answer"] == EMPTY or drains:
+            continue
+        by_parts = row["level"] == "service" and parts[row["service"]] >= _PART * row["waiting"]
+        name, call = name_of(dict(row)), SuggestedCall("forecast", (), {"service": str(row["service"])})
+        yield Prospect(
+            check=WILL_NOT_DRAIN,
+            subject=Subject(name, (str(row["service"]),)),
+            title=f"the backlog of {name} grows and will not drain: {plural(row['waiting'], 'call')} waiting",
+            cause=forecast_sentence(dict(row)),
+            calls=(call,),
+            is_near=row["answer"] != GROWING or by_parts,
+        )
+
+
+def deleted_evidence(diagnosis: Diagnosis, at: datetime, is_open: Iterable[bool]) -> Iterator[Prospect]:
+    """Yield the open findings whose evidence is deleted within two hours, and as near ones, within three hours.
+
+    An open finding whose deletion could not be read is near, too; ``is_open`` has one value for each finding.
+    """
+    rows = diagnosis.findings.to_dict("records")
+    for row, subject, opened in zip(rows, diagnosis.subjects, is_open, strict=True):
+        deleted_at = timestamp_of(row["deleted_at"])
+        if not opened or (deleted_at is not None and deleted_at - at >= _NEAR):
+            continue
+        is_near = deleted_at is None or deleted_at - at >= _SOON
+        yield Prospect(
+            check=EVIDENCE_DELETED,
+            subject=Subject(f"{row['check']} {subject.name}".strip(), subject.services),
+            title=f"the evidence of {row['check']} is deleted from {format_timestamp(deleted_at)} on",
+            cause=row["title"],
+            ids=tuple(row["ids"][:3]),
+            calls=(_FREEZE,),
+            is_near=is_near,
+        )

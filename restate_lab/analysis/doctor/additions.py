@@ -1,0 +1,158 @@
+"""Additions to findings: what its invocations share, whether its backlog drains, and when its evidence is deleted.
+
+They are not checks: they never change a verdict, a severity or a subject. They run after all checks in the time that is
+left, read no journals, and show no payloads. The comparison shows no keys.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from restate_lab._text import one_line, plural, sentences
+from restate_lab.analysis.contrast import compare_sides
+from restate_lab.analysis.doctor.checks import CHECKS
+from restate_lab.analysis.doctor.context import CheckContext
+from restate_lab.analysis.doctor.model import Finding, rank_findings
+from restate_lab.analysis.doctor.reader import Row, first_of, timestamp_of
+from restate_lab.analysis.forecast import forecast
+from restate_lab.analysis.forecast.reader import Group
+from restate_lab.analysis.forecast.result import DRAINS, EMPTY, GROWING, ORDER, describe, name_of
+from restate_lab.errors import RestateLabError, TimedOut
+from restate_lab.frames import records
+from restate_lab.reads import Reads
+
+LEAST = 20  # invocations of a finding that is compared
+SHARED, FORECAST, DELETED = "shared", "forecast", "deleted_at"
+_COUNTS = 4  # all additions together may take as long as this many counts of all invocations
+_FLOOR = 3.0  # seconds that they may take in any case: on a small cluster, a request takes longer than the count
+_LONGEST = 200  # characters of a reason
+_PART = 0.5  # of the time for the forecast, which the comparisons also need
+
+Wanted = Callable[[Finding, str], bool]
+"""Whether an addition, by the name of its field, is added to a finding."""
+
+
+def is_compared(check: str, count: int, ids: Sequence[str]) -> bool:
+    """Return whether the invocations of a finding are compared with healthy ones, from its check, count and ids."""
+    return check in CHECKS and CHECKS[check].is_compared and count >= LEAST and bool(ids)
+
+
+def add_to_findings(findings: Iterable[Finding], context: CheckContext, is_wanted: Wanted) -> list[Finding]:
+    """Return the findings, worst first, with their additions: the time of deletion, the forecast, what they share."""
+    ranked = list(rank_findings(findings))
+    wanted = {
+        name: [at for at, each in enumerate(ranked) if _applies(name, each, context) and is_wanted(each, name)]
+        for name in (DELETED, FORECAST, SHARED)
+    }
+    if not any(wanted.values()):
+        return ranked
+    ends = time.monotonic() + _seconds_for(context)
+    source = Reads(context.source, remembers=True)  # the findings share the counts of all handlers
+    values: dict[str, Sequence[Any]] = {
+        DELETED: _deletions([ranked[at] for at in wanted[DELETED]], context, ends),
+        FORECAST: _forecasts([ranked[at] for at in wanted[FORECAST]], source, ends),
+        SHARED: [_shared_text(ranked[at], source, ends) for at in wanted[SHARED]],
+    }
+    for name, places in wanted.items():
+        for at, value in zip(places, values[name], strict=True):
+            ranked[at] = replace(ranked[at], **{name: value})
+    return ranked
+
+
+def _applies(name: str, finding: Finding, context: CheckContext) -> bool:
+    if name == SHARED:
+        return is_compared(finding.check, finding.count, finding.ids)
+    if name == FORECAST:  # the flows of the last hour say nothing about a time that lies ahead
+        return bool(finding.backlogs) and context.source.live and context.now == context.clock
+    is_about_ended = finding.check in CHECKS and CHECKS[finding.check].is_about_ended
+    return is_about_ended and context.source.live and bool(finding.ids)
+
+
+def _seconds_for(context: CheckContext) -> float:
+    """Return the time for all additions, from the duration of a count, which is a part of it."""
+    started = time.monotonic()
+    try:
+        context.rows("invocation_count")
+    except RestateLabError:
+        return 0.0
+    return max(_FLOOR, (_COUNTS - 1) * (time.monotonic() - started))
+
+
+def _deletions(findings: Sequence[Finding], context: CheckContext, ends: float) -> list[datetime | None]:
+    """Return when the next invocation of each finding is deleted; None if that is unknown.
+
+    The server removes invocations once an hour, so that some are there after their time.
+    """
+    ids = list(dict.fromkeys(id_ for each in findings for id_ in each.ids))
+    times: dict[str, datetime | None] = {}
+    if ids and ends > time.monotonic():
+        with contextlib.suppress(RestateLabError):
+            times = {row["id"]: timestamp_of(row["expires_at"]) for row in context.rows_by_id("expires", ids)}
+    later = {id_: at for id_, at in times.items() if at is not None and at > context.now}
+    return [first_of(later.get(id_) for id_ in each.ids) for each in findings]
+
+
+def _forecasts(findings: Sequence[Finding], source: Reads, ends: float) -> list[str]:
+    """Return the forecast of the backlog of each finding as a sentence, from one result for all of them."""
+    left = min(_PART * (ends - time.monotonic()), source.seconds_left)
+    if not findings:
+        return []
+    if left <= 0:
+        return [_no_forecast("no time was left")] * len(findings)
+    try:
+        rows = records(forecast(source, timeout=left).frame)
+    except TimedOut:
+        return [_no_forecast("no time was left")] * len(findings)
+    except RestateLabError as error:
+        return [_no_forecast(one_line(str(error), _LONGEST))] * len(findings)
+    return [_forecast_text(each, rows) for each in findings]
+
+
+def _forecast_text(finding: Finding, rows: Sequence[Row]) -> str:
+    """Return the sentence about the backlog of a finding; about the worst one if it has several."""
+    found = [row for row in rows if _group_of(row) in finding.backlogs and row["answer"] != EMPTY]
+    worst = min(found, key=lambda row: (ORDER.index(row["answer"]), -row["waiting"]), default=None)
+    return forecast_sentence(worst) if worst is not None else ""
+
+
+def forecast_sentence(row: Row) -> str:
+    """Return the forecast of a backlog as one sentence."""
+    backlog = f"The backlog of {one_line(name_of(row), 80)}, {row['waiting']:,} waiting"
+    rates = f"{row['arrivals']:,.1f} arrive and {row['completions']:,.1f} end a minute"
+    if row["answer"] == GROWING:
+        return f"{backlog}, grows: {rates}; it will not drain."
+    if row["answer"] == DRAINS:
+        return f"{backlog}, will be empty in {describe(row)} (80 %)."
+    if not row["completions"]:
+        return f"{backlog}: nothing of it has ended in the last {plural(row['minutes'], 'minute')}."
+    return f"{backlog}: it is unknown when it will be empty ({row['reason']})."
+
+
+def _group_of(row: Row) -> Group:
+    return Group(*(row[name] for name in Group._fields))
+
+
+def _no_forecast(reason: str) -> str:
+    return sentences(f"No forecast of the backlog: {reason}")
+
+
+def _shared_text(finding: Finding, source: Reads, ends: float) -> str:
+    left = min(ends - time.monotonic(), source.seconds_left)
+    if left <= 0:
+        return _not_compared("no time was left")
+    try:
+        result = compare_sides(source, finding.ids, timeout=left, reads_steps=False, shows_keys=False)
+    except TimedOut:
+        return _not_compared("no time was left")
+    except RestateLabError as error:
+        return _not_compared(one_line(str(error), _LONGEST))
+    return next(iter(result.sentences), "")
+
+
+def _not_compared(reason: str) -> str:
+    return sentences(f"Not compared with healthy invocations: {reason}")

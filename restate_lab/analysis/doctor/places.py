@@ -1,0 +1,241 @@
+"""What the heads of queues have waited for, and who has the places and slots: read once for several checks."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+import pandas as pd
+
+from restate_lab._text import one_line
+from restate_lab.analysis.doctor.census import MAX_ROWS, handler_of
+from restate_lab.analysis.doctor.context import CheckContext
+from restate_lab.analysis.doctor.reader import Row, earliest, timestamp_of
+from restate_lab.analysis.patterns import group_by
+
+RULE, SLOT = "limit-key-concurrency", "invoker-concurrency"
+_NOT_STUCK = {"lock", "backing-off", "scheduled", "new", "queue paused", None}  # the checks of waits report locks
+# What a head waits for → how long it has waited for it.
+_DURATIONS = {
+    RULE: "concurrency_rules_block_duration",
+    SLOT: "invoker_concurrency_block_duration",
+    "deployment-concurrency": "deployment_concurrency_block_duration",
+    "invoker-throttling": "invoker_throttling_block_duration",
+    "invoker-memory": "invoker_memory_block_duration",
+    "throttling-rules": "throttling_rules_block_duration",
+}
+_USUAL = 3.0  # a queue whose running calls usually take long is busy until so many times their median duration
+
+
+class Place(NamedTuple):
+    """A scope, or a limit key of it with one or two parts; a rule counts its running calls."""
+
+    scope: str
+    l1: str | None = None
+    l2: str | None = None
+
+    def __str__(self) -> str:
+        scope = f"scope {one_line(self.scope, 40)}"
+        key = "/".join(each for each in (self.l1, self.l2) if each is not None)
+        return f"limit key {one_line(key, 40)} in {scope}" if key else scope
+
+    @property
+    def inside(self) -> str:
+        """Return the place after its calls: "in scope red", "with limit key a in scope red"."""
+        return f"in {self}" if self.l1 is None else f"with {self}"
+
+    def contains(self, other: Place) -> bool:
+        """Return whether the calls of another place are counted here, too."""
+        return all(mine in (None, theirs) for mine, theirs in zip(self, other, strict=True))
+
+    def has(self, row: Row) -> bool:
+        """Return whether the queue of a row is in this place."""
+        return row["scope"] is not None and self.contains(place_of(row))
+
+    def part_of(self, other: Place) -> Place:
+        """Return the place one level below this one that another place belongs to."""
+        level = sum(each is not None for each in self)
+        return other.upper(level + 1)
+
+    def upper(self, parts: int) -> Place:
+        """Return the place of the first parts: the scope, then those of the limit key."""
+        return Place(self.scope, self.l1 if parts > 1 else None, self.l2 if parts > 2 else None)
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """The running calls of a place: their number, the oldest one, and when a call last started or ended."""
+
+    place: Place | None  # None for the calls without a scope
+    running: int
+    holder: str | None
+    held_since: datetime | None
+    last_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class LimitWait:
+    """The heads that wait for one counter of a rule; ``holders`` have its places, ``starved`` heads get none."""
+
+    place: Place
+    rule: str
+    heads: Sequence[Row]
+    holders: Sequence[Use]
+    is_starved: bool
+    is_dominated: bool
+
+    @property
+    def taken(self) -> int:
+        """Return the number of places that are taken."""
+        return sum(each.running for each in self.holders)
+
+    def shares(self) -> Counter[Place]:
+        """Return the places taken by each part of the counter, the largest first."""
+        counts: Counter[Place] = Counter()
+        for each in self.holders:
+            if each.place is not None:
+                counts[self.place.part_of(each.place)] += each.running
+        return counts
+
+
+def waiting_heads(context: CheckContext) -> list[Row]:
+    """Return the heads of queues that have waited for one resource, except a key, for longer than ``waiting``.
+
+    A head is in a busy queue for as long as the calls before it need, so that its time in the queue says nothing.
+    """
+    if not context.census.count_open("inboxed"):
+        return []
+    heads = [row for row in context.ask("blocked_heads", limit=MAX_ROWS) if row["blocked_on"] not in _NOT_STUCK]
+    rows: list[Row] = [{**row, "since": _blocked_since(context, row)} for row in heads]
+    return [row for row in rows if context.age(row["since"]) >= context.thresholds.waiting]
+
+
+def limit_waits(context: CheckContext) -> list[LimitWait]:
+    """Return what waits for a place in a rule for longer than ``waiting``, by the counter of the rule."""
+    heads = [row for row in context.once(waiting_heads) if row["blocked_on"] == RULE]
+    if not heads:
+        return []
+    uses, waits = context.once(scope_uses), []
+    for rows in group_by(heads, lambda row: (*counter_of(row), _is_starved(context, place_of(row), uses))):
+        place, rule = counter_of(rows[0])
+        holders = [each for each in uses if each.running and each.place is not None and place.contains(each.place)]
+        if _is_busy(context, holders, rows):
+            continue
+        is_alone = not any(each not in holders and _moves(context, each) for each in uses)
+        is_starved = _is_starved(context, place_of(rows[0]), uses) and not is_alone
+        wait = LimitWait(place, rule, rows, holders, is_starved, is_dominated=False)
+        is_dominated = not is_starved and dominant_part(context, wait) is not None
+        waits.append(LimitWait(place, rule, rows, holders, is_starved, is_dominated))
+    return waits
+
+
+def covered_queues(context: CheckContext) -> set[str]:
+    """Return the waiting vqueues that the checks of this module report, or that are only busy."""
+    heads, waits = context.once(waiting_heads), context.once(limit_waits)
+    others = {row["vqueue_id"] for each in waits if not (each.is_starved or each.is_dominated) for row in each.heads}
+    covered = {row["vqueue_id"] for row in heads if row["blocked_on"] == RULE} - others
+    if context.once(dominant_use) is not None:
+        covered |= {row["vqueue_id"] for row in heads if row["blocked_on"] == SLOT}
+    return covered
+
+
+def counter_of(row: Row) -> tuple[Place, str]:
+    """Return the counter that a head waits for, and the pattern of its rule."""
+    about = json.loads(row["blocked_on_json"] or "{}")
+    place = place_of({"scope": about.get("scope", row["scope"]), "limit_key": about.get("limit_key")})
+    parts = {"scope": 1, "level1": 2}.get(about.get("blocked_level"), 3)
+    return place.upper(parts), str(about.get("blocked_rule") or "")
+
+
+def scope_uses(context: CheckContext) -> list[Use]:
+    """Return who has running calls, and when each scope and limit key last started or ended one."""
+    rows = context.rows("scope_use")
+    scopes = sorted({row["scope"] for row in context.once(waiting_heads) if row["scope"] is not None})
+    since = context.now - context.thresholds.waiting
+    ends = context.rows("scope_ends", scopes=scopes, since=since) if scopes else []
+    ended = {(row["scope"], row["limit_key"]): timestamp_of(row["last_at"]) for row in ends}
+    uses = [
+        Use(
+            place_of(row) if row["scope"] is not None else None,
+            int(row["running"]),
+            row["holder_id"],
+            timestamp_of(row["held_since"]),
+            ended.pop((row["scope"], row["limit_key"]), None) or timestamp_of(row["last_at"]),
+        )
+        for row in rows
+    ]
+    empty = [Use(place_of({"scope": scope, "limit_key": key}), 0, None, None, at) for (scope, key), at in ended.items()]
+    return uses + empty
+
+
+def dominant_use(context: CheckContext) -> tuple[Place, int, int] | None:
+    """Return the scope or limit key with most running calls, their number, and that of all; None if none has most.
+
+    Calls of another scope, or without one, must wait for a slot.
+    """
+    heads = [row for row in context.once(waiting_heads) if row["blocked_on"] == SLOT]
+    if not heads:
+        return None
+    counts: Counter[Place] = Counter()
+    uses = context.once(scope_uses)
+    total, least = sum(each.running for each in uses), context.thresholds.dominance
+    for each in uses:
+        if each.place is not None:
+            for part in {each.place.upper(parts) for parts in (1, 2, 3)}:
+                counts[part] += each.running
+    most = [(place, count) for place, count in counts.items() if total and count >= least * total]
+    if not most:
+        return None
+    place, count = max(most, key=lambda pair: (sum(part is not None for part in pair[0]), pair[1]))
+    return (place, count, total) if any(not place.has(row) for row in heads) else None
+
+
+def _blocked_since(context: CheckContext, row: Row) -> datetime | None:
+    """Return since when a head waits for its resource; the server restarts the duration at each new head."""
+    duration = row.get(_DURATIONS.get(row["blocked_on"], ""))
+    return timestamp_of(row["waiting_since"]) if pd.isna(duration) else context.clock - pd.Timedelta(duration)
+
+
+def place_of(row: Row) -> Place:
+    """Return the scope of a row, with its limit key if it has one."""
+    parts = str(row["limit_key"]).split("/") if row["limit_key"] else []
+    return Place(str(row["scope"]), *parts[:2])
+
+
+def _is_starved(context: CheckContext, place: Place, uses: Sequence[Use]) -> bool:
+    """Return whether nothing of exactly this scope and limit key has started or ended lately."""
+    return not any(each.place == place and _is_recent(context, each.last_at) for each in uses)
+
+
+def _moves(context: CheckContext, use: Use) -> bool:
+    return use.running > 0 or _is_recent(context, use.last_at)
+
+
+def _is_recent(context: CheckContext, at: datetime | None) -> bool:
+    return at is not None and context.now - at < context.thresholds.waiting
+
+
+def _is_busy(context: CheckContext, holders: Sequence[Use], heads: Sequence[Row]) -> bool:
+    """Return whether the running calls usually take so long that the wait is normal, as far as it is not long."""
+    waited = context.age(earliest(heads, "since"))
+    if waited >= context.thresholds.waiting_long:
+        return False
+    ids = [each.holder for each in holders if each.holder]
+    medians = [
+        context.outcomes[each].median_ms
+        for each in map(handler_of, context.details_of(ids).values())
+        if each in context.outcomes
+    ]
+    longest = max((each for each in medians if each is not None), default=0.0)
+    return waited < _USUAL * timedelta(milliseconds=longest)
+
+
+def dominant_part(context: CheckContext, wait: LimitWait) -> tuple[Place, int] | None:
+    """Return the part of a counter that has most of its places, unless it is the one that waits."""
+    (place, taken), *_ = wait.shares().most_common(1) or [(wait.place, 0)]
+    is_most = wait.taken and place != wait.place and taken >= context.thresholds.dominance * wait.taken
+    return (place, taken) if is_most and not any(place.has(row) for row in wait.heads) else None

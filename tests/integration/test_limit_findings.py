@@ -1,0 +1,126 @@
+"""The doctor on a server whose limits, queues and slots keep calls from starting, and on one that is only busy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from restate_lab.analysis.doctor import Diagnosis, doctor
+from restate_lab.client.models import UpsertRule
+from support.bench import Bench, running_bench, wait_for
+from support.clusters import NEEDS_FLAG, NEWEST
+from support.scoped import send_scoped
+
+SERVICES = Path(__file__).parents[1] / "support" / "limit_services.py"
+SLOTS = 40
+SETTINGS = {"RESTATE_WORKER__INVOKER__CONCURRENT_INVOCATIONS_LIMIT": str(SLOTS)}
+RULES = {"blue": 2, "red": 4, "busy": 1}
+CHECKS = ["starved_scopes", "dominant_scopes", "blocked_queues", "backlog", "scheduler_gaps", "blocked_keys"]
+SOON = {"waiting": "1s", "waiting_long": "1h"}
+RUNNING = "SELECT count(*) AS n FROM sys_invocation WHERE status = 'running'"
+WAITING = "SELECT id FROM sys_invocation WHERE status = 'pending' AND id IN :ids"
+pytestmark = [pytest.mark.server, NEEDS_FLAG]
+
+Ids = dict[str, list[str]]
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    """Give a server with 40 slots and a rule for each of three scopes."""
+    folder = tmp_path_factory.mktemp("findings")
+    with running_bench(NEWEST, folder, SERVICES, ready=("Work", "say", "ready"), env=SETTINGS) as bench:
+        rules = [UpsertRule(name, limits={"concurrency": most}) for name, most in RULES.items()]
+        bench.admin.upsert_rules(rules)
+        yield bench
+
+
+@pytest.fixture(scope="module")
+def busy(bench: Bench) -> list[Diagnosis]:
+    """Give what the doctor says while a queue of 16 calls moves one by one for six seconds."""
+    ids = send_scoped(bench, "Work/take", scope="busy", count=16, body=0.35)
+    diagnoses: list[Diagnosis] = []
+
+    def is_over() -> bool:
+        diagnoses.append(doctor(bench.lab, checks=CHECKS, thresholds={"waiting": "4s"}))
+        return bench.lab.sql(WAITING, ids=ids).empty
+
+    wait_for(is_over)
+    return diagnoses
+
+
+@pytest.fixture(scope="module")
+def planted(bench: Bench, busy: list[Diagnosis]) -> Ids:
+    """Give the ids of calls that hold or wait for something, by what they wait for."""
+    ids: Ids = {
+        "blue": send_scoped(bench, "Work/hold", scope="blue", count=4),
+        "taken": send_scoped(bench, "Work/hold", scope="red", limit_key="a", count=4),
+    }
+    wait_for(lambda: bench.lab.sql(RUNNING)["n"][0] == 6)
+    ids["b"] = send_scoped(bench, "Work/hold", scope="red", limit_key="b", count=2)
+    ids["key"] = [bench.ingress.send("Item", "hold", {}, key="k").invocation_id for _ in range(4)]
+    wait_for(lambda: bench.lab.sql(RUNNING)["n"][0] == 7)
+    holder, *ids["p"] = [bench.ingress.send("Item", "hold", {}, key="p").invocation_id for _ in range(3)]
+    ids["later"] = [bench.ingress.send("Item", "hold", {}, key="later", delay="1h").invocation_id]
+    bench.until(holder, "running")
+    queues = "SELECT id FROM sys_vqueue_meta WHERE lock_name IN ('Item/p', 'Item/later') AND queue_is_paused = :paused"
+    for queue in bench.lab.sql(queues, paused=False)["id"]:
+        bench.admin.pause_vqueue(queue)
+    wait_for(lambda: len(bench.lab.sql(queues, paused=True)) == 2)
+    bench.admin.kill_invocation(holder)
+    send_scoped(bench, "Work/hold", scope="green", count=SLOTS - 7)
+    wait_for(lambda: bench.lab.sql(RUNNING)["n"][0] == SLOTS)
+    ids["slots"] = [bench.ingress.send("Work", "hold", {}).invocation_id for _ in range(3)]
+    return ids
+
+
+def waiting(bench: Bench, ids: list[str]) -> set[str]:
+    return set(bench.lab.sql(WAITING, ids=ids)["id"])
+
+
+def findings_of(bench: Bench, *, least: int, **thresholds: Any) -> pd.DataFrame:
+    """Return the findings once the heads have waited for a second."""
+    limits = {**SOON, **thresholds}
+    found = wait_for(
+        lambda: doctor(bench.lab, checks=CHECKS, thresholds=limits), lambda seen: len(seen.findings) >= least
+    )
+    frame: pd.DataFrame = found.findings
+    return frame
+
+
+def test_a_busy_queue_is_no_finding(busy: list[Diagnosis]) -> None:
+    assert len(busy) > 5
+    assert [title for each in busy for title in each.findings["title"]] == []
+
+
+def test_each_planted_situation_is_one_finding_with_its_reason_and_ids(bench: Bench, planted: Ids) -> None:
+    frame = findings_of(bench, least=6)
+    found = {row["title"]: (row["check"], set(row["ids"])) for row in frame.to_dict("records")}
+    waits = {name: waiting(bench, ids) for name, ids in planted.items()}
+    expected = {
+        "2 invocations of Work/hold in scope blue wait for a place under the rule “blue”": ("starved_scopes", "blue"),
+        "2 invocations of Work/hold with limit key b in scope red wait for a place under": ("starved_scopes", "b"),
+        "scope green has 33 of 40 running calls, and 3 other invocations of Work/hold wait": (
+            "dominant_scopes",
+            "slots",
+        ),
+        "2 invocations of Item/hold wait in paused queues": ("blocked_queues", "p"),
+        "1 invocation of Item/hold does not start on time": ("blocked_queues", "later"),
+        "3 calls queue for Item/k, held by Item/k/hold (running)": ("blocked_keys", "key"),
+    }
+    assert len(found) == len(expected)
+    for begin, (check, name) in expected.items():
+        (match,) = [row for title, row in found.items() if title.startswith(begin)]
+        holder = {planted["key"][0]}
+        ids = {"later": set(planted["later"]), "key": holder}.get(name, waits[name])
+        assert match == (check, ids)
+
+
+def test_full_slots_without_a_dominant_scope_are_their_own_finding(bench: Bench, planted: Ids) -> None:
+    frame = findings_of(bench, least=6, dominance=0.9)
+    (row,) = [row for row in frame.to_dict("records") if "slot of the invoker" in row["title"]]
+    assert (row["check"], set(row["ids"])) == ("blocked_queues", set(planted["slots"]))
+    assert "dominant_scopes" not in set(frame["check"])
