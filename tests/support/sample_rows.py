@@ -58,7 +58,8 @@ _VQUEUES = {
         num_attempts""",
     "sys_vqueue_entry_status": """entry_id vqueue_id entry_kind stage status next_at num_errors retry_attempts
         deployment first_attempt_at""",
-    "sys_vqueue_meta": """id service_name scope lock_name limit_key num_inbox queue_is_paused last_start_at""",
+    "sys_vqueue_meta": """id service_name scope lock_name limit_key num_inbox queue_is_paused last_start_at
+        last_finish_at""",
     "sys_scheduler": """id status head_entry_id num_inbox scheduled_at blocked_on blocked_on_json lock_block_duration
         concurrency_rules_block_duration deployment_concurrency_block_duration invoker_concurrency_block_duration
         invoker_throttling_block_duration invoker_memory_block_duration throttling_rules_block_duration""",

@@ -36,7 +36,6 @@ FINDING: dict[str, Any] = dict.fromkeys(
         "mark",
         "title",
         "details",
-        "shared",
         "blocks",
         "age",
         "since",
@@ -47,7 +46,7 @@ FINDING: dict[str, Any] = dict.fromkeys(
         "fingerprint",
     ),
     HOSTILE,
-) | {"colour": "red", "ids": [HOSTILE], "more_ids": 1_200, "links": [(HOSTILE, "#a")]}
+) | {"colour": "red", "ids": [HOSTILE], "more_ids": 1_200, "links": [(HOSTILE, "#a")], "additions": [HOSTILE]}
 BOX: dict[str, Any] = {"x": 1, "y": 2, "width": 3, "height": 4, "times": 1_200, "folded": "", "colour": "red"}
 PICTURE = WaitPicture(
     width=9,

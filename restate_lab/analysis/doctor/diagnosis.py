@@ -63,10 +63,10 @@ class Diagnosis(Result):
 
     - ``.findings``: ``severity, check, title`` (the affected invocations and the problem, in one short line),
       ``details`` (more about the cause, such as the error message; may be ""), ``shared`` (what distinguishes 20 or
-      more failing invocations from healthy ones, or why they were not compared; otherwise ""), ``forecast`` (whether
-      and when the backlog of a finding about waiting calls drains; otherwise ""), ``deleted_at`` (UTC; when the cluster
-      deletes the first of the ended invocations; otherwise None), ``since`` (UTC; None if unknown), ``count, affected``
-      (the stuck invocations, and these plus the invocations that they block),
+      more failing invocations from healthy ones, or why they were not compared; otherwise ""), ``since`` (UTC; None if
+      unknown), ``forecast`` (whether and when the backlog of a finding about waiting calls drains; otherwise ""),
+      ``deleted_at`` (UTC; when the cluster deletes the next one of the ended invocations; otherwise None),
+      ``count, affected`` (the stuck invocations, and these plus the invocations that they block),
       ``where, ids`` (at most 1,000 per row; deployment ids for findings about deployments), ``blocks`` (how many
       invocations of which handlers are blocked, for example "3 Orders/place"), ``blocked`` (their ids), ``queued`` (the
       calls in the queue of the key that the finding is about; 0 for other findings), ``suggested_code, evidence_code``
@@ -265,9 +265,9 @@ def _finding_frame(findings: Sequence[Finding]) -> pd.DataFrame:
         "title": [each.title for each in findings],
         "details": [each.details for each in findings],
         "shared": [each.shared for each in findings],
+        "since": [each.since for each in findings],
         "forecast": [each.forecast for each in findings],
         "deleted_at": [each.deleted_at for each in findings],
-        "since": [each.since for each in findings],
         "count": [each.count for each in findings],
         "affected": [each.affected for each in findings],
         "where": [each.where for each in findings],

@@ -1,20 +1,32 @@
-"""What the doctor adds to a finding: what its invocations share, in contrast to healthy ones; it is not a check."""
+"""What the doctor adds to a finding: what its invocations share, its forecast and its deletion; none is a check."""
 
 from __future__ import annotations
 
+import re
 from contextlib import AbstractContextManager
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pytest
 
 from restate_lab.analysis.contrast import compare_sides
 from restate_lab.analysis.doctor import Diagnosis, additions, diagnose as run_doctor, doctor
+from restate_lab.analysis.doctor.additions import add_to_findings
+from restate_lab.analysis.doctor.context import CheckContext
+from restate_lab.analysis.doctor.model import Finding, Severity
+from restate_lab.analysis.doctor.thresholds import Thresholds
+from restate_lab.analysis.forecast.reader import Group
+from restate_lab.analysis.suggestions import ask_call
 from restate_lab.cli._result_pages import doctor_exit_code
 from restate_lab.errors import QueryRefused
+from restate_lab.reads import Reads
 from restate_lab.source import SourceWrapper
+from support.backlog_rows import backlog
 from support.compared_rows import CALLER, charge, charges
-from support.sample_rows import SampleRows, sample_id
+from support.sample_rows import NOW, LiveRows, SampleRows, sample_id
 
 
 @pytest.fixture(autouse=True)
@@ -113,3 +125,67 @@ def test_a_window_of_more_than_one_finding_has_one_time_limit(monkeypatch: pytes
     doctor(SampleRows(sys_invocation_status=[*rows, *other]))
     assert len(limits) == 2
     assert limits == sorted(limits, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("rows", "sentence"),
+    [
+        (backlog(200, ended=10), r"The backlog of Svc, 200 waiting, will be empty in \d+m.* to \d+m.* \(80 %\)\."),
+        (
+            backlog(200, ended=2, begun=3),
+            r"The backlog of Svc, 200 waiting, grows: 3\.0 arrive and 2\.0 end a minute; it will not drain\.",
+        ),
+        (backlog(200, ended=0), r"The backlog of Svc, 200 waiting: nothing of it has ended in the last 60 minutes\."),
+    ],
+    ids=["drains", "grows", "stuck"],
+)
+def test_a_finding_about_waiting_calls_has_their_forecast_wherever_it_is_shown(
+    rows: list[dict[str, Any]], sentence: str
+) -> None:
+    source = LiveRows(sys_invocation_status=rows)
+    diagnosis = doctor(source, checks="backlog")
+    (row,) = diagnosis.findings.to_dict("records")
+    assert re.fullmatch(sentence, row["forecast"])
+    assert row["forecast"] in " ".join(str(diagnosis).split())
+    assert row["forecast"].split(":")[0] in diagnosis._repr_html_()
+    plain = doctor(SampleRows(sys_invocation_status=rows), checks="backlog")
+    assert plain.findings["forecast"].tolist() == [""], "a source that is not live has no next minutes"
+    assert (plain.verdict, plain.subjects) == (diagnosis.verdict, diagnosis.subjects)
+    assert plain.findings["fingerprint"].tolist() == [row["fingerprint"]]
+    ahead = doctor(source, checks="backlog", now=NOW + timedelta(hours=1))
+    assert ahead.findings["forecast"].tolist() == [""]
+
+
+def test_one_forecast_is_read_for_all_findings_and_its_failure_is_only_a_sentence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows = backlog(30, ended=1, service="A") + backlog(30, ended=1, service="B")
+    source = LiveRows(sys_invocation_status=rows, sys_service=[{"name": "A"}, {"name": "B"}])
+    context = CheckContext(Reads(source), Thresholds(), clock=NOW)
+    finding = Finding(
+        severity=Severity.NOTE, title="x", where="A", count=1, ids=(), evidence=ask_call("x"), suggested=()
+    )
+    findings = [replace(finding, backlogs=(Group(name),)) for name in ("A", "B")]
+    source.asked.clear()
+    added = add_to_findings(findings, context, lambda *_: True)
+    assert [each.forecast.split(",")[0] for each in added] == ["The backlog of A", "The backlog of B"]
+    assert len([each for each in source.asked if "AS delayed_arrivals" in each]) == 1
+    monkeypatch.setattr(additions, "_FLOOR", 0.0)
+    monkeypatch.setattr(additions, "_COUNTS", 1)
+    none = add_to_findings(findings, context, lambda *_: True)
+    assert [each.forecast for each in none] == ["No forecast of the backlog: no time was left."] * 2
+
+
+def test_a_finding_about_ended_invocations_has_the_time_at_which_the_next_one_is_deleted() -> None:
+    rows = charges(25)
+    rows[0] |= {"journal_retention": timedelta(minutes=10)}  # over, but the server removes once an hour
+    rows[8] |= {"journal_retention": timedelta(hours=2)}
+    diagnosis = doctor(LiveRows(sys_invocation_status=rows), checks="terminal_failures")
+    row = finding_of(diagnosis)
+    assert row["deleted_at"] == rows[8]["completed_at"] + timedelta(hours=2)
+    text = f"The cluster deletes this evidence from {row['deleted_at']:%Y-%m-%d %H:%M:%S UTC} on."
+    assert text in " ".join(str(diagnosis).split())
+    assert text in diagnosis._repr_html_()
+    frozen = finding_of(doctor(SampleRows(sys_invocation_status=rows), checks="terminal_failures"))
+    assert frozen["deleted_at"] is pd.NaT, "a source that is not live deletes nothing"
+    assert frozen["fingerprint"] == row["fingerprint"]
