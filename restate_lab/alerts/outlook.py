@@ -1,4 +1,4 @@
-"""The checks of ``watch`` about what comes: backlogs that will not drain, and evidence that is deleted soon.
+"""The checks of ``watch`` about the near future: backlogs that will not drain, and evidence that is deleted soon.
 
 Each of them runs only if a rule names it. Near their limits they open no alert and resolve none.
 """
@@ -29,7 +29,7 @@ _FREEZE = SuggestedCall("freeze", ("before-it-is-deleted.evidence",))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prospect:
-    """What one of the checks found about a subject; ``is_near`` if it is only near the limit."""
+    """A result of these checks about one subject; ``is_near`` if it is only near the limit."""
 
     check: str
     subject: Subject

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,9 @@ import pandas as pd
 import pytest
 
 import restate_lab as rl
+from restate_lab.alerts.reader import ClusterReader
+from restate_lab.alerts.rules import Rule, Rules
+from restate_lab.alerts.store import AlertStore
 from restate_lab.analysis.doctor import Diagnosis, doctor
 from restate_lab.client.models import UpsertRule
 from support.bench import Bench, running_bench, wait_for
@@ -41,7 +46,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 
 @pytest.fixture(scope="module")
 def busy(bench: Bench) -> list[Diagnosis]:
-    """Give what the doctor says while a queue moves, if a wait as long as that of its oldest call is too long."""
+    """Give the diagnoses of a queue that moves, if a wait as long as that of its oldest call is too long."""
     ids = send_scoped(bench, "Work/take", scope="busy", count=12, body=0.3)
     wait_for(lambda: 0 < len(waiting(bench, ids)) < 7)
     diagnoses: list[Diagnosis] = []
@@ -55,7 +60,7 @@ def busy(bench: Bench) -> list[Diagnosis]:
 
 @pytest.fixture(scope="module")
 def planted(bench: Bench, busy: list[Diagnosis]) -> Ids:
-    """Give the ids of calls that hold or wait for something, by what they wait for."""
+    """Give the ids of the planted calls, by scope, limit key, key or resource."""
     ids: Ids = {
         "blue": send_scoped(bench, "Work/hold", scope="blue", count=4),
         "taken": send_scoped(bench, "Work/hold", scope="red", limit_key="a", count=4),
@@ -95,6 +100,29 @@ def findings_of(bench: Bench, *, least: int, **thresholds: Any) -> pd.DataFrame:
 def test_a_busy_queue_is_no_finding(busy: list[Diagnosis]) -> None:
     assert busy
     assert [title for each in busy for title in each.findings["title"]] == []
+
+
+def test_watch_reports_evidence_that_is_deleted_soon_until_it_is_gone(
+    bench: Bench, busy: list[Diagnosis], tmp_path: Path
+) -> None:
+    bench.admin.modify_service("Work", journal_retention="1h")
+    ids = [bench.ingress.send("Work", "fail", {}).invocation_id for _ in range(4)]
+    rules = Rules((Rule(check="evidence_deleted"), Rule(check="will_not_drain")))
+    reader = ClusterReader(name="prod", option=bench.url, rules=rules, commands=lambda *_: None)
+    ended = "SELECT count(*) AS n FROM sys_invocation WHERE status = 'completed' AND id IN :ids"
+    with contextlib.closing(AlertStore(tmp_path / "watch.sqlite")) as store:
+
+        def visit() -> set[tuple[str, str, str]]:
+            found = reader.visit(store.known_alerts("prod", datetime.now(UTC)))
+            assert not found.unread & {"evidence_deleted", "will_not_drain"}
+            return {(event.value, each.rule, each.subject) for event, each in store.record(found)}
+
+        wait_for(lambda: bench.lab.sql(ended, ids=ids)["n"][0] == 4)
+        subject = "terminal_failures Work/fail"
+        assert ("opened", "evidence_deleted", subject) in visit()
+        for id_ in ids:
+            bench.admin.purge_invocation(id_)
+        assert ("resolved", "evidence_deleted", subject) in visit()
 
 
 def test_each_planted_situation_is_one_finding_with_its_reason_and_ids(bench: Bench, planted: Ids) -> None:

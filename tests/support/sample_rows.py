@@ -136,4 +136,5 @@ def sample_id(number: int) -> str:
 
 
 def _type(column: str) -> pa.DataType:
-    return _TYPES.get(column, _TIME if column.endswith("_at") else _TEXT)
+    by_ending = _TIME if column.endswith("_at") else _LENGTH if column.endswith("_block_duration") else _TEXT
+    return _TYPES.get(column, by_ending)

@@ -1,4 +1,4 @@
-"""Limits and scopes on made rows: who waits for a place or a slot, who has them, and what is only busy."""
+"""Limits and scopes on made rows: waits for a place or a slot, scopes that have them, and queues that are only busy."""
 
 from __future__ import annotations
 
@@ -122,8 +122,9 @@ def test_calls_that_usually_take_long_keep_others_waiting_without_a_finding(queu
 
 def test_a_scope_with_most_slots_is_the_cause_of_the_waits_of_others(queues: Queues) -> None:
     queues.add("red", "a", running=9)
-    queues.add("red", "b", waiting=2, blocked_on=SLOT)
-    others = queues.add("blue", waiting=3, blocked_on=SLOT) + queues.add(None, running=1, waiting=1, blocked_on=SLOT)
+    queues.add("red", "a", waiting=2, blocked_on=SLOT)
+    others = queues.add("red", "b", waiting=3, blocked_on=SLOT)
+    others += queues.add(None, running=1, waiting=1, blocked_on=SLOT)
     assert queues.findings() == [("dominant_scopes", set(others))]
 
 

@@ -9,7 +9,8 @@ from restate_lab._text import format_age, format_duration, join, one_line, plura
 from restate_lab.analysis.doctor.census import MAX_ROWS
 from restate_lab.analysis.doctor.context import CheckContext
 from restate_lab.analysis.doctor.model import MAX_IDS, Finding, Severity, Subject
-from restate_lab.analysis.doctor.places import (
+from restate_lab.analysis.doctor.reader import Row, backlogs_of, earliest, handlers_of, services_of
+from restate_lab.analysis.doctor.scopes import (
     RULE,
     SLOT,
     LimitWait,
@@ -19,7 +20,6 @@ from restate_lab.analysis.doctor.places import (
     place_of,
     waiting_heads,
 )
-from restate_lab.analysis.doctor.reader import Row, backlogs_of, earliest, handlers_of, services_of
 from restate_lab.analysis.suggestions import SuggestedCall, ask_call, why_call
 
 
@@ -52,7 +52,7 @@ def queued_ids(context: CheckContext, rows: Sequence[Row]) -> tuple[list[str], i
 
 def _starved_finding(context: CheckContext, wait: LimitWait) -> Finding:
     waiting = {place_of(row) for row in wait.heads}
-    who = waiting.pop() if len(waiting) == 1 else wait.place
+    starved = waiting.pop() if len(waiting) == 1 else wait.place
     since = earliest(wait.heads, "since")
     oldest = min((each for each in wait.holders if each.holder), key=lambda each: str(each.held_since), default=None)
     held = f", the oldest for {format_age(oldest.held_since, context.now)}" if oldest and oldest.held_since else ""
@@ -61,11 +61,11 @@ def _starved_finding(context: CheckContext, wait: LimitWait) -> Finding:
     return _finding(
         context,
         wait.heads,
-        title=f"{plural(count, 'invocation')} of {handlers_of(wait.heads)} {who.inside} "
+        title=f"{plural(count, 'invocation')} of {handlers_of(wait.heads)} {starved.inside} "
         f"{verb_form(count, 'waits', 'wait')} for a place under the rule “{one_line(wait.rule, 40)}”, the first for "
         f"{format_age(since, context.now)}",
         details=sentences(
-            f"No call {who.inside} has started or ended in the last {format_duration(context.thresholds.waiting)}, and "
+            f"No call {starved.inside} has started or ended in the last {format_duration(context.thresholds.waiting)}, and "
             "other calls run",
             f"{join(holders)} {verb_form(wait.taken, 'has', 'have')} all places{held}" if holders else "",
         ),

@@ -24,8 +24,8 @@ from restate_lab.analysis.doctor.checks.faults import uncounted_rows
 from restate_lab.analysis.doctor.checks.limits import queued_ids, severity_by_age
 from restate_lab.analysis.doctor.context import CheckContext
 from restate_lab.analysis.doctor.model import MAX_IDS, Finding, Severity, Subject
-from restate_lab.analysis.doctor.places import RULE, counter_of, covered_queues, waiting_heads
 from restate_lab.analysis.doctor.reader import Row, backlogs_of, earliest, handlers_of, services_of, timestamp_of
+from restate_lab.analysis.doctor.scopes import RULE, counter_of, covered_queues, waiting_heads
 from restate_lab.analysis.patterns import group_by
 from restate_lab.analysis.suggestions import SuggestedCall, ask_call, why_call
 from restate_lab.errors import NotOnThisServer

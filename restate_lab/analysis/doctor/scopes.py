@@ -1,4 +1,4 @@
-"""What the heads of queues have waited for, and who has the places and slots: read once for several checks."""
+"""The waits of the heads of queues, and the scopes that have the places and slots: read once for several checks."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _DURATIONS = {
 _USUAL = 3.0  # a queue whose running calls usually take long is busy until so many times their median duration
 
 
-class Place(NamedTuple):
+class ScopeKey(NamedTuple):
     """A scope, or a limit key of it with one or two parts; a rule counts its running calls."""
 
     scope: str
@@ -48,7 +48,7 @@ class Place(NamedTuple):
         """Return the place after its calls: "in scope red", "with limit key a in scope red"."""
         return f"in {self}" if self.l1 is None else f"with {self}"
 
-    def contains(self, other: Place) -> bool:
+    def contains(self, other: ScopeKey) -> bool:
         """Return whether the calls of another place are counted here, too."""
         return all(mine in (None, theirs) for mine, theirs in zip(self, other, strict=True))
 
@@ -56,21 +56,21 @@ class Place(NamedTuple):
         """Return whether the queue of a row is in this place."""
         return row["scope"] is not None and self.contains(place_of(row))
 
-    def part_of(self, other: Place) -> Place:
+    def part_of(self, other: ScopeKey) -> ScopeKey:
         """Return the place one level below this one that another place belongs to."""
         level = sum(each is not None for each in self)
         return other.upper(level + 1)
 
-    def upper(self, parts: int) -> Place:
+    def upper(self, parts: int) -> ScopeKey:
         """Return the place of the first parts: the scope, then those of the limit key."""
-        return Place(self.scope, self.l1 if parts > 1 else None, self.l2 if parts > 2 else None)
+        return ScopeKey(self.scope, self.l1 if parts > 1 else None, self.l2 if parts > 2 else None)
 
 
 @dataclass(frozen=True, slots=True)
 class Use:
     """The running calls of a place: their number, the oldest one, and when a call last started or ended."""
 
-    place: Place | None  # None for the calls without a scope
+    place: ScopeKey | None  # None for the calls without a scope
     running: int
     holder: str | None
     held_since: datetime | None
@@ -81,7 +81,7 @@ class Use:
 class LimitWait:
     """The heads that wait for one counter of a rule; ``holders`` have its places, ``starved`` heads get none."""
 
-    place: Place
+    place: ScopeKey
     rule: str
     heads: Sequence[Row]
     holders: Sequence[Use]
@@ -93,9 +93,9 @@ class LimitWait:
         """Return the number of places that are taken."""
         return sum(each.running for each in self.holders)
 
-    def shares(self) -> Counter[Place]:
+    def shares(self) -> Counter[ScopeKey]:
         """Return the places taken by each part of the counter, the largest first."""
-        counts: Counter[Place] = Counter()
+        counts: Counter[ScopeKey] = Counter()
         for each in self.holders:
             if each.place is not None:
                 counts[self.place.part_of(each.place)] += each.running
@@ -115,7 +115,7 @@ def waiting_heads(context: CheckContext) -> list[Row]:
 
 
 def limit_waits(context: CheckContext) -> list[LimitWait]:
-    """Return what waits for a place in a rule for longer than ``waiting``, by the counter of the rule."""
+    """Return the heads that have waited for a place under a rule for longer than ``waiting``, by counter of the rule."""
     heads = [row for row in context.once(waiting_heads) if row["blocked_on"] == RULE]
     if not heads:
         return []
@@ -143,7 +143,7 @@ def covered_queues(context: CheckContext) -> set[str]:
     return covered
 
 
-def counter_of(row: Row) -> tuple[Place, str]:
+def counter_of(row: Row) -> tuple[ScopeKey, str]:
     """Return the counter that a head waits for, and the pattern of its rule."""
     about = json.loads(row["blocked_on_json"] or "{}")
     place = place_of({"scope": about.get("scope", row["scope"]), "limit_key": about.get("limit_key")})
@@ -152,7 +152,7 @@ def counter_of(row: Row) -> tuple[Place, str]:
 
 
 def scope_uses(context: CheckContext) -> list[Use]:
-    """Return who has running calls, and when each scope and limit key last started or ended one."""
+    """Return the running calls of each scope and limit key, and when it last started or ended a call."""
     rows = context.rows("scope_use")
     scopes = sorted({row["scope"] for row in context.once(waiting_heads) if row["scope"] is not None})
     since = context.now - context.thresholds.waiting
@@ -172,7 +172,7 @@ def scope_uses(context: CheckContext) -> list[Use]:
     return uses + empty
 
 
-def dominant_use(context: CheckContext) -> tuple[Place, int, int] | None:
+def dominant_use(context: CheckContext) -> tuple[ScopeKey, int, int] | None:
     """Return the scope or limit key with most running calls, their number, and that of all; None if none has most.
 
     Calls of another scope, or without one, must wait for a slot.
@@ -180,7 +180,7 @@ def dominant_use(context: CheckContext) -> tuple[Place, int, int] | None:
     heads = [row for row in context.once(waiting_heads) if row["blocked_on"] == SLOT]
     if not heads:
         return None
-    counts: Counter[Place] = Counter()
+    counts: Counter[ScopeKey] = Counter()
     uses = context.once(scope_uses)
     total, least = sum(each.running for each in uses), context.thresholds.dominance
     for each in uses:
@@ -200,13 +200,13 @@ def _blocked_since(context: CheckContext, row: Row) -> datetime | None:
     return timestamp_of(row["waiting_since"]) if pd.isna(duration) else context.clock - pd.Timedelta(duration)
 
 
-def place_of(row: Row) -> Place:
+def place_of(row: Row) -> ScopeKey:
     """Return the scope of a row, with its limit key if it has one."""
     parts = str(row["limit_key"]).split("/") if row["limit_key"] else []
-    return Place(str(row["scope"]), *parts[:2])
+    return ScopeKey(str(row["scope"]), *parts[:2])
 
 
-def _is_starved(context: CheckContext, place: Place, uses: Sequence[Use]) -> bool:
+def _is_starved(context: CheckContext, place: ScopeKey, uses: Sequence[Use]) -> bool:
     """Return whether nothing of exactly this scope and limit key has started or ended lately."""
     return not any(each.place == place and _is_recent(context, each.last_at) for each in uses)
 
@@ -234,7 +234,7 @@ def _is_busy(context: CheckContext, holders: Sequence[Use], heads: Sequence[Row]
     return waited < _USUAL * timedelta(milliseconds=longest)
 
 
-def dominant_part(context: CheckContext, wait: LimitWait) -> tuple[Place, int] | None:
+def dominant_part(context: CheckContext, wait: LimitWait) -> tuple[ScopeKey, int] | None:
     """Return the part of a counter that has most of its places, unless it is the one that waits."""
     (place, taken), *_ = wait.shares().most_common(1) or [(wait.place, 0)]
     is_most = wait.taken and place != wait.place and taken >= context.thresholds.dominance * wait.taken
