@@ -115,7 +115,7 @@ def waiting_heads(context: CheckContext) -> list[Row]:
 
 
 def limit_waits(context: CheckContext) -> list[LimitWait]:
-    """Return the heads that have waited for a place under a rule for longer than ``waiting``, by counter of the rule."""
+    """Return the heads that have waited for a place under a rule for longer than ``waiting``, by its counter."""
     heads = [row for row in context.once(waiting_heads) if row["blocked_on"] == RULE]
     if not heads:
         return []

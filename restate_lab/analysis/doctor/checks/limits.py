@@ -65,8 +65,8 @@ def _starved_finding(context: CheckContext, wait: LimitWait) -> Finding:
         f"{verb_form(count, 'waits', 'wait')} for a place under the rule “{one_line(wait.rule, 40)}”, the first for "
         f"{format_age(since, context.now)}",
         details=sentences(
-            f"No call {starved.inside} has started or ended in the last {format_duration(context.thresholds.waiting)}, and "
-            "other calls run",
+            f"No call {starved.inside} has started or ended in the last {format_duration(context.thresholds.waiting)}",
+            "Other calls run",
             f"{join(holders)} {verb_form(wait.taken, 'has', 'have')} all places{held}" if holders else "",
         ),
         subject=str(wait.place),
