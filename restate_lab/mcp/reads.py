@@ -151,7 +151,8 @@ class ReadTools:
 
         Each finding is one cause, with the number of affected invocations and up to ten of their ids, the invocations
         that it blocks, and the next step as Python code for the person. shared is what distinguishes 20 or more failing
-        invocations from healthy ones. known is whether the person has acknowledged the finding, and note is the text;
+        invocations from healthy ones, forecast whether a backlog drains, and deleted_at when the cluster deletes the
+        next ended invocation. known is whether the person has acknowledged the finding, and note is the text;
         such a problem is still there. A check in not_read could not run, so its problem is unknown, not absent.
         """
         result = diagnose(self._sources.get(source), timeout=TIMEOUT, checks=checks)
