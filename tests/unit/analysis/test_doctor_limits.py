@@ -11,7 +11,7 @@ import pytest
 from restate_lab.analysis.doctor import doctor
 from support.sample_rows import BEFORE, NOW, SampleRows, invocation
 
-CHECKS = ["starved_scopes", "dominant_scopes", "blocked_queues"]
+CHECKS = ["starved_scopes", "dominant_scopes", "blocked_queues", "late_starts"]
 RULE, SLOT = "limit-key-concurrency", "invoker-concurrency"
 LONG, RECENTLY = timedelta(minutes=5), NOW - timedelta(seconds=5)
 
@@ -140,3 +140,25 @@ def test_a_call_of_the_scope_that_ended_in_an_empty_queue_is_progress(queues: Qu
     ended = invocation(400, "succeeded", scope="blue", completed_at=RECENTLY, running_at=RECENTLY)
     queues.tables["sys_invocation_status"].append(ended)
     assert queues.findings() == [("blocked_queues", set(ids))]
+
+
+def test_scheduled_calls_of_a_paused_queue_are_late_because_of_the_pause(queues: Queues) -> None:
+    """Before the first of them is due, the pause is only a note."""
+    waiting = queues.add(None, waiting=2, blocked_on="lock")
+    queues.tables["sys_vqueue_meta"][0]["queue_is_paused"] = True
+    del queues.tables["sys_scheduler"]
+    due = BEFORE + timedelta(hours=1)
+    late = {"status": "scheduled", "scheduled_at": BEFORE, "scheduled_start_at": due}
+    queues.tables["sys_invocation_status"][1] |= late
+    queues.tables["sys_vqueues"][1] |= {"status": "scheduled", "run_at": due}
+    assert queues.findings() == [("blocked_queues", set(waiting))]
+    other = invocation(300, **late)
+    queues.tables["sys_invocation_status"].append(other)
+    assert queues.findings() == [("blocked_queues", set(waiting)), ("late_starts", {other["id"]})]
+    for row in queues.tables["sys_vqueues"]:
+        row.update(status="scheduled", run_at=NOW + timedelta(hours=1))
+    for row in queues.tables["sys_invocation_status"]:
+        row.update(late, scheduled_start_at=NOW + timedelta(hours=1))
+    diagnosis = doctor(SampleRows(vqueues=True, **queues.tables), checks=CHECKS)
+    assert diagnosis.findings["severity"].tolist() == ["note"]
+    assert "while its queue is paused" in diagnosis.findings["title"].item()

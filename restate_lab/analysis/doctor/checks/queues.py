@@ -104,7 +104,8 @@ def late_starts(context: CheckContext) -> list[Finding]:
     count = context.census.total("overdue")
     # The check ``blocked_queues`` reports those in paused queues.
     before = pd.Timestamp(context.clock - context.thresholds.waiting)
-    paused = {row["entry_id"] for row in context.once(paused_entries) if row["since"] < before} if count else set()
+    held = context.once(paused_entries) if count else []
+    paused = {row["entry_id"] for row in held if row["status"] == "scheduled" and row["since"] < before}
     count -= len(paused)
     if count <= 0:
         return []
