@@ -157,19 +157,18 @@ def scope_uses(context: CheckContext) -> list[Use]:
     scopes = sorted({row["scope"] for row in context.once(waiting_heads) if row["scope"] is not None})
     since = context.now - context.thresholds.waiting
     ends = context.rows("scope_ends", scopes=scopes, since=since) if scopes else []
-    ended = {(row["scope"], row["limit_key"]): timestamp_of(row["last_at"]) for row in ends}
     uses = [
         Use(
             place_of(row) if row["scope"] is not None else None,
             int(row["running"]),
             row["holder_id"],
             timestamp_of(row["held_since"]),
-            ended.pop((row["scope"], row["limit_key"]), None) or timestamp_of(row["last_at"]),
+            timestamp_of(row["last_at"]),
         )
         for row in rows
     ]
-    empty = [Use(place_of({"scope": scope, "limit_key": key}), 0, None, None, at) for (scope, key), at in ended.items()]
-    return uses + empty
+    # An empty queue has been removed with its times, so that the ended calls are uses, too.
+    return uses + [Use(place_of(row), 0, None, None, timestamp_of(row["last_at"])) for row in ends]
 
 
 def dominant_use(context: CheckContext) -> tuple[ScopeKey, int, int] | None:
