@@ -96,11 +96,10 @@ def test_a_limit_key_that_gets_nothing_is_starved_and_not_reported_twice(queues:
 
 
 def test_the_second_part_of_a_limit_key_has_places_of_its_own(queues: Queues) -> None:
-    queues.add("red", "a/x", running=2)
-    queues.add("red", "a/y", running=2)
-    ids = queues.add("red", "a/z", waiting=3, level="level1", last_start_at=None)
-    queues.add("blue", running=1)
-    assert queues.findings() == [("starved_scopes", set(ids))]
+    queues.add("red", "a/x", running=9)
+    ids = queues.add("red", "a/y", running=1, waiting=3, level="level1", last_start_at=RECENTLY)
+    queues.add("red", "b", running=20)
+    assert queues.findings() == [("dominant_scopes", set(ids))]
 
 
 def test_a_scope_is_starved_only_while_others_run(queues: Queues) -> None:

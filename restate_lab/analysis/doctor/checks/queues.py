@@ -104,7 +104,7 @@ def late_starts(context: CheckContext) -> list[Finding]:
     count = context.census.total("overdue")
     # The check ``blocked_queues`` reports those in paused queues.
     before = pd.Timestamp(context.clock - context.thresholds.waiting)
-    held = context.once(paused_entries) if count else []
+    held = context.once(paused_entries) if count and context.source.has("sys_vqueue_meta") else []
     paused = {row["entry_id"] for row in held if row["status"] == "scheduled" and row["since"] < before}
     count -= len(paused)
     if count <= 0:
