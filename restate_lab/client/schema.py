@@ -58,7 +58,7 @@ _FAMILY_NAMES = {
     "flag": """is_known can_be_removed is_latest is_paused in_flight public ended sent holds nullable
         came_back is_open is_wasteful in_vqueue is_pinned legacy disabled""",
     "time": """now created_at modified_at completed_at inboxed_at running_at scheduled_at scheduled_start_at
-        next_retry_at last_start_at appended_at deployed_at paused_at waiting_since since wakes_at expires_at
+        next_retry_at last_start_at appended_at deployed_at paused_at waiting_since held_since since wakes_at expires_at
         journal_expires_at starts_first expires_first kept_first first_at last_at first_created_at
         last_created_at first_completed_at last_completed_at last_expires_at oldest_created_at oldest_inboxed_at
         before_created_at span_start holder_running_at holder_modified_at day came_back_at sampled_at attempted_at

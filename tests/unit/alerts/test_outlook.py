@@ -95,7 +95,7 @@ def test_without_a_rule_that_names_them_the_checks_read_nothing(monkeypatch: pyt
     assert {each.rule for each in result.alerts} & {WILL_NOT_DRAIN, EVIDENCE_DELETED} == set()
 
 
-def test_the_rules_of_the_guide_that_name_them_are_valid(tmp_path: Path) -> None:
+def test_a_rules_file_can_name_the_checks_and_a_rule_for_all_checks_does_not(tmp_path: Path) -> None:
     path = tmp_path / "rules.toml"
     path.write_text('[[rule]]\ncheck = "will_not_drain"\nfor = "10m"\n\n[[rule]]\ncheck = "evidence_deleted"\n')
     rules = load_rules(path)

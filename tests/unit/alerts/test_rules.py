@@ -131,7 +131,7 @@ def test_the_error_of_a_wrong_file_has_the_line_and_the_allowed_values(
 def test_rules_and_commands_of_the_guide_are_valid_and_it_names_each_key_and_metric(tmp_path: Path) -> None:
     page = (Path(restate_lab.__file__).parent / "guide" / "watch.md").read_text("utf-8")
     (rules,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
-    assert len(rules_of(tmp_path, rules).rules) == 4
+    assert len(rules_of(tmp_path, rules).rules) == 6
     (lines,) = re.findall(r"```bash\n(.*?)```", page, re.DOTALL)
     commands: Any = get_command(app)
     for line in lines.splitlines():
