@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from restate_lab._text import format_duration
@@ -23,17 +22,18 @@ from restate_lab.client.schema import translate_errors
 from restate_lab.durations import DurationInput, to_timedelta
 from restate_lab.errors import ArgumentError
 from restate_lab.reads import begin
+from restate_lab.result import unread
 from restate_lab.source import Source
 
 __all__ = ["Forecast", "forecast"]
 
 _MINUTE = timedelta(minutes=1)
 _SHORTEST, _LONGEST = FEWEST_MINUTES * _MINUTE, timedelta(hours=24)
-_COUNTS = ("waiting", "running", "retrying", "scheduled")
+_COUNTS = ("waiting", "running", "retrying", "scheduled", "waking")
 _TIMES = ("earliest", "latest")
 _KINDS: Mapping[str, str] = {
     **dict.fromkeys(("waiting", "minutes"), "int64"),
-    **dict.fromkeys(("running", "retrying", "scheduled"), "Int64"),
+    **dict.fromkeys(_COUNTS[1:], "Int64"),
     **dict.fromkeys(("arrivals", "completions"), "float64"),
     **dict.fromkeys(_TIMES, "timedelta64[s]"),
 }
@@ -86,15 +86,14 @@ def forecast(
         version=reads.version,
         read_at=reads.now,
         queries=tuple(reads.queries),
+        not_read=unread(waking=reader.limitations),
     )
 
 
 def _row(group: Group, backlog: Backlog) -> dict[str, Any]:
-    minutes = backlog.minutes if backlog.kept is None else min(backlog.minutes, int(backlog.kept / _MINUTE))
-    arrivals, completions, delayed = (
-        each[len(each) - minutes :] for each in (backlog.arrivals, backlog.completions, backlog.delayed)
-    )
-    result = _drain(arrivals, completions, delayed, backlog)
+    minutes = backlog.observed
+    arrivals, completions = (each[len(each) - minutes :] for each in (backlog.arrivals, backlog.completions))
+    result = _drain(arrivals, completions, backlog)
     return {
         "level": group.level,
         **group._asdict(),
@@ -102,6 +101,7 @@ def _row(group: Group, backlog: Backlog) -> dict[str, Any]:
         "running": backlog.running,
         "retrying": backlog.retrying,
         "scheduled": backlog.scheduled,
+        "waking": backlog.waking,
         "arrivals": float(arrivals.mean()) if minutes else math.nan,
         "completions": float(completions.mean()) if minutes else math.nan,
         "minutes": minutes,
@@ -112,14 +112,11 @@ def _row(group: Group, backlog: Backlog) -> dict[str, Any]:
     }
 
 
-def _drain(arrivals: Minutes, completions: Minutes, delayed: Minutes, backlog: Backlog) -> Drain:
+def _drain(arrivals: Minutes, completions: Minutes, backlog: Backlog) -> Drain:
     if backlog.waiting and len(arrivals) < FEWEST_MINUTES:
         kept = format_duration(backlog.kept or timedelta())
         return Drain("unknown", reason=f"completed calls are kept for {kept}, so the last ones are not known")
-    coming = backlog.coming
-    if coming is not None:  # calls that are delayed from now on arrive as often as before
-        coming = np.maximum(coming - delayed.mean(), 0)
-    return drain(arrivals, completions, backlog.waiting, coming)
+    return drain(arrivals, completions, backlog.waiting, backlog.wave)
 
 
 def _time(minutes: float | None) -> timedelta | None:

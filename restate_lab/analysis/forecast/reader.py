@@ -16,6 +16,8 @@ MOST_GROUPS = 50
 """The keys and queues with the most waiting calls that are forecast."""
 LEAST_WAITING = 10
 """A key or queue with fewer waiting calls is only part of its service."""
+MOST_JOURNALS = 2_000
+"""Suspended calls whose journals are read; only the journal has the time at which a sleep ends."""
 _MINUTE = timedelta(minutes=1)
 
 
@@ -46,7 +48,11 @@ class Group(NamedTuple):
 
 @dataclass(slots=True)
 class Backlog:
-    """One group: its open calls now, and its flows by minute, oldest first; ``delayed`` are part of the arrivals."""
+    """One group: its open calls now, and its flows by minute, oldest first; ``delayed`` are part of the arrivals.
+
+    ``coming`` are the delayed calls and ``wakes`` the sleeping ones that come in the next minutes. ``usual_wakes`` is
+    how many sleep and wake in each minute anyway: its calls go to sleep as often as those that sleep now.
+    """
 
     waiting: int
     minutes: int
@@ -58,6 +64,8 @@ class Backlog:
     delayed: Minutes = field(init=False)
     completions: Minutes = field(init=False)
     coming: Minutes | None = None
+    wakes: Minutes | None = None
+    usual_wakes: float = 0.0
 
     def __post_init__(self) -> None:
         """Begin without flows."""
@@ -71,6 +79,30 @@ class Backlog:
             self.delayed[place] += row["delayed_arrivals"]
             self.completions[place] += row["ends"]
 
+    def add_wake(self, minute: float, length: float, weight: float) -> None:
+        """Add calls that sleep for ``length`` minutes until the end of a minute from now."""
+        self.usual_wakes += weight / max(length, 1.0)
+        if minute < HORIZON:
+            self.wakes = np.zeros(HORIZON) if self.wakes is None else self.wakes
+            self.wakes[max(int(minute), 0)] += weight
+
+    @property
+    def observed(self) -> int:
+        """Return how many of the last minutes are known completely: as many as completed calls are kept for."""
+        return self.minutes if self.kept is None else min(self.minutes, int(self.kept / _MINUTE))
+
+    @property
+    def waking(self) -> int | None:
+        """Return how many calls wake within the horizon; None if it is not known."""
+        return None if self.running is None else 0 if self.wakes is None else round(self.wakes.sum())
+
+    @property
+    def wave(self) -> Minutes | None:
+        """Return the further arrivals of the next minutes that the usual ones do not contain."""
+        parts = [(self.coming, self.delayed[-self.observed :].mean()), (self.wakes, self.usual_wakes)]
+        waves = [np.maximum(known - usual, 0) for known, usual in parts if known is not None]
+        return sum(waves[1:], waves[0]) if waves else None
+
 
 @dataclass(frozen=True, slots=True)
 class ForecastReader:
@@ -79,6 +111,7 @@ class ForecastReader:
     reads: Reads
     service: str | None
     since: datetime
+    limitations: list[str] = field(default_factory=list)
 
     @property
     def minutes(self) -> int:
@@ -101,6 +134,7 @@ class ForecastReader:
 
     def _services(self) -> dict[Group, Backlog]:
         is_archived = self.reads.coverage.since is not None  # an archive keeps what the cluster removes
+        rows = self._rows("open", since=self.since)
         found = {
             Group(row["service"]): Backlog(
                 waiting=row["waiting"],
@@ -110,7 +144,7 @@ class ForecastReader:
                 scheduled=row["scheduled"],
                 kept=None if is_archived else row["completion_retention"],
             )
-            for row in self._rows("open", since=self.since)
+            for row in rows
         }
         if any(backlog.scheduled for backlog in found.values()):
             for row in self._rows("coming", until=self.reads.now + HORIZON * _MINUTE):
@@ -118,7 +152,28 @@ class ForecastReader:
                     continue
                 backlog.coming = np.zeros(HORIZON) if backlog.coming is None else backlog.coming
                 backlog.coming[min(int(row["minute"]), HORIZON - 1)] += row["scheduled"]
+        if suspended := sum(row["suspended"] for row in rows):
+            self._add_wakes(found, suspended)
         return found
+
+    def _add_wakes(self, found: Mapping[Group, Backlog], suspended: int) -> None:
+        """Add the sleeps that end, from the journals of the suspended calls or of a random part of them."""
+        if not self.reads.has("sys_journal.appended_at"):
+            self.limitations.append("sleeps that end, without the journals")
+            return
+        share = -(-suspended // MOST_JOURNALS)
+        services = {row["id"]: row["service"] for row in self._rows("suspended", share=share)}
+        now = self.reads.now.timestamp() * 1000
+        for row in self.reads.rows_of("forecast/wakes", list(services)):
+            backlog = found.get(Group(services[row["id"]]))
+            if backlog is not None:
+                minute, length = ((each / 60_000) for each in (row["wakes_ms"] - now, row["length_ms"]))
+                backlog.add_wake(minute, length, suspended / len(services))
+        if share > 1:
+            self.limitations.append(
+                f"the sleeps of {suspended - len(services):,} of {suspended:,} suspended calls, which are counted like "
+                f"those of the others"
+            )
 
     def _groups(self) -> Iterator[tuple[Group, Backlog]]:
         for row in self._rows("longest", least=LEAST_WAITING, limit=MOST_GROUPS):

@@ -1,4 +1,4 @@
--- How many calls of each service wait, run, retry and start later, and how long are its completed ones kept?
+-- How many calls of each service wait, run, retry, start later and are suspended, and how long are its completed ones kept?
 -- row: one service with open calls or recently completed ones
 -- cost: scan (the status of every invocation, and every entry of the vqueues)
 -- needs: sys_invocation_status, sys_invocation_state
@@ -13,6 +13,7 @@ SELECT
   count(*) FILTER (WHERE s.status = 'invoked' AND r.in_flight IS NOT TRUE
     AND (r.retry_count > 0 OR b.id IS NOT NULL)) AS retrying,
   count(*) FILTER (WHERE s.status = 'scheduled') AS scheduled,
+  count(*) FILTER (WHERE s.status = 'suspended') AS suspended,
   min(s.completion_retention) AS completion_retention
 FROM backing_off b
 RIGHT JOIN (
