@@ -145,11 +145,17 @@ def story_json(story: Story) -> dict[str, Any]:
 
 
 def forecast_json(forecast: Forecast) -> dict[str, Any]:
-    """Return the backlogs with their rates and answers; without the times that are unknown or later than 24 hours."""
-    return {
-        **_origin_json(forecast),
-        "not_read": forecast.not_read,
-        "backlogs": forecast.frame,
+    """Return the backlogs with their rates and answers, or the calls that would be stuck without a deployment.
+
+    Times that are unknown or later than 24 hours are missing.
+    """
+    about = {**_origin_json(forecast), "not_read": forecast.not_read}
+    if forecast.without_deployment is None:
+        return about | {"backlogs": forecast.frame}
+    return about | {
+        "without_deployment": forecast.without_deployment,
+        "counts": forecast.stuck_counts,
+        "stuck": forecast.stuck,
     }
 
 

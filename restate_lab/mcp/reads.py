@@ -273,6 +273,10 @@ class ReadTools:
     def forecast(
         self,
         service: Annotated[str | None, Field(description="Only this service.", max_length=300)] = None,
+        without_deployment: Annotated[
+            str | None,
+            Field(description="A deployment (dp_…): list what would be stuck if it were gone.", max_length=200),
+        ] = None,
         source: SourceName = None,
         rows: Rows = _SMALL.rows,
         skip: Skip = 0,
@@ -280,9 +284,12 @@ class ReadTools:
         """Forecast whether each backlog drains, and when, from the calls that began and ended in the last hour.
 
         answer is drains, growing, unknown or empty; the time until a backlog is empty is between earliest and latest in
-        80 % of the cases. It assumes that nothing changes.
+        80 % of the cases. It assumes that nothing changes. With without_deployment, it only lists the open calls that
+        would be stuck.
         """
-        result = compute_forecast(self._sources.get(source), service=service, timeout=TIMEOUT)
+        result = compute_forecast(
+            self._sources.get(source), service=service, without_deployment=without_deployment, timeout=TIMEOUT
+        )
         return _result_output(result, forecast_json(result), Budget(rows, _MEDIUM.bytes), skip)
 
     def conversation(

@@ -1,7 +1,7 @@
 """Whether the backlogs of a cluster will drain, and when: ``forecast()``.
 
-``reader`` reads the open calls and the flows by minute, ``drain`` computes the interval, and ``result`` is the type of
-the result.
+``reader`` reads the open calls and the flows by minute, ``drain`` computes the interval, ``stuck`` finds the calls that
+need a deployment, and ``result`` is the type of the result.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from restate_lab._text import format_duration
 from restate_lab.analysis.forecast.drain import FEWEST_MINUTES, Drain, Minutes, drain
 from restate_lab.analysis.forecast.reader import Backlog, ForecastReader, Group
 from restate_lab.analysis.forecast.result import ORDER, Forecast
+from restate_lab.analysis.forecast.stuck import find_stuck
 from restate_lab.analysis.suggestions import refuse_unknown_names
 from restate_lab.client.schema import translate_errors
 from restate_lab.durations import DurationInput, to_timedelta
 from restate_lab.errors import ArgumentError
-from restate_lab.reads import begin
+from restate_lab.reads import Reads, begin
 from restate_lab.result import unread
 from restate_lab.source import Source
 
@@ -45,6 +46,7 @@ def forecast(
     /,
     *,
     service: str | None = None,
+    without_deployment: str | None = None,
     window: DurationInput = "1h",
     timeout: DurationInput | None = "2m",
 ) -> Forecast:
@@ -56,16 +58,22 @@ def forecast(
     A backlog is the number of calls that could start and do not run. The answer is an interval that contains the time
     until it is empty in 80 % of the cases, "growing, will not drain", or "unknown" with fewer than 30 completions. It
     assumes that what happened since the backlog began goes on: a repair, a deployment or a new limit changes it.
-    Delayed calls are counted at the time at which they start; sleeps that end are not.
+    Delayed calls are counted at the time at which they start, and suspended ones at the time at which their sleep ends,
+    if more of them come than usual. Retries are part of the observed rates.
 
     ``window`` is the observed time, 10 minutes to 24 hours. The cluster must keep completed calls as long: with a
     shorter retention, the window is shorter, and below 10 minutes the answer is unknown. With
     ``rl.open_history(where, live=lab)``, the completed calls are those of the archive, too.
 
-    ``help(rl.Forecast)`` describes the frame of the result.
+    ``without_deployment`` is the id of a deployment. The result then answers only what would be stuck if it were gone:
+    ``stuck`` lists the open calls, without simulation, and ``frame`` is empty.
+
+        rl.forecast(lab, without_deployment="dp_…").stuck
+
+    ``help(rl.Forecast)`` describes the frames of the result.
 
     Raises:
-        ArgumentError: ``window`` is too short or too long, or the service does not exist.
+        ArgumentError: ``window`` is too short or too long, or the service or the deployment does not exist.
         NotOnThisServer: the source is too old, or has only invocations that have ended.
         TimedOut: not everything was read within ``timeout``.
         RestateLabError: any error of ``source.arrow``.
@@ -75,6 +83,8 @@ def forecast(
         raise ArgumentError(f"window is {format_duration(length)}; use {format_duration(_SHORTEST)} to 24h.")
     reads = begin(source, "forecast", timeout, needs_open=True)
     refuse_unknown_names(reads, service=service)
+    if without_deployment is not None:
+        return _forecast_without(reads, without_deployment, service)
     reader = ForecastReader(reads, service, reads.now - length)
     rows = [_row(group, backlog) for group, backlog in reader.backlogs().items()]
     rows.sort(
@@ -87,6 +97,21 @@ def forecast(
         read_at=reads.now,
         queries=tuple(reads.queries),
         not_read=unread(waking=reader.limitations),
+    )
+
+
+def _forecast_without(reads: Reads, deployment: str, service: str | None) -> Forecast:
+    found = find_stuck(reads, deployment, service)
+    return Forecast(
+        frame=_frame([]),
+        without_deployment=deployment,
+        stuck=found.rows,
+        stuck_counts=found.counts,
+        source=reads.name,
+        version=reads.version,
+        read_at=reads.now,
+        queries=tuple(reads.queries),
+        not_read=unread(stuck=found.limitations),
     )
 
 
