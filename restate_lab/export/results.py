@@ -217,6 +217,7 @@ def plan_json(plan: Plan) -> dict[str, Any]:
         "action": plan.action.value,
         "targets": len(plan.targets),
         "undo": plan.undo,
+        **({"at_once": plan.at_once, "capacity": plan.capacity, "places": plan.places} if plan.capacity else {}),
         "expires_at": plan.expires_at.isoformat(),
         "source": plan.source,
         "address": plan.address,

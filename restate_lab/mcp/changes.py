@@ -295,6 +295,7 @@ class ChangeTools:
             "next": self._next,
             "expires_at": plan.expires_at.isoformat(),
             "undo": plan.undo,
+            **({"at_once": plan.at_once, "capacity": plan.capacity} if plan.capacity else {}),
             "warnings": list(plan.warnings),
             "not_read": plan.not_read,
             "counts": plan.counts,

@@ -15,6 +15,7 @@ from restate_lab.actions.change import Change, action_of
 from restate_lab.actions.plan.gate import open_gate, restart_indexes
 from restate_lab.actions.plan.impact import find_callees, find_impact
 from restate_lab.actions.plan.model import Plan
+from restate_lab.actions.plan.places import find_places
 from restate_lab.actions.plan.preview import prefix_frame, preview_targets, read_prefixes
 from restate_lab.actions.plan.reader import has_deployment
 from restate_lab.actions.plan.steps import find_open_steps
@@ -164,6 +165,7 @@ def make_plan(
         _has_retention=has_feature(limited, RETENTION),
         _unrestarted=restarts.read.difference(restarts.found),
         _checked=checked,
+        _places=find_places(limited, change.action, kept),
         _shared=shared,
     )
 

@@ -43,6 +43,9 @@ class Plan(PlanReview):
       of the state of a key, and has no id. For pause, the keys that stay held while something waits for them
     - ``open_steps``: the steps (Run) without a result that are executed again after a pause of a running invocation in
       a vqueue, or on another deployment: ``id, step, entry_index, since`` (UTC); a warning has their names
+    - ``at_once, capacity, places``: for resume on a server with vqueues, how many targets could run at once under the
+      limits as they are, and in one sentence; ``places`` has the limits: ``scope, limit_key, rule, targets, limit,
+      usage, free``, those with the fewest free places first
     - ``prefixes``: for restart_as_new, for up to 20 targets, the entries that ``from_index`` can select; ``restarted``:
       the targets that were already restarted before (a warning shows them)
     - ``replay``: the result of ``check=``, a ``Replay``; None without it

@@ -81,6 +81,18 @@ WHERE pinned_deployment_id = :deployment AND status <> 'completed'
 ORDER BY created_at, id
 LIMIT :limit"""
 
+# An invocation in stage "running" holds its places already.
+_PLACES = """
+-- with: entries
+SELECT s.id, s.scope, s.limit_key
+FROM sys_invocation_status s
+LEFT JOIN entries e ON e.id = s.id
+WHERE s.id IN :ids AND s.scope IS NOT NULL AND (e.stage IS NULL OR e.stage <> 'running')"""
+_LIMITS = "SELECT pattern AS rule, concurrency AS concurrency_limit FROM sys_rules WHERE disabled IS NOT TRUE"
+_USAGE = "SELECT scope, l1, l2, usage FROM sys_user_limits WHERE usage > 0"
+_WAITING_FOR_SLOTS = """
+SELECT count(*) AS n FROM sys_scheduler WHERE status = 'blocked' AND blocked_on = 'invoker-concurrency'"""
+
 
 @dataclass(frozen=True, slots=True)
 class PartialFrame:
@@ -144,6 +156,27 @@ def read_queued_changes(reads: Reads, holders: Sequence[str], limit: int) -> lis
     for chunk in chunks(holders, IDS_PER_QUERY):
         rows += reads.query(_QUEUED_CHANGES, {"ids": chunk, "limit": limit}).to_pylist()
     return rows[:limit]
+
+
+def read_places(reads: Reads, ids: Sequence[str]) -> list[Row]:
+    """Return those of these invocations that need a place of their scope to run: ``id, scope, limit_key``."""
+    return list(reads.query_of(_PLACES, ids, chunk=IDS_PER_QUERY))
+
+
+def read_limits(reads: Reads) -> dict[str, int]:
+    """Return the limit of concurrency of each rule that applies, by its pattern."""
+    rows = reads.query(_LIMITS).to_pylist()
+    return {row["rule"]: row["concurrency_limit"] for row in rows if row["concurrency_limit"] is not None}
+
+
+def read_usage(reads: Reads) -> list[Row]:
+    """Return the used places of each scope and each level of its limit keys: ``scope, l1, l2, usage``."""
+    return list(reads.query(_USAGE).to_pylist())
+
+
+def count_waiting_for_slots(reads: Reads) -> int:
+    """Return how many queues wait for a slot of an invoker."""
+    return int(reads.query(_WAITING_FOR_SLOTS)["n"][0].as_py())
 
 
 def has_deployment(reads: Reads, id_: str) -> bool:

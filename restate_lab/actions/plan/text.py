@@ -17,6 +17,7 @@ from restate_lab._html import render
 from restate_lab._text import escape_invisible, format_duration, format_time, plural
 from restate_lab.actions.change import Change
 from restate_lab.actions.plan.gate import CheckedTargets, check_warnings
+from restate_lab.actions.plan.places import Places
 from restate_lab.actions.plan.preview import describe_command, repeat_frame
 from restate_lab.actions.plan.steps import count_steps, describe_repeats, step_frame
 from restate_lab.actions.rules import ACTIONS, NOT_BEGUN
@@ -93,6 +94,7 @@ class PlanReview(Result):
     _unrestarted: frozenset[str] = frozenset()
     _created: Mapping[str, datetime] = field(default_factory=dict)
     _checked: CheckedTargets | None = None
+    _places: Places | None = None
     _shared: SharedExecution = field(default_factory=SharedExecution)
     _execution: Execution = field(default_factory=Execution)
 
@@ -164,6 +166,21 @@ class PlanReview(Result):
     def undo(self) -> str:
         """Return whether and how the action can be undone, in one sentence."""
         return f"{self.action.rule.undo}."
+
+    @property
+    def at_once(self) -> int | None:
+        """Return how many targets of a resume could run at once under the limits as they are; None if not known."""
+        return None if self._places is None or self._places.failure else self._places.count(self.targets)
+
+    @property
+    def capacity(self) -> str:
+        """Return the same with the limits that have too few places, as one sentence; "" for other plans."""
+        return "" if self._places is None or not self.targets else self._places.describe(self.targets)
+
+    @property
+    def places(self) -> pd.DataFrame:
+        """Return the limits that apply to the targets of a resume, those with the fewest free places first."""
+        return self._of_source((self._places or Places()).frame(self.targets))
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -240,6 +257,7 @@ class PlanReview(Result):
             accent=accent if number else _GREY,
             heading=_title(self, rows),
             undo=self.undo,
+            capacity=self.capacity,
             warnings=self._warnings(rows, counts),
             warning=_RED,
             parts=_parts(counts),
@@ -328,6 +346,7 @@ def _lines(plan: PlanReview, rows: pd.DataFrame, *, rest: str = "") -> Iterator[
     yield plan.where
     yield _title(plan, rows)
     yield plan.undo
+    yield from filter(None, [plan.capacity])
     counts = _count(rows)
     yield from (f"! {warning}" for warning in plan._warnings(rows, counts))  # noqa: SLF001 - of this module
     for title, groups in (

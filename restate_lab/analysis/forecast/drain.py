@@ -13,7 +13,7 @@ systems (``tests/unit/analysis/test_drain.py``).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,7 @@ HORIZON = 24 * 60
 _PATHS = 2_000
 _LAG = 8  # minutes that may depend on each other
 _INFLATION = 1.5  # of the variance, which short samples underestimate
+_INFLATION_BETWEEN = 1.0  # of the variance of independent calls
 _DRIFT = 0.009  # of the arrivals, per square root of a minute
 _STEP = 0.03  # of the time that has passed: later steps are longer
 _LOW, _HIGH = 0.1, 0.9
@@ -64,12 +65,42 @@ def drain(arrivals: Minutes, completions: Minutes, backlog: int, coming: Minutes
     count = len(sample)
     if count < FEWEST_MINUTES or completions[-count:].sum() < FEWEST_COMPLETIONS:
         return Drain("unknown", reason="the backlog is too new: too few completions since it began")
-    times = _simulate(sample, backlog, float(arrivals[-count:].mean()), coming)
-    mean = float(sample.mean())
+    mean, variance = float(sample.mean()), _variance(sample)
+    freedom = max(3.0, count / min(_LAG, max(1, count // 4)) - 1)
+    flow = _Flow(mean, variance, variance / count, freedom, float(arrivals[-count:].mean()))
+    return _answer(flow, backlog, coming)
+
+
+def drain_between(
+    arrivals: int, completions: int, minutes: float, backlog: int, coming: Minutes | None = None
+) -> Drain:
+    """Return when a backlog will be empty, from the calls that came and ended between two readings.
+
+    A minute says nothing about how the rates change, so that the variance is taken from the number of calls.
+    """
+    if completions < FEWEST_COMPLETIONS:
+        return Drain("unknown", reason=f"fewer than {FEWEST_COMPLETIONS} completions between two readings")
+    variance = _INFLATION_BETWEEN * (arrivals + completions) / minutes
+    mean = (completions - arrivals) / minutes
+    return _answer(_Flow(mean, variance, variance / minutes, 3.0, arrivals / minutes), backlog, coming)
+
+
+class _Flow(NamedTuple):
+    """The drain per minute: its mean, its variance, that of the mean with its degrees of freedom, and the arrivals."""
+
+    mean: float
+    variance: float
+    error: float
+    freedom: float
+    arrivals: float
+
+
+def _answer(flow: _Flow, backlog: int, coming: Minutes | None) -> Drain:
+    times = _simulate(flow, backlog, coming)
     if not np.isfinite(np.median(times)):
-        return Drain("growing", rate=mean)
+        return Drain("growing", rate=flow.mean)
     low, high = np.quantile(times, [_LOW, _HIGH], method="lower")
-    return Drain("drains", float(low), float(high), mean)
+    return Drain("drains", float(low), float(high), flow.mean)
 
 
 def _length(net: Minutes, backlog: int) -> int:
@@ -98,19 +129,17 @@ def _variance(net: Minutes) -> float:
     return _INFLATION * max(whole, 0.3 * plain, 1e-9)
 
 
-def _simulate(net: Minutes, backlog: int, arrivals: float, coming: Minutes | None) -> Minutes:
+def _simulate(flow: _Flow, backlog: int, coming: Minutes | None) -> Minutes:
     """Return the minute at which the backlog is empty on each of many paths; infinite if it is not."""
     random = np.random.default_rng(_SEED)
-    variance, count = _variance(net), len(net)
-    freedom = max(3.0, count / min(_LAG, max(1, count // 4)) - 1)
-    rate = net.mean() + np.sqrt(variance / count) * random.standard_t(freedom, _PATHS)
+    rate = flow.mean + np.sqrt(flow.error) * random.standard_t(flow.freedom, _PATHS)
     known = np.concatenate([[0.0], np.cumsum(coming if coming is not None else np.zeros(1))])
     times, done, minute = np.full(_PATHS, np.inf), np.zeros(_PATHS), 0
     while minute < HORIZON and np.isfinite(times).mean() <= _HIGH:
         step = max(1, int(minute * _STEP))
-        rate = rate + _DRIFT * arrivals * np.sqrt(step) * random.standard_normal(_PATHS)
+        rate = rate + _DRIFT * flow.arrivals * np.sqrt(step) * random.standard_normal(_PATHS)
         more = known[min(minute + step, len(known) - 1)] - known[min(minute, len(known) - 1)]
-        drained = rate * step - more + np.sqrt(variance * step) * random.standard_normal(_PATHS)
+        drained = rate * step - more + np.sqrt(flow.variance * step) * random.standard_normal(_PATHS)
         reached = ~np.isfinite(times) & (done + drained >= backlog)
         times[reached] = minute + step * (backlog - done[reached]) / np.maximum(drained[reached], 1e-9)
         done, minute = done + drained, minute + step

@@ -1,0 +1,140 @@
+"""How many targets of a resume could run at once under the limits of concurrency, as they are now.
+
+Observed on 1.7.12 with vqueues: a paused or suspended invocation holds no place of a limit, and neither does one with a
+long back-off; one with a short back-off holds its place. A counter without use has no row, so that its rule is found by
+the pattern: from left to right, a name comes before "*". An invocation that has started holds its key, so that keys do
+not limit a resume.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import pandas as pd
+
+from restate_lab._text import one_line, plural, verb_form
+from restate_lab.actions.plan.reader import count_waiting_for_slots, read_limits, read_places, read_usage
+from restate_lab.actions.rules import ACTIONS
+from restate_lab.errors import RestateLabError
+from restate_lab.reads import Reads
+from restate_lab.server import has_vqueues
+
+COLUMNS = ("scope", "limit_key", "rule", "targets", "limit", "usage", "free")
+_WITHIN = 10.0  # seconds
+_LONGEST_ERROR = 300
+Path = tuple[str, ...]
+"""A scope, or a scope with one or two levels of its limit key."""
+
+
+class Limit(NamedTuple):
+    """A rule, its limit, and how many places are used."""
+
+    rule: str
+    limit: int
+    usage: int
+
+    @property
+    def free(self) -> int:
+        """Return how many places are free; a limit can be lowered below its usage."""
+        return max(self.limit - self.usage, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The limits that apply to the targets of a resume.
+
+    ``paths`` are the scope and the limit key of each target that needs a place, ``limits`` those of each path, and
+    ``waiting`` is the number of queues that wait for a slot of an invoker. ``failure`` is the reason why all this is
+    not known.
+    """
+
+    paths: Mapping[str, Path] = field(default_factory=dict)
+    limits: Mapping[Path, Limit] = field(default_factory=dict)
+    waiting: int = 0
+    failure: str = ""
+
+    def count(self, ids: Sequence[str]) -> int:
+        """Return how many of these targets could run at once."""
+        needed = Counter(self.paths[id_] for id_ in ids if id_ in self.paths)
+        for depth in (3, 2, 1):
+            for path in [each for each in needed if len(each) == depth]:
+                number = needed.pop(path)
+                limit = self.limits.get(path)
+                needed[path[:-1]] += number if limit is None else min(number, limit.free)
+        return len(ids) - sum(id_ in self.paths for id_ in ids) + needed[()]
+
+    def frame(self, ids: Iterable[str]) -> pd.DataFrame:
+        """Return the limits of these targets, those with the fewest free places first."""
+        targets: Counter[Path] = Counter()
+        for id_ in ids:
+            path = self.paths.get(id_, ())
+            targets.update(path[:depth] for depth in range(1, len(path) + 1))
+        rows = [
+            (path[0], "/".join(path[1:]) or None, limit.rule, targets[path], limit.limit, limit.usage, limit.free)
+            for path, limit in self.limits.items()
+            if targets[path]
+        ]
+        kinds = dict.fromkeys(("targets", "limit", "usage", "free"), "int64")
+        frame = pd.DataFrame(rows, columns=list(COLUMNS)).astype({**dict.fromkeys(COLUMNS, "object"), **kinds})
+        return frame.sort_values(["free", "targets", "scope"], ascending=[True, False, True], ignore_index=True)
+
+    def describe(self, ids: Sequence[str]) -> str:
+        """Return how many could run at once, and how many limits have too few places, as one sentence."""
+        if self.failure:
+            return f"It is not known how many could run at once: {self.failure}."
+        number, limits = self.count(ids), self.frame(ids)
+        full = limits[limits["free"] < limits["targets"]]
+        shown = [
+            f"{row.rule} has {row.free:,} of {row.limit:,} places free for {row.targets:,}"
+            for row in full.head(3).itertuples()
+        ]
+        shown += [f"{len(full) - len(shown):,} more limits have too few"] if len(full) > len(shown) else []
+        text = f"{number:,} of {len(ids):,} could run at once under the limits as they are"
+        text += f" ({'; '.join(shown)})" if shown else ""
+        if self.waiting:
+            queues = plural(self.waiting, "queue")
+            return f"{text}, but {queues} {verb_form(self.waiting, 'waits', 'wait')} for a slot of an invoker."
+        return f"{text}; the free slots of the invokers are not known."
+
+
+def find_places(reads: Reads, action: ACTIONS, targets: pd.DataFrame) -> Places | None:
+    """Read the limits that apply to the targets of a resume; None for other actions and without vqueues."""
+    if action is not ACTIONS.RESUME or targets.empty or not has_vqueues(reads):
+        return None
+    limited = Reads(reads, _WITHIN, over="their read took too long")
+    try:
+        return _read(limited, list(targets["id"]))
+    except RestateLabError as error:
+        return Places(failure=one_line(str(error), _LONGEST_ERROR))
+
+
+def _read(reads: Reads, ids: Sequence[str]) -> Places:
+    waiting = count_waiting_for_slots(reads)
+    rules = read_limits(reads)
+    if not rules:
+        return Places(waiting=waiting)
+    paths = {
+        row["id"]: (row["scope"], *(row["limit_key"] or "").split("/")) if row["limit_key"] else (row["scope"],)
+        for row in read_places(reads, ids)
+    }
+    usage = {tuple(filter(None, (row["scope"], row["l1"], row["l2"]))): row["usage"] for row in read_usage(reads)}
+    above = {path[:depth] for path in set(paths.values()) for depth in range(1, len(path) + 1)}
+    limits = {path: rule for path in above if (rule := _find_limit(path, rules, usage.get(path, 0)))}
+    return Places(paths, limits, waiting)
+
+
+def _find_limit(path: Path, rules: Mapping[str, int], usage: int) -> Limit | None:
+    """Return the rule of a path: of those that match, the one with the first name instead of "*"."""
+    patterns = [pattern.split("/") for pattern in rules]
+    matching = [
+        parts
+        for parts in patterns
+        if len(parts) == len(path) and all(part in {"*", name} for part, name in zip(parts, path, strict=True))
+    ]
+    if not matching:
+        return None
+    rule = "/".join(min(matching, key=lambda parts: [part == "*" for part in parts]))
+    return Limit(rule, rules[rule], usage)
