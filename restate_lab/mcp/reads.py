@@ -52,6 +52,7 @@ from restate_lab.source import Source
 from restate_lab.sources import Sources
 
 TIMEOUT = "45s"  # clients give up after a minute
+_APART = "20s"
 _FREEZE_TIMEOUT = "5m"
 _MOST_FROZEN = 5  # in a session: each is a copy of the cluster's tables on this machine
 _SMALL, _MEDIUM, _LARGE = (Budget(rows, size) for rows, size in ((20, 16_000), (50, 32_000), (50, 64_000)))
@@ -288,7 +289,12 @@ class ReadTools:
         would be stuck.
         """
         result = compute_forecast(
-            self._sources.get(source), service=service, without_deployment=without_deployment, timeout=TIMEOUT
+            self._sources.get(source),
+            service=service,
+            without_deployment=without_deployment,
+            apart=_APART,
+            timeout=TIMEOUT,
+            progress=False,
         )
         return _result_output(result, forecast_json(result), Budget(rows, _MEDIUM.bytes), skip)
 

@@ -13,15 +13,16 @@ from typing import Any
 
 import pandas as pd
 
-from restate_lab._text import format_duration
-from restate_lab.analysis.forecast.drain import FEWEST_MINUTES, Drain, Minutes, drain
-from restate_lab.analysis.forecast.reader import Backlog, ForecastReader, Group
+from restate_lab._text import format_duration, join
+from restate_lab.analysis.forecast.drain import FEWEST_MINUTES, Drain, Minutes, drain, drain_between
+from restate_lab.analysis.forecast.reader import LEAST_WAITING, Backlog, ForecastReader, Group
 from restate_lab.analysis.forecast.result import ORDER, Forecast
 from restate_lab.analysis.forecast.stuck import find_stuck
 from restate_lab.analysis.suggestions import refuse_unknown_names
 from restate_lab.client.schema import translate_errors
 from restate_lab.durations import DurationInput, to_timedelta
 from restate_lab.errors import ArgumentError
+from restate_lab.progress import Progress, SecondsLine, progress_of
 from restate_lab.reads import Reads, begin
 from restate_lab.result import unread
 from restate_lab.source import Source
@@ -30,6 +31,7 @@ __all__ = ["Forecast", "forecast"]
 
 _MINUTE = timedelta(minutes=1)
 _SHORTEST, _LONGEST = FEWEST_MINUTES * _MINUTE, timedelta(hours=24)
+_LEAST_APART = 10.0  # seconds
 _COUNTS = ("waiting", "running", "retrying", "scheduled", "waking")
 _TIMES = ("earliest", "latest")
 _KINDS: Mapping[str, str] = {
@@ -48,7 +50,9 @@ def forecast(
     service: str | None = None,
     without_deployment: str | None = None,
     window: DurationInput = "1h",
+    apart: DurationInput | None = "1m",
     timeout: DurationInput | None = "2m",
+    progress: bool | Progress | None = None,
 ) -> Forecast:
     """Forecast whether each backlog will be empty, and when, from the calls that began and ended in the last hour.
 
@@ -62,8 +66,14 @@ def forecast(
     if more of them come than usual. Retries are part of the observed rates.
 
     ``window`` is the observed time, 10 minutes to 24 hours. The cluster must keep completed calls as long: with a
-    shorter retention, the window is shorter, and below 10 minutes the answer is unknown. With
-    ``rl.open_history(where, live=lab)``, the completed calls are those of the archive, too.
+    shorter retention, the window is shorter. With ``rl.open_history(where, live=lab)``, the completed calls are those
+    of the archive, too.
+
+    **It takes a minute longer** on a live cluster if a service with 10 or more waiting calls keeps its completed calls
+    for less than 10 minutes: the open calls are then read again ``apart`` later, or earlier if ``timeout`` requires it.
+    The rates are those between the two readings, which do not show bursts; ``not_read`` names these services. With
+    ``apart=None``, and on evidence, the answer is "unknown". ``progress``: None or True shows a line once the call
+    takes longer than a second, False shows nothing, and a ``Progress`` is updated instead with the seconds of the wait.
 
     ``without_deployment`` is the id of a deployment. The result then answers only what would be stuck if it were gone:
     ``stuck`` lists the open calls, without simulation, and ``frame`` is empty.
@@ -86,7 +96,9 @@ def forecast(
     if without_deployment is not None:
         return _forecast_without(reads, without_deployment, service)
     reader = ForecastReader(reads, service, reads.now - length)
-    rows = [_row(group, backlog) for group, backlog in reader.backlogs().items()]
+    backlogs = reader.backlogs()
+    between = _read_twice(reader, backlogs, apart, progress)
+    rows = [_row(group, backlog) for group, backlog in backlogs.items()]
     rows.sort(
         key=lambda row: (ORDER.index(row["answer"]), -(row["latest"] or _LONGEST).total_seconds(), -row["waiting"])
     )
@@ -96,7 +108,7 @@ def forecast(
         version=reads.version,
         read_at=reads.now,
         queries=tuple(reads.queries),
-        not_read=unread(waking=reader.limitations),
+        not_read=unread(waking=reader.unread_sleeps, completions=between),
     )
 
 
@@ -115,9 +127,42 @@ def _forecast_without(reads: Reads, deployment: str, service: str | None) -> For
     )
 
 
+def _read_twice(
+    reader: ForecastReader,
+    backlogs: Mapping[Group, Backlog],
+    apart: DurationInput | None,
+    progress: bool | Progress | None,
+) -> list[str]:
+    """Read again where completed calls are not kept; return for which services this was done."""
+    hidden = {
+        group: each
+        for group, each in backlogs.items()
+        if each.waiting >= LEAST_WAITING and each.observed < FEWEST_MINUTES
+    }
+    if not hidden or apart is None or not reader.reads.live:
+        return []
+    seconds = min(to_timedelta(apart, name="apart").total_seconds(), reader.reads.seconds_left / 2)
+    if seconds < _LEAST_APART:
+        return []
+    line = progress_of(progress, lambda: SecondsLine("waiting for the second reading"))
+    try:
+        reader.read_twice(hidden, seconds, line)
+    finally:
+        line.close()
+    services = join(sorted({group.service for group in hidden}))
+    length = format_duration(timedelta(seconds=round(seconds)))
+    return [f"completed calls of {services}, which are not kept: the rates are those of {length}, without any bursts"]
+
+
 def _row(group: Group, backlog: Backlog) -> dict[str, Any]:
     minutes = backlog.observed
     arrivals, completions = (each[len(each) - minutes :] for each in (backlog.arrivals, backlog.completions))
+    rates = [float(each.mean()) if minutes else math.nan for each in (arrivals, completions)]
+    if backlog.between is not None:
+        rates = [
+            backlog.between.arrivals / backlog.between.minutes,
+            backlog.between.completions / backlog.between.minutes,
+        ]
     result = _drain(arrivals, completions, backlog)
     return {
         "level": group.level,
@@ -127,8 +172,8 @@ def _row(group: Group, backlog: Backlog) -> dict[str, Any]:
         "retrying": backlog.retrying,
         "scheduled": backlog.scheduled,
         "waking": backlog.waking,
-        "arrivals": float(arrivals.mean()) if minutes else math.nan,
-        "completions": float(completions.mean()) if minutes else math.nan,
+        "arrivals": rates[0],
+        "completions": rates[1],
         "minutes": minutes,
         "answer": result.answer,
         "earliest": _time(result.earliest),
@@ -138,6 +183,8 @@ def _row(group: Group, backlog: Backlog) -> dict[str, Any]:
 
 
 def _drain(arrivals: Minutes, completions: Minutes, backlog: Backlog) -> Drain:
+    if backlog.between is not None:
+        return drain_between(*backlog.between, backlog=backlog.waiting, coming=backlog.wave)
     if backlog.waiting and len(arrivals) < FEWEST_MINUTES:
         kept = format_duration(backlog.kept or timedelta())
         return Drain("unknown", reason=f"completed calls are kept for {kept}, so the last ones are not known")

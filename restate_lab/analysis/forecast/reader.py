@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from restate_lab.analysis.forecast.drain import HORIZON, Minutes
+from restate_lab.progress import EVERY, Progress
 from restate_lab.reads import Reads, Row
 
 MOST_GROUPS = 50
@@ -46,6 +48,14 @@ class Group(NamedTuple):
         return " ".join(parts)
 
 
+class Between(NamedTuple):
+    """How many calls came and ended between two readings."""
+
+    arrivals: int
+    completions: int
+    minutes: float
+
+
 @dataclass(slots=True)
 class Backlog:
     """One group: its open calls now, and its flows by minute, oldest first; ``delayed`` are part of the arrivals.
@@ -66,6 +76,7 @@ class Backlog:
     coming: Minutes | None = None
     wakes: Minutes | None = None
     usual_wakes: float = 0.0
+    between: Between | None = None
 
     def __post_init__(self) -> None:
         """Begin without flows."""
@@ -111,7 +122,7 @@ class ForecastReader:
     reads: Reads
     service: str | None
     since: datetime
-    limitations: list[str] = field(default_factory=list)
+    unread_sleeps: list[str] = field(default_factory=list)
 
     @property
     def minutes(self) -> int:
@@ -124,13 +135,36 @@ class ForecastReader:
         for group, backlog in self._groups():
             found[group] = backlog
             backlog.kept = found[group.service_only].kept if group.service_only in found else None
-        params = {"keys": _texts(each.key for each in found), "scopes": _texts(each.scope for each in found)}
-        for row in self._rows("flows", since=self.since, **params):
-            group = _group(row)
-            for each in {group, group.service_only}:
+        for row in self._rows("flows", since=self.since, **_names(found)):
+            for each in _groups_of(row):
                 if each in found:
                     found[each].add(row)
         return found
+
+    def read_twice(self, found: Mapping[Group, Backlog], seconds: float, progress: Progress) -> None:
+        """Read the open calls twice, and add what came and ended between the readings to each of these backlogs."""
+        since, began = self.reads.read_clock(), time.monotonic()
+        first = self._open_calls(found, since, since)
+        left = seconds
+        while left > 0:
+            progress.update(int(seconds - left), int(seconds))
+            time.sleep(min(left, EVERY))
+            left = began + seconds - time.monotonic()
+        now, ended = self.reads.read_clock(), time.monotonic()
+        later = self._open_calls(found, since, now)
+        for group, backlog in found.items():
+            completions = first[group][0] - later[group][0]
+            backlog.between = Between(later[group][1], max(completions, 0), (ended - began) / 60)
+
+    def _open_calls(self, found: Mapping[Group, Backlog], since: datetime, until: datetime) -> dict[Group, Any]:
+        """Return how many open calls of each group began before ``since``, and how many after it."""
+        counts = {group: np.zeros(2, dtype=int) for group in found}
+        names = _names(found)
+        for row in self.reads.rows("forecast/between", service=self.service, since=since, until=until, **names):
+            for each in _groups_of(row):
+                if each in counts:
+                    counts[each] += [row["open"], row["arrivals"]]
+        return counts
 
     def _services(self) -> dict[Group, Backlog]:
         is_archived = self.reads.coverage.since is not None  # an archive keeps what the cluster removes
@@ -159,7 +193,7 @@ class ForecastReader:
     def _add_wakes(self, found: Mapping[Group, Backlog], suspended: int) -> None:
         """Add the sleeps that end, from the journals of the suspended calls or of a random part of them."""
         if not self.reads.has("sys_journal.appended_at"):
-            self.limitations.append("sleeps that end, without the journals")
+            self.unread_sleeps.append("sleeps that end, without the journals")
             return
         share = -(-suspended // MOST_JOURNALS)
         services = {row["id"]: row["service"] for row in self._rows("suspended", share=share)}
@@ -170,7 +204,7 @@ class ForecastReader:
                 minute, length = ((each / 60_000) for each in (row["wakes_ms"] - now, row["length_ms"]))
                 backlog.add_wake(minute, length, suspended / len(services))
         if share > 1:
-            self.limitations.append(
+            self.unread_sleeps.append(
                 f"the sleeps of {suspended - len(services):,} of {suspended:,} suspended calls, which are counted like "
                 f"those of the others"
             )
@@ -186,6 +220,17 @@ class ForecastReader:
 
 def _group(row: Mapping[str, Any]) -> Group:
     return Group(row["service"], row.get("key"), row.get("scope"), row.get("limit_key"))
+
+
+def _groups_of(row: Mapping[str, Any]) -> set[Group]:
+    """Return the groups that a row is part of: its own, and its service."""
+    group = _group(row)
+    return {group, group.service_only}
+
+
+def _names(groups: Iterable[Group]) -> dict[str, list[str]]:
+    every_group = list(groups)
+    return {"keys": _texts(each.key for each in every_group), "scopes": _texts(each.scope for each in every_group)}
 
 
 def _texts(values: Iterable[str | None]) -> list[str]:

@@ -37,7 +37,8 @@ class Forecast(Result):
     - ``waiting``: calls that could start and do not run: pending and ready ones. Of a service also ``running,
       retrying``, ``scheduled`` and ``waking`` (suspended, and their sleep ends within 24 hours); None for a key or a
       queue.
-    - ``arrivals, completions``: per minute, the mean of the observed minutes, which are ``minutes``
+    - ``arrivals, completions``: per minute, the mean of the observed minutes, which are ``minutes``; if these are fewer
+      than 10, those between two readings
     - ``answer``: "drains", "growing" (it will not drain within 24 hours at these rates), "unknown" or "empty", and
       ``reason``, why it is unknown
     - ``earliest, latest``: the interval that contains the time until the backlog is empty in 80 % of the cases
@@ -62,7 +63,8 @@ class Forecast(Result):
         """Return how many backlogs grow, are unknown, and drain, or how many calls would be stuck, on one line."""
         if self.without_deployment is not None:
             count = int(self.stuck_counts["calls"].sum())
-            return f"{plural(count, 'open call')} would be stuck without {self.without_deployment}"
+            calls = plural(count, "open call") if count else "no open call"
+            return f"{calls} would be stuck without {self.without_deployment}"
         counts = self.frame["answer"].value_counts()
         names = {GROWING: "will not drain", UNKNOWN: "unknown", DRAINS: "will drain"}
         parts = [f"{plural(int(counts[each]), 'backlog')} {text}" for each, text in names.items() if counts.get(each)]

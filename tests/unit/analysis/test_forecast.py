@@ -13,9 +13,10 @@ import pytest
 
 import restate_lab as rl
 from restate_lab.errors import ArgumentError, NotOnThisServer
+from restate_lab.export.results import forecast_json
 from restate_lab.source import Coverage
 from support.archives import SampleArchive
-from support.sample_rows import NOW, SampleRows, invocation
+from support.sample_rows import NOW, LiveRows, SampleRows, command, invocation, sample_id, waiting_columns
 
 MINUTE = timedelta(minutes=1)
 _NUMBERS = count(1)
@@ -128,6 +129,149 @@ def test_a_retention_shorter_than_the_window_shortens_it() -> None:
     assert (row_of(short, "Svc")["minutes"], row_of(short, "Svc")["completions"]) == (20, 10)
     none = row_of(forecast(calls(0, 200, completion_retention=timedelta())), "Svc")
     assert none["reason"] == "completed calls are kept for 0s, so the last ones are not known"
+
+
+class Moves:
+    """Progress that puts other rows and a later time in place before the second reading."""
+
+    def __init__(self, source: SampleRows, rows: list[dict[str, Any]]) -> None:
+        self.source, self.rows = source, rows
+
+    def update(self, rows: int, size: int) -> None:
+        self.source.put(sys_invocation_status=self.rows)
+        self.source.now = NOW + MINUTE
+
+    def close(self) -> None: ...
+
+
+def test_rates_come_from_two_readings_where_completed_calls_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """600 calls wait, of which 40 have ended at the second reading, and 10 have come; one row is not one call."""
+    monkeypatch.setattr("restate_lab.analysis.forecast._LEAST_APART", 0)
+    none = {"completion_retention": timedelta(), "service": "Quick"}
+    first = list(calls(0, 600, **none))
+    second = [*first[40:], *calls(0, 10, **none, created_at=NOW + MINUTE / 2)]
+    source = LiveRows(sys_invocation_status=first, sys_service=[{"name": "Quick", "deployment_id": "dp_1"}])
+    result = rl.forecast(source, apart="0.2s", progress=Moves(source, second))
+    row = row_of(result, "Quick")
+    assert row["completions"] / row["arrivals"] == pytest.approx(4)
+    assert row["answer"] == "drains"
+    rate = (row["completions"] - row["arrivals"]) / MINUTE.total_seconds()
+    assert row["earliest"].total_seconds() <= 600 / rate + 1
+    assert result.reasons[0].startswith("completed calls of Quick, which are not kept: the rates are those of ")
+    for unread in (
+        rl.forecast(source, apart=None),
+        rl.forecast(SampleRows(sys_invocation_status=first)),
+        rl.forecast(source, apart="0.2s", progress=Moves(source, first)),
+    ):
+        assert row_of(unread, "Quick")["answer"] == "unknown"
+
+
+def sleepers(*wakes: timedelta, length: timedelta, **columns: Any) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return suspended calls whose sleeps of a length end at these times from now, and their journals."""
+    rows, entries = [], []
+    for wake in wakes:
+        row = invocation(next(_NUMBERS), created_at=NOW - timedelta(hours=4), **waiting_columns(1), **columns)
+        rows.append(row | {"partition_key": len(rows)})
+        ends = NOW + wake
+        entry = command(row["id"], 1, "Sleep", completion_id=1, wake_up_time=round(ends.timestamp() * 1000))
+        entries.append(entry | {"appended_at": ends - length})
+    return rows, entries
+
+
+def test_sleeps_that_end_are_a_wave_unless_as_many_end_as_usual() -> None:
+    """300 sleeps that end in 5 minutes move the end; those that end every 30 seconds, as ever, do not."""
+    plain = row_of(forecast(calls(10, 200)), "Svc")
+    for wakes, length in (([5 * MINUTE] * 300, 4), ([each * MINUTE / 2 for each in range(120)], 1)):
+        rows, entries = sleepers(*wakes, length=timedelta(hours=length))
+        result = forecast(calls(10, 200), iter(rows), sys_journal=entries)
+        row = row_of(result, "Svc")
+        assert row["waking"] == len(wakes)
+        if length == 1:
+            assert (row["earliest"], row["latest"]) == (plain["earliest"], plain["latest"])
+        else:
+            assert row["earliest"] > plain["latest"]
+        assert result.not_read.empty
+    assert plain["waking"] == 0
+
+
+def test_a_part_of_many_journals_is_read_and_counts_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("restate_lab.analysis.forecast.reader.MOST_JOURNALS", 30)
+    rows, entries = sleepers(*[5 * MINUTE] * 300, length=timedelta(hours=4))
+    result = forecast(calls(10, 200), iter(rows), sys_journal=entries)
+    assert row_of(result, "Svc")["waking"] == 300
+    assert result.reasons == ["the sleeps of 270 of 300 suspended calls, which are counted like those of the others"]
+
+
+def leaving(**options: Any) -> SampleRows:
+    """Return a source with two deployments: one has Old and Both, the other Both and Other."""
+    rows = [
+        invocation(1, "suspended", service="Old", pinned_deployment_id="dp_old"),
+        invocation(2, "inboxed", service="Old"),
+        invocation(3, "inboxed", service="Both"),
+        invocation(4, "invoked", service="Both", pinned_deployment_id="dp_old"),
+        invocation(5, "scheduled", service="Old"),
+        invocation(6, "succeeded", service="Old", pinned_deployment_id="dp_old"),
+        invocation(7, "paused", service="Both", pinned_deployment_id="dp_new"),
+        invocation(8, "inboxed", service="Both", target_service_key="k", created_at=NOW),
+    ]
+    return SampleRows(
+        sys_invocation_status=rows,
+        sys_invocation_state=[{"id": sample_id(4), "in_flight": True}],
+        sys_service=[{"name": name, "deployment_id": f"dp_{at}"} for name, at in {"Old": "old", "Both": "new"}.items()],
+        sys_deployment=[
+            {"id": "dp_old", "services": ["Old", "Both"], "created_at": NOW},
+            {"id": "dp_new", "services": ["Both", "Other"], "created_at": NOW},
+        ],
+        sys_inbox=[{"id": sample_id(8), "service_name": "Both", "service_key": "k"}],
+        sys_keyed_service_status=[{"service_name": "Both", "service_key": "k", "invocation_id": sample_id(4)}],
+        **options,
+    )
+
+
+def test_the_calls_that_need_a_deployment_are_stuck_without_it() -> None:
+    result = rl.forecast(leaving(), without_deployment="dp_old")
+    stuck = {row["id"]: (row["status"], row["cause"]) for row in result.stuck.to_dict("records")}
+    assert stuck == {
+        sample_id(1): ("suspended", "pinned"),
+        sample_id(2): ("pending", "service"),
+        sample_id(4): ("running", "pinned"),
+        sample_id(5): ("scheduled", "service"),
+        sample_id(8): ("pending", "key"),
+    }
+    assert result.stuck["reason"].iloc[-1] == f"waits for the key Both/k, which {sample_id(4)} holds"
+    assert result.summary == "5 open calls would be stuck without dp_old"
+    assert result.frame.empty
+    assert result.not_read.empty
+    assert "pinned to it" in str(result)
+    assert "pinned to it" in result._repr_html_()
+    data = forecast_json(result)
+    assert (data["without_deployment"], len(data["stuck"]), data["counts"]["calls"].sum()) == ("dp_old", 5, 5)
+    of_service = rl.forecast(leaving(), without_deployment="dp_old", service="Both")
+    assert set(of_service.stuck["id"]) == {sample_id(4), sample_id(8)}
+
+
+def test_nothing_is_stuck_without_an_unused_deployment_and_an_unknown_one_is_refused() -> None:
+    source = leaving()
+    source.put(sys_invocation_status=[invocation(3, "inboxed", service="Both")])
+    result = rl.forecast(source, without_deployment="dp_old")
+    assert (result.summary, len(result.stuck)) == ("no open call would be stuck without dp_old", 0)
+    with pytest.raises(ArgumentError, match=r"No deployment 'dp_odd' on made\. Did you mean 'dp_old'"):
+        rl.forecast(source, without_deployment="dp_odd")
+
+
+def test_all_stuck_calls_are_counted_and_the_oldest_of_each_kind_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("restate_lab.analysis.forecast.stuck.MOST_LISTED", 2)
+    source = leaving()
+    times = [NOW - each * MINUTE for each in range(5)]
+    source.put(
+        sys_invocation_status=[invocation(n, "inboxed", service="Old", created_at=at) for n, at in enumerate(times)]
+    )
+    result = rl.forecast(source, without_deployment="dp_old")
+    assert list(result.stuck["id"]) == [sample_id(4), sample_id(3)]
+    assert result.stuck_counts.to_dict("records") == [
+        {"service": "Old", "status": "pending", "cause": "service", "calls": 5}
+    ]
+    assert result.reasons[0].startswith("3 more calls are counted and not listed")
 
 
 class ArchivedRows(SampleRows):
