@@ -22,7 +22,7 @@ import pytest
 import restate_lab as rl
 from restate_lab.analysis.forecast.result import describe
 from restate_lab.client.models import UpsertRule
-from support.bench import Bench, running_bench
+from support.bench import Bench, running_bench, wait_for
 from support.clusters import NEEDS_FLAG, NEWEST
 
 SERVICES = Path(__file__).parents[1] / "support" / "forecast_services.py"
@@ -98,6 +98,15 @@ RUNS = (
     Run("delayed calls", 3, 6, 12, 6, service="Delayed", wave=150),
     Run("sleeping calls", 3, 6, 12, 6, service="Sleeper", wave=150),
 )
+
+
+@pytest.fixture(scope="module")
+def brief(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    """Give a server of its own for calls that are not kept."""
+    with running_bench(
+        NEWEST, tmp_path_factory.mktemp("brief"), SERVICES, ready=("Queue", "work", {}), env={}
+    ) as bench:
+        yield bench
 
 
 @pytest.fixture(scope="module")
@@ -224,3 +233,21 @@ def test_most_intervals_contain_the_time_at_which_nothing_waits(bench: Bench) ->
     assert len(hits) >= 14
     assert sum(hits) >= 0.6 * len(hits)
     assert len(finite) <= 1
+
+
+def test_two_readings_forecast_calls_that_are_not_kept(brief: Bench) -> None:
+    """700 calls of a key, which take a quarter of a second each and vanish when they end."""
+    for _ in range(700):
+        brief.ingress.send("Brief", "work", {"seconds": 0.25}, key="k")
+    began = time.monotonic()
+    result = rl.forecast(brief.lab, service="Brief", apart="30s")
+    assert time.monotonic() - began > 30
+    row = result.frame[result.frame["level"] == "key"].to_dict("records")[0]
+    wait_for(lambda: not waiting(brief), within=600)
+    truth = pd.Timedelta(seconds=time.monotonic() - began)
+    assert brief.lab.sql("SELECT count(*) AS n FROM sys_invocation WHERE target_service_name = 'Brief'")["n"][0] <= 1
+    assert (row["answer"], row["minutes"]) == ("drains", 0)
+    assert row["earliest"] * 0.9 <= truth <= row["latest"] * 1.1
+    assert result.reasons == [
+        "completed calls of Brief, which are not kept: the rates are those of 30s, without any bursts"
+    ]

@@ -18,6 +18,8 @@ _FOREVER = 7_200
 
 services = {name: restate.Service(name, inactivity_timeout=_SHORT) for name in NAMES}
 hot = restate.VirtualObject("Hot")
+brief = restate.VirtualObject("Brief", idempotency_retention=timedelta(0), journal_retention=timedelta(0))
+"""Its completed calls are not kept."""
 
 
 async def _work(_: Any, body: dict[str, float]) -> str:
@@ -43,5 +45,10 @@ async def work_on_key(ctx: ObjectContext, body: dict[str, float]) -> str:
     return await _work(ctx, body)
 
 
+@brief.handler("work")
+async def work_briefly(ctx: ObjectContext, body: dict[str, float]) -> str:
+    return await _work(ctx, body)
+
+
 if __name__ == "__main__":
-    serve_inherited(restate.app([*services.values(), hot]))
+    serve_inherited(restate.app([*services.values(), hot, brief]))
