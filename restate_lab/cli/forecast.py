@@ -25,7 +25,7 @@ Exit codes:
   0  no backlog grows, or no call would be stuck
   1  error: the cluster cannot be reached or did not respond
   2  invalid usage
-  3  a backlog grows, and will not drain at these rates; or a call would be stuck
+  3  a backlog grows and will not drain, or a call would be stuck
 
 """
 ForecastService = Annotated[str | None, typer.Option("--service", metavar="NAME", help="Only this service.")]

@@ -142,7 +142,7 @@ class ForecastReader:
         return found
 
     def read_twice(self, found: Mapping[Group, Backlog], seconds: float, progress: Progress) -> None:
-        """Read the open calls twice, and add what came and ended between the readings to each of these backlogs."""
+        """Read the open calls twice, and add the arrivals and completions between the readings to each of these backlogs."""
         since, began = self.reads.read_clock(), time.monotonic()
         first = self._open_calls(found, since, since)
         left = seconds
