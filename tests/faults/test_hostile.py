@@ -190,6 +190,8 @@ def objects(source: Lab, vandalised: Vandalised) -> Iterator[Any]:
     yield rl.doctor(source)
     yield rl.waits(source)
     yield rl.forecast(source)
+    yield from (rl.forecast(source, without_deployment=each.id) for each in source.admin.list_deployments())
+    yield rl.plan(source, "resume", list(vandalised.retrying.values()))
     yield source
     for name in HOSTILE:
         yield rl.why(source, vandalised.retrying[name])
@@ -389,7 +391,14 @@ COMMAND_LINES: dict[str, Callable[[Vandalised, Path], list[list[str]]]] = {
     ],
     "journal": lambda all_, _: [["journal", id_, "--depth", "2"] for id_ in all_.retrying.values()],
     "waits": lambda _, __: [["waits"], ["waits", "--json"]],
-    "forecast": lambda _, __: [["forecast"], ["forecast", "--json"]],
+    "forecast": lambda all_, _: [
+        *(["forecast", *form] for form in ([], ["--json"])),
+        *(
+            ["forecast", "--without-deployment", id_, *form]
+            for id_ in (all_.lab.admin.list_deployments()[0].id, HOSTILE["ansi"])
+            for form in ([], ["--json"])
+        ),
+    ],
     "story": lambda all_, _: [
         *(["story", id_] for id_ in all_.retrying.values()),
         *(["story", all_.failed[name], "--search", *form] for name in OPENED[:1] for form in ([], ["--json"])),

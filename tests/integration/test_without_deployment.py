@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 import restate_lab as rl
+from restate_lab.cli import app
 from restate_lab.demo.embedded import start_services
 from restate_lab.demo.process import Process
 from support.bench import once_served, wait_for
@@ -94,6 +97,8 @@ def test_the_calls_that_are_stuck_when_the_deployment_is_removed_were_listed(ser
     """The ids are equal, also of calls that wait for the key of such a call; callers are only counted."""
     lab = server.lab
     result = rl.forecast(lab, without_deployment=server.removed)
+    command = ["forecast", "--without-deployment", server.removed, "--json"]
+    shell = CliRunner().invoke(app, command, env={"RESTATE_ADMIN_URL": lab.settings.admin_url})
     lab.admin.delete_deployment(server.removed, force=True)
     server.process.stop()
     server.resolve()
@@ -110,4 +115,6 @@ def test_the_calls_that_are_stuck_when_the_deployment_is_removed_were_listed(ser
     assert Counter(causes.values()) == {"pinned": 8, "service": 3, "handler": 1, "key": 2}
     assert result.stuck_counts["calls"].sum() == len(result.stuck) == 14
     assert result.reasons == ["1 open caller of these calls, which may wait for them"]
+    assert shell.exit_code == 3
+    assert {row["id"] for row in json.loads(shell.stdout)["stuck"]} == set(result.stuck["id"])
     assert result.summary == f"14 open calls would be stuck without {server.removed}"

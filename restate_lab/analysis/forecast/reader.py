@@ -18,7 +18,7 @@ MOST_GROUPS = 50
 """The keys and queues with the most waiting calls that are forecast."""
 LEAST_WAITING = 10
 """A key or queue with fewer waiting calls is only part of its service."""
-MOST_JOURNALS = 2_000
+MOST_JOURNALS = 500
 """Suspended calls whose journals are read; only the journal has the time at which a sleep ends."""
 _MINUTE = timedelta(minutes=1)
 
@@ -104,8 +104,10 @@ class Backlog:
 
     @property
     def waking(self) -> int | None:
-        """Return how many calls wake within the horizon; None if it is not known."""
-        return None if self.running is None else 0 if self.wakes is None else round(self.wakes.sum())
+        """Return how many calls wake within the horizon; None where nothing waits, and for a key or a queue."""
+        if self.running is None or not self.waiting:
+            return None
+        return 0 if self.wakes is None else round(self.wakes.sum())
 
     @property
     def wave(self) -> Minutes | None:
@@ -142,7 +144,7 @@ class ForecastReader:
         return found
 
     def read_twice(self, found: Mapping[Group, Backlog], seconds: float, progress: Progress) -> None:
-        """Read the open calls twice, and add the arrivals and completions between the readings to each of these backlogs."""
+        """Read the open calls twice, and add the arrivals and completions between the readings to these backlogs."""
         since, began = self.reads.read_clock(), time.monotonic()
         first = self._open_calls(found, since, since)
         left = seconds
@@ -186,17 +188,21 @@ class ForecastReader:
                     continue
                 backlog.coming = np.zeros(HORIZON) if backlog.coming is None else backlog.coming
                 backlog.coming[min(int(row["minute"]), HORIZON - 1)] += row["scheduled"]
-        if suspended := sum(row["suspended"] for row in rows):
+        if suspended := {row["service"]: row["suspended"] for row in rows if row["waiting"] and row["suspended"]}:
             self._add_wakes(found, suspended)
         return found
 
-    def _add_wakes(self, found: Mapping[Group, Backlog], suspended: int) -> None:
-        """Add the sleeps that end, from the journals of the suspended calls or of a random part of them."""
+    def _add_wakes(self, found: Mapping[Group, Backlog], counts: Mapping[str, int]) -> None:
+        """Add the sleeps that end, from the journals of the suspended calls or of a random part of them.
+
+        ``counts`` are the suspended calls of each service with waiting calls.
+        """
         if not self.reads.has("sys_journal.appended_at"):
             self.unread_sleeps.append("sleeps that end, without the journals")
             return
+        suspended = sum(counts.values())
         share = -(-suspended // MOST_JOURNALS)
-        services = {row["id"]: row["service"] for row in self._rows("suspended", share=share)}
+        services = {row["id"]: row["service"] for row in self._rows("suspended", services=sorted(counts), share=share)}
         now = self.reads.now.timestamp() * 1000
         for row in self.reads.rows_of("forecast/wakes", list(services)):
             backlog = found.get(Group(services[row["id"]]))

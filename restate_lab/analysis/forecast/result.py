@@ -19,7 +19,7 @@ from restate_lab.status import STATUSES
 GROWING, UNKNOWN, DRAINS, EMPTY = "growing", "unknown", "drains", "empty"
 ORDER = (GROWING, UNKNOWN, DRAINS, EMPTY)
 _MOST, _MOST_CALLS = 20, 10  # rows of the card and the text; calls in the text
-_LONGEST = 60  # characters of a target: a caller decides how long a key is
+_LONGEST = 90  # characters of a target and of a reason: a caller decides how long a key is
 _HEADS = ("backlog", "waiting", "arrivals", "completions", "empty in (80 %)")
 _STUCK_HEADS = ("calls", "status", "service", "reason")
 _COLOURS = {GROWING: STATUSES["failed"].colour, UNKNOWN: STATUSES["paused"].colour}
@@ -35,8 +35,8 @@ class Forecast(Result):
 
     - ``level`` ("service", "key" or "queue"), ``service, key, scope, limit_key``
     - ``waiting``: calls that could start and do not run: pending and ready ones. Of a service also ``running,
-      retrying``, ``scheduled`` and ``waking`` (suspended, and their sleep ends within 24 hours); None for a key or a
-      queue.
+      retrying``, ``scheduled`` and ``waking`` (suspended, and their sleep ends within 24 hours; only where calls wait);
+      None for a key or a queue.
     - ``arrivals, completions``: per minute, the mean of the observed minutes, which are ``minutes``; if these are fewer
       than 10, those between two readings
     - ``answer``: "drains", "growing" (it will not drain within 24 hours at these rates), "unknown" or "empty", and
@@ -93,7 +93,8 @@ class Forecast(Result):
         if len(self.stuck):
             yield "Oldest:"
         for row in self.stuck.head(_MOST_CALLS).to_dict("records"):
-            yield f"  {row['id']}  {row['status']:<11}  {one_line(row['target'], _LONGEST)}: {row['reason']}"
+            target, reason = (one_line(row[name], _LONGEST) for name in ("target", "reason"))
+            yield f"  {row['id']}  {row['status']:<11}  {target}: {reason}"
         if len(self.stuck) > _MOST_CALLS:
             yield f"  … and {int(self.stuck_counts['calls'].sum()) - _MOST_CALLS:,} more"
 

@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from restate_lab.analysis.forecast.drain import HORIZON, Drain, drain
+from restate_lab.analysis.forecast.drain import HORIZON, Drain, drain, drain_between
 from support.drain_worlds import KINDS, World, world
 
 
@@ -45,6 +45,26 @@ def test_most_intervals_contain_the_truth_and_a_growing_backlog_has_none() -> No
 def test_the_intervals_contain_the_truth_in_72_to_88_percent(seed: int) -> None:
     """600 systems; stated in the guide."""
     check(100, seed, 0.72, 0.88)
+
+
+@pytest.mark.long
+def test_the_intervals_of_two_readings_contain_the_truth_unless_there_are_bursts() -> None:
+    """360 systems, of which only the last minute is read; a minute does not show bursts."""
+    random, hits = np.random.default_rng(7), Counter[tuple[bool, bool]]()
+    for kind in KINDS:
+        for each in (world(kind, random) for _ in range(60)):
+            result = drain_between(int(each.arrivals[-1]), int(each.completions[-1]), 1.0, each.backlog)
+            if result.answer == "drains" and each.backlog:
+                hits[kind == "bursty", contains(result, each)] += 1
+    assert hits[False, True] / (hits[False, True] + hits[False, False]) >= 0.8
+    assert hits[True, True] < hits[True, False]
+
+
+def test_two_readings_with_few_completions_are_unknown_and_with_more_arrivals_growing() -> None:
+    assert drain_between(0, 29, 1, 100).reason == "fewer than 30 completions between two readings"
+    assert drain_between(300, 200, 1, 500).answer == "growing"
+    result = drain_between(100, 300, 0.5, 4_000)
+    assert (result.earliest or 0) <= 10 <= (result.latest or 0)
 
 
 def test_an_empty_backlog_and_too_few_completions_have_no_interval() -> None:

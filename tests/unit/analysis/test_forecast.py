@@ -252,9 +252,13 @@ def test_the_calls_that_need_a_deployment_are_stuck_without_it() -> None:
 
 def test_nothing_is_stuck_without_an_unused_deployment_and_an_unknown_one_is_refused() -> None:
     source = leaving()
-    source.put(sys_invocation_status=[invocation(3, "inboxed", service="Both")])
+    latest = [{"name": "Both", "deployment_id": "dp_old"}]
+    source.put(sys_invocation_status=[invocation(3, "inboxed", service="Both")], sys_service=latest)
     result = rl.forecast(source, without_deployment="dp_old")
     assert (result.summary, len(result.stuck)) == ("no open call would be stuck without dp_old", 0)
+    assert result.reasons == [
+        "handlers that the next deployment of a service does not have: only a live cluster has them"
+    ]
     with pytest.raises(ArgumentError, match=r"No deployment 'dp_odd' on made\. Did you mean 'dp_old'"):
         rl.forecast(source, without_deployment="dp_odd")
 
