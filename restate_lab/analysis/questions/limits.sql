@@ -38,6 +38,7 @@ SELECT
   w.blocked_for,
   r.description,
   r.disabled,
+  r.version AS rule_version,
   r.last_modified
 FROM sys_rules r
 FULL JOIN sys_user_limits u ON u.rule_pattern = r.pattern

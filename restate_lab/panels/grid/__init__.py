@@ -37,7 +37,8 @@ class Grid(anywidget.AnyWidget):
     of recorded data. ``ids`` are columns that are shown shortened ("inv_…k8Ep") with a copy button. ``widths`` are in
     pixels; ``flex`` is the column that takes the remaining width. ``narrow`` has the columns that leave the table on a
     narrow page, in this order, with the column under whose text each is shown then ("" if nowhere). ``reasons`` maps
-    columns to the column with the reason for a missing value, which is its tooltip.
+    columns to the column with the reason for a missing value, which is its tooltip. ``bars`` and ``lines`` map columns
+    to the column with a drawing before their text, which ``ColumnStyles`` describes; the text is complete without it.
 
     ``group`` is a column whose equal values form a group. Of three rows or more, only the first is shown, with a line
     "14 more like it" that expands and selects the others. ``group_label`` is a column with a text for that line, such
@@ -89,6 +90,8 @@ class Grid(anywidget.AnyWidget):
         flex: str | None = None,
         narrow: Mapping[str, str] | None = None,
         reasons: Mapping[str, str] | None = None,
+        bars: Mapping[str, str] | None = None,
+        lines: Mapping[str, str] | None = None,
         group: str | None = None,
         group_label: str | None = None,
         empty: str = "",
@@ -96,7 +99,9 @@ class Grid(anywidget.AnyWidget):
         frozen_at: datetime | None = None,
     ) -> None:
         first = pd.DataFrame({key: pd.Series([], dtype="str")}) if frame is None else frame
-        styles = ColumnStyles(heads or {}, ages, countdowns, ids, widths or {}, flex, narrow or {}, reasons or {})
+        styles = ColumnStyles(
+            heads or {}, ages, countdowns, ids, widths or {}, flex, narrow or {}, reasons or {}, bars or {}, lines or {}
+        )
         model = GridModel(first, key, to_zone(tz), run=run, styles=styles, group=group, group_label=group_label)
         if columns is not None:
             model.choose(columns)

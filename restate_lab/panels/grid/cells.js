@@ -1,4 +1,5 @@
-// The content of a cell: null, a text, [text, tooltip], or for an age or a countdown [text, tooltip, milliseconds].
+// The content of a cell: null, a text, [text, tooltip], for an age or a countdown [text, tooltip, milliseconds], or
+// [text, tooltip, null, drawing]; a drawing is {bar: [lengths of three parts, place of the mark]} or {line: [numbers]}.
 
 /** Return a duration in at most two units, only as exact as a person needs: "42s", "36m", "2h 13m", "12d". */
 function shortDuration(milliseconds) {
@@ -20,14 +21,15 @@ function relativeText(time, now, form) {
 
 function fillCell(element, column, cells, colours, now) {
   const cell = cells[column.at];
-  const [text, more, time] = Array.isArray(cell) ? cell : [cell, cell];
+  const [text, more, time, drawing] = Array.isArray(cell) ? cell : [cell, cell];
   element.classList.toggle("rl-null", text === null);
-  element.textContent = text ?? "–";
-  element.time = time;
+  element.textContent = text ?? (drawing ? "" : "–");
+  element.time = time ?? undefined;
   if (text === null) element.setAttribute("aria-label", more ?? "null");
   else element.removeAttribute("aria-label");
   element.title = more ?? "null";
-  if (time !== undefined) tickCell(element, column, now);
+  if (element.time !== undefined) tickCell(element, column, now);
+  if (drawing) element.prepend(drawing.bar ? drawBar(drawing.bar) : drawLine(drawing.line));
   if (column.form === "id" && text !== null) addCopy(element);
   if (column.below) addBelow(element, cells[column.below.at]);
   if (column.form === "status") addDot(element, Object.hasOwn(colours, text ?? "") && colours[text]);
@@ -37,6 +39,38 @@ function fillCell(element, column, cells, colours, now) {
 function tickCell(element, column, now) {
   const text = relativeText(element.time, now, column.form);
   if (element.textContent !== text) element.textContent = text;
+}
+
+/** Return a bar: what runs is solid, other use of the limit is gray, what waits is striped; a line marks the limit. */
+function drawBar([running, others, waiting, mark]) {
+  const part = (name, length) => {
+    const element = make("span", `rl-bar-${name}`);
+    element.style.width = `${100 * length}%`;
+    return element;
+  };
+  const bar = make("span", "rl-drawing rl-load", { "aria-hidden": "true" });
+  bar.append(part("runs", running), part("others", others), part("waits", waiting));
+  if (mark >= 0) {
+    const line = make("span", "rl-mark");
+    line.style.left = `${100 * mark}%`;
+    bar.append(line);
+  }
+  return bar;
+}
+
+/** Return a line through numbers from 0 to their maximum. */
+function drawLine(numbers) {
+  const [width, height] = [70, 16];
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  svg.setAttribute("class", "rl-drawing rl-trend");
+  svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
+  svg.setAttribute("aria-hidden", "true");
+  const most = Math.max(1, ...numbers);
+  const place = (value, at) => `${(1 + (at * (width - 2)) / Math.max(1, numbers.length - 1)).toFixed(1)},${(height - 2 - (value * (height - 4)) / most).toFixed(1)}`;
+  const line = document.createElementNS("http://www.w3.org/2000/svg", "polyline");
+  line.setAttribute("points", (numbers.length > 1 ? numbers : [...numbers, ...numbers]).map(place).join(" "));
+  svg.append(line);
+  return svg;
 }
 
 function addBelow(element, cell) {

@@ -19,6 +19,7 @@ Form: TypeAlias = Kind | Literal["age", "countdown", "id"]
 _SAMPLE = 50  # rows that determine the initial width of a column
 _PER_CHARACTER, _PER_HEAD_CHARACTER, _AROUND, _DOT, _COPY = 7.6, 7.6, 19, 16, 18  # pixels
 _NARROWEST, _WIDEST = 48, 460
+_DRAWING = 82  # pixels of a bar or a line with its margin
 _RELATIVE = {"age": 58, "countdown": 74}  # pixels of "2h 13m" and of "in 2h 13m"
 _FLEX = 120  # minimum width of the flexible column in pixels
 _LEAST_SHARE = 0.5  # minimum fraction of its width that a text column keeps on a narrow page
@@ -33,7 +34,9 @@ class ColumnStyles:
     ``flex`` is the column that takes the remaining width; without it, all text columns share that width. Text is cut
     only if the columns do not fit. ``narrow`` has the columns that then leave the table, in this order, with the column
     under whose text each is shown ("" if nowhere). ``reasons`` maps columns to the column with the reason for a missing
-    value, which is its tooltip.
+    value, which is its tooltip. ``bars`` and ``lines`` map columns to the column with a drawing before their text: for
+    a bar, the three lengths of its parts and the place of its mark (-1 for none) as shares of 1; for a line, its
+    numbers. The grid does not list the columns with drawings.
 
     Raises:
         ArgumentError: a column is in more than one of ages, countdowns and ids.
@@ -47,6 +50,8 @@ class ColumnStyles:
     flex: str | None = None
     narrow: Mapping[str, str] = field(default_factory=dict)
     reasons: Mapping[str, str] = field(default_factory=dict)
+    bars: Mapping[str, str] = field(default_factory=dict)
+    lines: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Reject a column with two display forms."""
@@ -66,6 +71,18 @@ class ColumnStyles:
         if kind == "time" and name in self.ages:
             return "age"
         return "countdown" if kind == "time" and name in self.countdowns else kind
+
+    @property
+    def drawings(self) -> Mapping[str, str]:
+        """Return the column with the drawing of each column that has one."""
+        return {**self.bars, **self.lines}
+
+    def draw(self, shown: Any, name: str, drawing: Any) -> Any:
+        """Return a cell in the format of the view with its drawing: a list whose last part is the drawing."""
+        if drawing is None or isinstance(drawing, float):
+            return shown
+        text, more = shown if isinstance(shown, list) else [shown, shown]
+        return [text, more, None, {"bar" if name in self.bars else "line": [float(each) for each in drawing]}]
 
     def for_view(self, value: Any, form: Form, zone: tzinfo, reason: Any = None) -> Any:
         """Return a cell in the format of the view.
@@ -118,6 +135,7 @@ class ColumnLayout:
         if name in self._set:
             return {"width": self._set[name], "least": self._set[name], "grows": False, "flex": False}
         width = self.styles.widths.get(name) or self._width_of_content(table, name)
+        width += _DRAWING if name in self.styles.drawings and name not in self.styles.widths else 0
         if name == self.styles.flex:
             return {"width": width, "least": min(width, _FLEX), "grows": True, "flex": True}
         is_text = self.styles.form(name, table.kinds[name]) == "text"

@@ -252,7 +252,11 @@ class GridModel:
             return self._group_for_view(line)
         position, styles = int(self.order[self.lines.place(line)]), self.layout.styles
         cells = [
-            styles.for_view(self.table.value(position, name), form, self.zone, self._reason(position, name))
+            styles.draw(
+                styles.for_view(self.table.value(position, name), form, self.zone, self._reason(position, name)),
+                name,
+                self._drawing(position, name),
+            )
             for name, form in forms.items()
         ]
         row = [self.number(position), self.selection.has(position), cells]
@@ -261,6 +265,10 @@ class GridModel:
     def _reason(self, position: int, name: str) -> Any:
         reasons = self.layout.styles.reasons.get(name)
         return self.table.value(position, reasons) if reasons in self.table.names else None
+
+    def _drawing(self, position: int, name: str) -> Any:
+        drawing = self.layout.styles.drawings.get(name)
+        return self.table.value(position, drawing) if drawing in self.table.names else None
 
     def _group_for_view(self, line: int) -> dict[str, Any]:
         places = self.lines.members(line)
@@ -364,8 +372,9 @@ class GridModel:
         return start >= 0 and bool(before[start : start + len(now)].equals(now))
 
     def _present(self, chosen: Sequence[str] | None, table: GridTable) -> list[str]:
-        """Return the visible columns of a table: the chosen ones, or all except those that only form groups."""
-        names = [name for name in table.names if name not in {self._group, self._group_label}] or table.names
+        """Return the visible columns of a table: the chosen ones, or all except those of groups and drawings."""
+        helpers = {self._group, self._group_label, *self.layout.styles.drawings.values()}
+        names = [name for name in table.names if name not in helpers] or table.names
         return [name for name in chosen or names if name in table.names] or names
 
     def _check_names(self, names: Sequence[str]) -> None:

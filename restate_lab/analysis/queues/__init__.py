@@ -1,0 +1,44 @@
+"""Queues for people: the worst ones with what their heads wait for, and the rules that limit them: ``read_queues()``.
+
+``reader`` reads the questions ``queues`` and ``limits``, and who holds the keys. ``text`` describes a row, and
+``result`` is the type of the result.
+"""
+
+from __future__ import annotations
+
+from restate_lab.analysis.queues.reader import MOST, QueueReader
+from restate_lab.analysis.queues.result import Queues
+from restate_lab.client.schema import translate_errors
+from restate_lab.durations import DurationInput
+from restate_lab.links import page_link
+from restate_lab.reads import begin
+from restate_lab.source import Source
+
+__all__ = ["MOST", "QueueReader", "Queues", "read_queues"]
+
+
+@translate_errors
+def read_queues(source: Source, *, timeout: DurationInput | None = "30s") -> Queues:
+    """Return the queues with open calls, the oldest wait first, and the counters of all rules, the fullest first.
+
+    The result has the first ``MOST`` queues, and counts the others.
+
+    Raises:
+        NotOnThisServer: the source has no vqueues, is too old, or has only invocations that have ended.
+        TimedOut: not everything was read within ``timeout``.
+        RestateLabError: any error of ``source.arrow``.
+    """
+    reader = QueueReader(begin(source, "queues", timeout, needs_open=True))
+    limits = reader.limits()
+    queues, hidden = reader.queues(limits)
+    reads = reader.reads
+    return Queues(
+        queues=queues,
+        limits=limits,
+        hidden=hidden,
+        source=reads.name,
+        version=reads.version,
+        read_at=reads.now,
+        queries=tuple(reads.queries),
+        link=page_link(source, "queues"),
+    )

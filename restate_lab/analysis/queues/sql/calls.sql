@@ -1,0 +1,9 @@
+-- The open calls of one queue: first those that have begun, then those that wait, in order.
+SELECT q.entry_id AS id
+FROM sys_vqueues q
+JOIN sys_vqueue_meta m ON m.id = q.id
+WHERE q.stage <> 'finished' AND q.entry_kind = 'invocation' AND m.service_name = :service
+  AND m.scope IS NOT DISTINCT FROM :scope AND m.limit_key IS NOT DISTINCT FROM :limit_key
+  AND m.lock_name IS NOT DISTINCT FROM :lock_name
+ORDER BY q.stage = 'inbox', q.run_at, q.sequence_number
+LIMIT :limit

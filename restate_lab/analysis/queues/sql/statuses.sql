@@ -1,0 +1,3 @@
+SELECT id, status
+FROM sys_invocation
+WHERE id IN :ids
