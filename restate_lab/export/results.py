@@ -19,6 +19,7 @@ from restate_lab.analysis.contrast import Contrast
 from restate_lab.analysis.doctor.diagnosis import Diagnosis
 from restate_lab.analysis.forecast.result import Forecast
 from restate_lab.analysis.invocations.reader import Rows
+from restate_lab.analysis.queues import Queues
 from restate_lab.analysis.replay.result import Replay
 from restate_lab.analysis.story.result import Story
 from restate_lab.analysis.waits.result import Waits
@@ -126,6 +127,17 @@ def waits_json(waits: Waits) -> dict[str, Any]:
         "deadlocks": waits.deadlocks,
         "blockers": waits.blockers,
         "edges": waits.edges,
+    }
+
+
+def queues_json(queues: Queues) -> dict[str, Any]:
+    """Return the queues, the number of the others, and the counters of the rules."""
+    return {
+        **_origin_json(queues),
+        "summary": queues.summary,
+        "queues": queues.queues,
+        "hidden": dict(queues.hidden),
+        "limits": queues.limits,
     }
 
 

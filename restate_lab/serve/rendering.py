@@ -24,6 +24,7 @@ NAVIGATION: Mapping[str, str] = {
     "": "Overview",
     "invocations": "Invocations",
     "waits": "Waits",
+    "queues": "Queues",
     "contrast": "Contrast",
     "agents": "Agents",
     "questions": "Questions",

@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from restate_lab.analysis.queues.text import describe_wait, mark_counter, name_counter, name_queue
 from restate_lab.analysis.questions import run_question
+from restate_lab.analysis.queues.text import describe_wait, mark_counter, name_counter, name_queue
 from restate_lab.frames import records
 from restate_lab.reads import Reads, Row
 
@@ -31,7 +31,9 @@ class QueueReader:
         frame = run_question(self.reads, "limits", limit=_MOST_COUNTERS)
         rows = records(frame)
         columns = {"counted": map(name_counter, rows), "mark": map(mark_counter, rows)}
-        return _with_columns(frame, {name: list(values) for name, values in columns.items()}, dict.fromkeys(columns, "str"))
+        return _with_columns(
+            frame, {name: list(values) for name, values in columns.items()}, dict.fromkeys(columns, "str")
+        )
 
     def queues(self, limits: pd.DataFrame) -> tuple[pd.DataFrame, Mapping[str, int]]:
         """Return the first queues with the added columns, and the number of the others and of their waiting calls.
@@ -49,7 +51,11 @@ class QueueReader:
             blocking = next((each for each in applying if each["rule"] == row["blocked_rule"]), None)
             holder = holders.get((row["lock_name"], row["scope"]))
             row["queue"], row["waits_for"] = name_queue(row), describe_wait(row, blocking, holder, self.reads.now)
-            row |= {"rule": fullest.get("rule"), "used": fullest.get("usage"), "limit": fullest.get("concurrency_limit")}
+            row |= {
+                "rule": fullest.get("rule"),
+                "used": fullest.get("usage"),
+                "limit": fullest.get("concurrency_limit"),
+            }
         rest = frame["waiting"].iloc[MOST:]
         others = {"queues": len(rest), "waiting": int(rest.sum()), "waiting_queues": int((rest > 0).sum())}
         return _with_columns(first, {name: [row[name] for row in rows] for name in _ADDED}, _ADDED), others
@@ -66,9 +72,7 @@ class QueueReader:
         holders = self.reads.rows("queues/holders", names=names) if names else []
         ids = [row["holder_id"] for row in holders if str(row["holder_id"]).startswith("inv_")]
         statuses = {row["id"]: row["status"] for row in self.reads.rows("queues/statuses", ids=ids)} if ids else {}
-        return {
-            (row["lock_name"], row["scope"]): {**row, "status": statuses.get(row["holder_id"])} for row in holders
-        }
+        return {(row["lock_name"], row["scope"]): {**row, "status": statuses.get(row["holder_id"])} for row in holders}
 
 
 def _counters_by_scope(limits: Sequence[Row]) -> Mapping[str, Sequence[Row]]:
@@ -84,9 +88,7 @@ def _applying(queue: Row, counters: Mapping[str, Sequence[Row]]) -> list[Row]:
     """Return the counters that count the calls of a queue: of its scope, and of its limit key or the first part."""
     first, _, second = (queue["limit_key"] or "").partition("/")
     return [
-        row
-        for row in counters.get(queue["scope"], ())
-        if row["l1"] in {None, first} and row["l2"] in {None, second}
+        row for row in counters.get(queue["scope"], ()) if row["l1"] in {None, first} and row["l2"] in {None, second}
     ]
 
 

@@ -121,14 +121,21 @@ class Queues(Result):
             accent=STATUSES["paused" if (self.queues["blocked_on"] == "queue paused").any() else "running"].colour,
             page=self.link,
             legend=LEGEND,
-            queues=[row | {"bar": bar_of_queue(row, largest).lengths, "age": _age(row), "load": describe_load(row)} for row in rows],
+            queues=[
+                row | {"bar": bar_of_queue(row, largest).lengths, "age": _age(row), "load": describe_load(row)}
+                for row in rows
+            ],
             limits=[row | {"bar": bar_of_counter(row).lengths, "use": describe_usage(row)} for row in counters],
             calls=[(row["rule"], upsert_call(row)) for row in _first_of_rules(counters)],
             resumes=list(self.resumes()),
             lines=[
                 *([f"… and {plural(more, 'more queue')} in the data."] if more else []),
                 *([self.not_shown] if self.not_shown else []),
-                *([f"The {len(counters)} fullest of {len(self.limits):,} counters."] if len(self.limits) > len(counters) else []),
+                *(
+                    [f"The {len(counters)} fullest of {len(self.limits):,} counters."]
+                    if len(self.limits) > len(counters)
+                    else []
+                ),
             ],
         )
 

@@ -186,6 +186,7 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         - "Note", after ``fill("note", text)``; with ``row`` it acknowledges the finding for an hour, or as
           ``fill("until", "4h")`` says
         - if one list is visible: "Export csv", "Export xlsx", "Copy ids"
+        - in the view "queues": "Will it drain?"
         - in the view "waits" with ``row``, an id: "open box", "list waiting"; without ``row``: "Show the whole graph"
 
         Raises:

@@ -54,9 +54,9 @@ class Panel(LivePanel):
         panel = rl.Panel(lab, service="Payments", status="attention")
         panel                                     # the last line of a cell shows it
 
-    ``view`` is "overview", "invocations", "waits", "state" or "deployments". ``open`` opens an invocation by its id. In
-    "waits", ``id`` selects a part of the wait-for graph. In "state", ``service`` and ``key`` open an object; in
-    "deployments", ``open`` is the id of a deployment. By default, the list
+    ``view`` is "overview", "invocations", "waits", "queues", "state" or "deployments". ``open`` opens an invocation by
+    its id. In "waits", ``id`` selects a part of the wait-for graph. In "state", ``service`` and ``key`` open an object;
+    in "deployments", ``open`` is the id of a deployment, in "queues" the pattern of a rule. By default, the list
     has the invocations in flight, worst first, at most 10,000 rows; the first 300 are shown while the others are read.
     On a history, it has those that have ended, and views that need a live cluster are replaced by a line of text.
 

@@ -19,6 +19,7 @@ VIEWS: Mapping[str, str] = {
     "overview": "Overview",
     "invocations": "Invocations",
     "waits": "Waits",
+    "queues": "Queues",
     "state": "State",
     "deployments": "Deployments",
 }
@@ -26,6 +27,7 @@ VIEWS: Mapping[str, str] = {
 WITHOUT_OPEN: Mapping[str, str] = {
     "overview": "The overview counts open invocations. A history has only those that have ended: see Invocations.",
     "waits": "A history has only invocations that have ended, and these wait for nothing.",
+    "queues": "A history has only invocations that have ended, and no queues.",
     "state": "A history has no state of objects. A live cluster and frozen evidence have it.",
     "deployments": (
         "This view counts the open invocations of each deployment, and a history has only invocations that have ended. "
@@ -53,7 +55,8 @@ class StatePlace:
 class PanelState:
     """A view with its filters and its open item.
 
-    ``open`` is the id of an invocation (in "overview", "invocations" and "waits") or of a deployment. ``place`` is the
+    ``open`` is the id of an invocation (in "overview", "invocations" and "waits") or of a deployment, or the pattern of
+    a rule (in "queues"). ``place`` is the
     object of the view "state", and ``part`` has the ids whose part of the wait graph the view "waits" shows (() for the
     whole graph). Neither filters another view.
     """
@@ -119,6 +122,8 @@ class PanelState:
         The first page has no filters, so an overview with filters is the list. The list has its own pages instead of a
         limit. The page of waits always has the whole graph.
         """
+        if self.view == "queues":
+            return page_link(source, "queues")
         if self.view not in WITH_DETAIL:
             return ""
         if self.open is not None:

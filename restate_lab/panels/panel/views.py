@@ -14,6 +14,7 @@ from restate_lab.panels.invocation import InvocationView
 from restate_lab.panels.invocations import InvocationsView
 from restate_lab.panels.overview import OverviewView
 from restate_lab.panels.panel.state import VIEWS, WITHOUT_OPEN, PanelState, StatePlace
+from restate_lab.panels.queues import QueuesView
 from restate_lab.panels.state import StateView
 from restate_lab.panels.waits import WaitsView
 
@@ -53,6 +54,9 @@ def build_view(name: str, panel: LivePanel, state: PanelState, acts: ViewActs, *
             panel, state.part, tz=tz, open_item=acts.open_item, list_ids=acts.show_ids,
             changed=acts.show_waits,
         ),
+        "queues": lambda: QueuesView(
+            panel, tz=tz, list_ids=acts.show_ids, opened=lambda pattern: acts.change(open=pattern)
+        ),
         "state": lambda: StateView(
             panel, tz=tz, changed=lambda *place: acts.change(place=StatePlace(*place)),
             open_list=lambda service, key: acts.show_list(status=ALL, service=service, key=key),
@@ -78,7 +82,7 @@ def set_state(view: View, state: PanelState, created_at: Callable[[str], datetim
         view.open_object(state.place.service, state.place.key, state.place.scope)
     elif isinstance(view, WaitsView):
         view.part = state.part
-    elif isinstance(view, DeploymentsView):
+    elif isinstance(view, DeploymentsView | QueuesView):
         view.opened = state.open
     elif isinstance(view, InvocationView) and state.open is not None:
         view.show_invocation(state.open, created_at=created_at(state.open))

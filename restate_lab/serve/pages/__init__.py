@@ -8,7 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from restate_lab.serve.page import PageFunction
-from restate_lab.serve.pages.analyses import agents_page, contrast_page, question_page, questions_page, waits_page
+from restate_lab.serve.pages.analyses import (
+    agents_page,
+    contrast_page,
+    question_page,
+    questions_page,
+    queues_page,
+    waits_page,
+)
 from restate_lab.serve.pages.invocation import invocation_page
 from restate_lab.serve.pages.invocations import invocations_page
 from restate_lab.serve.pages.overview import first_page
@@ -21,6 +28,7 @@ PAGES: Mapping[str, PageFunction] = {
     "invocation": invocation_page,
     "story": story_page,
     "waits": waits_page,
+    "queues": queues_page,
     "contrast": contrast_page,
     "agents": agents_page,
     "questions": questions_page,

@@ -1,4 +1,4 @@
-"""The pages of waits, comparisons, agents and named questions."""
+"""The pages of waits, queues, comparisons, agents and named questions."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from restate_lab.analysis.invocations.filters import Filters
 from restate_lab.analysis.questions import get_question, questions
 from restate_lab.analysis.questions.catalog import Parameter, names
 from restate_lab.analysis.questions.parameters import parse_texts
+from restate_lab.analysis.queues import read_queues
 from restate_lab.analysis.waits import find_waits
 from restate_lab.errors import ArgumentError, NotFound
-from restate_lab.export.results import agent_runs_json, contrast_json, question_json, waits_json
+from restate_lab.export.results import agent_runs_json, contrast_json, question_json, queues_json, waits_json
 from restate_lab.frames import records
 from restate_lab.serve.page import SOURCE, Missing, PageRequest, WebPage, data_of
 from restate_lab.serve.pages.findings import FINDING, read_finding
@@ -42,6 +43,13 @@ async def waits_page(request: PageRequest) -> WebPage:
     request.check_params()
     waits = await request.try_to_read("waits", find_waits, timeout=request.timeout)
     return WebPage("Waits", [waits], data_of(waits, waits_json))
+
+
+async def queues_page(request: PageRequest) -> WebPage:
+    """Return the queues with what their heads wait for, and the limits."""
+    request.check_params()
+    queues = await request.try_to_read("queues", read_queues, timeout=request.timeout)
+    return WebPage("Queues", [queues], data_of(queues, queues_json))
 
 
 async def contrast_page(request: PageRequest) -> WebPage:

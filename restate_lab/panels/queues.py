@@ -1,0 +1,324 @@
+"""The queues: what their heads wait for, how full the limits are, and the calls that would change a rule."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import ipywidgets as widgets
+import pandas as pd
+
+from restate_lab._text import format_duration, one_line, plural
+from restate_lab.analysis.forecast import Forecast, forecast
+from restate_lab.analysis.forecast.result import describe
+from restate_lab.analysis.queues import MOST, QueueReader, Queues, read_queues
+from restate_lab.analysis.queues.result import bar_of_counter, bar_of_queue, largest_queue
+from restate_lab.analysis.queues.text import LEGEND, describe_load, describe_queue, describe_usage, upsert_call
+from restate_lab.frames import records
+from restate_lab.panels._base.blocks import Block, Blocks
+from restate_lab.panels._base.panel import LivePanel, why_read_only
+from restate_lab.panels._base.source import LIMIT, PanelSource, params_of, query_of
+from restate_lab.panels._base.submit import fields_row
+from restate_lab.panels._base.view import View
+from restate_lab.panels._base.worker import BackgroundAction
+from restate_lab.panels.grid import Grid
+from restate_lab.panels.grid.export import offer_export
+from restate_lab.reads import begin
+
+MOST_LISTED = 1_000
+"""Calls of a queue that a click lists."""
+_SHARE = 60  # of the time, reading very many queues takes at most one part in this number
+_POINTS = 60  # of the course of a queue since the view is open
+_FEW = 3  # queues that are described below the table
+_WITHIN = "60s"
+_DRAIN = "Will it drain?"
+_COLUMNS = ("queue", "waits_for", "waiting", "running", "load", "oldest", "course")
+_HEADS = {
+    "waits_for": "its head waits for", "load": "limit", "oldest": "oldest wait", "course": "waiting since open",
+    "drains": "empty in (80 %)", "used": "use", "mark": " ",
+}  # fmt: skip
+_RULE_COLUMNS = ("rule", "counted", "used", "mark", "waiting", "description")
+_PLACE = ("target_service_name", "scope", "limit_key", "lock_name")
+
+
+class QueuesView(View):
+    """The queues, the oldest wait first, and the limits, the fullest first.
+
+    A click on a queue lists its calls: ``list_ids`` gets their ids and a name. A click on a rule shows the call that
+    would change it: ``opened`` gets its pattern. ``frame`` has the queues, ``limits`` the counters of the rules, and
+    ``selected`` the ids of the selected queues, which are described below the table. ``forecast`` is the last answer to
+    "Will it drain?", None before it.
+    """
+
+    title = "Queues"
+
+    def __init__(
+        self,
+        host: LivePanel,
+        *,
+        tz: str,
+        list_ids: Callable[[Sequence[str], str], object],
+        opened: Callable[[str | None], object],
+    ) -> None:
+        super().__init__(host)
+        self._content: Queues | None = None
+        self._rows: Mapping[str, Mapping[Any, Any]] = {}
+        self._course: dict[str, deque[int]] = {}
+        self._opened: str | None = None
+        self._due = self._pause = 0.0
+        self._list_ids = list_ids
+        self.forecast: Forecast | None = None
+        self._background = BackgroundAction()
+        self.summary, self.detail, self.rule = Blocks(), Blocks(), Blocks()
+        self.drain = widgets.Button(description=_DRAIN, tooltip="Forecast from the last hour; only reads")
+        self.drain.on_click(host.guard(lambda _: self._start_forecast()))
+        options: dict[str, Any] = {
+            "tz": tz, "is_read": False, "heads": _HEADS, "frozen_at": None if self.source.live else self.source.now,
+        }  # fmt: skip
+        self.grid = Grid(
+            noun="queues", height=420, ages=["oldest"], flex="waits_for", bars={"load": "bar"},
+            lines={"course": "points"}, empty="No queue has an open call.",
+            narrow={"running": "", "course": "", "drains": "", "load": "", "waits_for": "queue"}, **options,
+        )  # fmt: skip
+        self.limit_grid = Grid(
+            noun="counters", height=240, flex="description", bars={"used": "bar"}, compact=True,
+            empty="No rule limits the concurrency.",
+            narrow={"description": "", "counted": "rule", "mark": ""}, **options,
+        )  # fmt: skip
+        self.grid.on_open(host.guard(self._open))
+        self.grid.on_select(host.guard(lambda _: self._show_detail(), by_reader=False))
+        self.limit_grid.on_open(host.guard(lambda id_: opened(json.loads(id_)[0])))
+        offer_export(self.grid, host, "queues", helpers=("id", "bar", "points"), has_ids=False)
+        offer_export(self.limit_grid, host, "limits", helpers=("id", "bar"), has_ids=False)
+        self.children = (
+            self.summary, self.grid, fields_row(self.drain), self.detail, self.limit_grid, self.rule,
+        )  # fmt: skip
+
+    @property
+    def opened(self) -> str | None:
+        """Return the pattern of the rule whose call is shown; None for the fullest one that is nearly full."""
+        return self._opened
+
+    @opened.setter
+    def opened(self, pattern: str | None) -> None:
+        if pattern != self._opened:
+            self._opened = pattern
+            self._show_rule()
+
+    @property
+    def sql(self) -> str:
+        """Return the statement of ``frame``."""
+        return query_of(self.frame)
+
+    @property
+    def params(self) -> Mapping[str, Any]:
+        """Return the values of the statement's parameters."""
+        return params_of(self.frame)
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """Return one row per queue, as ``rl.ask(lab, "queues")``, with the text of what its head waits for."""
+        return self._content.queues if self._content else pd.DataFrame()
+
+    @property
+    def limits(self) -> pd.DataFrame:
+        """Return one row per counter of a rule, as ``rl.ask(lab, "limits")``."""
+        return self._content.limits if self._content else pd.DataFrame()
+
+    @property
+    def selected(self) -> list[str]:
+        """Return the ids of the selected queues."""
+        return self.grid.selected
+
+    @selected.setter
+    def selected(self, ids: Iterable[str]) -> None:
+        self.grid.selected = ids
+
+    def read(self) -> Queues:
+        """Read the queues; with very many of them a live view does so more rarely than it refreshes."""
+        content = self._content
+        if content is None or not self.host.head.live or time.monotonic() >= self._due:
+            began = time.monotonic()
+            content = read_queues(self.reads, timeout=LIMIT)
+            self._pause = _SHARE * (time.monotonic() - began)
+            self._due = began + self._pause
+        return content
+
+    def show(self, content: Queues) -> None:
+        """Show both tables and what is described below them."""
+        is_new, is_first = content is not self._content, self._content is None
+        self._content = content
+        self._rows = {_id_of(row): row for row in records(content.queues)}
+        if is_new:
+            self._note_course()
+        self.summary.show(*self._summary(content))
+        self.grid.refresh(self._table())
+        counters = records(content.limits)
+        self.limit_grid.refresh(_limit_table(counters))
+        if is_first:
+            self.grid.columns, self.limit_grid.columns = _COLUMNS, _RULE_COLUMNS
+        self._show_detail()
+        self._show_rule()
+
+    def static(self) -> Iterable[str]:
+        """Yield the card of the queues."""
+        if self._content is not None:
+            yield self._content._repr_html_()
+
+    def wait_for_action(self, within: float, /) -> bool:
+        """Wait at most ``within`` seconds for a forecast in progress; return whether it has ended."""
+        return self._background.wait(within)
+
+    def close_parts(self) -> None:
+        """Stop the forecast and close the widgets."""
+        self._background.close()
+        for part in (self.summary, self.grid, self.drain, self.detail, self.limit_grid, self.rule):
+            part.close()
+
+    def _summary(self, content: Queues) -> Iterable[Block]:
+        yield Block("", content.summary)
+        if content.not_shown:
+            yield Block("", content.not_shown, "warning")
+        if self._pause > LIMIT and self.host.head.live:
+            yield Block(
+                "", f"These queues are read again every {format_duration(self._pause)}, because there are many."
+            )
+        if len(content.queues):
+            yield Block("", LEGEND)
+
+    def _note_course(self) -> None:
+        """Add the present numbers of waiting calls to the courses; a queue that is not shown loses its course."""
+        before, self._course = self._course, {}
+        for id_, row in self._rows.items():
+            self._course[id_] = before.get(id_, deque(maxlen=_POINTS))
+            self._course[id_].append(int(row["waiting"]))
+
+    def _table(self) -> pd.DataFrame:
+        rows, columns = list(self._rows.values()), {}
+        largest = largest_queue(rows)
+        columns["id"] = list(self._rows)
+        columns |= {name: [row[name] for row in rows] for name in ("queue", "waits_for", "waiting", "running")}
+        columns["load"] = [describe_load(row) for row in rows]
+        columns["oldest"] = [row["oldest_runnable_at"] for row in rows]
+        columns["course"] = [_course_text(self._course[id_]) for id_ in self._rows]
+        columns |= {name: [row[name] for row in rows] for name in ("scheduled", "suspended", "paused", "vqueues")}
+        columns["bar"] = [bar_of_queue(row, largest).lengths for row in rows]
+        columns["points"] = [list(self._course[id_]) for id_ in self._rows]
+        if self.forecast is not None:
+            columns["drains"] = _answers(self.forecast, rows)
+        return _frame(columns)
+
+    def _show_detail(self) -> None:
+        """Describe the selected queues, or those that are paused."""
+        rows = [self._rows[id_] for id_ in self.grid.selected if id_ in self._rows]
+        rows = rows or [row for row in self._rows.values() if row["paused_vqueue_id"] is not None]
+        blocks: list[Block] = []
+        for row in rows[:_FEW]:
+            is_paused = row["paused_vqueue_id"] is not None
+            blocks.append(Block(row["queue"], " ".join(describe_queue(row)), "warning" if is_paused else "plain"))
+            blocks += self._code("To resume it", self._resumes().get(row["queue"]))
+        if len(rows) > _FEW:
+            blocks.append(Block("", f"{plural(len(rows) - _FEW, 'more queue')} not described here."))
+        self.detail.show(*blocks)
+
+    def _resumes(self) -> Mapping[str, str]:
+        return dict(self._content.resumes()) if self._content else {}
+
+    def _show_rule(self) -> None:
+        """Show the call that would change the open rule, or the fullest one that is nearly full."""
+        counters = [row for row in records(self.limits) if row["disabled"] is not None] if self._content else []
+        if self._opened is None:
+            row = next((row for row in counters if row["mark"].startswith("▲")), None)
+        else:
+            row = next((row for row in counters if row["rule"] == self._opened), None)
+        if row is not None:
+            self.rule.show(*self._code(f"To change rule {row['rule']}", upsert_call(row)))
+        elif self._opened is not None and self._content:
+            self.rule.show(Block(self._opened, "There is no such rule.", "warning"))
+        else:
+            self.rule.show()
+
+    def _code(self, title: str, code: str | None) -> Iterable[Block]:
+        """Yield code to copy, and why this panel's connection cannot run it."""
+        if code is None:
+            return
+        why_not = why_read_only(self.source)
+        yield Block(f"{title}, as code; the panel does not run it", code, is_code=True)
+        if why_not:
+            yield Block("", why_not, "warning")
+
+    def _open(self, id_: str) -> None:
+        row = self._rows[id_]
+        ids = QueueReader(begin(self.reads, "queues", LIMIT)).calls(row, limit=MOST_LISTED)
+        name = one_line(str(row["queue"]), MOST // 10)
+        if not ids:
+            self.host.say(f"Queue {name} has no open call any more.")
+            return
+        first = f", the first {MOST_LISTED:,}" if len(ids) == MOST_LISTED else ""
+        self._list_ids(ids, f"queue {name}{first}")
+
+    def _start_forecast(self) -> None:
+        def work() -> None:
+            try:
+                self.forecast = forecast(PanelSource(self.source, self._background.stop), timeout=_WITHIN)
+                self.grid.refresh(self._table())
+                self.grid.columns = [*_COLUMNS, "drains"]
+            finally:
+                self.drain.description, self.drain.disabled = _DRAIN, False
+
+        self.drain.description, self.drain.disabled = "Forecasting …", True
+        self._background.run(self.host.guard(work, by_reader=False))
+
+
+def _id_of(row: Mapping[Any, Any]) -> str:
+    """Return the id of a queue in the table; it stays the same in every read."""
+    return json.dumps([row[name] for name in _PLACE])
+
+
+def _course_text(course: deque[int]) -> str:
+    return f"{course[0]:,} → {course[-1]:,}" if course[0] != course[-1] else f"{course[-1]:,}"
+
+
+def _answers(result: Forecast, rows: Sequence[Mapping[Any, Any]]) -> list[str | None]:
+    """Return the answer about each queue; that about its whole service is named so."""
+    answers = {
+        tuple(row[name] for name in ("service", "key", "scope", "limit_key")): row for row in records(result.frame)
+    }
+    texts: list[str | None] = []
+    for row in rows:
+        service = row["target_service_name"]
+        key = None if row["lock_name"] is None else row["lock_name"].removeprefix(f"{service}/")
+        own = answers.get((service, key, row["scope"], row["limit_key"]))
+        whole = answers.get((service, None, None, None))
+        if not row["waiting"]:
+            texts.append(None)
+        elif own is not None:
+            texts.append(describe(own))
+        else:
+            texts.append(None if whole is None else f"whole service: {describe(whole)}")
+    return texts
+
+
+def _limit_table(counters: Sequence[Mapping[Any, Any]]) -> pd.DataFrame:
+    columns: dict[str, list[Any]] = {
+        "id": [json.dumps([row[name] for name in ("rule", "scope", "l1", "l2")]) for row in counters]
+    }
+    columns |= {name: [row[name] for row in counters] for name in ("rule", "counted")}
+    columns["used"] = [describe_usage(row) for row in counters]
+    columns |= {name: [row[name] for row in counters] for name in ("mark", "waiting", "description", "waiting_queues")}
+    columns["bar"] = [bar_of_counter(row).lengths for row in counters]
+    return _frame(columns)
+
+
+_KINDS = {
+    **dict.fromkeys(("waiting", "running", "scheduled", "suspended", "paused", "vqueues", "waiting_queues"), "int64"),
+    **dict.fromkeys(("bar", "points"), "object"),
+    "oldest": "datetime64[ms, UTC]",
+}
+
+
+def _frame(columns: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
+    return pd.DataFrame({name: pd.Series(values, dtype=_KINDS.get(name, "str")) for name, values in columns.items()})
