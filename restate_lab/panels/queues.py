@@ -17,6 +17,7 @@ from restate_lab.analysis.forecast.result import describe
 from restate_lab.analysis.queues import MOST, QueueReader, Queues, read_queues
 from restate_lab.analysis.queues.result import bar_of_counter, bar_of_queue, largest_queue
 from restate_lab.analysis.queues.text import LEGEND, describe_load, describe_queue, describe_usage, upsert_call
+from restate_lab.errors import NotOnThisServer
 from restate_lab.frames import records
 from restate_lab.panels._base.blocks import Block, Blocks
 from restate_lab.panels._base.panel import LivePanel, why_read_only
@@ -137,18 +138,26 @@ class QueuesView(View):
     def selected(self, ids: Iterable[str]) -> None:
         self.grid.selected = ids
 
-    def read(self) -> Queues:
-        """Read the queues; with very many of them a live view does so more rarely than it refreshes."""
+    def read(self) -> Queues | str:
+        """Read the queues, or return why the source has none; very many are read more rarely than a view refreshes."""
         content = self._content
         if content is None or not self.host.head.live or time.monotonic() >= self._due:
             began = time.monotonic()
-            content = read_queues(self.reads, timeout=LIMIT)
+            try:
+                content = read_queues(self.reads, timeout=LIMIT)
+            except NotOnThisServer as error:
+                return str(error)
             self._pause = _SHARE * (time.monotonic() - began)
             self._due = began + self._pause
         return content
 
-    def show(self, content: Queues) -> None:
-        """Show both tables and what is described below them."""
+    def show(self, content: Queues | str) -> None:
+        """Show both tables and what is described below them, or one line if the source has no queues."""
+        for part in self.children[1:]:
+            part.layout.display = "none" if isinstance(content, str) else ""
+        if isinstance(content, str):
+            self.summary.show(Block("", content))
+            return
         is_new, is_first = content is not self._content, self._content is None
         self._content = content
         self._rows = {_id_of(row): row for row in records(content.queues)}
@@ -164,9 +173,8 @@ class QueuesView(View):
         self._show_rule()
 
     def static(self) -> Iterable[str]:
-        """Yield the card of the queues."""
-        if self._content is not None:
-            yield self._content._repr_html_()
+        """Yield the card of the queues, or why there are none."""
+        yield self.summary.static_html() if self._content is None else self._content._repr_html_()
 
     def wait_for_action(self, within: float, /) -> bool:
         """Wait at most ``within`` seconds for a forecast in progress; return whether it has ended."""

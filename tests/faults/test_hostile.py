@@ -37,6 +37,7 @@ from restate import TerminalError
 import restate_lab as rl
 from restate_lab._text import escape_invisible
 from restate_lab.actions.plan.store import PlanStore, StoredPlan
+from restate_lab.analysis.queues import read_queues
 from restate_lab.audit import AuditLog
 from restate_lab.cli import app
 from restate_lab.client.lab import Lab
@@ -189,6 +190,7 @@ def objects(source: Lab, vandalised: Vandalised) -> Iterator[Any]:
     yield from views(source, vandalised)
     yield rl.doctor(source)
     yield rl.waits(source)
+    yield read_queues(source)
     yield rl.forecast(source)
     yield from (rl.forecast(source, without_deployment=each.id) for each in source.admin.list_deployments())
     yield rl.plan(source, "resume", list(vandalised.retrying.values()))
@@ -221,7 +223,7 @@ def views(source: Lab, vandalised: Vandalised) -> Iterator[Any]:
     alternately = (vandalised.retrying, vandalised.failed) * 2
     opened = [{"open": ids[name]} for ids, name in zip(alternately, OPENED, strict=True)]
     with contextlib.closing(rl.Panel(source, refresh=None)) as panel:
-        plain = ({}, {"view": "overview"}, {"view": "deployments"}, {"view": "waits"})
+        plain = ({}, *({"view": name} for name in ("overview", "deployments", "waits", "queues")))
         for state in (*plain, *object_states(), *opened):
             panel.state = state
             assert panel.wait(doctor=True)
@@ -315,7 +317,13 @@ def test_served_pages_show_text(vandalised: Vandalised, tmp_path: Path) -> None:
     if executable is None:
         pytest.skip("no Chromium: install it (Debian: apt-get install chromium), or name it in CHROMIUM")
     paths = [
-        *("/?source=x&since=24h", "/", "/invocations?status=all&group=no&source=x", "/waits?source=x"),
+        *(
+            "/?source=x&since=24h",
+            "/",
+            "/invocations?status=all&group=no&source=x",
+            "/waits?source=x",
+            "/queues?source=x",
+        ),
         *("/contrast?source=x&service=Victim&status=backing-off", "/question/retry_storm?source=x"),
         *(f"/invocation/{vandalised.retrying[name]}?source=x" for name in OPENED),
         *(f"/story/{vandalised.retrying[name]}?source=x" for name in OPENED),

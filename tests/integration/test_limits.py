@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,11 +12,13 @@ import pandas as pd
 import pytest
 
 import restate_lab as rl
+from restate_lab.analysis.queues import read_queues
 from restate_lab.client.models import UpsertRule
-from restate_lab.export.results import plan_json
+from restate_lab.panels.panel import Panel
+from restate_lab.panels.queues import QueuesView
 from support.bench import Bench, running_bench, wait_for
 from support.clusters import NEEDS_FLAG, NEWEST
-from support.scoped import send_scoped
+from support.page_servers import running_pages
 
 SERVICES = Path(__file__).parents[1] / "support" / "limit_services.py"
 RULES = {"blue": 2, "green/*": 1, "*": 50}
@@ -148,32 +152,80 @@ def test_a_waiting_call_is_behind_the_running_and_the_earlier_ones(bench: Bench)
     assert rl.ask(bench.lab, "queued_behind", id=calls["id"].iloc[0]).empty
 
 
-def test_a_plan_to_resume_says_how_many_could_run_at_once(bench: Bench) -> None:
-    """As many run after its execution. A limit without use has no counter, and a name comes before "*"."""
-    query = "SELECT id, scope, limit_key, status FROM sys_invocation WHERE target = 'Work/hold' AND status = 'running'"
-    running = bench.lab.sql(query).fillna({"scope": "", "limit_key": ""})
-    targets = [*running[running["scope"] == "red"]["id"], *running[running["scope"] == "blue"]["id"].head(1)]
-    targets += [*running[running["limit_key"] == "b/deep"]["id"], *running[running["scope"] == ""]["id"].head(1)]
-    for id_ in targets:
-        bench.admin.pause_invocation(id_)
-    wait_for(lambda: bench.lab.sql(RUNNING)["n"][0] == 10 - len(targets) + 2)
-    plan = rl.plan(bench.lab, "resume", targets)
-    assert (plan.at_once, len(plan.targets)) == (3, 5)
-    assert rows(plan.places, "scope", "limit_key", "rule", "targets", "limit", "usage", "free") == [
-        ("blue", None, "blue", 1, 2, 2, 0),
-        ("green", "b", "green/*", 1, 1, 1, 0),
-        ("green", None, "*", 1, 50, 2, 48),
-        ("red", None, "*", 2, 50, 0, 50),
-    ]
-    sentence = (
-        "3 of 5 could run at once under the limits as they are (blue has 0 of 2 places free for 1; green/* has 0 of 1 "
-        "places free for 1); the free slots of the invokers are not known."
-    )
-    assert plan.capacity == plan_json(plan)["capacity"] == sentence
-    assert sentence in str(plan)
-    assert "blue has 0 of 2 places free for 1" in plan._repr_html_()
-    assert plan.only(targets[:2]).capacity.startswith("2 of 2 could run at once under the limits as they are; the")
-    plan.execute(reason="the test")
-    is_running = "SELECT count(*) AS n FROM sys_invocation WHERE id IN :ids AND status = 'running'"
-    wait_for(lambda: bench.lab.sql(is_running, ids=targets)["n"][0] == plan.at_once)
-    assert rl.plan(bench.lab, "kill", targets).capacity == ""
+def test_the_panel_shows_the_queues_and_lists_their_calls(bench: Bench) -> None:
+    """The worst queue is first, with its reason in words; a click lists its calls, and a rule shows the call for it."""
+    ask_when_blocked(bench, "queues")
+    with contextlib.closing(Panel(bench.lab, view="queues", refresh=None)) as panel:
+        view = panel.view
+        assert isinstance(view, QueuesView)
+        assert panel.error == ""
+        assert view.summary.text.startswith("13 calls in 5 queues wait · 3 limits above 80%")
+        table = view.grid.frame.set_index("queue")
+        assert table.index[0] == "Work in scope blue"
+        assert table["waits_for"].iloc[0] == "a free place in rule blue (2 of 2 used)"
+        assert re.fullmatch(
+            r"key Item/k, held for [\dms ]+ by inv_…\w{4}, which is running", table.loc["Item/k", "waits_for"]
+        )
+        assert table["load"].tolist()[:4] == ["2 of 2 (blue)", "1 of 1 (green/*)", "1 of 1 (green/*)", "2 of 2 (blue)"]
+        assert set(bench.lab.sql(panel.sql, params=panel.params)["oldest_id"]) == set(panel.frame["oldest_id"])
+        assert view.limit_grid.frame["mark"].tolist() == ["▲ full", "▲ full", "▲ full", "", ""]
+        assert "UpsertRule('blue', limits={'concurrency': 2}, description='at most 2'" in view.rule.text
+        panel.click("open", row=view.limit_grid.frame["id"][1])
+        assert panel.wait()
+        assert panel.state == {"view": "queues", "open": "green/*"}
+        assert "UpsertRule('green/*'" in view.rule.text
+        expected = {"Work in scope blue": 6, "Item/k": 5, "Work": 4, "Work in scope green, limit key b/deep": 2}
+        for name, count in expected.items():
+            panel.state = {"view": "queues"}
+            assert panel.wait()
+            panel.click("open", row=table.loc[name, "id"])
+            assert panel.error == ""
+            assert (panel.state.get("view", "invocations"), len(panel.frame)) == (
+                "invocations",
+                count,
+            )
+
+
+def test_a_paused_queue_shows_the_call_that_resumes_it(bench: Bench) -> None:
+    """The panel runs nothing itself, and a read-only connection says why it cannot."""
+    queue = bench.lab.sql("SELECT id FROM sys_vqueue_meta WHERE lock_name = 'Item/k'")["id"][0]
+    bench.admin.pause_vqueue(queue)
+    try:
+        wait_for(lambda: "queue paused" in set(rl.ask(bench.lab, "queues")["blocked_on"]))
+        with (
+            rl.connect(bench.url, read_only=True) as lab,
+            contextlib.closing(Panel(lab, view="queues", refresh=None)) as panel,
+        ):
+            detail = panel.view.detail.text
+            page = read_queues(lab)
+    finally:
+        bench.admin.resume_vqueue(queue)
+    assert f"lab.admin.resume_vqueue('{queue}', reason=" in detail
+    assert "This connection is read-only" in detail
+    assert "Its head waits for paused: nothing starts" not in detail
+    assert list(page.resumes()) == [("Item/k", f"lab.admin.resume_vqueue('{queue}', reason=\"…\")")]
+
+
+def test_the_forecast_stands_beside_each_queue_on_request(bench: Bench) -> None:
+    ask_when_blocked(bench, "queues")
+    with contextlib.closing(Panel(bench.lab, view="queues", refresh=None)) as panel:
+        assert "drains" not in panel.view.grid.frame
+        panel.click("Will it drain?")
+        assert panel.wait(action=True)
+        assert panel.error == ""
+        table = panel.view.grid.frame.set_index("queue")
+        assert table.loc["Item/k", "drains"] == "whole service: unknown: fewer than 30 completions"
+        assert table["drains"].notna().tolist() == (table["waiting"] > 0).tolist()
+        assert panel.view.grid.columns[-1] == "drains"
+
+
+def test_the_page_of_the_queues_has_the_same(bench: Bench, tmp_path: Path) -> None:
+    ask_when_blocked(bench, "queues")
+    with running_pages({"prod": bench.lab}, tmp_path) as pages, pages.client() as client:
+        page, data = client.get("/queues"), client.get("/queues.json").json()
+    assert data["summary"] == "13 calls in 5 queues wait · 3 limits above 80%"
+    assert [row["queue"] for row in data["queues"]][:2] == ["Work in scope blue", "Work in scope green, limit key a"]
+    assert data["queues"][0]["waits_for"] == "a free place in rule blue (2 of 2 used)"
+    assert [row["mark"] for row in data["limits"]] == ["▲ full", "▲ full", "▲ full", "", ""]
+    assert data["queues"][0]["waits_for"] in page.text
+    assert f"/invocation/{data['queues'][0]['oldest_id']}" in page.text

@@ -6,15 +6,19 @@
 
 from __future__ import annotations
 
+from restate_lab._text import join
 from restate_lab.analysis.queues.reader import MOST, QueueReader
 from restate_lab.analysis.queues.result import Queues
 from restate_lab.client.schema import translate_errors
 from restate_lab.durations import DurationInput
+from restate_lab.errors import NotOnThisServer
 from restate_lab.links import page_link
 from restate_lab.reads import begin
 from restate_lab.source import Source
 
 __all__ = ["MOST", "QueueReader", "Queues", "read_queues"]
+
+_NEEDS = ("feature vqueues", "sys_vqueues", "sys_vqueue_meta", "sys_scheduler", "sys_rules", "sys_user_limits")
 
 
 @translate_errors
@@ -29,6 +33,12 @@ def read_queues(source: Source, *, timeout: DurationInput | None = "30s") -> Que
         RestateLabError: any error of ``source.arrow``.
     """
     reader = QueueReader(begin(source, "queues", timeout, needs_open=True))
+    missing = reader.reads.missing(_NEEDS)
+    if missing:
+        raise NotOnThisServer(
+            f"queues and limits need vqueues, which Restate 1.8 has and 1.7 can enable; {source.name} (restate "
+            f"{reader.reads.version}) does not have {join(missing, len(_NEEDS))}."
+        )
     limits = reader.limits()
     queues, hidden = reader.queues(limits)
     reads = reader.reads

@@ -27,8 +27,8 @@ _SHARES = {
     "throttling_share": "throttling",
 }
 LEGEND = (
-    "Bars: solid is running, gray is other use of the rule, striped is waiting. The line is the limit; without a limit, "
-    "a bar ends at the largest queue."
+    "Bars: solid is running, gray is other use of the rule, striped is waiting. The line is the limit; without one, a "
+    "bar ends at the largest queue."
 )
 _UPSERT = """from restate_lab.client.models import UpsertRule
 
@@ -89,8 +89,10 @@ def describe_usage(counter: Mapping[Any, Any]) -> str:
 
 
 def describe_load(row: Mapping[Any, Any]) -> str:
-    """Return how much of the fullest rule of a queue is used: "2 of 2 (blue)"; "" without a limit."""
-    return "" if row["limit"] is None else f"{row['used'] or 0:,} of {row['limit']:,} ({row['rule']})"
+    """Return how much of the fullest rule of a queue is used, "2 of 2 (blue)", or without a limit what runs."""
+    if row["limit"] is None:
+        return f"{row['running']:,} running"
+    return f"{row['used'] or 0:,} of {row['limit']:,} ({row['rule']})"
 
 
 def mark_counter(row: Mapping[Any, Any]) -> str:
@@ -109,7 +111,9 @@ def describe_queue(row: Mapping[Any, Any]) -> Iterator[str]:
     oldest = f", the oldest for {format_duration(row['oldest_wait'])}" if row["waiting"] else ""
     counts = [f"{row[name]:,} {text}" for name, text in _COUNTS.items() if row[name]]
     yield f"{', '.join([waits + oldest, *counts])}."
-    if row["waiting"]:
+    if row["blocked_on"] == "queue paused":
+        yield "The queue is paused: nothing starts until it is resumed."
+    elif row["waiting"]:
         yield f"Its head waits for {row['waits_for']}."
     if row["rule"] is not None:
         yield f"The fullest rule that applies is {row['rule']}: {row['used']:,} of {row['limit']:,} used."
