@@ -31,17 +31,19 @@ from restate_lab.reads import begin
 
 MOST_LISTED = 1_000
 """Calls of a queue that a click lists."""
-_SHARE = 60  # of the time, reading very many queues takes at most one part in this number
+_MANY = 2_000  # queues; reading more of them takes at most one part in _SHARE of the time
+_SHARE = 60
 _POINTS = 60  # of the course of a queue since the view is open
 _FEW = 3  # queues that are described below the table
 _WITHIN = "60s"
 _DRAIN = "Will it drain?"
-_COLUMNS = ("queue", "waits_for", "waiting", "running", "load", "oldest", "course")
+_COLUMNS = ("queue", "waits_for", "waiting", "load", "oldest", "course")
 _HEADS = {
-    "waits_for": "its head waits for", "load": "limit", "oldest": "oldest wait", "course": "waiting since open",
-    "drains": "empty in (80 %)", "used": "use", "mark": " ",
+    "waits_for": "its head waits for", "load": "use of the limit", "oldest": "oldest wait", "course": "since open",
+    "drains": "empty in (80 %)", "used": "use", "mark": "full?",
 }  # fmt: skip
 _RULE_COLUMNS = ("rule", "counted", "used", "mark", "waiting", "description")
+_ABOUT_LIMITS = Block("Limits", "A click on a rule shows the call that would change it.")
 _PLACE = ("target_service_name", "scope", "limit_key", "lock_name")
 
 
@@ -73,7 +75,7 @@ class QueuesView(View):
         self._list_ids = list_ids
         self.forecast: Forecast | None = None
         self._background = BackgroundAction()
-        self.summary, self.detail, self.rule = Blocks(), Blocks(), Blocks()
+        self.summary, self.detail, self.rule, self.about = Blocks(), Blocks(), Blocks(), Blocks(_ABOUT_LIMITS)
         self.drain = widgets.Button(description=_DRAIN, tooltip="Forecast from the last hour; only reads")
         self.drain.on_click(host.guard(lambda _: self._start_forecast()))
         options: dict[str, Any] = {
@@ -82,12 +84,12 @@ class QueuesView(View):
         self.grid = Grid(
             noun="queues", height=420, ages=["oldest"], flex="waits_for", bars={"load": "bar"},
             lines={"course": "points"}, empty="No queue has an open call.",
-            narrow={"running": "", "course": "", "drains": "", "load": "", "waits_for": "queue"}, **options,
+            narrow={"course": "", "drains": "", "load": "", "waits_for": "queue", "oldest": ""}, **options,
         )  # fmt: skip
         self.limit_grid = Grid(
             noun="counters", height=240, flex="description", bars={"used": "bar"}, compact=True,
             empty="No rule limits the concurrency.",
-            narrow={"description": "", "counted": "rule", "mark": ""}, **options,
+            narrow={"description": "", "counted": "rule", "mark": "", "waiting": ""}, **options,
         )  # fmt: skip
         self.grid.on_open(host.guard(self._open))
         self.grid.on_select(host.guard(lambda _: self._show_detail(), by_reader=False))
@@ -95,7 +97,7 @@ class QueuesView(View):
         offer_export(self.grid, host, "queues", helpers=("id", "bar", "points"), has_ids=False)
         offer_export(self.limit_grid, host, "limits", helpers=("id", "bar"), has_ids=False)
         self.children = (
-            self.summary, self.grid, fields_row(self.drain), self.detail, self.limit_grid, self.rule,
+            self.summary, self.grid, fields_row(self.drain), self.detail, self.about, self.limit_grid, self.rule,
         )  # fmt: skip
 
     @property
@@ -147,7 +149,8 @@ class QueuesView(View):
                 content = read_queues(self.reads, timeout=LIMIT)
             except NotOnThisServer as error:
                 return str(error)
-            self._pause = _SHARE * (time.monotonic() - began)
+            is_many = len(content.queues) + content.hidden["queues"] > _MANY
+            self._pause = _SHARE * (time.monotonic() - began) if is_many else 0.0
             self._due = began + self._pause
         return content
 
@@ -183,19 +186,17 @@ class QueuesView(View):
     def close_parts(self) -> None:
         """Stop the forecast and close the widgets."""
         self._background.close()
-        for part in (self.summary, self.grid, self.drain, self.detail, self.limit_grid, self.rule):
+        for part in (self.summary, self.grid, self.drain, self.detail, self.about, self.limit_grid, self.rule):
             part.close()
 
     def _summary(self, content: Queues) -> Iterable[Block]:
+        is_slow = self._pause > 0 and self.host.head.live
+        again = f"Because there are many, they are read again every {format_duration(self._pause)}." if is_slow else ""
         yield Block("", content.summary)
         if content.not_shown:
-            yield Block("", content.not_shown, "warning")
-        if self._pause > LIMIT and self.host.head.live:
-            yield Block(
-                "", f"These queues are read again every {format_duration(self._pause)}, because there are many."
-            )
+            yield Block("", f"{content.not_shown} {again}".strip(), "warning")
         if len(content.queues):
-            yield Block("", LEGEND)
+            yield Block("", f"A click on a queue lists its calls. {LEGEND}")
 
     def _note_course(self) -> None:
         """Add the present numbers of waiting calls to the courses; a queue that is not shown loses its course."""

@@ -20,7 +20,7 @@ def test_a_source_without_vqueues_is_one_line(make: Callable[..., Panel]) -> Non
     assert isinstance(panel.view, QueuesView)
     text = panel.view.summary.text
     assert text.startswith("queues and limits need vqueues, which Restate 1.8 has and 1.7 can enable; made (restate ")
-    assert [part.layout.display for part in panel.view.children[1:]] == ["none"] * 5
+    assert [part.layout.display for part in panel.view.children[1:]] == ["none"] * 6
     assert text.partition(";")[0] in "".join(panel.view.static())
 
 
