@@ -83,7 +83,8 @@ class QueuesView(View):
         }  # fmt: skip
         self.grid = Grid(
             noun="queues", height=420, ages=["oldest"], flex="waits_for", bars={"load": "bar"},
-            lines={"course": "points"}, empty="No queue has an open call.",
+            lines={"course": "points"}, widths={"queue": 240, "load": 150, "course": 120},
+            empty="No queue has an open call.",
             narrow={"course": "", "drains": "", "load": "", "waits_for": "queue", "oldest": ""}, **options,
         )  # fmt: skip
         self.limit_grid = Grid(
@@ -206,14 +207,17 @@ class QueuesView(View):
             self._course[id_].append(int(row["waiting"]))
 
     def _table(self) -> pd.DataFrame:
-        rows, columns = list(self._rows.values()), {}
+        rows = list(self._rows.values())
+        columns: dict[str, Sequence[Any]] = {}
         largest = largest_queue(rows)
         columns["id"] = list(self._rows)
         columns |= {name: [row[name] for row in rows] for name in ("queue", "waits_for", "waiting", "running")}
         columns["load"] = [describe_load(row) for row in rows]
         columns["oldest"] = [row["oldest_runnable_at"] for row in rows]
         columns["course"] = [_course_text(self._course[id_]) for id_ in self._rows]
-        columns |= {name: [row[name] for row in rows] for name in ("scheduled", "suspended", "paused", "vqueues")}
+        columns |= {
+            name: [row[name] for row in rows] for name in ("rule", "scheduled", "suspended", "paused", "vqueues")
+        }
         columns["bar"] = [bar_of_queue(row, largest).lengths for row in rows]
         columns["points"] = [list(self._course[id_]) for id_ in self._rows]
         if self.forecast is not None:
@@ -288,7 +292,7 @@ def _id_of(row: Mapping[Any, Any]) -> str:
 
 
 def _course_text(course: deque[int]) -> str:
-    return f"{course[0]:,} → {course[-1]:,}" if course[0] != course[-1] else f"{course[-1]:,}"
+    return f"{change:+,}" if (change := course[-1] - course[0]) else "±0"
 
 
 def _answers(result: Forecast, rows: Sequence[Mapping[Any, Any]]) -> list[str | None]:

@@ -48,6 +48,7 @@ def test_find_read_and_come_back(page: LabPage, incident_server: Cluster, notebo
     _looks(page, panel, screenshots)
     _walks_the_journal(page, panel, incident_server, screenshots)
     _goes_through_the_waits(page, panel, incident_server, screenshots)
+    _shows_the_queues(page, panel, screenshots)
     assert page.console_errors == []
 
 
@@ -64,6 +65,7 @@ READABLE = """() => [...document.querySelectorAll(".rl-finding")].map((row) =>
   row.querySelector(".rl-findingtext").clientWidth / row.clientWidth)"""
 BUTTONS_FIT = """[...document.querySelectorAll(".rl-findingtools button")].every(each =>
   each.getBoundingClientRect().right <= each.closest(".rl-finding").getBoundingClientRect().right + 1)"""
+SHARES = "parts => parts.map((part) => part.offsetWidth / part.parentElement.clientWidth)"
 CUT = """() => [...document.querySelectorAll(".rl-grid .rl-cell")]
   .filter((cell) => cell.offsetWidth && cell.scrollWidth > cell.clientWidth).map((cell) => cell.textContent)"""
 MANY_SERVICES = """[
@@ -310,6 +312,31 @@ def _goes_through_the_waits(page: LabPage, panel: PanelOnPage, cluster: Cluster,
     panel.button("CSV file", within=blockers).click()
     expect(panel.root.locator(".rl-file")).to_contain_text(re.compile(r"Exported \d+ rows: root-blockers-\d+-\d+\.csv"))
     assert page.value("open(panel.head.file['path']).read().count('inv_') >= len(panel.view.blocker_grid.frame)")
+
+
+def _shows_the_queues(page: LabPage, panel: PanelOnPage, screenshots: Path) -> None:
+    """Each bar has the lengths of its row, and each queue a line; Enter on a queue lists its calls."""
+    panel.root.get_by_role("tab", name="Queues").click()
+    page.wait_for_value("panel.state.get('view')", "queues")
+    grid = panel.root.locator(".rl-grid").first
+    page.page.set_viewport_size({"width": 1280, "height": 1000})
+    expect(grid.locator(".rl-body .rl-load").first).to_be_visible()
+    lengths = grid.locator(".rl-body .rl-row").first.locator(".rl-load > :not(.rl-mark)").evaluate_all(SHARES)
+    assert lengths == pytest.approx(page.value("panel.view.grid.frame['bar'][0][:3]"), abs=0.03)
+    rows = grid.locator(".rl-body .rl-row").count()
+    assert grid.locator(".rl-body polyline[points]").count() == rows
+    for name, width, theme in (("wide", 1280, "Light"), ("phone", 400, "Dark")):
+        page.page.set_viewport_size({"width": width, "height": 1000})
+        page.theme(f"JupyterLab {theme}")
+        panel.root.evaluate("e => e.scrollIntoView()")
+        panel.picture(screenshots / f"queues-{name}-{theme.lower()}.png")
+        assert (unnamed_roles(panel.root), faint_texts(panel.root), overflowing_parts(panel.root)) == ([], [], [])
+    cell = grid.locator(".rl-body .rl-row").first.locator(".rl-cell").nth(1)
+    waiting = page.value("int(panel.view.grid.frame['waiting'][0])")
+    cell.focus()
+    page.page.keyboard.press("Enter")
+    page.wait_for_value("panel.state.get('view', 'invocations')", "invocations")
+    assert page.value("len(panel.frame)") >= waiting > 0
 
 
 def _walks_the_journal(page: LabPage, panel: PanelOnPage, cluster: Cluster, screenshots: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,7 +56,7 @@ def bar_of_counter(row: Mapping[Any, Any]) -> LoadBar:
     return LoadBar(int(row["usage"] or 0), 0, int(row["waiting"]), 2 * limit, limit)
 
 
-def largest_queue(rows: list[dict[Any, Any]]) -> int:
+def largest_queue(rows: Iterable[Mapping[Any, Any]]) -> int:
     """Return the number of running and waiting calls of the largest queue without a limit."""
     return max((int(row["running"]) + int(row["waiting"]) for row in rows if row["limit"] is None), default=1)
 

@@ -89,10 +89,10 @@ def describe_usage(counter: Mapping[Any, Any]) -> str:
 
 
 def describe_load(row: Mapping[Any, Any]) -> str:
-    """Return how much of the fullest rule of a queue is used, "2 of 2 (blue)", or without a limit what runs."""
+    """Return how much of the fullest rule of a queue is used, "2 of 2", or without a limit what runs."""
     if row["limit"] is None:
         return f"{row['running']:,} running"
-    return f"{row['used'] or 0:,} of {row['limit']:,} ({row['rule']})"
+    return f"{row['used'] or 0:,} of {row['limit']:,}"
 
 
 def mark_counter(row: Mapping[Any, Any]) -> str:
