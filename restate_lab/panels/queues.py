@@ -14,10 +14,9 @@ import pandas as pd
 from restate_lab._text import format_duration, one_line, plural
 from restate_lab.analysis.forecast import Forecast, forecast
 from restate_lab.analysis.forecast.result import describe
-from restate_lab.analysis.queues import MOST, QueueReader, Queues, read_queues
+from restate_lab.analysis.queues import MOST, QueueReader, Queues, read_queues, why_without_queues
 from restate_lab.analysis.queues.result import bar_of_counter, bar_of_queue, largest_queue
 from restate_lab.analysis.queues.text import LEGEND, describe_load, describe_queue, describe_usage, upsert_call
-from restate_lab.errors import NotOnThisServer
 from restate_lab.frames import records
 from restate_lab.panels._base.blocks import Block, Blocks
 from restate_lab.panels._base.panel import LivePanel, why_read_only
@@ -72,6 +71,7 @@ class QueuesView(View):
         self._course: dict[str, deque[int]] = {}
         self._opened: str | None = None
         self._due = self._pause = 0.0
+        self._requests = 0
         self._list_ids = list_ids
         self.forecast: Forecast | None = None
         self._background = BackgroundAction()
@@ -83,7 +83,7 @@ class QueuesView(View):
         }  # fmt: skip
         self.grid = Grid(
             noun="queues", height=420, ages=["oldest"], flex="waits_for", bars={"load": "bar"},
-            lines={"course": "points"}, widths={"queue": 240, "load": 150, "course": 120},
+            lines={"course": "points"}, widths={"queue": 232, "load": 160, "course": 118},
             empty="No queue has an open call.",
             narrow={"course": "", "drains": "", "load": "", "waits_for": "queue", "oldest": ""}, **options,
         )  # fmt: skip
@@ -142,14 +142,15 @@ class QueuesView(View):
         self.grid.selected = ids
 
     def read(self) -> Queues | str:
-        """Read the queues, or return why the source has none; very many are read more rarely than a view refreshes."""
-        content = self._content
-        if content is None or not self.host.head.live or time.monotonic() >= self._due:
-            began = time.monotonic()
-            try:
-                content = read_queues(self.reads, timeout=LIMIT)
-            except NotOnThisServer as error:
-                return str(error)
+        """Read the queues, or return why the source has none; very many are read on request, and else more rarely."""
+        content, requests = self._content, self.host.requests
+        if content is None or requests != self._requests or time.monotonic() >= self._due:
+            self._requests, began = requests, time.monotonic()
+            reads = begin(self.reads, "queues", LIMIT, needs_open=True)
+            reason = why_without_queues(reads)
+            if reason:
+                return reason
+            content = read_queues(reads)
             is_many = len(content.queues) + content.hidden["queues"] > _MANY
             self._pause = _SHARE * (time.monotonic() - began) if is_many else 0.0
             self._due = began + self._pause
@@ -192,7 +193,8 @@ class QueuesView(View):
 
     def _summary(self, content: Queues) -> Iterable[Block]:
         is_slow = self._pause > 0 and self.host.head.live
-        again = f"Because there are many, they are read again every {format_duration(self._pause)}." if is_slow else ""
+        pause = format_duration(self._pause)
+        again = f'There are many, so they are read every {pause}, and after a click on "Refresh".' if is_slow else ""
         yield Block("", content.summary)
         if content.not_shown:
             yield Block("", f"{content.not_shown} {again}".strip(), "warning")

@@ -41,6 +41,7 @@ from restate_lab.analysis.queues import read_queues
 from restate_lab.audit import AuditLog
 from restate_lab.cli import app
 from restate_lab.client.lab import Lab
+from restate_lab.client.models import UpsertRule
 from restate_lab.mcp.server import NOTICE, build_server
 from restate_lab.panels.grid import Grid
 from restate_lab.sources import Sources
@@ -120,6 +121,8 @@ def vandalised(server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
                 ids[name] = send("Victim", handler, words, key=key).invocation_id
             send("Victim", "take", words, key=key)
             send("Signing", "run", words, key=f"{name} {key}")
+        rules = [UpsertRule(f"rule{n}", {"concurrency": 1}, words[:300]) for n, words in enumerate(HOSTILE.values())]
+        lab.admin.upsert_rules(rules)
         agent = send("Victim", "recall", "x", key="agent").invocation_id
         texts = {words[:200]: words[:200] for words in HOSTILE.values()}
         keys = [words[:200] for words in HOSTILE.values()]

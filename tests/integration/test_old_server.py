@@ -56,6 +56,7 @@ VIEWS: tuple[dict[str, str], ...] = (
     {"open": SOMEBODY},
     {"view": "state", "service": "Cart"},
     {"view": "deployments"},
+    {"view": "queues"},
 )
 
 

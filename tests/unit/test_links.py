@@ -107,6 +107,7 @@ STATES: dict[str, tuple[dict[str, Any], str | None]] = {
     "an invocation": ({"view": "overview", "service": "a", "open": ID}, f"/invocation/{ID}?"),
     "the overview": ({"view": "overview"}, "/?"),
     "the overview of a service": ({"view": "overview", "service": "a"}, "/invocations?service=a&"),
+    "the queues": ({"view": "queues", "open": "blue"}, "/queues?"),
     "state": ({"view": "state", "service": "a"}, None),
     "a deployment": ({"view": "deployments", "open": "dp_1"}, None),
 }

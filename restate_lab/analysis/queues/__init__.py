@@ -13,12 +13,23 @@ from restate_lab.client.schema import translate_errors
 from restate_lab.durations import DurationInput
 from restate_lab.errors import NotOnThisServer
 from restate_lab.links import page_link
-from restate_lab.reads import begin
+from restate_lab.reads import Reads, begin
 from restate_lab.source import Source
 
-__all__ = ["MOST", "QueueReader", "Queues", "read_queues"]
+__all__ = ["MOST", "QueueReader", "Queues", "read_queues", "why_without_queues"]
 
 _NEEDS = ("feature vqueues", "sys_vqueues", "sys_vqueue_meta", "sys_scheduler", "sys_rules", "sys_user_limits")
+
+
+def why_without_queues(reads: Reads) -> str:
+    """Return why a source has no queues to show; "" if it has them."""
+    missing = reads.missing(_NEEDS)
+    if not missing:
+        return ""
+    return (
+        f"Queues and limits need vqueues, which Restate 1.8 has and 1.7 can enable. {reads.name} (restate "
+        f"{reads.version}) does not have {join(missing, len(_NEEDS))}."
+    )
 
 
 @translate_errors
@@ -33,12 +44,9 @@ def read_queues(source: Source, *, timeout: DurationInput | None = "30s") -> Que
         RestateLabError: any error of ``source.arrow``.
     """
     reader = QueueReader(begin(source, "queues", timeout, needs_open=True))
-    missing = reader.reads.missing(_NEEDS)
-    if missing:
-        raise NotOnThisServer(
-            f"queues and limits need vqueues, which Restate 1.8 has and 1.7 can enable; {source.name} (restate "
-            f"{reader.reads.version}) does not have {join(missing, len(_NEEDS))}."
-        )
+    reason = why_without_queues(reader.reads)
+    if reason:
+        raise NotOnThisServer(reason)
     limits = reader.limits()
     queues, hidden = reader.queues(limits)
     reads = reader.reads

@@ -74,6 +74,7 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         self.reads = PanelSource(source, self.closed)
         self._reading = threading.RLock()
         self._generation = 0
+        self.requests = 0  # of a person or of code; reads at an interval do not count
         self._wrong: dict[str, str] = {}
         self._read_at: datetime | None = None
         self._took = 0.0
@@ -154,11 +155,13 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
 
     def refresh(self) -> None:
         """Read now and return after the result is shown; an error appears in the panel and in ``error``."""
+        self.requests += 1
         self._round()
 
     def ask(self, *_: object) -> None:
         """Read soon, in the thread of the panel; the result of a read in progress is discarded."""
         self._generation += 1
+        self.requests += 1
         self.refresher.ask()
 
     def wait(self, *, timeout: DurationInput = "60s") -> bool:

@@ -27,7 +27,7 @@ VIEWS: Mapping[str, str] = {
 WITHOUT_OPEN: Mapping[str, str] = {
     "overview": "The overview counts open invocations. A history has only those that have ended: see Invocations.",
     "waits": "A history has only invocations that have ended, and these wait for nothing.",
-    "queues": "A history has only invocations that have ended, and no queues.",
+    "queues": "A history has only invocations that have ended, and these are in no queue.",
     "state": "A history has no state of objects. A live cluster and frozen evidence have it.",
     "deployments": (
         "This view counts the open invocations of each deployment, and a history has only invocations that have ended. "

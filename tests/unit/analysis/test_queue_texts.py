@@ -13,6 +13,7 @@ from restate_lab.analysis.queues import Queues
 from restate_lab.analysis.queues.result import bar_of_counter, bar_of_queue
 from restate_lab.analysis.queues.text import describe_wait, mark_counter, resume_call, upsert_call
 from restate_lab.client.models import UpsertRule
+from support.queue_rows import counter, queue
 from support.sample_rows import NOW, sample_id
 
 HOSTILE = {
@@ -24,32 +25,6 @@ HOSTILE = {
 }
 ID = sample_id(1)
 HOLDER = {"holder_id": ID, "since": NOW - timedelta(minutes=5), "status": "running"}
-
-
-def queue(**columns: Any) -> dict[str, Any]:
-    """Return a row of the questions ``queues``, completed as the reader does."""
-    row: dict[str, Any] = {
-        "target_service_name": "Item", "scope": None, "limit_key": None, "lock_name": "Item/k", "vqueues": 1,
-        "waiting": 4, "scheduled": 0, "running": 1, "suspended": 0, "paused": 0, "is_paused": False,
-        "paused_vqueue_id": None, "blocked_on": "lock", "blocked_rule": None, "oldest_runnable_at": NOW,
-        "oldest_wait": timedelta(minutes=2), "oldest_id": ID, "queue": "Item/k", "waits_for": "its turn", "rule": None,
-        "used": None, "limit": None,
-    }  # fmt: skip
-    return (
-        row
-        | {f"{name}_share": None for name in ("lock", "rules", "slots", "memory", "deployment", "throttling")}
-        | columns
-    )
-
-
-def counter(**columns: Any) -> dict[str, Any]:
-    """Return a row of the question ``limits``, completed as the reader does."""
-    row: dict[str, Any] = {
-        "rule": "blue", "scope": "blue", "l1": None, "l2": None, "usage": 2, "concurrency_limit": 2, "usage_share": 1.0,
-        "waiting": 6, "waiting_queues": 2, "blocked_for": None, "description": "at most 2", "disabled": False,
-        "rule_version": 3, "last_modified": NOW, "counted": "blue", "mark": "▲ full",
-    }  # fmt: skip
-    return row | columns
 
 
 @pytest.mark.parametrize(

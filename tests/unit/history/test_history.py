@@ -230,7 +230,7 @@ def test_a_panel_lists_what_ended_and_its_other_views_are_one_line(archive: Samp
             panel.click("status failed")
             panel.view.strip.receive({"type": "clear", "names": ["status"]})
             assert panel.state == {"status": "ended"}
-            for view in ("overview", "state", "deployments"):
+            for view in ("overview", "queues", "state", "deployments"):
                 panel.state = {"view": view}
                 panel.refresh()
                 assert (panel.error, panel.frame.empty) == ("", True)

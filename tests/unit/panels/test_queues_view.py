@@ -1,4 +1,4 @@
-"""The view of queues on sources that have none; tests/integration/test_limits.py has it on a server with rules."""
+"""The view of queues without a server; tests/integration/test_limits.py has it on a server with rules."""
 
 from __future__ import annotations
 
@@ -6,22 +6,80 @@ from collections.abc import Callable
 
 import pytest
 
+from restate_lab.panels import queues as module
 from restate_lab.panels.panel import Panel
 from restate_lab.panels.panel.state import PanelState
 from restate_lab.panels.queues import QueuesView
-from support.sample_rows import SampleRows
+from support.queue_rows import queue, queues_of
+from support.sample_rows import LiveRows, SampleRows
 
+ATTACK = "<img src=x onerror=alert(1)>\x1b[31m\u202etxt"
 pytestmark = pytest.mark.usefixtures("no_doctor")
 
 
-def test_a_source_without_vqueues_is_one_line(make: Callable[..., Panel]) -> None:
-    panel = make(SampleRows(), view="queues")
+def view_of(panel: Panel) -> QueuesView:
     assert panel.error == ""
     assert isinstance(panel.view, QueuesView)
-    text = panel.view.summary.text
-    assert text.startswith("queues and limits need vqueues, which Restate 1.8 has and 1.7 can enable; made (restate ")
-    assert [part.layout.display for part in panel.view.children[1:]] == ["none"] * 6
-    assert text.partition(";")[0] in "".join(panel.view.static())
+    return panel.view
+
+
+def test_a_source_without_vqueues_is_one_line(make: Callable[..., Panel]) -> None:
+    view = view_of(make(SampleRows(), view="queues"))
+    text = view.summary.text
+    assert text.startswith("Queues and limits need vqueues, which Restate 1.8 has and 1.7 can enable. made (restate ")
+    assert [part.layout.display for part in view.children[1:]] == ["none"] * 6
+    assert text.partition(".")[0] in "".join(view.static())
+
+
+def test_the_course_of_a_queue_begins_when_the_view_opens(
+    make: Callable[..., Panel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A queue that empties loses its course; its length is limited."""
+    rows = [queue(lock_name=ATTACK, queue=ATTACK, waiting=4), queue(waiting=1)]
+    monkeypatch.setattr(module, "why_without_queues", lambda _: "")
+    monkeypatch.setattr(module, "read_queues", lambda _: queues_of(rows))
+    panel = make(LiveRows(), view="queues", refresh=None)
+    view = view_of(panel)
+    assert view.grid.frame["course"].tolist() == ["±0", "±0"]
+    for waiting in (9, 7):
+        rows[0]["waiting"] = waiting
+        panel.refresh()
+    assert view.grid.frame["course"].tolist() == ["+3", "±0"]
+    assert view.grid.frame["points"].tolist() == [[4, 9, 7], [1, 1, 1]]
+    first = rows.pop(0)
+    panel.refresh()
+    rows.append(first)
+    for _ in range(70):
+        panel.refresh()
+    assert view.grid.frame["course"].tolist() == ["±0", "±0"]
+    assert {len(points) for points in view.grid.frame["points"]} == {60}
+    html = "".join(view.static())
+    assert not any(each in html for each in ("<img", "\x1b", "\u202e"))
+
+
+def test_many_queues_are_read_on_request_and_else_rarely(
+    make: Callable[..., Panel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The view counts the queues that it does not show, and says how often it reads."""
+    reads: list[bool] = []
+
+    def read(_: object) -> object:
+        reads.append(True)
+        return queues_of([queue()], hidden=30_000)
+
+    monkeypatch.setattr(module, "why_without_queues", lambda _: "")
+    monkeypatch.setattr(module, "read_queues", read)
+    monkeypatch.setattr(module, "_SHARE", 10**9)
+    panel = make(LiveRows(), view="queues", refresh="5s")
+    number = len(reads)
+    panel._round()  # as at an interval
+    assert len(reads) == number
+    panel.refresh()
+    assert len(reads) == number + 1
+    text = view_of(panel).summary.text
+    assert "30,004 calls in 30,001 queues wait" in text
+    assert "The 1 queues with the oldest waits of 30,001. 30,000 calls more wait in the other 30,000 queues." in text
+    assert 'after a click on "Refresh".' in text
 
 
 def test_a_rule_is_part_of_the_state_and_filters_are_not() -> None:
