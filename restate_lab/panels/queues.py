@@ -39,7 +39,7 @@ _DRAIN = "Will it drain?"
 _COLUMNS = ("queue", "waits_for", "waiting", "load", "oldest", "course")
 _HEADS = {
     "waits_for": "its head waits for", "load": "use of the limit", "oldest": "oldest wait", "course": "since open",
-    "drains": "empty in (80 %)", "used": "use", "mark": "full?",
+    "drains": "empty in (80 %)", "counted": "counts", "used": "use", "mark": "full?",
 }  # fmt: skip
 _RULE_COLUMNS = ("rule", "counted", "used", "mark", "waiting", "description")
 _ABOUT_LIMITS = Block("Limits", "A click on a rule shows the call that would change it.")

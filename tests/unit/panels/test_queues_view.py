@@ -38,21 +38,21 @@ def test_the_course_of_a_queue_begins_when_the_view_opens(
     rows = [queue(lock_name=ATTACK, queue=ATTACK, waiting=4), queue(waiting=1)]
     monkeypatch.setattr(module, "why_without_queues", lambda _: "")
     monkeypatch.setattr(module, "read_queues", lambda _: queues_of(rows))
-    panel = make(LiveRows(), view="queues", refresh=None)
-    view = view_of(panel)
+    monkeypatch.setattr(module, "_POINTS", 5)
+    view = view_of(make(LiveRows(), view="queues", refresh=None))
     assert view.grid.frame["course"].tolist() == ["±0", "±0"]
     for waiting in (9, 7):
         rows[0]["waiting"] = waiting
-        panel.refresh()
+        view.show(view.read())
     assert view.grid.frame["course"].tolist() == ["+3", "±0"]
     assert view.grid.frame["points"].tolist() == [[4, 9, 7], [1, 1, 1]]
     first = rows.pop(0)
-    panel.refresh()
+    view.show(view.read())
     rows.append(first)
-    for _ in range(70):
-        panel.refresh()
+    for _ in range(6):
+        view.show(view.read())
     assert view.grid.frame["course"].tolist() == ["±0", "±0"]
-    assert {len(points) for points in view.grid.frame["points"]} == {60}
+    assert {len(points) for points in view.grid.frame["points"]} == {5}
     html = "".join(view.static())
     assert not any(each in html for each in ("<img", "\x1b", "\u202e"))
 
