@@ -335,7 +335,7 @@ def _shows_the_queues(page: LabPage, panel: PanelOnPage, screenshots: Path) -> N
     waiting = page.value("int(panel.view.grid.frame['waiting'][0])")
     cell.focus()
     page.page.keyboard.press("Enter")
-    page.wait_for_value("panel.state.get('view', 'invocations')", "invocations")
+    page.wait_for_value("len(panel.state.get('id', ())) == len(panel.frame)", expected=True)
     assert page.value("len(panel.frame)") >= waiting > 0
 
 
