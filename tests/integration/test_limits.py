@@ -153,7 +153,7 @@ def test_a_waiting_call_is_behind_the_running_and_the_earlier_ones(bench: Bench)
 
 
 def test_the_panel_shows_the_queues_and_lists_their_calls(bench: Bench) -> None:
-    """The worst queue is first, with its reason in words; a click lists its calls, and a rule shows the call for it."""
+    """The worst queue is first, with its reason as a sentence; a click lists its calls."""
     ask_when_blocked(bench, "queues")
     with contextlib.closing(Panel(bench.lab, view="queues", refresh=None)) as panel:
         view = panel.view

@@ -1,6 +1,6 @@
-"""Queues for people: the worst ones with what their heads wait for, and the rules that limit them: ``read_queues()``.
+"""The worst queues with the resource that their heads wait for, and the rules that limit them: ``read_queues()``.
 
-``reader`` reads the questions ``queues`` and ``limits``, and who holds the keys. ``text`` describes a row, and
+``reader`` reads the questions ``queues`` and ``limits``, and the holders of the keys. ``text`` describes a row, and
 ``result`` is the type of the result.
 """
 

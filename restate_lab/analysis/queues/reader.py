@@ -1,4 +1,4 @@
-"""Read queues and the counters of rules, and complete their rows: names, reasons in words, and the fullest rule."""
+"""Read queues and the counters of rules, and complete their rows: names, reasons as text, and the fullest rule."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class LoadBar:
 
     @property
     def lengths(self) -> list[float]:
-        """Return the lengths of the three parts and the place of the limit as shares of the bar; -1 is no limit."""
+        """Return the lengths of the three parts and the place of the limit as shares of the bar; -1 without a limit."""
         left, lengths = float(self.of), []
         for count in (self.running, self.others, self.waiting):
             lengths.append(min(count, left) / self.of)

@@ -58,7 +58,7 @@ def describe_wait(
     holder: Mapping[Any, Any] | None,
     now: datetime,
 ) -> str:
-    """Return what the head of a queue waits for; ``counter`` is of the rule that blocks it, ``holder`` of its key."""
+    """Return what the head of a queue waits for, with the ``counter`` of its rule or the ``holder`` of its key."""
     if row["blocked_on"] == "queue paused":
         return "paused: nothing starts until the queue is resumed"
     if not row["waiting"]:
@@ -84,8 +84,8 @@ def _describe_holder(holder: Mapping[Any, Any] | None, now: datetime) -> str:
 
 def describe_usage(counter: Mapping[Any, Any]) -> str:
     """Return how much of its limit a counter uses: "2 of 2 used"."""
-    limit = counter["concurrency_limit"]
-    return f"{counter['usage'] or 0:,} of {'no limit' if limit is None else format(limit, ',')} used"
+    used, limit = counter["usage"] or 0, counter["concurrency_limit"]
+    return f"{used:,} used" if limit is None else f"{used:,} of {limit:,} used"
 
 
 def describe_load(row: Mapping[Any, Any]) -> str:
@@ -133,7 +133,8 @@ def resume_call(vqueue_id: str) -> str:
 def upsert_call(row: Mapping[Any, Any]) -> str:
     """Return the call that would change a rule: as it is now, with its present limit in the place to change."""
     limit = row["concurrency_limit"]
-    arguments = [repr(row["rule"]), f"limits={None if limit is None else {'concurrency': limit}!r}"]
+    limits = None if limit is None else {"concurrency": limit}
+    arguments = [repr(row["rule"]), f"limits={limits!r}"]
     arguments += [f"description={row['description']!r}"] if row["description"] is not None else []
     arguments += ["disabled=True"] if row["disabled"] else []
     arguments += [f"precondition={row['rule_version']}"] if row["rule_version"] is not None else []

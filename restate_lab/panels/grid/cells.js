@@ -41,7 +41,7 @@ function tickCell(element, column, now) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-/** Return a bar: what runs is solid, other use of the limit is gray, what waits is striped; a line marks the limit. */
+/** Return a bar: running calls are solid, other use of the limit is gray, waiting calls are striped, a line is the limit. */
 function drawBar([running, others, waiting, mark]) {
   const part = (name, length) => {
     const element = make("span", `rl-bar-${name}`);
