@@ -26,6 +26,7 @@ import pytest
 from typer.testing import CliRunner
 
 import restate_lab as rl
+from restate_lab.analysis.queues import read_queues
 from restate_lab.cli import app
 from restate_lab.client.lab import Lab
 from restate_lab.demo.embedded import start_services
@@ -155,6 +156,7 @@ READS: dict[str, Callable[[Guarded], Any]] = {
     "its clients": lambda on: (on.lab.admin, on.lab.ingress),
     "doctor": lambda on: rl.doctor(on.lab),
     "waits": lambda on: rl.waits(on.lab),
+    "queues": lambda on: read_queues(on.lab),
     "why": lambda on: rl.why(on.lab, on.held),
     "journal": lambda on: rl.journal(on.lab, on.held),
     "journal with payloads": lambda on: rl.journal(on.lab, on.held, payloads=True),
