@@ -49,6 +49,8 @@ def test_the_course_of_a_queue_begins_when_the_view_opens(
     first = rows.pop(0)
     view.show(view.read())
     rows.append(first)
+    view.show(view.read())
+    assert view.grid.frame["points"].tolist() == [[1, 1, 1, 1, 1], [7]]
     for _ in range(6):
         view.show(view.read())
     assert view.grid.frame["course"].tolist() == ["±0", "±0"]
