@@ -37,9 +37,11 @@ _LAST_WAIT = 10.0  # seconds at the end for visits and deliveries that have begu
 
 @dataclass(frozen=True, slots=True)
 class Archiver:
-    """Makes visits of an archive; an error of such a visit is an alert of its cluster."""
+    """Makes visits of an archive, or of a shard of it; an error of such a visit is an alert of its cluster."""
 
     where: str
+    shard: str | None = None
+    services: tuple[str, ...] = ()
     timeout: timedelta = timedelta(minutes=30)
 
     def visit(self, reader: ClusterReader) -> ClusterVisit:
@@ -47,7 +49,8 @@ class Archiver:
         reason = ""
         try:
             with connect(reader.option, read_only=True, check=False) as lab:
-                archive(lab, self.where, timeout=self.timeout, progress=False)
+                limit = self.timeout
+                archive(lab, self.where, service=self.services, shard=self.shard, timeout=limit, progress=False)
         except BaseException as error:  # noqa: BLE001 - also a panic of delta-rs, a BaseException
             reason = reason_of(error)
         title = "ended invocations are not archived; they are lost when their retention ends"

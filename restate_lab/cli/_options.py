@@ -307,6 +307,17 @@ Redact = Annotated[
         metavar="PATTERN", help='Mask a column, or a path into JSON values: "failures", "$..password"; repeatable.'
     ),
 ]
+Shard = Annotated[
+    str | None,
+    typer.Option(
+        "--shard",
+        metavar="NAME",
+        help="Archive only the services of --service, as the shard of this name, beside the archivers of other shards.",
+    ),
+]
+ShardServices = Annotated[
+    list[str] | None, typer.Option("--service", metavar="NAME", help="A service of the shard; repeatable.")
+]
 Parameters = Annotated[
     list[str] | None,
     typer.Option("--param", "-p", metavar="NAME=VALUE", help="A parameter; repeatable."),

@@ -14,6 +14,8 @@ from restate_lab.cli._options import (
     FullIds,
     OutputFormat,
     Redact,
+    Shard,
+    ShardServices,
     Wide,
     check_positive,
     duration_option,
@@ -77,6 +79,12 @@ ArchiveTimeout = Annotated[
     float | None,
     duration_option("--timeout", "The time limit for the cluster's responses in one visit: 30m, 2h. Default: none."),
 ]
+ReleasedShard = Annotated[
+    str | None,
+    typer.Option(
+        "--shard", metavar="NAME", help="Only this shard. Default: all shards, or the archiver of the whole cluster."
+    ),
+]
 HistoryWhere = Annotated[str, typer.Argument(metavar="WHERE", help="A local folder, or s3://bucket/folder.")]
 Day = Annotated[str, typer.Argument(metavar="DAY", help="Days before this one are removed, such as 2026-05-01 (UTC).")]
 OneCluster = Annotated[str | None, typer.Option(metavar="NAME", help="The cluster, if the archive has several.")]
@@ -136,6 +144,7 @@ def freeze(
     epilog=examples(
         "restate-lab archive /srv/history -e prod",
         "restate-lab archive s3://bucket/history -e prod --every 5m",
+        "restate-lab archive s3://bucket/history -e prod --every 5m --shard orders --service Orders --service Parcels",
     ),
 )
 def archive(
@@ -143,6 +152,8 @@ def archive(
     *,
     every: Every = None,
     cluster_name: ClusterName = None,
+    service: ShardServices = None,
+    shard: Shard = None,
     payloads: ArchivedPayloads = False,
     redact: Redact = None,
     no_samples: NoSamples = False,
@@ -154,7 +165,8 @@ def archive(
 
     Exit codes: 0 the visit is complete, or the visits of --every were stopped by SIGTERM or Ctrl-C; 1 an error: the
     visit failed and is recorded, or the archive cannot be used; 2 invalid usage; 130 one visit was interrupted. SIGTERM
-    and Ctrl-C end between two commits. A killed visit is completed by the next one.
+    and Ctrl-C end between two commits. A killed visit is completed by the next one. With --shard, several commands
+    write one archive at the same time, each for its services.
     """
     with exit_on_error():
         from restate_lab.client.lab import connect
@@ -166,6 +178,8 @@ def archive(
                 lab,
                 where,
                 cluster_name=cluster_name,
+                service=service or None,
+                shard=shard,
                 every=every,
                 payloads=payloads,
                 redact=redact or None,
@@ -214,6 +228,28 @@ def vacuum(
 ) -> None:
     """Remove files that the archive no longer uses, older than a week."""
     _print(where, cluster_name, lambda archived: archived.vacuum(), wide=wide, full_ids=full_ids)
+
+
+@history.command(
+    short_help="End a shard, so that other archivers can have its services.",
+    epilog=examples(
+        "restate-lab history release s3://bucket/history --shard orders", "restate-lab history release /srv/history"
+    ),
+)
+def release(
+    where: HistoryWhere,
+    *,
+    shard: ReleasedShard = None,
+    cluster_name: OneCluster = None,
+    wide: Wide = False,
+    full_ids: FullIds = False,
+) -> None:
+    """End a shard, so that other archivers can have its services; nothing is deleted.
+
+    Stop the archiver of the shard first. Without --shard, all shards of the cluster end, or the archiver of the whole
+    cluster, so that shards can follow it.
+    """
+    _print(where, cluster_name, lambda archived: archived.release(shard), wide=wide, full_ids=full_ids)
 
 
 @history.command(

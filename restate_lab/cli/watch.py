@@ -16,7 +16,7 @@ import typer
 from restate_lab._text import format_duration, join, plural
 from restate_lab.alerts import THREAD_NAME
 from restate_lab.cli._errors import exit_on_error, interrupt_on_sigterm, warn
-from restate_lab.cli._options import Clusters, duration_option, examples
+from restate_lab.cli._options import Clusters, Shard, ShardServices, duration_option, examples
 from restate_lab.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from restate_lab.alerts.reader import ClusterReader
     from restate_lab.alerts.rules import Rules
     from restate_lab.alerts.store import AlertStore
-    from restate_lab.alerts.watcher import Watcher
+    from restate_lab.alerts.watcher import Archiver, Watcher
     from restate_lab.analysis.suggestions import SuggestedCall
 
 INCOMPLETE = 4
@@ -125,6 +125,8 @@ def watch(
     once: Once = False,
     metrics: Metrics = None,
     archive: ArchiveTo = None,
+    shard: Shard = None,
+    service: ShardServices = None,
     state: StateFile = None,
     no_causes: NoCauses = False,
     link_base: LinkBase = None,
@@ -140,7 +142,7 @@ def watch(
         with _stopped_by_interrupt(is_error=once), ExitStack() as stack:
             from restate_lab.alerts.delivery import create_receivers
             from restate_lab.alerts.rules import Rules, load_rules
-            from restate_lab.alerts.watcher import Archiver, Watcher
+            from restate_lab.alerts.watcher import Watcher
 
             keep = timedelta(seconds=_MISSED * every + timeout)  # of an alert that no visit repeats
             chosen = load_rules(rules) if rules else Rules()
@@ -149,7 +151,7 @@ def watch(
             options |= {"measures": bool(metrics), "archives": bool(archive)}
             readers = _create_readers(cluster or [None], chosen, **options)
             store, numbers = _open_store(state, stack), _serve(metrics, stack)
-            archiver = Archiver(archive) if archive else None
+            archiver = _create_archiver(archive, shard, service)
             watcher = Watcher(readers, store, receivers, _print_alert, warn, metrics=numbers, archiver=archiver)
             watcher.start()
             if not once:
@@ -177,6 +179,17 @@ def _checked_link_base(text: str | None) -> str:
     if text and not address:
         raise ArgumentError(f"the address of --link-base, or of RESTATE_LAB_SERVE, {NOT_AN_ADDRESS}.")
     return address
+
+
+def _create_archiver(where: str | None, shard: str | None, service: Sequence[str] | None) -> Archiver | None:
+    from restate_lab.alerts.watcher import Archiver
+    from restate_lab.history.shards import parse_shard
+
+    if where is None:
+        if shard or service:
+            raise ArgumentError("--shard and --service need --archive with the address of the archive.")
+        return None
+    return Archiver(where, *parse_shard(shard, service))
 
 
 def _open_store(file: Path | None, stack: ExitStack) -> AlertStore:

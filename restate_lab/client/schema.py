@@ -38,7 +38,7 @@ _FAMILY_NAMES = {
         before_restarted_from command_type command_name holder sha256 last_failure last_failure_error_code
         last_attempt_server failed_step value_start handler kind family trend outcome framework
         model retention invocation_id trace_id service_type origin rule blocked_rule description l1 l2 entry_status
-        paused_vqueue_id""",
+        shard""",
     "number": """n steps attempted waiting num_inbox depth pinned pinned_running pinned_backing_off pinned_suspended
         pinned_paused would_land recent overdue expiring outlived refused slow keyed restarted journal_entries
         longest_journal busy bytes entries median_ms ms new_invocations attempts retry_count failed_attempts worst
@@ -64,7 +64,7 @@ _FAMILY_NAMES = {
         journal_expires_at starts_first expires_first kept_first first_at last_at first_created_at
         last_created_at first_completed_at last_completed_at last_expires_at oldest_created_at oldest_inboxed_at
         before_created_at span_start holder_running_at holder_modified_at day came_back_at sampled_at attempted_at
-        oldest_runnable_at last_failed_at last_modified""",
+        newest_at oldest_runnable_at last_failed_at last_modified""",
     "duration": """oldest_age oldest_wait waiting_for wakes_in idle_for paused_for expires_in
         completion_retention journal_retention lock_block_duration concurrency_rules_block_duration
         deployment_concurrency_block_duration invoker_concurrency_block_duration invoker_throttling_block_duration

@@ -31,6 +31,7 @@ from restate_lab.errors import (
 from restate_lab.frames import to_frame
 from restate_lab.history.cluster import name_of_cluster
 from restate_lab.history.commits import Record, VisitOptions, failed_record, table_of_records
+from restate_lab.history.shards import parse_shard
 from restate_lab.history.store import ArchiveStore, locate_store
 from restate_lab.history.visit import WrongClock, visit
 from restate_lab.progress import Progress, RowsLine, notify, progress_of
@@ -48,6 +49,8 @@ def archive(
     /,
     *,
     cluster_name: str | None = None,
+    service: str | Iterable[str] | None = None,
+    shard: str | None = None,
     every: DurationInput | None = None,
     payloads: bool = False,
     redact: str | Iterable[str] | None = None,
@@ -60,12 +63,15 @@ def archive(
 
         rl.archive(lab, "history")                             # one visit, for cron
         rl.archive(lab, "s3://bucket/history", every="5m")     # visits until you stop them
+        rl.archive(lab, "s3://bucket/history", service=["Orders", "Parcels"], shard="orders", every="5m")
 
     Visit more often than the shortest retention of the cluster, one day by default: an invocation that is removed
     before a visit is lost. ``help(rl.History)`` describes the archive. Returns one row per record of a visit, the last
     1,000 with ``every``, with the columns of its table ``visits``.
 
     - ``cluster_name``: its name in the archive, the same at each visit. None takes the name of the CLI's environment.
+    - ``service`` and ``shard``: visit only these services, as the shard of this name. Archivers of other shards can
+      write the archive at the same time. A shard is active from its first visit until ``History.release`` ends it.
     - ``every``: the time between the starts of two visits, until the stop button (Ctrl-C). None makes one visit.
     - ``payloads=True`` adds the arguments and results of handlers. Secret headers are masked.
     - ``redact``: columns and paths to mask, as in ``freeze``; ``"agent_steps.tool_names"`` is the archive's own.
@@ -78,7 +84,8 @@ def archive(
     Warns EvidenceWarning if ``redact`` masks failures, so that families of errors cannot be recognized.
 
     Raises:
-        ArgumentError: the source is not live, or an argument is malformed; the name is used by another cluster.
+        ArgumentError: the source is not live, or an argument is malformed; the name is used by another cluster; an
+            active archiver has one of the services, or the shard has others.
         ArchiveBroken: no archive, damaged, of a newer version, in an unsuitable store, or a clock is wrong.
         AccessDenied, Unreachable, NotFound: the store or server refused, did not respond, or has no such bucket.
         TimedOut, NotOnThisServer, MissingExtra: over ``timeout`` (commits remain), an old server, no deltalake.
@@ -90,8 +97,11 @@ def archive(
     if interval is not None and interval <= 0:
         raise ArgumentError(f"every is {every!r}: pass the time between two visits, for example '5m'.")
     store = locate_store(where)
+    name, services = parse_shard(shard, service)
     options = VisitOptions(
         cluster=name_of_cluster(lab, cluster_name),
+        shard=name,
+        services=services,
         payloads=check_flag("payloads", payloads),
         redact=tuple([redact] if isinstance(redact, str) else redact or ()),
         samples=check_flag("samples", samples),
@@ -159,7 +169,7 @@ class _VisitLoop:
         """Make one visit; an archive that was there before and is gone now is not created again."""
         try:
             self._check_there()
-            return visit(self.lab, self.store, self.options, self.progress)
+            return visit(self.lab, self.store, self.options, self.progress, is_first=not self.records)
         except ArchiveBroken:
             self._check_there()  # the folder may have gone during the visit
             raise

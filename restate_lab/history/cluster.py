@@ -20,7 +20,8 @@ from restate_lab.history.tables import TABLES
 
 VIEWS = ("sys_invocation", "sys_invocation_state")
 """The view over two tables that questions read, and the second of these tables, which is empty in an archive."""
-_NAME = re.compile(r"\w[\w. -]{0,99}", re.ASCII)
+NAME = re.compile(r"\w[\w. -]{0,99}", re.ASCII)
+"""The names of clusters and shards in an archive."""
 _DAY = timedelta(days=1)
 _FEW = 3
 
@@ -32,7 +33,7 @@ def name_of_cluster(lab: Lab, cluster_name: str | None) -> str:
         ArgumentError: the name is malformed, or is needed because the environment does not identify the cluster.
     """
     name: object = lab.name if cluster_name is None else cluster_name
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
+    if not isinstance(name, str) or not NAME.fullmatch(name):
         if cluster_name is None:
             raise ArgumentError(_no_name(f"{lab.name} is an address"))
         raise ArgumentError(

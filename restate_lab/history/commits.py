@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from restate_lab.client.lab import Lab
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArchiveBroken
-from restate_lab.history.store import ArchiveStore, LostRace, sql_text
+from restate_lab.history.store import ArchiveStore, LostRace, last_number, sql_text
 from restate_lab.history.tables import SCHEMA_VERSION, TABLES
 from restate_lab.records import process_info
 
@@ -43,16 +43,24 @@ Record: TypeAlias = dict[str, Any]
 
 @dataclass(slots=True)
 class ClusterTables:
-    """The tables of an archive for one cluster; ``notes`` gets what a commit could not store."""
+    """The tables of an archive for one cluster; ``notes`` gets what a commit could not store.
+
+    ``shard`` is the archiver's shard, None if it visits the whole cluster. Its rows have numbers of their own; those of
+    deployments and services belong to the cluster.
+    """
 
     store: ArchiveStore
     cluster: str
     tables: dict[str, DeltaTable]
     notes: set[str] = field(default_factory=set)
+    shard: str | None = None
 
     def version(self, table: str) -> int:
-        """Return the number of the cluster's last transaction in a table; 0 if there is none."""
-        return self.tables[table].transaction_version(self.cluster) or 0
+        """Return the number of the archiver's last transaction in a table; 0 if there is none."""
+        return last_number(self.tables[table], self.cluster, self._shard_of(table))
+
+    def _shard_of(self, table: str) -> str | None:
+        return self.shard if "shard" in TABLES[table].own else None
 
     def reopen(self, table: str) -> None:
         """Open a table at its newest version."""
@@ -74,23 +82,41 @@ class ClusterTables:
                 found = found.append_column(name, pa.array([None] * len(found), own.get(name, pa.string())))
         return found.select(columns)
 
+    def rows_of_shard(self, table: str, columns: list[str], where: str = "") -> list[dict[str, Any]]:
+        """Return rows that archivers of this shard wrote; those of the whole cluster if ``shard`` is None."""
+        return self.read_shard(table, columns, where).to_pylist()
+
+    def read_shard(self, table: str, columns: list[str], where: str = "") -> pa.Table:
+        """Return rows that archivers of this shard wrote; those of the whole cluster if ``shard`` is None."""
+        return self.read(table, columns, f"{self._of_shard(table)} {where}")
+
+    def _of_shard(self, table: str) -> str:
+        if "shard" in self.stored(table):
+            return "AND shard IS NULL" if self.shard is None else f"AND shard = {sql_text(self.shard)}"
+        return "" if self.shard is None else "AND false"
+
+    def stored(self, table: str) -> set[str]:
+        """Return the names of the columns that a table has."""
+        return {each.name for each in self.tables[table].schema().fields}
+
     def batches(self, table: str, columns: list[str], where: str = "") -> Iterator[pa.RecordBatch]:
         """Yield rows of this cluster; a column that the table does not have is omitted."""
         return self.store.read(self.tables[table], columns, f"cluster_name = {sql_text(self.cluster)} {where}")
 
     def append(self, table: str, rows: pa.Table, after: int | None = None, number: int | None = None) -> None:
-        """Commit rows; with ``number`` only if the last number of the cluster in this table is ``after``.
+        """Commit rows; with ``number`` only if the last number of the archiver in this table is ``after``.
 
         Raises:
             LostRace: another archiver committed first.
         """
-        stored = {each.name.lower(): each.name for each in self.tables[table].schema().fields}
+        stored = {name.lower(): name for name in self.stored(table)}
         other = [name for name in rows.schema.names if stored.get(name.lower(), name) != name]
         self.notes.update(
             f"{table}.{name} differs from another column only in its case, and is not stored" for name in other
         )
         rows = rows.drop_columns(other)
-        self.store.append(self.tables[table], rows, cluster=self.cluster, after=after, number=number)
+        shard = self._shard_of(table)
+        self.store.append(self.tables[table], rows, cluster=self.cluster, shard=shard, after=after, number=number)
 
     def append_once(self, table: str, rows: pa.Table, after: int | None = None, number: int | None = None) -> bool:
         """Commit rows unless another archiver has committed their number; return whether they were committed here.
@@ -116,22 +142,28 @@ class ClusterTables:
 
     def _append_missing(self, table: str, rows: pa.Table, number: int) -> None:
         """Add the rows of runs that have no rows with this number; no other archiver writes rows of this number."""
-        there = self.read(table, _RUN, f"AND visit = {number}").group_by(_RUN).aggregate([])
+        there = self.read_shard(table, _RUN, f"AND visit = {number}").group_by(_RUN).aggregate([])
         places = pa.array(range(len(rows)), pa.int64())
         missing = rows.select(_RUN).append_column("place", places).join(there, keys=_RUN, join_type="left anti")
         if len(missing):
             self.append_once(table, rows.take(missing["place"].combine_chunks()))
 
     def with_own_columns(self, table: str, rows: pa.Table, values: Mapping[str, Any]) -> pa.Table:
-        """Return rows with the name of the cluster and other columns that have one value."""
+        """Return rows with the names of the cluster and the shard, and other columns that have one value."""
         own = TABLES[table].own
         more = {"cluster_name": self.cluster, **values}
+        if self.shard is not None and "shard" in own and "shard" not in rows.schema.names:
+            more["shard"] = self.shard
         columns: dict[str, Any] = {name: pa.array([value] * len(rows), own[name]) for name, value in more.items()}
         return pa.table(columns | {name: rows[name] for name in rows.schema.names})
 
-    def discredit(self, condition: str, reason: str) -> int:
-        """Let complete visits that match a condition count as "invalid" with a reason; return their number."""
-        where = f"cluster_name = {sql_text(self.cluster)} AND outcome = 'complete' AND {condition}"
+    def discredit(self, condition: str, reason: str, *, of_shard: bool = False) -> int:
+        """Let complete visits that match a condition count as "invalid" with a reason; return their number.
+
+        ``of_shard``: only visits of this shard.
+        """
+        shard = self._of_shard("visits") if of_shard else ""
+        where = f"cluster_name = {sql_text(self.cluster)} AND outcome = 'complete' AND {condition} {shard}"
         values = {"outcome": "'invalid'", "error": sql_text(reason)}
         done = self.store.change("visits", lambda table: table.update(updates=values, predicate=where))
         self.reopen("visits")
@@ -140,9 +172,14 @@ class ClusterTables:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VisitOptions:
-    """The options of a visit; ``cluster`` is the name of the cluster in the archive."""
+    """The options of a visit; ``cluster`` is the name of the cluster in the archive.
+
+    ``shard`` and ``services``, sorted, are those of the archiver; None and () if it visits the whole cluster.
+    """
 
     cluster: str
+    shard: str | None = None
+    services: tuple[str, ...] = ()
     payloads: bool
     redact: tuple[str, ...]
     samples: bool
@@ -157,6 +194,8 @@ def common_record(lab: Lab, options: VisitOptions, started: datetime) -> Record:
         "cluster_name": options.cluster,
         "day": started.date(),
         "visit": None,
+        "shard": options.shard,
+        "services": list(options.services) or None,
         "schema_version": SCHEMA_VERSION,
         "started_at": started,
         "address": lab.address,

@@ -8,14 +8,19 @@ server removes runs some time after their retention, so few of the possible ones
 Retention is fixed when a run is created. A run that ended between two visits was created between them, or was open at
 the first one, which read the shortest retention of the open ones. So R is the shortest of three: the retention of the
 handler at both visits, and the retention of the open runs at the first visit.
+
+A visit of a shard reads only its services. So the visits that follow each other are those that read the service,
+whichever shard they were of. A service that no active shard reads has a gap until the end.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set as AbstractSet
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,6 +32,8 @@ COLUMNS = ("service", "handler", "retention", "missing_from", "missing_until", "
 _LATE = timedelta(seconds=5)
 """A run can become visible after its end; 1.0 s was seen on a busy server, so a visit may miss what has just ended."""
 _NOT_KEPT = "the cluster does not keep its completed invocations"
+_NOT_READ = "no visit has read this service"
+_NO_UNREAD: Mapping[str, str] = MappingProxyType({})
 
 
 class _Handler(NamedTuple):
@@ -45,21 +52,34 @@ class _Period(NamedTuple):
     retentions: Mapping[_Handler, timedelta]
 
 
-def gaps(visits: pd.DataFrame, since: datetime, until: datetime) -> pd.DataFrame:
+@dataclass(frozen=True, slots=True)
+class _Reads:
+    """The visits that read some services: the complete ones, those that failed, and the handlers of the services."""
+
+    complete: pd.DataFrame
+    failures: pd.DataFrame
+    handlers: frozenset[_Handler]
+
+
+def gaps(
+    visits: pd.DataFrame, since: datetime, until: datetime, unread: Mapping[str, str] = _NO_UNREAD
+) -> pd.DataFrame:
     """Return the intervals in which ended invocations may be missing from the archive of one cluster.
 
     ``visits`` has the rows of the archive's table for this cluster: ``started_at, ended_at, outcome, gone_runs,
-    retention, open_retention, error``. Only a visit with the outcome "complete" counts as one. The rows should begin
-    with the last visit before ``since``. Until ``until`` it is assumed that no visit follows the last one.
+    retention, open_retention, error, shard, services``. Only a visit with the outcome "complete" counts as one. The
+    rows should begin with the last visit before ``since``. Until ``until`` it is assumed that no visit follows the last
+    one. ``unread`` has services that no visit will read, with the reason: their gap ends at ``until``.
 
     One row per handler and interval, by service, handler and time. Columns: ``service, handler, retention`` (a
     timedelta), ``missing_from, missing_until`` (UTC, within ``since`` and ``until``) and ``reason``.
     """
-    complete = visits[(visits["outcome"] == "complete") & visits["started_at"].notna()].sort_values("started_at")
+    complete = _complete(visits)
     failures = visits[(visits["outcome"] == "failed") & visits["started_at"].notna()].sort_values("started_at")
     rows: list[tuple[Any, ...]] = [
         (handler.service, handler.handler, retention, max(start, since), min(end, until), reason)
-        for handler, retention, start, end, reason in _all_gaps(complete, failures, since, until)
+        for reads in _by_services(complete, failures)
+        for handler, retention, start, end, reason in _all_gaps(reads, complete, since, until, unread)
         if max(start, since) < min(end, until)
     ]
     types = {"retention": "timedelta64[ns]", **dict.fromkeys(("missing_from", "missing_until"), "datetime64[ns, UTC]")}
@@ -67,23 +87,126 @@ def gaps(visits: pd.DataFrame, since: datetime, until: datetime) -> pd.DataFrame
     return frame.sort_values(["service", "handler", "missing_from"], ignore_index=True)
 
 
+def covered_until(
+    visits: pd.DataFrame, shards: Mapping[str, Sequence[str]] | None, until: datetime
+) -> tuple[datetime, dict[str, str]]:
+    """Return the end of the period that all shards have read, at most ``until``, and the services that it omits.
+
+    ``shards`` has the services of each active shard; None if the whole cluster is visited. The shard that was visited
+    least recently ends the period, unless it is late: then the newest visit is later than the longest retention of its
+    invocations. The omitted services are those of late shards, and of no shard, each with the reason.
+    """
+    if shards is None:
+        return until, {}
+    complete = _complete(visits)
+    newest = complete["started_at"].max()
+    kept, reads = _shortest(complete["retention"].tail(1)), _last_reads(complete)
+    omitted = {handler.service: "the service is in no shard of the archive" for handler in _handlers(complete)}
+    for name, services in shards.items():
+        ends = [max((at for kind, at in reads.items() if not kind or each in kind), default=None) for each in services]
+        last = None if None in ends else min(each for each in ends if each is not None)
+        longest = max((kept[each] for each in kept if each.service in services), default=timedelta(0))
+        for service in services:
+            omitted.pop(service, None)
+        if last is None or newest - last > longest > timedelta(0):
+            omitted |= dict.fromkeys(services, _late_reason(name, last))
+        elif longest:
+            until = min(until, last)
+    return until, omitted
+
+
+def _late_reason(shard: str, last: datetime | None) -> str:
+    if last is None:
+        return f"its shard {shard!r} has not read it in a complete visit"
+    return f"the last complete visit of its shard {shard!r} was made at {last:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _last_reads(complete: pd.DataFrame) -> dict[frozenset[str] | None, datetime]:
+    """Return the time of the last visit that read these services; None for all."""
+    kinds = dict(zip(_services_of(complete), range(len(complete)), strict=True))
+    return {kind: complete["started_at"].iloc[place].to_pydatetime() for kind, place in kinds.items()}
+
+
+def _complete(visits: pd.DataFrame) -> pd.DataFrame:
+    """Return the complete visits in their order, each with the retention that it found."""
+    complete = visits[(visits["outcome"] == "complete") & visits["started_at"].notna()].sort_values("started_at")
+    found = complete.groupby(complete["shard"].fillna(""))["retention"].ffill()  # a visit compares it with its shard's
+    return complete.assign(retention=found.ffill().bfill().fillna("[]"))
+
+
+def _services_of(visits: pd.DataFrame) -> list[frozenset[str] | None]:
+    """Return the services that each visit read; None for all."""
+    return [frozenset(each) if isinstance(each, np.ndarray | list) else None for each in visits["services"]]
+
+
+def _handlers(complete: pd.DataFrame) -> frozenset[_Handler]:
+    return frozenset(_shortest([*complete["retention"], *complete["open_retention"].dropna()]))
+
+
+def _by_services(complete: pd.DataFrame, failures: pd.DataFrame) -> Iterator[_Reads]:
+    """Yield the visits for the handlers that the same visits read."""
+    of_complete, of_failures = _services_of(complete), _services_of(failures)
+    kinds = dict.fromkeys((*of_complete, *of_failures))
+    handlers: dict[frozenset[frozenset[str] | None], set[_Handler]] = {}
+    for handler in _handlers(complete):
+        reading = frozenset(kind for kind in kinds if kind is None or handler.service in kind)
+        handlers.setdefault(reading, set()).add(handler)
+    for reading, read in handlers.items():
+        yield _Reads(
+            complete[np.array([each in reading for each in of_complete], bool)],
+            failures[np.array([each in reading for each in of_failures], bool)],
+            frozenset(read),
+        )
+
+
 def _all_gaps(
-    complete: pd.DataFrame, failures: pd.DataFrame, since: datetime, until: datetime
+    reads: _Reads, complete: pd.DataFrame, since: datetime, until: datetime, unread: Mapping[str, str]
 ) -> Iterator[tuple[_Handler, timedelta, datetime, datetime, str]]:
-    for period in _periods(complete, since, until):
-        by_retention: dict[timedelta, list[_Handler]] = {}
-        for handler, retention in period.retentions.items():
+    """Yield the gaps of the handlers of ``reads``; ``complete`` has all complete visits."""
+    last = None if reads.complete.empty else reads.complete["started_at"].iloc[-1].to_pydatetime()
+    omitted = {each for each in reads.handlers if each.service in unread or last is None}
+    for handlers, end in ((reads.handlers - omitted, until), (omitted, min(until, last or since))):
+        for period in _periods(reads.complete, since, end) if handlers else ():
+            yield from _gaps_of(period, handlers, reads.failures)
+    for handler in omitted:
+        yield from _gap_until_end(handler, last, complete, (since, until), unread.get(handler.service, _NOT_READ))
+
+
+def _gaps_of(
+    period: _Period, handlers: AbstractSet[_Handler], failures: pd.DataFrame
+) -> Iterator[tuple[_Handler, timedelta, datetime, datetime, str]]:
+    by_retention: dict[timedelta, list[_Handler]] = {}
+    for handler, retention in period.retentions.items():
+        if handler in handlers:
             by_retention.setdefault(retention, []).append(handler)
-        for retention, handlers in by_retention.items():
-            for start, end, reason in _intervals(period, retention, failures):
-                yield from ((handler, retention, start, end, reason) for handler in handlers)
+    for retention, alike in by_retention.items():
+        for start, end, reason in _intervals(period, retention, failures):
+            yield from ((handler, retention, start, end, reason) for handler in alike)
+
+
+def _gap_until_end(
+    handler: _Handler, last: datetime | None, complete: pd.DataFrame, window: tuple[datetime, datetime], reason: str
+) -> Iterator[tuple[_Handler, timedelta, datetime, datetime, str]]:
+    """Yield the gap of a handler after its last read, or since the cluster has it, while the cluster has it."""
+    texts = {text: _shortest([text]).get(handler) for text in complete["retention"].unique()}
+    kept = complete["retention"].map(texts)
+    places = np.flatnonzero(kept.notna())
+    if not len(places):
+        return
+    times = complete["started_at"]
+    first, end = int(places[0]), int(places[-1]) + 1
+    known = times.iloc[first - 1].to_pydatetime() if first else window[0]
+    gone = times.iloc[end].to_pydatetime() if end < len(times) else window[1]
+    retention = texts[complete["retention"].iloc[end - 1]]
+    if retention is not None:
+        yield handler, retention, last - _LATE if last else known, gone, reason
 
 
 def _periods(complete: pd.DataFrame, since: datetime, until: datetime) -> Iterator[_Period]:
     """Yield the visits by the retentions between them; the ends of the window are visits, too."""
     if complete.empty:
         return
-    known = complete["retention"].ffill().bfill().fillna("[]").tolist()
+    known = complete["retention"].tolist()
     opened = complete["open_retention"].fillna("[]").tolist()
     at = _with_window(complete["started_at"], since, until)
     read = _with_window(complete["started_at"].where(~(complete["gone_runs"] > 0), complete["ended_at"]), since, until)

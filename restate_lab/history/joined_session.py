@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from restate_lab.client.sql.literals import literal
 from restate_lab.evidence.engine import create_view, read, session
 from restate_lab.evidence.tables import SourceSchema, SourceTable, SourceView, quote_name
 from restate_lab.history.scans import server_table
@@ -31,6 +32,8 @@ from restate_lab.history.session import (
     cluster_condition,
     earlier_runs,
 )
+from restate_lab.history.shards import ShardLayout
+from restate_lab.history.store import last_number
 from restate_lab.history.tables import TABLES, select_server_columns, to_archive
 
 if TYPE_CHECKING:
@@ -147,16 +150,23 @@ class JoinedSessions:
         name = _DETAILS.get(table, table)
         if name not in {"journal", "events", "agent_steps"}:
             return None
-        done, last = (self.tables[each].transaction_version(self.cluster_name) for each in (name, "invocations"))
-        if last is None or (done or 0) >= last:
+        behind = [
+            f"shard {'IS NULL' if shard is None else f'= {literal(shard)}'} AND visit > {done}"
+            for shard in (None, *ShardLayout.of(self.tables["invocations"], self.cluster_name).shards)
+            if (done := self._number(name, shard)) < self._number("invocations", shard)
+        ]
+        if not behind:
             return None
         _, batches = read(
             self._session(datetime.now(UTC)),
             "SELECT id, created_at FROM archive.invocations "  # noqa: S608
-            f"WHERE {cluster_condition(self.cluster_name)} AND visit > {done or 0}",
+            f"WHERE {cluster_condition(self.cluster_name)} AND ({' OR '.join(behind)})",
         )
         rows = [pa.Table.from_batches([each]) for each in batches]
         return pa.concat_tables(rows) if rows else None
+
+    def _number(self, table: str, shard: str | None) -> int:
+        return last_number(self.tables[table], self.cluster_name, shard)
 
     def _session(self, now: datetime) -> SessionContext:
         context = session(now)

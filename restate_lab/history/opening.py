@@ -17,7 +17,7 @@ from restate_lab.errors import ArchiveBroken, ArgumentError
 from restate_lab.history.joined import JoinedHistory
 from restate_lab.history.session import HistoryPeriod
 from restate_lab.history.source import History
-from restate_lab.history.store import ArchiveStore, locate_store
+from restate_lab.history.store import ArchiveStore, last_number, locate_store
 from restate_lab.history.tables import TABLES
 from restate_lab.payload_json import PayloadFunction
 
@@ -70,7 +70,8 @@ def open_history(
     every = _read_visits(store, tables["visits"])
     name = _choose_cluster(sorted(set(every["cluster_name"])), cluster_name, store.where)
     visits = every[every["cluster_name"] == name].sort_values("started_at", ignore_index=True)
-    visits = _without_unread(visits, tables["invocations"].transaction_version(name))
+    for shard in (None, *visits["shard"].dropna().unique()):
+        visits = _without_unread(visits, tables["invocations"], name, shard)
     complete = visits[visits["outcome"] == "complete"]
     if complete.empty:
         raise ArchiveBroken(f"{store}: no visit to {name} was complete, so there is nothing to read.")
@@ -93,16 +94,18 @@ def _read_visits(store: ArchiveStore, table: DeltaTable) -> pd.DataFrame:
     return pa.concat_tables([empty, *rows], promote_options="default").to_pandas()
 
 
-def _without_unread(visits: pd.DataFrame, number: int | None) -> pd.DataFrame:
-    """Return the visits, as "invalid" if they have or knew runs after ``number``, the last one of ``invocations``.
+def _without_unread(visits: pd.DataFrame, invocations: DeltaTable, cluster: str, shard: str | None) -> pd.DataFrame:
+    """Return the visits, as "invalid" if they have or knew runs of the shard that the opened table does not have.
 
     An archiver may have committed while the tables were opened, or the folder is a copy that was made meanwhile.
     """
-    unread = visits[(visits["visit"] > (number or 0)) & (visits["new_runs"] > 0)]
-    if unread.empty or number is None:
+    number = last_number(invocations, cluster, shard)
+    of_shard = visits["shard"].isna() if shard is None else visits["shard"] == shard
+    unread = visits[of_shard & (visits["visit"] > number) & (visits["new_runs"] > 0)]
+    if unread.empty or not number:
         return visits
     since = unread["started_at"].min()
-    relied = (visits["outcome"] == "complete") & ~(visits["ended_at"] <= since)
+    relied = of_shard & (visits["outcome"] == "complete") & ~(visits["ended_at"] <= since)
     return visits.assign(outcome=visits["outcome"].mask(relied, "invalid"))
 
 

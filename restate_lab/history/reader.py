@@ -31,11 +31,11 @@ from restate_lab.reads import Reads
 
 _ENDED = """
 SELECT id, created_at, completed_at FROM sys_invocation_status
-WHERE completed_at IS NOT NULL AND created_at IS NOT NULL"""
+WHERE completed_at IS NOT NULL AND created_at IS NOT NULL AND {of_services}"""
 _COUNTS = """
 SELECT target_service_name AS service, target_handler_name AS handler, status, count(*) AS invocations,
   min(created_at) AS oldest_created_at, min(completion_retention) AS shortest_retention
-FROM sys_invocation_status GROUP BY 1, 2, 3"""
+FROM sys_invocation_status WHERE {of_services} GROUP BY 1, 2, 3"""
 _BACKLOG = """
 SELECT service, key, 'inboxed' AS status, invocations FROM (
 -- if: sys_inbox
@@ -44,7 +44,7 @@ SELECT service_name AS service, service_key AS key, count(*) AS invocations FROM
 SELECT service_name AS service, lock_name AS key, CAST(num_inbox AS BIGINT) AS invocations
 FROM sys_vqueue_meta WHERE lock_name IS NOT NULL AND num_inbox > 0
 -- end
-) ORDER BY invocations DESC, service, key LIMIT 20"""
+) WHERE {of_services} ORDER BY invocations DESC, service, key LIMIT 20"""
 _SHORTEST = "shortest_retention_ms"
 STEP = "Notification: Run"
 """The type of the entries that can have the response of a model."""
@@ -82,7 +82,10 @@ class RunRows:
 
 @dataclass(slots=True)
 class ServerReader:
-    """Reads one cluster; ``seconds`` has the duration of the reads by kind, ``notes`` what cannot be stored."""
+    """Reads one cluster; ``seconds`` has the duration of the reads by kind, ``notes`` what cannot be stored.
+
+    ``services``: the only services whose ended runs and samples are read; () reads all.
+    """
 
     source: Reads
     agents: AgentReader
@@ -91,13 +94,14 @@ class ServerReader:
     at_once: int
     progress: Progress
     notes: set[str]
+    services: tuple[str, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
     _rows: int = 0
 
     def ended_runs(self) -> pa.Table:
         """Return ``id, created_at, completed_at`` of all ended runs, in the order in which they ended."""
         started = time.monotonic()
-        rows = to_archive(self.source.query(_ENDED))
+        rows = to_archive(self._query_services(_ENDED, "target_service_name"))
         self.seconds["ids"] = time.monotonic() - started
         return rows.sort_by([("completed_at", "ascending"), ("id", "ascending")])
 
@@ -107,11 +111,17 @@ class ServerReader:
         The latter has the shortest retention per handler and status; it is fixed when an invocation is created.
         """
         started = time.monotonic()
-        parts = [to_archive(self.source.query(statement)) for statement in (_COUNTS, _BACKLOG)]
+        statements = ((_COUNTS, "target_service_name"), (_BACKLOG, "service"))
+        parts = [to_archive(self._query_services(*each)) for each in statements]
         self.seconds["samples"] = time.monotonic() - started
         counts = parts[0].filter(pc.not_equal(parts[0]["status"], pa.scalar("completed")))
         open_ones = counts.select(["service", "handler", _SHORTEST]).to_pylist()
         return pa.concat_tables([parts[0].drop_columns([_SHORTEST]), parts[1]], promote_options="permissive"), open_ones
+
+    def _query_services(self, statement: str, column: str) -> pa.Table:
+        condition = f"{column} IN :services" if self.services else "true"
+        params = {"services": list(self.services)} if self.services else None
+        return self.source.query(statement.format(of_services=condition), params)
 
     def details(self, runs: pa.Table) -> RunRows:
         """Return the rows of runs, which are rows of ``ended_runs``."""

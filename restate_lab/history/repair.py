@@ -1,4 +1,4 @@
-"""Repair of an archive at the start of a visit: all tables of a cluster get the number of the highest of them.
+"""Repair of an archive at the start of a visit: all tables of a shard get the number of the highest of them.
 
 An archiver that is killed leaves tables behind ``invocations``, which it commits first. In a copy that was made while
 an archiver wrote, in a restored backup, and after a lost file, ``invocations`` can be behind other tables. Then the
@@ -36,7 +36,7 @@ _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def repair(tables: ClusterTables, reader: ServerReader, common: Record) -> int:
-    """Bring all tables of a cluster to the same number, and return it; ``common`` are values of each record.
+    """Bring all tables of a shard to the same number, and return it; ``common`` are values of each record.
 
     Raises:
         LostRace: another archiver committed first.
@@ -55,7 +55,7 @@ def repair(tables: ClusterTables, reader: ServerReader, common: Record) -> int:
 def _restore_runs(tables: ClusterTables, reader: ServerReader, number: int, highest: int) -> None:
     """Read the runs again that only other tables have, and commit them with the highest number."""
     numbers = {name: tables.version(name) for name in ("invocations", *_NUMBERED)}
-    found = [tables.read(name, _OF_ORPHANS, f"AND visit > {number}") for name in DETAILS]
+    found = [tables.read_shard(name, _OF_ORPHANS, f"AND visit > {number}") for name in DETAILS]
     orphans = pa.concat_tables(found, promote_options="permissive").group_by(_OF_ORPHANS).aggregate([])
     orphans = orphans.sort_by([("created_at", "descending")])  # the server can only have the newest run of an id
     rows = reader.details(orphans).tables if len(orphans) else {}
@@ -77,17 +77,18 @@ def _restore_runs(tables: ClusterTables, reader: ServerReader, number: int, high
 
 def _discredit(tables: ClusterTables, number: int, restored: Mapping[int, int]) -> int:
     """Let visits that relied on runs which are not in the archive count as invalid; return their number."""
-    records = tables.rows("visits", ["visit", "started_at", "outcome", "new_runs"], f"AND visit > {number}")
+    columns = ["visit", "started_at", "outcome", "new_runs"]
+    records = tables.rows_of_shard("visits", columns, f"AND visit > {number}")
     lost = [row["started_at"] for row in records if restored.get(row["visit"], 0) < (row["new_runs"] or 0)]
     if not lost:
         return 0
     if None in lost:  # then since the end of the last complete visit that wrote runs which are in the archive
-        known = tables.rows("visits", ["ended_at"], f"AND outcome = 'complete' AND visit <= {number}")
+        known = tables.rows_of_shard("visits", ["ended_at"], f"AND outcome = 'complete' AND visit <= {number}")
         since = max((row["ended_at"] for row in known), default=_NEVER)
     else:
         since = min(lost)
     reason = "the archive is a copy or a backup that does not have all invocations which this visit read or knew"
-    return tables.discredit(f"ended_at > {sql_time(since)}", reason)
+    return tables.discredit(f"ended_at > {sql_time(since)}", reason, of_shard=True)
 
 
 def _complete(tables: ClusterTables, reader: ServerReader, number: int, common: Record) -> None:
@@ -95,7 +96,7 @@ def _complete(tables: ClusterTables, reader: ServerReader, number: int, common: 
     behind = {name: last for name in _NUMBERED if (last := tables.version(name)) < number}
     if not behind:
         return
-    runs = tables.read("invocations", _OF_RUNS, f"AND visit > {min(behind.values())}")
+    runs = tables.read_shard("invocations", _OF_RUNS, f"AND visit > {min(behind.values())}")
     runs = runs.sort_by([("created_at", "descending")])  # the server can only have the newest run of an id
     rows = reader.details(runs) if behind.keys() & set(DETAILS) else RunRows()
     with Shield():

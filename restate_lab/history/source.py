@@ -18,8 +18,9 @@ from restate_lab.analysis.times import TimeInput, to_datetime
 from restate_lab.client.sql.bind import bind
 from restate_lab.errors import ArgumentError
 from restate_lab.evidence.engine import EngineSource, read
-from restate_lab.history.gaps import gaps
+from restate_lab.history.gaps import covered_until, gaps
 from restate_lab.history.session import HistoryPeriod, ServerSchema, history_session
+from restate_lab.history.shards import ShardLayout, describe_active, release
 from restate_lab.history.store import ArchiveStore, compact, delete_before, locate_store, vacuum
 from restate_lab.payload_json import PayloadFunction
 from restate_lab.server import complete_features
@@ -55,16 +56,21 @@ class History(EngineSource):
     (``samples``). Nothing is written twice, and the next visit completes what is missing. An invocation is
     (``cluster_name, id, created_at``): a workflow or an idempotency key can run again with the same id.
 
-    Visits can be interrupted or killed, and archivers can run at the same time. With ``every``, an error of a later
+    Visits can be interrupted or killed, and archivers can run at the same time. Archivers of shards each visit some
+    services, so that a visit is shared between processes or machines. A service is in one shard at most, and shards
+    exclude an archiver of the whole cluster. The coverage is that of the shards: it ends with the shard that was
+    visited least recently, and services in no shard are a gap, as are those of a shard that is very late.
+
+    With ``every``, an error of a later
     visit is shown and recorded, and the next visit is tried. An address or "local" does not identify a cluster, so
     ``cluster_name`` is required there. A cluster with a new address and other deployments is probably another one, and
     refused unless ``same_cluster`` is True. If the store cannot refuse a second equal write, or the clocks of the
     server and this machine are wrong, nothing is written. A full disk is Unreachable.
 
     A visit is one row of ``visits``, or several if very many invocations were new: ``outcome, started_at, ended_at``
-    (UTC, the server's clock), ``ids_read`` (ended invocations on the server), ``new_runs``, ``gone_runs`` (removed
-    during the visit), ``missing_journals``, and ``note``: unusual events, such as a repaired copy, or a column that
-    cannot be stored.
+    (UTC, the server's clock), ``shard, services``, ``ids_read`` (ended invocations on the server), ``new_runs``,
+    ``gone_runs`` (removed during the visit), ``missing_journals``, and ``note``: unusual events, such as a repaired
+    copy, or a column that cannot be stored.
     """
 
     def __init__(
@@ -82,6 +88,7 @@ class History(EngineSource):
         self._visits = visits
         self._period = period
         self._deletion = store.deletion(tables["invocations"])
+        self._shards = ShardLayout.of(tables["invocations"], cluster_name)
         self.cluster_name = cluster_name
         self._last = visits[visits["outcome"] == "complete"].iloc[-1]
         schema = ServerSchema.from_json(_latest(visits, "server_schema"))
@@ -130,12 +137,16 @@ class History(EngineSource):
     def coverage(self) -> Coverage:
         """Return the period, the times in which runs may be missing, and what an archive does not have."""
         # What ended during the last visit may not have been read yet.
-        return self._coverage_until(min(self._last["started_at"].to_pydatetime(), self._visited_until), self._visits)
+        last = min(self._last["started_at"].to_pydatetime(), self._visited_until)
+        until, unread = covered_until(self._visits, None if self._shards.is_whole else self._shards.active, last)
+        return self._coverage_until(until, self._visits, unread)
 
-    def _coverage_until(self, until: datetime, visits: pd.DataFrame) -> Coverage:
+    def _coverage_until(
+        self, until: datetime, visits: pd.DataFrame, unread: Mapping[str, str] = MappingProxyType({})
+    ) -> Coverage:
         since = min(self._period.since or self._first, until)
         kept_since = min(max(since, self._deletion.end or since), until)
-        rows = gaps(visits, kept_since, until)
+        rows = gaps(visits, kept_since, until, unread)
         return Coverage(
             payloads=self._has_payload_columns and bool(self._visits["payloads"].all()),
             missing=self._missing(),
@@ -211,6 +222,19 @@ class History(EngineSource):
         """
         return vacuum(self._store)
 
+    def release(self, shard: str | None = None) -> pd.DataFrame:
+        """End an active shard, so that other archivers can have its services; nothing is deleted.
+
+        Stop the archiver of the shard first, because its next visit would make the shard active again. Until a visit
+        of another archiver reads the services, they have no coverage. None ends all shards of the cluster, or the
+        archiver of the whole cluster, so that shards can follow it. Returns the columns ``shard, services``.
+
+        Raises:
+            ArgumentError: no such shard is active.
+            RestateLabError: the archive could not be changed.
+        """
+        return release(self._store, self.cluster_name, shard)
+
     def delete_before(self, day: str, /, *, confirm: str) -> pd.DataFrame:
         """Remove all days of all clusters before ``day`` ("2026-05-01") from the archive; this cannot be undone.
 
@@ -254,6 +278,8 @@ class History(EngineSource):
         yield "period", f"{format_timestamp(coverage.since)} to {format_timestamp(coverage.until)}"
         failed = int((self._visits["outcome"] == "failed").sum())
         yield "visits", f"{len(self._visits):,}" + (f", of which {failed:,} failed" if failed else "")
+        if self._shards.is_stored:
+            yield "archived by", describe_active(self._shards)
         yield "covered", _percent(self._share_covered)
         if coverage.gaps:
             texts = (

@@ -1,8 +1,9 @@
 """The folder of an archive: its Delta tables, numbered commits, and the maintenance of its files.
 
-Each row belongs to a cluster. A commit of rows has a transaction number of its cluster, one more than the commit before
-it. Delta refuses the second of two commits that both follow the same version of a table, so two archivers cannot write
-the same rows. A table that is opened later accepts an old number again, so ``append`` compares the numbers itself.
+Each row belongs to a cluster. A commit of rows has a transaction number of its cluster, or of its shard, one more than
+the commit before it. Delta refuses the second of two commits that both follow the same version of a table, so two
+archivers cannot write the same rows. A table that is opened later accepts an old number again, so ``append`` compares
+the numbers itself.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from pyarrow import fs
 from restate_lab._public import import_extra
 from restate_lab._text import one_line
 from restate_lab.errors import AccessDenied, ArchiveBroken, ArgumentError, NotFound, RestateLabError, Unreachable
-from restate_lab.history.tables import PARTITIONS, SCHEMA_VERSION, TABLES
+from restate_lab.history.tables import PARTITIONS, SCHEMA_VERSION, TABLES, describe_format
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
@@ -160,17 +161,25 @@ class ArchiveStore:
         return {name: self.open(name) for name in TABLES}
 
     def append(
-        self, table: DeltaTable, rows: pa.Table, *, cluster: str, after: int | None = None, number: int | None = None
+        self,
+        table: DeltaTable,
+        rows: pa.Table,
+        *,
+        cluster: str,
+        shard: str | None = None,
+        after: int | None = None,
+        number: int | None = None,
     ) -> None:
-        """Commit rows; with ``number`` only if the last number of the cluster in this table is ``after``.
+        """Commit rows; with ``number`` only if ``after`` is the last one of the cluster or its shard in this table.
 
         Raises:
-            LostRace: another archiver committed first.
+            LostRace: another archiver committed first, or the properties of the table have changed.
         """
-        if number is not None and (table.transaction_version(cluster) or 0) != after:
+        if number is not None and last_number(table, cluster, shard) != after:
             raise LostRace(f"{self}: another archiver of {cluster} committed first.")
         deltalake = _deltalake()
-        transactions = None if number is None else [deltalake.Transaction(cluster, number)]
+        name = _transactions_of(cluster, shard)
+        transactions = None if number is None else [deltalake.Transaction(name, number)]
         with self._translated():
             deltalake.write_deltalake(
                 table,
@@ -231,7 +240,7 @@ class ArchiveStore:
             mode="ignore",
             partition_by=[column for column in PARTITIONS if column in schema.names],
             name=name,
-            description=f"restate_lab archive, schema {SCHEMA_VERSION}",
+            description=describe_format(has_shards=False),
             storage_options=_OPTIONS,
         )
 
@@ -322,6 +331,15 @@ class ArchiveStore:
         if _NOT_REACHED.search(text) or _UNAVAILABLE.search(text):
             return Unreachable(f"{self}: the store did not respond: {text}")
         return ArchiveBroken(f"{self}: {text}")
+
+
+def last_number(table: DeltaTable, cluster: str, shard: str | None) -> int:
+    """Return the number of the last transaction of a cluster, or of its shard, in a table; 0 if there is none."""
+    return table.transaction_version(_transactions_of(cluster, shard)) or 0
+
+
+def _transactions_of(cluster: str, shard: str | None) -> str:
+    return cluster if shard is None else f"{cluster}/{shard}"  # no name of a cluster has a slash
 
 
 def is_archive(folder: Path) -> bool:

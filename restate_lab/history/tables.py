@@ -21,15 +21,18 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-SCHEMA_VERSION = 1
-"""The version of the tables' meaning, in each row of ``visits``; a newer one is refused."""
+SCHEMA_VERSION = 2
+"""The version of the tables' meaning, in the description of ``visits`` and in its rows; a newer one is refused."""
+_WITHOUT_SHARDS = 1
+"""The version of an archive without shards, which earlier programs read and write, too."""
 PARTITIONS = ("cluster_name", "day")
 _TEXT: pa.DataType = pa.string()
 _TEXTS: pa.DataType = pa.list_(_TEXT)
 _NUMBER: pa.DataType = pa.int64()
 _TIME: pa.DataType = pa.timestamp("us", "UTC")
 _YES_NO: pa.DataType = pa.bool_()
-_RUN: dict[str, pa.DataType] = {"cluster_name": _TEXT, "day": pa.date32(), "visit": _NUMBER, "created_at": _TIME}
+_VISIT: dict[str, pa.DataType] = {"cluster_name": _TEXT, "day": pa.date32(), "visit": _NUMBER, "shard": _TEXT}
+_RUN: dict[str, pa.DataType] = {**_VISIT, "created_at": _TIME}
 _MILLISECONDS = "_ms"
 
 
@@ -71,7 +74,7 @@ TABLES: dict[str, ArchiveTable] = {
     # invocations are also counted in the other rows.
     "samples": ArchiveTable(
         own={
-            **{name: _RUN[name] for name in ("cluster_name", "day", "visit")},
+            **_VISIT,
             "sampled_at": _TIME,
             **dict.fromkeys(("service", "handler", "key", "status"), _TEXT),
             "invocations": _NUMBER,
@@ -104,11 +107,13 @@ TABLES: dict[str, ArchiveTable] = {
     # ``server_schema`` and ``retention`` are JSON, and null if an earlier visit of the same day has the same value.
     # ``open_retention`` is JSON like ``retention``, for handlers of which an open invocation is kept for less than new
     # ones; null if it was not read (with samples=False, and in archives of earlier versions).
+    # ``shard`` and ``services`` are those of the archiver, null if it visits the whole cluster; each shard counts its
+    # own transactions, so that (``shard, visit``) identifies one.
     # ``late_runs`` had ended before the visit before began. ``gone_runs`` were removed between two reads. Seconds:
     # ``ids_seconds`` for the list of ended runs, ``samples_seconds``, ``details_seconds``. ``note`` has unusual events.
     "visits": ArchiveTable(
         own={
-            **{name: _RUN[name] for name in ("cluster_name", "day", "visit")},
+            **_VISIT,
             "schema_version": _NUMBER,
             "started_at": _TIME,
             "ended_at": _TIME,
@@ -116,12 +121,17 @@ TABLES: dict[str, ArchiveTable] = {
             **dict.fromkeys(("server_version", "features", "server_schema", "retention", "open_retention"), _TEXT),
             **dict.fromkeys(("ids_read", "new_runs", "late_runs", "gone_runs", "missing_journals"), _NUMBER),
             "payloads": _YES_NO,
-            "redact": _TEXTS,
+            **dict.fromkeys(("redact", "services"), _TEXTS),
             **dict.fromkeys(("ids_seconds", "samples_seconds", "details_seconds"), pa.float64()),
             "note": _TEXT,
         }
     ),
 }
+
+
+def describe_format(*, has_shards: bool = True) -> str:
+    """Return the description of the table ``visits``, which has the version of the archive."""
+    return f"restate_lab archive, schema {SCHEMA_VERSION if has_shards else _WITHOUT_SHARDS}"
 
 
 def to_archive(rows: pa.Table) -> pa.Table:

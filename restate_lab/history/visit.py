@@ -4,13 +4,16 @@ The order makes every crash repairable. Runs are committed first, with the next 
 journals, events and steps of agents, and the record of the visit, follow with the same number. A table with a lower
 number than the others is repaired at the start of the next visit, as far as the server still has the runs.
 A commit that loses a race is discarded: the visit begins again, with the ids that the other archiver wrote.
+
+An archiver of a shard does the same for its services, with numbers of its own. Two shards have no run in common, so
+their commits do not race. A visit also completes what archivers that are no longer active have left.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -40,35 +43,43 @@ from restate_lab.history.commits import (
 )
 from restate_lab.history.reader import RunRows, ServerReader, server_reader
 from restate_lab.history.repair import repair
-from restate_lab.history.store import ArchiveStore, LostRace, sql_time
+from restate_lab.history.shards import ShardLayout, check_services, claim
+from restate_lab.history.store import ArchiveStore, LostRace, sql_text, sql_time
 from restate_lab.interrupts import Shield
 from restate_lab.progress import Progress
 from restate_lab.reads import COPY_STATEMENT, begin
+from restate_lab.redaction import MASK
 
 _PART_RUNS = 20_000
 _PART_BYTES = 256 << 20
 _MOST_RACES = 100
 _CLOCKS = timedelta(minutes=1)  # the maximum difference between the clocks of a cluster's nodes
 _AGREE = timedelta(minutes=5)  # the maximum difference between the clocks of the server and of this machine
-_OF_VISITS = ["day", "started_at", "ended_at", "outcome", "server_schema", "retention", "address"]
+_OF_VISITS = ["day", "started_at", "ended_at", "outcome", "shard", "server_schema", "retention", "address"]
+_SERVICE = "target_service_name"
 
 
 class WrongClock(ArchiveBroken):
     """Correct the clock of the cluster; a later visit can succeed."""
 
 
-def visit(lab: Lab, store: ArchiveStore, options: VisitOptions, progress: Progress) -> list[Record]:
+def visit(
+    lab: Lab, store: ArchiveStore, options: VisitOptions, progress: Progress, *, is_first: bool = True
+) -> list[Record]:
     """Make one visit and return its records, the last one with the outcome "complete".
+
+    ``is_first``: the archiver has made no visit since it was started.
 
     Raises:
         ArchiveBroken: the archive is damaged, or other archivers always committed first.
         WrongClock: the server's clock is before the last visit, and this machine's clock does not agree with it.
-        ArgumentError: the archive has another cluster under this name, or a pattern is malformed.
+        ArgumentError: the archive has another cluster under this name, another archiver has one of the services, or a
+            pattern is malformed.
         RestateLabError: any error of the server.
     """
-    for _ in range(_MOST_RACES):
+    for attempt in range(_MOST_RACES):
         try:
-            return _start_visit(lab, store, options, progress).run()
+            return _start_visit(lab, store, options, progress, is_first=is_first and not attempt).run()
         except LostRace:
             continue
     raise ArchiveBroken(
@@ -76,26 +87,28 @@ def visit(lab: Lab, store: ArchiveStore, options: VisitOptions, progress: Progre
     )
 
 
-def _start_visit(lab: Lab, store: ArchiveStore, options: VisitOptions, progress: Progress) -> _Visit:
+def _start_visit(lab: Lab, store: ArchiveStore, options: VisitOptions, progress: Progress, *, is_first: bool) -> _Visit:
     """Check everything, create the archive if it does not exist, and return the visit; no run has been read yet."""
     is_there = store.exists()
     reads = begin(lab, "archive", options.timeout, each=COPY_STATEMENT)
     started = reads.now
     schema = read_schema(reads)
     reader = server_reader(reads, schema, options.redact, payloads=options.payloads, progress=progress)
+    reader.services = options.services
     current = {name: reader.read(name) for name in ("deployments", "services")}
-    facts: dict[str, str | None] = {
-        "server_schema": schema_json(schema),
-        "retention": retention_json(lab.admin.list_services()),
-    }
+    services = lab.admin.list_services()
+    facts: dict[str, str | None] = {"server_schema": schema_json(schema), "retention": retention_json(services)}
     if not is_there:
+        check_services(options.services, [each.name for each in services])
         store.create()
-    tables = ClusterTables(store, options.cluster, store.open_all(), reader.notes)
+    tables = ClusterTables(store, options.cluster, store.open_all(), reader.notes, options.shard)
     archived = {name: tables.rows(name, [*current[name].schema.names, "first_seen_at"]) for name in current}
     made = _Visit(lab, options, reader, tables, started, facts)
     made.changed = {name: changed_rows(name, archived[name], rows) for name, rows in current.items()}
     made.check_clock()
     made.check_cluster(archived["deployments"], current["deployments"])
+    known = {each.name for each in services} | {row["name"] for row in archived["services"]}
+    made.layout = claim(tables, options.services, known, is_first=is_first)
     return made
 
 
@@ -110,6 +123,7 @@ class _Visit:
     started: datetime
     facts: dict[str, str | None]
     changed: dict[str, pa.Table] = field(default_factory=dict)
+    layout: ShardLayout = field(default_factory=ShardLayout)
     number: int = 0
     _earlier: list[Record] = field(default_factory=list)
     _in_future: bool = False
@@ -120,7 +134,11 @@ class _Visit:
             reason = f"the clock of the cluster was wrong: at a later visit it showed {format_timestamp(self.started)}"
             count = self.tables.discredit(f"ended_at > {sql_time(self.started + _CLOCKS)}", reason)
             self.tables.notes.add(f"{plural(count, 'earlier visit')} had a time in the future, and cover nothing")
-        self.number = repair(self.tables, self.reader, common_record(self.lab, self.options, self.started))
+        common = common_record(self.lab, self.options, self.started)
+        for other in self.layout.inactive(self.options.shard):  # which nobody completes otherwise
+            of_other = {**common, "shard": other, "services": None}
+            repair(replace(self.tables, shard=other), self.reader, of_other)
+        self.number = repair(self.tables, self.reader, common)
         # Read first: an invocation that ends meanwhile is then among the open ones, or among the ended ones.
         samples, open_runs = self.reader.samples() if self.options.samples else (None, None)
         ended, new = self._new_runs()
@@ -195,10 +213,16 @@ class _Visit:
         if not len(wanted):
             return len(ended), wanted
         since = pc.min(days).as_py()
-        known = self.tables.read("invocations", ["id", "created_at"], f"AND day >= '{since}'")
+        known = self.tables.read("invocations", ["id", "created_at"], f"AND day >= '{since}' {self._of_services()}")
         self._archived = ArchivedIds(since, known["id"].combine_chunks())
         new = wanted.join(known, keys=["id", "created_at"], join_type="left anti")
         return len(ended), new.sort_by([("completed_at", "ascending"), ("id", "ascending")])
+
+    def _of_services(self) -> str:
+        if not self.options.services or _SERVICE not in self.tables.stored("invocations"):
+            return ""
+        names = ", ".join(map(sql_text, (*self.options.services, MASK)))
+        return f"AND ({_SERVICE} IN ({names}) OR {_SERVICE} IS NULL)"
 
     def _read_part(self, new: pa.Table) -> tuple[RunRows, pa.Table]:
         rows, at = RunRows(), 0
@@ -239,7 +263,7 @@ class _Visit:
         if self.tables.append_once("visits", table_of_records([record]), last, number):
             return
         names = ["started_at", "archived_by", "outcome"]
-        rows = self.tables.rows("visits", names, f"AND visit = {record['visit']}")
+        rows = self.tables.rows_of_shard("visits", names, f"AND visit = {record['visit']}")
         if table_of_records([record]).select(names).to_pylist()[0] in rows:
             return  # it has been written, although the store did not confirm it
         # another archiver has recorded these runs; this visit still covers its time
@@ -250,7 +274,7 @@ class _Visit:
         runs = part.tables["invocations"]
         with_entries = set(part.tables["journal"]["id"].to_pylist())
         with_journal = [row["id"] for row in runs.select(["id", "journal_size"]).to_pylist() if row["journal_size"]]
-        previous = max((row["started_at"] for row in self._earlier), default=None)
+        previous = max((row["started_at"] for row in self._earlier_of_shard()), default=None)
         late = None if previous is None else sum(ended < previous for ended in runs["completed_at"].to_pylist())
         return {
             "new_runs": len(runs),
@@ -258,10 +282,13 @@ class _Visit:
             "missing_journals": sum(id_ not in with_entries for id_ in with_journal),
         }
 
+    def _earlier_of_shard(self) -> list[Record]:
+        return [row for row in self._earlier if row["shard"] == self.options.shard]
+
     def _record(self, outcome: str) -> Record:
         record = {**common_record(self.lab, self.options, self.started), "outcome": outcome, "missing_journals": 0}
         for name, value in self.facts.items():
-            today = [row for row in self._earlier if row["day"] == self.started.date() and row[name] is not None]
+            today = [row for row in self._earlier_of_shard() if row["day"] == self.started.date() and row[name]]
             latest = max(today, key=lambda row: row["started_at"], default={name: None})
             record[name] = None if latest[name] == value else value
         seconds = {f"{kind}_seconds": value for kind, value in self.reader.seconds.items()}

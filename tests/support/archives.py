@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -118,7 +119,7 @@ class SampleArchive:
     def newer_format(self) -> Iterator[None]:
         log = next((self.path / "visits" / "_delta_log").glob("*0.json"))
         text = log.read_text("utf-8")
-        log.write_text(text.replace(f"schema {SCHEMA_VERSION}", f"schema {SCHEMA_VERSION + 1}"), "utf-8")
+        log.write_text(re.sub(r"schema \d+", f"schema {SCHEMA_VERSION + 1}", text), "utf-8")
         yield
         log.write_text(text, "utf-8")
 

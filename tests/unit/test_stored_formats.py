@@ -149,7 +149,7 @@ def test_a_stored_plan_has_the_runs_and_the_options(tmp_path: Path, monkeypatch:
 def newer_archive(folder: Path) -> None:
     unpack("archive-1", folder)
     log = next((folder / "visits" / "_delta_log").glob("*0.json"))
-    log.write_text(log.read_text("utf-8").replace("archive, schema 1", "archive, schema 2"), "utf-8")
+    log.write_text(log.read_text("utf-8").replace("archive, schema 1", "archive, schema 3"), "utf-8")
     rl.open_history(folder)
 
 
@@ -221,7 +221,7 @@ def newer_demo(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("open_newer", "error", "message"),
     [
-        (newer_archive, ArchiveBroken, "has schema 2, and this restate_lab supports 1: update restate_lab"),
+        (newer_archive, ArchiveBroken, "has schema 3, and this restate_lab supports 2: update restate_lab"),
         (newer_evidence, EvidenceBroken, "has format 3, but this version of restate_lab reads only format 2: install"),
         (newer_watch_state, ArgumentError, r"a newer restate_lab wrote .*; install .*, or name another"),
         (newer_approval, ArgumentError, "has format 2, and this restate_lab reads format 1: approve it with"),

@@ -40,6 +40,7 @@ def visits(*rows: tuple[float, str | None] | tuple[float, str | None, str]) -> p
             "outcome": ["failed" if len(row) > 2 else "complete" for row in rows],
             "retention": [row[1] for row in rows],
             "open_retention": None,
+            **dict.fromkeys(("shard", "services")),
             "error": [row[2] if len(row) > 2 else None for row in rows],
         }
     )

@@ -162,15 +162,10 @@ def sampled_backlog(context: CheckContext) -> list[Finding]:
     rows = context.rows("sampled_counts")
     if not rows:
         raise NotOnThisServer(f"{context.source.name} has no samples; visits with samples=True (the default) add them.")
-    times = sorted({row["sampled_at"] for row in rows}, reverse=True)
     counts = [row for row in rows if row["key"] is None and row["status"] in _STATES]
     courses = group_by(counts, lambda row: (row["status"], row["service"], row["handler"]))
-    keys = [row for row in rows if row["key"] is not None and row["sampled_at"] == times[0]]
-    return [
-        _sample_finding(course, times, [row for row in keys if row["service"] == course[0]["service"]])
-        for course in courses
-        if course[0]["sampled_at"] == times[0] and _is_reported(context, course[0])
-    ]
+    newest = [course for course in courses if course[0]["sampled_at"] == course[0]["newest_at"]]
+    return [_sample_finding(course, rows) for course in newest if _is_reported(context, course[0])]
 
 
 def _paused_findings(context: CheckContext) -> list[Finding]:
@@ -240,8 +235,12 @@ def _is_reported(context: CheckContext, row: Row) -> bool:
     return bool(row["status"] == "paused" or age >= limits.attempt)
 
 
-def _sample_finding(course: Sequence[Row], times: Sequence[datetime], keys: Sequence[Row]) -> Finding:
+def _sample_finding(course: Sequence[Row], rows: Sequence[Row]) -> Finding:
     newest, oldest = course[0], course[0]["oldest_created_at"]
+    sampled = {row["sampled_at"] for row in rows if row["shard"] == newest["shard"]}
+    times = sorted((at for at in sampled if at <= newest["sampled_at"]), reverse=True)
+    last = [row for row in rows if row["sampled_at"] == row["newest_at"] and row["service"] == newest["service"]]
+    keys = [row for row in last if row["key"] is not None]
     # The newest samples in a row with the same oldest invocation; a sample without a row ends them.
     pairs = zip(course, times, strict=False)
     alike = takewhile(lambda pair: (pair[0]["sampled_at"], pair[0]["oldest_created_at"]) == (pair[1], oldest), pairs)
