@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _PROPERTY = "restate_lab.shards."
 _FEW = 5
-_RELEASE = "Stop its archiver and release it first: restate-lab history release"
+_RELEASE = "stop its archiver, and then release it: restate-lab history release"
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,13 +139,13 @@ def claim(tables: ClusterTables, services: tuple[str, ...], known: Collection[st
     """
     store, cluster, shard = tables.store, tables.cluster, tables.shard
     layout = ShardLayout.of(tables.tables["invocations"], cluster)
+    if layout.has(shard, services):
+        return layout
     visited = "AND outcome IN ('complete', 'part', 'repaired', 'invalid')"
     is_whole = layout.is_whole and (
         layout.is_stored or bool(replace(tables, shard=None).rows_of_shard("visits", ["outcome"], visited))
     )
     _check_free(layout, tables, services, is_whole=is_whole)
-    if layout.has(shard, services):
-        return layout
     if not is_first:
         raise ArgumentError(
             f"{store}: {describe(shard)} of {cluster} was released while it was archived. Start the archiver again to "
@@ -182,7 +182,7 @@ def release(store: ArchiveStore, cluster: str, shard: str | None) -> pd.DataFram
         layout = ShardLayout.of(invocations, cluster)
         if (shard is not None and shard not in layout.active) or not (layout.active or layout.is_whole):
             raise ArgumentError(
-                f"{store}: {cluster} has no active shard{'' if shard is None else f' {shard!r}'}; active are "
+                f"{store}: {cluster} has no active shard{'' if shard is None else f' {shard!r}'}: it is archived by "
                 f"{describe_active(layout)}."
             )
         layout.without(shard).store_in(invocations, cluster)
@@ -221,20 +221,20 @@ def _check_free(layout: ShardLayout, tables: ClusterTables, services: tuple[str,
     if is_whole:
         raise ArgumentError(
             f"{where}: an archiver visits the whole cluster {cluster}, so {describe(shard)} would archive its services "
-            f"a second time. {_RELEASE}."
+            f"a second time. To archive shards instead, {_RELEASE}."
         )
     mine = layout.active.get(shard, services)
     if mine != services:
         raise ArgumentError(
-            f"{where}: {describe(shard)} of {cluster} has the services {join(mine, _FEW)}, and not "
-            f"{join(services, _FEW)}. Choose another name; or, to change its services: {_RELEASE} --shard {shard}."
+            f"{where}: {describe(shard)} of {cluster} has the services {join(mine, _FEW)}; this visit has "
+            f"{join(services, _FEW)}. Choose another name; to change its services, {_RELEASE} --shard {shard}."
         )
     for other, taken in sorted(layout.active.items()):
         common = sorted(set(taken) & set(services))
         if other != shard and common:
             raise ArgumentError(
                 f"{where}: {join(common, _FEW)} of {cluster} is archived by {describe(other)}, which has the services "
-                f"{join(taken, _FEW)}. A service can be in one shard only. {_RELEASE} --shard {other}."
+                f"{join(taken, _FEW)}. A service can be in one shard only. To move it, {_RELEASE} --shard {other}."
             )
 
 

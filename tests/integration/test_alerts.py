@@ -314,10 +314,12 @@ def test_one_process_watches_archives_and_measures(
         "backlog_by_key has 7 rows: Whi",
         "ended invocations are not arch",
     ]
-    assert watch(*options, "--once", "--archive", str(tmp_path / "archive")) == 0
+    archive = ("--archive", str(tmp_path / "archive"), "--shard", "accounts", "--service", "Account")
+    assert watch(*options, "--once", *archive) == 0
     assert receiver.received.events[-1][1] == "resolved"
     (record,) = tables_of(str(tmp_path / "archive"))["visits"].to_pylist()
     assert (record["outcome"], record["cluster_name"]) == ("complete", "prod")
+    assert (record["shard"], record["services"]) == ("accounts", ["Account"])
 
 
 def test_the_metrics_of_a_running_watch(

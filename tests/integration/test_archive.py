@@ -11,8 +11,10 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -66,6 +68,29 @@ def test_killed_archivers_lose_and_double_nothing_for_minutes(kind: str, tmp_pat
     assert counts["repaired"] > 0
     assert counts["repeated"] > 0
     assert counts["failed"] == counts["records failed"]
+
+
+SHARDS = (
+    {"books": ["Ledger"], "keys": ["Account", "Order"]},
+    {"books": ["Ledger", "Account"], "orders": ["Order"]},
+    {},
+    {"keys": ["Account"], "orders": ["Ledger", "Order"]},
+)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("kind", KINDS)
+def test_killed_archivers_of_shards_that_change_lose_and_double_nothing(kind: str, tmp_path: Path) -> None:
+    """Services move between shards, and the whole cluster follows, while visits are on their way."""
+    with running_archive_bench(kind, tmp_path) as bench:
+        bench.run(32, restart_at=12, layouts=SHARDS)
+        counts = check_archive(bench)
+    sys.stdout.write(f"shards {kind} {counts}\n")  # the figures of the closing note
+    assert counts["owed"] > 2_000
+    assert counts["repaired"] > 0
+    assert counts["repeated"] > 0
+    assert counts["shards"] == 4
 
 
 @pytest.mark.long
@@ -297,6 +322,86 @@ def whole(lab: Lab, where: Path) -> int:
 
 
 KEPT_NEVER = "the cluster does not keep its completed invocations"
+
+
+def test_shards_write_at_once_what_one_archiver_writes(lab: Lab, tmp_path: Path) -> None:
+    """Two shards are archived at the same time, and the services of one of them move to the other."""
+    ended = lab.sql(
+        "SELECT DISTINCT target_service_name AS name FROM sys_invocation_status WHERE completed_at IS NOT NULL"
+    )
+    names = sorted(ended["name"])
+    middle, where = len(names) // 2, tmp_path / "shards"
+    others = sorted(each.name for each in lab.admin.list_services() if each.name not in names)
+    first, second = names[:middle], names[middle:] + others
+
+    def visit(shard: str | None = None, service: Sequence[str] = (), **options: Any) -> pd.DataFrame:
+        return rl.archive(lab, where, cluster_name="c", shard=shard, service=service, progress=False, **options)
+
+    with ThreadPoolExecutor(2) as pool:
+        records = list(pool.map(visit, ("first", "second"), (first, second)))
+    assert all(each["new_runs"].iloc[0] == each["ids_read"].iloc[0] > 0 for each in records)
+    whole(lab, where)
+    with rl.open_history(where) as history:
+        assert history.coverage.until == min(each["started_at"].iloc[0] for each in records)
+        assert rl.doctor(history, checks="sampled_backlog").verdict != "", "each shard has counted its services"
+    rl.archive(lab, tmp_path / "whole", cluster_name="c", progress=False)
+    there, expected = tables_of(str(where)), tables_of(str(tmp_path / "whole"))
+    of_visits = {"visit", "shard", "first_seen_at", "sampled_at", "day"}
+    for name in TABLES.keys() - {"visits"}:
+        columns = sorted(set(expected[name].schema.names) - of_visits)
+        rows = [sorted(map(repr, each[name].select(columns).to_pylist())) for each in (there, expected)]
+        assert rows[0] == rows[1], name
+    with pytest.raises(errors.ArgumentError, match="is archived by the shard 'first'"):
+        visit("third", names)
+    with rl.open_history(where) as history:
+        history.release("first")
+    with rl.open_history(where) as history:
+        unread = {gap.service for gap in history.coverage.gaps if "in no shard" in gap.reason}
+        assert unread == set(first)
+        reasons = rl.doctor(history).not_read.query("part == 'coverage'")["reason"]
+        assert all(each in " ".join(reasons) for each in first[:3])
+    assert visit("third", first)["new_runs"].iloc[0] == 0
+    whole(lab, where)
+
+
+class Interference:
+    """Releases all shards while a visit reads, and lets another shard archive their services."""
+
+    def __init__(self, act: Callable[[], None]) -> None:
+        self.act: Callable[[], None] | None = act
+
+    def update(self, rows: int, size: int) -> None:
+        act, self.act = self.act, None
+        if act:
+            act()
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+def test_a_visit_of_a_shard_that_is_released_meanwhile_writes_nothing(lab: Lab, tmp_path: Path) -> None:
+    where = tmp_path / "archive"
+    services = [each.name for each in lab.admin.list_services()]
+    visit = partial(rl.archive, lab, where, cluster_name="c", service=services)
+    rl.archive(lab, where, cluster_name="c", service=services[0], shard="old", progress=False)
+    command = ["history", "release", str(where)]
+    assert CliRunner().invoke(app, [*command, "--shard", "old"]).exit_code == 0
+
+    def take_over() -> None:
+        assert "old" in CliRunner().invoke(app, command).output
+        visit(shard="new", progress=False)
+
+    with pytest.raises(errors.ArgumentError, match=r"archived by the shard 'new'"):
+        visit(shard="old", progress=Interference(take_over))
+    whole(lab, where)
+    arguments = ["archive", str(where), "-e", lab.settings.admin_url, "--cluster-name", "c"]
+    assert CliRunner().invoke(app, arguments).exit_code == 2
+    of_shard = [option for name in services for option in ("--service", name)]
+    assert CliRunner().invoke(app, [*arguments, "--shard", "new", *of_shard]).exit_code == 0
+    assert CliRunner().invoke(app, command).exit_code == 0
+    record = rl.archive(lab, where, cluster_name="c", progress=False).iloc[-1]
+    assert (record["new_runs"], record["services"]) == (0, None)
+    whole(lab, where)
 
 
 def test_several_parts_in_one_visit(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

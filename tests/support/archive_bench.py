@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import signal
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -31,15 +32,19 @@ SERVICES = Path(__file__).with_name("archive_services.py")
 ARCHIVERS = Path(__file__).with_name("archivers.py")
 KEPT = timedelta(seconds=12)
 LAG = timedelta(seconds=1)  # a row can become visible after a newer one
-ENDED = """SELECT id, created_at, completed_at, completion_result, journal_size, target_handler_name AS handler
-FROM sys_invocation_status WHERE completed_at IS NOT NULL"""
+ENDED = """SELECT id, created_at, completed_at, completion_result, journal_size, target_handler_name AS handler,
+target_service_name AS service FROM sys_invocation_status WHERE completed_at IS NOT NULL"""
 EVENTS = "SELECT id, count(*) AS n FROM sys_journal_events GROUP BY id"
 
 
 @dataclass(frozen=True)
 class Visit:
-    """One visit process: its times on this machine's clock, which is the server's, and how it ended."""
+    """One visit process: its times on this machine's clock, which is the server's, and how it ended.
 
+    ``options`` are those of ``archive``: {}, or a shard with its services.
+    """
+
+    options: Mapping[str, Any]
     started: datetime
     ended: datetime
     code: int
@@ -76,7 +81,12 @@ class Ledger:
         return {
             key: row
             for key, row in self.rows.items()
-            if any(row["completed_at"] + LAG < each.started and each.ended < self.last_seen[key] for each in good)
+            if any(
+                row["completed_at"] + LAG < each.started
+                and each.ended < self.last_seen[key]
+                and row["service"] in each.options.get("service", (row["service"],))
+                for each in good
+            )
         }
 
 
@@ -96,6 +106,8 @@ class ArchiveBench:
     visits: list[Visit] = field(default_factory=list)
     env: dict[str, str] = field(default_factory=dict)
     """More settings of the archivers: those of a store."""
+    shards: dict[str, list[str]] = field(default_factory=dict)
+    """The services of each shard; an archiver visits the whole cluster if there are none."""
     sent: int = 0
     purged: set[str] = field(default_factory=set)
     """The ids of runs that were purged: a visit may never have seen them, and no gap contains them."""
@@ -103,7 +115,7 @@ class ArchiveBench:
     """The server of another version, which replaces the server when it is restarted."""
     _stop: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _began: dict[int, datetime] = field(default_factory=dict)
+    _began: dict[int, tuple[Mapping[str, Any], datetime]] = field(default_factory=dict)
 
     def play_load(self) -> None:
         """Send calls until the end: many ordinary ones, failures, reused keys, purges and restarts."""
@@ -150,10 +162,10 @@ class ArchiveBench:
     def files(self) -> int:
         return sum(len(names) for _, _, names in os.walk(self.where))
 
-    def visit_once(self, archivers: subprocess.Popen[str], kill: str = "") -> None:
+    def visit_once(self, archivers: subprocess.Popen[str], kill: str = "", shard: str | None = None) -> None:
         """Start a visit and wait for its end; ``kill`` is "", "any time" or "writes"."""
         before = self.files()
-        pid = self._start(archivers)
+        pid = self._start(archivers, {"shard": shard, "service": self.shards[shard]} if shard else {})
         if kill:
             self._kill(pid, kill, before)
         wait_for(lambda: pid not in self._began, within=60)
@@ -171,11 +183,12 @@ class ArchiveBench:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
-    def _start(self, archivers: subprocess.Popen[str]) -> int:
+    def _start(self, archivers: subprocess.Popen[str], options: Mapping[str, Any]) -> int:
         assert archivers.stdin is not None
         with self._lock:
             self._next_pid: int | None = None
-            archivers.stdin.write("go\n")
+            self._next_options = options
+            archivers.stdin.write(json.dumps(options) + "\n")
             archivers.stdin.flush()
             return int(wait_for(lambda: self._next_pid))
 
@@ -184,15 +197,24 @@ class ArchiveBench:
         for line in archivers.stdout:
             kind, pid, *rest = line.split(maxsplit=3)
             if kind == "pid":
-                self._began[int(pid)] = now()
+                self._began[int(pid)] = self._next_options, now()
                 self._next_pid = int(pid)
             elif kind == "exit":
-                self.visits.append(Visit(self._began.pop(int(pid)), now(), int(rest[0]), rest[1]))
+                self.visits.append(Visit(*self._began.pop(int(pid)), now(), int(rest[0]), rest[1]))
 
-    def run(self, rounds: int, *, restart_at: int, pause: float = 0.3, away: float = 0) -> None:
+    def run(
+        self,
+        rounds: int,
+        *,
+        restart_at: int,
+        pause: float = 0.3,
+        away: float = 0,
+        layouts: Sequence[dict[str, list[str]]] = ({},),
+    ) -> None:
         """Play the load with archivers: each round has one or two at once, and two thirds of the rounds a kill.
 
-        ``away`` is how long no archiver runs after the restart, in seconds.
+        ``away`` is how long no archiver runs after the restart, in seconds. ``layouts`` are the services of shards, one
+        after another: each round has all shards at once, and visits are on their way when a layout ends.
         """
         threads = [threading.Thread(target=self.play_load), threading.Thread(target=self.keep_ledger)]
         for thread in threads:
@@ -201,30 +223,48 @@ class ArchiveBench:
         try:
             with self.archivers() as archivers:
                 for turn in range(rounds):
+                    layout = layouts[turn * len(layouts) // rounds]
+                    if turn and layout != self.shards:
+                        self._round(archivers, "", two=False, during=self.release)
+                        self.release()  # a visit may have made its shard active again
+                    self.shards = layout
                     self._round(archivers, kinds[turn % 4], two=turn % 2 == 1)
                     if turn == restart_at:
                         self.server.kill()
-                        self.visit_once(archivers)
+                        self._round(archivers, "", two=False)
                         self.server.binary = self.next_binary or self.server.binary
                         self.server.start()
                         wait_for(self.server.is_ready)
                         time.sleep(away)
                     time.sleep(pause)
-                self.visit_once(archivers)
-                self.visit_once(archivers)
+                for _ in range(2):
+                    self._round(archivers, "", two=False)
                 self.ledger.look(self.lab)
         finally:
             self._stop.set()
             for thread in threads:
                 thread.join()
 
-    def _round(self, archivers: subprocess.Popen[str], kill: str, *, two: bool) -> None:
-        other = threading.Thread(target=self.visit_once, args=(archivers,)) if two else None
-        if other:
-            other.start()
-        self.visit_once(archivers, kill)
-        if other:
-            other.join()
+    def _round(
+        self, archivers: subprocess.Popen[str], kill: str, *, two: bool, during: Callable[[], None] | None = None
+    ) -> None:
+        """Visit all shards, or the whole cluster, at once; ``two`` are archivers of the same shard. One is killed."""
+        shards: list[str | None] = [*self.shards] or [None]
+        begun = len(self.visits) % len(shards)
+        first, *others = [*shards[begun:], *shards[:begun], *([shards[begun]] if two else [])]
+        threads = [threading.Thread(target=self.visit_once, args=(archivers, "", each)) for each in others]
+        threads += [threading.Thread(target=during)] if during else []
+        for thread in threads:
+            thread.start()
+        self.visit_once(archivers, kill, first)
+        for thread in threads:
+            thread.join()
+
+    def release(self) -> None:
+        """End the active shards, or the archiver of the whole cluster."""
+        time.sleep(random.Random(len(self.visits)).random() / 2)  # noqa: S311 - no secret
+        with contextlib.suppress(errors.ArgumentError), rl.open_history(self.where) as history:
+            history.release()
 
     @contextlib.contextmanager
     def archivers(self) -> Iterator[subprocess.Popen[str]]:
@@ -290,8 +330,10 @@ def check_archive(bench: ArchiveBench) -> dict[str, int]:
     assert stumbled <= events.keys(), "events are missing"
     assert all(len(events[key]) == bench.ledger.events[key[0]] for key in stumbled), "owed events are missing"
     visits = tables["visits"].to_pylist()
-    numbers = sorted(row["visit"] for row in visits if row["visit"] is not None)
-    assert numbers == list(range(1, len(numbers) + 1)), "each transaction has one record"
+    numbers = [(row["shard"], row["visit"]) for row in visits if row["visit"] is not None]
+    for shard in {shard for shard, _ in numbers}:
+        of_shard = sorted(number for each, number in numbers if each == shard)
+        assert of_shard == list(range(1, len(of_shard) + 1)), "each transaction has one record"
     assert sum(row["new_runs"] for row in visits) == len(runs)
     assert not {row["note"] for row in visits} - {None}, "killed archivers leave nothing unusual"
     lost = check_coverage(bench, runs)
@@ -314,6 +356,7 @@ def check_archive(bench: ArchiveBench) -> dict[str, int]:
         "records failed": sum(row["outcome"] == "failed" for row in visits),
         "repaired": sum(row["outcome"] == "repaired" for row in visits),
         "transactions": len(numbers),
+        "shards": len({shard for shard, _ in numbers}),
     }
 
 
@@ -321,7 +364,8 @@ def check_coverage(bench: ArchiveBench, runs: Collection[tuple[str, datetime]]) 
     """Check that a gap contains each run that was seen and is not archived, and return their number."""
     with rl.open_history(bench.where) as history:
         coverage = history.coverage
-        last = history.sql("SELECT max(started_at) AS at FROM visits WHERE outcome = 'complete'")["at"][0]
+    last = coverage.until
+    assert last is not None
     lost = [
         row
         for key, row in bench.ledger.rows.items()

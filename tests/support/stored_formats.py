@@ -62,6 +62,7 @@ def main() -> None:
             rl.archive(lab, folder / "archive", cluster_name=CLUSTER, redact=_NO_PATHS, progress=False)
             _play(lab, 20)
             rl.archive(lab, folder / "archive", cluster_name=CLUSTER, redact=_NO_PATHS, progress=False)
+            _write_shards(lab, folder / "shards" / "archive")
             rl.freeze(lab, folder / "evidence", redact=_NO_PATHS, progress=False)
             _write_watch_state(lab, folder / "watch")
             _write_records(lab, folder / "record")
@@ -69,6 +70,7 @@ def main() -> None:
             (folder / "audit" / "notes").rename(folder / "notes")
         for name in ("archive-1", "evidence-2", "watch-3", "audit-0", "notes-1", "record-1", "plan-1"):
             _pack(folder / name.partition("-")[0], EXAMPLES / name)
+        _pack(folder / "shards" / "archive", EXAMPLES / "archive-2")
 
 
 @contextlib.contextmanager
@@ -101,6 +103,16 @@ def _play(lab: Lab, first: int) -> None:
     lab.ingress.send("Ledger", "slow", 600.0)
     wait_for(lambda: len(lab.sql("SELECT id FROM sys_invocation WHERE completion_failure LIKE '%of %'")) > first // 20)
     wait_for(lambda: len(lab.sql(_ENDED)) > 10 + first // 2)
+
+
+def _write_shards(lab: Lab, folder: Path) -> None:
+    """Archive two shards, then release one of them, and archive one of its services as a third."""
+    options = {"cluster_name": CLUSTER, "redact": _NO_PATHS, "progress": False}
+    rl.archive(lab, folder, service=["Ledger", "Account"], shard="money", **options)
+    rl.archive(lab, folder, service="Order", shard="orders", **options)
+    with rl.open_history(folder) as history:
+        history.release("money")
+    rl.archive(lab, folder, service="Account", shard="accounts", **options)
 
 
 def _write_watch_state(lab: Lab, folder: Path) -> None:

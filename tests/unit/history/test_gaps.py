@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 from hypothesis import given, settings, strategies as st
 
-from restate_lab.history.gaps import COLUMNS, gaps
+from restate_lab.history.gaps import COLUMNS, covered_until, gaps
 
 DAY = datetime(2026, 11, 20, tzinfo=UTC)
 
@@ -105,6 +105,59 @@ def test_a_handler_without_retention_has_a_gap_of_the_whole_window() -> None:
 
 def test_no_gap_is_reported_before_the_first_complete_visit() -> None:
     assert gaps(visits((0, None, "Unreachable: z")), at(0), at(1)).empty
+
+
+def of_services(*names: str, hours: float = 1) -> str:
+    one = {"handler": "a", "completion_retention_ms": hours * 3_600_000, "journal_retention_ms": 0}
+    return json.dumps([one | {"service": name} for name in names])
+
+
+def shards(frame: pd.DataFrame, *services: str | None) -> pd.DataFrame:
+    """Return the visits as those of shards: "AB" reads the services A and B, None all."""
+    lists = [None if each is None else list(each) for each in services]
+    return frame.assign(shard=pd.Series(services, dtype=object), services=pd.Series(lists, dtype=object))
+
+
+def gaps_of(frame: pd.DataFrame, service: str) -> list[tuple[float, float]]:
+    return intervals(frame[frame["service"] == service])
+
+
+def test_a_period_is_covered_by_visits_that_read_the_service() -> None:
+    """Service B moves from the shard AB to the shard B; both end with their last visit."""
+    known = of_services("A", "B")
+    rows = shards(visits((0, known), (0.9, None), (1.8, known), (3.5, None)), "AB", "AB", "B", "A")
+    frame = gaps(rows, at(0), at(4))
+    assert gaps_of(frame, "A") == [(0.9 - LATE, 2.5)]
+    assert gaps_of(frame, "B") == [(1.8 - LATE, 3.0)]
+    failed = shards(visits((0, known), (1, None, "TimedOut: x"), (2, None)), "A", "B", "A")
+    assert gaps(failed, at(0), at(2))["reason"].str.contains("failed").tolist() == [False, False]
+    assert gaps(shards(failed, "A", "A", "A"), at(0), at(2))["reason"].str.contains("failed").tolist() == [True, False]
+
+
+def test_a_service_that_no_shard_reads_has_a_gap_until_the_end() -> None:
+    known = [of_services("A", "B", hours=2), of_services("A", "B", "C", hours=2), None]
+    rows = shards(visits(*enumerate(known)), None, "A", "A")
+    frame = gaps(rows, at(0), at(2), {"B": "in no shard", "C": "in no shard"})
+    assert (gaps_of(frame, "A"), gaps_of(frame, "B"), gaps_of(frame, "C")) == ([], [(0, 2)], [(0, 2)])
+    assert set(frame["reason"]) == {"in no shard"}
+    one = of_services("A")
+    later = shards(visits(*enumerate([one, one, of_services("A", "C"), one, one])), *"AAAAA")
+    assert gaps_of(gaps(later, at(0), at(4), {"C": "in no shard"}), "C") == [(1, 3)], "while the cluster had it"
+
+
+def test_the_shard_that_was_visited_least_recently_ends_the_period_unless_it_is_late() -> None:
+    known = of_services("A", "B", "C", hours=4)
+    rows = shards(visits((0, known), (1, known), (3, None)), "A", "B", "A")
+    end, omitted = covered_until(rows, {"A": ["A"], "B": ["B"]}, at(3))
+    assert (end, omitted) == (at(1), {"C": "the service is in no shard of the archive"})
+    rows = shards(visits((0, known), (1, known), (9, None)), "A", "B", "A")
+    end, omitted = covered_until(rows, {"A": ["A"], "B": ["B"], "new": ["C"]}, at(9))
+    assert end == at(9)
+    assert omitted["B"] == "the last complete visit of its shard 'B' was made at 2026-11-20 01:00:00 UTC"
+    assert omitted["C"] == "its shard 'new' has not read it in a complete visit"
+    frame = gaps(rows, at(0), end, omitted)
+    assert (gaps_of(frame, "B"), gaps_of(frame, "A")) == ([(1 - LATE, 9)], [(0, 5)])
+    assert covered_until(rows, None, at(9)) == (at(9), {})
 
 
 @settings(max_examples=40)

@@ -288,6 +288,23 @@ def test_paused_invocations_and_old_queues_of_the_newest_sample_are_findings(arc
 WEEK = timedelta(days=7)
 
 
+def test_a_sample_counts_until_another_shard_has_counted_the_service(archive: SampleArchive) -> None:
+    old, first, second = (DAY + hour * HOUR for hour in (60, 80, 81))
+    of_first = [counts(first, "paused", 4, old), counts(first, "paused", 2, old, service="Carts", handler="add")]
+    archive.visit(
+        first,
+        samples=[row | {"shard": "all"} for row in of_first],
+        shard="all",
+        services=["Carts", "Orders"],
+        open_retention="[]",
+    )
+    with rl.open_history(archive.path) as history:
+        assert set(rl.doctor(history, checks="sampled_backlog").findings["where"]) == {"Orders/place", "Carts/add"}
+    archive.visit(second, shard="orders", services=["Orders"], open_retention="[]")
+    with rl.open_history(archive.path) as history:
+        assert list(rl.doctor(history, checks="sampled_backlog").findings["where"]) == ["Carts/add"]
+
+
 def unused_handlers(context: CheckContext) -> list[Finding]:
     statement = """SELECT DISTINCT target_service_name AS service, target_handler_name AS handler
         FROM sys_invocation_status WHERE completed_at >= :since"""
