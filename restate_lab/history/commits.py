@@ -83,11 +83,11 @@ class ClusterTables:
         return found.select(columns)
 
     def rows_of_shard(self, table: str, columns: list[str], where: str = "") -> list[dict[str, Any]]:
-        """Return rows that archivers of this shard wrote; those of the whole cluster if ``shard`` is None."""
+        """Return rows that archivers of this shard wrote, or archivers of the whole cluster."""
         return self.read_shard(table, columns, where).to_pylist()
 
     def read_shard(self, table: str, columns: list[str], where: str = "") -> pa.Table:
-        """Return rows that archivers of this shard wrote; those of the whole cluster if ``shard`` is None."""
+        """Return rows that archivers of this shard wrote, or archivers of the whole cluster."""
         return self.read(table, columns, f"{self._of_shard(table)} {where}")
 
     def _of_shard(self, table: str) -> str:

@@ -151,7 +151,7 @@ class JoinedSessions:
         if name not in {"journal", "events", "agent_steps"}:
             return None
         behind = [
-            f"shard {'IS NULL' if shard is None else f'= {literal(shard)}'} AND visit > {done}"
+            f"coalesce(shard, '') = {literal(shard or '')} AND visit > {done}"
             for shard in (None, *ShardLayout.of(self.tables["invocations"], self.cluster_name).shards)
             if (done := self._number(name, shard)) < self._number("invocations", shard)
         ]

@@ -114,7 +114,7 @@ def parse_shard(shard: object, service: str | Iterable[str] | None) -> tuple[str
 
 
 def check_services(services: Iterable[str], known: Collection[str]) -> None:
-    """Check that a cluster or its archive has these services; a misspelled one would never be archived.
+    """Check that a cluster or its archive has these services; a misspelled name has no invocations.
 
     Raises:
         ArgumentError: it has not.
@@ -181,10 +181,8 @@ def release(store: ArchiveStore, cluster: str, shard: str | None) -> pd.DataFram
     def end(invocations: DeltaTable) -> ShardLayout:
         layout = ShardLayout.of(invocations, cluster)
         if (shard is not None and shard not in layout.active) or not (layout.active or layout.is_whole):
-            raise ArgumentError(
-                f"{store}: {cluster} has no active shard{'' if shard is None else f' {shard!r}'}: it is archived by "
-                f"{describe_active(layout)}."
-            )
+            wanted = "active shard" if shard is None else f"active shard {shard!r}"
+            raise ArgumentError(f"{store}: {cluster} has no {wanted}: it is archived by {describe_active(layout)}.")
         layout.without(shard).store_in(invocations, cluster)
         return layout
 
@@ -196,12 +194,12 @@ def release(store: ArchiveStore, cluster: str, shard: str | None) -> pd.DataFram
 
 
 def describe(shard: str | None) -> str:
-    """Return the words for an archiver."""
+    """Return the name of an archiver in a sentence."""
     return "the whole cluster" if shard is None else f"the shard {shard!r}"
 
 
 def describe_active(layout: ShardLayout) -> str:
-    """Return the words for the active archivers with their services."""
+    """Return the names of the active archivers with their services."""
     if layout.is_whole:
         return describe(None)
     names = [f"{name!r} ({join(services, _FEW)})" for name, services in sorted(layout.active.items())]

@@ -135,7 +135,7 @@ class _Visit:
             count = self.tables.discredit(f"ended_at > {sql_time(self.started + _CLOCKS)}", reason)
             self.tables.notes.add(f"{plural(count, 'earlier visit')} had a time in the future, and cover nothing")
         common = common_record(self.lab, self.options, self.started)
-        for other in self.layout.inactive(self.options.shard):  # which nobody completes otherwise
+        for other in self.layout.inactive(self.options.shard):  # their own archivers may not come back
             of_other = {**common, "shard": other, "services": None}
             repair(replace(self.tables, shard=other), self.reader, of_other)
         self.number = repair(self.tables, self.reader, common)

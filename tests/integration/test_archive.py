@@ -404,6 +404,21 @@ def test_a_visit_of_a_shard_that_is_released_meanwhile_writes_nothing(lab: Lab, 
     whole(lab, where)
 
 
+@pytest.mark.parametrize("next_shard", [None, "next"])
+def test_the_next_archiver_completes_what_a_killed_one_of_a_released_shard_has_left(
+    lab: Lab, tmp_path: Path, next_shard: str | None
+) -> None:
+    where = tmp_path / "archive"
+    ended = lab.sql("SELECT target_service_name AS name FROM sys_invocation_status WHERE completed_at IS NOT NULL")
+    rl.archive(lab, where, cluster_name="c", service=ended["name"][0], shard="killed", progress=False)
+    max((where / "journal" / "_delta_log").glob("*.json")).unlink()
+    with rl.open_history(where) as history:
+        history.release()
+    services = [each.name for each in lab.admin.list_services()] if next_shard else []
+    rl.archive(lab, where, cluster_name="c", service=services, shard=next_shard, progress=False)
+    whole(lab, where)
+
+
 def test_several_parts_in_one_visit(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Many runs are committed in parts; if a response in the last part is cut off, the next visit adds the rest."""
     monkeypatch.setattr("restate_lab.history.reader._AT_ONCE", 2)

@@ -51,6 +51,24 @@ def test_an_archive_opens_and_says_once_what_is_not_known(tmp_path: Path) -> Non
         assert {gap.handler for gap in history.coverage.gaps} == {"never"}
 
 
+def test_an_archive_of_shards_opens_with_what_no_shard_reads(tmp_path: Path) -> None:
+    """One of three shards was released, and one of its services belongs to another shard since."""
+    with rl.open_history(unpack("archive-2", tmp_path)) as history:
+        runs = history.sql("SELECT id, target_service_name AS service FROM sys_invocation")
+        assert runs["id"].is_unique
+        assert set(runs["service"]) == {"Ledger", "Account", "Order"}
+        visits = history.sql("SELECT shard, services, new_runs FROM visits ORDER BY started_at")
+        assert [(row.shard, list(row.services)) for row in visits.itertuples()] == [
+            ("money", ["Account", "Ledger"]),
+            ("orders", ["Order"]),
+            ("accounts", ["Account"]),
+        ]
+        assert visits["new_runs"].sum() == len(runs) > 20
+        unread = {gap.service for gap in history.coverage.gaps if "in no shard" in gap.reason}
+        assert unread == {"Ledger", "OpenAIAgent", "OpenAISession", "PydanticAgent"}
+        assert "&#39;accounts&#39; (Account), &#39;orders&#39; (Order)" in history._repr_html_()
+
+
 def test_evidence_opens_and_is_compared_with_the_archive_of_its_cluster(tmp_path: Path) -> None:
     """Evidence and an archive of one cluster at about one time have the same ended runs."""
     with (
