@@ -80,14 +80,15 @@ class ShardLayout:
     def with_archiver(self, shard: str | None, services: tuple[str, ...]) -> ShardLayout:
         """Return the layout in which this archiver is active, too."""
         if shard is None:
-            return replace(self, is_whole=True)
-        return ShardLayout({**self.active, shard: services}, self.released - {shard}, is_whole=False)
+            return replace(self, is_whole=True, is_stored=True)
+        active = {**self.active, shard: services}
+        return ShardLayout(active, self.released - {shard}, is_whole=False, is_stored=True)
 
     def without(self, shard: str | None) -> ShardLayout:
         """Return the layout without an active shard, or without any active archiver."""
         ended = self.active.keys() if shard is None else {shard}
         active = {name: services for name, services in self.active.items() if name not in ended}
-        return ShardLayout(active, self.released | ended, is_whole=False)
+        return ShardLayout(active, self.released | ended, is_whole=False, is_stored=True)
 
 
 def parse_shard(shard: object, service: str | Iterable[str] | None) -> tuple[str | None, tuple[str, ...]]:
