@@ -149,9 +149,9 @@ def watch(
             receivers = create_receivers(to or [], alertmanager or [], keep=keep)
             options = {"timeout": timeout, "causes": not no_causes, "link_base": _checked_link_base(link_base)}
             options |= {"measures": bool(metrics), "archives": bool(archive)}
+            archiver = _create_archiver(archive, shard, service)
             readers = _create_readers(cluster or [None], chosen, **options)
             store, numbers = _open_store(state, stack), _serve(metrics, stack)
-            archiver = _create_archiver(archive, shard, service)
             watcher = Watcher(readers, store, receivers, _print_alert, warn, metrics=numbers, archiver=archiver)
             watcher.start()
             if not once:

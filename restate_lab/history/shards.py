@@ -99,10 +99,10 @@ def parse_shard(shard: object, service: str | Iterable[str] | None) -> tuple[str
     """
     services = tuple(sorted({service} if isinstance(service, str) else set(service or ())))
     if (shard is None) != (not services):
-        missing, there = ("shard=", "service=") if shard is None else ("service=", "shard=")
+        missing, there = ("shard", "service") if shard is None else ("service", "shard")
         raise ArgumentError(
-            f"{there} needs {missing}: an archiver of some services has a name, such as shard='orders', and its "
-            f"services, such as service=['Orders', 'Parcels']."
+            f"{there}= (--{there}) needs {missing}= (--{missing}): an archiver of some services has a name, such as "
+            f"shard='orders', and its services, such as service=['Orders', 'Parcels']."
         )
     for name in services:
         check_name("service", name)

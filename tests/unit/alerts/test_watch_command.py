@@ -24,7 +24,7 @@ WRONG = {
     ),
     ("-e", HERE, "--archive", "history"): (2, "--archive needs a name for each cluster"),
     ("-e", HERE, "--shard", "a", "--service", "A"): (2, "--shard and --service need --archive"),
-    ("-e", HERE, "--archive", "history", "--shard", "a"): (2, "shard= needs service="),
+    ("-e", HERE, "--archive", "history", "--shard", "a"): (2, "shard= (--shard) needs service= (--service)"),
     ("-e", HERE, "--rules", "rules.toml"): (2, "rules.toml, line 2: unknown check 'x'"),
     ("-e", HERE, "--metrics", "9464"): (2, "the address '9464' for the metrics is not valid"),
     ("-e", HERE, "--metrics", "127.0.0.1:{port}"): (1, "the metrics cannot be served at 127.0.0.1:{port}"),
