@@ -419,15 +419,19 @@ def test_an_archive_without_ended_runs_opens(tmp_path: Path) -> None:
             panel.close()
 
 
-def test_visits_whose_runs_are_not_in_a_copy_do_not_count(archive: SampleArchive) -> None:
+@pytest.mark.parametrize("shard", [None, "orders"])
+def test_visits_whose_runs_are_not_in_a_copy_do_not_count(archive: SampleArchive, shard: str | None) -> None:
+    """The other visits of the same shard, or of the whole cluster, count."""
     store = locate_store(archive.path)
-    number = store.open("invocations").transaction_version("prod") or 0
     empty = pa.table({"cluster_name": pa.array([], pa.string())})
-    store.append(store.open("invocations"), empty, cluster="prod", after=number, number=6)
+    store.append(store.open("invocations"), empty, cluster="prod", shard=shard, after=0, number=6)
     for hour, runs in ((80, 5), (81, 0)):
-        archive.visit(DAY + hour * HOUR, new_runs=runs)
+        archive.visit(DAY + hour * HOUR, new_runs=runs, shard=shard)
     with rl.open_history(archive.path) as history:
         assert history.now == DAY + 72 * HOUR + timedelta(seconds=1)
+    archive.visit(DAY + 82 * HOUR, shard="carts")
+    with rl.open_history(archive.path) as history:
+        assert history.now == DAY + 82 * HOUR + timedelta(seconds=1)
 
 
 def test_a_type_that_delta_does_not_have_is_stored_as_text_or_omitted_with_a_note(tmp_path: Path) -> None:

@@ -17,7 +17,9 @@ import restate_lab as rl
 from restate_lab.analysis.journal.encoding import encode_entry
 from restate_lab.errors import ArgumentError, NotOnThisServer, UnknownName, Unreachable
 from restate_lab.history.joined import JoinedHistory
+from restate_lab.history.shards import ShardLayout
 from restate_lab.history.store import locate_store
+from restate_lab.history.tables import TABLES
 from restate_lab.reads import Reads, Stopped
 from support.agent_payloads import PAYLOADS
 from support.archives import DAY, SampleArchive, entries_of, run
@@ -160,21 +162,27 @@ def test_a_run_that_is_removed_or_started_again_while_a_statement_reads_is_in_no
     assert {(row["id"], row["run"]) for row in rows} == {(run(number, DAY)["id"],) * 2 for number in (94, 95)}
 
 
-def test_the_journal_of_an_archived_run_is_the_servers_until_it_is_archived(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("shard", "number"), [(None, 2), ("orders", 1)])
+def test_the_journal_of_an_archived_run_is_the_servers_until_it_is_archived(
+    tmp_path: Path, shard: str | None, number: int
+) -> None:
     """An archiver that was killed has committed the run, and not its journal."""
     archive, other = SampleArchive(tmp_path / "history"), SampleArchive(tmp_path / "other")
     row = run(1, NOW - HOUR)
     archive.visit(NOW - 2 * HOUR, [run(2, NOW - 3 * HOUR)])
     other.visit(NOW - MINUTE, [row])
     rows = pa.table(locate_store(other.path).open("invocations").scan())
-    number = pa.array([2], pa.int64())
-    rows = rows.set_column(rows.schema.get_field_index("visit"), "visit", number)
+    for column, value in (("visit", number), ("shard", shard)):
+        place = rows.schema.get_field_index(column)
+        rows = rows.set_column(place, column, pa.array([value], TABLES["invocations"].own[column]))
     store = locate_store(archive.path)
     for table in ("invocations", "journal", "events", "agent_steps"):  # the first visit was complete
         store.append(
             store.open(table), store.open(table).to_pyarrow_table().slice(0, 0), cluster="prod", after=0, number=1
         )
-    store.append(store.open("invocations"), rows, cluster="prod", after=1, number=2)
+    if shard:
+        ShardLayout().with_archiver(shard, ("Orders",)).store_in(store.open("invocations"), "prod")
+    store.append(store.open("invocations"), rows, cluster="prod", shard=shard, after=number - 1, number=number)
     with rl.open_history(archive.path, live=served(row, run(2, NOW - 3 * HOUR))) as joined:  # type: ignore[arg-type]
         names = joined.arrow("SELECT id, name FROM sys_journal ORDER BY id").to_pylist()
         assert joined.arrow("SELECT DISTINCT origin FROM origins").to_pylist() == [{"origin": "archive"}]
