@@ -32,14 +32,18 @@ STATUSES: dict[str, Status] = {
         Status("backing-off", "#e8710a"),
         Status("yielded", "#c9b458"),
         Status("running", "#2f6fde"),
+        Status("in-progress", "#5b8def"),
         Status("suspended", _GREY),
         Status("paused", "#c98500"),
+        Status("unknown", "#9aa0a6"),
         Status("succeeded", "#2f9e55", ended=True),
         Status("failed", "#d93025", ended=True),
         Status("cancelled", "#6d727b", ended=True),
         Status("killed", "#53575e", ended=True),
     )
 }
+IN_PROGRESS, UNKNOWN = "in-progress", "unknown"
+"""The statuses that only the past of a cluster has: running, ready or backing off; and not derivable from its traces."""
 ENDED = tuple(name for name, status in STATUSES.items() if status.ended)
 """The statuses of invocations that have ended."""
 
