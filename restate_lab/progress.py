@@ -256,3 +256,27 @@ def redirect_messages(receiver: Callable[[str], object]) -> Iterator[None]:
         yield
     finally:
         _RECEIVER.reset(token)
+
+
+class SharedProgress:
+    """The progress of all reads of one statement; a read does not end it."""
+
+    def __init__(self, shown: Progress) -> None:
+        self._shown = shown
+        self._rows = self._size = 0
+
+    def update(self, rows: int, size: int) -> None:
+        """Pass the progress of one read on."""
+        self._rows, self._size = rows, size
+        self._shown.update(rows, size)
+
+    def tick(self) -> None:
+        """Pass the last progress on while the engine computes, so that an object can end the statement."""
+        self._shown.update(self._rows, self._size)
+
+    def close(self) -> None:
+        """Do nothing: more reads can follow."""
+
+    def end(self) -> None:
+        """Close the shown progress."""
+        self._shown.close()

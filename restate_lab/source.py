@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from restate_lab._public import explained, public
 from restate_lab.durations import DurationInput, to_timedelta
-from restate_lab.errors import ImpossibleValue, NotOnThisServer, QueryInterrupted
+from restate_lab.errors import ArgumentError, ImpossibleValue, NotOnThisServer, QueryInterrupted
 from restate_lab.frames import DtypeBackend, to_frame
 from restate_lab.payload_json import Decoding, PayloadFunction
 from restate_lab.progress import Progress
@@ -87,6 +87,7 @@ class Coverage:
     - ``since, until``: the period in which its invocations ended; None if it is not limited.
     - ``gaps``: the times, per handler, in which ended invocations may be missing.
     - ``unknown``: what its visits did not read, so that a gap may not be known; as sentences.
+    - ``is_past``: whether it is a cluster at an earlier time: attempts, which only a live cluster has, are missing.
     """
 
     part: str = ""
@@ -99,6 +100,7 @@ class Coverage:
     until: datetime | None = None
     gaps: tuple[CoverageGap, ...] = ()
     unknown: tuple[str, ...] = ()
+    is_past: bool = False
 
 
 @public
@@ -226,6 +228,19 @@ class Source(ABC):
             warnings.warn(hint, ImpossibleValue, stacklevel=3)  # the caller of the decorated method
         return frame
 
+    def at(self, time: str | datetime | timedelta, /) -> Source:
+        """Return the cluster as it was at an earlier time; only a Lab and histories have one.
+
+        ``time`` is a duration that counts back from ``now`` ("2h"), or a time with its zone ("14:05Z", the last one).
+
+        Raises:
+            ArgumentError: the source has one time, such as evidence.
+        """
+        raise ArgumentError(
+            f"at({time!r}): {self.name} has one time, {self.now.isoformat()}. A connection and a history have earlier "
+            f"times: connect().at(…), open_history(where, live=lab).at(…)."
+        )
+
     def tables(self) -> pd.DataFrame:
         """Return one row per column of each table, in the tables' own order.
 
@@ -256,6 +271,10 @@ class SourceWrapper(Source):
     def innermost(self) -> Source:
         """Return the source beneath all wrappers."""
         return self._source.innermost if isinstance(self._source, SourceWrapper) else self._source
+
+    def at(self, time: str | datetime | timedelta, /) -> Source:
+        """Return the source at an earlier time."""
+        return self._source.at(time)
 
     def tables(self) -> pd.DataFrame:
         """Return the source's tables."""

@@ -43,7 +43,7 @@ STATUSES: dict[str, Status] = {
     )
 }
 IN_PROGRESS, UNKNOWN = "in-progress", "unknown"
-"""The statuses that only the past of a cluster has: running, ready or backing off; and not derivable from its traces."""
+"""Statuses that only an earlier time has: running, ready or backing off; and one that its records do not prove."""
 ENDED = tuple(name for name, status in STATUSES.items() if status.ended)
 """The statuses of invocations that have ended."""
 
@@ -69,7 +69,16 @@ OUTCOMES: dict[str, OutcomeStyle] = {
 _OPEN = tuple(name for name, status in STATUSES.items() if not status.ended)
 _STORED = {
     "sys_invocation": (*_OPEN, "completed"),
-    "sys_invocation_status": ("inboxed", "scheduled", "invoked", "suspended", "paused", "completed"),
+    "sys_invocation_status": (
+        "inboxed",
+        "scheduled",
+        "invoked",
+        "suspended",
+        "paused",
+        "completed",
+        IN_PROGRESS,
+        UNKNOWN,
+    ),
 }
 """The values of the column ``status``, by table."""
 _OWN_STATUS = re.compile(r'\bAS\s+"?status\b', re.IGNORECASE)

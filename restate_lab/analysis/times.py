@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, time as clock_time, timedelta, tzinfo
 from typing import TypeAlias
 from zoneinfo import ZoneInfo
 
@@ -15,13 +15,15 @@ from restate_lab.errors import ArgumentError
 TimeInput: TypeAlias = str | datetime | timedelta
 
 _FORMATS = "a duration such as '30s', '2h' or '1d 12h', or a timestamp with its zone such as '2026-11-25T03:00:00Z'"
+_CLOCK = re.compile(r"\s*\d\d:\d\d")
+_DAY = timedelta(days=1)
 
 
 def to_datetime(value: TimeInput, *, now: datetime, ahead: bool = False, name: str = "time") -> datetime:
     """Return a point in time in UTC.
 
     A duration is subtracted from ``now``, or added to it if ``ahead`` is set. A datetime or an ISO string must have a
-    zone. ``name`` is used in messages.
+    zone. A time of day with its zone ("14:05Z") is the last one before ``now``. ``name`` is used in messages.
 
     Raises:
         ArgumentError: the value is not a time, has no zone, or is outside of the years 1 to 9999.
@@ -31,6 +33,8 @@ def to_datetime(value: TimeInput, *, now: datetime, ahead: bool = False, name: s
             return _to_utc(value, name)
         if isinstance(value, str) and re.match(r"\s*\d{4}-\d", value):
             return _to_utc(datetime.fromisoformat(value.strip()), name)
+        if isinstance(value, str) and _CLOCK.match(value):
+            return _last(clock_time.fromisoformat(value.strip()), now, name)
         distance = _distance(value)
         return _to_utc(now + distance if ahead else now - distance, name)
     except (OverflowError, ValueError) as error:
@@ -61,6 +65,12 @@ def _distance(value: object) -> timedelta:
     except ArgumentError as error:
         raise ValueError(str(error)) from error
     raise ValueError
+
+
+def _last(value: clock_time, now: datetime, name: str) -> datetime:
+    """Return the last time before ``now`` at which a clock showed a time with its zone."""
+    today = _to_utc(datetime.combine(now.astimezone(value.tzinfo).date(), value), name)
+    return today if today <= now else today - _DAY
 
 
 def _to_utc(value: datetime, name: str) -> datetime:

@@ -10,7 +10,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeGuard
@@ -250,6 +250,24 @@ class Lab(Source):
                 transport=self._network,
             )
         return IngressClient(self._ingress)
+
+    def at(self, time: str | datetime | timedelta, /) -> Source:
+        """Return the cluster as it was at an earlier time, as a source: what was open then, and what had ended.
+
+            then = lab.at("2h")    # or "14:05Z", or a timestamp with its zone
+            rl.ask(then, "overview")
+
+        ``help(rl.PastCluster)`` describes it. It reads the rows that the cluster still has: with an archive,
+        ``open_history(where, live=lab).at(time)`` also has the ones that were removed.
+
+        Raises:
+            ArgumentError: it is not a time, is in the future, or is earlier than what the cluster still has.
+            MissingExtra: DataFusion is not installed (``pip install 'restate-lab[evidence]'``).
+            RestateLabError: any error of the server.
+        """
+        # It is in a layer above this one.
+        past: Source = importlib.import_module("restate_lab.history.past").open_past(self, time)
+        return past
 
     def check(self) -> Self:
         """Read the server's version once, so that a wrong address fails here."""

@@ -244,7 +244,9 @@ async def _next_batch(stream: Any) -> pa.RecordBatch | None:
     return None if batch is None else batch.to_pyarrow()
 
 
-def create_view(context: SessionContext, name: str, definition: str, columns: Sequence[str]) -> None:
+def create_view(
+    context: SessionContext, name: str, definition: str, columns: Sequence[str], *, schema: str = "public"
+) -> None:
     """Create a view with the server's own statement, after a check that the statement only reads.
 
     Raises:
@@ -257,7 +259,7 @@ def create_view(context: SessionContext, name: str, definition: str, columns: Se
     select = bind(match[1])
     if plan_query(context, select).schema().names != list(columns):
         raise StatementError("its columns differ from those that were stored")
-    context.sql(f"CREATE VIEW {quote_name(name)} AS {select}")
+    context.sql(f"CREATE VIEW {schema}.{quote_name(name)} AS {select}")
 
 
 def _datafusion() -> Any:

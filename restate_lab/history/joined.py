@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from threading import Lock
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pyarrow as pa
@@ -29,13 +29,14 @@ from restate_lab.evidence.tables import read_schema
 from restate_lab.frames import number_duplicate_columns
 from restate_lab.history.cluster import retention_json
 from restate_lab.history.joined_session import JoinedLayout, JoinedSessions
+from restate_lab.history.past import PastCluster, longest_retention, past_time
 from restate_lab.history.scans import ServerScan, scans_of
 from restate_lab.history.server_rows import ServerRows
 from restate_lab.history.session import HistoryPeriod
 from restate_lab.history.source import History
 from restate_lab.history.store import ArchiveStore
 from restate_lab.payload_json import PayloadFunction
-from restate_lab.progress import Progress, RowsLine, progress_of
+from restate_lab.progress import Progress, RowsLine, SharedProgress, progress_of
 from restate_lab.reads import Reads
 from restate_lab.source import Coverage, Source, SourceWrapper
 
@@ -50,7 +51,6 @@ _CLOCK = re.compile(r"\b(?:now|today|current_(?:timestamp|date|time))\b", re.IGN
 _COUNTS = "SELECT origin, count(*) AS runs FROM origins GROUP BY origin"
 _DEPLOYMENTS = "SELECT id FROM sys_deployment"
 _ARCHIVED_DEPLOYMENTS = "SELECT DISTINCT id FROM archive.deployments WHERE cluster_name = :name"
-_AS_NOW = "with live=, a history shows the cluster as it is now; open it without live= for {what}."
 _FEW = 5
 
 
@@ -73,7 +73,8 @@ class JoinedHistory(History, SourceWrapper):
     - A statement that reads only tables of the server is sent to the server. For all others, the rows of the server are
       read and held in memory, by the columns that the statement needs, and by id if it selects ids or if few runs are
       only on the server. ``connect(max_bytes=…)`` limits them, and ``connect(timeout=…)`` is the default time limit.
-    - Ages count from the server's clock. Plans and other changes need the Lab itself. ``at()`` is refused.
+    - Ages count from the server's clock. Plans and other changes need the Lab itself. ``at(time)`` is the
+      cluster at an earlier time, with what was open then.
 
     The archive is read as it was when it was opened: open it again to see later visits. Invocations that ended after
     the last visit which it has, and were removed from the server since, are in neither. ``coverage`` has the times in
@@ -195,7 +196,7 @@ class JoinedHistory(History, SourceWrapper):
             with self._source.stream(statement, progress=progress, **options, **named) as reader:
                 yield reader
             return
-        ticks = _SharedProgress(progress_of(progress, lambda: RowsLine("query")))
+        ticks = SharedProgress(progress_of(progress, lambda: RowsLine("query")))
         try:
             with mark_errors(statement, {**(params or {}), **named}), self._explained():
                 query = bind(statement, params, **named)
@@ -210,10 +211,17 @@ class JoinedHistory(History, SourceWrapper):
             ticks.end()
 
     def _session_of(
-        self, query: str, scans: Mapping[str, ServerScan], layout: JoinedLayout, reads: Reads, ticks: _SharedProgress
+        self, query: str, scans: Mapping[str, ServerScan], layout: JoinedLayout, reads: Reads, ticks: SharedProgress
     ) -> SessionContext:
         """Read the rows of the server that a statement needs, and return its session."""
-        rows = ServerRows(reads, layout.schema.tables, layout.types, self._sessions, ticks, self._source.max_bytes)
+        rows = ServerRows(
+            reads=reads,
+            columns=layout.schema.tables,
+            types=layout.types,
+            progress=ticks,
+            max_bytes=self._source.max_bytes,
+            archive=self._sessions,
+        )
         read_rows = rows.read(scans)
         now = reads.now if _CLOCK.search(query) else datetime.now(UTC)
         return self._sessions.session(layout, read_rows, query, rows.new_ids, now)
@@ -242,13 +250,28 @@ class JoinedHistory(History, SourceWrapper):
             self._tables_of = layout, tables
         return tables.copy()
 
-    def at(self, time: TimeInput, /) -> NoReturn:
-        """Refuse another time: the server only has its present state.
+    def at(self, time: TimeInput, /) -> PastCluster:
+        """Return the cluster as it was at a time: what was open then, and the ended runs that it still had.
+
+        ``help(rl.PastCluster)`` describes it. The rows are read now, from the archive and from the server.
 
         Raises:
-            ArgumentError: always.
+            ArgumentError: it is not a time, is in the future, or is before the first run of the archive.
+            RestateLabError: any error of the server.
         """
-        raise ArgumentError(_AS_NOW.format(what=f"at({time!r})"))
+        lab = self._source
+        at = past_time(time, lab.now)
+        if at < self._since:
+            raise ArgumentError(
+                f"time is {format_timestamp(at)}: this history begins at {format_timestamp(self._since)}."
+            )
+        services = lab.admin.list_services()
+        since = max(at - longest_retention(services), self._since)
+        period, name = HistoryPeriod(since), self.cluster_name
+        joined = JoinedHistory(
+            self._store, self._tables, self._visits, lab, cluster_name=name, period=period, decoder=self.decoder
+        )
+        return PastCluster(joined, at, services)
 
     def __repr__(self) -> str:
         return f"<JoinedHistory {self.name}, at {self.address} and {self._source.address}>"
@@ -276,27 +299,3 @@ class JoinedHistory(History, SourceWrapper):
     @property
     def _since(self) -> datetime:
         return min(self._period.since or self._first, self._visited_until)
-
-
-class _SharedProgress:
-    """The progress of all reads of one statement; a read does not end it."""
-
-    def __init__(self, shown: Progress) -> None:
-        self._shown = shown
-        self._rows = self._size = 0
-
-    def update(self, rows: int, size: int) -> None:
-        """Pass the progress of one read on."""
-        self._rows, self._size = rows, size
-        self._shown.update(rows, size)
-
-    def tick(self) -> None:
-        """Pass the last progress on while the engine computes, so that an object can end the statement."""
-        self._shown.update(self._rows, self._size)
-
-    def close(self) -> None:
-        """Do nothing: more reads can follow."""
-
-    def end(self) -> None:
-        """Close the shown progress."""
-        self._shown.close()

@@ -103,7 +103,7 @@ class JoinedSessions:
         definitions = {name: view.definition for name, view in server.views.items()}
         schema = ServerSchema(columns, {})
         context = self._session(datetime.now(UTC))
-        types = {name: _types_of(context, columns[name]) for name in server.tables}
+        types = {name: types_of(context, columns[name]) for name in server.tables}
         journal = types["sys_journal"]
         entries = [journal.field(each) for each in journal.names if each in OF_ENTRIES]
         types["journal_entries"] = pa.schema([*entries, *(pa.field(*each) for each in _OF_ENTRIES.items())])
@@ -131,7 +131,7 @@ class JoinedSessions:
             return pa.array([False] * len(runs), pa.bool_())
         context = self._session(first)
         listed = to_archive(runs).append_column("place", pa.array(range(len(runs)), pa.int64()))
-        _register(context, "listed", listed)
+        register(context, "listed", listed)
         _, batches = read(
             context,
             "SELECT l.place FROM listed l LEFT SEMI JOIN (SELECT id, created_at FROM archive.invocations "  # noqa: S608
@@ -188,7 +188,7 @@ class JoinedSessions:
         views.rename(self._earlier_runs(views, new_ids))
         tables = {*names, _RUNS} if ORIGINS in names else names
         for name in tables & layout.types.keys():
-            _register_rows(context, name, layout, rows.get(name))
+            register_rows(context, name, layout, rows.get(name))
         for name in sorted(names & layout.types.keys()):
             if name in ARCHIVED:
                 views.add(name)
@@ -234,7 +234,7 @@ class JoinedSessions:
 @contextmanager
 def _ids_in(context: SessionContext, ids: pa.Array[Any]) -> Iterator[str]:
     """Yield a SELECT of ids."""
-    _register(context, "wanted_ids", pa.table({"id": ids.cast(pa.string())}))
+    register(context, "wanted_ids", pa.table({"id": ids.cast(pa.string())}))
     try:
         yield "SELECT id FROM wanted_ids"
     finally:
@@ -249,21 +249,22 @@ def _origins(runs: str) -> str:
     )
 
 
-def _types_of(context: SessionContext, columns: Columns) -> pa.Schema:
+def types_of(context: SessionContext, columns: Columns) -> pa.Schema:
+    """Return the Arrow types of a table of the server, as the engine has them."""
     schema: pa.Schema = context.sql(f"SELECT {select_server_columns(columns, {})} WHERE false").schema()
     return schema
 
 
-def _register_rows(context: SessionContext, name: str, layout: JoinedLayout, rows: pa.Table | None) -> None:
+def register_rows(context: SessionContext, name: str, layout: JoinedLayout, rows: pa.Table | None) -> None:
     """Register the rows of a table of the server, with null for the columns that were not read."""
     types = layout.types[name]
     if rows is None or len(rows) <= _FEW:
         known = {} if rows is None else dict(zip(rows.schema.names, rows.columns, strict=True))
         count = 0 if rows is None else len(rows)
         columns = [known[each.name] if each.name in known else pa.nulls(count, each.type) for each in types]
-        _register(context, server_table(name), pa.table(columns, schema=types))
+        register(context, server_table(name), pa.table(columns, schema=types))
         return
-    _register(context, server_table(f"{name}_read"), rows)
+    register(context, server_table(f"{name}_read"), rows)
     kinds = dict(layout.schema.tables.get(name, ()))
     selected = [
         quote_name(each.name)
@@ -274,6 +275,7 @@ def _register_rows(context: SessionContext, name: str, layout: JoinedLayout, row
     context.sql(f"CREATE VIEW {server_table(name)} AS SELECT {', '.join(selected)} FROM {server_table(f'{name}_read')}")  # noqa: S608
 
 
-def _register(context: SessionContext, name: str, rows: pa.Table) -> None:
+def register(context: SessionContext, name: str, rows: pa.Table) -> None:
+    """Register rows in memory under a name that can have its schema."""
     batches = rows.to_batches() or [pa.RecordBatch.from_pylist([], schema=rows.schema)]
     context.register_record_batches(name, [batches])

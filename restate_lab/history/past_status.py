@@ -64,9 +64,8 @@ def open_status(run: OpenRun, traces: Iterable[Trace], time: datetime) -> str:
     ordered = sorted(traces, key=lambda trace: trace.at)
     before = [trace for trace in ordered if trace.at <= time]
     after = [trace for trace in ordered if trace.at > time]
-    if not any(trace.kind in {"command", "result", "failure"} for trace in ordered):
-        if not any(trace.kind in {"suspended", "paused"} for trace in ordered):
-            return UNKNOWN  # nothing, or not more than results that arrived: the journal is not kept
+    if not any(trace.is_attempt for trace in ordered):
+        return UNKNOWN  # the journal is not kept
     place = max((number for number, each in enumerate(before) if each.kind in {"suspended", "paused"}), default=None)
     if place is None:
         return _without_stop(run, before, after)
@@ -137,17 +136,20 @@ def _value(value: Any) -> Any:
     return value if isinstance(value, int | str) else json.dumps(value)
 
 
-def trace_of_entry(at: datetime, entry_type: str, lite_json: str) -> Trace | None:
-    """Return the trace of a journal entry; None for the input, and for an entry of an unknown form."""
+def trace_of_entry(at: datetime, entry_type: str, lite_json: str | None) -> Trace | None:
+    """Return the trace of a journal entry; None for the input, and for an entry of an unknown form.
+
+    Of the commands, only a step needs its JSON.
+    """
     family, _, name = entry_type.partition(": ")
     if family not in {"Command", "Notification"} or name == "Input":
         return None
+    if family == "Command" and name != _RUN:
+        return Trace(at, "command")
     try:
-        content = json.loads(lite_json)[family]
+        content = json.loads(lite_json or "")[family]
         if family == "Command":
-            number = content[name].get("completion_id")
-            awaited = None if number is None else ("CompletionId", number)
-            return Trace(at, "command", awaited, is_step=name == _RUN)
+            return Trace(at, "command", ("CompletionId", content[name]["completion_id"]), is_step=True)
         ((id_kind, id_),) = content["id"].items()
     except (AttributeError, KeyError, TypeError, ValueError):
         return None

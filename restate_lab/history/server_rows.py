@@ -6,38 +6,30 @@ archive are removed from it. The other tables are read afterwards, for these run
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence, Set as AbstractSet
+from collections.abc import Mapping, Sequence, Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from restate_lab.analysis.agents.reader import AgentReader
-from restate_lab.client.schema import check_types
-from restate_lab.client.sql.bind import chunks
-from restate_lab.errors import ResultTooLarge
-from restate_lab.evidence.tables import quote_name
 from restate_lab.history.reader import STEP, agent_steps, with_appended_at, with_entry_columns, with_run
 from restate_lab.history.scans import ServerScan
 from restate_lab.history.session import OF_ENTRIES
+from restate_lab.history.table_rows import Columns, TableRows, Values, ids_of
 from restate_lab.history.tables import to_archive
-from restate_lab.progress import Progress
-from restate_lab.reads import CHUNK, Reads
 
 _STATUS, _ATTEMPTS, _JOURNAL = "sys_invocation_status", "sys_invocation_state", "sys_journal"
 _LISTED = ("id", "created_at", "completed_at")
 # The state before the status, as the status is used if both have changed.
 _IN_ORDER = (_ATTEMPTS, _JOURNAL, "journal_entries", "sys_journal_events", "agent_steps", _STATUS)
 _ALWAYS_BY_ID, _MOST_BY_ID, _SHARE_BY_ID = 1_000, 20_000, 10
-_BLOCK = 200_000  # rows that are filtered at once: each filter hashes all ids
 _LATE = timedelta(minutes=1)  # a run can become visible after its end, and nodes have clocks of their own
 _TARGET = ("target_service_name", "target_handler_name")
+_ENDED_SINCE = "(completed_at IS NULL OR completed_at >= :since)"
 _WITH_STEPS = "SELECT DISTINCT id FROM sys_journal WHERE entry_type = :step"
-Columns: TypeAlias = AbstractSet[str] | None
-Values: TypeAlias = Mapping[str, AbstractSet[str]]
 
 
 class ArchivedRuns(Protocol):
@@ -69,29 +61,23 @@ class ServerRuns:
         return min(known) - _LATE if known else None
 
 
-@dataclass(slots=True)
-class ServerRows:
-    """The read of one statement: ``reads`` has its time limit, ``progress`` its progress, ``max_bytes`` its memory."""
+@dataclass(slots=True, kw_only=True)
+class ServerRows(TableRows):
+    """The read of one statement that also needs rows of an archive."""
 
-    reads: Reads
-    columns: Mapping[str, Sequence[tuple[str, str]]]
-    types: Mapping[str, pa.Schema]
     archive: ArchivedRuns
-    progress: Progress
-    max_bytes: float
     new_ids: pa.Array[Any] = field(default_factory=lambda: pa.array([], pa.large_string()))
     """The ids of the runs that only the server has, as far as the statement reads them."""
-    _size: int = 0
 
     def read(self, scans: Mapping[str, ServerScan]) -> dict[str, pa.Table]:
         """Return the rows of each scanned table; columns that are not scanned are missing."""
         mine = {name: scans[name] for name in _IN_ORDER if name in scans}
         others = {name: scan for name, scan in scans.items() if name not in mine}
         runs = self._list([scan.values.get("id") for scan in mine.values()]) if mine else None
-        rows = {name: self._fetch(name, scan.columns, scan.values) for name, scan in others.items()}
+        rows = {name: self.fetch(name, scan.columns, scan.values) for name, scan in others.items()}
         if runs is None:
             return rows
-        self.new_ids = _ids(runs.new)
+        self.new_ids = ids_of(runs.new)
         rows |= {name: self._rows_of_runs(name, scan, runs) for name, scan in mine.items()}
         return rows if _STATUS not in mine else self._without_gone(rows, mine[_STATUS], runs)
 
@@ -99,7 +85,7 @@ class ServerRows:
         """Read the runs of the server, or those with ids that the scans allow."""
         wanted = [each for each in ids if each is not None]
         values = {"id": frozenset[str]().union(*wanted)} if len(wanted) == len(ids) else {}
-        listed = self._fetch(_STATUS, frozenset(_LISTED), values)
+        listed = self.fetch(_STATUS, frozenset(_LISTED), values)
         is_known: Any = self.archive.are_archived(listed)
         new = listed.filter(pc.invert(is_known))
         count = len(new)
@@ -119,16 +105,16 @@ class ServerRows:
         """Return the ids whose rows are those of the server: also of archived runs that lack them."""
         missing = self.archive.incomplete(name)
         if missing is None:
-            return _ids(runs.new)
+            return ids_of(runs.new)
         is_missing: Any = pc.is_in(_keys(runs.listed), value_set=_keys(missing))
-        return pa.concat_arrays([_ids(runs.new), _ids(runs.listed.filter(is_missing))])
+        return pa.concat_arrays([ids_of(runs.new), ids_of(runs.listed.filter(is_missing))])
 
     def _statuses(self, scan: ServerScan, runs: ServerRuns) -> pa.Table:
         """Return the runs; one that was removed or started again after the list was read is not among them."""
         if scan.columns is not None and scan.columns.issubset(_LISTED):
             return runs.new
         columns = None if scan.columns is None else scan.columns | {"created_at"}
-        rows = self._of_runs(_STATUS, columns, scan.values, _ids(runs.new), runs)
+        rows = self._of_runs(_STATUS, columns, scan.values, ids_of(runs.new), runs)
         is_same: Any = pc.is_in(_keys(rows), value_set=_keys(runs.new))
         return rows.filter(is_same)
 
@@ -137,8 +123,8 @@ class ServerRows:
         there = rows[_STATUS]
         if scan.values.keys() - {"id"} or len(there) == len(runs.new):
             return rows
-        is_gone: Any = pc.invert(pc.is_in(runs.new["id"], value_set=_ids(there)))
-        gone = _ids(runs.new.filter(is_gone))
+        is_gone: Any = pc.invert(pc.is_in(runs.new["id"], value_set=ids_of(there)))
+        gone = ids_of(runs.new.filter(is_gone))
         return {name: _without_ids(table, gone) if name in _IN_ORDER else table for name, table in rows.items()}
 
     def _entries(self, scan: ServerScan, runs: ServerRuns) -> pa.Table:
@@ -156,8 +142,8 @@ class ServerRows:
             ids = [each for each in ids if each in there]
         steps = agent_steps(AgentReader(self.reads), ids)
         agents = {"id": frozenset(_texts(steps["id"]))}
-        journal = self._fetch(_JOURNAL, {"id", "index", "appended_at"}, {**agents, "entry_type": {STEP}})
-        statuses = to_archive(self._fetch(_STATUS, {*_LISTED, *_TARGET}, agents))
+        journal = self.fetch(_JOURNAL, {"id", "index", "appended_at"}, {**agents, "entry_type": {STEP}})
+        statuses = to_archive(self.fetch(_STATUS, {*_LISTED, *_TARGET}, agents))
         statuses = statuses.append_column("day", pc.cast(statuses["completed_at"], pa.date32()))
         rows = with_run(with_appended_at(steps, to_archive(journal)), statuses, ("service", "handler"))
         return pa.table(
@@ -170,94 +156,17 @@ class ServerRows:
         wanted = values.get("id")
         columns = None if columns is None else {"id", *columns}
         if not len(kept):
-            return self._empty(name, columns)
+            return self.empty(name, columns)
         if name == _ATTEMPTS:
             # 1.6.1 repeats its rows for ids of several partitions; the statement filters the ids again
-            return self._fetch(name, columns, {key: texts for key, texts in values.items() if key != "id"}, kept)
+            return self.fetch(name, columns, {key: texts for key, texts in values.items() if key != "id"}, kept)
         if runs.by_id or wanted is not None:
             ids = frozenset(_texts(kept))
-            return self._fetch(name, columns, {**values, "id": ids if wanted is None else ids & wanted}, kept)
+            return self.fetch(name, columns, {**values, "id": ids if wanted is None else ids & wanted}, kept)
         since = runs.ended_since if name == _STATUS else None
-        return self._fetch(name, columns, values, kept, since=since)
-
-    def _fetch(
-        self,
-        name: str,
-        columns: Columns,
-        values: Values,
-        kept: pa.Array[Any] | None = None,
-        *,
-        since: datetime | None = None,
-    ) -> pa.Table:
-        """Read rows of a table of the server, with those of the columns that it has."""
-        params: dict[str, Any] = {"since": since} if since else {}
-        conditions = ["(completed_at IS NULL OR completed_at >= :since)"] if since else []
-        for number, (column, texts) in enumerate(values.items()):
-            if column != "id" and column in self.types[name].names and len(texts) <= CHUNK:
-                params[f"texts{number}"] = sorted(texts)
-                conditions.append(f"{quote_name(column)} IN :texts{number}")
-        ids = values.get("id")
-        if not all(values.values()):
-            return self._empty(name, columns)
-        if ids is None:
-            return self._statement(name, columns, conditions, params, kept)
-        # The server refuses the ids that only a history has.
-        known = sorted(each for each in ids if "@" not in each)
-        parts = [
-            self._statement(name, columns, [*conditions, '"id" IN :ids'], {**params, "ids": part}, kept)
-            for part in chunks(known, CHUNK)
-        ]
-        return pa.concat_tables([self._empty(name, columns), *parts])
-
-    def _statement(
-        self, name: str, columns: Columns, conditions: list[str], params: dict[str, Any], kept: pa.Array[Any] | None
-    ) -> pa.Table:
-        schema = self._empty(name, columns).schema
-        where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
-        statement = f"SELECT {', '.join(map(quote_name, schema.names))} FROM {quote_name(name)}{where}"  # noqa: S608
-        rows: list[pa.Table] = []
-        with self.reads.stream(statement, params=params, max_bytes=math.inf, progress=self.progress) as reader:
-            declared = {column: kind for column, kind in self.columns[name] if column in schema.names}
-            check_types(reader.schema, declared, statement, self.reads)
-            for block in _blocks(reader):
-                found: Any = block if kept is None else block.filter(pc.is_in(block["id"], value_set=kept))
-                rows.append(found.cast(schema))
-                self._add_size(rows[-1])
-        return pa.concat_tables([schema.empty_table(), *rows])
-
-    def _add_size(self, rows: pa.Table) -> None:
-        self._size += rows.nbytes
-        if self._size > self.max_bytes:
-            raise ResultTooLarge(
-                f"the rows that this statement needs from the server exceed {self.max_bytes / 1e6:,.0f} MB. Select "
-                f"fewer columns, or invocations by id; or pass connect(max_bytes=…) for the cluster.",
-                rows=len(rows),
-                size=self._size,
-            )
-
-    def _empty(self, name: str, columns: Columns) -> pa.Table:
-        schema = self.types[name]
-        names = [each for each in schema.names if columns is None or each in columns] or schema.names[:1]
-        return pa.schema([schema.field(each) for each in names]).empty_table()
-
-
-def _blocks(reader: pa.RecordBatchReader) -> Iterator[pa.Table]:
-    """Yield the rows in few large tables: each filter hashes all ids."""
-    batches: list[pa.RecordBatch] = []
-    rows = 0
-    for batch in reader:
-        batches.append(batch)
-        rows += batch.num_rows
-        if rows >= _BLOCK:
-            yield pa.Table.from_batches(batches)
-            batches, rows = [], 0
-    if batches:
-        yield pa.Table.from_batches(batches)
-
-
-def _ids(runs: pa.Table) -> pa.Array[Any]:
-    ids: Any = runs["id"].combine_chunks()
-    return ids.combine_chunks() if isinstance(ids, pa.ChunkedArray) else ids
+        if since is None:
+            return self.fetch(name, columns, values, kept)
+        return self.fetch(name, columns, values, kept, condition=_ENDED_SINCE, params={"since": since})
 
 
 def _without_ids(rows: pa.Table, ids: pa.Array[Any]) -> pa.Table:

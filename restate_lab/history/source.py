@@ -184,7 +184,7 @@ class History(EngineSource):
         text = f"runs before {before} were deleted, and such runs are not archived"
         return text if until is None else f"{text}; runs before {format_timestamp(until)} were deleted at first"
 
-    def at(self, time: TimeInput, /) -> History:
+    def at(self, time: TimeInput, /) -> EngineSource:
         """Return the history as of a time: the runs that had ended by then, with ages that count from then.
 
         It reads the same versions of the tables: visits after this history was opened are in neither.
