@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import re
 import time
@@ -266,12 +267,15 @@ class JoinedHistory(History, SourceWrapper):
                 f"time is {format_timestamp(at)}: this history begins at {format_timestamp(self._since)}."
             )
         services = lab.admin.list_services()
-        since = max(at - longest_retention(services), self._since)
-        period, name = HistoryPeriod(since), self.cluster_name
-        joined = JoinedHistory(
-            self._store, self._tables, self._visits, lab, cluster_name=name, period=period, decoder=self.decoder
-        )
-        return PastCluster(joined, at, services)
+        return PastCluster(self._ended_since(max(at - longest_retention(services), self._since)), at, services)
+
+    def _ended_since(self, since: datetime) -> JoinedHistory:
+        """Return the same history with fewer archived runs, so that days before them are not read."""
+        history = copy.copy(self)
+        history._period = HistoryPeriod(since)
+        history._sessions = JoinedSessions(self._archive, self._tables, self.cluster_name, history._period)
+        history._joined_coverage = (0.0, None)
+        return history
 
     def __repr__(self) -> str:
         return f"<JoinedHistory {self.name}, at {self.address} and {self._source.address}>"

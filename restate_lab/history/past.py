@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any
@@ -83,7 +84,7 @@ class PastCluster(EngineSource):
         self._time = time
         self._version, self._features = source.version, dict(source.features)
         reads = Reads(source, self._lab.transport.limit(None), verb="at()")
-        self._layout = self._make_layout(reads)
+        self._layout = self._make_layout(Reads(self._lab, reads.seconds_left, verb="at()"))
         rows = self._rows(reads, SharedProgress(progress_of(None, lambda: RowsLine("at()"))))
         listed = list(services)
         self._tables = {
@@ -283,7 +284,7 @@ def _gaps_of(services: Iterable[Service], time: datetime, now: datetime) -> Iter
 
 
 def _gaps_after(coverage: Coverage, time: datetime) -> Iterator[CoverageGap]:
-    yield from (gap for gap in coverage.gaps if gap.until > time)
+    yield from (replace(gap, since=max(gap.since, time)) for gap in coverage.gaps if gap.until > time)
 
 
 def longest_retention(services: Iterable[Service]) -> timedelta:

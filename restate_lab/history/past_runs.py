@@ -133,7 +133,9 @@ class PastRuns:
         else:
             run = OpenRun(row["status"], row["modified_at"], row["pinned_service_protocol_version"])
             values["status"] = open_status(run, evidence.traces, self.time)
-        if evidence.entries:
+        if values["running_at"] is None:
+            values |= dict.fromkeys(("journal_size", "journal_commands_size"))
+        elif evidence.entries:
             values |= {"journal_size": evidence.entries, "journal_commands_size": evidence.commands}
         if values["status"] == "suspended":
             values |= _awaited(evidence.traces, self.time)

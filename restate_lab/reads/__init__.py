@@ -42,6 +42,8 @@ from restate_lab.source import (
 
 OPEN_INVOCATIONS = "open invocations"
 """A need of statements that only a history does not meet."""
+PRESENT = "the present"
+"""A need of statements about attempts and removed deployments, which are not recorded for an earlier time."""
 COPY_STATEMENT = 3_600.0  # seconds for one statement of a copy that has no time limit: a silent server must not hold it
 CHUNK = 1_000  # ids in a statement: the planning time of a server grows faster than the list
 Row = dict[Any, Any]
@@ -163,6 +165,8 @@ class Reads(SourceWrapper):
     def _meets(self, need: str) -> bool:
         if need.startswith("feature "):
             return has_feature(self, need.removeprefix("feature "))
+        if need == PRESENT:
+            return not self.coverage.is_past
         return self.coverage.open_invocations if need == OPEN_INVOCATIONS else self.has(need)
 
     def tables(self) -> pd.DataFrame:

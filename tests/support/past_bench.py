@@ -6,9 +6,10 @@ import contextlib
 import random
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +51,15 @@ class PastBench:
     _stop: threading.Event = field(default_factory=threading.Event)
     _chance: random.Random = field(default_factory=lambda: random.Random(46))  # noqa: S311 - no secret
 
-    def run(self, seconds: float, *, restarts: int) -> None:
-        """Play the load and poll for this time, with kills of the server in between."""
+    @property
+    def where(self) -> Path:
+        return self.folder / "archive"
+
+    def run(self, seconds: float, *, restarts: int, archive_at: float | None = None) -> None:
+        """Play the load and poll for this time, with kills of the server in between, and perhaps one archive."""
+        archiver = threading.Timer(archive_at or 0.0, self._archive)
+        if archive_at is not None:
+            archiver.start()
         threads = [threading.Thread(target=each) for each in (self._poll, self._send, self._act)]
         for thread in threads:
             thread.start()
@@ -66,6 +74,11 @@ class PastBench:
             self._stop.set()
             for thread in threads:
                 thread.join()
+            if archive_at is not None:
+                archiver.join()
+
+    def _archive(self) -> None:
+        rl.archive(self.lab, self.where, cluster_name="past", progress=False)
 
     def _poll(self) -> None:
         while not self._stop.is_set():
@@ -131,3 +144,68 @@ def running_past_bench(kind: str, folder: Path) -> Iterator[PastBench]:
         lab.admin.create_deployment(uri=uri)
         wait_until_served(lab, "Past", "work", 0)
         yield PastBench(node, lab, folder)
+
+
+WORDS = {
+    **dict.fromkeys(("pending", "scheduled"), "not started"),
+    **dict.fromkeys(("running", "ready", "backing-off", "in-progress"), "in progress"),
+    "completed": "ended",
+}
+"""The words of statuses that are not told apart at an earlier time."""
+STATUSES = "SELECT id, created_at, status FROM sys_invocation"
+CHANGES = "SELECT id, appended_at AS at FROM sys_journal UNION ALL SELECT id, appended_at FROM sys_journal_events"
+APART = timedelta(seconds=1)  # between a compared time and a change that a poll shows
+CLOSE = timedelta(milliseconds=100)  # between a compared time and a change that only the journal shows
+
+
+@dataclass
+class Comparison:
+    """How many statuses of a source at earlier times were right, unknown or wrong, of all and of open invocations."""
+
+    all: Counter[str] = field(default_factory=Counter)
+    open: Counter[str] = field(default_factory=Counter)
+    unknown: Counter[tuple[str, str]] = field(default_factory=Counter)
+    wrong: list[tuple[str, datetime, str, str]] = field(default_factory=list)
+
+    @property
+    def known_share(self) -> float:
+        return 1 - self.all["unknown"] / self.all.total()
+
+    def add(self, key: tuple[str, datetime], at: datetime, truth: str, word: str | None) -> None:
+        if word is None and truth == "not started":
+            result = "no trace"  # it was cancelled before its start
+        else:
+            result = "right" if word == truth else "unknown" if word == "unknown" else "wrong"
+        self.all[result] += 1
+        if truth != "ended":
+            self.open[result] += 1
+        if result == "wrong":
+            self.wrong.append((key[0], at, truth, str(word)))
+
+
+def compare(bench: PastBench, source: Any, *, times: int, pairs: int, seed: int = 1) -> Comparison:
+    """Compare up to ``pairs`` random statuses at each of ``times`` random polls with those of ``source.at()``."""
+    chance, comparison = random.Random(seed), Comparison()  # noqa: S311 - no secret
+    changes: dict[str, list[datetime]] = {}
+    for row in bench.lab.arrow(CHANGES, progress=False).to_pylist():
+        changes.setdefault(row["id"], []).append(row["at"])
+    numbers = range(3, len(bench.polls) - 3)
+    for number in sorted(chance.sample(numbers, min(times, len(numbers)))):
+        poll = bench.polls[number]
+        near = [each for each in bench.polls if abs(each.at - poll.at) <= APART + timedelta(seconds=EVERY)]
+        with source.at(poll.at) as past:
+            rows = past.arrow(STATUSES, progress=False).to_pylist()
+        statuses = {(row["id"], row["created_at"]): word_of(row["status"]) for row in rows}
+        keys = [
+            key
+            for key in {*poll.statuses, *statuses}
+            if len({word_of(each.statuses.get(key)) for each in near}) == 1
+            and all(abs(at - poll.at) > CLOSE for at in changes.get(key[0], ()))
+        ]
+        for key in chance.sample(sorted(keys), min(pairs, len(keys))):
+            comparison.add(key, poll.at, word_of(poll.statuses.get(key)) or "absent", statuses.get(key))
+    return comparison
+
+
+def word_of(status: str | None) -> str | None:
+    return None if status is None else WORDS.get(status, status)

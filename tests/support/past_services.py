@@ -85,7 +85,7 @@ async def pauses(ctx: Context, seconds: float) -> float:
     """Be paused by two failures; succeed after it is resumed."""
     await ctx.run_typed("first", lambda: seconds)
     attempts[str(ctx.request().id)] += 1
-    if attempts[str(ctx.request().id)] <= 2:  # noqa: PLR2004 - max_attempts
+    if attempts[str(ctx.request().id)] <= 2:
         raise ValueError("it needs a person")
     await ctx.sleep(timedelta(seconds=seconds))
     return seconds

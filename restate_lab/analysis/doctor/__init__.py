@@ -191,6 +191,8 @@ def _reason_not_to_apply(check: Check, context: CheckContext) -> str:
         return "this server has no vqueues"
     if check.needs_samples and context.source.coverage.open_invocations:
         return HAS_OPEN
+    if check.needs_present and context.source.coverage.is_past:
+        return "attempts and removed deployments are not recorded for an earlier time"
     if check.until is not None and not is_older(context.source.version, check.until):
         return f"this server is not older than {check.until}"
     if check.compares_times and not context.source.live:

@@ -68,9 +68,9 @@ class Check:
     the samples of a history; they replace open invocations. ``compares_times`` is set if it reads twice to see what
     stays the same, which only a live source can show. ``needs_period`` is the time before now whose ended invocations
     it needs: a live cluster removes them after their retention, and a history has them since ``coverage.since``.
-    ``until`` is the version from which it does not apply. ``is_compared`` is set if its findings are about failing or
-    waiting invocations that healthy ones of the same handler can be compared with, and ``is_about_ended`` if they
-    are about invocations that have ended.
+    ``needs_present`` is set if it examines attempts, or which deployments were removed: neither is recorded for an
+    earlier time. ``until`` is the version from which it does not apply. ``is_compared`` is set if its findings are about failing or
+    waiting invocations that healthy ones of the same handler can be compared with.
     """
 
     name: str
@@ -82,6 +82,7 @@ class Check:
     needs_open: bool = False
     needs_samples: bool = False
     compares_times: bool = False
+    needs_present: bool = False
     needs_period: timedelta | None = None
     until: str | None = None
     is_compared: bool = False

@@ -192,6 +192,8 @@ def missing_runs(coverage: Coverage) -> list[CheckGap]:
         reasons.append(f"ended invocations may be missing of {names}; ask(history, 'coverage') has the times")
     if never:
         reasons.append(f"the cluster does not keep ended invocations of {join(never, _MAX_HANDLERS)}")
+    if coverage.is_past:
+        reasons += coverage.unknown
     return [CheckGap("coverage", each, "the times in which no invocation is missing") for each in reasons]
 
 

@@ -31,7 +31,7 @@ from restate_lab.durations import DurationInput, round_step
 from restate_lab.errors import ArgumentError, NotOnThisServer
 from restate_lab.frames import with_card
 from restate_lab.progress import notify_during
-from restate_lab.reads import OPEN_INVOCATIONS, Reads
+from restate_lab.reads import OPEN_INVOCATIONS, PRESENT, Reads
 from restate_lab.server import has_vqueues
 from restate_lab.source import Source, check_supported
 
@@ -144,6 +144,11 @@ def _check_needs(question: Question, source: Reads) -> None:
         raise NotOnThisServer(
             f"the question {question.name} is about open invocations, and {source.name} has only ended ones. Ask it "
             f"on the live cluster."
+        )
+    if source.coverage.is_past and all(PRESENT in each.needs for each in question.variants):
+        raise NotOnThisServer(
+            f"the question {question.name} is about attempts or removed deployments, which are not recorded for an "
+            f"earlier time such as that of {source.name}. Ask it on the live cluster."
         )
     raise NotOnThisServer(
         f"the question {question.name} is not available on {source.name} "

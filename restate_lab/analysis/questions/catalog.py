@@ -9,7 +9,8 @@ A file begins with comments in this order, followed by one statement::
     -- row: one key with waiting calls                        the content of a row
     -- cost: scan (the status of every invocation)            point, scan or heavy, and the data that it reads
     -- needs: feature vqueues, sys_locks, sys_journal.raw     features, tables and columns, on one or more lines
-    --                                                        "open invocations": a history has only ended ones
+    --                                                        "open invocations": a history has only ended ones;
+    --                                                        "the present": not for an earlier time
     -- :since = 24h (time) completed since this time          a parameter: default, kind, meaning
     -- with: backing_off, holders                             shared parts of ``restate_lab.client.sql.parts``
     --                                                        after this line: notes for readers of the SQL

@@ -1,7 +1,7 @@
 -- Can this deployment be removed, and what pins it?
 -- row: one deployment, registered or removed but still pinned; those without pinned invocations first
 -- cost: scan (the status of every invocation, and every entry of the vqueues)
--- needs: open invocations, sys_invocation_status, sys_invocation_state
+-- needs: open invocations, the present, sys_invocation_status, sys_invocation_state
 -- needs: sys_deployment, sys_service
 -- :limit = 10000 (number) maximum number of rows
 -- with: backing_off

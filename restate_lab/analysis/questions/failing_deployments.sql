@@ -1,7 +1,7 @@
 -- Which deployment is failing?
 -- row: one deployment and error code, with the invocations whose last attempt failed there
 -- cost: scan (the vqueues' entries; if any is being retried, also journal events and every status)
--- needs: open invocations, sys_invocation_state, sys_invocation_status, sys_deployment
+-- needs: open invocations, the present, sys_invocation_state, sys_invocation_status, sys_deployment
 -- :limit = 1000 (number) maximum number of rows
 -- with: retrying
 --

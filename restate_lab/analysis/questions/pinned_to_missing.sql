@@ -1,7 +1,7 @@
 -- Which invocations are pinned to a deployment that is gone?
 -- row: one invocation that is not completed and whose deployment is no longer registered, oldest first
 -- cost: scan (the status of every invocation, and every entry of the vqueues)
--- needs: open invocations
+-- needs: open invocations, the present
 -- needs: sys_invocation_status, sys_invocation_state, sys_deployment
 -- :service = none (text) only this service
 -- :limit = 10000 (number) maximum number of rows

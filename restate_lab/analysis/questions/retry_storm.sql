@@ -1,7 +1,7 @@
 -- Which failures cause retries, by service, handler, error code, step and message?
 -- row: one kind of failure that causes retries, the most invocations first
 -- cost: scan (the vqueues' entries; if any is being retried, also journal events and every status)
--- needs: open invocations, sys_invocation_state, sys_invocation_status
+-- needs: open invocations, the present, sys_invocation_state, sys_invocation_status
 -- :service = none (text) only this service
 -- :limit = 1000 (number) maximum number of rows
 -- with: retrying

@@ -1,7 +1,7 @@
 -- Which invocations are in the retry storm?
 -- row: one invocation that is being retried, the most attempts first
 -- cost: scan (the vqueues' entries; if any is being retried, also journal events and every status)
--- needs: open invocations, sys_invocation_state, sys_invocation_status
+-- needs: open invocations, the present, sys_invocation_state, sys_invocation_status
 -- :service = none (text) only this service
 -- :handler = none (text) only this handler
 -- :error_code = none (text) only this error code, such as RT0007

@@ -81,7 +81,8 @@ def _explain(explorer: Explorer, row: Row) -> Explanation:
         text = f"{describe_open(details, root, chain, rows)} {describe_waiters(waiters, chain)}"
         facts = list_facts(details, waiters, _root_text(chain, rows))
     links = link_frame(chain.edges, rows, None if chain.deadlock else root)
-    can_act = explorer.reads.coverage.open_invocations and not details.is_gone
+    coverage = explorer.reads.coverage
+    can_act = coverage.open_invocations and not coverage.is_past and not details.is_gone
     options = list_options(details, root, chain) if can_act else ()
     return _build(explorer, row["id"], text, details, facts, links, options, waiters.direct)
 

@@ -15,6 +15,7 @@ from restate_lab.analysis.journal.errors import UNREACHABLE, JournalEvent, descr
 from restate_lab.analysis.patterns import without_refusal
 from restate_lab.analysis.waits.model import Edge
 from restate_lab.analysis.why.details import InvocationDetails
+from restate_lab.status import IN_PROGRESS, UNKNOWN
 
 _LONGEST = 300  # characters of a failure
 _FEW = 3  # items of a list in a sentence
@@ -242,6 +243,8 @@ _REASONS: Mapping[str, Callable[[InvocationDetails], str]] = MappingProxyType(
         "pending": _pending_reason,
         "scheduled": _scheduled_reason,
         "paused": _paused_reason,
+        IN_PROGRESS: lambda _: "It was running, ready or backing off: which one is not recorded for an earlier time.",
+        UNKNOWN: lambda _: "Its journal and events do not show whether it was in progress, suspended or paused then.",
     }
 )
 

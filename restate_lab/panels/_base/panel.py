@@ -447,6 +447,8 @@ def _place(source: Source, version: str = "") -> str:
 
 
 def _kind(source: Source) -> str:
+    if source.coverage.is_past:
+        return "a cluster at an earlier time"
     return "frozen evidence" if source.coverage.open_invocations else "a history"
 
 

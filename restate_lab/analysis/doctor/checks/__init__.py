@@ -43,6 +43,7 @@ _CHECKS = (
         0.5,
         retry_storm,
         needs_open=True,
+        needs_present=True,
         is_compared=True,
     ),
     Check(
@@ -51,10 +52,16 @@ _CHECKS = (
         0.5,
         unreachable_deployments,
         needs_open=True,
+        needs_present=True,
         is_compared=True,
     ),
     Check(
-        "long_attempts", "attempts that have been running for more than an hour", 0.6, long_attempts, needs_open=True
+        "long_attempts",
+        "attempts that have been running for more than an hour",
+        0.6,
+        long_attempts,
+        needs_open=True,
+        needs_present=True,
     ),
     Check(
         "journal_mismatches",
@@ -62,6 +69,7 @@ _CHECKS = (
         0.5,
         journal_mismatches,
         needs_open=True,
+        needs_present=True,
     ),
     Check(
         "removed_deployments",
@@ -69,6 +77,7 @@ _CHECKS = (
         1.6,
         removed_deployments,
         needs_open=True,
+        needs_present=True,
     ),
     Check(
         "stale_timers",
@@ -76,6 +85,7 @@ _CHECKS = (
         1.6,
         stale_timers,
         needs_open=True,
+        needs_present=True,
     ),
     Check(
         "refused_protocols",
@@ -90,6 +100,7 @@ _CHECKS = (
         1.6,
         late_cleanup,
         needs_open=True,
+        needs_present=True,
     ),
     Check(
         "paused",
@@ -99,7 +110,7 @@ _CHECKS = (
         needs_open=True,
         is_compared=True,
     ),
-    Check("backlog", "ready invocations that wait for a free slot", 1.6, backlog, needs_open=True),
+    Check("backlog", "ready invocations that wait for a free slot", 1.6, backlog, needs_open=True, needs_present=True),
     Check("late_starts", "scheduled invocations that should have started", 1.6, late_starts, needs_open=True),
     Check(
         "old_deployments",
@@ -107,6 +118,7 @@ _CHECKS = (
         1.6,
         old_deployments,
         needs_open=True,
+        needs_present=True,
     ),
     Check("long_journals", "journals that are much longer than others", 1.6, long_journals),
     Check(
