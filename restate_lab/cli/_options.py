@@ -64,8 +64,25 @@ class OutputFormat:
 
 
 @contextmanager
-def open_source(cluster: str | None, evidence: Path | None, live: str | None = None) -> Iterator[Source]:
+def open_source(
+    cluster: str | None, evidence: Path | None, live: str | None = None, at: str | None = None
+) -> Iterator[Source]:
     """Yield the source that the options name and close it afterwards; a cluster is opened read-only.
+
+    ``at`` is an earlier time: then the source is as it was at this time.
+    """
+    with _open(cluster, evidence, live) as source:
+        if at is None:
+            yield source
+            return
+        past: Any = source.at(at)
+        with past:
+            yield past
+
+
+@contextmanager
+def _open(cluster: str | None, evidence: Path | None, live: str | None) -> Iterator[Source]:
+    """Yield the source without its time.
 
     The path of evidence can be the path of an archive; ``cluster`` then is the name of a cluster in it, and ``live``
     names the cluster itself, to read both as one source.
@@ -270,6 +287,14 @@ EvidencePath = Annotated[
     Path | None,
     typer.Option(
         "--evidence", metavar="PATH", help="Read this frozen evidence, or this archive, instead of a cluster."
+    ),
+]
+At = Annotated[
+    str | None,
+    typer.Option(
+        "--at",
+        metavar="TIME",
+        help="Read the cluster as it was at this time: 2h (ago), 14:05Z, or a timestamp with its zone.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON. Nulls are kept; times are in UTC.")]

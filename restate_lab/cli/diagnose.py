@@ -13,6 +13,7 @@ from restate_lab.cli._errors import ERROR, exit_on_error, in_a_shell, warn
 from restate_lab.cli._options import (
     POINT_LIMIT,
     SCAN_LIMIT,
+    At,
     Cluster,
     EvidencePath,
     Json,
@@ -208,6 +209,7 @@ def doctor(
     quiet: Quiet = False,
     cluster: Cluster = None,
     evidence: EvidencePath = None,
+    at: At = None,
     form: OutputFormat,
 ) -> int:
     """Check for all known problems and print the findings, worst first.
@@ -220,14 +222,15 @@ def doctor(
     from restate_lab.cli.shell_code import SourceOptions
     from restate_lab.export.results import diagnosis_json
 
-    with open_source(cluster, evidence) as source:
+    with open_source(cluster, evidence, at=at) as source:
+        where = SourceOptions.of(source, cluster, evidence, at)
         diagnosis = diagnose(source, timeout=timeout, checks=check or None, partitions=partitions)
     code = doctor_exit_code(diagnosis, strict=strict)
     if code or not quiet:
         write_result(
             form,
             diagnosis.findings,
-            show=lambda page: print_diagnosis(diagnosis, SourceOptions(cluster, evidence), page),
+            show=lambda page: print_diagnosis(diagnosis, where, page),
             to_json=lambda: diagnosis_json(diagnosis),
         )
     return code
@@ -294,6 +297,7 @@ def why(
     timeout: WhyTimeout = POINT_LIMIT,
     cluster: Cluster = None,
     evidence: EvidencePath = None,
+    at: At = None,
     as_json: Json = False,
 ) -> None:
     """Explain one invocation: its dependencies, the invocations that it blocks, and the possible actions.
@@ -308,14 +312,15 @@ def why(
         from restate_lab.cli.shell_code import SourceOptions
         from restate_lab.export.results import explanation_json
 
-        with open_source(cluster, evidence) as source:
+        with open_source(cluster, evidence, at=at) as source:
+            where = SourceOptions.of(source, cluster, evidence, at)
             explanation = explain(source, invocation, timeout=timeout)
         if as_json:
             print_json(explanation_json(explanation))
         elif explanation.status is None:
             warn(str(explanation))
         else:
-            print_explanation(explanation, SourceOptions(cluster, evidence), TextPage())
+            print_explanation(explanation, where, TextPage())
     raise typer.Exit(ERROR if explanation.status is None else 0)
 
 
@@ -331,6 +336,7 @@ def waits(
     timeout: Timeout = SCAN_LIMIT,
     cluster: Cluster = None,
     evidence: EvidencePath = None,
+    at: At = None,
     form: OutputFormat,
 ) -> int:
     """Show which invocations block others: deadlocks, root blockers, and unresolved awakeables and promises.
@@ -343,7 +349,8 @@ def waits(
     from restate_lab.cli.shell_code import SourceOptions
     from restate_lab.export.results import waits_json
 
-    with open_source(cluster, evidence) as source:
+    with open_source(cluster, evidence, at=at) as source:
+        where = SourceOptions.of(source, cluster, evidence, at)
         graph = find_waits(source, timeout=timeout)
     if form.kind in {"csv", "parquet"}:
         for each in graph.reasons:
@@ -351,7 +358,7 @@ def waits(
     write_result(
         form,
         getattr(graph, part),
-        show=lambda page: WaitsPage(graph, SourceOptions(cluster, evidence), page, top).print(),
+        show=lambda page: WaitsPage(graph, where, page, top).print(),
         to_json=lambda: waits_json(graph),
     )
     return waits_exit_code(graph)
@@ -375,6 +382,7 @@ def journal(
     timeout: PointTimeout = POINT_LIMIT,
     cluster: Cluster = None,
     evidence: EvidencePath = None,
+    at: At = None,
     form: OutputFormat,
 ) -> None:
     """Show the journal of one invocation: its entries in order, their times as bars, and the error of each step.
@@ -387,7 +395,8 @@ def journal(
     from restate_lab.cli.shell_code import SourceOptions
     from restate_lab.export.results import journal_json
 
-    with open_source(cluster, evidence) as source, warnings.catch_warnings():
+    with open_source(cluster, evidence, at=at) as source, warnings.catch_warnings():
+        where = SourceOptions.of(source, cluster, evidence, at)
         warnings.simplefilter("ignore", Truncated)  # the page prints it
         frame = read_journal(source, invocation, depth=depth, payloads=payloads, timeout=timeout)
     if "truncated" in frame.attrs and not form.is_table:
@@ -395,7 +404,7 @@ def journal(
     write_result(
         form,
         frame,
-        show=lambda page: JournalPage(frame, page, scale, top).print(SourceOptions(cluster, evidence)),
+        show=lambda page: JournalPage(frame, page, scale, top).print(where),
         to_json=lambda: journal_json(frame),
     )
 
@@ -418,6 +427,7 @@ def agents(
     timeout: Timeout = SCAN_LIMIT,
     cluster: Cluster = None,
     evidence: EvidencePath = None,
+    at: At = None,
     form: OutputFormat,
 ) -> None:
     """List the runs of AI agents with their models, tokens and cost; with an ID, print one as a conversation.
@@ -429,7 +439,7 @@ def agents(
     from restate_lab.export.results import conversation_json
 
     prices = _parse_prices(price or [])
-    with open_source(cluster, evidence) as source:
+    with open_source(cluster, evidence, at=at) as source:
         if invocation is None:
             runs = agent_runs(source, service=service, since=since, prices=prices, timeout=timeout)
         else:

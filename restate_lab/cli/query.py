@@ -12,6 +12,7 @@ from restate_lab._text import format_duration, plural
 from restate_lab.cli._errors import warn
 from restate_lab.cli._options import (
     SCAN_LIMIT,
+    At,
     Cluster,
     EvidencePath,
     OutputFormat,
@@ -80,6 +81,7 @@ def sql(
     param: Parameters = None,
     cluster: Cluster = None,
     evidence: EvidencePath = None,
+    at: At = None,
     timeout: Timeout = SCAN_LIMIT,
     form: OutputFormat,
 ) -> None:
@@ -93,7 +95,7 @@ def sql(
 
     values = {name: parse_value(text) for name, text in parse_parameters(param or []).items()}
     statement = sys.stdin.read() if statement == STDIN else statement
-    with open_source(cluster, evidence) as source:
+    with open_source(cluster, evidence, at=at) as source:
         started = time.monotonic()
         if form.kind == "parquet" and form.file is not None:
             with source.stream(statement, params=values, timeout=timeout) as reader:
@@ -115,6 +117,7 @@ def ask(
     param: QuestionParameters = None,
     cluster: Cluster = None,
     evidence: EvidencePath = None,
+    at: At = None,
     timeout: Timeout = SCAN_LIMIT,
     form: OutputFormat,
 ) -> None:
@@ -129,7 +132,7 @@ def ask(
     from restate_lab.cli._output import write_frame
 
     values = parse_texts(question, parse_parameters(param or []))
-    with open_source(cluster, evidence) as source:
+    with open_source(cluster, evidence, at=at) as source:
         frame = run_any_question(source, question, timeout=timeout, **values)
         about = _source_line(source, frame.attrs["seconds"])
     truncated = frame.attrs.get("truncated")

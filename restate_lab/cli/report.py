@@ -11,6 +11,7 @@ import typer
 from restate_lab.cli._errors import ERROR, exit_on_error, in_a_shell, warn
 from restate_lab.cli._options import (
     SCAN_LIMIT,
+    At,
     Cluster,
     OutputFormat,
     Overwrite,
@@ -144,6 +145,7 @@ def report(
     param: NotebookParameters = None,
     cluster: Cluster = None,
     evidence: NotebookEvidence = None,
+    at: At = None,
     allow_changes: AllowChanges = False,
     timeout: CellTimeout = _LIMIT,
     paper: Paper = "A4",
@@ -166,10 +168,10 @@ def report(
 
             resolve_output(output, overwrite=overwrite)  # before anything is read
             options: dict[str, Any] = {"title": title, "summary": summary, "since": since, "timeout": timeout}
-            with open_source(cluster, evidence) as source:
+            with open_source(cluster, evidence, at=at) as source:
                 code = _write_incident(source, output, overwrite=overwrite, paper=paper, length=length, **options)
             raise typer.Exit(code)
-        own = {"--title": title, "--summary": summary, "--length": length, "--cluster": cluster}
+        own = {"--at": at, "--title": title, "--summary": summary, "--length": length, "--cluster": cluster}
         _refuse(own, "the incident report")
 
         from restate_lab.reports.notebook import notebook_report

@@ -21,6 +21,7 @@ from restate_lab.cli._options import parse_value
 from restate_lab.cli._page import IN_PYTHON
 from restate_lab.client.address import is_address
 from restate_lab.errors import ArgumentError
+from restate_lab.source import Source
 
 _MOST = 20  # ids per command
 _READS = frozenset(
@@ -39,6 +40,17 @@ class SourceOptions:
 
     cluster: str | None = None
     evidence: Path | None = None
+    at: str | None = None
+
+    @classmethod
+    def of(cls, source: Source, cluster: str | None, evidence: Path | None, at: str | None) -> SourceOptions:
+        """Return the options of a source; ``at`` becomes the time that it has, because "2h" soon is another time."""
+        return cls(cluster, evidence, None if at is None else source.now.isoformat())
+
+    @property
+    def reads(self) -> list[str]:
+        """Return the options for a command that can also read an earlier time."""
+        return self.options if self.at is None else [*self.options, "--at", self.at]
 
     @property
     def options(self) -> list[str]:
@@ -99,7 +111,7 @@ def _ask(call: SuggestedCall, source: SourceOptions) -> str | None:
     }
     if not _reads_back(name, texts, call.options):
         return None
-    return shlex.join(["restate-lab", "ask", name, *_parameter_options(texts), *source.options])
+    return shlex.join(["restate-lab", "ask", name, *_parameter_options(texts), *source.reads])
 
 
 def _sql(call: SuggestedCall, source: SourceOptions) -> str | None:
@@ -108,7 +120,7 @@ def _sql(call: SuggestedCall, source: SourceOptions) -> str | None:
         key: value if isinstance(value, str) and parse_value(value) == value else json.dumps(value, ensure_ascii=False)
         for key, value in call.options.items()
     }
-    return shlex.join(["restate-lab", "sql", str(call.arguments[0]), *_parameter_options(texts), *source.options])
+    return shlex.join(["restate-lab", "sql", str(call.arguments[0]), *_parameter_options(texts), *source.reads])
 
 
 def _statuses(call: SuggestedCall, source: SourceOptions) -> str | None:
@@ -122,7 +134,7 @@ def _lab_command(name: str, *, is_live: bool = False) -> Command:
     """Return the command of ``restate-lab`` with the arguments of a call; ``is_live``: it does not read evidence."""
 
     def command(call: SuggestedCall, source: SourceOptions) -> str | None:
-        options = [] if is_live and source.evidence is not None else source.options
+        options = [] if is_live and source.evidence is not None else source.options if is_live else source.reads
         return shlex.join(["restate-lab", name, *map(str, call.arguments), *options])
 
     return command

@@ -11,6 +11,7 @@ import typer
 from restate_lab.cli._errors import warn
 from restate_lab.cli._options import (
     POINT_LIMIT,
+    At,
     Cluster,
     EvidencePath,
     OutputFormat,
@@ -89,6 +90,7 @@ def story(
     cluster: Cluster = None,
     evidence: EvidencePath = None,
     live: Live = None,
+    at: At = None,
     form: OutputFormat,
 ) -> None:
     """Show all invocations that belong together: callers, callees, restarts, and those that answered each other.
@@ -107,7 +109,8 @@ def story(
     if since is not None and key is None:
         raise ArgumentError("--since is only for --key.")
     options: dict[str, Any] = {"key": key, "trace": trace, "since": since or _SINCE, "search": search}
-    with open_source(cluster, evidence, live) as source:
+    with open_source(cluster, evidence, live, at) as source:
+        where = SourceOptions.of(source, cluster, evidence, at)
         result = read_story(source, _ids_of(invocations), **options, timeout=timeout)
     if form.kind in {"csv", "parquet"}:
         for each in result.reasons:
@@ -115,7 +118,7 @@ def story(
     write_result(
         form,
         getattr(result, part),
-        show=lambda page: print_story(result, SourceOptions(cluster, evidence), page),
+        show=lambda page: print_story(result, where, page),
         to_json=lambda: story_json(result),
     )
 

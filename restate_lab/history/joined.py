@@ -272,10 +272,13 @@ class JoinedHistory(History, SourceWrapper):
     def _ended_since(self, since: datetime) -> JoinedHistory:
         """Return the same history with fewer archived runs, so that days before them are not read."""
         history = copy.copy(self)
-        history._period = HistoryPeriod(since)
-        history._sessions = JoinedSessions(self._archive, self._tables, self.cluster_name, history._period)
-        history._joined_coverage = (0.0, None)
+        history._limit(HistoryPeriod(since))  # noqa: SLF001 - of its own class
         return history
+
+    def _limit(self, period: HistoryPeriod) -> None:
+        self._period = period
+        self._sessions = JoinedSessions(self._archive, self._tables, self.cluster_name, period)
+        self._joined_coverage = (0.0, None)
 
     def __repr__(self) -> str:
         return f"<JoinedHistory {self.name}, at {self.address} and {self._source.address}>"

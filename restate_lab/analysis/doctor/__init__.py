@@ -187,20 +187,26 @@ def _not_run(check: Check, reason: str, *, applies: bool = True) -> _CheckOutcom
 
 def _reason_not_to_apply(check: Check, context: CheckContext) -> str:
     """Return why a check does not apply to a source, as far as that is known without a read; "" if it applies."""
-    if check.is_for_vqueues and not has_vqueues(context.source):
-        return "this server has no vqueues"
-    if check.needs_samples and context.source.coverage.open_invocations:
-        return HAS_OPEN
-    if check.needs_present and context.source.coverage.is_past:
-        return "attempts and removed deployments are not recorded for an earlier time"
-    if check.until is not None and not is_older(context.source.version, check.until):
-        return f"this server is not older than {check.until}"
-    if check.compares_times and not context.source.live:
-        return "this source has one time, and the check compares two"
-    if check.needs_period is not None and not context.covers(check.needs_period):
-        period = format_duration(check.needs_period)
-        return f"this check needs the invocations that ended in the last {period}, from an archive of that time"
-    return ""
+    source, coverage, period = context.source, context.source.coverage, check.needs_period
+    reasons = (
+        (check.is_for_vqueues and not has_vqueues(source), "this server has no vqueues"),
+        (check.needs_samples and coverage.open_invocations, HAS_OPEN),
+        (
+            check.until is not None and not is_older(source.version, check.until),
+            f"this server is not older than {check.until}",
+        ),
+        (check.compares_times and not source.live, "this source has one time, and the check compares two"),
+        (
+            check.needs_present and coverage.is_past,
+            "attempts and removed deployments are not recorded for an earlier time",
+        ),
+        (
+            period is not None and not context.covers(period),
+            f"this check needs the invocations that ended in the last {format_duration(period or timedelta())}, from "
+            f"an archive of that time",
+        ),
+    )
+    return next((reason for is_reason, reason in reasons if is_reason), "")
 
 
 def _choose_checks(checks: str | Iterable[str] | None) -> list[Check]:
