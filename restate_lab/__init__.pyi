@@ -53,6 +53,7 @@ from restate_lab.export.spans import export_spans as export_spans
 from restate_lab.history.archive import archive as archive
 from restate_lab.history.joined import JoinedHistory as JoinedHistory
 from restate_lab.history.opening import open_history as open_history
+from restate_lab.history.past import PastCluster as PastCluster
 from restate_lab.history.source import History as History
 from restate_lab.magics import load_ipython_extension as load_ipython_extension
 from restate_lab.panels.panel import Panel as Panel

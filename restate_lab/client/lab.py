@@ -252,7 +252,7 @@ class Lab(Source):
         return IngressClient(self._ingress)
 
     def at(self, time: str | datetime | timedelta, /) -> Source:
-        """Return the cluster as it was at an earlier time, as a source: what was open then, and what had ended.
+        """Return the cluster as it was at an earlier time, as a source: with the invocations that were open then.
 
             then = lab.at("2h")    # or "14:05Z", or a timestamp with its zone
             rl.ask(then, "overview")

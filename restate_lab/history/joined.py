@@ -75,7 +75,7 @@ class JoinedHistory(History, SourceWrapper):
       read and held in memory, by the columns that the statement needs, and by id if it selects ids or if few runs are
       only on the server. ``connect(max_bytes=…)`` limits them, and ``connect(timeout=…)`` is the default time limit.
     - Ages count from the server's clock. Plans and other changes need the Lab itself. ``at(time)`` is the
-      cluster at an earlier time, with what was open then.
+      cluster at an earlier time, with the invocations that were open then.
 
     The archive is read as it was when it was opened: open it again to see later visits. Invocations that ended after
     the last visit which it has, and were removed from the server since, are in neither. ``coverage`` has the times in
@@ -252,7 +252,7 @@ class JoinedHistory(History, SourceWrapper):
         return tables.copy()
 
     def at(self, time: TimeInput, /) -> PastCluster:
-        """Return the cluster as it was at a time: what was open then, and the ended runs that it still had.
+        """Return the cluster as it was at a time: the runs that were open then, and the ended runs that it still had.
 
         ``help(rl.PastCluster)`` describes it. The rows are read now, from the archive and from the server.
 

@@ -31,7 +31,7 @@ from restate_lab.history.joined_session import JoinedLayout, register, register_
 from restate_lab.history.past_runs import HOLDERS, RUNS, STATUSES_OF_THE_PAST, WAITING, PastRuns, held_keys
 from restate_lab.history.scans import ServerScan, scans_of, server_table
 from restate_lab.history.session import ServerSchema
-from restate_lab.history.table_rows import TableRows, ids_of
+from restate_lab.history.table_rows import RowFetcher, ids_of
 from restate_lab.progress import Progress, RowsLine, SharedProgress, progress_of
 from restate_lab.reads import Reads
 from restate_lab.source import Coverage, CoverageGap, Source
@@ -123,7 +123,7 @@ class PastCluster(EngineSource):
 
     @property
     def coverage(self) -> Coverage:
-        """Return what is not recorded, and the times in which runs may be missing."""
+        """Return the missing records, and the times in which runs may be missing."""
         return self._coverage
 
     @contextmanager
@@ -166,12 +166,12 @@ class PastCluster(EngineSource):
     def __repr__(self) -> str:
         return f"<PastCluster {self.name}, from {self._source!r}>"
 
-    def _context_for(self, scans: Mapping[str, ServerScan], rows: TableRows) -> Any:
+    def _context_for(self, scans: Mapping[str, ServerScan], rows: RowFetcher) -> Any:
         """Return the session of a statement: with the journals that it reads, or the one that all others share."""
         journals = {name: self._journal(name, scans[name], rows) for name in _JOURNALS if name in scans}
         return self._session(journals) if journals else self._context
 
-    def _journal(self, name: str, scan: ServerScan, rows: TableRows) -> pa.Table:
+    def _journal(self, name: str, scan: ServerScan, rows: RowFetcher) -> pa.Table:
         ids = ids_of(self._tables[RUNS])
         columns = None if scan.columns is None else {"id", *scan.columns}
         wanted = scan.values.get("id")
@@ -181,8 +181,8 @@ class PastCluster(EngineSource):
             values["id"] = known if wanted is None else known & wanted
         return rows.fetch(name, columns, values, ids, condition=_APPENDED, params={"time": self._time})
 
-    def _rows(self, reads: Reads, progress: Progress) -> TableRows:
-        return TableRows(
+    def _rows(self, reads: Reads, progress: Progress) -> RowFetcher:
+        return RowFetcher(
             reads=reads,
             columns=self._layout.schema.tables,
             types=self._layout.types,
@@ -238,7 +238,7 @@ class PastCluster(EngineSource):
         )
 
     def _unknown(self) -> Iterator[str]:
-        """Yield what is not known about the time, as sentences."""
+        """Yield the gaps in the knowledge about the time, as sentences."""
         if count := self._tables[RUNS]["status"].to_pylist().count(UNKNOWN):
             yield f"the status of {plural(count, 'invocation')} at this time cannot be derived, and is 'unknown'"
         yield "invocations that were cancelled or killed before their start left no trace"

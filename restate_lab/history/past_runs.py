@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from restate_lab.client.sql.bind import chunks
 from restate_lab.history.past_status import OpenRun, Trace, open_status, trace_of_entry, trace_of_event
-from restate_lab.history.table_rows import TableRows, ids_of
+from restate_lab.history.table_rows import RowFetcher, ids_of
 from restate_lab.reads import CHUNK, Row
 from restate_lab.status import IN_PROGRESS, UNKNOWN
 
@@ -39,7 +39,7 @@ _ABSENT = ("vqueue_id",)
 
 
 @dataclass(slots=True)
-class _Evidence:
+class _RunTraces:
     """What the traces of one run show about a time: how long its journal was, and when it last changed."""
 
     traces: list[Trace] = field(default_factory=list)
@@ -57,7 +57,7 @@ class _Evidence:
 class PastRuns:
     """Reads the runs that had been created by ``time``, and were open then or still kept."""
 
-    rows: TableRows
+    rows: RowFetcher
     time: datetime
 
     def read(self) -> pa.Table:
@@ -79,11 +79,11 @@ class PastRuns:
         is_known: Any = pc.less_equal(runs["modified_at"], pa.scalar(self.time, runs["modified_at"].type))
         return pc.invert(pc.fill_null(is_known, pa.scalar(value=False)))
 
-    def _read_evidence(self, runs: pa.Table) -> dict[str, _Evidence]:
+    def _read_evidence(self, runs: pa.Table) -> dict[str, _RunTraces]:
         """Return the traces of the runs that had started and had not ended."""
         rows = runs.select(["id", "created_at", "running_at"]).to_pylist()
         created = {row["id"]: row["created_at"] for row in rows if self._is_past(row["running_at"])}
-        evidence: dict[str, _Evidence] = defaultdict(_Evidence)
+        evidence: dict[str, _RunTraces] = defaultdict(_RunTraces)
         for row in self._traces(_ENTRIES, created):
             known = evidence[row["id"]]
             if row["appended_at"] <= self.time:
@@ -116,7 +116,7 @@ class PastRuns:
             for batch in reader:
                 yield from (row for row in batch.to_pylist() if row["id"] in ids)
 
-    def _as_then(self, row: Row, evidence: _Evidence) -> Row:
+    def _as_then(self, row: Row, evidence: _RunTraces) -> Row:
         """Return the values of the columns that had other values at the time."""
         values: Row = {name: row[name] if self._is_past(row[name]) else None for name in _LATER if name in row}
         values |= dict.fromkeys((*_OF_THE_END, *_OF_A_SUSPENSION))
@@ -171,7 +171,7 @@ _CHANGING = frozenset(
 )
 
 
-def _add(evidence: _Evidence, trace: Trace | None) -> None:
+def _add(evidence: _RunTraces, trace: Trace | None) -> None:
     if trace is not None:
         evidence.traces.append(trace)
 

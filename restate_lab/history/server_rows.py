@@ -18,7 +18,7 @@ from restate_lab.analysis.agents.reader import AgentReader
 from restate_lab.history.reader import STEP, agent_steps, with_appended_at, with_entry_columns, with_run
 from restate_lab.history.scans import ServerScan
 from restate_lab.history.session import OF_ENTRIES
-from restate_lab.history.table_rows import Columns, TableRows, Values, ids_of
+from restate_lab.history.table_rows import Columns, RowFetcher, Values, ids_of
 from restate_lab.history.tables import to_archive
 
 _STATUS, _ATTEMPTS, _JOURNAL = "sys_invocation_status", "sys_invocation_state", "sys_journal"
@@ -62,7 +62,7 @@ class ServerRuns:
 
 
 @dataclass(slots=True, kw_only=True)
-class ServerRows(TableRows):
+class ServerRows(RowFetcher):
     """The read of one statement that also needs rows of an archive."""
 
     archive: ArchivedRuns

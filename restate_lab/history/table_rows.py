@@ -25,7 +25,7 @@ Values: TypeAlias = Mapping[str, AbstractSet[str]]
 
 
 @dataclass(slots=True, kw_only=True)
-class TableRows:
+class RowFetcher:
     """The read of one statement: ``reads`` has its time limit, ``progress`` its progress, ``max_bytes`` its memory.
 
     ``columns`` and ``types`` are those of the tables. ``has_earlier_runs`` is set if the source also has earlier runs

@@ -48,6 +48,7 @@ from restate_lab.reports.timeline import (
     read_changes,
     read_notes,
     timeline_frame,
+    with_calls,
 )
 
 _WORST = 3
@@ -73,6 +74,8 @@ def timeline_chapter(context: ReportContext) -> Section:
     every = timeline_frame(events)
     span = every["time"].max() - every["time"].min() if len(every) else pd.Timedelta(0)
     groups = grouped_frame(every, gap=max(span / _GAPS, _LEAST_GAP))
+    if context.source.live:
+        groups, every = with_calls(groups), with_calls(every)
     most = _FEW_EVENTS if context.is_short else _EVENTS
     parts = [context.builder.table(groups, rows=most, file="timeline", drop_empty=True)]
     if len(groups) < len(every) and not context.is_short:
@@ -82,6 +85,8 @@ def timeline_chapter(context: ReportContext) -> Section:
         "Deployments, new errors, failures, pauses, restarts, the start of each critical finding, and the actions "
         "taken and noted with restate_lab. One row can combine several routine events. Earlier events may have expired."
     )
+    if context.source.live and len(groups):
+        caption += " The call of a row returns the cluster as it was then."
     return context.section("Timeline", *parts, of=frames, caption=caption)
 
 

@@ -61,6 +61,11 @@ def timeline_frame(events: Iterable[TimelineEvent]) -> pd.DataFrame:
     )
 
 
+def with_calls(events: pd.DataFrame) -> pd.DataFrame:
+    """Return the events with the column ``call``: the call that returns the cluster as it was at this time."""
+    return events.assign(call=[f'lab.at("{time:%Y-%m-%dT%H:%M:%S}Z")' for time in events["time"]])
+
+
 def grouped_frame(frame: pd.DataFrame, *, gap: pd.Timedelta) -> pd.DataFrame:
     """Group the routine events of ``timeline_frame``; the columns are ``time, events, event, what``.
 

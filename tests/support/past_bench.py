@@ -151,7 +151,7 @@ WORDS = {
     **dict.fromkeys(("running", "ready", "backing-off", "in-progress"), "in progress"),
     "completed": "ended",
 }
-"""The words of statuses that are not told apart at an earlier time."""
+"""One name for the statuses that an earlier time does not distinguish."""
 STATUSES = "SELECT id, created_at, status FROM sys_invocation"
 CHANGES = "SELECT id, appended_at AS at FROM sys_journal UNION ALL SELECT id, appended_at FROM sys_journal_events"
 APART = timedelta(seconds=1)  # between a compared time and a change that a poll shows

@@ -32,6 +32,7 @@ TYPES = (
     rl.ModelStep,
     rl.Note,
     rl.Outcome,
+    rl.PastCluster,
     rl.Plan,
     rl.RecordedTest,
     rl.Replay,

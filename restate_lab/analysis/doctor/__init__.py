@@ -202,8 +202,7 @@ def _reason_not_to_apply(check: Check, context: CheckContext) -> str:
         ),
         (
             period is not None and not context.covers(period),
-            f"this check needs the invocations that ended in the last {format_duration(period or timedelta())}, from "
-            f"an archive of that time",
+            f"this check needs an archive of the last {format_duration(period or timedelta())}",
         ),
     )
     return next((reason for is_reason, reason in reasons if is_reason), "")
