@@ -26,8 +26,8 @@
 - save and share: ``freeze, open_evidence, compare, save, Report, incident_report``
 - types for annotations, not in the menu: ``Plan, Diagnosis, Explanation, Story, Waits, Forecast, Replay, Comparison,
   Contrast, Matches, BeforeAfter, State, Conversation, Outcome, Note, RecordedTest, Evidence, History, JoinedHistory,
-  PastCluster, Thresholds, AdminClient, IngressClient``; for your own source: ``Source, Coverage``; to read agents with payloads of
-  your own: ``ModelStep, ToolCall``
+  PastCluster, Thresholds, AdminClient, IngressClient``; for your own source: ``Source, Coverage``; to read agents with
+  payloads of your own: ``ModelStep, ToolCall``
 - other: ``errors``, ``tracebacks("full")`` for developers, ``load_ipython_extension`` for ``%load_ext restate_lab``
 
 The large parts are loaded at their first use.

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import restate_lab as rl
+from restate_lab.errors import ArgumentError, NotOnThisServer
 from support.clusters import KINDS, NEWEST
 from support.past_bench import PastBench, compare, running_past_bench
 
@@ -39,6 +40,45 @@ def test_an_archive_with_its_cluster_has_the_same_statuses(bench: PastBench) -> 
     assert seen.all["right"] > 10
 
 
+@pytest.mark.parametrize(
+    ("time", "message"),
+    [
+        ("2099-01-01T00:00:00Z", "in the future: the cluster's clock is"),
+        ("2020-01-01T00:00:00Z", "keeps ended invocations for 1d at most, so the earliest time is"),
+        ("14:05", "without a zone: append Z"),
+        ("soon", "use a duration such as"),
+    ],
+)
+def test_a_time_that_the_cluster_does_not_have_is_one_error(bench: PastBench, time: str, message: str) -> None:
+    with pytest.raises(ArgumentError, match=message):
+        bench.lab.at(time)
+
+
+def test_verbs_answer_about_the_earlier_time(bench: PastBench) -> None:
+    """Nothing after the time is in an answer, and each part that is not recorded is reported."""
+    poll = bench.polls[len(bench.polls) // 2]
+    with bench.lab.at(poll.at) as past:
+        assert past.now <= poll.at
+        assert not past.live
+        waiting = past.sql("SELECT id FROM sys_invocation WHERE status = 'suspended' ORDER BY id")["id"]
+        assert len(rl.waits(past).edges)
+        assert {"suspended", "in-progress"} <= set(rl.ask(past, "overview")["status"])
+        for id_ in waiting.head(3):
+            assert (rl.journal(past, id_)["appended_at"].dropna() <= past.now).all()
+            explanation = rl.why(past, id_)
+            assert explanation.status == "suspended"
+            assert not len(explanation.options), "an earlier time cannot be changed"
+        diagnosis = rl.doctor(past)
+        reasons = dict(zip(diagnosis.not_read["part"], diagnosis.not_read["reason"], strict=True))
+        assert reasons["retry_storm"] == "attempts and removed deployments are not recorded for an earlier time"
+        assert "state" in reasons["large_states"]
+        assert "coverage" in reasons
+        with pytest.raises(NotOnThisServer, match="not recorded for an earlier time"):
+            rl.ask(past, "retry_storm")
+        with pytest.raises(ArgumentError, match="has one time"):
+            past.at("1s")
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.timeout(1_500)
@@ -46,8 +86,8 @@ def test_of_a_thousand_random_statuses_none_is_wrong(kind: str, tmp_path: Path) 
     """Ten minutes of load with restarts on the newest server, two on the others."""
     with running_past_bench(kind, tmp_path) as bench:
         bench.run(600.0 if kind == NEWEST else 120.0, restarts=3)
-        seen = compare(bench, bench.lab, times=50, pairs=20)
+        seen = compare(bench, bench.lab, times=60, pairs=20)
     assert not seen.wrong
-    assert seen.all.total() >= 900
+    assert seen.all.total() >= 1_000
     if kind == NEWEST:
         assert seen.known_share >= 0.95
