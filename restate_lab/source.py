@@ -324,10 +324,11 @@ def read_table(reader: pa.RecordBatchReader) -> pa.Table:
     return pa.Table.from_batches(batches, reader.schema)
 
 
-def check_supported(source: Source, what: str, *, needs_open: bool = False) -> None:
+def check_supported(source: Source, what: str, *, needs_open: bool = False, needs_present: bool = False) -> None:
     """Refuse to interpret the tables of a server that is older than the tested versions.
 
-    With ``needs_open``, also refuse a source without open invocations, such as a history.
+    With ``needs_open``, also refuse a source without open invocations, such as a history; with ``needs_present``, a
+    cluster at an earlier time, which lacks attempts and queues.
 
     Raises:
         NotOnThisServer: the source is older than ``OLDEST``; columns that it does not have could look like "no rows".
@@ -336,6 +337,11 @@ def check_supported(source: Source, what: str, *, needs_open: bool = False) -> N
         raise NotOnThisServer(
             f"{what} needs restate {OLDEST} or newer; {source.name} has {source.version}. "
             f"lab.sql(), lab.tables(), lab.admin and lab.ingress still work there."
+        )
+    if needs_present and source.coverage.is_past:
+        raise NotOnThisServer(
+            f"{what} needs the present state of a cluster, and {source.name} shows an earlier time. Pass the "
+            f"connection or the history that at() was called on."
         )
     if needs_open and not source.coverage.open_invocations:
         raise NotOnThisServer(f"{what} needs open invocations; {source.name} has only invocations that have ended.")

@@ -42,7 +42,7 @@ STATUSES: dict[str, Status] = {
         Status("killed", "#53575e", ended=True),
     )
 }
-IN_PROGRESS, UNKNOWN = "in-progress", "unknown"
+PAST_ONLY = IN_PROGRESS, UNKNOWN = "in-progress", "unknown"
 """Statuses that only an earlier time has: running, ready or backing off; and one that its records do not prove."""
 ENDED = tuple(name for name, status in STATUSES.items() if status.ended)
 """The statuses of invocations that have ended."""

@@ -112,13 +112,13 @@ def freeze(
     Raises:
         ArgumentError: the path exists, an argument is malformed, or a pattern covers no column.
         NotFound: no invocation matches.
-        NotOnThisServer: the source is too old.
+        NotOnThisServer: the source is too old, or shows an earlier time.
         TimedOut: not everything was read within ``timeout``.
         RestateLabError: any error of the source, with a note that names the table.
     """
     target = locate_folder(path, filesystem)
     check_free(target)
-    reads = begin(source, "freeze", timeout, each=COPY_STATEMENT)
+    reads = begin(source, "freeze", timeout, each=COPY_STATEMENT, needs_present=True)
     started = reads.now
     wanted = parse_filter(ids=ids, service=service, handler=handler, since=since, until=until, now=started)
     schema = read_schema(reads)

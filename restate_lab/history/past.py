@@ -28,14 +28,14 @@ from restate_lab.evidence.tables import SourceTable, SourceView, quote_name, rea
 from restate_lab.frames import number_duplicate_columns
 from restate_lab.history.cluster import retention_json
 from restate_lab.history.joined_session import JoinedLayout, register, register_rows, types_of
-from restate_lab.history.past_runs import HOLDERS, RUNS, STATUSES_OF_THE_PAST, WAITING, PastRuns, held_keys
+from restate_lab.history.past_runs import HOLDERS, RUNS, WAITING, PastRuns, held_keys
 from restate_lab.history.scans import ServerScan, scans_of, server_table
 from restate_lab.history.session import ServerSchema
 from restate_lab.history.table_rows import RowFetcher, ids_of
 from restate_lab.progress import Progress, RowsLine, SharedProgress, progress_of
 from restate_lab.reads import Reads
 from restate_lab.source import Coverage, CoverageGap, Source
-from restate_lab.status import UNKNOWN
+from restate_lab.status import PAST_ONLY, UNKNOWN
 
 _JOURNALS = ("sys_journal", "sys_journal_events")
 _DERIVED = {"sys_keyed_service_status": HOLDERS, "sys_inbox": WAITING}
@@ -98,8 +98,8 @@ class PastCluster(EngineSource):
 
     @property
     def name(self) -> str:
-        """Return the cluster's name with the time: "prod at 2026-11-30 14:05:00Z"."""
-        return f"{self._lab.name} at {format_timestamp(self._time)}"
+        """Return the cluster's name with "(earlier)"; results show it together with ``now``."""
+        return f"{self._lab.name} (earlier)"
 
     @property
     def address(self) -> str:
@@ -164,7 +164,7 @@ class PastCluster(EngineSource):
             ticks.end()
 
     def __repr__(self) -> str:
-        return f"<PastCluster {self.name}, from {self._source!r}>"
+        return f"<PastCluster {self._lab.name} at {format_timestamp(self._time)}, from {self._source!r}>"
 
     def _context_for(self, scans: Mapping[str, ServerScan], rows: RowFetcher) -> Any:
         """Return the session of a statement: with the journals that it reads, or the one that all others share."""
@@ -252,7 +252,7 @@ def _with_statuses_of_the_past(name: str, columns: Iterable[str]) -> str:
         f"coalesce(p.past_status, v.{quote_name(each)}) AS status" if each == "status" else f"v.{quote_name(each)}"
         for each in columns
     )
-    past = f"SELECT id AS past_id, status AS past_status FROM {RUNS} WHERE status IN {STATUSES_OF_THE_PAST!r}"  # noqa: S608
+    past = f"SELECT id AS past_id, status AS past_status FROM {RUNS} WHERE status IN {PAST_ONLY!r}"  # noqa: S608
     view = f"server.{quote_name(name)}"
     return f"CREATE VIEW {quote_name(name)} AS SELECT {selected} FROM {view} v LEFT JOIN ({past}) p ON p.past_id = v.id"  # noqa: S608
 

@@ -16,7 +16,7 @@ from restate_lab.client.sql.bind import chunks
 from restate_lab.history.past_status import OpenRun, Trace, open_status, trace_of_entry, trace_of_event
 from restate_lab.history.table_rows import RowFetcher, ids_of
 from restate_lab.reads import CHUNK, Row
-from restate_lab.status import IN_PROGRESS, UNKNOWN
+from restate_lab.status import IN_PROGRESS
 
 RUNS = "sys_invocation_status"
 _THERE = """created_at <= :time
@@ -85,6 +85,8 @@ class PastRuns:
         created = {row["id"]: row["created_at"] for row in rows if self._is_past(row["running_at"])}
         evidence: dict[str, _RunTraces] = defaultdict(_RunTraces)
         for row in self._traces(_ENTRIES, created):
+            if row["appended_at"] is None:  # the input of an invocation that has not started, on 1.6.1
+                continue
             known = evidence[row["id"]]
             if row["appended_at"] <= self.time:
                 is_command = row["entry_type"].startswith("Command: ")
@@ -221,5 +223,3 @@ WAITING = pa.schema(
     [*_PLACE, ("id", pa.large_string()), ("sequence_number", pa.uint64()), ("created_at", pa.timestamp("ms", "+00:00"))]
 )
 """The columns of ``sys_keyed_service_status`` and ``sys_inbox``, which version 1.8 does not have."""
-
-STATUSES_OF_THE_PAST = (IN_PROGRESS, UNKNOWN)

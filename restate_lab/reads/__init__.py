@@ -339,17 +339,23 @@ def no_check() -> None:
 
 
 def begin(
-    source: Source, verb: str, timeout: DurationInput | None = None, *, needs_open: bool = False, **options: Any
+    source: Source,
+    verb: str,
+    timeout: DurationInput | None = None,
+    *,
+    needs_open: bool = False,
+    needs_present: bool = False,
+    **options: Any,
 ) -> Reads:
     """Return the reads of one call; refuse a source that the verb does not support. ``options`` are those of Reads.
 
     Raises:
         ArgumentError: ``timeout`` is not a duration, or the object does not have all members of a Source.
-        NotOnThisServer: the source is too old, or lacks open invocations that the verb needs.
+        NotOnThisServer: the source is too old, or lacks open invocations or the present that the verb needs.
         TimedOut: the version was not read within ``timeout``.
     """
     reads = Reads(source, timeout, verb=verb, **options)
-    check_supported(reads, f"{verb}()", needs_open=needs_open)
+    check_supported(reads, f"{verb}()", needs_open=needs_open, needs_present=needs_present)
     return reads
 
 

@@ -91,7 +91,7 @@ def forecast(
     length = to_timedelta(window, name="window")
     if not _SHORTEST <= length <= _LONGEST:
         raise ArgumentError(f"window is {format_duration(length)}; use {format_duration(_SHORTEST)} to 24h.")
-    reads = begin(source, "forecast", timeout, needs_open=True)
+    reads = begin(source, "forecast", timeout, needs_open=True, needs_present=True)
     refuse_unknown_names(reads, service=service)
     if without_deployment is not None:
         return _forecast_without(reads, without_deployment, service)

@@ -148,7 +148,7 @@ def _check_needs(question: Question, source: Reads) -> None:
     if source.coverage.is_past and all(PRESENT in each.needs for each in question.variants):
         raise NotOnThisServer(
             f"the question {question.name} is about attempts or removed deployments, which are not recorded for an "
-            f"earlier time such as that of {source.name}. Ask it on the live cluster."
+            f"earlier time. Ask it on the live cluster."
         )
     raise NotOnThisServer(
         f"the question {question.name} is not available on {source.name} "

@@ -21,7 +21,7 @@ import pandas as pd
 import traitlets
 from IPython.display import HTML, display
 
-from restate_lab._text import escape_invisible, format_duration, format_time, truncate
+from restate_lab._text import escape_invisible, format_duration, format_time, format_timestamp, truncate
 from restate_lab.client.arguments import check_seconds
 from restate_lab.client.lab import is_lab
 from restate_lab.durations import DurationInput, to_timedelta
@@ -448,7 +448,7 @@ def _place(source: Source, version: str = "") -> str:
 
 def _kind(source: Source) -> str:
     if source.coverage.is_past:
-        return "a cluster at an earlier time"
+        return f"a cluster at an earlier time, {format_timestamp(source.now)}"
     return "frozen evidence" if source.coverage.open_invocations else "a history"
 
 

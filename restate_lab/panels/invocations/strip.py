@@ -26,7 +26,7 @@ from restate_lab.errors import ArgumentError
 from restate_lab.frames import records
 from restate_lab.panels._assets import read_assets
 from restate_lab.panels._base.content import ContentWidget, ViewMessage
-from restate_lab.status import STATUSES
+from restate_lab.status import PAST_ONLY, STATUSES
 
 WINDOWS = ("15m", "1h", "6h", "24h", "7d")
 _EXAMPLES = {
@@ -141,7 +141,7 @@ class FilterStrip(ContentWidget):
             {
                 "is_counted": counts is not None,
                 "presets": [_preset(name, filters, table) for name in self._presets],
-                "chips": [_chip(name, filters, table) for name in _chips_for(filters)],
+                "chips": [_chip(name, filters, table) for name in _chips_for(filters, table)],
                 "bar": _bar(filters, table),
                 "services": _services(filters, table),
                 "histogram": None if histogram is None else _histogram(histogram, self._is_live),
@@ -259,12 +259,18 @@ def _active(filters: Filters, id_name: str) -> list[dict[str, str]]:
     return [{"name": name, "text": text} for name, text in texts.items()]
 
 
-def _chips_for(filters: Filters) -> tuple[str, ...]:
+def _chips_for(filters: Filters, table: Sequence[Mapping[Any, Any]]) -> tuple[str, ...]:
     """Return the statuses to choose from: in flight, ended, or both, depending on the filters."""
     words = statuses_of(filters.status)
     ended = any(STATUSES[word].ended for word in words if word in STATUSES)
     in_flight = any(word == RETRYING or not STATUSES[word].ended for word in words)
-    return tuple(name for name in _CHIPS if (ended if name in STATUSES and STATUSES[name].ended else in_flight))
+    there = {row["status"] for row in table}
+    return tuple(
+        name
+        for name in _CHIPS
+        if (ended if name in STATUSES and STATUSES[name].ended else in_flight)
+        and (name not in PAST_ONLY or name in there)
+    )
 
 
 def _chip(name: str, filters: Filters, table: Sequence[Mapping[Any, Any]]) -> dict[str, Any]:

@@ -53,6 +53,25 @@ def test_an_invalid_duration_is_an_error_with_valid_examples(odd: object) -> Non
         to_timedelta(odd, name="timeout")  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("clock", "last"),
+    [
+        ("02:59Z", "2026-11-25T02:59:00Z"),
+        ("03:01Z", "2026-11-24T03:01:00Z"),
+        ("03:30:15+01:00", "2026-11-25T02:30:15Z"),
+        ("23:00-05:00", "2026-11-24T04:00:00Z"),
+    ],
+)
+def test_a_time_of_day_is_the_last_one_in_its_zone(clock: str, last: str) -> None:
+    assert to_datetime(clock, now=NOW) == datetime.fromisoformat(last)
+
+
+@pytest.mark.parametrize("clock", ["14:05", "25:00Z", "14:05 o'clock"])
+def test_a_time_of_day_needs_its_zone(clock: str) -> None:
+    with pytest.raises(ArgumentError, match="time is "):
+        to_datetime(clock, now=NOW)
+
+
 def test_a_duration_is_a_time_before_now_or_after_it_if_ahead() -> None:
     assert to_datetime("2h", now=NOW) == NOW - timedelta(hours=2)
     assert to_datetime(timedelta(hours=2), now=NOW, ahead=True) == NOW + timedelta(hours=2)
