@@ -41,6 +41,7 @@ from restate_lab.reports.timeline import (
     TIMED_EVENTS,
     TimelineEvent,
     action_events,
+    call_at,
     deployment_events,
     finding_events,
     grouped_frame,
@@ -74,11 +75,11 @@ def timeline_chapter(context: ReportContext) -> Section:
     every = timeline_frame(events)
     span = every["time"].max() - every["time"].min() if len(every) else pd.Timedelta(0)
     groups = grouped_frame(every, gap=max(span / _GAPS, _LEAST_GAP))
-    if context.source.live:
-        groups, every = with_calls(groups), with_calls(every)
     most = _FEW_EVENTS if context.is_short else _EVENTS
     parts = [context.builder.table(groups, rows=most, file="timeline", drop_empty=True)]
     if len(groups) < len(every) and not context.is_short:
+        if context.source.live:
+            every = with_calls(every)
         table = context.builder.table(every, rows=_EVERY_EVENT, file="timeline_events", drop_empty=True)
         parts.append(replace(table, folded=f"All {len(every):,} events, one per row"))
     caption = (
@@ -86,7 +87,7 @@ def timeline_chapter(context: ReportContext) -> Section:
         "taken and noted with restate_lab. One row can combine several routine events. Earlier events may have expired."
     )
     if context.source.live and len(groups):
-        caption += " The call of a row returns the cluster as it was then."
+        caption += f" {call_at(groups['time'].iloc[0])} returns the cluster as it was at the first row."
     return context.section("Timeline", *parts, of=frames, caption=caption)
 
 

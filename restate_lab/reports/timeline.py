@@ -63,7 +63,12 @@ def timeline_frame(events: Iterable[TimelineEvent]) -> pd.DataFrame:
 
 def with_calls(events: pd.DataFrame) -> pd.DataFrame:
     """Return the events with the column ``call``: the call that returns the cluster as it was at this time."""
-    return events.assign(call=[f'lab.at("{time:%Y-%m-%dT%H:%M:%S}Z")' for time in events["time"]])
+    return events.assign(call=[call_at(time) for time in events["time"]])
+
+
+def call_at(time: datetime) -> str:
+    """Return the call that returns the cluster as it was at a time in UTC."""
+    return f'lab.at("{time:%Y-%m-%dT%H:%M:%S}Z")'
 
 
 def grouped_frame(frame: pd.DataFrame, *, gap: pd.Timedelta) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from support.clusters import KINDS, NEWEST
 from support.past_bench import PastBench, compare, running_past_bench
 
 pytestmark = pytest.mark.server
-SECONDS = 14.0
+SECONDS = 10.0
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -26,16 +26,16 @@ def bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 def test_no_status_of_an_earlier_time_is_wrong(bench: PastBench) -> None:
     """The cluster at the time of a poll has the polled invocations, each with its polled status or "unknown"."""
-    seen = compare(bench, bench.lab, times=5, pairs=1_000)
+    seen = compare(bench, bench.lab, times=3, pairs=1_000, after=0.4)
     assert not seen.wrong
-    assert seen.all["right"] > 50
+    assert seen.all["right"] > 30
     assert seen.all["no trace"] <= bench.acted.get("cancel", 0) + bench.acted.get("kill", 0) * 2
 
 
 def test_an_archive_with_its_cluster_has_the_same_statuses(bench: PastBench) -> None:
     with rl.open_history(bench.where, live=bench.lab) as history:
         assert history.sql("SELECT count(*) AS n FROM origins WHERE origin = 'archive'")["n"][0]
-        seen = compare(bench, history, times=1, pairs=1_000)
+        seen = compare(bench, history, times=1, pairs=1_000, after=0.6)
     assert not seen.wrong
     assert seen.all["right"] > 10
 
@@ -64,7 +64,7 @@ def test_verbs_answer_about_the_earlier_time(bench: PastBench) -> None:
         assert len(rl.waits(past).edges)
         assert {"suspended", "in-progress"} <= set(rl.ask(past, "overview")["status"])
         for id_ in waiting.head(3):
-            assert (rl.journal(past, id_)["appended_at"].dropna() <= past.now).all()
+            assert (rl.journal(past, id_)["started"].dropna() <= past.now).all()
             explanation = rl.why(past, id_)
             assert explanation.status == "suspended"
             assert not len(explanation.options), "an earlier time cannot be changed"
