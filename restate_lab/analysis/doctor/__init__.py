@@ -202,7 +202,10 @@ def _reason_not_to_apply(check: Check, context: CheckContext) -> str:
         ),
         (
             period is not None and not context.covers(period),
-            f"this check needs an archive of the last {format_duration(period or timedelta())}",
+            (
+                "this check needs the invocations that ended in the last "
+                f"{format_duration(period or timedelta())}, from an archive of that time"
+            ),
         ),
     )
     return next((reason for is_reason, reason in reasons if is_reason), "")
