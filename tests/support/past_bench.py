@@ -171,9 +171,9 @@ class Comparison:
     def known_share(self) -> float:
         return 1 - self.all["unknown"] / self.all.total()
 
-    def add(self, key: tuple[str, datetime], at: datetime, truth: str, word: str | None) -> None:
-        if word is None and truth == "not started":
-            result = "no trace"  # it was cancelled before its start
+    def add(self, key: tuple[str, datetime], at: datetime, truth: str, word: str | None, *, is_gone: bool) -> None:
+        if word is None and is_gone:
+            result = "no trace"  # cancelled before its start, or, on 1.6.1, not kept after its end
         else:
             result = "right" if word == truth else "unknown" if word == "unknown" else "wrong"
         self.all[result] += 1
@@ -189,6 +189,7 @@ def compare(bench: PastBench, source: Any, *, times: int, pairs: int, after: flo
     ``after`` is the share of the first polls that are not compared.
     """
     chance, comparison = random.Random(1), Comparison()  # noqa: S311 - no secret
+    kept = {(row["id"], row["created_at"]) for row in bench.lab.arrow(STATUSES, progress=False).to_pylist()}
     changes: dict[str, list[datetime]] = {}
     for row in bench.lab.arrow(CHANGES, progress=False).to_pylist():
         if row["at"] is not None:  # the input of an invocation that has not started, on 1.6.1
@@ -207,7 +208,8 @@ def compare(bench: PastBench, source: Any, *, times: int, pairs: int, after: flo
             and all(abs(at - poll.at) > CLOSE for at in changes.get(key[0], ()))
         ]
         for key in chance.sample(sorted(keys), min(pairs, len(keys))):
-            comparison.add(key, poll.at, word_of(poll.statuses.get(key)) or "absent", statuses.get(key))
+            truth = word_of(poll.statuses.get(key)) or "absent"
+            comparison.add(key, poll.at, truth, statuses.get(key), is_gone=key not in kept)
     return comparison
 
 
