@@ -57,7 +57,7 @@ def source_metadata(source: Source) -> SourceMetadata:
 def _mode(source: Source, *, is_frozen: bool) -> str:
     if is_frozen:
         return "not possible: frozen evidence is read-only"
-    if source.coverage.is_past:
+    if not source.live and source.coverage.is_past:
         return "not possible: a cluster at an earlier time is read-only"
     if not (source.live or source.coverage.open_invocations):
         return "not possible: a history is read-only"
