@@ -707,7 +707,7 @@ def test_a_report_in_a_shell_has_the_length_that_was_asked_for_and_runs_the_doct
 
     monkeypatch.setattr("restate_lab.reports.reader.doctor", count)
     monkeypatch.setattr("restate_lab.analysis.doctor.doctor", count)
-    monkeypatch.setattr("restate_lab.cli.report.open_source", lambda *_: nullcontext(incident_source()))
+    monkeypatch.setattr("restate_lab.cli.report.open_source", lambda *_, **__: nullcontext(incident_source()))
     path = tmp_path / "inc.html"
     told = call("report", "-o", str(path), "--length", length)
     (diagnosis,) = diagnoses
@@ -726,7 +726,7 @@ def test_a_report_without_a_diagnosis_gives_the_reason_and_the_exit_code_of_an_i
         raise RestateLabError("the clock could not be read")
 
     monkeypatch.setattr("restate_lab.reports.reader.doctor", fail)
-    monkeypatch.setattr("restate_lab.cli.report.open_source", lambda *_: nullcontext(incident_source()))
+    monkeypatch.setattr("restate_lab.cli.report.open_source", lambda *_, **__: nullcontext(incident_source()))
     path = tmp_path / "inc.html"
     told = call("report", "-o", str(path), "--length", "short")
     assert told.exit_code == 4
