@@ -219,7 +219,9 @@ class ClusterReader:
         """Yield what the opt-in checks find, those that a rule names."""
         if self.rules.asks(WILL_NOT_DRAIN):
             try:
-                yield from growing_backlogs(records(forecast(source, timeout=self.timeout).frame))
+                yield from growing_backlogs(
+                    records(forecast(source, apart=None, timeout=self.timeout, progress=False).frame)
+                )
             except RestateLabError as error:
                 gaps.append(f"{WILL_NOT_DRAIN}: {' '.join(str(error).split())}")
                 unread.add(WILL_NOT_DRAIN)

@@ -38,7 +38,7 @@ _FAMILY_NAMES = {
         before_restarted_from command_type command_name holder sha256 last_failure last_failure_error_code
         last_attempt_server failed_step value_start handler kind family trend outcome framework
         model retention invocation_id trace_id service_type origin rule blocked_rule description l1 l2 entry_status
-        shard""",
+        cause paused_vqueue_id shard""",
     "number": """n steps attempted waiting num_inbox depth pinned pinned_running pinned_backing_off pinned_suspended
         pinned_paused would_land recent overdue expiring outlived refused slow keyed restarted journal_entries
         longest_journal busy bytes entries median_ms ms new_invocations attempts retry_count failed_attempts worst
@@ -55,8 +55,8 @@ _FAMILY_NAMES = {
         burn_rate_1d burn_rate_1h total_ms days longest_pause invocations_7d invocations_before block bin
         completion_ms journal_ms partition changes timers vqueues value_length scheduled running paused usage
         concurrency_limit usage_share waiting_queues position num_attempts lock_share rules_share slots_share
-        memory_share deployment_share throttling_share minute arrivals delayed_arrivals ends retrying
-        rule_version""",
+        memory_share deployment_share throttling_share minute arrivals delayed_arrivals ends retrying wakes_ms
+        length_ms total rule_version""",
     "flag": """is_known can_be_removed is_latest is_paused in_flight public ended sent holds nullable
         came_back is_open is_wasteful in_vqueue is_pinned legacy disabled""",
     "time": """now created_at modified_at completed_at inboxed_at running_at scheduled_at scheduled_start_at

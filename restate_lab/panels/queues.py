@@ -278,7 +278,9 @@ class QueuesView(View):
     def _start_forecast(self) -> None:
         def work() -> None:
             try:
-                self.forecast = forecast(PanelSource(self.source, self._background.stop), timeout=_WITHIN)
+                self.forecast = forecast(
+                    PanelSource(self.source, self._background.stop), apart=None, timeout=_WITHIN, progress=False
+                )
                 self.grid.refresh(self._table())
                 self.grid.columns = [*_COLUMNS, "drains"]
             finally:

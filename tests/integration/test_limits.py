@@ -14,11 +14,13 @@ import pytest
 import restate_lab as rl
 from restate_lab.analysis.queues import read_queues
 from restate_lab.client.models import UpsertRule
+from restate_lab.export.results import plan_json
 from restate_lab.panels.panel import Panel
 from restate_lab.panels.queues import QueuesView
 from support.bench import Bench, running_bench, wait_for
 from support.clusters import NEEDS_FLAG, NEWEST
 from support.page_servers import running_pages
+from support.scoped import send_scoped
 
 SERVICES = Path(__file__).parents[1] / "support" / "limit_services.py"
 RULES = {"blue": 2, "green/*": 1, "*": 50}
@@ -229,3 +231,34 @@ def test_the_page_of_the_queues_has_the_same(bench: Bench, tmp_path: Path) -> No
     assert [row["mark"] for row in data["limits"]] == ["▲ full", "▲ full", "▲ full", "", ""]
     assert data["queues"][0]["waits_for"] in page.text
     assert f"/invocation/{data['queues'][0]['oldest_id']}" in page.text
+
+
+def test_a_plan_to_resume_says_how_many_could_run_at_once(bench: Bench) -> None:
+    """As many run after its execution. A limit without use has no counter, and a name comes before "*"."""
+    query = "SELECT id, scope, limit_key, status FROM sys_invocation WHERE target = 'Work/hold' AND status = 'running'"
+    running = bench.lab.sql(query).fillna({"scope": "", "limit_key": ""})
+    targets = [*running[running["scope"] == "red"]["id"], *running[running["scope"] == "blue"]["id"].head(1)]
+    targets += [*running[running["limit_key"] == "b/deep"]["id"], *running[running["scope"] == ""]["id"].head(1)]
+    for id_ in targets:
+        bench.admin.pause_invocation(id_)
+    wait_for(lambda: bench.lab.sql(RUNNING)["n"][0] == 10 - len(targets) + 2)
+    plan = rl.plan(bench.lab, "resume", targets)
+    assert (plan.at_once, len(plan.targets)) == (3, 5)
+    assert rows(plan.places, "scope", "limit_key", "rule", "targets", "limit", "usage", "free") == [
+        ("blue", None, "blue", 1, 2, 2, 0),
+        ("green", "b", "green/*", 1, 1, 1, 0),
+        ("green", None, "*", 1, 50, 2, 48),
+        ("red", None, "*", 2, 50, 0, 50),
+    ]
+    sentence = (
+        "3 of 5 could run at once under the limits as they are (blue has 0 of 2 places free for 1; green/* has 0 of 1 "
+        "places free for 1); the free slots of the invokers are not known."
+    )
+    assert plan.capacity == plan_json(plan)["capacity"] == sentence
+    assert sentence in str(plan)
+    assert "blue has 0 of 2 places free for 1" in plan._repr_html_()
+    assert plan.only(targets[:2]).capacity.startswith("2 of 2 could run at once under the limits as they are; the")
+    plan.execute(reason="the test")
+    is_running = "SELECT count(*) AS n FROM sys_invocation WHERE id IN :ids AND status = 'running'"
+    wait_for(lambda: bench.lab.sql(is_running, ids=targets)["n"][0] == plan.at_once)
+    assert rl.plan(bench.lab, "kill", targets).capacity == ""

@@ -105,7 +105,7 @@ def _forecasts(findings: Sequence[Finding], source: Reads, ends: float) -> list[
     if left <= 0:
         return [_no_forecast("no time was left")] * len(findings)
     try:
-        rows = records(forecast(source, timeout=left).frame)
+        rows = records(forecast(source, apart=None, timeout=left, progress=False).frame)
     except TimedOut:
         return [_no_forecast("no time was left")] * len(findings)
     except RestateLabError as error:

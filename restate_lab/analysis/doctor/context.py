@@ -70,7 +70,8 @@ class Check:
     it needs: a live cluster removes them after their retention, and a history has them since ``coverage.since``.
     ``needs_present`` is set if it examines attempts, or which deployments were removed: neither is recorded for an
     earlier time. ``until`` is the version from which it does not apply. ``is_compared`` is set if its findings are
-    about failing or waiting invocations that healthy ones of the same handler can be compared with.
+    about failing or waiting invocations that healthy ones of the same handler can be compared with, and
+    ``is_about_ended`` if they are about invocations that have ended.
     """
 
     name: str

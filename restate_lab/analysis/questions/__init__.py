@@ -145,7 +145,7 @@ def _check_needs(question: Question, source: Reads) -> None:
             f"the question {question.name} is about open invocations, and {source.name} has only ended ones. Ask it "
             f"on the live cluster."
         )
-    if source.coverage.is_past and all(PRESENT in each.needs for each in question.variants):
+    if source.coverage.is_past and PRESENT in question.needs:
         raise NotOnThisServer(
             f"the question {question.name} is about attempts or removed deployments, which are not recorded for an "
             f"earlier time. Ask it on the live cluster."

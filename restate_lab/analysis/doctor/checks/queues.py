@@ -27,17 +27,10 @@ from restate_lab.analysis.doctor.model import MAX_IDS, Finding, Severity, Subjec
 from restate_lab.analysis.doctor.reader import Row, backlogs_of, earliest, handlers_of, services_of, timestamp_of
 from restate_lab.analysis.doctor.scopes import RULE, counter_of, covered_queues, waiting_heads
 from restate_lab.analysis.patterns import group_by
+from restate_lab.analysis.queues.text import RESOURCES
 from restate_lab.analysis.suggestions import SuggestedCall, ask_call, why_call
 from restate_lab.errors import NotOnThisServer
 from restate_lab.server import has_vqueues
-
-_RESOURCES = {
-    "invoker-concurrency": "a slot of the invoker",
-    "deployment-concurrency": "a slot of its deployment",
-    "invoker-throttling": "the invoker, which is throttled",
-    "invoker-memory": "free memory of the invoker",
-    "throttling-rules": "a throttling rule",
-}
 
 # On one line, so that a shell can show it as a command.
 _COURSE = (
@@ -204,7 +197,7 @@ def _queue_finding(context: CheckContext, rows: Sequence[Row]) -> Finding:
     ids, count = queued_ids(context, rows)
     handlers = handlers_of([row for row in rows if row["target_service_name"] is not None]) or "unknown handlers"
     place, rule = counter_of(rows[0]) if what == RULE else (None, "")
-    resource = f"a place under the rule “{one_line(rule, 40)}”" if rule else _RESOURCES.get(what, what)
+    resource = f"a place under the rule “{one_line(rule, 40)}”" if rule else RESOURCES.get(what, what)
     scope = f" {place.inside}" if place else ""
     return Finding(
         severity=severity_by_age(context, since),
