@@ -189,6 +189,10 @@ def _reason_not_to_apply(check: Check, context: CheckContext) -> str:
     """Return why a check does not apply to a source, as far as that is known without a read; "" if it applies."""
     source, coverage, period = context.source, context.source.coverage, check.needs_period
     reasons = (
+        (
+            coverage.is_past and (check.needs_present or check.is_for_vqueues),
+            "attempts, vqueues and removed deployments are not recorded for an earlier time",
+        ),
         (check.is_for_vqueues and not has_vqueues(source), "this server has no vqueues"),
         (check.needs_samples and coverage.open_invocations, HAS_OPEN),
         (
@@ -196,10 +200,6 @@ def _reason_not_to_apply(check: Check, context: CheckContext) -> str:
             f"this server is not older than {check.until}",
         ),
         (check.compares_times and not source.live, "this source has one time, and the check compares two"),
-        (
-            check.needs_present and coverage.is_past,
-            "attempts and removed deployments are not recorded for an earlier time",
-        ),
         (
             period is not None and not context.covers(period),
             (
