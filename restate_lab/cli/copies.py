@@ -144,7 +144,7 @@ def freeze(
     epilog=examples(
         "restate-lab archive /srv/history -e prod",
         "restate-lab archive s3://bucket/history -e prod --every 5m",
-        "restate-lab archive s3://bucket/history -e prod --every 5m --shard orders --service Orders --service Parcels",
+        "restate-lab archive s3://bucket/history --shard orders --service Orders",
     ),
 )
 def archive(

@@ -222,7 +222,7 @@ class History(EngineSource):
         """
         return vacuum(self._store)
 
-    def release(self, shard: str | None = None) -> pd.DataFrame:
+    def release(self, shard: str | None = None, /) -> pd.DataFrame:
         """End an active shard, so that other archivers can have its services; nothing is deleted.
 
         Stop the archiver of the shard first, because its next visit would make the shard active again. Until a visit

@@ -97,7 +97,7 @@ def test_cards_are_readable_on_a_narrow_page(browser: Browser, screenshots: Path
     effect = "cancelled at its next attempt, not earlier; resume it to start the attempt now"
     plan = render(
         "actions/plan/card.html.j2",
-        **dict.fromkeys(("place", "place_tip", "heading"), ""),
+        **dict.fromkeys(("place", "place_tip", "heading", "capacity"), ""),
         **dict.fromkeys(("badges", "lines", "parts", "warnings"), ()),
         title="a plan",
         undo="Can be undone: resume continues the invocations.",

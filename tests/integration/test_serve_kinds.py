@@ -16,7 +16,10 @@ pytestmark = pytest.mark.server
 
 @pytest.mark.also_on(OLDEST, PLAIN, reason="each kind has other tables, and statements choose their parts by them")
 def test_each_page_is_read_completely(incident: Cluster, tmp_path: Path) -> None:
-    """No part of a page is missing, and the list has the invocations that are retried."""
+    """No part of a page is missing, and the list has the invocations that are retried.
+
+    Only a server with vqueues has queues to show; elsewhere, their page says so.
+    """
     one = incident.ids("storm_503")[0]
     paths = {name: f"/{name}" for name in PAGES} | {
         "": "/?since=24h",
@@ -35,5 +38,6 @@ def test_each_page_is_read_completely(incident: Cluster, tmp_path: Path) -> None
         listed = client.get("/invocations.json?status=retrying&service=Payments&group=no").json()["rows"]
     for name, page in found.items():
         assert page.status_code == 200, (name, page.text[-2_000:])
-        assert "Not read" not in page.text, (name, page.text.partition("Not read")[2][:300])
+        is_missing = name == "queues" and not incident.vqueues
+        assert ("Not read" in page.text) is is_missing, (name, page.text.partition("Not read")[2][:300])
     assert one in {row["id"] for row in listed}

@@ -167,11 +167,23 @@ CARDS: dict[str, dict[str, Any]] = {
     "actions/note/card.html.j2": CARD,
     "actions/plan/card.html.j2": CARD
     | PARTS
-    | {"heading": HOSTILE, "undo": HOSTILE, "warnings": [HOSTILE], "warning": "red"}
+    | {"heading": HOSTILE, "undo": HOSTILE, "capacity": HOSTILE, "warnings": [HOSTILE], "warning": "red"}
     | {"tables": [TABLE | {"more": 1_200, "rows": [[f"{HOSTILE}\n{HOSTILE}"]]}]},
     "actions/state/card.html.j2": CARD
     | {"rows": [dict.fromkeys(("key", "text", "encoding"), HOSTILE) | {"letters": 24, "size": 1_200}]}
     | {"warnings": [HOSTILE], "warning": "red"},
+    "analysis/queues/card.html.j2": CARD
+    | {"legend": HOSTILE, "calls": [(HOSTILE, HOSTILE)], "resumes": [(HOSTILE, HOSTILE)]}
+    | {
+        "queues": [
+            dict.fromkeys(("queue", "waits_for", "rule", "load", "age", "oldest_id"), HOSTILE)
+            | {"running": 1, "waiting": 2, "bar": (0.1, 0.2, 0.3, 0.5)}
+        ],
+        "limits": [
+            dict.fromkeys(("rule", "counted", "use", "mark", "description"), HOSTILE)
+            | {"waiting": 1_200, "bar": (0.1, 0.0, 0.0, -1)}
+        ],
+    },
     "client/models/model.html.j2": CARD | TABLE | {"remark": HOSTILE},
     "evidence/compare/card.html.j2": CARD | {"parts": [TABLE | {"more": 1_200}, TABLE | {"rows": [], "more": -1}]},
 }

@@ -18,6 +18,7 @@ from restate_lab.server import OLDEST, complete_features, is_newer, is_older, ma
 from restate_lab.status import (
     _CANCELLED,
     _KILLED,
+    PAST_ONLY,
     STATUSES,
     STOPPED,
     STOPPED_SQL,
@@ -63,7 +64,7 @@ def test_the_failures_in_the_list_of_statements_are_those_of_killed_and_cancelle
 
 
 def test_every_status_has_a_colour_and_only_ends_have_ended() -> None:
-    assert len(STATUSES) == 12
+    assert len(STATUSES) == 12 + len(PAST_ONLY)
     assert [status.name for status in STATUSES.values() if status.ended] == [
         "succeeded",
         "failed",
