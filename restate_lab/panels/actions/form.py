@@ -255,7 +255,7 @@ def _handler_of(target: str) -> str:
 
 
 def _effects(plan: Plan, warnings: Sequence[str]) -> str:
-    """Return the effects, whether they can be undone, the numbers of other invocations, and all warnings.
+    """Return the effects, whether they can be undone, how many cannot run at once, other invocations, and all warnings.
 
     Warnings and limitations are visible without the card of the plan.
     """
@@ -265,6 +265,7 @@ def _effects(plan: Plan, warnings: Sequence[str]) -> str:
     parts = [
         f"Effect: {effects}." if effects else "",
         plan.undo if effects else "",
+        plan.capacity if plan.at_once != len(plan.targets) else "",
         f"{excluded:,} excluded; see below." if excluded else "",
         _also_affected(plan),
     ]
