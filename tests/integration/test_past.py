@@ -69,7 +69,8 @@ def test_verbs_answer_about_the_earlier_time(bench: PastBench) -> None:
             assert not len(explanation.options), "an earlier time cannot be changed"
         diagnosis = rl.doctor(past)
         reasons = dict(zip(diagnosis.not_read["part"], diagnosis.not_read["reason"], strict=True))
-        assert reasons["retry_storm"] == "attempts and removed deployments are not recorded for an earlier time"
+        not_recorded = "attempts, vqueues and removed deployments are not recorded for an earlier time"
+        assert (reasons["retry_storm"], reasons["blocked_queues"]) == (not_recorded, not_recorded)
         assert "state" in reasons["large_states"]
         assert "coverage" in reasons
         with pytest.raises(NotOnThisServer, match="not recorded for an earlier time"):
