@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import traceback
+import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -661,8 +662,10 @@ def test_a_step_that_an_upgrade_interrupts_is_a_warning(bench: Bench) -> None:
 
 def test_waiting_for_invocations(bench: Bench) -> None:
     """The wait ends once all have the status; a timeout names the missing one; "ended" follows a cancellation."""
-    held = str(bench.ingress.send("Counter", "hold", key="waited").invocation_id)
-    queued = str(bench.ingress.send("Counter", "hold", key="waited").invocation_id)
+    key = f"waited {uuid.uuid4()}"  # a second run of the test must not wait for the key of the first one
+    held = str(bench.ingress.send("Counter", "hold", key=key).invocation_id)
+    rl.wait_for(bench.lab, held, until="suspended")
+    queued = str(bench.ingress.send("Counter", "hold", key=key).invocation_id)
     rows = rl.wait_for(bench.lab, [queued, held], until=("suspended", "pending"))
     assert rows["id"].tolist() == [queued, held]
     assert sorted(rows["status"]) == ["pending", "suspended"]
