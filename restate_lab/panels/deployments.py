@@ -17,7 +17,6 @@ from restate_lab.analysis.questions import run_question
 from restate_lab.errors import NotOnThisServer
 from restate_lab.panels._base.blocks import Block, Blocks, Tone
 from restate_lab.panels._base.panel import LivePanel, why_read_only
-from restate_lab.panels._base.source import params_of, query_of
 from restate_lab.panels._base.submit import fields_row
 from restate_lab.panels._base.view import View
 from restate_lab.panels.grid import Grid
@@ -162,16 +161,6 @@ class DeploymentsView(View):
         if deployment != self._opened:
             self._opened = deployment
             self._show_opened()
-
-    @property
-    def sql(self) -> str:
-        """Return the statement of ``frame``."""
-        return query_of(self.frame)
-
-    @property
-    def params(self) -> Mapping[str, Any]:
-        """Return the values of the statement's parameters."""
-        return params_of(self.frame)
 
     @property
     def frame(self) -> pd.DataFrame:

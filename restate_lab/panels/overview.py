@@ -16,7 +16,6 @@ from restate_lab.analysis.invocations.groups import status_rank
 from restate_lab.analysis.questions import run_question
 from restate_lab.errors import NotOnThisServer
 from restate_lab.panels._base.panel import LivePanel
-from restate_lab.panels._base.source import params_of, query_of
 from restate_lab.panels._base.submit import fields_row
 from restate_lab.panels._base.view import View
 from restate_lab.panels.grid import Grid
@@ -155,16 +154,6 @@ class OverviewView(View):
         chip = widgets.Button(description=label, tooltip="Show more services in the overview")
         chip.on_click(self.host.guard(lambda _: self._changed(replace(self._filters, service=tuple(services)))))
         return chip
-
-    @property
-    def sql(self) -> str:
-        """Return the statement of ``frame``."""
-        return query_of(self.frame)
-
-    @property
-    def params(self) -> Mapping[str, Any]:
-        """Return the values of the statement's parameters."""
-        return params_of(self.frame)
 
     @property
     def frame(self) -> pd.DataFrame:

@@ -20,7 +20,7 @@ from restate_lab.analysis.queues.text import LEGEND, describe_load, describe_que
 from restate_lab.frames import records
 from restate_lab.panels._base.blocks import Block, Blocks
 from restate_lab.panels._base.panel import LivePanel, why_read_only
-from restate_lab.panels._base.source import LIMIT, PanelSource, params_of, query_of
+from restate_lab.panels._base.source import LIMIT, PanelSource
 from restate_lab.panels._base.submit import fields_row
 from restate_lab.panels._base.view import View
 from restate_lab.panels._base.worker import BackgroundAction
@@ -111,16 +111,6 @@ class QueuesView(View):
         if pattern != self._opened:
             self._opened = pattern
             self._show_rule()
-
-    @property
-    def sql(self) -> str:
-        """Return the statement of ``frame``."""
-        return query_of(self.frame)
-
-    @property
-    def params(self) -> Mapping[str, Any]:
-        """Return the values of the statement's parameters."""
-        return params_of(self.frame)
 
     @property
     def frame(self) -> pd.DataFrame:

@@ -10,6 +10,7 @@ import ipywidgets as widgets
 import pandas as pd
 
 from restate_lab.panels._base.blocks import Block, Blocks
+from restate_lab.panels._base.source import params_of, query_of
 
 if TYPE_CHECKING:
     from restate_lab.panels._base.panel import LivePanel
@@ -41,13 +42,13 @@ class View(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
 
     @property
     def sql(self) -> str:
-        """Return the statement of the last read, which runs with ``params``; "" if there is none."""
-        return ""
+        """Return the statement of ``frame``, which runs with ``params``; "" if it has none."""
+        return query_of(self.frame)
 
     @property
     def params(self) -> Mapping[str, Any]:
         """Return the values of the statement's ``:name`` parameters."""
-        return {}
+        return params_of(self.frame)
 
     @property
     def frame(self) -> pd.DataFrame:
