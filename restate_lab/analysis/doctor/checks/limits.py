@@ -57,10 +57,11 @@ def _starved_finding(context: CheckContext, wait: LimitWait) -> Finding:
     oldest = min((each for each in wait.holders if each.holder), key=lambda each: str(each.held_since), default=None)
     held = f", the oldest for {format_age(oldest.held_since, context.now)}" if oldest and oldest.held_since else ""
     holders = [f"{plural(count, 'running call')} {place.inside}" for place, count in wait.shares().most_common()]
-    count = queued_ids(context, wait.heads)[1]
+    ids, count = queued_ids(context, wait.heads)
     return _finding(
         context,
         wait.heads,
+        queued=(ids, count),
         title=f"{plural(count, 'invocation')} of {handlers_of(wait.heads)} {starved.inside} "
         f"{verb_form(count, 'waits', 'wait')} for a place under the rule “{one_line(wait.rule, 40)}”, the first for "
         f"{format_age(since, context.now)}",
@@ -76,10 +77,11 @@ def _starved_finding(context: CheckContext, wait: LimitWait) -> Finding:
 
 def _share_finding(context: CheckContext, wait: LimitWait) -> Finding:
     place, taken = dominant_part(context, wait) or (wait.place, wait.taken)
-    count, since = queued_ids(context, wait.heads)[1], earliest(wait.heads, "since")
+    (ids, count), since = queued_ids(context, wait.heads), earliest(wait.heads, "since")
     return _finding(
         context,
         wait.heads,
+        queued=(ids, count),
         title=f"{place} has {taken:,} of {plural(wait.taken, 'place')} under the rule “{one_line(wait.rule, 40)}”, and "
         f"{plural(count, 'other invocation')} {verb_form(count, 'waits', 'wait')}",
         details=sentences(
@@ -98,11 +100,12 @@ def _slot_findings(context: CheckContext) -> list[Finding]:
         return []
     place, taken, total = use
     rows = [row for row in context.once(waiting_heads) if row["blocked_on"] == SLOT and not place.has(row)]
-    count, since = queued_ids(context, rows)[1], earliest(rows, "since")
+    (ids, count), since = queued_ids(context, rows), earliest(rows, "since")
     return [
         _finding(
             context,
             rows,
+            queued=(ids, count),
             title=f"{place} has {taken:,} of {plural(total, 'running call')}, and {plural(count, 'other invocation')} "
             f"of {handlers_of(rows)} {verb_form(count, 'waits', 'wait')} for a slot of the invoker",
             details=sentences(
@@ -116,9 +119,16 @@ def _slot_findings(context: CheckContext) -> list[Finding]:
 
 
 def _finding(
-    context: CheckContext, rows: Sequence[Row], *, title: str, details: str, subject: str, next_step: SuggestedCall
+    context: CheckContext,
+    rows: Sequence[Row],
+    *,
+    queued: tuple[Sequence[str], int],
+    title: str,
+    details: str,
+    subject: str,
+    next_step: SuggestedCall,
 ) -> Finding:
-    ids, count = queued_ids(context, rows)
+    ids, count = queued
     since = earliest(rows, "since")
     return Finding(
         severity=severity_by_age(context, since),
