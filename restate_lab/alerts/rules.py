@@ -32,7 +32,7 @@ OWN_CHECKS: Mapping[str, str] = {
     WILL_NOT_DRAIN: "a backlog grows and will not drain",
     EVIDENCE_DELETED: "the evidence of an open finding is deleted in less than 2 hours",
 }
-"""The checks of ``watch`` itself, and the problem that each of them reports; ``outlook`` has those that are opt-in."""
+"""The checks of ``watch`` itself, and the problem that each of them reports; ``outlook`` has the opt-in checks."""
 SEVERITIES = tuple(each.value for each in Severity)
 _DEFAULT = Severity.WARNING.value
 _KEYS = {

@@ -56,7 +56,7 @@ class ClusterTables:
     shard: str | None = None
 
     def version(self, table: str) -> int:
-        """Return the number of the archiver's last transaction in a table; 0 if there is none."""
+        """Return the number of the archiver's last transaction in a table; 0 if it has none."""
         return last_number(self.tables[table], self.cluster, self._shard_of(table))
 
     def _shard_of(self, table: str) -> str | None:

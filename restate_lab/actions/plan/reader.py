@@ -159,7 +159,7 @@ def read_queued_changes(reads: Reads, holders: Sequence[str], limit: int) -> lis
 
 
 def read_places(reads: Reads, ids: Sequence[str]) -> list[Row]:
-    """Return those of these invocations that need a place of their scope to run: ``id, scope, limit_key``."""
+    """Return the invocations in a scope, which need a place to run: ``id, scope, limit_key``."""
     return list(reads.query_of(_PLACES, ids, chunk=IDS_PER_QUERY))
 
 

@@ -86,7 +86,7 @@ def drain_between(
 
 
 class _Flow(NamedTuple):
-    """The drain per minute: its mean, its variance, that of the mean with its degrees of freedom, and the arrivals."""
+    """The drain per minute: mean, variance, variance and degrees of freedom of the mean; and the mean arrivals."""
 
     mean: float
     variance: float

@@ -46,7 +46,7 @@ def find_stuck(reads: Reads, deployment: str, service: str | None) -> StuckCalls
     """Read the open calls that would be stuck without a deployment; ``service`` None means all services.
 
     Raises:
-        ArgumentError: there is no deployment with this id.
+        ArgumentError: the deployment does not exist.
     """
     if unknown := unknown_names(reads, deployment=deployment):
         raise ArgumentError(unknown[0].message)
