@@ -43,7 +43,7 @@ _EXPECTED = {"done", "accepted", "skipped"}  # the outcomes of a complete execut
 _STDIN = "-"
 _REDRIVE = "redrive"
 _PLACEHOLDER = "…"  # of the printed command
-_WAYS = "name ids, - for ids on standard input, filters such as --service, or --question"
+_WAYS = "ids (- reads them from standard input), filters such as --service, and --question"
 _COLUMNS = ["time", "action", "invocations", "outcome", "reason", "change", "environment", "user"]
 _NO_RESULT = "no result"  # the process ended before the result was known
 _SHOWN_DIGITS = 8  # of the id of a change in a terminal
@@ -281,7 +281,7 @@ class _Selection:
         ways = [bool(self.ids), bool(self.filters), self.question is not None]
         if sum(ways) != 1:
             problem = "no invocations are selected" if not any(ways) else "ids, filters and --question are combined"
-            raise ArgumentError(f"{problem}: {_WAYS}, and only one of these ways.")
+            raise ArgumentError(f"{problem}: use exactly one of {_WAYS}.")
         if self.param and self.question is None:
             raise ArgumentError("-p is only for the parameters of --question.")
 

@@ -61,11 +61,11 @@ class History(EngineSource):
     exclude an archiver of the whole cluster. The coverage is that of the shards: it ends with the shard that was
     visited least recently, and services in no shard are a gap, as are those of a shard that is very late.
 
-    With ``every``, an error of a later
-    visit is shown and recorded, and the next visit is tried. An address or "local" does not identify a cluster, so
-    ``cluster_name`` is required there. A cluster with a new address and other deployments is probably another one, and
-    refused unless ``same_cluster`` is True. If the store cannot refuse a second equal write, or the clocks of the
-    server and this machine are wrong, nothing is written. A full disk is Unreachable.
+    With ``every``, an error of a later visit is shown and recorded, and the next visit is tried. An address or "local"
+    does not identify a cluster, so ``cluster_name`` is required there. A cluster with a new address and other
+    deployments is probably another one, and refused unless ``same_cluster`` is True. If the store cannot refuse a
+    second equal write, or the clocks of the server and this machine are wrong, nothing is written. A full disk is
+    Unreachable.
 
     A visit is one row of ``visits``, or several if very many invocations were new: ``outcome, started_at, ended_at``
     (UTC, the server's clock), ``shard, services``, ``ids_read`` (ended invocations on the server), ``new_runs``,

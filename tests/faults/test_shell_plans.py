@@ -120,7 +120,7 @@ def test_the_ways_to_select_have_the_same_targets(bench: FaultBench, url: str) -
     asked = plan_of(url, "resume", "--question", "retry_storm_ids", "-p", "limit=none", "-p", "service=Depot")
     assert {row["id"] for row in asked["invocations"]} <= there
     for arguments, message in (
-        (("kill",), "no invocations are selected: name ids"),
+        (("kill",), "no invocations are selected: use exactly one of ids"),
         (("kill", bench.holder, "--service", "Depot"), "ids, filters and --question are combined"),
         (("purge", "--service", "Bulk"), "have ended: add --status"),
         (("kill", "--service", "Depto"), "Did you mean 'Depot'"),
