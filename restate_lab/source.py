@@ -27,6 +27,8 @@ from restate_lab.server import OLDEST, is_older
 from restate_lab.status import describe_impossible_status
 
 _FEW = 3
+ENGINE = b"restate_lab.engine"
+"""The key in the metadata of columns for the engine that answered a statement, if a source has two."""
 TABLES = """
 SELECT table_name AS "table", column_name AS "column", data_type AS type, is_nullable = 'YES' AS nullable
 FROM information_schema.columns WHERE table_schema = 'public'
@@ -38,8 +40,14 @@ def recorded_frame(
 ) -> pd.DataFrame:
     """Return rows as a frame; its ``attrs`` have the statement and its parameters as JSON values."""
     frame = to_frame(rows, dtype_backend)
-    frame.attrs = query_json(statement, params)
+    frame.attrs = query_json(statement, params) | engine_of(rows.schema)
     return frame
+
+
+def engine_of(schema: pa.Schema) -> dict[str, str]:
+    """Return the engine that answered a statement, as ``{"engine": name}``; empty if the source has only one."""
+    name = (schema.metadata or {}).get(ENGINE)
+    return {} if name is None else {"engine": name.decode()}
 
 
 def query_json(statement: str, params: Mapping[str, Any]) -> dict[Any, Any]:

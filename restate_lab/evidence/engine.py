@@ -326,12 +326,18 @@ class EngineSource(Source):
             self._check_files()
             deadline = None if timeout is None else time.monotonic() + check_seconds("timeout", timeout)
             try:
-                schema, batches = read(self._context, query, deadline=deadline)
+                schema, batches = self._read(self._context, query, deadline, most)
                 with contextlib.closing(batches):
                     names = number_duplicate_columns(schema)
                     yield pa.RecordBatchReader.from_batches(names, limited(batches, names, most))
             except QueryRefused as error:
                 raise self._explain(error) from error.__cause__
+
+    def _read(
+        self, context: SessionContext, query: str, deadline: float | None, max_bytes: float  # noqa: ARG002 - of a subclass
+    ) -> tuple[pa.Schema, Generator[pa.RecordBatch]]:
+        """Return the columns and the rows of a bound statement."""
+        return read(context, query, deadline=deadline)
 
     def close(self) -> None:
         """Close the files."""

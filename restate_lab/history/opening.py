@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pyarrow as pa
 
-from restate_lab._public import did_you_mean, explained, nearest_names
+from restate_lab._public import did_you_mean, explained, import_extra, nearest_names
 from restate_lab._text import format_timestamp, join
 from restate_lab.analysis.times import TimeInput, to_datetime
 from restate_lab.client.lab import Lab, require_lab
@@ -23,6 +23,7 @@ from restate_lab.payload_json import PayloadFunction
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
+    from pyspark.sql import SparkSession
 
 _FEW = 5
 
@@ -37,6 +38,7 @@ def open_history(
     since: TimeInput | None = None,
     until: TimeInput | None = None,
     decode: Callable[[bytes], bytes] | None = None,
+    engine: SparkSession | None = None,
 ) -> History:
     """Open an archive that ``archive`` wrote, and return the history of one cluster as a Source.
 
@@ -58,6 +60,10 @@ def open_history(
         MissingExtra: deltalake is not installed (``pip install 'restate-lab[history]'``).
         RestateLabError: with ``live``, any error of the server.
     """
+    if engine is not None:
+        if live is not None:
+            raise ArgumentError("engine= and live= exclude each other: rows of a server are not read with Spark.")
+        _check_engine(engine)
     if live is not None:
         live = require_lab(live, "open_history(live=…)")
         if until is not None:
@@ -82,8 +88,17 @@ def open_history(
         raise ArgumentError(f"since ({format_timestamp(start)}) must be before until ({format_timestamp(end)}).")
     period = HistoryPeriod(start, end)
     if live is None:
-        return History(store, tables, visits, cluster_name=name, period=period, decoder=decoder)
+        options: dict[str, Any] = {"decoder": decoder, "engine": engine}
+        return History(store, tables, visits, cluster_name=name, period=period, **options)
     return JoinedHistory(store, tables, visits, live, cluster_name=name, period=period, decoder=decoder)
+
+
+def _check_engine(engine: object) -> None:
+    """Check that an object is a session of Spark, classic or Connect, and that the extra is installed."""
+    for module in ("sqlglot", "pyspark"):
+        import_extra(module, "spark", purpose=f"open_history(engine=…) requires {module}")
+    if type(engine).__name__ != "SparkSession" or not hasattr(engine, "newSession"):
+        raise ArgumentError(f"engine is a {type(engine).__name__}: pass a SparkSession, or leave engine= out.")
 
 
 def _read_visits(store: ArchiveStore, table: DeltaTable) -> pd.DataFrame:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from datetime import date, datetime, timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+import pyarrow as pa
 
 from restate_lab._html import render
 from restate_lab._public import public
@@ -17,16 +19,17 @@ from restate_lab._text import format_duration, format_timestamp, join, plural
 from restate_lab.analysis.times import TimeInput, to_datetime
 from restate_lab.client.sql.bind import bind
 from restate_lab.errors import ArgumentError
-from restate_lab.evidence.engine import EngineSource, read
+from restate_lab.evidence.engine import EngineSource, plan_query, read
 from restate_lab.history.gaps import covered_until, gaps
 from restate_lab.history.session import HistoryPeriod, ServerSchema, history_session
 from restate_lab.history.shards import ShardLayout, describe_active, release
 from restate_lab.history.store import ArchiveStore, compact, delete_before, locate_store, vacuum
 from restate_lab.payload_json import PayloadFunction
 from restate_lab.server import complete_features
-from restate_lab.source import Coverage, CoverageGap
+from restate_lab.source import ENGINE, Coverage, CoverageGap
 
 if TYPE_CHECKING:
+    from datafusion import SessionContext
     from deltalake import DeltaTable
 
 _ACCENT = "#7a5c99"
@@ -82,6 +85,7 @@ class History(EngineSource):
         cluster_name: str,
         period: HistoryPeriod,
         decoder: PayloadFunction | None = None,
+        engine: Any = None,
     ) -> None:
         self._store = store
         self._tables = tables
@@ -95,6 +99,10 @@ class History(EngineSource):
         context = history_session(tables, schema, cluster_name, period, self._visited_until, is_local=store.is_local)
         super().__init__(context, decoder)
         self._archive = context
+        self._user_engine, self._engine = engine, None
+        if engine is not None:
+            spark = importlib.import_module("restate_lab.history.spark.engine")  # it needs sqlglot
+            self._engine = spark.SparkEngine(engine, context, tables, self._visited_until)
         self._has_payload_columns = "entry_json" in {each.name for each in tables["journal"].schema().fields}
         self._first = self._read_first_end()
         self._runs_open_then = self._count_open_then()
@@ -202,7 +210,26 @@ class History(EngineSource):
                 f"{format_timestamp(self._first)} to {format_timestamp(self.now)}."
             )
         period, name = HistoryPeriod(self._period.since, until), self.cluster_name
-        return History(self._store, self._tables, self._visits, cluster_name=name, period=period, decoder=self.decoder)
+        options: dict[str, Any] = {"decoder": self.decoder, "engine": self._user_engine}
+        return History(self._store, self._tables, self._visits, cluster_name=name, period=period, **options)
+
+    def _read(
+        self, context: SessionContext, query: str, deadline: float | None, max_bytes: float
+    ) -> tuple[pa.Schema, Generator[pa.RecordBatch]]:
+        """Return the columns and rows of a statement; with an engine, the metadata of the columns name who answered."""
+        if self._engine is None:
+            return super()._read(context, query, deadline, max_bytes)
+        if self._engine.answers(query):
+            rows = self._engine.read(query, plan_query(context, query).schema(), deadline, max_bytes)
+            return rows.schema.with_metadata({ENGINE: "spark"}), (batch for batch in rows.to_batches())
+        schema, batches = read(context, query, deadline=deadline)
+        return schema.with_metadata({ENGINE: "datafusion"}), batches
+
+    def close(self) -> None:
+        """Close the tables, and drop the views in Spark; the session of Spark goes on."""
+        if self._engine is not None:
+            self._engine.close()
+        super().close()
 
     def compact(self) -> pd.DataFrame:
         """Merge the small files of the days that are over, of all clusters, so that they are read faster.

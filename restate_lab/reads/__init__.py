@@ -34,6 +34,7 @@ from restate_lab.source import (
     Source,
     SourceWrapper,
     check_supported,
+    engine_of,
     query_json,
     read_table,
     recorded_frame,
@@ -145,7 +146,7 @@ class Reads(SourceWrapper):
     def queries(self) -> list[Row]:
         """Return ``sql, params, times`` of each statement, in the order of its first use, with the values of that use.
 
-        Values are JSON values; a list of values is summarized by its length and its first values.
+        A history with an engine adds ``engine``, the one that answered. Values are JSON values; a list of values is summarized by its length and its first values.
         """
         with self._lock:
             return [dict(each) for each in self._queries.values()]
@@ -270,11 +271,13 @@ class Reads(SourceWrapper):
 
         if not self._remembers:
             with send() as reader:
+                self._record_engine(statement, reader.schema)
                 yield reader
             return
 
         def read() -> pa.Table:
             with send() as reader:
+                self._record_engine(statement, reader.schema)
                 return read_table(reader)
 
         values = {**(params or {}), **options, "progress": None}
@@ -310,6 +313,10 @@ class Reads(SourceWrapper):
             if known is None:
                 known = self._queries[statement] = query_json(statement, kept) | {"times": 0}
             known["times"] += 1
+
+    def _record_engine(self, statement: str, schema: pa.Schema) -> None:
+        with self._lock:
+            self._queries[statement] |= engine_of(schema)
 
     def _read_once(self, key: str, read: Callable[[], T], *, is_hurried: bool = False) -> T:
         known = self._results.get(key)

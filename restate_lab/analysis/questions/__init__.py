@@ -79,7 +79,7 @@ def run_question(
         frame, truncated = read(values, name=name)
     if frame.empty:
         refuse_unknown_names(source, service=values.get("service"), handler=values.get("handler"))
-    own = {} if sql else frame.attrs
+    own = {key: frame.attrs[key] for key in ("engine",) if key in frame.attrs} if sql else frame.attrs
     frame.attrs = own | {
         "question": name,
         "sql": sql,
