@@ -82,14 +82,15 @@ class SampleArchive:
     ) -> None:
         """Add a visit of one second with these ended runs, each with a journal of two entries.
 
-        ``record`` has columns of ``visits``. Ids in ``repeated`` have an earlier run in the archive.
+        A run can have ``events`` and more ``entries``. ``record`` has columns of ``visits``. Ids in ``repeated`` have an earlier run in the archive.
         """
         self._number += 1
         again = set(repeated)
         own = [self._own(each) | {"repeated": each["id"] in again} for each in runs]
         self._append("invocations", runs, own)
         entries = [(each, entry) for each in runs for entry in entries_of(each)]
-        self._append("journal", [entry for _, entry in entries], [self._own(each) for each, _ in entries])
+        of_journal = [self._own(each) | {key: entry.get(key) for key in _OF_ENTRIES} for each, entry in entries]
+        self._append("journal", [entry for _, entry in entries], of_journal)
         events = [(each, event) for each in runs for event in each.get("events", ())]
         self._append(
             "events", [event | {"id": each["id"]} for each, event in events], [self._own(e) for e, _ in events]
@@ -174,8 +175,12 @@ class SampleArchive:
         self._store.append(self._store.open(table), rows, cluster=self.cluster_name)
 
 
+_OF_ENTRIES = ("completion_id", "result")
+"""The archive's own columns of an entry."""
+
+
 def entries_of(row: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the two entries of the journal of a run."""
+    """Return the two entries of the journal of a run, and those in its ``entries``."""
     common = {"id": row["id"], "version": 2, "completed": True, "raw_length": 20}
     return [
         common
@@ -192,4 +197,5 @@ def entries_of(row: Mapping[str, Any]) -> list[dict[str, Any]]:
             "appended_at": row["completed_at"],
             "entry_lite_json": '{"Command":{"Output":{"result":"Success","name":""}}}',
         },
+        *(common | dict(each) for each in row.get("entries", ())),
     ]
