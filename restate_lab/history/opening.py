@@ -94,11 +94,14 @@ def open_history(
 
 
 def _check_engine(engine: object) -> None:
-    """Check that an object is a session of Spark, classic or Connect, and that the extra is installed."""
-    for module in ("sqlglot", "pyspark"):
-        import_extra(module, "spark", purpose=f"open_history(engine=…) requires {module}")
-    if type(engine).__name__ != "SparkSession" or not hasattr(engine, "newSession"):
-        raise ArgumentError(f"engine is a {type(engine).__name__}: pass a SparkSession, or leave engine= out.")
+    """Check that an object is a session of Spark, classic or Connect, and that sqlglot is installed."""
+    kind = type(engine)
+    if kind.__name__ != "SparkSession" or not kind.__module__.startswith("pyspark.sql"):
+        raise ArgumentError(
+            f"engine is a {kind.__name__}: pass a SparkSession, such as SparkSession.builder.getOrCreate(), or leave "
+            f"engine= out."
+        )
+    import_extra("sqlglot", "spark", purpose="open_history(engine=…) requires sqlglot")
 
 
 def _read_visits(store: ArchiveStore, table: DeltaTable) -> pd.DataFrame:

@@ -1,7 +1,7 @@
 """Compare a history that DataFusion reads with the same history in Spark: every statement over many runs, on both.
 
-``compare_engines(where, spark)`` returns a frame with one row per statement. As a program, it prints the table for an
-archive: ``python tests/support/spark_equality.py ARCHIVE [MASTER or "connect"]``.
+``compare_engines(where, spark)`` returns a frame with one row per statement. As a program in the folder ``tests``, it
+prints the table for an archive: ``python -m support.spark_equality ARCHIVE [MASTER or "connect"]``.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ SELECT DISTINCT upper(target_service_name) AS u, character_length(completion_fai
   strpos(completion_failure, 'ö') AS at, replace(completion_failure, 'ß', 'ss') AS r, md5(completion_failure) AS h,
   encode(sha256(completion_failure), 'hex') AS hash, completion_failure LIKE '%\_%' AS l,
   'it''s "C:\new" $1 \1' AS hostile
-FROM sys_invocation_status ORDER BY n, line, hash""",
+FROM sys_invocation_status ORDER BY n, line, hash, u""",
     "regular expressions": r"""
 SELECT DISTINCT completion_failure AS f, completion_failure ~ '^\[[0-9]+\] ' AS one, completion_failure ~* 'KILLED$' AS two,
   completion_failure !~ 'stock' AS three, completion_failure ~ 'größe\b' AS four, completion_failure ~ 'stock.of' AS five,
@@ -102,7 +102,7 @@ SELECT target, count(*) FILTER (WHERE completion_result = 'failure') AS failed, 
   first_value(completion_failure ORDER BY completion_failure DESC, id DESC) AS f,
   first_value(id ORDER BY created_at, id) FILTER (WHERE completion_result = 'failure') AS failed_id,
   array_agg(DISTINCT completion_result ORDER BY completion_result) AS results,
-  percentile_cont(journal_size, 0.37) AS p, percentile_cont(0.9) WITHIN GROUP (ORDER BY journal_size) AS q,
+  percentile_cont(journal_size, 0.370000000000001) AS p, percentile_cont(0.900000000000001) WITHIN GROUP (ORDER BY journal_size) AS q,
   median(journal_size) AS m, stddev(journal_size) AS s, min(completed_at) AS low, max(completion_failure) AS high,
   bool_or(journal_size > 3) AS any, count(DISTINCT target_handler_name) AS handlers
 FROM sys_invocation_status GROUP BY target ORDER BY target""",
@@ -122,7 +122,7 @@ WHERE EXISTS (SELECT 1 FROM sys_journal j WHERE j.id = s.id AND j.index = 1)
 GROUP BY target HAVING count(*) > 1 ORDER BY 1""",
     "names that are words": """
 SELECT "index", count(*) AS "select", max("index") AS "Größe ""q"" `b`" FROM sys_journal GROUP BY 1 ORDER BY 1""",
-    "unnamed columns": "SELECT count(*), count(*), max(journal_size) + 1 FROM sys_invocation_status",
+    "unnamed columns": "SELECT count(*), count(id), max(journal_size) + 1 FROM sys_invocation_status",
     "own tables": "SELECT cluster_name, day, count(*) AS n, sum(journal_size) FROM archive.invocations GROUP BY 1, 2 ORDER BY 1, 2",
     "JSON": f"""
 SELECT kind, json_get_str(j, 'a') AS s, json_get_int(j, 'a') AS i, json_get_float(j, 'a') AS f, json_get_bool(j, 'a') AS b,
@@ -156,7 +156,7 @@ def verbs(history: rl.History) -> dict[str, Callable[[Any], Any]]:
     return calls
 
 
-class _Recorder(SourceWrapper):
+class Recorder(SourceWrapper):
     """Records the statements of a verb over many runs, with their literals."""
 
     def __init__(self, source: Any) -> None:
@@ -173,7 +173,7 @@ def statements_over_runs(history: rl.History) -> Iterator[tuple[str, str]]:
     """Yield the name and the bound statement of everything that should run in Spark."""
     seen: set[str] = set()
     for name, call in verbs(history).items():
-        recorder = _Recorder(history)
+        recorder = Recorder(history)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with suppress(NotOnThisServer, ArgumentError):  # of questions about open invocations, or about given ids

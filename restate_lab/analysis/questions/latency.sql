@@ -7,7 +7,7 @@
 -- :limit = 1000 (number) maximum number of rows
 --
 -- From creation (or the planned start of a delayed invocation) to the end, with any result. Only invocations that are
--- still retained are counted. Percentiles are approximate.
+-- still retained are counted. Percentiles are approximate, except in a history.
 -- Servers return scheduled_start_at only if scheduled_at is also selected.
 WITH ended AS (
   SELECT target_service_name, target_handler_name, completed_at,
@@ -19,9 +19,15 @@ SELECT
   target_service_name,
   target_handler_name,
   count(*) AS invocations,
+  -- if: visits
+  percentile_cont(ms, 0.5) AS p50_ms,
+  percentile_cont(ms, 0.900000000000001) AS p90_ms,
+  percentile_cont(ms, 0.990000000000001) AS p99_ms,
+  -- else
   approx_percentile_cont(ms, 0.5) AS p50_ms,
   approx_percentile_cont(ms, 0.9) AS p90_ms,
   approx_percentile_cont(ms, 0.99) AS p99_ms,
+  -- end
   max(ms) AS max_ms,
   min(completed_at) AS first_completed_at,
   max(completed_at) AS last_completed_at

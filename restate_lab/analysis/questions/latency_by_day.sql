@@ -22,8 +22,8 @@ SELECT
   target_handler_name,
   count(*) AS invocations,
   percentile_cont(ms, 0.5) AS p50_ms,
-  percentile_cont(ms, 0.9) AS p90_ms,
-  percentile_cont(ms, 0.99) AS p99_ms,
+  percentile_cont(ms, 0.900000000000001) AS p90_ms,
+  percentile_cont(ms, 0.990000000000001) AS p99_ms,
   max(ms) AS max_ms
 FROM ended
 GROUP BY day, target_service_name, target_handler_name

@@ -48,12 +48,21 @@ SELECT
   target_service_name,
   target_handler_name,
   count(*) AS invocations,
+  -- if: visits
+  percentile_cont(queued_ms, 0.5) AS queued_p50_ms,
+  percentile_cont(queued_ms, 0.900000000000001) AS queued_p90_ms,
+  percentile_cont(queued_ms, 0.990000000000001) AS queued_p99_ms,
+  percentile_cont(running_ms, 0.5) AS running_p50_ms,
+  percentile_cont(running_ms, 0.900000000000001) AS running_p90_ms,
+  percentile_cont(running_ms, 0.990000000000001) AS running_p99_ms,
+  -- else
   approx_percentile_cont(queued_ms, 0.5) AS queued_p50_ms,
   approx_percentile_cont(queued_ms, 0.9) AS queued_p90_ms,
   approx_percentile_cont(queued_ms, 0.99) AS queued_p99_ms,
   approx_percentile_cont(running_ms, 0.5) AS running_p50_ms,
   approx_percentile_cont(running_ms, 0.9) AS running_p90_ms,
   approx_percentile_cont(running_ms, 0.99) AS running_p99_ms,
+  -- end
   avg(lock) AS blocked_on_lock_ms,
   avg(concurrency_rules) AS blocked_on_concurrency_rules_ms,
   avg(deployment_concurrency) AS blocked_on_deployment_concurrency_ms,

@@ -33,8 +33,8 @@ SELECT
   count(ms) AS completed,
   count(*) - count(ms) AS open,
   percentile_cont(ms, 0.5) AS p50_ms,
-  percentile_cont(ms, 0.9) AS p90_ms,
-  percentile_cont(ms, 0.99) AS p99_ms,
+  percentile_cont(ms, 0.900000000000001) AS p90_ms,
+  percentile_cont(ms, 0.990000000000001) AS p99_ms,
   max(ms) AS max_ms,
   sum(ms) AS total_ms,
   max(id) AS example_id

@@ -10,7 +10,7 @@ import math
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from datetime import datetime
@@ -22,7 +22,7 @@ from restate_lab._text import one_line
 from restate_lab.errors import QueryRefused, ResultTooLarge, RestateLabError, TimedOut
 from restate_lab.evidence.engine import read
 from restate_lab.history.spark.files import read_table
-from restate_lab.history.spark.translate import Translator, is_over_runs, parse_view
+from restate_lab.history.spark.translate import Translator, is_over_runs, parse_view, rows_of
 
 if TYPE_CHECKING:
     from datafusion import SessionContext
@@ -42,10 +42,6 @@ _SETTINGS = {
     "spark.sql.sources.parallelPartitionDiscovery.threshold": "100000",
 }
 _VIEWS = "SELECT table_schema AS schema, table_name AS name, definition FROM information_schema.views"
-_COLUMNS = """
-SELECT table_schema AS schema, table_name AS "table", column_name AS name, data_type AS type
-FROM information_schema.columns WHERE table_schema <> 'information_schema'
-ORDER BY table_schema, table_name, ordinal_position"""
 _SLICE = 0.2  # seconds of a wait, after which an interrupt is raised
 _LONGEST = 600  # characters of an error of Spark
 _MOST_ROWS = 2**31 - 1
@@ -66,15 +62,8 @@ class SparkEngine:
         for name, value in _SETTINGS.items():
             with suppress(Exception):  # a cluster can fix a setting
                 self._spark.conf.set(name, value)
-        token = uuid.uuid4().hex[:12]
-        schemas: dict[str, dict[str, dict[str, str]]] = {}
-        for row in self._rows(_COLUMNS):
-            schemas.setdefault(row["schema"], {}).setdefault(row["table"], {})[row["name"]] = row["type"]
-        self._names = {
-            (schema, table): f"restate_lab_{token}_{schema}_{table}" for schema in schemas for table in schemas[schema]
-        }
-        self._definitions = {(row["schema"], row["name"]): row["definition"] for row in self._rows(_VIEWS)}
-        self._translator = Translator(schemas, self._names, now)
+        self._translator = Translator.of(context, f"restate_lab_{uuid.uuid4().hex[:12]}", now)
+        self._definitions = {(row["schema"], row["name"]): row["definition"] for row in rows_of(context, _VIEWS)}
         self._created: set[tuple[str, str]] = set()
         self._lock = threading.RLock()
 
@@ -123,7 +112,7 @@ class SparkEngine:
         """Drop the views."""
         with self._lock, suppress(Exception):  # the session can have ended
             for name in self._created:
-                self._spark.catalog.dropTempView(self._names[name])
+                self._spark.catalog.dropTempView(self._translator.names[name])
             self._created.clear()
 
     def _create(self, schema: str, table: str) -> None:
@@ -141,13 +130,8 @@ class SparkEngine:
         else:
             columns, batches = read(self._context, f'SELECT * FROM {schema}."{table}"')  # noqa: S608
             frame = self._spark.createDataFrame(pa.Table.from_batches(batches, columns))
-        frame.createOrReplaceTempView(self._names[schema, table])
+        frame.createOrReplaceTempView(self._translator.names[schema, table])
         self._created.add((schema, table))
-
-    def _rows(self, statement: str) -> Iterator[dict[str, Any]]:
-        _, batches = read(self._context, statement)
-        for batch in batches:
-            yield from batch.to_pylist()
 
     def _wait(self, collect: Any, tag: str, deadline: float | None) -> pa.Table:
         """Return the result of a function that runs in a thread of its own; an interrupt or the deadline cancels it."""

@@ -7,6 +7,7 @@ translated. Functions in ``_SAME`` have the same results in both engines, and al
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
@@ -328,14 +329,22 @@ def _percentile(node: Any) -> Any:
     above = node.parent
     if isinstance(above, exp.WithinGroup):
         return node
-    return _call("percentile", node.this, node.expression)
+    return _call("percentile", node.this, _share(node.expression))
+
+
+def _share(node: Any) -> Any:
+    """Return a share without its last digits: 0.900000000000001 is 0.9 for Spark, which does not round."""
+    value = node.find(exp.Literal) if isinstance(node, exp.Cast) else None
+    if value is None:
+        raise _refusal("percentile_cont of a share that is not a literal")
+    return _sql(f"CAST('{round(float(value.this), 12)}' AS DOUBLE)")
 
 
 def _within_group(node: exp.WithinGroup) -> Any:
     (ordered,) = node.expression.expressions
     if not isinstance(node.this, exp.PercentileCont) or ordered.args.get("desc"):
         raise _refusal("WITHIN GROUP, except of percentile_cont in ascending order,")
-    return _call("percentile", ordered.this, node.this.this)
+    return _call("percentile", ordered.this, _share(node.this.this))
 
 
 def _limit(node: exp.Limit) -> Any:
@@ -346,8 +355,12 @@ def _limit(node: exp.Limit) -> Any:
     return node
 
 
-def _distinct_order(node: exp.Anonymous) -> Any:
-    return node
+def _string_to_array(node: exp.StringToArray) -> Any:
+    delimiter = str(_literal_of(node.expression, "the separator of string_to_array"))
+    if not delimiter or node.args.get("null"):
+        raise _refusal("string_to_array without a separator, or with a text for null,")
+    text = "CASE WHEN v = '' THEN CAST(array() AS ARRAY<STRING>) ELSE split(v, p) END"
+    return _sql(text, v=node.this, p=exp.Literal.string(re.escape(delimiter)))
 
 
 def _json_step(node: exp.Anonymous) -> tuple[Any, str]:
@@ -433,5 +446,6 @@ _RULES: Mapping[type[exp.Expression], Rule] = {
     exp.PercentileCont: _percentile,
     exp.WithinGroup: _within_group,
     exp.Limit: _limit,
+    exp.StringToArray: _string_to_array,
     **dict.fromkeys((exp.SplitPart, exp.CurrentTimestamp, exp.CurrentDate), lambda node: node),
 }

@@ -7,11 +7,11 @@ without a rule there is refused, because its result could differ.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlglot import exp, parse_one
 from sqlglot.dialects.postgres import Postgres
@@ -23,8 +23,12 @@ from sqlglot.schema import MappingSchema
 
 from restate_lab.client.sql.literals import literal
 from restate_lab.errors import StatementError
+from restate_lab.evidence.engine import read
 from restate_lab.history.spark.rules import apply_rules, check_parts
 from restate_lab.history.spark.types import COERCIONS, DURATION_OF, INTERVALS, TIMES, kind_of, type_named
+
+if TYPE_CHECKING:
+    from datafusion import SessionContext
 
 OVER_RUNS = frozenset({
     *("sys_invocation_status", "sys_invocation_state", "sys_invocation", "sys_journal", "sys_journal_events"),
@@ -32,8 +36,19 @@ OVER_RUNS = frozenset({
 })  # fmt: skip
 """The tables with rows per run; the last three are in the schema ``archive``."""
 _IDS = frozenset({"id", "invoked_by_id", "restarted_from", "earlier_id", "run_id"})
+_COLUMNS = """
+SELECT table_schema AS schema, table_name AS "table", column_name AS name, data_type AS type
+FROM information_schema.columns WHERE table_schema <> 'information_schema'
+ORDER BY table_schema, table_name, ordinal_position"""
 Columns = Mapping[str, Mapping[str, str]]
 """The columns of each table of a schema, with their types as Arrow names them."""
+
+
+def rows_of(context: SessionContext, statement: str) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a statement that DataFusion answers."""
+    _, batches = read(context, statement)
+    for batch in batches:
+        yield from batch.to_pylist()
 
 
 @dataclass(frozen=True)
@@ -49,6 +64,15 @@ class Translator:
     names: Mapping[tuple[str, str], str]
     now: datetime
     _metadata: Mapping[Any, Any] = field(default_factory=lambda: {**Postgres.EXPRESSION_METADATA, **_METADATA})
+
+    @classmethod
+    def of(cls, context: SessionContext, prefix: str, now: datetime) -> Translator:
+        """Return the translator for the tables of a session; the names in Spark begin with a prefix."""
+        schemas: dict[str, dict[str, dict[str, str]]] = {}
+        for row in rows_of(context, _COLUMNS):
+            schemas.setdefault(row["schema"], {}).setdefault(row["table"], {})[row["name"]] = row["type"]
+        names = {(schema, table): f"{prefix}_{schema}_{table}" for schema in schemas for table in schemas[schema]}
+        return cls(schemas, names, now)
 
     @cached_property
     def _schema(self) -> MappingSchema:
@@ -197,4 +221,5 @@ _METADATA: Mapping[Any, Any] = {
     exp.Encode: {"returns": exp.DType.VARCHAR},
     exp.PercentileCont: {"returns": exp.DType.DOUBLE},
     exp.Extract: {"returns": exp.DType.DOUBLE},
+    exp.StringToArray: {"returns": type_named("List(Utf8)")},
 }

@@ -18,7 +18,13 @@ durations AS (
   FROM runs)
 SELECT
   count(*) AS n,
+  -- if: visits
+  percentile_cont(ms, 0.5) AS p50_ms,
+  percentile_cont(ms, 0.900000000000001) AS p90_ms,
+  percentile_cont(ms, 0.990000000000001) AS p99_ms
+  -- else
   approx_percentile_cont(ms, 0.5) AS p50_ms,
   approx_percentile_cont(ms, 0.9) AS p90_ms,
   approx_percentile_cont(ms, 0.99) AS p99_ms
+  -- end
 FROM durations

@@ -61,7 +61,11 @@ SELECT
   min(starts_at) AS starts_first,
   count(CASE WHEN expires_at < :expires THEN 1 END) AS expiring,
   min(expires_at) AS expires_first,
+  -- if: visits
+  percentile_cont(took_ms, 0.5) AS median_ms,
+  -- else
   approx_percentile_cont(took_ms, 0.5) AS median_ms,
+  -- end
   count(CASE WHEN took_ms >= :slow_ms THEN 1 END) AS slow,
   count(CASE WHEN kept_until < :outlived THEN 1 END) AS outlived,
   min(kept_until) AS kept_first,
