@@ -177,6 +177,22 @@ def plan_query(context: SessionContext, statement: str) -> DataFrame:
         raise _query_refused(error) from error
 
 
+def result_schema(context: SessionContext, statement: str) -> pa.Schema:
+    """Return the columns of a bound statement with the types of its rows, without running it.
+
+    Those of the plan itself can differ: ``SELECT NULL UNION SELECT 'x'`` has the type of its first part there.
+
+    Raises:
+        StatementError, QueryRefused: those of ``plan_query``.
+    """
+    plan = plan_query(context, statement)
+    try:
+        schema: pa.Schema = context.create_dataframe_from_logical_plan(plan.optimized_logical_plan()).schema()
+    except Exception as error:  # DataFusion raises plain Exception
+        raise _query_refused(error) from error
+    return schema
+
+
 def _with_first(first: pa.RecordBatch | None, others: Generator[pa.RecordBatch]) -> Generator[pa.RecordBatch]:
     with contextlib.closing(others):
         if first is not None:
@@ -334,7 +350,11 @@ class EngineSource(Source):
                 raise self._explain(error) from error.__cause__
 
     def _read(
-        self, context: SessionContext, query: str, deadline: float | None, max_bytes: float  # noqa: ARG002 - of a subclass
+        self,
+        context: SessionContext,
+        query: str,
+        deadline: float | None,
+        max_bytes: float,  # noqa: ARG002 - of a subclass
     ) -> tuple[pa.Schema, Generator[pa.RecordBatch]]:
         """Return the columns and the rows of a bound statement."""
         return read(context, query, deadline=deadline)

@@ -53,11 +53,17 @@ def open_history(
 
         history = rl.open_history("history", live=lab)
 
+    With ``engine``, a SparkSession, Spark answers the statements over many runs, and this process those about given ids
+    and small tables. The results are the same; a statement whose result could differ is refused. It needs
+    ``pip install 'restate-lab[spark]'``, and excludes ``live``.
+
+        history = rl.open_history("s3://bucket/history", engine=spark)
+
     Raises:
-        ArgumentError: the archive does not exist or does not have the cluster, an argument is malformed, or ``live`` is
-            not a connection to a cluster, or to another cluster.
+        ArgumentError: the archive does not exist or does not have the cluster, an argument is malformed, ``live`` is
+            not a connection to a cluster, or to another cluster, or ``engine`` is not a SparkSession.
         ArchiveBroken: it is not an archive, a table is damaged, or a newer version of restate_lab wrote it.
-        MissingExtra: deltalake is not installed (``pip install 'restate-lab[history]'``).
+        MissingExtra: deltalake or sqlglot is not installed (``pip install 'restate-lab[history]'``, or ``[spark]``).
         RestateLabError: with ``live``, any error of the server.
     """
     if engine is not None:

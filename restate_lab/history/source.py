@@ -19,7 +19,7 @@ from restate_lab._text import format_duration, format_timestamp, join, plural
 from restate_lab.analysis.times import TimeInput, to_datetime
 from restate_lab.client.sql.bind import bind
 from restate_lab.errors import ArgumentError
-from restate_lab.evidence.engine import EngineSource, plan_query, read
+from restate_lab.evidence.engine import EngineSource, read, result_schema
 from restate_lab.history.gaps import covered_until, gaps
 from restate_lab.history.session import HistoryPeriod, ServerSchema, history_session
 from restate_lab.history.shards import ShardLayout, describe_active, release
@@ -216,11 +216,11 @@ class History(EngineSource):
     def _read(
         self, context: SessionContext, query: str, deadline: float | None, max_bytes: float
     ) -> tuple[pa.Schema, Generator[pa.RecordBatch]]:
-        """Return the columns and rows of a statement; with an engine, the metadata of the columns name who answered."""
+        """Return the columns and rows of a statement; with an engine, the metadata of the columns name the one."""
         if self._engine is None:
             return super()._read(context, query, deadline, max_bytes)
         if self._engine.answers(query):
-            rows = self._engine.read(query, plan_query(context, query).schema(), deadline, max_bytes)
+            rows = self._engine.read(query, result_schema(context, query), deadline, max_bytes)
             return rows.schema.with_metadata({ENGINE: "spark"}), (batch for batch in rows.to_batches())
         schema, batches = read(context, query, deadline=deadline)
         return schema.with_metadata({ENGINE: "datafusion"}), batches

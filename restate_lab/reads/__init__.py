@@ -146,7 +146,8 @@ class Reads(SourceWrapper):
     def queries(self) -> list[Row]:
         """Return ``sql, params, times`` of each statement, in the order of its first use, with the values of that use.
 
-        A history with an engine adds ``engine``, the one that answered. Values are JSON values; a list of values is summarized by its length and its first values.
+        A history with an engine adds ``engine``, the one that answered. Values are JSON values; a list of values is
+        summarized by its length and its first values.
         """
         with self._lock:
             return [dict(each) for each in self._queries.values()]

@@ -82,7 +82,8 @@ class SampleArchive:
     ) -> None:
         """Add a visit of one second with these ended runs, each with a journal of two entries.
 
-        A run can have ``events`` and more ``entries``. ``record`` has columns of ``visits``. Ids in ``repeated`` have an earlier run in the archive.
+        A run can have ``events`` and more ``entries``. ``record`` has columns of ``visits``. Ids in ``repeated`` have
+        an earlier run in the archive.
         """
         self._number += 1
         again = set(repeated)

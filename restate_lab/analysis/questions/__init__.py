@@ -79,7 +79,7 @@ def run_question(
         frame, truncated = read(values, name=name)
     if frame.empty:
         refuse_unknown_names(source, service=values.get("service"), handler=values.get("handler"))
-    own = {key: frame.attrs[key] for key in ("engine",) if key in frame.attrs} if sql else frame.attrs
+    own = {key: value for key, value in frame.attrs.items() if not sql or key == "engine"}
     frame.attrs = own | {
         "question": name,
         "sql": sql,

@@ -1,17 +1,17 @@
 """Run statements of a history in the user's Spark: in a session of its own, with views of the archive.
 
-The session shares the cluster and the files of the user's session, and has its own settings, so that those of the user
-do not change, and do not change results: times are UTC, and errors are errors.
+The session shares the cluster with the user's session, and has its own settings and views. So the settings of the user
+are not changed, and do not change results.
 """
 
 from __future__ import annotations
 
-import math
+import json
 import threading
 import time
 import uuid
-from collections.abc import Mapping
-from concurrent.futures import Future
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, wait
 from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -19,25 +19,25 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from restate_lab._text import one_line
-from restate_lab.errors import QueryRefused, ResultTooLarge, RestateLabError, TimedOut
+from restate_lab.errors import ArgumentError, QueryRefused, TimedOut
 from restate_lab.evidence.engine import read
-from restate_lab.history.spark.files import read_table
 from restate_lab.history.spark.translate import Translator, is_over_runs, parse_view, rows_of
 
 if TYPE_CHECKING:
     from datafusion import SessionContext
     from deltalake import DeltaTable
 
-_SETTINGS = {
+_NEEDED = {
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.ansi.enabled": "true",
     "spark.sql.caseSensitive": "true",
     "spark.sql.parser.escapedStringLiterals": "false",
-    "spark.sql.legacy.interval.enabled": "false",
+    "spark.sql.variable.substitute": "false",  # it would replace ${…} within texts
+}
+"""Settings without which results would differ."""
+_WANTED = {
     "spark.sql.files.ignoreMissingFiles": "false",
     "spark.sql.files.ignoreCorruptFiles": "false",
-    "spark.sql.parquet.int96RebaseModeInRead": "CORRECTED",
-    "spark.sql.parquet.datetimeRebaseModeInRead": "CORRECTED",
     # The files are those of the log, and a job that lists them takes longer than the driver.
     "spark.sql.sources.parallelPartitionDiscovery.threshold": "100000",
 }
@@ -51,17 +51,21 @@ class SparkEngine:
     """Answers statements about many runs of one history; ``context`` answers the others, and has the definitions.
 
     Its views are created when a statement needs them first, and dropped by ``close``.
+
+    Raises:
+        ArgumentError: the session has another setting that changes results, and does not allow to change it.
     """
 
-    def __init__(
-        self, spark: Any, context: SessionContext, tables: Mapping[str, DeltaTable], now: datetime
-    ) -> None:
+    def __init__(self, spark: Any, context: SessionContext, tables: Mapping[str, DeltaTable], now: datetime) -> None:
         self._context, self._tables = context, tables
-        # Connect has a copy with the user's settings, such as credentials; in the classic session they are shared.
+        # In Connect, a new session does not have the user's settings, such as those of a store.
         self._spark = spark.cloneSession() if hasattr(spark, "cloneSession") else spark.newSession()
-        for name, value in _SETTINGS.items():
+        for name, value in {**_WANTED, **_NEEDED}.items():
             with suppress(Exception):  # a cluster can fix a setting
                 self._spark.conf.set(name, value)
+        for name, value in _NEEDED.items():
+            if str(self._spark.conf.get(name, "")).lower() != value.lower():
+                raise ArgumentError(f"engine has another value of {name} than {value}, and does not let it be changed.")
         self._translator = Translator.of(context, f"restate_lab_{uuid.uuid4().hex[:12]}", now)
         self._definitions = {(row["schema"], row["name"]): row["definition"] for row in rows_of(context, _VIEWS)}
         self._created: set[tuple[str, str]] = set()
@@ -72,12 +76,13 @@ class SparkEngine:
         return is_over_runs(query)
 
     def read(self, query: str, schema: pa.Schema, deadline: float | None, max_bytes: float) -> pa.Table:
-        """Return the rows of a statement, with the names and types of ``schema``, those of its plan in DataFusion.
+        """Return the rows of a statement with the names and types of ``schema``, those that DataFusion would give them.
+
+        Of a larger result than ``max_bytes``, only as many rows are read as show this.
 
         Raises:
             StatementError: it has a part whose result could differ.
             QueryRefused: Spark refused it.
-            ResultTooLarge: its rows exceed ``max_bytes``.
             TimedOut: the deadline passed.
         """
         statement = self._translator.translate(query)
@@ -86,25 +91,17 @@ class SparkEngine:
         def collect() -> pa.Table:
             self._spark.addTag(tag)
             try:
-                with self._lock:
-                    for name in self._translator.tables_of(query):
-                        self._create(*name)
-                frame = self._spark.sql(statement)
-                frame = frame.toDF(*(f"c{at}" for at in range(len(schema))))
+                for name in self._translator.tables_of(query):
+                    self._create(*name)
+                frame = self._spark.sql(statement).toDF(*(f"c{at}" for at in range(len(schema))))
                 if (most := max_bytes // _least_bytes(schema)) < _MOST_ROWS:
                     frame = frame.limit(int(most) + 1)
-                return frame.toArrow()
+                rows: pa.Table = frame.toArrow()
+                return rows
             finally:
                 self._spark.removeTag(tag)
 
         rows = self._wait(collect, tag, deadline)
-        if rows.nbytes > max_bytes or len(rows) > max_bytes:
-            raise ResultTooLarge(
-                f"the result exceeded {max_bytes / 1e6:,.0f} MB with {len(rows):,} rows. Select fewer columns or rows, "
-                f"or pass a higher max_bytes=….",
-                rows=len(rows),
-                size=rows.nbytes,
-            )
         columns = [_cast(column, each.type) for column, each in zip(rows.columns, schema, strict=True)]
         return pa.table(columns, schema=schema)
 
@@ -117,57 +114,53 @@ class SparkEngine:
 
     def _create(self, schema: str, table: str) -> None:
         """Create the view of a table, after those that it reads."""
-        if (schema, table) in self._created:
-            return
-        definition = self._definitions.get((schema, table))
-        if definition is not None:
-            select = parse_view(definition)
-            for name in self._translator.tables_of(select):
-                self._create(*name)
-            frame = self._spark.sql(self._translator.translate(select))
-        elif schema == "archive":
-            frame = read_table(self._spark, self._tables[table.removesuffix("_stored")])
-        else:
-            columns, batches = read(self._context, f'SELECT * FROM {schema}."{table}"')  # noqa: S608
-            frame = self._spark.createDataFrame(pa.Table.from_batches(batches, columns))
-        frame.createOrReplaceTempView(self._translator.names[schema, table])
-        self._created.add((schema, table))
+        with self._lock:
+            if (schema, table) in self._created:
+                return
+            definition = self._definitions.get((schema, table))
+            if definition is not None:
+                select = parse_view(definition)
+                for name in self._translator.tables_of(select):
+                    self._create(*name)
+                frame = self._spark.sql(self._translator.translate(select))
+            elif schema == "archive":
+                frame = _read_table(self._spark, self._tables[table.removesuffix("_stored")])
+            else:
+                columns, batches = read(self._context, f'SELECT * FROM {schema}."{table}"')  # noqa: S608
+                frame = self._spark.createDataFrame(pa.Table.from_batches(batches, columns))
+            frame.createOrReplaceTempView(self._translator.names[schema, table])
+            self._created.add((schema, table))
 
-    def _wait(self, collect: Any, tag: str, deadline: float | None) -> pa.Table:
+    def _wait(self, collect: Callable[[], pa.Table], tag: str, deadline: float | None) -> pa.Table:
         """Return the result of a function that runs in a thread of its own; an interrupt or the deadline cancels it."""
         future: Future[pa.Table] = Future()
 
         def run() -> None:
             try:
                 future.set_result(collect())
-            except BaseException as error:  # noqa: BLE001 - raised by the thread that waits
+            except BaseException as error:  # noqa: BLE001 - it is raised by the thread that waits
                 future.set_exception(error)
 
         threading.Thread(target=run, name="restate_lab spark", daemon=True).start()
         try:
-            while True:
-                left = _SLICE if deadline is None else min(deadline - time.monotonic(), _SLICE)
-                if left <= 0:
-                    raise TimedOut("the query was stopped at its timeout on Spark; pass a longer timeout=.")
-                with suppress(TimeoutError):
-                    return future.result(left)
-        except RestateLabError:
-            self._stop(tag)
-            raise
+            while not future.done() and (deadline is None or time.monotonic() < deadline):
+                wait([future], _SLICE)
+        finally:
+            if not future.done():
+                with suppress(Exception):
+                    self._spark.interruptTag(tag)
+        if not future.done():
+            raise TimedOut("the query was stopped at its timeout in Spark; pass a longer timeout=.")
+        try:
+            return future.result()
         except Exception as error:
             raise _refused(error) from error
-        except BaseException:  # an interrupt
-            self._stop(tag)
-            raise
-
-    def _stop(self, tag: str) -> None:
-        with suppress(Exception):
-            self._spark.interruptTag(tag)
 
 
 def _least_bytes(schema: pa.Schema) -> float:
     """Return the bytes that a row has at least in Arrow."""
-    return max(1.0, sum(each.type.bit_width / 8 for each in schema if pa.types.is_primitive(each.type)))
+    sizes = [each.type.bit_width / 8 for each in schema if pa.types.is_primitive(each.type)]
+    return float(max(1.0, sum(sizes)))
 
 
 def _cast(column: pa.ChunkedArray[Any], kind: pa.DataType) -> pa.ChunkedArray[Any]:
@@ -178,5 +171,37 @@ def _cast(column: pa.ChunkedArray[Any], kind: pa.DataType) -> pa.ChunkedArray[An
 
 
 def _refused(error: Exception) -> QueryRefused:
-    reason = one_line(str(error).partition("\n\nJVM stacktrace")[0], _LONGEST)
+    reason = one_line(str(error).partition("JVM stacktrace")[0], _LONGEST)
     return QueryRefused(f"Spark refused the query: {reason}", status=400, reason=reason)
+
+
+def _read_table(spark: Any, table: DeltaTable) -> Any:
+    """Return a table as a DataFrame of Spark: with the package of Delta if the session has it, or else by its files.
+
+    Spark infers nothing from the files: a column that an older file does not have is null, and the values of the
+    partitions are those in the paths that the log has.
+    """
+    where = _address(table.table_uri)
+    if _has_delta(spark):
+        return spark.read.format("delta").option("versionAsOf", table.version()).load(where)
+    schema = json.loads(table.schema().to_json())
+    schema["fields"] = [each | {"nullable": True, "metadata": {}} for each in schema["fields"]]
+    types = type(spark.range(0).schema)
+    files = [_address(file) for file in table.file_uris()]
+    if not files:
+        return spark.createDataFrame([], types.fromJson(schema))
+    return spark.read.schema(types.fromJson(schema)).option("basePath", where).parquet(*files)
+
+
+def _has_delta(spark: Any) -> bool:
+    """Return whether the session knows the extensions or the catalog of Delta."""
+    for name in ("spark.sql.extensions", "spark.sql.catalog.spark_catalog"):
+        with suppress(Exception):  # a setting that a cluster hides
+            if "delta" in str(spark.conf.get(name, "")).lower():
+                return True
+    return False
+
+
+def _address(uri: str) -> str:
+    """Return an address as Spark's file systems name it."""
+    return f"s3a://{uri.removeprefix('s3://')}" if uri.startswith("s3://") else uri

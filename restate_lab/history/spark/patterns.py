@@ -14,7 +14,7 @@ _STEP = re.compile(r"\\.|.", re.DOTALL)
 
 
 def java_pattern(pattern: str, flags: str = "") -> str:
-    """Return the pattern of Java that finds the same: "." excludes only "\\n", and "$" is the end of the text.
+    r"""Return the pattern of Java that finds the same: "." excludes only "\n", and "$" is the end of the text.
 
     Raises:
         StatementError: there is none.
@@ -28,7 +28,7 @@ def java_pattern(pattern: str, flags: str = "") -> str:
         depth += (part == "[") - (part == "]" and depth > 0)
         parts.append(r"\z" if part == "$" and not depth else part)
     unicode = "U" if _BY_CHARACTER.search(pattern) or "i" in flags else ""
-    # U: letters of all alphabets are those of words; d: only \n ends a line
+    # U: letters of all alphabets count as \w; d: only \n ends a line
     return f"(?d{unicode}{'i' if 'i' in flags else ''}){''.join(parts)}"
 
 
@@ -40,12 +40,14 @@ def replace_first(pattern: str, replacement: str) -> tuple[str, str]:
 
 
 def java_replacement(text: str) -> str:
-    """Return the replacement of Java; ``\\1`` is a group.
+    r"""Return the replacement of Java; ``\1`` is a group.
 
     Raises:
         StatementError: it has a part that is different in Spark.
     """
     if re.search(r"\$|\\[1-9][0-9]|\\[^1-9]", text):
-        raise StatementError(f"the replacement {text!r} has a part that is different in Spark; use text and \\1 to \\9.")
+        raise StatementError(
+            f"the replacement {text!r} has a part that is different in Spark; use text and \\1 to \\9."
+        )
     # a digit after a group would be a part of its number
     return re.sub(r"\\([1-9])", r"$\1", text)

@@ -21,7 +21,6 @@ from restate_lab.history.spark.types import (
     FLOATS,
     INTEGERS,
     INTERVALS,
-    MICROSECONDS,
     MILLISECONDS,
     NANOSECONDS,
     TEXTS,
@@ -50,13 +49,14 @@ _UNITS = {"WEEK": "weeks", "DAY": "days", "HOUR": "hours", "MINUTE": "minutes", 
 }
 _PARTS = {
     **{name: name for name in ("YEAR", "QUARTER", "MONTH", "WEEK", "DAY", "DOY", "HOUR", "MINUTE")},
-    **{"SECOND": "SECOND", "DOW": "DOW"},
+    "SECOND": "SECOND",
+    "DOW": "DOW",
 }
 Rule = Callable[[Any], Any]
 
 
-def check_parts(tree: exp.Expression) -> None:
-    """Refuse what is not translated.
+def check_parts(tree: Any) -> None:
+    """Refuse parts that are not translated.
 
     Raises:
         StatementError: the statement has such a part.
@@ -70,7 +70,7 @@ def check_parts(tree: exp.Expression) -> None:
             raise _refusal(name)
 
 
-def apply_rules(tree: exp.Expression) -> exp.Expression:
+def apply_rules(tree: Any) -> Any:
     """Return the statement of Spark for a statement whose parts have their types."""
     for node in reversed(list(tree.walk())):
         rule = _RULES.get(type(node))
@@ -95,7 +95,7 @@ def _call(name: str, *args: Any) -> exp.Anonymous:
 
 def _sql(text: str, **parts: Any) -> Any:
     """Return a part of a Spark statement from its text, with other parts for its names."""
-    tree = exp.maybe_parse(text, dialect="spark")
+    tree: Any = exp.maybe_parse(text, dialect="spark")
     for column in list(tree.find_all(exp.Column)):
         if column.name in parts:
             new = parts[column.name].copy()
@@ -129,7 +129,7 @@ def _cast(node: exp.Cast) -> Any:
         raise _refusal(f"the cast of {value.sql()} to {kind.sql()}")
     if target in INTEGERS and source in (*TIMES, *INTERVALS):
         return _number_of_time(value, source)
-    if target in (DURATION_MS,) and source in INTEGERS:
+    if target == DURATION_MS and source in INTEGERS:
         return _sql("(CAST(value AS BIGINT) * INTERVAL '0.001' SECOND)", value=value)
     is_lossy = target in TEXTS and source in (*TIMES, *FLOATS, *INTERVALS, exp.DType.VARBINARY)
     if is_lossy or (target in TIMES and source in INTEGERS):
@@ -186,7 +186,8 @@ def _logarithm(node: Any) -> Any:
     if not isinstance(node, exp.Ln):
         raise _refusal("log")
     return _sql(
-        "CASE WHEN v > 0 THEN ln(v) WHEN v = 0 THEN CAST('-Infinity' AS DOUBLE) WHEN v < 0 THEN CAST('NaN' AS DOUBLE) END",
+        "CASE WHEN v > 0 THEN ln(v) WHEN v = 0 THEN CAST('-Infinity' AS DOUBLE) "
+        "WHEN v < 0 THEN CAST('NaN' AS DOUBLE) END",
         v=value,
     )
 
@@ -237,7 +238,7 @@ def _sha256(node: Any) -> Any:
 
 def _date_bin(node: exp.DateBin) -> Any:
     size = _microseconds_of(node.this)
-    if size <= 0 or len(node.args) > 2 and any(node.args.get(each) for each in ("origin", "zone")):
+    if size <= 0 or (len(node.args) > 2 and any(node.args.get(each) for each in ("origin", "zone"))):
         raise _refusal("date_bin with an origin")
     return _sql(f"timestamp_micros(unix_micros(t) - pmod(unix_micros(t), {size}))", t=node.expression)
 
@@ -276,7 +277,10 @@ def _replace(node: exp.RegexpReplace) -> Any:
     modifiers = node.args.get("modifiers")
     flags = str(_literal_of(modifiers, "a flag")) if modifiers else ""
     text = _pattern_of(node.expression)
-    pattern, new = java_pattern(text, flags), java_replacement(str(_literal_of(node.args["replacement"], "a replacement")))
+    pattern, new = (
+        java_pattern(text, flags),
+        java_replacement(str(_literal_of(node.args["replacement"], "a replacement"))),
+    )
     is_anchored = text.startswith("^") and "|" not in text
     if "g" not in flags and not is_anchored:
         pattern, new = replace_first(pattern, new)
@@ -321,7 +325,8 @@ def _array_agg(node: exp.ArrayAgg) -> Any:
     key, is_down = _order_key(order)
     collected = _sql(f"{'collect_set' if is_distinct else 'collect_list'}(struct(k, v AS v))", k=key, v=value)
     return _sql(
-        f"CASE WHEN count(1) > 0 THEN transform(sort_array(c, {'false' if is_down else 'true'}), e -> e.v) END", c=collected
+        f"CASE WHEN count(1) > 0 THEN transform(sort_array(c, {'false' if is_down else 'true'}), e -> e.v) END",
+        c=collected,
     )
 
 
@@ -424,7 +429,7 @@ _NAMED: Mapping[str, Rule] = {
     "json_get_json": _json_get_json,
     **{name: lambda node: node for name in ("cardinality", "octet_length", "arrow_cast", "now", "today")},
 }
-_RULES: Mapping[type[exp.Expression], Rule] = {
+_RULES: Mapping[Any, Rule] = {
     exp.Cast: _cast,
     exp.TryCast: _cast,
     exp.Literal: _literal,

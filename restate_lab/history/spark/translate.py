@@ -1,7 +1,7 @@
 """Translate a statement of DataFusion to one of Spark, with the same rows, order and types.
 
-sqlglot parses it, finds the type of each part, and writes the statement of Spark; ``rules`` has what differs. A function
-without a rule there is refused, because its result could differ.
+sqlglot parses it, finds the type of each part, and writes the statement of Spark; ``rules`` has what differs. A
+function without a rule there is refused, because its result could differ.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlglot import exp, parse_one
 from sqlglot.dialects.postgres import Postgres
-from sqlglot.errors import SqlglotError
+from sqlglot.errors import ErrorLevel, SqlglotError
 from sqlglot.optimizer.annotate_types import TypeAnnotator, annotate_types
 from sqlglot.optimizer.qualify import qualify
 from sqlglot.optimizer.scope import traverse_scope
@@ -76,7 +76,7 @@ class Translator:
 
     @cached_property
     def _schema(self) -> MappingSchema:
-        tables = {
+        tables: dict[str, object] = {
             schema: {
                 table: {name: type_named(kind) for name, kind in columns.items()} for table, columns in tables.items()
             }
@@ -104,15 +104,20 @@ class Translator:
                 table.set("db", exp.to_identifier("public"))
         tree = qualify(tree, dialect="postgres", schema=self._schema, validate_qualify_columns=False)
         tree = annotate_types(
-            tree, schema=self._schema, expression_metadata=dict(self._metadata), coerces_to=COERCIONS, dialect="postgres"
+            tree,
+            schema=self._schema,
+            expression_metadata=dict(self._metadata),
+            coerces_to=COERCIONS,
+            dialect="postgres",
         )
         for table in _tables(tree):
             self._rename(table)
-        return apply_rules(tree).sql(dialect="spark", identify=True, unsupported_level=None)
+        written: str = apply_rules(tree).sql(dialect="spark", identify=True, unsupported_level=ErrorLevel.RAISE)
+        return written
 
     def tables_of(self, query: str) -> list[tuple[str, str]]:
         """Return schema and name of each table that a statement reads."""
-        names = [(table.db or "public", table.name) for table in _tables(parse_one(query, dialect="postgres"))]
+        names = [(each.db or "public", _name_of(each)) for each in _tables(parse_one(query, dialect="postgres"))]
         return list(dict.fromkeys(names))
 
     def _rename(self, table: exp.Table) -> None:
@@ -138,22 +143,21 @@ def is_over_runs(query: str) -> bool:
         tree = parse_one(query, dialect="postgres")
     except SqlglotError:
         return bool(re.search(rf"\b(?:{'|'.join(OVER_RUNS)})\b", query))
-    if not isinstance(tree, exp.Query) or not OVER_RUNS & {table.name for table in _tables(tree)}:
+    if not isinstance(tree, exp.Query) or not OVER_RUNS & {_name_of(table) for table in _tables(tree)}:
         return False
-    compared = tree.find_all(exp.EQ, exp.In)
-    return not any(_names_id(each.this) and _has_literals(each) for each in compared) and not any(
-        isinstance(each, exp.EQ) and _names_id(each.expression) and _is_text(each.this)
-        for each in tree.find_all(exp.EQ)
-    )
+    return not any(_compares_id(each) for each in tree.find_all(exp.EQ, exp.In))
+
+
+def _compares_id(node: Any) -> bool:
+    """Return whether a comparison compares an id with literals."""
+    sides = [(node.this, node.expressions)] if isinstance(node, exp.In) else []
+    if isinstance(node, exp.EQ):
+        sides = [(node.this, [node.expression]), (node.expression, [node.this])]
+    return any(_names_id(each) and bool(values) and all(map(_is_text, values)) for each, values in sides)
 
 
 def _names_id(node: Any) -> bool:
     return isinstance(node, exp.Column) and node.name in _IDS
-
-
-def _has_literals(node: exp.Expression) -> bool:
-    values = node.expressions if isinstance(node, exp.In) else [node.expression]
-    return bool(values) and all(map(_is_text, values))
 
 
 def _is_text(node: Any) -> bool:
@@ -170,7 +174,12 @@ def _tables(tree: Any) -> list[exp.Table]:
     return list(found.values())
 
 
-def _type_functions(tree: exp.Expression, now: datetime) -> None:
+def _name_of(table: exp.Table) -> str:
+    is_quoted = isinstance(table.this, exp.Identifier) and table.this.args.get("quoted")
+    return table.name if is_quoted else table.name.lower()
+
+
+def _type_functions(tree: Any, now: datetime) -> None:
     """Give the functions their types that sqlglot does not know, as casts, which ``rules`` removes again."""
     for node in list(tree.find_all(exp.Anonymous, exp.CurrentTimestamp, exp.CurrentDate)):
         if isinstance(node, exp.CurrentTimestamp) or node.name.lower() == "now":
@@ -196,7 +205,7 @@ _RETURNS = {
 }
 
 
-def _annotate_difference(annotator: TypeAnnotator, node: exp.Expression) -> exp.Expression:
+def _annotate_difference(annotator: TypeAnnotator, node: Any) -> Any:
     left, right = kind_of(node.this), kind_of(node.expression)
     if left in TIMES and right in TIMES:
         unit = right if right in COERCIONS.get(left, ()) else left
@@ -205,7 +214,7 @@ def _annotate_difference(annotator: TypeAnnotator, node: exp.Expression) -> exp.
     return _annotate_sum(annotator, node)
 
 
-def _annotate_sum(annotator: TypeAnnotator, node: exp.Expression) -> exp.Expression:
+def _annotate_sum(annotator: TypeAnnotator, node: Any) -> Any:
     for one, other in ((node.this, node.expression), (node.expression, node.this)):
         if kind_of(one) in TIMES and kind_of(other) in INTERVALS:
             annotator._set_type(node, kind_of(one))  # noqa: SLF001

@@ -33,14 +33,16 @@ VALUES: dict[str, Any] = {
     "handler": "place",
     "window": timedelta(days=30),
     "bin": timedelta(minutes=5),
-    **dict.fromkeys(("since", "until", "now", "from_time", "until_time", "recent", "overdue", "expires", "outlived"), NOW),
+    **dict.fromkeys(
+        ("since", "until", "now", "from_time", "until_time", "recent", "overdue", "expires", "outlived"), NOW
+    ),
 }
 """Values of parameters by name; the others are numbers."""
 
 
 @pytest.fixture(scope="module")
 def history(tmp_path_factory: pytest.TempPathFactory) -> Iterator[rl.History]:
-    """An archive with two runs of one id, so that its views rename the earlier one, opened for a period."""
+    """Open a period of an archive with two runs of one id, of which the views rename the earlier one."""
     path = tmp_path_factory.mktemp("archive") / "history"
     archive = SampleArchive(path)
     first, again = run(1, DAY + timedelta(hours=1)), run(1, DAY + timedelta(hours=30))
@@ -60,7 +62,9 @@ def _package_statements(history: rl.History) -> Iterator[tuple[str, str]]:
     reads = Reads(history)
     for path in sorted(Path(str(files("restate_lab.analysis"))).rglob("*.sql")):
         text = path.read_text("utf-8")
-        needs = [each.strip() for line in re.findall(r"^-- needs: (.+)$", text, re.MULTILINE) for each in line.split(",")]
+        needs = [
+            each.strip() for line in re.findall(r"^-- needs: (.+)$", text, re.MULTILINE) for each in line.split(",")
+        ]
         try:
             statement = complete_for(text, reads.has)
             if reads.missing(needs):
@@ -109,8 +113,8 @@ RULES = {
     "arrow_cast(created_at, 'Int64')": "UNIX_MILLIS(s.created_at)",
     "arrow_cast(completion_retention, 'Int64')": "UNIX_MILLIS((CAST('1970-01-01T00:00:00Z' AS TIMESTAMP) + s.comp",
     "arrow_cast(date_bin(INTERVAL '1 day', created_at), 'Int64')": "* 1000)",
-    "arrow_cast(completed_at - created_at, 'Int64')": "UNIX_MILLIS((CAST('1970-01-01T00:00:00Z' AS TIMESTAMP) + s.compl",
-    "date_bin(INTERVAL '5 minutes', created_at)": "UNIX_MICROS(s.created_at) - PMOD(UNIX_MICROS(s.created_at), 300000000)",
+    "arrow_cast(completed_at - created_at, 'Int64')": "UNIX_MILLIS((CAST('1970-01-01T00:00:00Z' AS TIMESTAMP) + s.comp",
+    "date_bin(INTERVAL '5 minutes', created_at)": "- PMOD(UNIX_MICROS(s.created_at), 300000000)",
     "journal_size / 2": "(s.journal_size DIV CAST(2 AS BIGINT))",
     "journal_size / 2.0": "(CAST(s.journal_size AS DOUBLE) / ",
     "1.5": "CAST('1.5' AS DOUBLE)",
@@ -121,30 +125,50 @@ RULES = {
     "target || id": "s.target || s.id",
     r"target ~ '^a.b$'": r"s.target RLIKE '(?d)^a.b\\z'",
     r"target ~* 'a'": "s.target RLIKE '(?dUi)a'",
-    r"regexp_replace(target, 'a(b)', '\1x')": r"REGEXP_REPLACE(s.target, '\\A((?s:.*?))(?:(?d)a(b))((?s:.*))\\z', '$1$2x$3')",
+    r"regexp_replace(target, 'a(b)', '\1x')": r"'\\A((?s:.*?))(?:(?d)a(b))((?s:.*))\\z', '$1$2x$3')",
     r"regexp_replace(target, '\bab[$]', '#', 'g')": r"REGEXP_REPLACE(s.target, '(?dU)\\bab[$]', '#')",
     "encode(sha256(target), 'hex')": "SHA2(s.target, 256)",
     "chr(300) || 'it''s \\'": "'Ĭ' || 'it\\'s \\\\'",
     "percentile_cont(journal_size, 0.5)": "PERCENTILE(s.journal_size, CAST('0.5' AS DOUBLE))",
     "first_value(id ORDER BY created_at)": "MIN_BY(s.id, STRUCT((s.created_at IS NULL), s.created_at))",
     "first_value(id ORDER BY created_at DESC)": "MAX_BY(s.id, STRUCT((s.created_at IS NULL), s.created_at))",
-    "last_value(id ORDER BY created_at) FILTER (WHERE id > 'a')": "MAX_BY(s.id, STRUCT((s.created_at IS NULL), s.created_at)) F",
+    "last_value(id ORDER BY created_at) FILTER (WHERE id > 'a')": "(s.created_at IS NULL), s.created_at)) FILTER(WHERE",
     "row_number() OVER (ORDER BY target)": "ORDER BY s.target NULLS LAST",
     "row_number() OVER (ORDER BY target DESC)": "ORDER BY s.target DESC NULLS FIRST",
-    "array_agg(id ORDER BY id)": "SORT_ARRAY(COLLECT_LIST(STRUCT(STRUCT((s.id IS NULL), s.id) AS k, s.id AS v))), e -> e.v)",
-    "json_get_str(json_get_json(target, 'a'), 'b')": """TRY_VARIANT_GET(TRY_PARSE_JSON(s.target), '$["a"]["b"]', 'variant')""",
+    "array_agg(id ORDER BY id)": "COLLECT_LIST(STRUCT(STRUCT((s.id IS NULL), s.id) AS k, s.id AS v))), e -> e.v)",
+    "json_get_str(json_get_json(target, 'a'), 'b')": 'TRY_PARSE_JSON(s.target), \'$["a"]["b"]\', ',
     "CAST(partition_key AS BIGINT UNSIGNED)": "CAST(s.partition_key AS DECIMAL(20, 0))",
     "avg(journal_size)": "AVG(CAST(s.journal_size AS DOUBLE))",
     "ln(journal_size)": "CAST('-Infinity' AS DOUBLE)",
 }
 """A part of a statement of DataFusion, and a part of its translation."""
 REFUSED = (
-    *("approx_percentile_cont(journal_size, 0.5)", "arrow_typeof(id)", "json_get_json(target, 'a')", "substr(id, 0, 2)"),
-    *("json_get_str(target, id)", "json_get_str(target, '0')", "json_as_text(target, 'a')", "CAST(created_at AS VARCHAR)"),
+    *(
+        "approx_percentile_cont(journal_size, 0.5)",
+        "arrow_typeof(id)",
+        "json_get_json(target, 'a')",
+        "substr(id, 0, 2)",
+    ),
+    *(
+        "json_get_str(target, id)",
+        "json_get_str(target, '0')",
+        "json_as_text(target, 'a')",
+        "CAST(created_at AS VARCHAR)",
+    ),
     *("CAST(1.5 AS VARCHAR)", "date_bin(INTERVAL '1 month', created_at)", "regexp_replace(target, id, 'x')"),
     *(r"target ~ '[[:alpha:]]'", "regexp_match(target, 'a')", "first_value(id ORDER BY created_at DESC, id)"),
-    *("array_agg(id)", "string_agg(id, ',')", "to_timestamp(1)", "regexp_replace(target, 'a', '$1')", "log10(journal_size)"),
-    *("suspended_waiting_for_signals[1]", "first_value(id ORDER BY created_at NULLS FIRST)", "encode(sha512(id), 'hex')"),
+    *(
+        "array_agg(id)",
+        "string_agg(id, ',')",
+        "to_timestamp(1)",
+        "regexp_replace(target, 'a', '$1')",
+        "log10(journal_size)",
+    ),
+    *(
+        "suspended_waiting_for_signals[1]",
+        "first_value(id ORDER BY created_at NULLS FIRST)",
+        "encode(sha512(id), 'hex')",
+    ),
 )
 
 
