@@ -216,7 +216,7 @@ class History(EngineSource):
     def _read(
         self, context: SessionContext, query: str, deadline: float | None, max_bytes: float
     ) -> tuple[pa.Schema, Generator[pa.RecordBatch]]:
-        """Return the columns and rows of a statement; with an engine, the metadata of the columns name the one."""
+        """Return the columns and rows of a statement; with an engine, the metadata of the columns have its name."""
         if self._engine is None:
             return super()._read(context, query, deadline, max_bytes)
         if self._engine.answers(query):
@@ -321,6 +321,8 @@ class History(EngineSource):
             yield "not known", "; ".join(coverage.unknown)
         if self._runs_open_then:
             yield "open then", f"{plural(self._runs_open_then, 'invocation')} that ended later; not in the tables"
+        if self._engine is not None:
+            yield "engine", "Spark for statements over many runs"
         yield "payloads", "archived" if coverage.payloads else "not archived"
 
     @functools.cached_property

@@ -1,7 +1,7 @@
 """Compare a history that DataFusion reads with the same history in Spark: every statement over many runs, on both.
 
 ``compare_engines(where, spark)`` returns a frame with one row per statement. As a program in the folder ``tests``, it
-prints the table for an archive: ``python -m support.spark_equality ARCHIVE [MASTER or "connect"]``.
+prints the table for an archive: ``python -m support.spark_equality ARCHIVE [MASTER or "connect"] [PART OF A NAME]``.
 """
 
 from __future__ import annotations
@@ -66,10 +66,12 @@ class Recorder(SourceWrapper):
         return super().stream(statement, **options)
 
 
-def statements_over_runs(history: rl.History) -> Iterator[tuple[str, str]]:
+def statements_over_runs(history: rl.History, only: str = "") -> Iterator[tuple[str, str]]:
     """Yield the name and the bound statement of everything that should run in Spark."""
     seen: set[str] = set()
     for name, call in verbs(history).items():
+        if only not in name:
+            continue
         recorder = Recorder(history)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -80,20 +82,22 @@ def statements_over_runs(history: rl.History) -> Iterator[tuple[str, str]]:
                 seen.add(statement)
                 yield (f"{name} {number + 1}" if number else name), statement
     for name, statement in OWN.items():
+        if only not in f"own: {name}":
+            continue
         yield f"own: {name}", bind(statement)
 
 
 def compare_engines(
-    where: Any, spark: Any, *, report: Callable[[dict[str, Any]], None] = lambda _: None, **options: Any
+    where: Any, spark: Any, *, only: str = "", report: Callable[[dict[str, Any]], None] = lambda _: None, **options: Any
 ) -> pd.DataFrame:
     """Return ``name, equal, rows, datafusion_s, spark_s, difference, sql``; ``report`` gets each row when it is there.
 
-    ``options`` are those of ``open_history``. Equal: same rows, types and order, floats to 1e-9. Rows of a statement
-    without ORDER BY are sorted first.
+    ``options`` are those of ``open_history``; ``only`` is a part of the names of the statements. Equal: same rows,
+    types and order, floats to 1e-9. Rows of a statement without ORDER BY are sorted first.
     """
     rows = []
     with rl.open_history(where, **options) as alone, rl.open_history(where, engine=spark, **options) as sparked:
-        for name, statement in statements_over_runs(alone):
+        for name, statement in statements_over_runs(alone, only):
             expected, plain = _timed(alone, statement)
             found, of_spark = _timed(sparked, statement)
             difference = difference_of(expected, found, is_ordered="ORDER BY" in statement.rpartition(")")[2])
@@ -192,10 +196,10 @@ def show(row: dict[str, Any]) -> None:
     sys.stdout.flush()
 
 
-def main(where: str, master: str = "local[2]") -> int:
+def main(where: str, master: str = "local[2]", only: str = "") -> int:
     """Compare the engines over an archive, and return the exit code."""
     with spark_session(master) as spark:
-        table = compare_engines(where, spark, report=show)
+        table = compare_engines(where, spark, only=only, report=show)
     times = table["spark_s"].sum() / table["datafusion_s"].sum()
     sys.stdout.write(f"{table['equal'].sum()} of {len(table)} are equal; Spark took × {times:.1f}\n")
     return 0 if table["equal"].all() else 1

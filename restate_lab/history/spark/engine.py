@@ -38,6 +38,8 @@ _NEEDED = {
 _WANTED = {
     "spark.sql.files.ignoreMissingFiles": "false",
     "spark.sql.files.ignoreCorruptFiles": "false",
+    # Spark reserves memory for all rows of a LIMIT below this.
+    "spark.sql.execution.topKSortFallbackThreshold": "100000",
     # The files are those of the log, and a job that lists them takes longer than the driver.
     "spark.sql.sources.parallelPartitionDiscovery.threshold": "100000",
 }

@@ -389,7 +389,7 @@ def _json(text: str) -> Rule:
     def rule(node: exp.Anonymous) -> Any:
         parsed, path = _json_step(node)
         value = _call("try_variant_get", parsed, exp.Literal.string(path), exp.Literal.string("variant"))
-        return _sql(text, v=value, kind=_call("schema_of_variant", value), given=parsed)
+        return _sql(text, v=value, kind=_call("schema_of_variant", value))
 
     return rule
 
@@ -421,7 +421,7 @@ _NAMED: Mapping[str, Rule] = {
         f"CASE WHEN kind = 'STRING' AND {_STRING} IN ('true', 'false') THEN {_STRING} = 'true' "
         "WHEN kind = 'BOOLEAN' THEN try_variant_get(v, '$', 'boolean') END"
     ),
-    "json_contains": _json("CASE WHEN given IS NOT NULL THEN v IS NOT NULL END"),
+    "json_contains": _json("v IS NOT NULL"),
     "json_length": _json(
         "CASE WHEN kind LIKE 'ARRAY%' THEN size(try_variant_get(v, '$', 'array<variant>')) "
         "WHEN kind LIKE 'OBJECT%' THEN size(try_variant_get(v, '$', 'map<string, variant>')) END"
