@@ -2,8 +2,7 @@
 
 Observed on 1.7.12 with vqueues: a paused or suspended invocation holds no place of a limit, and neither does one with a
 long back-off; one with a short back-off holds its place. A counter without use has no row, so that its rule is found by
-the pattern: from left to right, a name comes before "*". An invocation that has started holds its key, so that keys do
-not limit a resume.
+the pattern. An invocation that has started holds its key, so that keys do not limit a resume.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ import pandas as pd
 from restate_lab._text import one_line, plural, verb_form
 from restate_lab.actions.plan.reader import count_waiting_for_slots, read_limits, read_places, read_usage
 from restate_lab.actions.rules import ACTIONS
+from restate_lab.analysis.scopes import ScopeKey, counter_key_of, scope_key_of
 from restate_lab.errors import RestateLabError
 from restate_lab.reads import Reads
 from restate_lab.server import has_vqueues
@@ -25,8 +25,6 @@ from restate_lab.server import has_vqueues
 COLUMNS = ("scope", "limit_key", "rule", "targets", "limit", "usage", "free")
 _WITHIN = 10.0  # seconds
 _LONGEST_ERROR = 300
-Path = tuple[str, ...]
-"""A scope, or a scope with one or two levels of its limit key."""
 
 
 class Limit(NamedTuple):
@@ -46,36 +44,39 @@ class Limit(NamedTuple):
 class Places:
     """The limits that apply to the targets of a resume.
 
-    ``paths`` are the scope and the limit key of each target that needs a place, ``limits`` those of each path, and
-    ``waiting`` is the number of queues that wait for a slot of an invoker. ``failure`` is the reason why all this is
-    not known.
+    ``scopes`` has the scope and the limit key of each target that needs a place, ``limits`` the limit of each of their
+    levels, and ``waiting`` is the number of queues that wait for a slot of an invoker. ``failure`` is the reason why
+    all this is not known.
     """
 
-    paths: Mapping[str, Path] = field(default_factory=dict)
-    limits: Mapping[Path, Limit] = field(default_factory=dict)
+    scopes: Mapping[str, ScopeKey] = field(default_factory=dict)
+    limits: Mapping[ScopeKey, Limit] = field(default_factory=dict)
     waiting: int = 0
     failure: str = ""
 
     def count(self, ids: Sequence[str]) -> int:
         """Return how many of these targets could run at once."""
-        needed = Counter(self.paths[id_] for id_ in ids if id_ in self.paths)
-        for depth in (3, 2, 1):
-            for path in [each for each in needed if len(each) == depth]:
-                number = needed.pop(path)
-                limit = self.limits.get(path)
-                needed[path[:-1]] += number if limit is None else min(number, limit.free)
-        return len(ids) - sum(id_ in self.paths for id_ in ids) + needed[()]
+        needed = Counter(self.scopes[id_] for id_ in ids if id_ in self.scopes)
+        others = len(ids) - needed.total()
+        for level in (3, 2):
+            for place in [each for each in needed if each.level == level]:
+                needed[place.upper(level - 1)] += self._most(place, needed.pop(place))
+        return others + sum(self._most(place, number) for place, number in needed.items())
+
+    def _most(self, place: ScopeKey, number: int) -> int:
+        limit = self.limits.get(place)
+        return number if limit is None else min(number, limit.free)
 
     def frame(self, ids: Iterable[str]) -> pd.DataFrame:
         """Return the limits of these targets, those with the fewest free places first."""
-        targets: Counter[Path] = Counter()
+        targets: Counter[ScopeKey] = Counter()
         for id_ in ids:
-            path = self.paths.get(id_, ())
-            targets.update(path[:depth] for depth in range(1, len(path) + 1))
+            if id_ in self.scopes:
+                targets.update(self.scopes[id_].levels)
         rows = [
-            (path[0], "/".join(path[1:]) or None, limit.rule, targets[path], limit.limit, limit.usage, limit.free)
-            for path, limit in self.limits.items()
-            if targets[path]
+            (place.scope, place.limit_key, limit.rule, targets[place], limit.limit, limit.usage, limit.free)
+            for place, limit in self.limits.items()
+            if targets[place]
         ]
         kinds = dict.fromkeys(("targets", "limit", "usage", "free"), "int64")
         frame = pd.DataFrame(rows, columns=list(COLUMNS)).astype({**dict.fromkeys(COLUMNS, "object"), **kinds})
@@ -116,25 +117,9 @@ def _read(reads: Reads, ids: Sequence[str]) -> Places:
     rules = read_limits(reads)
     if not rules:
         return Places(waiting=waiting)
-    paths = {
-        row["id"]: (row["scope"], *(row["limit_key"] or "").split("/")) if row["limit_key"] else (row["scope"],)
-        for row in read_places(reads, ids)
-    }
-    usage = {tuple(filter(None, (row["scope"], row["l1"], row["l2"]))): row["usage"] for row in read_usage(reads)}
-    above = {path[:depth] for path in set(paths.values()) for depth in range(1, len(path) + 1)}
-    limits = {path: rule for path in above if (rule := _find_limit(path, rules, usage.get(path, 0)))}
-    return Places(paths, limits, waiting)
-
-
-def _find_limit(path: Path, rules: Mapping[str, int], usage: int) -> Limit | None:
-    """Return the rule of a path: of those that match, the one with the first name instead of "*"."""
-    patterns = [pattern.split("/") for pattern in rules]
-    matching = [
-        parts
-        for parts in patterns
-        if len(parts) == len(path) and all(part in {"*", name} for part, name in zip(parts, path, strict=True))
-    ]
-    if not matching:
-        return None
-    rule = "/".join(min(matching, key=lambda parts: [part == "*" for part in parts]))
-    return Limit(rule, rules[rule], usage)
+    scopes = {row["id"]: scope_key_of(row) for row in read_places(reads, ids)}
+    usage = {counter_key_of(row): row["usage"] for row in read_usage(reads)}
+    every_level = {place for each in set(scopes.values()) for place in each.levels}
+    found = {place: rule for place in every_level if (rule := place.find_rule(rules)) is not None}
+    limits = {place: Limit(rule, rules[rule], usage.get(place, 0)) for place, rule in found.items()}
+    return Places(scopes, limits, waiting)

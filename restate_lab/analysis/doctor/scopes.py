@@ -7,15 +7,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import NamedTuple
 
 import pandas as pd
 
-from restate_lab._text import one_line
 from restate_lab.analysis.doctor.census import MAX_ROWS, handler_of
 from restate_lab.analysis.doctor.context import CheckContext
 from restate_lab.analysis.doctor.reader import Row, earliest, timestamp_of
 from restate_lab.analysis.patterns import group_by
+from restate_lab.analysis.scopes import ScopeKey, scope_key_of
 
 RULE, SLOT = "limit-key-concurrency", "invoker-concurrency"
 _NOT_STUCK = {"lock", "backing-off", "scheduled", "new", "queue paused", None}  # the checks of waits report locks
@@ -29,41 +28,6 @@ _DURATIONS = {
     "throttling-rules": "throttling_rules_block_duration",
 }
 _USUAL = 3.0  # a queue whose running calls usually take long is busy until so many times their median duration
-
-
-class ScopeKey(NamedTuple):
-    """A scope, or a limit key of it with one or two parts; a rule counts its running calls."""
-
-    scope: str
-    l1: str | None = None
-    l2: str | None = None
-
-    def __str__(self) -> str:
-        scope = f"scope {one_line(self.scope, 40)}"
-        key = "/".join(each for each in (self.l1, self.l2) if each is not None)
-        return f"limit key {one_line(key, 40)} in {scope}" if key else scope
-
-    @property
-    def inside(self) -> str:
-        """Return the place after its calls: "in scope red", "with limit key a in scope red"."""
-        return f"in {self}" if self.l1 is None else f"with {self}"
-
-    def contains(self, other: ScopeKey) -> bool:
-        """Return whether the calls of another place are counted here, too."""
-        return all(mine in (None, theirs) for mine, theirs in zip(self, other, strict=True))
-
-    def has(self, row: Row) -> bool:
-        """Return whether the queue of a row is in this place."""
-        return row["scope"] is not None and self.contains(place_of(row))
-
-    def part_of(self, other: ScopeKey) -> ScopeKey:
-        """Return the place one level below this one that another place belongs to."""
-        level = sum(each is not None for each in self)
-        return other.upper(level + 1)
-
-    def upper(self, parts: int) -> ScopeKey:
-        """Return the place of the first parts: the scope, then those of the limit key."""
-        return ScopeKey(self.scope, self.l1 if parts > 1 else None, self.l2 if parts > 2 else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +62,7 @@ class LimitWait:
         counts: Counter[ScopeKey] = Counter()
         for each in self.holders:
             if each.place is not None:
-                counts[self.place.part_of(each.place)] += each.running
+                counts[each.place.upper(self.place.level + 1)] += each.running
         return counts
 
 
@@ -120,13 +84,13 @@ def limit_waits(context: CheckContext) -> list[LimitWait]:
     if not heads:
         return []
     uses, waits = context.once(scope_uses), []
-    for rows in group_by(heads, lambda row: (*counter_of(row), _is_starved(context, place_of(row), uses))):
+    for rows in group_by(heads, lambda row: (*counter_of(row), _is_starved(context, scope_key_of(row), uses))):
         place, rule = counter_of(rows[0])
         holders = [each for each in uses if each.running and each.place is not None and place.contains(each.place)]
         if _is_busy(context, holders, rows):
             continue
         is_alone = not any(each not in holders and _moves(context, each) for each in uses)
-        is_starved = _is_starved(context, place_of(rows[0]), uses) and not is_alone
+        is_starved = _is_starved(context, scope_key_of(rows[0]), uses) and not is_alone
         wait = LimitWait(place, rule, rows, holders, is_starved, is_dominated=False)
         is_dominated = not is_starved and dominant_part(context, wait) is not None
         waits.append(LimitWait(place, rule, rows, holders, is_starved, is_dominated))
@@ -146,9 +110,9 @@ def covered_queues(context: CheckContext) -> set[str]:
 def counter_of(row: Row) -> tuple[ScopeKey, str]:
     """Return the counter that a head waits for, and the pattern of its rule."""
     about = json.loads(row["blocked_on_json"] or "{}")
-    place = place_of({"scope": about.get("scope", row["scope"]), "limit_key": about.get("limit_key")})
-    parts = {"scope": 1, "level1": 2}.get(about.get("blocked_level"), 3)
-    return place.upper(parts), str(about.get("blocked_rule") or "")
+    place = scope_key_of({"scope": about.get("scope", row["scope"]), "limit_key": about.get("limit_key")})
+    level = {"scope": 1, "level1": 2}.get(about.get("blocked_level"), 3)
+    return place.upper(level), str(about.get("blocked_rule") or "")
 
 
 def scope_uses(context: CheckContext) -> list[Use]:
@@ -159,7 +123,7 @@ def scope_uses(context: CheckContext) -> list[Use]:
     ends = context.rows("scope_ends", scopes=scopes, since=since) if scopes else []
     uses = [
         Use(
-            place_of(row) if row["scope"] is not None else None,
+            scope_key_of(row) if row["scope"] is not None else None,
             int(row["running"]),
             row["holder_id"],
             timestamp_of(row["held_since"]),
@@ -168,7 +132,7 @@ def scope_uses(context: CheckContext) -> list[Use]:
         for row in rows
     ]
     # An empty queue has been removed with its times, so that the ended calls are uses, too.
-    return uses + [Use(place_of(row), 0, None, None, timestamp_of(row["last_at"])) for row in ends]
+    return uses + [Use(scope_key_of(row), 0, None, None, timestamp_of(row["last_at"])) for row in ends]
 
 
 def dominant_use(context: CheckContext) -> tuple[ScopeKey, int, int] | None:
@@ -184,12 +148,12 @@ def dominant_use(context: CheckContext) -> tuple[ScopeKey, int, int] | None:
     total, least = sum(each.running for each in uses), context.thresholds.dominance
     for each in uses:
         if each.place is not None:
-            for part in {each.place.upper(parts) for parts in (1, 2, 3)}:
+            for part in each.place.levels:
                 counts[part] += each.running
     most = [(place, count) for place, count in counts.items() if total and count >= least * total]
     if not most:
         return None
-    place, count = max(most, key=lambda pair: (sum(part is not None for part in pair[0]), pair[1]))
+    place, count = max(most, key=lambda pair: (pair[0].level, pair[1]))
     return (place, count, total) if any(not place.has(row) for row in heads) else None
 
 
@@ -197,12 +161,6 @@ def _blocked_since(context: CheckContext, row: Row) -> datetime | None:
     """Return since when a head waits for its resource; the server restarts the duration at each new head."""
     duration = row.get(_DURATIONS.get(row["blocked_on"], ""))
     return timestamp_of(row["waiting_since"]) if pd.isna(duration) else context.clock - pd.Timedelta(duration)
-
-
-def place_of(row: Row) -> ScopeKey:
-    """Return the scope of a row, with its limit key if it has one."""
-    parts = str(row["limit_key"]).split("/") if row["limit_key"] else []
-    return ScopeKey(str(row["scope"]), *parts[:2])
 
 
 def _is_starved(context: CheckContext, place: ScopeKey, uses: Sequence[Use]) -> bool:

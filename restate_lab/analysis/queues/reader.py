@@ -9,6 +9,7 @@ import pandas as pd
 
 from restate_lab.analysis.questions import run_question
 from restate_lab.analysis.queues.text import describe_wait, mark_counter, name_counter, name_queue
+from restate_lab.analysis.scopes import counter_key_of
 from restate_lab.frames import records
 from restate_lab.reads import Reads, Row
 
@@ -46,7 +47,7 @@ class QueueReader:
         rows, counters = records(first), _counters_by_scope(records(limits))
         holders = self._holders(rows)
         for row in rows:
-            applying = _applying(row, counters)
+            applying = [each for each in counters.get(row["scope"], ()) if counter_key_of(each).has(row)]
             fullest = max(applying, key=lambda each: each["usage_share"] or 0, default={})
             blocking = next((each for each in applying if each["rule"] == row["blocked_rule"]), None)
             holder = holders.get((row["lock_name"], row["scope"]))
@@ -82,14 +83,6 @@ def _counters_by_scope(limits: Sequence[Row]) -> Mapping[str, Sequence[Row]]:
         if row["scope"] is not None and row["concurrency_limit"] is not None:
             counters.setdefault(row["scope"], []).append(row)
     return counters
-
-
-def _applying(queue: Row, counters: Mapping[str, Sequence[Row]]) -> list[Row]:
-    """Return the counters that count the calls of a queue: of its scope, and of its limit key or the first part."""
-    first, _, second = (queue["limit_key"] or "").partition("/")
-    return [
-        row for row in counters.get(queue["scope"], ()) if row["l1"] in {None, first} and row["l2"] in {None, second}
-    ]
 
 
 def _with_columns(frame: pd.DataFrame, columns: Mapping[str, Sequence[Any]], kinds: Mapping[str, str]) -> pd.DataFrame:

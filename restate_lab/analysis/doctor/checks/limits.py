@@ -17,9 +17,9 @@ from restate_lab.analysis.doctor.scopes import (
     dominant_part,
     dominant_use,
     limit_waits,
-    place_of,
     waiting_heads,
 )
+from restate_lab.analysis.scopes import scope_key_of
 from restate_lab.analysis.suggestions import SuggestedCall, ask_call, why_call
 
 
@@ -51,7 +51,7 @@ def queued_ids(context: CheckContext, rows: Sequence[Row]) -> tuple[list[str], i
 
 
 def _starved_finding(context: CheckContext, wait: LimitWait) -> Finding:
-    waiting = {place_of(row) for row in wait.heads}
+    waiting = {scope_key_of(row) for row in wait.heads}
     starved = waiting.pop() if len(waiting) == 1 else wait.place
     since = earliest(wait.heads, "since")
     oldest = min((each for each in wait.holders if each.holder), key=lambda each: str(each.held_since), default=None)
@@ -85,7 +85,7 @@ def _share_finding(context: CheckContext, wait: LimitWait) -> Finding:
         title=f"{place} has {taken:,} of {plural(wait.taken, 'place')} under the rule “{one_line(wait.rule, 40)}”, and "
         f"{plural(count, 'other invocation')} {verb_form(count, 'waits', 'wait')}",
         details=sentences(
-            f"They are in {join(sorted({str(place_of(row)) for row in wait.heads}))}, the first has waited for "
+            f"They are in {join(sorted({str(scope_key_of(row)) for row in wait.heads}))}, the first has waited for "
             f"{format_age(since, context.now)}",
             "A rule for each limit key keeps places free for the others",
         ),
