@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import ipywidgets as widgets
 import pandas as pd
 
-from restate_lab._text import format_duration, one_line, plural
+from restate_lab._text import one_line, plural
 from restate_lab.analysis.forecast import Forecast, forecast
 from restate_lab.analysis.forecast.result import describe
 from restate_lab.analysis.queues import MOST, QueueReader, Queues, read_queues, why_without_queues
@@ -30,8 +29,6 @@ from restate_lab.reads import begin
 
 MOST_LISTED = 1_000
 """Calls of a queue that a click lists."""
-_MANY = 2_000  # queues; reading more of them takes at most one part in _SHARE of the time
-_SHARE = 60
 _POINTS = 60  # of the course of a queue since the view is open
 _FEW = 3  # queues that are described below the table
 _WITHIN = "60s"
@@ -56,6 +53,7 @@ class QueuesView(View):
     """
 
     title = "Queues"
+    share = 100
 
     def __init__(
         self,
@@ -70,8 +68,6 @@ class QueuesView(View):
         self._rows: Mapping[str, Mapping[Any, Any]] = {}
         self._course: dict[str, deque[int]] = {}
         self._opened: str | None = None
-        self._due = self._pause = 0.0
-        self._requests = 0
         self._list_ids = list_ids
         self.forecast: Forecast | None = None
         self._background = BackgroundAction()
@@ -132,19 +128,9 @@ class QueuesView(View):
         self.grid.selected = ids
 
     def read(self) -> Queues | str:
-        """Read the queues, or return why the source has none; very many are read on request, and else more rarely."""
-        content, requests = self._content, self.host.requests
-        if content is None or requests != self._requests or time.monotonic() >= self._due:
-            self._requests, began = requests, time.monotonic()
-            reads = begin(self.reads, "queues", LIMIT, needs_open=True)
-            reason = why_without_queues(reads)
-            if reason:
-                return reason
-            content = read_queues(reads)
-            is_many = len(content.queues) + content.hidden["queues"] > _MANY
-            self._pause = _SHARE * (time.monotonic() - began) if is_many else 0.0
-            self._due = began + self._pause
-        return content
+        """Read the queues, or return why the source has none."""
+        reads = begin(self.reads, "queues", LIMIT, needs_open=True)
+        return why_without_queues(reads) or read_queues(reads)
 
     def show(self, content: Queues | str) -> None:
         """Show both tables and what is described below them, or one line if the source has no queues."""
@@ -153,11 +139,9 @@ class QueuesView(View):
         if isinstance(content, str):
             self.summary.show(Block("", content))
             return
-        is_new, is_first = content is not self._content, self._content is None
-        self._content = content
+        is_first, self._content = self._content is None, content
         self._rows = {_id_of(row): row for row in records(content.queues)}
-        if is_new:
-            self._note_course()
+        self._note_course()
         self.summary.show(*self._summary(content))
         self.grid.refresh(self._table())
         counters = records(content.limits)
@@ -182,12 +166,9 @@ class QueuesView(View):
             part.close()
 
     def _summary(self, content: Queues) -> Iterable[Block]:
-        is_slow = self._pause > 0 and self.host.head.live
-        pause = format_duration(self._pause)
-        again = f'There are many, so they are read every {pause}, and after a click on "Refresh".' if is_slow else ""
         yield Block("", content.summary)
         if content.not_shown:
-            yield Block("", f"{content.not_shown} {again}".strip(), "warning")
+            yield Block("", content.not_shown, "warning")
         if len(content.queues):
             yield Block("", f"A click on a queue lists its calls. {LEGEND}")
 

@@ -31,7 +31,7 @@ from restate_lab.panels._base.files import PanelFiles
 from restate_lab.panels._base.front_end import NOT_JUPYTER, UNANSWERED, AnswerWatch
 from restate_lab.panels._base.head import Head
 from restate_lab.panels._base.problem import ReadFailure, kind_of
-from restate_lab.panels._base.refresher import LOST, Pace, Refresher
+from restate_lab.panels._base.refresher import LOST, SHARE, Pace, Refresher
 from restate_lab.panels._base.source import PanelSource
 from restate_lab.progress import redirect_messages
 from restate_lab.reads import Stopped
@@ -51,8 +51,8 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
     """The base of one panel over a source; use a subclass.
 
     ``refresh`` is the time between two reads while the panel is visible, for example "10s"; None reads only on request.
-    The panel never reads more often than ten times the duration of the last read. A query has a time limit of 30 s, or
-    less if ``connect(timeout=…)`` of the source sets less.
+    Reading takes at most about a tenth of the time, and a hundredth in the view "queues", so that slow reads are rarer.
+    A query has a time limit of 30 s, or less if ``connect(timeout=…)`` of the source sets less.
 
     After a failed read, the panel tries again after 2 s, 4 s, 8 s … up to 30 s. Each attempt starts with a cheap
     request. The panel reads as soon as the server responds to it or to another read on the same connection.
@@ -74,7 +74,6 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         self.reads = PanelSource(source, self.closed)
         self._reading = threading.RLock()
         self._generation = 0
-        self.requests = 0  # of a person or of code; reads at an interval do not count
         self._wrong: dict[str, str] = {}
         self._read_at: datetime | None = None
         self._took = 0.0
@@ -125,6 +124,11 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         """Return escaped HTML of the content, for pages without widgets."""
         return ()
 
+    @property
+    def _share(self) -> int:
+        """Return in how many parts of the time one part is for reading, at most."""
+        return SHARE
+
     # For code
 
     @property
@@ -155,13 +159,11 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
 
     def refresh(self) -> None:
         """Read now and return after the result is shown; an error appears in the panel and in ``error``."""
-        self.requests += 1
         self._round()
 
     def ask(self, *_: object) -> None:
         """Read soon, in the thread of the panel; the result of a read in progress is discarded."""
         self._generation += 1
-        self.requests += 1
         self.refresher.ask()
 
     def wait(self, *, timeout: DurationInput = "60s") -> bool:
@@ -351,6 +353,7 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         found = self._read()
         self.head.place = _place(self.source, self.source.version)
         self._took = time.monotonic() - started
+        self.refresher.pace.share = self._share
         self.refresher.pace.record_success(self._took)
         self._read_at = datetime.now(UTC)
         self._set_problem(None)

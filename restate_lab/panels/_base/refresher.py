@@ -17,7 +17,8 @@ from restate_lab.errors import (
     Unreachable,
 )
 
-SHARE = 10  # reading takes at most about a tenth of the time
+SHARE = 10
+"""Reading takes at most about one part in so many of the time."""
 _FIRST_RETRY, _LONGEST = 2.0, 30.0  # seconds
 _LONGEST_LIMITED = 300.0
 _LOOK = 1.0  # seconds between two visibility checks
@@ -31,9 +32,13 @@ LOST: tuple[type[RestateLabError], ...] = (
 
 @dataclass(slots=True)
 class Pace:
-    """The time between two reads; ``every`` is in seconds, and None reads only on request."""
+    """The time between two reads; ``every`` is in seconds, and None reads only on request.
+
+    Reading takes at most about one part in ``share`` of the time.
+    """
 
     every: float | None = 5.0
+    share: int = SHARE
     took: float = 0.0
     failures: int = 0
     wait: float | None = None
@@ -41,7 +46,7 @@ class Pace:
     def record_success(self, took: float) -> None:
         """Record the duration of a successful read, in seconds."""
         self.took, self.failures = took, 0
-        self.wait = None if self.every is None else max(self.every, SHARE * took)
+        self.wait = None if self.every is None else max(self.every, self.share * took)
 
     def record_failure(self, error: Exception, took: float, *, is_slow: bool = False) -> None:
         """Record a failed read; errors in ``LOST`` are retried after 2 s, 4 s, 8 s … up to 30 s.

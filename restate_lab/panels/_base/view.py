@@ -10,6 +10,7 @@ import ipywidgets as widgets
 import pandas as pd
 
 from restate_lab.panels._base.blocks import Block, Blocks
+from restate_lab.panels._base.refresher import SHARE
 from restate_lab.panels._base.source import params_of, query_of
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ class View(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
     """
 
     title = ""
+    share = SHARE
+    """Reading takes at most about one part in so many of the time."""
 
     def __init__(self, host: LivePanel) -> None:
         self.host = host

@@ -433,6 +433,10 @@ class Panel(LivePanel):
             view = self.view
         return view, view.read()
 
+    @property
+    def _share(self) -> int:
+        return self.view.share
+
     def _show(self, content: Any) -> None:
         view, shown = content
         view.show(shown)

@@ -59,29 +59,23 @@ def test_the_course_of_a_queue_begins_when_the_view_opens(
     assert not any(each in html for each in ("<img", "\x1b", "\u202e"))
 
 
-def test_many_queues_are_read_on_request_and_else_rarely(
+def test_reading_the_queues_takes_a_hundredth_of_the_time(
     make: Callable[..., Panel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The view counts the queues that it does not show, and says how often it reads."""
-    reads: list[bool] = []
-
-    def read(_: object) -> object:
-        reads.append(True)
-        return queues_of([queue()], hidden=30_000)
-
+    """The head states how often the view reads, the view counts the queues that it does not show, and other views read
+    ten times as often for the same duration."""
     monkeypatch.setattr(module, "why_without_queues", lambda _: "")
-    monkeypatch.setattr(module, "read_queues", read)
-    monkeypatch.setattr(module, "_SHARE", 10**9)
-    panel = make(LiveRows(), view="queues", refresh="5s")
-    number = len(reads)
-    panel._round()  # as at an interval
-    assert len(reads) == number
-    panel.refresh()
-    assert len(reads) == number + 1
+    monkeypatch.setattr(module, "read_queues", lambda _: queues_of([queue()], hidden=30_000))
+    panel = make(LiveRows(), view="queues", refresh="1ms")
+    pace = panel.refresher.pace
+    assert pace.wait == 100 * pace.took
+    assert panel.head.cost.endswith(": 1.0 % of the time is spent reading")
     text = view_of(panel).summary.text
     assert "30,004 calls in 30,001 queues wait" in text
     assert "The 1 queues with the oldest waits of 30,001. 30,000 calls more wait in the other 30,000 queues." in text
-    assert 'after a click on "Refresh".' in text
+    panel.click("Overview")
+    assert panel.wait()
+    assert pace.wait == 10 * pace.took
 
 
 def test_a_rule_is_part_of_the_state_and_filters_are_not() -> None:
