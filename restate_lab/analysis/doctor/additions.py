@@ -29,6 +29,7 @@ from restate_lab.reads import Reads
 LEAST = 20  # invocations of a finding that is compared
 SHARED, FORECAST, DELETED = "shared", "forecast", "deleted_at"
 _COUNTS = 4  # all additions together may take as long as this many counts of all invocations
+_CENSUS = 3  # counts; the census takes about as long
 _FLOOR = 3.0  # seconds that they may take in any case: on a small cluster, a request takes longer than the count
 _LONGEST = 200  # characters of a reason
 _PART = 0.5  # of the time for the forecast, which the comparisons also need
@@ -74,13 +75,12 @@ def _applies(name: str, finding: Finding, context: CheckContext) -> bool:
 
 
 def _seconds_for(context: CheckContext) -> float:
-    """Return the time for all additions, from the duration of a count, which is a part of it."""
-    started = time.monotonic()
+    """Return the time for all additions, from the duration of the census."""
     try:
-        context.rows("invocation_count")
+        census = context.census
     except RestateLabError:
         return 0.0
-    return max(_FLOOR, (_COUNTS - 1) * (time.monotonic() - started))
+    return max(_FLOOR, _COUNTS / _CENSUS * census.seconds)
 
 
 def _deletions(findings: Sequence[Finding], context: CheckContext, ends: float) -> list[datetime | None]:

@@ -58,9 +58,10 @@ class HandlerOutcomes:
 
 @dataclass(frozen=True, slots=True)
 class Census:
-    """The rows of ``doctor/sql/census.sql``."""
+    """The rows of ``doctor/sql/census.sql``, and how long their read took."""
 
     rows: tuple[Row, ...]
+    seconds: float = 0.0
 
     def count_open(self, *statuses: str) -> int:
         """Return how many invocations have one of these statuses of the server."""
@@ -129,17 +130,22 @@ class Census:
 
 @dataclass(frozen=True, slots=True)
 class SampleRequest:
-    """The kinds of invocations that one scan should read; kinds with too many invocations are excluded."""
+    """The kinds of invocations to read, and their number; kinds with too many invocations are excluded."""
 
     statuses: tuple[str, ...]
     failed: bool
     slow: tuple[str, ...]
-    limit: int
+    rows: int
+
+    @property
+    def limit(self) -> int:
+        """Return how many rows to read: there can be new ones since the census."""
+        return self.rows + _SURPLUS
 
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """The invocations that one scan has read."""
+    """The invocations that were read."""
 
     table: pa.Table
     request: SampleRequest
@@ -201,7 +207,7 @@ def sample_request(census: Census, slow: Sequence[Handler], *, failed: bool, sus
     failures = sum(row["invocations"] for row in census.rows if row["ending"] == "failed")
     with_failures = failed and 0 < failures <= MAX_FAILED
     rows = sum(counts[status] for status in statuses) + failures * with_failures + sum(map(census.count_slow, few))
-    return SampleRequest(statuses, with_failures, tuple(map("/".join, few)), rows + _SURPLUS)
+    return SampleRequest(statuses, with_failures, tuple(map("/".join, few)), rows)
 
 
 def _outcomes_of(by_ending: Mapping[str, Row]) -> HandlerOutcomes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import time
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -41,19 +42,20 @@ from restate_lab.analysis.doctor.model import (
 )
 from restate_lab.analysis.doctor.reader import DoctorReader, Row, timestamp_of
 from restate_lab.analysis.doctor.thresholds import Thresholds
+from restate_lab.analysis.questions import NO_INVOCATION
 from restate_lab.analysis.waits import KnownInvocations, WaitAnalysis, analyze_waits
 from restate_lab.analysis.waits.model import table_of_edges
 from restate_lab.audit import audit_log
 from restate_lab.errors import RestateLabError, Truncated
 from restate_lab.frames import records
-from restate_lab.reads import Reads
+from restate_lab.reads import CHUNK, Reads
 
 _DAY = timedelta(days=1)
 _HANDLERS = 3  # handlers of blocked invocations to name
 T = TypeVar("T")
 _NO_SAMPLES = Samples(
     pa.table({name: pa.nulls(0, pa.large_string()) for name in DETAILS}),
-    SampleRequest(statuses=(), failed=False, slow=(), limit=0),
+    SampleRequest(statuses=(), failed=False, slow=(), rows=0),
 )
 
 
@@ -127,7 +129,7 @@ class CheckContext(DoctorReader):
     @functools.cached_property
     def census(self) -> Census:
         """Return the counts of all invocations, from the one scan that most checks share."""
-        limits = self.thresholds
+        limits, started = self.thresholds, time.monotonic()
         rows = self.rows(
             "census",
             recent=self.now - limits.recent,
@@ -136,29 +138,32 @@ class CheckContext(DoctorReader):
             outlived=self.clock - limits.cleanup,
             slow_ms=limits.slow_ms,
         )
-        return Census(tuple(rows))
+        return Census(tuple(rows), time.monotonic() - started)
 
     @functools.cached_property
     def samples(self) -> Samples:
-        """Return the single invocations to examine, if one scan can read all of them."""
+        """Return the single invocations to examine, if one scan, or one read by their ids, can read all of them."""
         limits, census = self.thresholds, self.census
         request = sample_request(
             census, list(census.slow_handlers(limits)), failed=census.fails_often(limits), suspended=limits.waits
         )
         if not (request.statuses or request.failed or request.slow):
             return _NO_SAMPLES
-        rows = self.table(
-            "samples",
-            since=self.now - _DAY,
-            slow_ms=limits.slow_ms,
-            statuses=list(request.statuses) or [NO_HANDLER],
-            failed=request.failed,
-            slow=bool(request.slow),
-            slow_handlers=list(request.slow) or [NO_HANDLER],
-            limit=request.limit,
-        )
+        wanted = {
+            "since": self.now - _DAY,
+            "slow_ms": limits.slow_ms,
+            "statuses": list(request.statuses) or [NO_HANDLER],
+            "failed": request.failed,
+            "slow": bool(request.slow),
+            "slow_handlers": list(request.slow) or [NO_HANDLER],
+            "limit": request.limit,
+        }
+        is_by_id = self.source.live and request.rows <= CHUNK
+        ids = [str(row["id"]) for row in self.rows("sample_ids", **wanted)] if is_by_id else []
+        rows = self.table("samples", every=not is_by_id, ids=ids or [NO_INVOCATION], **wanted)
         # If there are many more than the census counted, each kind is read separately.
-        return Samples(rows, request) if len(rows) < request.limit else _NO_SAMPLES
+        is_complete = max(len(ids), len(rows)) < request.limit
+        return Samples(rows, request) if is_complete else _NO_SAMPLES
 
     def failed_invocations(self) -> list[Row]:
         """Return the invocations that failed permanently in the last day; a limit adds a message to ``excluded``."""

@@ -82,7 +82,7 @@ def test_a_comparison_that_does_not_run_changes_nothing_but_its_own_line(
         source = Refusing(source)
     else:
         monkeypatch.setattr(additions, "_FLOOR", 0.0)
-        monkeypatch.setattr(additions, "_COUNTS", 1)
+        monkeypatch.setattr(additions, "_COUNTS", 0)
     diagnosis = doctor(source)
     reason = "refused on purpose" if seconds is None else "no time was left"
     assert finding_of(diagnosis)["shared"] == f"Not compared with healthy invocations: {reason}."
@@ -171,7 +171,7 @@ def test_one_forecast_is_read_for_all_findings_and_its_failure_is_only_a_sentenc
     assert [each.forecast.split(",")[0] for each in added] == ["The backlog of A", "The backlog of B"]
     assert len([each for each in source.asked if "AS delayed_arrivals" in each]) == 1
     monkeypatch.setattr(additions, "_FLOOR", 0.0)
-    monkeypatch.setattr(additions, "_COUNTS", 1)
+    monkeypatch.setattr(additions, "_COUNTS", 0)
     none = add_to_findings(findings, context, lambda *_: True)
     assert [each.forecast for each in none] == ["No forecast of the backlog: no time was left."] * 2
 

@@ -241,10 +241,17 @@ def causes(diagnosis: Diagnosis) -> dict[str, set[str]]:
 
 
 def test_all_kinds_that_are_examined_one_by_one_cost_one_scan_beside_the_census() -> None:
-    source = SampleRows(**many_kinds())
-    assert set(causes(diagnose(source))) == {"terminal_failures", "slow_handlers", "paused", "suspended_on_run"}
-    scans = [each for each in source.asked if "FROM sys_invocation_status" in each and "id IN" not in each]
-    assert len(scans) == 2, scans
+    """A live cluster is scanned for the ids of few invocations, whose rows are then read by id."""
+    frozen, live = SampleRows(**many_kinds()), LiveRows(**many_kinds())
+    expected = causes(diagnose(frozen))
+    assert set(expected) == {"terminal_failures", "slow_handlers", "paused", "suspended_on_run"}
+    assert causes(diagnose(live)) == expected
+    samples = [[each for each in source.asked if "one by one" in each.partition("\n")[0]] for source in (frozen, live)]
+    assert [len(each) for each in samples] == [1, 2]
+    assert [":ids" in each for each in samples[1]] == [False, True]
+    for source in (frozen, live):
+        scans = [each for each in source.asked if "FROM sys_invocation_status" in each and "id IN" not in each]
+        assert len([each for each in scans if each not in samples[1]]) == 1, "the census"
 
 
 def test_without_agents_the_checks_of_agents_search_a_few_journals_once_and_read_nothing_else() -> None:

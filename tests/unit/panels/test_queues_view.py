@@ -63,7 +63,8 @@ def test_reading_the_queues_takes_a_hundredth_of_the_time(
     make: Callable[..., Panel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The head states how often the view reads, the view counts the queues that it does not show, and other views read
-    ten times as often for the same duration."""
+    ten times as often for the same duration.
+    """
     monkeypatch.setattr(module, "why_without_queues", lambda _: "")
     monkeypatch.setattr(module, "read_queues", lambda _: queues_of([queue()], hidden=30_000))
     panel = make(LiveRows(), view="queues", refresh="1ms")
