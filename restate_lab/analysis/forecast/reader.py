@@ -134,7 +134,9 @@ class ForecastReader:
     def backlogs(self) -> dict[Group, Backlog]:
         """Return the services with their flows, and the keys and queues with the most waiting calls."""
         found = self._services()
-        for group, backlog in self._groups():
+        # A key or queue is at most as long as the backlog of its service.
+        is_long = any(backlog.waiting >= LEAST_WAITING for backlog in found.values())
+        for group, backlog in self._groups() if is_long else ():
             found[group] = backlog
             backlog.kept = found[group.service_only].kept if group.service_only in found else None
         for row in self._rows("flows", since=self.since, **_names(found)):

@@ -1,6 +1,6 @@
 -- How many calls began, and how many ended, in each of the last minutes?
 -- row: one service and minute, split by some keys and scopes; minute 0 is the last one
--- cost: scan (the status of every invocation, twice)
+-- cost: scan (the status of every invocation)
 -- needs: sys_invocation_status
 -- :service = none (text) only this service
 -- :keys = required (ids) the keys with rows of their own
@@ -9,7 +9,7 @@
 -- :now_ms = required (number) the time that minutes are counted back from, in milliseconds
 --
 -- A delayed call begins at its time and not at its creation. Servers return scheduled_start_at only if scheduled_at is
--- also selected.
+-- also selected. The calls are counted by both minutes in one scan; an end is then a number below zero.
 WITH calls AS (
   SELECT target_service_name AS service, scheduled_at,
     CASE WHEN scheduled_at IS NOT NULL THEN scheduled_start_at ELSE created_at END AS at,
@@ -25,25 +25,29 @@ WITH calls AS (
     -- end
   FROM sys_invocation_status
   WHERE :service IS NULL OR target_service_name = :service),
+pairs AS (
+  SELECT service, key, scope, limit_key, scheduled_at IS NOT NULL AS is_delayed,
+    CASE WHEN at > :since AND arrow_cast(at, 'Int64') <= :now_ms
+      THEN (:now_ms - arrow_cast(at, 'Int64')) / 60000 END AS began,
+    CASE WHEN ended_at > :since AND arrow_cast(ended_at, 'Int64') <= :now_ms
+      THEN (:now_ms - arrow_cast(ended_at, 'Int64')) / 60000 END AS ended,
+    count(*) AS calls
+  FROM calls
+  WHERE at > :since OR ended_at > :since
+  GROUP BY 1, 2, 3, 4, 5, 6, 7),
 flows AS (
-  SELECT service, key, scope, limit_key, (:now_ms - arrow_cast(at, 'Int64')) / 60000 AS minute, 1 AS arrived,
-    CASE WHEN scheduled_at IS NOT NULL THEN 1 ELSE 0 END AS delayed, 0 AS ended
-  FROM calls
-  WHERE at > :since AND arrow_cast(at, 'Int64') <= :now_ms
-  UNION ALL
-  SELECT service, key, scope, limit_key, (:now_ms - arrow_cast(ended_at, 'Int64')) / 60000 AS minute, 0 AS arrived,
-    0 AS delayed, 1 AS ended
-  FROM calls
-  WHERE ended_at > :since AND arrow_cast(ended_at, 'Int64') <= :now_ms)
+  SELECT service, key, scope, limit_key, is_delayed, calls, unnest(make_array(began, -1 - ended)) AS flow
+  FROM pairs)
 SELECT
   service,
   key,
   scope,
   limit_key,
-  minute,
-  sum(arrived) AS arrivals,
-  sum(delayed) AS delayed_arrivals,
-  sum(ended) AS ends
+  CASE WHEN flow < 0 THEN -1 - flow ELSE flow END AS minute,
+  sum(CASE WHEN flow >= 0 THEN calls ELSE 0 END) AS arrivals,
+  sum(CASE WHEN flow >= 0 AND is_delayed THEN calls ELSE 0 END) AS delayed_arrivals,
+  sum(CASE WHEN flow < 0 THEN calls ELSE 0 END) AS ends
 FROM flows
+WHERE flow IS NOT NULL
 GROUP BY 1, 2, 3, 4, 5
 ORDER BY 1, 2, 3, 4, 5
