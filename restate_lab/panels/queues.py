@@ -53,7 +53,7 @@ class QueuesView(View):
     """
 
     title = "Queues"
-    share = 100
+    share = 200
 
     def __init__(
         self,

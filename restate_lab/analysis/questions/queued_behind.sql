@@ -16,7 +16,7 @@ same AS (
     q.num_attempts
   FROM own
   JOIN sys_vqueues q ON q.id = own.vqueue_id
-  WHERE q.entry_kind = 'invocation' AND q.entry_id <> :id AND q.stage <> 'finished'
+  WHERE q.entry_kind = 'invocation' AND q.entry_id <> :id AND q.stage IN ('inbox', 'running', 'suspended', 'paused')
     AND (q.stage <> 'inbox' OR q.has_lock OR q.run_at < own.run_at
       OR (q.run_at = own.run_at AND q.sequence_number < own.sequence_number))),
 holders AS (

@@ -1,6 +1,6 @@
 -- Which queues have waiting calls, how long do they wait, and for what?
 -- row: one queue with open calls: a service with its scope, limit key and lock; the oldest wait first
--- cost: scan (every entry of the vqueues, and the scheduler's queues)
+-- cost: scan (the open entries of the vqueues, and the scheduler's queues)
 -- needs: feature vqueues, sys_vqueues, sys_vqueue_meta, sys_scheduler
 -- :service = none (text) only queues of this service
 -- :scope = none (text) only queues of this scope
@@ -8,7 +8,8 @@
 --
 -- Each call without a key and a scope has a vqueue of its own, so that queues are grouped by what their calls share.
 -- num_inbox of the server also counts scheduled calls, so that the entries are counted. A holder of the lock that backs
--- off is in the inbox, too, and does not wait for the lock.
+-- off is in the inbox, too, and does not wait for the lock. With a list of stages, the server does not read the others:
+-- retained calls, which have finished, cost nothing.
 -- The shares are those of the time that the heads of the vqueues have been blocked for each reason; NULL without any.
 WITH entries AS (
   SELECT id,
@@ -22,7 +23,7 @@ WITH entries AS (
     first_value(entry_id ORDER BY coalesce(first_runnable_at, created_at), sequence_number)
       FILTER (WHERE stage = 'inbox' AND status <> 'scheduled' AND NOT has_lock) AS oldest_id
   FROM sys_vqueues
-  WHERE stage <> 'finished' AND entry_kind = 'invocation'
+  WHERE stage IN ('inbox', 'running', 'suspended', 'paused') AND entry_kind = 'invocation'
   GROUP BY id),
 heads AS (
   SELECT id, blocked_on, json_get_str(blocked_on_json, 'blocked_rule') AS blocked_rule,

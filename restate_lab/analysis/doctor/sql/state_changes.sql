@@ -8,7 +8,7 @@ WITH changes AS (
   SELECT v.entry_id, m.service_name, m.scope, m.lock_name AS key, v.created_at
   FROM sys_vqueues v
   JOIN sys_vqueue_meta m ON m.id = v.id
-  WHERE v.entry_kind = 'state-mutation' AND v.stage <> 'finished'
+  WHERE v.entry_kind = 'state-mutation' AND v.stage IN ('inbox', 'running', 'suspended', 'paused')
 -- else
   SELECT id AS entry_id, target_service_name AS service_name, CAST(NULL AS VARCHAR) AS scope, target AS key, created_at
   FROM sys_invocation_status

@@ -2,7 +2,8 @@
 SELECT q.entry_id AS id
 FROM sys_vqueues q
 JOIN sys_vqueue_meta m ON m.id = q.id
-WHERE q.stage <> 'finished' AND q.entry_kind = 'invocation' AND m.service_name = :service
+WHERE q.stage IN ('inbox', 'running', 'suspended', 'paused') AND q.entry_kind = 'invocation'
+  AND m.service_name = :service
   AND (m.scope IS NOT DISTINCT FROM CAST(:scope AS VARCHAR))
   AND (m.limit_key IS NOT DISTINCT FROM CAST(:limit_key AS VARCHAR))
   AND (m.lock_name IS NOT DISTINCT FROM CAST(:lock_name AS VARCHAR))
