@@ -157,6 +157,17 @@ class ClusterTables:
         columns: dict[str, Any] = {name: pa.array([value] * len(rows), own[name]) for name, value in more.items()}
         return pa.table(columns | {name: rows[name] for name in rows.schema.names})
 
+    def append_runs(self, rows: Mapping[str, pa.Table], number: int) -> None:
+        """Commit runs with their ``DETAILS`` as the transaction ``number`` of the archiver; rows by table.
+
+        Raises:
+            LostRace: another archiver committed the number first.
+        """
+        rows = {name: self.with_own_columns(name, each, {"visit": number}) for name, each in rows.items()}
+        self.append("invocations", rows["invocations"], number - 1, number)
+        for name in DETAILS:
+            self.append_once(name, rows[name], number - 1, number)
+
     def discredit(self, condition: str, reason: str, *, of_shard: bool = False) -> int:
         """Let complete visits that match a condition count as "invalid" with a reason; return their number.
 

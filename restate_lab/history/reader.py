@@ -144,7 +144,7 @@ class ServerReader:
         tables = {
             "invocations": invocations,
             "journal": with_run(with_entry_columns(journal), invocations),
-            "events": with_run(_with_event_columns(events), invocations),
+            "events": with_run(with_event_columns(events), invocations),
             "agent_steps": with_run(with_appended_at(steps, journal), invocations, ("service", "handler")),
         }
         return RunRows(tables, gone=len(ids) - len(invocations))
@@ -278,7 +278,8 @@ def with_entry_columns(journal: pa.Table) -> pa.Table:
     return journal.append_column("result", _first_group(lite, _RESULT))
 
 
-def _with_event_columns(events: pa.Table) -> pa.Table:
+def with_event_columns(events: pa.Table) -> pa.Table:
+    """Return the events with the archive's own columns, taken out of ``event_json``."""
     own = TABLES["events"].own
     rows = [_event_values(text) for text in events["event_json"].to_pylist()]
     for place, name in enumerate(_OF_EVENTS):

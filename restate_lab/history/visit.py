@@ -237,11 +237,7 @@ class _Visit:
         if runs is not None and len(runs):
             number = self.number + 1
             runs = with_repeated(runs, self.tables, self._archived)
-            rows = {"invocations": runs, **{name: part.tables[name] for name in DETAILS}}
-            rows = {name: self.tables.with_own_columns(name, each, {"visit": number}) for name, each in rows.items()}
-            self.tables.append("invocations", rows["invocations"], number - 1, number)
-            for name in DETAILS:
-                self.tables.append_once(name, rows[name], number - 1, number)
+            self.tables.append_runs({"invocations": runs, **{name: part.tables[name] for name in DETAILS}}, number)
             self.number = number
             record |= self._counts(part) | {"visit": number}
         if samples is not None:
