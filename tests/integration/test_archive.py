@@ -42,6 +42,7 @@ from support.tcp_relay import Fault, tcp_relay
 
 pytestmark = pytest.mark.server
 
+LEAST_OWED = 500  # of about 5,000; a busy machine makes fewer visits before the runs are removed
 COLUMNS = "SELECT * FROM {} LIMIT 0"
 
 
@@ -57,29 +58,30 @@ def test_killed_archivers_lose_and_double_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1_800)
 @pytest.mark.parametrize("kind", KINDS)
 def test_killed_archivers_lose_and_double_nothing_for_minutes(kind: str, tmp_path: Path) -> None:
     with running_archive_bench(kind, tmp_path) as bench:
         bench.run(40, restart_at=20)
         counts = check_archive(bench)
     sys.stdout.write(f"{kind} {counts}\n")  # the figures of the closing note
-    assert counts["owed"] > 2_000
+    assert counts["owed"] > LEAST_OWED
     assert counts["repaired"] > 0
     assert counts["repeated"] > 0
     assert counts["failed"] == counts["records failed"]
 
 
 SHARDS = (
-    {"books": ["Ledger"], "keys": ["Account", "Order"]},
-    {"books": ["Ledger", "Account"], "orders": ["Order"]},
+    {"books": ["Ledger"], "keys": ["Account", "Order", "Parcel"]},
+    {"books": ["Ledger", "Account"], "orders": ["Order", "Parcel"]},
     {},
-    {"keys": ["Account"], "orders": ["Ledger", "Order"]},
+    {"keys": ["Account", "Parcel"], "orders": ["Ledger", "Order"]},
 )
+FOUR = {"books": ["Ledger"], "keys": ["Account"], "orders": ["Order"], "parcels": ["Parcel"]}
 
 
 @pytest.mark.long
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1_800)
 @pytest.mark.parametrize("kind", KINDS)
 def test_killed_archivers_of_shards_that_change_lose_and_double_nothing(kind: str, tmp_path: Path) -> None:
     """Services move between shards, and the whole cluster follows, while visits are on their way."""
@@ -87,14 +89,27 @@ def test_killed_archivers_of_shards_that_change_lose_and_double_nothing(kind: st
         bench.run(32, restart_at=12, layouts=SHARDS)
         counts = check_archive(bench)
     sys.stdout.write(f"shards {kind} {counts}\n")  # the figures of the closing note
-    assert counts["owed"] > 2_000
+    assert counts["owed"] > LEAST_OWED
     assert counts["repaired"] > 0
     assert counts["repeated"] > 0
     assert counts["shards"] == 4
 
 
 @pytest.mark.long
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1_800)
+def test_four_shards_at_once_lose_and_double_nothing(tmp_path: Path) -> None:
+    """Four processes visit at the same time, and one of them is killed in two thirds of the rounds."""
+    with running_archive_bench(NEWEST, tmp_path) as bench:
+        bench.run(32, restart_at=12, layouts=(FOUR,))
+        counts = check_archive(bench)
+    sys.stdout.write(f"four shards {counts}\n")  # the figures of the closing note
+    assert counts["owed"] > LEAST_OWED
+    assert counts["repaired"] > 0
+    assert counts["shards"] == len(FOUR)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1_800)
 def test_an_upgrade_of_the_server_between_visits_loses_only_runs_in_a_gap(tmp_path: Path) -> None:
     with running_archive_bench(OLDEST, tmp_path) as bench:
         bench.next_binary = server_binary(PLAIN)

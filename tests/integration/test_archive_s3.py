@@ -17,6 +17,7 @@ from restate_lab import errors
 from restate_lab.demo.server import free_ports
 from restate_lab.environment import clean_environment
 from restate_lab.history.store import compact, locate_store, vacuum
+from restate_lab.progress import NoProgress, Progress
 from support.archive_bench import check_archive, running_archive_bench, tables_of
 from support.bench import wait_for
 from support.clusters import NEWEST, Cluster
@@ -82,6 +83,34 @@ def test_visits_complete_after_a_store_was_away_or_busy(s3: str, newest: Cluster
         assert {each.reason for each in history.coverage.gaps} <= {
             "the cluster does not keep its completed invocations"
         }
+
+
+def test_a_shard_that_loses_a_race_on_s3_begins_again(s3: str, newest: Cluster, tmp_path: Path) -> None:
+    """The second shard begins and makes its visit between the reads of the first one and its commits."""
+    with rl.connect(newest.admin_url, audit=tmp_path / "audit") as lab:
+        ended = lab.sql(
+            "SELECT id, target_service_name AS service FROM sys_invocation_status WHERE status = 'completed'"
+        )
+        name, *others = ended["service"].value_counts().index
+
+        def visit(shard: str, service: str | list[str], progress: Progress | bool) -> None:
+            rl.archive(lab, WHERE, cluster_name="c", shard=shard, service=service, progress=progress)
+
+        class OtherVisit(NoProgress):
+            updates = 0
+
+            def update(self, rows: int, size: int) -> None:
+                self.updates += 1
+                if self.updates == 1:
+                    visit("second", others, progress=False)
+
+        other = OtherVisit()
+        visit("first", name, other)
+    tables = tables_of(WHERE)
+    assert other.updates > 1, "the first shard has read its invocations again"
+    assert sorted(tables["invocations"]["id"].to_pylist()) == sorted(ended["id"])
+    assert set(tables["visits"]["shard"].to_pylist()) == {"first", "second"}
+    assert set(tables["invocations"]["visit"].to_pylist()) == {1}, "each shard counts its own visits"
 
 
 def test_a_store_that_cannot_hold_an_archive_is_one_error(

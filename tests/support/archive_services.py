@@ -22,6 +22,7 @@ RETRIES = InvocationRetryPolicy(initial_interval=OFTEN, max_interval=OFTEN, max_
 ledger = restate.Service("Ledger", journal_retention=KEPT, idempotency_retention=KEPT)
 account = restate.VirtualObject("Account", journal_retention=KEPT, idempotency_retention=KEPT)
 order = restate.Workflow("Order", journal_retention=KEPT)
+parcel = restate.Service("Parcel", journal_retention=KEPT, idempotency_retention=KEPT)
 
 
 @ledger.handler()
@@ -66,6 +67,11 @@ async def add(ctx: ObjectContext, number: int) -> int:
     return total
 
 
+@parcel.handler()
+async def post(ctx: Context, number: int) -> int:
+    return await ctx.run_typed("weigh", lambda: number)
+
+
 @order.main()
 async def run(ctx: WorkflowContext, number: int) -> int:
     return await ctx.service_call(book, number)
@@ -81,4 +87,4 @@ async def slow(ctx: Context, seconds: float) -> str:
 
 
 if __name__ == "__main__":
-    serve_inherited(restate.app(services=[ledger, account, order]))
+    serve_inherited(restate.app(services=[ledger, account, order, parcel]))

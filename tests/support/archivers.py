@@ -3,7 +3,7 @@
 A line has the options of ``archive`` as JSON: {} or a shard with its services.
 
 The parent imports everything once and never opens a table, so each visit is a new process within milliseconds. It
-prints "pid <pid>" for each line on stdin, and "exit <pid> <code> <message>" when a visit has ended.
+prints "pid <pid> <time of the fork>" for each line on stdin, and "exit <pid> <code> <message>" when a visit has ended.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import os
 import sys
 import threading
+import time
 import traceback
 from typing import Any
 
@@ -28,11 +29,12 @@ def main(url: str, where: str) -> None:
     for line in sys.stdin:
         reader, writer = os.pipe()
         with lock:
+            began = time.time()
             pid = os.fork()
             if pid == 0:
                 visit(url, where, json.loads(line), writer)
             os.close(writer)
-            say(f"pid {pid}")
+            say(f"pid {pid} {began}")
         threading.Thread(target=wait, args=(pid, reader, lock)).start()
 
 
