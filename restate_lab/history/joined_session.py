@@ -204,16 +204,16 @@ class JoinedSessions:
 
     def _earlier_runs(self, views: ArchiveViews, new_ids: pa.Array[Any]) -> list[dict[str, Any]]:
         """Return the archived runs that have a newer run, in the archive or on the server."""
-        repeated = f"SELECT id FROM archive.invocations WHERE {views.cluster} AND repeated"  # noqa: S608
         with self._lock:
             newer = self._archived_ids(views, new_ids)
             if self._repeated is None:
-                self._repeated = list(earlier_runs(views.runs_of(repeated)))
+                self._repeated = views.repeated_runs()
             if not newer:
                 return self._repeated
             if newer != self._newer[0]:
                 with _ids_in(views.context, pa.array(sorted(newer))) as ids:
-                    self._newer = newer, list(earlier_runs(views.runs_of(f"{repeated} UNION {ids}"), newer))
+                    runs = views.runs_of(f"{views.repeated} UNION {ids}")
+                    self._newer = newer, list(earlier_runs(runs, newer))
             return self._newer[1]
 
     def _archived_ids(self, views: ArchiveViews, ids: pa.Array[Any]) -> set[str]:

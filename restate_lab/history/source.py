@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 import importlib
 import json
-from collections.abc import Generator, Iterator, Mapping
-from datetime import date, datetime, timedelta
+from collections.abc import Iterator, Mapping
+from datetime import UTC, date, datetime, timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from restate_lab._html import render
 from restate_lab._public import public
@@ -23,7 +24,15 @@ from restate_lab.evidence.engine import EngineSource, read, result_schema
 from restate_lab.history.gaps import covered_until, gaps
 from restate_lab.history.session import HistoryPeriod, ServerSchema, history_session
 from restate_lab.history.shards import ShardLayout, describe_active, release
-from restate_lab.history.store import ArchiveStore, compact, delete_before, locate_store, vacuum
+from restate_lab.history.store import (
+    ArchiveStore,
+    compact,
+    delete_before,
+    locate_store,
+    sql_text,
+    sql_time,
+    vacuum,
+)
 from restate_lab.payload_json import PayloadFunction
 from restate_lab.server import complete_features
 from restate_lab.source import ENGINE, Coverage, CoverageGap
@@ -360,22 +369,28 @@ class History(EngineSource):
     def _read_first_end(self) -> datetime:
         """Return the time from which the archive has runs: the earliest end, or the first visit if it is earlier."""
         visit: datetime = self._visits["started_at"].min().to_pydatetime()
-        end = self._value("SELECT min(completed_at) AS value FROM archive.invocations WHERE cluster_name = :name")
-        return visit if end is None else min(visit, end)
+        partitions = self._tables["invocations"].partitions()
+        days = [each["day"] for each in partitions if each["cluster_name"] == self.cluster_name]
+        if not days:
+            return visit
+        ends: list[Any] = [
+            pc.min(each["completed_at"]) for each in self._runs(["completed_at"], f"day = '{min(days)}'")
+        ]
+        first: datetime = min([visit, *(end.as_py() for end in ends if end.is_valid)])
+        return first
 
     def _count_open_then(self) -> int:
-        if self._period.until is None:
+        until = self._period.until
+        if until is None:
             return 0
-        return int(
-            self._value(
-                "SELECT count(*) AS value FROM archive.invocations "
-                "WHERE cluster_name = :name AND created_at <= :until AND completed_at > :until",
-                until=self._period.until,
-            )
-        )
+        where = f"day >= '{until.astimezone(UTC).date()}' AND created_at <= {sql_time(until)}"
+        where += f" AND completed_at > {sql_time(until)}"
+        return sum(batch.num_rows for batch in self._runs(["created_at"], where))
 
-    def _value(self, statement: str, **named: Any) -> Any:
-        return self._rows(statement, **named)[0]["value"]
+    def _runs(self, columns: list[str], where: str) -> Iterator[pa.RecordBatch]:
+        """Yield runs of all periods; only the files of the days in the condition are read."""
+        condition = f"cluster_name = {sql_text(self.cluster_name)} AND {where}"
+        return self._store.read(self._tables["invocations"], columns, condition)
 
     def _rows(self, statement: str, **named: Any) -> list[dict[str, Any]]:
         """Return rows of the archive's own tables, with the cluster as ``:name``."""

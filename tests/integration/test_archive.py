@@ -33,7 +33,7 @@ from restate_lab.history.commits import table_of_records
 from restate_lab.history.store import ArchiveStore, LostRace, locate_store
 from restate_lab.history.tables import TABLES, to_archive
 from restate_lab.history.visit import WrongClock
-from support.archive_bench import check_archive, running_archive_bench, tables_of
+from support.archive_bench import KEPT_LONG, check_archive, running_archive_bench, tables_of
 from support.bench import wait_for
 from support.clusters import KINDS, NEWEST, OLDEST, PLAIN, Cluster, server_binary
 from support.proxy import Proxy, connect_through
@@ -61,7 +61,7 @@ def test_killed_archivers_lose_and_double_nothing(tmp_path: Path) -> None:
 @pytest.mark.timeout(1_800)
 @pytest.mark.parametrize("kind", KINDS)
 def test_killed_archivers_lose_and_double_nothing_for_minutes(kind: str, tmp_path: Path) -> None:
-    with running_archive_bench(kind, tmp_path) as bench:
+    with running_archive_bench(kind, tmp_path, kept=KEPT_LONG) as bench:
         bench.run(40, restart_at=20)
         counts = check_archive(bench)
     sys.stdout.write(f"{kind} {counts}\n")  # the figures of the closing note
@@ -85,7 +85,7 @@ FOUR = {"books": ["Ledger"], "keys": ["Account"], "orders": ["Order"], "parcels"
 @pytest.mark.parametrize("kind", KINDS)
 def test_killed_archivers_of_shards_that_change_lose_and_double_nothing(kind: str, tmp_path: Path) -> None:
     """Services move between shards, and the whole cluster follows, while visits are on their way."""
-    with running_archive_bench(kind, tmp_path) as bench:
+    with running_archive_bench(kind, tmp_path, kept=KEPT_LONG) as bench:
         bench.run(32, restart_at=12, layouts=SHARDS)
         counts = check_archive(bench)
     sys.stdout.write(f"shards {kind} {counts}\n")  # the figures of the closing note
@@ -99,7 +99,7 @@ def test_killed_archivers_of_shards_that_change_lose_and_double_nothing(kind: st
 @pytest.mark.timeout(1_800)
 def test_four_shards_at_once_lose_and_double_nothing(tmp_path: Path) -> None:
     """Four processes visit at the same time, and one of them is killed in two thirds of the rounds."""
-    with running_archive_bench(NEWEST, tmp_path) as bench:
+    with running_archive_bench(NEWEST, tmp_path, kept=KEPT_LONG) as bench:
         bench.run(32, restart_at=12, layouts=(FOUR,))
         counts = check_archive(bench)
     sys.stdout.write(f"four shards {counts}\n")  # the figures of the closing note

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pyarrow as pa
 
@@ -31,6 +32,8 @@ from support.restartable import restartable
 SERVICES = Path(__file__).with_name("archive_services.py")
 ARCHIVERS = Path(__file__).with_name("archivers.py")
 KEPT = timedelta(seconds=12)
+KEPT_LONG = timedelta(seconds=90)
+"""Longer than a visit takes while other work slows down the machine: a run that no visit can read is not owed."""
 ENDED = """SELECT id, created_at, completed_at, completion_result, journal_size, target_handler_name AS handler,
 target_service_name AS service FROM sys_invocation_status WHERE completed_at IS NOT NULL"""
 EVENTS = "SELECT id, count(*) AS n FROM sys_journal_events GROUP BY id"
@@ -292,16 +295,19 @@ class ArchiveBench:
 
 
 @contextlib.contextmanager
-def running_archive_bench(kind: str, folder: Path, where: str | None = None) -> Iterator[ArchiveBench]:
-    """Start a server of a kind that keeps runs for ``KEPT``, with the services."""
+def running_archive_bench(
+    kind: str, folder: Path, where: str | None = None, *, kept: timedelta = KEPT
+) -> Iterator[ArchiveBench]:
+    """Start a server of a kind that keeps runs for this time, with the services."""
     settings = {"RESTATE_WORKER__CLEANUP_INTERVAL": "2s"}
     with contextlib.ExitStack() as stack:
-        process, uri = start_services(folder, str(SERVICES))
+        with mock.patch.dict(os.environ, {"KEPT_SECONDS": str(kept.total_seconds())}):
+            process, uri = start_services(folder, str(SERVICES))
         stack.enter_context(process)
         node = stack.enter_context(restartable(kind, folder / "data", env=settings))
         lab = stack.enter_context(rl.connect(node.admin_url, ingress_url=node.ingress_url, audit=folder / "audit"))
         lab.admin.create_deployment(uri=uri)
-        lab.admin.modify_service("Order", workflow_completion_retention=KEPT)
+        lab.admin.modify_service("Order", workflow_completion_retention=kept)
         wait_until_served(lab, "Ledger", "book", 0)
         yield ArchiveBench(node, lab, folder, where or str(folder / "archive"))
 

@@ -42,7 +42,7 @@ def visit(url: str, where: str, options: dict[str, Any], writer: int) -> None:
     code = 1
     try:
         with rl.connect(url, read_only=True, check=False) as lab:
-            archive(lab, where, cluster_name=CLUSTER, timeout="20s", progress=False, **options)
+            archive(lab, where, cluster_name=CLUSTER, timeout="1m", progress=False, **options)
         code = 0
     except Exception:  # noqa: BLE001 - the test reads it
         os.write(writer, traceback.format_exc().encode()[-1500:])

@@ -99,6 +99,20 @@ def test_an_earlier_run_has_its_own_id_which_why_and_journal_accept(archive: Sam
         assert newest in set(history.sql("SELECT id FROM sys_invocation")["id"])
 
 
+def test_only_files_of_the_period_are_read(archive: SampleArchive) -> None:
+    """The files of other days are gone; those that opening needs are of the first day."""
+    ended = DAY + 84 * HOUR
+    archive.visit(ended + HOUR, [run(6, ended)], samples=[{"sampled_at": ended + HOUR, "service": "Orders"}])
+    for name in ("invocations", "journal", "events"):
+        for file in archive.path.glob(f"{name}/cluster_name=prod/day=2026-11-2[12]/*.parquet"):
+            file.unlink()
+    with rl.open_history(archive.path, since=ended - HOUR) as history:
+        assert list(history.sql("SELECT target FROM sys_invocation")["target"]) == ["Orders/place"]
+        assert len(history.sql("SELECT id FROM sys_journal")) == 2
+        assert history.at(ended + HOUR).coverage.since == ended - HOUR
+        assert history.at(ended - timedelta(minutes=30)).sql("SELECT id FROM sys_invocation").empty
+
+
 def test_no_run_of_a_growing_archive_is_removed_whatever_ids_its_runs_have(
     archive: SampleArchive, tmp_path: Path
 ) -> None:
