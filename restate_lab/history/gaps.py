@@ -1,9 +1,10 @@
 """The gaps of an archive: intervals in which invocations may have ended and been removed before a visit read them.
 
-A run that ended at t and is kept for R can be missing only if no visit began between t and t + R. So for two visits
-that follow each other, at a and b, it may be missing if a < t < b − R. A visit reads the ids of all ended runs first,
-and then the new runs; if some were removed in between, b is the end of the visit. This is the only way to lose a run. A
-server removes runs some time after their retention, so few of the possible ones are missing.
+A run that ended at t and is kept for R can be missing only if no visit read it between t and t + R. So for two visits
+that follow each other, at a and b, it may be missing if a < t < b − R. a is the start of a visit, and b the time at
+which it had the list of all ended runs. Then it reads the new runs; if some were removed meanwhile, b is its end. This
+is the only way to lose a run. A server removes runs some time after their retention, so few of the possible ones are
+missing.
 
 Retention is fixed when a run is created. A run that ended between two visits was created between them, or was open at
 the first one, which read the shortest retention of the open ones. So R is the shortest of three: the retention of the
@@ -44,7 +45,8 @@ class _Handler(NamedTuple):
 class _Period(NamedTuple):
     """Visits that follow each other with the same retentions between them; the first is the last of the period before.
 
-    ``read`` is when the runs of a visit were read: its end if some were removed meanwhile, otherwise its start.
+    ``read`` is when the runs of a visit were read: its end if some were removed meanwhile, otherwise the time of its
+    list, or its start if that is not known.
     """
 
     started: np.ndarray[Any, Any]
@@ -66,10 +68,10 @@ def gaps(
 ) -> pd.DataFrame:
     """Return the intervals in which ended invocations may be missing from the archive of one cluster.
 
-    ``visits`` has the rows of the archive's table for this cluster: ``started_at, ended_at, outcome, gone_runs,
-    retention, open_retention, error, shard, services``. Only a visit with the outcome "complete" counts as one. The
-    rows should begin with the last visit before ``since``. Until ``until`` it is assumed that no visit follows the last
-    one. ``unread`` has services that no visit will read, with the reason: their gap ends at ``until``.
+    ``visits`` has the rows of the archive's table for this cluster: ``started_at, listed_at, ended_at, outcome,
+    gone_runs, retention, open_retention, error, shard, services``. Only a visit with the outcome "complete" counts as
+    one. The rows should begin with the last visit before ``since``. Until ``until`` it is assumed that no visit follows
+    the last one. ``unread`` has services that no visit will read, with the reason: their gap ends at ``until``.
 
     One row per handler and interval, by service, handler and time. Columns: ``service, handler, retention`` (a
     timedelta), ``missing_from, missing_until`` (UTC, within ``since`` and ``until``) and ``reason``.
@@ -209,7 +211,8 @@ def _periods(complete: pd.DataFrame, since: datetime, until: datetime) -> Iterat
     known = complete["retention"].tolist()
     opened = complete["open_retention"].fillna("[]").tolist()
     at = _with_window(complete["started_at"], since, until)
-    read = _with_window(complete["started_at"].where(~(complete["gone_runs"] > 0), complete["ended_at"]), since, until)
+    listed = complete["listed_at"].fillna(complete["started_at"])
+    read = _with_window(listed.where(~(complete["gone_runs"] > 0), complete["ended_at"]), since, until)
     # Before each visit, and after the last one: the texts of the retentions that a run which ended there may have.
     texts = list(zip([known[0], *known], [*known, known[-1]], ["[]", *opened], strict=True))
     place = 0

@@ -162,10 +162,11 @@ class JoinedHistory(History, SourceWrapper):
         """Return the coverage; the server now counts as a visit that reads all runs which it still has."""
         last = self._visited_until
         now = max(datetime.now(UTC), last)
-        read_now = {"started_at": now, "ended_at": now, "outcome": "complete", "gone_runs": 0}
+        times = dict.fromkeys(("started_at", "listed_at", "ended_at"), now)
+        read_now = {**times, "outcome": "complete", "gone_runs": 0}
         visits = pd.concat(
             [self._visits, pd.DataFrame([read_now | {"retention": self._retention}])], ignore_index=True
-        ).astype({name: self._visits[name].dtype for name in ("started_at", "ended_at")})
+        ).astype({name: self._visits[name].dtype for name in times})
         coverage = self._coverage_until(now, visits)
         unknown = f"runs that were purged after the last visit, at {format_timestamp(last)}, are in neither source"
         return replace(coverage, missing={}, open_invocations=True, until=None, unknown=(*coverage.unknown, unknown))

@@ -109,14 +109,15 @@ TABLES: dict[str, ArchiveTable] = {
     # ones; null if it was not read (with samples=False, and in archives of earlier versions).
     # ``shard`` and ``services`` are those of the archiver, null if it visits the whole cluster; each shard counts its
     # own transactions, so that (``shard, visit``) identifies one.
-    # ``late_runs`` had ended before the visit before began. ``gone_runs`` were removed between two reads. Seconds:
-    # ``ids_seconds`` for the list of ended runs, ``samples_seconds``, ``details_seconds``. ``note`` has unusual events.
+    # ``listed_at`` is when the list of ended runs was complete, null if it was not read, and in archives of earlier
+    # versions. ``late_runs`` had ended before the visit before began. ``gone_runs`` were removed between two reads.
+    # Seconds: ``ids_seconds`` for the list of ended runs, ``samples_seconds``, ``details_seconds``. ``note`` has unusual
+    # events.
     "visits": ArchiveTable(
         own={
             **_VISIT,
             "schema_version": _NUMBER,
-            "started_at": _TIME,
-            "ended_at": _TIME,
+            **dict.fromkeys(("started_at", "listed_at", "ended_at"), _TIME),
             **dict.fromkeys(("outcome", "error", "address", "archived_by", "restate_lab_version"), _TEXT),
             **dict.fromkeys(("server_version", "features", "server_schema", "retention", "open_retention"), _TEXT),
             **dict.fromkeys(("ids_read", "new_runs", "late_runs", "gone_runs", "missing_journals"), _NUMBER),

@@ -127,6 +127,7 @@ class _Visit:
     number: int = 0
     _earlier: list[Record] = field(default_factory=list)
     _in_future: bool = False
+    _listed: datetime | None = None
     _archived: ArchivedIds | None = None
 
     def run(self) -> list[Record]:
@@ -148,7 +149,8 @@ class _Visit:
             part, new = self._read_part(new)
             is_last = not len(new)
             record = self._record("complete" if is_last else "part")
-            record |= {"ended_at": self.reader.source.read_clock(), "ids_read": ended, "gone_runs": part.gone}
+            record |= {"listed_at": self._listed, "ended_at": self.reader.source.read_clock()}
+            record |= {"ids_read": ended, "gone_runs": part.gone}
             if open_runs is not None:
                 record["open_retention"] = open_retention_json(open_runs, self.facts["retention"])
             with Shield():  # an interrupt is raised between two parts
@@ -207,6 +209,7 @@ class _Visit:
 
     def _new_runs(self) -> tuple[int, pa.Table]:
         ended = self.reader.ended_runs()
+        self._listed = self.reader.source.read_clock()
         days: Any = pc.cast(ended["completed_at"], pa.date32())
         before = self.tables.store.deletion(self.tables.tables["invocations"]).before
         wanted = ended.filter(pc.greater_equal(days, pa.scalar(before))) if before else ended

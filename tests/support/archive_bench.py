@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import pyarrow as pa
 
@@ -34,6 +33,10 @@ ARCHIVERS = Path(__file__).with_name("archivers.py")
 KEPT = timedelta(seconds=12)
 KEPT_LONG = timedelta(seconds=90)
 """Longer than a visit takes while other work slows down the machine: a run that no visit can read is not owed."""
+_PROGRAM = """import os, runpy
+os.environ["KEPT_SECONDS"] = "{seconds}"
+runpy.run_path({services!r}, run_name="__main__")
+"""
 ENDED = """SELECT id, created_at, completed_at, completion_result, journal_size, target_handler_name AS handler,
 target_service_name AS service FROM sys_invocation_status WHERE completed_at IS NOT NULL"""
 EVENTS = "SELECT id, count(*) AS n FROM sys_journal_events GROUP BY id"
@@ -301,8 +304,9 @@ def running_archive_bench(
     """Start a server of a kind that keeps runs for this time, with the services."""
     settings = {"RESTATE_WORKER__CLEANUP_INTERVAL": "2s"}
     with contextlib.ExitStack() as stack:
-        with mock.patch.dict(os.environ, {"KEPT_SECONDS": str(kept.total_seconds())}):
-            process, uri = start_services(folder, str(SERVICES))
+        program = folder / "services.py"
+        program.write_text(_PROGRAM.format(seconds=kept.total_seconds(), services=str(SERVICES)))
+        process, uri = start_services(folder, str(program))
         stack.enter_context(process)
         node = stack.enter_context(restartable(kind, folder / "data", env=settings))
         lab = stack.enter_context(rl.connect(node.admin_url, ingress_url=node.ingress_url, audit=folder / "audit"))

@@ -1,4 +1,4 @@
-"""An archive of any number of runs, as a real one would be: written in visits, through the package's own commits.
+"""A large archive with rows like those of a real cluster, written in visits through the package's own commits.
 
 All is derived from the number of a run and the seed, so the same arguments give the same rows. In the middle of the
 period new deployments are registered: orders take longer, and payments fail more often and in a new way.

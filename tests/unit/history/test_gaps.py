@@ -35,6 +35,7 @@ def visits(*rows: tuple[float, str | None] | tuple[float, str | None, str]) -> p
     return pd.DataFrame(
         {
             "started_at": pd.to_datetime([at(row[0]) for row in rows], utc=True),
+            "listed_at": pd.Series([pd.NaT] * len(rows), dtype="datetime64[ns, UTC]"),
             "ended_at": pd.to_datetime([at(row[0] + 1) for row in rows], utc=True),
             "gone_runs": [0] * len(rows),
             "outcome": ["failed" if len(row) > 2 else "complete" for row in rows],
@@ -57,6 +58,13 @@ def test_runs_that_were_removed_during_a_visit_may_be_missing() -> None:
     assert intervals(gaps(rows, at(0), at(6))) == [(0, 0.5)]
     rows.loc[1, "gone_runs"] = 3
     assert intervals(gaps(rows, at(0), at(6))) == [(0, 1.5)]
+
+
+def test_runs_that_were_removed_between_the_start_of_a_visit_and_its_list_may_be_missing() -> None:
+    rows = visits((0, kept(a=4)), (3.9, None))
+    assert intervals(gaps(rows, at(0), at(6))) == []
+    rows.loc[1, "listed_at"] = at(4.3)
+    assert intervals(gaps(rows, at(0), at(6))) == [(0, 0.3)]
 
 
 def test_runs_that_ended_after_a_visit_and_expired_before_the_next_may_be_missing() -> None:

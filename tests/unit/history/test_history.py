@@ -100,7 +100,7 @@ def test_an_earlier_run_has_its_own_id_which_why_and_journal_accept(archive: Sam
 
 
 def test_only_files_of_the_period_are_read(archive: SampleArchive) -> None:
-    """The files of other days are gone; those that opening needs are of the first day."""
+    """The files of the days between the first one and the period are gone."""
     ended = DAY + 84 * HOUR
     archive.visit(ended + HOUR, [run(6, ended)], samples=[{"sampled_at": ended + HOUR, "service": "Orders"}])
     for name in ("invocations", "journal", "events"):
