@@ -88,7 +88,7 @@ def _by_interrupt(history: rl.History) -> None:
 
 def _wait_until_idle(spark: Any) -> None:
     """Wait until no job is left; Connect does not tell."""
-    if hasattr(spark, "sparkContext") and not hasattr(spark, "client"):
+    if "connect" not in type(spark).__module__:
         tracker, ends = spark.sparkContext.statusTracker(), time.monotonic() + 60
         while tracker.getActiveJobsIds():
             assert time.monotonic() < ends, "the job goes on"

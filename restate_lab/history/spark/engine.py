@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from restate_lab._text import one_line
-from restate_lab.errors import ArgumentError, QueryRefused, TimedOut
+from restate_lab.errors import ArgumentError, QueryRefused, StatementError, TimedOut
 from restate_lab.evidence.engine import read
 from restate_lab.history.spark.translate import Translator, is_over_runs, parse_view, rows_of
 
@@ -104,7 +104,10 @@ class SparkEngine:
                 self._spark.removeTag(tag)
 
         rows = self._wait(collect, tag, deadline)
-        columns = [_cast(column, each.type) for column, each in zip(rows.columns, schema, strict=True)]
+        try:
+            columns = [_cast(column, each.type) for column, each in zip(rows.columns, schema, strict=True)]
+        except pa.ArrowException as error:
+            raise StatementError(f"the statement has other types in Spark: {error}") from error
         return pa.table(columns, schema=schema)
 
     def close(self) -> None:

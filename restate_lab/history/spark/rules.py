@@ -131,12 +131,20 @@ def _cast(node: exp.Cast) -> Any:
         return _number_of_time(value, source)
     if target == DURATION_MS and source in INTEGERS:
         return _sql("(CAST(value AS BIGINT) * INTERVAL '0.001' SECOND)", value=value)
-    is_lossy = target in TEXTS and source in (*TIMES, *FLOATS, *INTERVALS, exp.DType.VARBINARY)
-    if is_lossy or (target in TIMES and source in INTEGERS):
+    if not isinstance(value, exp.Null) and any(target in kinds and source not in known for kinds, known in _CASTS):
         raise _refusal(f"the cast of {value.sql()} to {kind.sql()}")
     if isinstance(value, exp.Literal) and value.is_string and target in TIMES:
         value = exp.Literal.string(_microseconds(value.this))
     return _sql(f"{'TRY_CAST' if isinstance(node, exp.TryCast) else 'CAST'}(value AS {name})", value=value)
+
+
+_CASTS = (
+    ((*INTEGERS, *FLOATS), (*INTEGERS, *FLOATS, *TEXTS, exp.DType.BOOLEAN)),
+    (TEXTS, (*INTEGERS, *TEXTS, exp.DType.BOOLEAN, exp.DType.DATE)),
+    (TIMES, (*TIMES, *TEXTS, exp.DType.DATE)),
+    (INTERVALS, INTERVALS),
+)
+"""Types, and those that have the same value after a cast to them in both engines."""
 
 
 def _microseconds(text: str) -> str:

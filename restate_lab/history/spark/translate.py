@@ -223,12 +223,25 @@ def _annotate_sum(annotator: TypeAnnotator, node: Any) -> Any:
     return node
 
 
+def _annotate_part(annotator: TypeAnnotator, node: Any) -> Any:
+    annotator._set_type(node, exp.DType.DOUBLE if node.name.upper() == "EPOCH" else exp.DType.INT)  # noqa: SLF001
+    return node
+
+
+def _annotate_as_argument(annotator: TypeAnnotator, node: Any) -> Any:
+    annotator._set_type(node, kind_of(node.this))  # noqa: SLF001
+    return node
+
+
 _METADATA: Mapping[Any, Any] = {
     exp.Sub: {"annotator": _annotate_difference},
     exp.Add: {"annotator": _annotate_sum},
     exp.DateBin: {"returns": exp.DType.TIMESTAMP_NS},
     exp.Encode: {"returns": exp.DType.VARCHAR},
-    exp.PercentileCont: {"returns": exp.DType.DOUBLE},
-    exp.Extract: {"returns": exp.DType.DOUBLE},
+    **{
+        kind: {"returns": exp.DType.DOUBLE} for kind in (exp.PercentileCont, exp.Median, exp.Floor, exp.Ceil, exp.Round)
+    },
+    exp.Extract: {"annotator": _annotate_part},
+    exp.TimestampTrunc: {"annotator": _annotate_as_argument},
     exp.StringToArray: {"returns": type_named("List(Utf8)")},
 }

@@ -113,6 +113,9 @@ RULES = {
     "arrow_cast(created_at, 'Int64')": "UNIX_MILLIS(s.created_at)",
     "arrow_cast(completion_retention, 'Int64')": "UNIX_MILLIS((CAST('1970-01-01T00:00:00Z' AS TIMESTAMP) + s.comp",
     "arrow_cast(date_bin(INTERVAL '1 day', created_at), 'Int64')": "* 1000)",
+    "arrow_cast(date_trunc('hour', created_at), 'Int64')": "UNIX_MILLIS(DATE_TRUNC('HOUR', s.created_at))",
+    "date_part('hour', created_at) / 2": "(CAST(EXTRACT(HOUR FROM s.created_at) AS INT) DIV CAST(2 AS BIGINT))",
+    "floor(journal_size) / 2": "(CAST(FLOOR(s.journal_size) AS DOUBLE) / ",
     "arrow_cast(completed_at - created_at, 'Int64')": "UNIX_MILLIS((CAST('1970-01-01T00:00:00Z' AS TIMESTAMP) + s.comp",
     "date_bin(INTERVAL '5 minutes', created_at)": "- PMOD(UNIX_MICROS(s.created_at), 300000000)",
     "journal_size / 2": "(s.journal_size DIV CAST(2 AS BIGINT))",
@@ -160,6 +163,7 @@ REFUSED = (
     *(
         "array_agg(id)",
         "string_agg(id, ',')",
+        "arrow_cast(TIMESTAMP '2026-11-20T00:00:00', 'Int64')",
         "to_timestamp(1)",
         "regexp_replace(target, 'a', '$1')",
         "log10(journal_size)",
