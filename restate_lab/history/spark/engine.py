@@ -152,14 +152,20 @@ class SparkEngine:
                 wait([future], _SLICE)
         finally:
             if not future.done():
-                with suppress(Exception):
-                    self._spark.interruptTag(tag)
+                threading.Thread(target=self._cancel, args=(future, tag), name="restate_lab spark", daemon=True).start()
         if not future.done():
             raise TimedOut("the query was stopped at its timeout in Spark; pass a longer timeout=.")
         try:
             return future.result()
         except Exception as error:
             raise _refused(error) from error
+
+    def _cancel(self, future: Future[pa.Table], tag: str) -> None:
+        """Cancel the jobs of a statement until it has ended: at first, Spark may not have started one."""
+        with suppress(Exception):  # the session can have ended
+            while not future.done():
+                self._spark.interruptTag(tag)
+                wait([future], 1)
 
 
 def _least_bytes(schema: pa.Schema) -> float:
