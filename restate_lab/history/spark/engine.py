@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, wait
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,23 @@ _LONGEST = 600  # characters of an error of Spark
 _MOST_ROWS = 2**31 - 1
 
 
+@dataclass(frozen=True, slots=True)
+class _Jobs:
+    """Functions that give the jobs of a thread a tag, and cancel the jobs with a tag."""
+
+    add_tag: Callable[[str], Any]
+    remove_tag: Callable[[str], Any]
+    cancel: Callable[[str], Any]
+
+    @classmethod
+    def of_session(cls, spark: Any) -> _Jobs:
+        return cls(spark.addTag, spark.removeTag, spark.interruptTag)
+
+    @classmethod
+    def of_context(cls, context: Any) -> _Jobs:
+        return cls(context.addJobTag, context.removeJobTag, context.cancelJobsWithTag)
+
+
 class SparkEngine:
     """Answers statements about many runs of one history; ``context`` answers the others, and has the definitions.
 
@@ -60,8 +78,11 @@ class SparkEngine:
 
     def __init__(self, spark: Any, context: SessionContext, tables: Mapping[str, DeltaTable], now: datetime) -> None:
         self._context, self._tables = context, tables
+        is_connect = "connect" in type(spark).__module__
         # In Connect, a new session does not have the user's settings, such as those of a store.
-        self._spark = spark.cloneSession() if hasattr(spark, "cloneSession") else spark.newSession()
+        self._spark = spark.cloneSession() if is_connect else spark.newSession()
+        # In a classic session, only the thread that has a tag of the session can interrupt its jobs.
+        self._jobs = _Jobs.of_session(self._spark) if is_connect else _Jobs.of_context(self._spark.sparkContext)
         for name, value in {**_WANTED, **_NEEDED}.items():
             with suppress(Exception):  # a cluster can fix a setting
                 self._spark.conf.set(name, value)
@@ -91,7 +112,7 @@ class SparkEngine:
         tag = f"restate_lab_{uuid.uuid4().hex}"
 
         def collect() -> pa.Table:
-            self._spark.addTag(tag)
+            self._jobs.add_tag(tag)
             try:
                 for name in self._translator.tables_of(query):
                     self._create(*name)
@@ -101,7 +122,7 @@ class SparkEngine:
                 rows: pa.Table = frame.toArrow()
                 return rows
             finally:
-                self._spark.removeTag(tag)
+                self._jobs.remove_tag(tag)
 
         rows = self._wait(collect, tag, deadline)
         try:
@@ -164,7 +185,7 @@ class SparkEngine:
         """Cancel the jobs of a statement until it has ended: at first, Spark may not have started one."""
         with suppress(Exception):  # the session can have ended
             while not future.done():
-                self._spark.interruptTag(tag)
+                self._jobs.cancel(tag)
                 wait([future], 1)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from sqlglot.optimizer.qualify import qualify
 from sqlglot.optimizer.scope import traverse_scope
 from sqlglot.schema import MappingSchema
 
+from restate_lab._text import one_line
 from restate_lab.client.sql.literals import literal
 from restate_lab.errors import StatementError
 from restate_lab.evidence.engine import read
@@ -40,6 +41,8 @@ _COLUMNS = """
 SELECT table_schema AS schema, table_name AS "table", column_name AS name, data_type AS type
 FROM information_schema.columns WHERE table_schema <> 'information_schema'
 ORDER BY table_schema, table_name, ordinal_position"""
+_UNDERLINE = re.compile(r"\x1b\[[0-9;]*m")  # in the errors of sqlglot
+_LONGEST = 400  # characters of such an error
 Columns = Mapping[str, Mapping[str, str]]
 """The columns of each table of a schema, with their types as Arrow names them."""
 
@@ -63,7 +66,6 @@ class Translator:
     schemas: Mapping[str, Columns]
     names: Mapping[tuple[str, str], str]
     now: datetime
-    _metadata: Mapping[Any, Any] = field(default_factory=lambda: {**Postgres.EXPRESSION_METADATA, **_METADATA})
 
     @classmethod
     def of(cls, context: SessionContext, prefix: str, now: datetime) -> Translator:
@@ -93,7 +95,8 @@ class Translator:
         try:
             return self._translate(query)
         except (SqlglotError, RecursionError) as error:
-            raise StatementError(f"the statement cannot be translated for Spark: {error}") from error
+            reason = one_line(_UNDERLINE.sub("", str(error)), _LONGEST)
+            raise StatementError(f"the statement cannot be translated for Spark: {reason}") from error
 
     def _translate(self, query: str) -> str:
         tree = parse_one(query, dialect="postgres")
@@ -106,7 +109,7 @@ class Translator:
         tree = annotate_types(
             tree,
             schema=self._schema,
-            expression_metadata=dict(self._metadata),
+            expression_metadata={**Postgres.EXPRESSION_METADATA, **_METADATA},
             coerces_to=COERCIONS,
             dialect="postgres",
         )
