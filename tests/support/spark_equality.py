@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -136,14 +137,26 @@ def difference_of(expected: pa.Table | str, found: pa.Table | str, *, is_ordered
         return f"columns: {[pair for pair in zip(*types, strict=False) if pair[0] != pair[1]] or types}"
     if len(expected) != len(found):
         return f"{len(found)} rows and not {len(expected)}"
-    lists = [list(zip(*(column.to_pylist() for column in table.columns), strict=True)) for table in (expected, found)]
     if not is_ordered:
-        lists = [sorted(rows, key=_key) for rows in lists]
-    for number, (one, other) in enumerate(zip(*lists, strict=True)):
-        for name, left, right in zip(expected.schema.names, one, other, strict=True):
-            if not _is_equal(left, right):
-                return f"row {number}, {name}: {right!r} and not {left!r}"
+        expected, found = (_sorted(table) for table in (expected, found))
+    for name, left, right in zip(expected.schema.names, expected.columns, found.columns, strict=True):
+        if left.equals(right.cast(left.type)) or _are_close(left, right):
+            continue
+        for number, (one, other) in enumerate(zip(left.to_pylist(), right.to_pylist(), strict=True)):
+            if not _is_equal(one, other):
+                return f"row {number}, {name}: {other!r} and not {one!r}"
     return ""
+
+
+def _sorted(table: pa.Table) -> pa.Table:
+    rows = list(zip(*(column.to_pylist() for column in table.columns), strict=True))
+    return table.take(sorted(range(len(rows)), key=lambda number: _key(rows[number])))
+
+
+def _are_close(left: pa.ChunkedArray[Any], right: pa.ChunkedArray[Any]) -> bool:
+    if not pa.types.is_floating(left.type) or left.is_null().combine_chunks() != right.is_null().combine_chunks():
+        return False
+    return bool(np.allclose(left.to_numpy(), right.to_numpy(), rtol=_CLOSE, atol=0, equal_nan=True))
 
 
 def _key(row: tuple[Any, ...]) -> tuple[Any, ...]:
