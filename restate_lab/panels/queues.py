@@ -12,7 +12,7 @@ import pandas as pd
 
 from restate_lab._text import one_line, plural
 from restate_lab.analysis.forecast import Forecast, forecast
-from restate_lab.analysis.forecast.result import describe
+from restate_lab.analysis.forecast.result import DRAINS, UNKNOWN, describe
 from restate_lab.analysis.queues import MOST, QueueReader, Queues, read_queues, why_without_queues
 from restate_lab.analysis.queues.result import bar_of_counter, bar_of_queue, largest_queue
 from restate_lab.analysis.queues.text import LEGEND, describe_load, describe_queue, describe_usage, upsert_call
@@ -36,7 +36,7 @@ _DRAIN = "Will it drain?"
 _COLUMNS = ("queue", "waits_for", "waiting", "load", "oldest", "course")
 _HEADS = {
     "waits_for": "its head waits for", "load": "use of the limit", "oldest": "oldest wait", "course": "since open",
-    "drains": "empty in (80 %)", "counted": "counts", "used": "use", "mark": "full?",
+    "drains": "forecast (80 %)", "counted": "counts", "used": "use", "mark": "full?",
 }  # fmt: skip
 _RULE_COLUMNS = ("rule", "counted", "used", "mark", "waiting", "description")
 _ABOUT_LIMITS = Block("Limits", "A click on a rule shows the call that would change it.")
@@ -81,7 +81,7 @@ class QueuesView(View):
             noun="queues", height=420, ages=["oldest"], flex="waits_for", bars={"load": "bar"},
             lines={"course": "points"}, widths={"queue": 232, "load": 160, "course": 118},
             empty="No queue has an open call.",
-            narrow={"course": "", "drains": "", "load": "", "waits_for": "queue", "oldest": ""}, **options,
+            narrow={"course": "", "drains": "waits_for", "load": "", "waits_for": "queue", "oldest": ""}, **options,
         )  # fmt: skip
         self.limit_grid = Grid(
             noun="counters", height=240, flex="description", bars={"used": "bar"}, compact=True,
@@ -194,17 +194,19 @@ class QueuesView(View):
         columns["bar"] = [bar_of_queue(row, largest).lengths for row in rows]
         columns["points"] = [list(self._course[id_]) for id_ in self._rows]
         if self.forecast is not None:
-            columns["drains"] = _answers(self.forecast, rows)
+            columns["drains"] = _forecast_texts(self.forecast, rows)
         return _frame(columns)
 
     def _show_detail(self) -> None:
         """Describe the selected queues, or those that are paused."""
         rows = [self._rows[id_] for id_ in self.grid.selected if id_ in self._rows]
         rows = rows or [row for row in self._rows.values() if row["paused_vqueue_id"] is not None]
+        texts = [None] * len(rows) if self.forecast is None else _forecast_texts(self.forecast, rows)
         blocks: list[Block] = []
-        for row in rows[:_FEW]:
+        for row, text in list(zip(rows, texts, strict=True))[:_FEW]:
             is_paused = row["paused_vqueue_id"] is not None
-            blocks.append(Block(row["queue"], " ".join(describe_queue(row)), "warning" if is_paused else "plain"))
+            facts = [*describe_queue(row), *([f"Forecast (80 %): {text}."] if text else [])]
+            blocks.append(Block(row["queue"], " ".join(facts), "warning" if is_paused else "plain"))
             blocks += self._code("To resume it", self._resumes().get(row["queue"]))
         if len(rows) > _FEW:
             blocks.append(Block("", f"{plural(len(rows) - _FEW, 'more queue')} not described here."))
@@ -254,6 +256,7 @@ class QueuesView(View):
                 )
                 self.grid.refresh(self._table())
                 self.grid.columns = [*_COLUMNS, "drains"]
+                self._show_detail()
             finally:
                 self.drain.description, self.drain.disabled = _DRAIN, False
 
@@ -270,7 +273,7 @@ def _course_text(course: deque[int]) -> str:
     return f"{change:+,}" if (change := course[-1] - course[0]) else "±0"
 
 
-def _answers(result: Forecast, rows: Sequence[Mapping[Any, Any]]) -> list[str | None]:
+def _forecast_texts(result: Forecast, rows: Sequence[Mapping[Any, Any]]) -> list[str | None]:
     """Return the answer about each queue; that about its whole service is named so."""
     answers = {
         tuple(row[name] for name in ("service", "key", "scope", "limit_key")): row for row in records(result.frame)
@@ -284,10 +287,16 @@ def _answers(result: Forecast, rows: Sequence[Mapping[Any, Any]]) -> list[str | 
         if not row["waiting"]:
             texts.append(None)
         elif own is not None:
-            texts.append(describe(own))
+            texts.append(_forecast_text(own))
         else:
-            texts.append(None if whole is None else f"whole service: {describe(whole)}")
+            texts.append(None if whole is None else f"whole service: {_forecast_text(whole)}")
     return texts
+
+
+def _forecast_text(row: dict[Any, Any]) -> str:
+    """Return the answer so that it can be read without its header: on a narrow page it is under another text."""
+    text = describe(row)
+    return {DRAINS: f"empty in {text}", UNKNOWN: f"forecast {text}"}.get(row["answer"], text)
 
 
 def _limit_table(counters: Sequence[Mapping[Any, Any]]) -> pd.DataFrame:

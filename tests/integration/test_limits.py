@@ -216,7 +216,7 @@ def test_the_forecast_stands_beside_each_queue_on_request(bench: Bench) -> None:
         assert panel.wait(action=True)
         assert panel.error == ""
         table = panel.view.grid.frame.set_index("queue")
-        assert table.loc["Item/k", "drains"] == "whole service: unknown: fewer than 30 completions"
+        assert table.loc["Item/k", "drains"] == "whole service: forecast unknown: fewer than 30 completions"
         assert table["drains"].notna().tolist() == (table["waiting"] > 0).tolist()
         assert panel.view.grid.columns[-1] == "drains"
 
