@@ -37,7 +37,7 @@ def main() -> None:
         times = in_turn({name: timed(method) for name, method in methods.items()}, options.rounds)
         say(f"{diagnoses[-1]!r}\n\n{compare('what', times, COUNT)}")
         say(_checks(diagnoses[1:], statistics.median(times[COUNT])))
-        say(show(_figures(times)))
+        say(show([*_parts(diagnoses[1:], times[COUNT]), *_figures(times)]))
 
 
 def _methods(lab: rl.Lab, diagnoses: list[rl.Diagnosis]) -> dict[str, Callable[[], object]]:
@@ -52,6 +52,16 @@ def _methods(lab: rl.Lab, diagnoses: list[rl.Diagnosis]) -> dict[str, Callable[[
     for id_ in lab.sql(LONGEST, progress=False)["id"]:
         methods |= {ROWS: partial(lab.arrow, ENTRIES, id=id_, progress=False), JOURNAL: partial(rl.journal, lab, id_)}
     return methods
+
+
+def _parts(diagnoses: list[rl.Diagnosis], counts: list[float]) -> list[Figure]:
+    """Return the cost of all checks, and of the rest: the additions to findings, the clock, and building the result."""
+    checks = [float(diagnosis.checked["seconds"].sum()) for diagnosis in diagnoses]
+    rest = [diagnosis.seconds - seconds for diagnosis, seconds in zip(diagnoses, checks, strict=True)]
+    return [
+        Figure("checks, × the count", ratio(checks, counts), at_most=8),
+        Figure("additions and all else, × the count", ratio(rest, counts), at_most=4),
+    ]
 
 
 def _figures(times: Times) -> list[Figure]:

@@ -21,6 +21,7 @@ SHARE = 10
 """Reading takes at most about one part in so many of the time."""
 _FIRST_RETRY, _LONGEST = 2.0, 30.0  # seconds
 _LONGEST_LIMITED = 300.0
+_OLDEST = 60.0
 _LOOK = 1.0  # seconds between two visibility checks
 _END_WITHIN = 1.0  # seconds that close() waits for a thread
 
@@ -34,7 +35,8 @@ LOST: tuple[type[RestateLabError], ...] = (
 class Pace:
     """The time between two reads; ``every`` is in seconds, and None reads only on request.
 
-    Reading takes at most about one part in ``share`` of the time.
+    Reading takes at most about one part in ``share`` of the time, unless the rows would be older than a minute; in any
+    case it takes at most about one part in ``SHARE``.
     """
 
     every: float | None = 5.0
@@ -46,7 +48,7 @@ class Pace:
     def record_success(self, took: float) -> None:
         """Record the duration of a successful read, in seconds."""
         self.took, self.failures = took, 0
-        self.wait = None if self.every is None else max(self.every, self.share * took)
+        self.wait = None if self.every is None else max(self.every, SHARE * took, min(self.share * took, _OLDEST))
 
     def record_failure(self, error: Exception, took: float, *, is_slow: bool = False) -> None:
         """Record a failed read; errors in ``LOST`` are retried after 2 s, 4 s, 8 s … up to 30 s.

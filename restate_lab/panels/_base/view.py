@@ -26,7 +26,7 @@ class View(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
 
     title = ""
     share = SHARE
-    """Reading takes at most about one part in so many of the time."""
+    """Reading takes at most about one part in so many of the time, as ``Pace`` has it."""
 
     def __init__(self, host: LivePanel) -> None:
         self.host = host
