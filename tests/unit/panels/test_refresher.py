@@ -27,6 +27,14 @@ def test_a_refresh_costs_a_tenth_at_most(every: float | None, took: float, wait:
     assert pace.wait == pytest.approx(wait)
 
 
+@pytest.mark.parametrize(("took", "wait"), [(0.01, 5.0), (0.1, 20.0), (1.0, 60.0), (17.0, 170.0)])
+def test_expensive_rows_are_read_more_rarely_but_once_a_minute(took: float, wait: float) -> None:
+    """Even then, a refresh costs a tenth at most."""
+    pace = Pace(5.0, share=200)
+    pace.record_success(took)
+    assert pace.wait == pytest.approx(wait)
+
+
 def test_a_server_that_is_lost_is_asked_more_and_more_rarely() -> None:
     """Failures double the wait up to 30 s, and a success resets it, in a live panel or not."""
     pace = Pace(None)
