@@ -15,6 +15,8 @@ from restate_lab.history.opening import open_history
 from restate_lab.history.store import is_archive
 from restate_lab.source import Source
 
+_MOST_EARLIER = 5  # sources of earlier times: each has all of its invocations in memory
+
 
 class Sources:
     """The open sources by name; the first one is the default."""
@@ -22,7 +24,8 @@ class Sources:
     def __init__(self, stack: ExitStack, labs: Sequence[Lab] = (), *, cluster: str | None = None) -> None:
         self._stack, self._cluster = stack, cluster
         self._lock = threading.Lock()
-        self._by_name: dict[str, Source] = {}
+        self._by_name: dict[str, Any] = {}
+        self._earlier: list[str] = []
         for lab in labs:
             if lab.name in self._by_name:
                 raise ArgumentError(f"the cluster {lab.name!r} was named twice; name it once.")
@@ -74,6 +77,27 @@ class Sources:
                 name = f"{path.stem}-{number}"
             self._by_name[name] = source
             return name
+
+    def open_at(self, name: str | None, time: str) -> tuple[str, Source]:
+        """Open a source as it was at an earlier time, and return its name and it; the oldest of many is closed.
+
+        Raises:
+            ArgumentError: no source has this name, or it does not have this time.
+            RestateLabError: any error of the cluster.
+        """
+        base = self.get(name)
+        past: Any = base.at(time)
+        with self._lock:
+            named = next(known for known, source in self._by_name.items() if source is base)
+            key = f"{named}@{past.now.isoformat()}"
+            if key in self._earlier:
+                past.close()
+                return key, self._by_name[key]
+            if len(self._earlier) == _MOST_EARLIER:
+                self._by_name.pop(self._earlier.pop(0)).close()
+            self._earlier.append(key)
+            self._by_name[key] = self._stack.enter_context(past)
+            return key, past
 
     def _open_archive(self, path: Path) -> Source:
         """Return the history of the only cluster of an archive, or of the one with the name of the environment."""

@@ -289,6 +289,15 @@ EvidencePath = Annotated[
         "--evidence", metavar="PATH", help="Read this frozen evidence, or this archive, instead of a cluster."
     ),
 ]
+Live = Annotated[
+    str | None,
+    typer.Option(
+        "--live",
+        metavar="NAME|URL",
+        help="With the path of an archive: read this cluster, too, which has the invocations that are not archived.",
+        autocompletion=environment_names,
+    ),
+]
 At = Annotated[
     str | None,
     typer.Option(

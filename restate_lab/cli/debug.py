@@ -13,6 +13,7 @@ from restate_lab.cli._options import (
     AllowNetwork,
     Cluster,
     EvidencePath,
+    Live,
     PointTimeout,
     examples,
     open_source,
@@ -77,6 +78,7 @@ def debug(
     timeout: PointTimeout = POINT_LIMIT,
     cluster: Cluster = None,
     evidence: EvidencePath = None,
+    live: Live = None,
 ) -> None:
     """Step through your code on the recorded journal of an invocation, in this process, and see where it fails.
 
@@ -88,15 +90,15 @@ def debug(
 
     with exit_on_error():
         address = None if listen is None else parse_address(listen)
-        record = _read(recorded, cluster, evidence, timeout)
+        record = _read(recorded, cluster, evidence, live, timeout)
         step_through(record, app_, stop_at=stop_at, address=address, allow_network=allow_network)
 
 
-def _read(recorded: str, cluster: str | None, evidence: Path | None, timeout: float) -> Record:
+def _read(recorded: str, cluster: str | None, evidence: Path | None, live: str | None, timeout: float) -> Record:
     """Return the record in a file, for which no cluster is needed, or that of an invocation of the source."""
     from restate_lab.debugging import is_record_file, load_record, record_of
 
     if is_record_file(recorded):
         return load_record(recorded)
-    with open_source(cluster, evidence) as source:
+    with open_source(cluster, evidence, live) as source:
         return record_of(source, recorded, timeout=timeout)

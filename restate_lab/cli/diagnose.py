@@ -17,6 +17,7 @@ from restate_lab.cli._options import (
     Cluster,
     EvidencePath,
     Json,
+    Live,
     OutputFormat,
     PointTimeout,
     Timeout,
@@ -209,6 +210,7 @@ def doctor(
     quiet: Quiet = False,
     cluster: Cluster = None,
     evidence: EvidencePath = None,
+    live: Live = None,
     at: At = None,
     form: OutputFormat,
 ) -> int:
@@ -222,8 +224,8 @@ def doctor(
     from restate_lab.cli.shell_code import SourceOptions
     from restate_lab.export.results import diagnosis_json
 
-    with open_source(cluster, evidence, at=at) as source:
-        where = SourceOptions.of(source, cluster, evidence, at)
+    with open_source(cluster, evidence, live, at) as source:
+        where = SourceOptions(cluster, evidence, live, at).of(source)
         diagnosis = diagnose(source, timeout=timeout, checks=check or None, partitions=partitions)
     code = doctor_exit_code(diagnosis, strict=strict)
     if code or not quiet:
@@ -257,6 +259,7 @@ def contrast(
     timeout: Timeout = SCAN_LIMIT,
     cluster: Cluster = None,
     evidence: EvidencePath = None,
+    live: Live = None,
     form: OutputFormat,
 ) -> None:
     """Show what failing invocations share, in contrast to healthy ones of the same handler.
@@ -268,7 +271,7 @@ def contrast(
     from restate_lab.cli._result_pages import print_contrast
     from restate_lab.export.results import contrast_json
 
-    with open_source(cluster, evidence) as source:
+    with open_source(cluster, evidence, live) as source:
         result = compare_sides(
             source,
             invocations or status,
@@ -297,6 +300,7 @@ def why(
     timeout: WhyTimeout = POINT_LIMIT,
     cluster: Cluster = None,
     evidence: EvidencePath = None,
+    live: Live = None,
     at: At = None,
     as_json: Json = False,
 ) -> None:
@@ -312,8 +316,8 @@ def why(
         from restate_lab.cli.shell_code import SourceOptions
         from restate_lab.export.results import explanation_json
 
-        with open_source(cluster, evidence, at=at) as source:
-            where = SourceOptions.of(source, cluster, evidence, at)
+        with open_source(cluster, evidence, live, at) as source:
+            where = SourceOptions(cluster, evidence, live, at).of(source)
             explanation = explain(source, invocation, timeout=timeout)
         if as_json:
             print_json(explanation_json(explanation))
@@ -336,6 +340,7 @@ def waits(
     timeout: Timeout = SCAN_LIMIT,
     cluster: Cluster = None,
     evidence: EvidencePath = None,
+    live: Live = None,
     at: At = None,
     form: OutputFormat,
 ) -> int:
@@ -349,8 +354,8 @@ def waits(
     from restate_lab.cli.shell_code import SourceOptions
     from restate_lab.export.results import waits_json
 
-    with open_source(cluster, evidence, at=at) as source:
-        where = SourceOptions.of(source, cluster, evidence, at)
+    with open_source(cluster, evidence, live, at) as source:
+        where = SourceOptions(cluster, evidence, live, at).of(source)
         graph = find_waits(source, timeout=timeout)
     if form.kind in {"csv", "parquet"}:
         for each in graph.reasons:
@@ -382,6 +387,7 @@ def journal(
     timeout: PointTimeout = POINT_LIMIT,
     cluster: Cluster = None,
     evidence: EvidencePath = None,
+    live: Live = None,
     at: At = None,
     form: OutputFormat,
 ) -> None:
@@ -395,8 +401,8 @@ def journal(
     from restate_lab.cli.shell_code import SourceOptions
     from restate_lab.export.results import journal_json
 
-    with open_source(cluster, evidence, at=at) as source, warnings.catch_warnings():
-        where = SourceOptions.of(source, cluster, evidence, at)
+    with open_source(cluster, evidence, live, at) as source, warnings.catch_warnings():
+        where = SourceOptions(cluster, evidence, live, at).of(source)
         warnings.simplefilter("ignore", Truncated)  # the page prints it
         frame = read_journal(source, invocation, depth=depth, payloads=payloads, timeout=timeout)
     if "truncated" in frame.attrs and not form.is_table:
@@ -427,6 +433,7 @@ def agents(
     timeout: Timeout = SCAN_LIMIT,
     cluster: Cluster = None,
     evidence: EvidencePath = None,
+    live: Live = None,
     at: At = None,
     form: OutputFormat,
 ) -> None:
@@ -439,7 +446,7 @@ def agents(
     from restate_lab.export.results import conversation_json
 
     prices = _parse_prices(price or [])
-    with open_source(cluster, evidence, at=at) as source:
+    with open_source(cluster, evidence, live, at) as source:
         if invocation is None:
             runs = agent_runs(source, service=service, since=since, prices=prices, timeout=timeout)
         else:

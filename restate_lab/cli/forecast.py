@@ -10,6 +10,7 @@ from restate_lab.cli._options import (
     SCAN_LIMIT,
     Cluster,
     EvidencePath,
+    Live,
     OutputFormat,
     Timeout,
     examples,
@@ -60,6 +61,7 @@ def forecast(
     timeout: Timeout = SCAN_LIMIT,
     cluster: Cluster = None,
     evidence: EvidencePath = None,
+    live: Live = None,
     form: OutputFormat,
 ) -> int:
     """Forecast whether each backlog will be empty, and when, from the calls that began and ended in the last hour.
@@ -72,7 +74,7 @@ def forecast(
     from restate_lab.cli._output import write_result
     from restate_lab.export.results import forecast_json
 
-    with open_source(cluster, evidence) as source:
+    with open_source(cluster, evidence, live) as source:
         result = compute(source, service=service, without_deployment=without_deployment, window=window, timeout=timeout)
     text, frame = str(result), result.frame if without_deployment is None else result.stuck
     write_result(form, frame, show=lambda page: page.lines(text), to_json=lambda: forecast_json(result))

@@ -15,6 +15,7 @@ from restate_lab.cli._options import (
     At,
     Cluster,
     EvidencePath,
+    Live,
     OutputFormat,
     Parameters,
     Timeout,
@@ -81,6 +82,7 @@ def sql(
     param: Parameters = None,
     cluster: Cluster = None,
     evidence: EvidencePath = None,
+    live: Live = None,
     at: At = None,
     timeout: Timeout = SCAN_LIMIT,
     form: OutputFormat,
@@ -95,7 +97,7 @@ def sql(
 
     values = {name: parse_value(text) for name, text in parse_parameters(param or []).items()}
     statement = sys.stdin.read() if statement == STDIN else statement
-    with open_source(cluster, evidence, at=at) as source:
+    with open_source(cluster, evidence, live, at) as source:
         started = time.monotonic()
         if form.kind == "parquet" and form.file is not None:
             with source.stream(statement, params=values, timeout=timeout) as reader:
@@ -117,6 +119,7 @@ def ask(
     param: QuestionParameters = None,
     cluster: Cluster = None,
     evidence: EvidencePath = None,
+    live: Live = None,
     at: At = None,
     timeout: Timeout = SCAN_LIMIT,
     form: OutputFormat,
@@ -132,7 +135,7 @@ def ask(
     from restate_lab.cli._output import write_frame
 
     values = parse_texts(question, parse_parameters(param or []))
-    with open_source(cluster, evidence, at=at) as source:
+    with open_source(cluster, evidence, live, at) as source:
         frame = run_any_question(source, question, timeout=timeout, **values)
         about = _source_line(source, frame.attrs["seconds"])
     truncated = frame.attrs.get("truncated")

@@ -13,6 +13,7 @@ from restate_lab.cli._options import (
     SCAN_LIMIT,
     Cluster,
     EvidencePath,
+    Live,
     OutputFormat,
     duration_option,
     examples,
@@ -108,6 +109,7 @@ def replay(
     yes: Yes = False,
     cluster: Cluster = None,
     evidence: EvidencePath = None,
+    live: Live = None,
     form: OutputFormat,
 ) -> int:
     """Check whether new code follows the recorded paths of invocations, before it is deployed.
@@ -124,7 +126,7 @@ def replay(
     filters = {"id": id_, "service": service, "handler": handler, "deployment": pinned}
     targets = {name: value for name, value in filters.items() if value} | ({"status": "all"} if ended or id_ else {})
     headers = _read_headers(header or [])
-    with open_source(cluster, evidence) as source:
+    with open_source(cluster, evidence, live) as source:
         address = deployment_address(source, deployment)
         if not yes and not sys.stdin.isatty():
             raise ArgumentError(_UNCONFIRMED.format(address=address))

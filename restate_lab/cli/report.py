@@ -13,6 +13,7 @@ from restate_lab.cli._options import (
     SCAN_LIMIT,
     At,
     Cluster,
+    Live,
     OutputFormat,
     Overwrite,
     Timeout,
@@ -145,6 +146,7 @@ def report(
     param: NotebookParameters = None,
     cluster: Cluster = None,
     evidence: NotebookEvidence = None,
+    live: Live = None,
     at: At = None,
     allow_changes: AllowChanges = False,
     timeout: CellTimeout = _LIMIT,
@@ -168,11 +170,11 @@ def report(
 
             resolve_output(output, overwrite=overwrite)  # before anything is read
             options: dict[str, Any] = {"title": title, "summary": summary, "since": since, "timeout": timeout}
-            with open_source(cluster, evidence, at=at) as source:
+            with open_source(cluster, evidence, live, at) as source:
                 code = _write_incident(source, output, overwrite=overwrite, paper=paper, length=length, **options)
             raise typer.Exit(code)
-        own = {"--at": at, "--title": title, "--summary": summary, "--length": length, "--cluster": cluster}
-        _refuse(own, "the incident report")
+        own = {"--at": at, "--live": live, "--title": title, "--summary": summary, "--length": length}
+        _refuse(own | {"--cluster": cluster}, "the incident report")
 
         from restate_lab.reports.notebook import notebook_report
 

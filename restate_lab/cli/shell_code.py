@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeAlias
@@ -40,12 +40,12 @@ class SourceOptions:
 
     cluster: str | None = None
     evidence: Path | None = None
+    live: str | None = None
     at: str | None = None
 
-    @classmethod
-    def of(cls, source: Source, cluster: str | None, evidence: Path | None, at: str | None) -> SourceOptions:
-        """Return the options of a source; ``at`` becomes the time that it has, because "2h" soon is another time."""
-        return cls(cluster, evidence, None if at is None else source.now.isoformat())
+    def of(self, source: Source) -> SourceOptions:
+        """Return the options of an open source; ``at`` becomes its time, because "2h" soon is another time."""
+        return self if self.at is None else replace(self, at=source.now.isoformat())
 
     @property
     def reads(self) -> list[str]:
@@ -55,23 +55,34 @@ class SourceOptions:
     @property
     def options(self) -> list[str]:
         """Return these options for a ``restate-lab`` command."""
-        if self.evidence is not None:
-            return ["--evidence", str(self.evidence)]
-        return [] if self.cluster is None else ["-e", self.cluster]
+        named = {"--evidence": self.evidence, "-e": self.cluster, "--live": self.live}
+        return [word for name, value in named.items() if value is not None for word in (name, str(value))]
+
+    @property
+    def is_of_unknown_cluster(self) -> bool:
+        """Return whether these options do not name the cluster that the evidence is from."""
+        return self.evidence is not None and self.live is None
+
+    @property
+    def of_cluster(self) -> SourceOptions:
+        """Return the options of the cluster itself, for changes."""
+        return self if self.evidence is None else SourceOptions(self.live)
 
     @property
     def admin_url(self) -> str:
         """Return the admin address in shell syntax; it is a variable if the user did not type an address."""
-        address = self.cluster if self.cluster is not None and is_address(self.cluster) else None
+        cluster = self.of_cluster.cluster
+        address = cluster if cluster is not None and is_address(cluster) else None
         return shlex.quote(address.rstrip("/")) if address else '"${RESTATE_ADMIN_URL:?}"'
 
     def restate_command(self, *arguments: str) -> str:
         """Return a command of the ``restate`` CLI for this cluster; an address is passed in a variable."""
-        if self.cluster is None:
+        cluster = self.of_cluster.cluster
+        if cluster is None:
             return shlex.join(["restate", *arguments])
-        if is_address(self.cluster):
-            return f"RESTATE_ADMIN_URL={shlex.quote(self.cluster)} {shlex.join(['restate', *arguments])}"
-        return shlex.join(["restate", *arguments, "-e", self.cluster])
+        if is_address(cluster):
+            return f"RESTATE_ADMIN_URL={shlex.quote(cluster)} {shlex.join(['restate', *arguments])}"
+        return shlex.join(["restate", *arguments, "-e", cluster])
 
 
 Command: TypeAlias = Callable[[SuggestedCall, SourceOptions], str | None]
@@ -99,7 +110,7 @@ def commands(calls: Iterable[SuggestedCall], source: SourceOptions) -> list[str]
         is_change = is_change or call.verb not in _READS
         note = _note(call)
         lines += [f"# {note}", *command.splitlines()] if note else command.splitlines()
-    return [_ON_THE_CLUSTER, *lines] if is_change and source.evidence is not None else lines
+    return [_ON_THE_CLUSTER, *lines] if is_change and source.is_of_unknown_cluster else lines
 
 
 def _ask(call: SuggestedCall, source: SourceOptions) -> str | None:
@@ -134,7 +145,7 @@ def _lab_command(name: str, *, is_live: bool = False) -> Command:
     """Return the command of ``restate-lab`` with the arguments of a call; ``is_live``: it does not read evidence."""
 
     def command(call: SuggestedCall, source: SourceOptions) -> str | None:
-        options = [] if is_live and source.evidence is not None else source.options if is_live else source.reads
+        options = source.of_cluster.options if is_live else source.reads
         return shlex.join(["restate-lab", name, *map(str, call.arguments), *options])
 
     return command
@@ -164,20 +175,18 @@ def _plan(call: SuggestedCall, source: SourceOptions) -> str | None:
         return None
     action = "move-to" if call.verb == "move_to" else str(call.arguments[0]).replace("_", "-")
     options = [word for name, value in call.options.items() for word in (f"--{name.replace('_', '-')}", str(value))]
-    where = [] if source.evidence is not None else source.options
-    return shlex.join(["restate-lab", "plan", action, *call.ids[:_MOST], *options, *where])
+    return shlex.join(["restate-lab", "plan", action, *call.ids[:_MOST], *options, *source.of_cluster.options])
 
 
 def plan_of_rows(plan: SuggestedCall, rows: SuggestedCall, source: SourceOptions) -> str:
     """Return the lines of a plan for all rows of a question that returns ids; "" for another call of the rows."""
-    where = source if source.evidence is None else SourceOptions()
     is_of_ids = rows.verb == "ask" and str(rows.arguments[0]).endswith("_ids") and _is_printable(rows)
-    asked = _ask(rows, where) if is_of_ids else None
+    asked = _ask(rows, source.of_cluster) if is_of_ids else None
     if asked is None:
         return ""
     action = str(plan.arguments[0]).replace("_", "-")
     command = asked.replace("restate-lab ask", f"restate-lab plan {action} --question", 1)
-    return command if source.evidence is None else f"{_ON_THE_CLUSTER}\n{command}"
+    return f"{_ON_THE_CLUSTER}\n{command}" if source.is_of_unknown_cluster else command
 
 
 def _move(call: SuggestedCall, source: SourceOptions) -> str | None:

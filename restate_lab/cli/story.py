@@ -14,9 +14,9 @@ from restate_lab.cli._options import (
     At,
     Cluster,
     EvidencePath,
+    Live,
     OutputFormat,
     PointTimeout,
-    environment_names,
     examples,
     open_source,
     with_output,
@@ -53,16 +53,6 @@ Search = Annotated[
 Part = Annotated[
     Literal["members", "edges", "path", "phases"],
     typer.Option("--part", help="Which frame --csv and --parquet write."),
-]
-
-Live = Annotated[
-    str | None,
-    typer.Option(
-        "--live",
-        metavar="NAME|URL",
-        help="With the path of an archive: read this cluster, too, which has the invocations that are not archived.",
-        autocompletion=environment_names,
-    ),
 ]
 
 app = typer.Typer(rich_markup_mode=None)
@@ -110,7 +100,7 @@ def story(
         raise ArgumentError("--since is only for --key.")
     options: dict[str, Any] = {"key": key, "trace": trace, "since": since or _SINCE, "search": search}
     with open_source(cluster, evidence, live, at) as source:
-        where = SourceOptions.of(source, cluster, evidence, at)
+        where = SourceOptions(cluster, evidence, live, at).of(source)
         result = read_story(source, _ids_of(invocations), **options, timeout=timeout)
     if form.kind in {"csv", "parquet"}:
         for each in result.reasons:

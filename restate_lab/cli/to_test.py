@@ -12,6 +12,7 @@ from restate_lab.cli._options import (
     AllowNetwork,
     Cluster,
     EvidencePath,
+    Live,
     OutputFormat,
     PointTimeout,
     examples,
@@ -73,6 +74,7 @@ def to_test(
     timeout: PointTimeout = POINT_LIMIT,
     cluster: Cluster = None,
     evidence: EvidencePath = None,
+    live: Live = None,
     form: OutputFormat,
 ) -> None:
     """Write the journal of an invocation as a file to review, and a test that replays it on your code.
@@ -93,7 +95,7 @@ def to_test(
     if is_record_file(invocation_id):
         result = write_test_of_file(Path(invocation_id), folder, WritingOptions(**options))
     else:
-        with open_source(cluster, evidence) as source:
+        with open_source(cluster, evidence, live) as source:
             result = write(source, invocation_id, folder, timeout=timeout, **options)
     write_result(
         form,

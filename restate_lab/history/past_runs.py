@@ -133,7 +133,8 @@ class PastRuns:
             values |= {name: row[name] for name in _OF_THE_END} | {"status": "completed"}
             values["modified_at"] = row["completed_at"]
         else:
-            run = OpenRun(row["status"], row["modified_at"], row["pinned_service_protocol_version"])
+            protocol = row["pinned_service_protocol_version"]
+            run = OpenRun(row["status"], row["running_at"], row["modified_at"], protocol)
             values["status"] = open_status(run, evidence.traces, self.time)
         if values["running_at"] is None:
             values |= dict.fromkeys(("journal_size", "journal_commands_size"))

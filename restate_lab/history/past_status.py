@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence, Set as AbstractSet
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from restate_lab.status import IN_PROGRESS, UNKNOWN
@@ -21,6 +21,8 @@ SUSPENSIONS_SINCE = 7
 _RUN = "Run"
 _OWN_RESULTS = frozenset({_RUN, "CallInvocationId"})
 """The notifications that only a running attempt adds; all others can also arrive while it is suspended or paused."""
+_WAITED, _REPLAY = 1.2, timedelta(seconds=1)
+"""The longest time of an attempt that only waits: a multiple of an earlier one, and the time to replay a journal."""
 Kind = Literal["command", "result", "arrival", "failure", "suspended", "paused"]
 
 
@@ -55,6 +57,7 @@ class OpenRun:
     """
 
     status: str
+    started_at: datetime
     modified_at: datetime
     protocol: int | None
 
@@ -74,7 +77,7 @@ def open_status(run: OpenRun, traces: Iterable[Trace], time: datetime) -> str:
         return _without_stop(run, before, after)
     if last.kind == "paused":
         return _after_pause(run, since, after)
-    return _after_suspension(last, before, since, after)
+    return _after_suspension(run, before, place, after, time)
 
 
 def _after_pause(run: OpenRun, since: Sequence[Trace], after: Sequence[Trace]) -> str:
@@ -84,22 +87,26 @@ def _after_pause(run: OpenRun, since: Sequence[Trace], after: Sequence[Trace]) -
     return "paused" if is_still_paused and not is_cancelled else UNKNOWN
 
 
-def _after_suspension(last: Trace, before: Sequence[Trace], since: Sequence[Trace], after: Sequence[Trace]) -> str:
+def _after_suspension(run: OpenRun, before: Sequence[Trace], place: int, after: Sequence[Trace], time: datetime) -> str:
+    """Return the status after a suspension without a later attempt; ``place`` is its number in ``before``."""
+    last = before[place]
     arrived = {trace.awaited for trace in before if trace.kind == "arrival" and trace.awaited}
-    is_complete = _is_complete(last.awaits, arrived) if since else False
+    is_complete = _is_complete(last.awaits, arrived) if before[place + 1 :] else False
     if is_complete is not False:
         return IN_PROGRESS if is_complete else UNKNOWN
-    # An attempt that no arrival explains: it was resumed by hand, and when is not recorded.
+    ended_at = None if run.status == "suspended" else run.modified_at
     for trace in after:
-        if trace.kind == "paused":
-            break
-        if trace.is_attempt:
-            return UNKNOWN
-        if trace.awaited:
+        if trace.awaited and not trace.is_attempt:
             arrived.add(trace.awaited)
-            if _is_complete(last.awaits, arrived) is not False:
-                break
-    return "suspended"
+        if trace.is_attempt or _is_complete(last.awaits, arrived) is not False:
+            if trace.is_attempt and trace.kind != "paused":
+                return UNKNOWN  # an attempt that no arrival explains: it was resumed by hand
+            ended_at = trace.at
+            break
+    # One that was resumed by hand waits as long as before it was suspended, and is then suspended again.
+    idle_since = max([run.started_at, *(trace.at for trace in before[:place])])
+    waited = (last.at - idle_since) * _WAITED + _REPLAY
+    return "suspended" if ended_at is None or time < ended_at - waited else UNKNOWN
 
 
 def _without_stop(run: OpenRun, before: Sequence[Trace], after: Sequence[Trace]) -> str:
@@ -109,10 +116,11 @@ def _without_stop(run: OpenRun, before: Sequence[Trace], after: Sequence[Trace])
     results = {trace.awaited for trace in before if trace.kind == "result"}
     if any(trace.is_step and trace.awaited not in results for trace in before):
         return IN_PROGRESS
-    # Suspensions are not recorded: only a result or a signal that arrives wakes a suspended run.
-    if after:
-        return IN_PROGRESS if after[0].is_attempt else UNKNOWN
-    return IN_PROGRESS if run.status == "suspended" else UNKNOWN
+    # Suspensions are not recorded. A suspended run wakes when a result or a signal arrives, or when a person resumes
+    # it; then it can fail before a result arrives.
+    has_waited = any(trace.kind == "command" and not trace.is_step for trace in before)
+    is_sure = after and after[0].is_attempt and not (after[0].kind == "failure" and has_waited)
+    return IN_PROGRESS if is_sure else UNKNOWN
 
 
 def _is_complete(tree: Any, arrived: AbstractSet[tuple[str, Any]]) -> bool | None:

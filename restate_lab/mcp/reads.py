@@ -30,6 +30,8 @@ from restate_lab.analysis.questions import questions as list_questions
 from restate_lab.analysis.story import Story, story as read_story
 from restate_lab.analysis.waits import find_waits
 from restate_lab.analysis.why import why as explain
+from restate_lab.client.arguments import time_limit
+from restate_lab.durations import seconds_of
 from restate_lab.errors import ArgumentError
 from restate_lab.evidence.compare import compare as compare_sources
 from restate_lab.evidence.freeze import freeze
@@ -121,7 +123,7 @@ class ReadTools:
         """Return the tools, in the order in which a client lists them."""
         return [
             self.doctor, self.contrast, self.why, self.waits, self.ask, self.questions, self.journal, self.story,
-            self.forecast, self.conversation, self.state, self.before_after, self.compare, self.sources,
+            self.forecast, self.conversation, self.state, self.before_after, self.compare, self.sources, self.at,
         ]  # fmt: skip
 
     def sources(self) -> ToolOutput:
@@ -129,7 +131,7 @@ class ReadTools:
         rows: list[dict[str, Any]] = [
             {
                 "name": name,
-                "kind": "cluster" if source.live else type(source).__name__.lower(),
+                "kind": _kind_of(source),
                 "address": source.address,
                 "since": source.coverage.since,
                 "until": source.coverage.until,
@@ -137,6 +139,32 @@ class ReadTools:
             for name, source in self._sources.items()
         ]
         return answer("server", {"sources": rows}, _MEDIUM, at=datetime.now(UTC))
+
+    def at(
+        self,
+        time: Annotated[
+            str,
+            Field(
+                description="The time: 14:05Z (the last one), 2h (ago), or 2026-11-20T14:05:00Z.",
+                min_length=1,
+                max_length=60,
+            ),
+        ],
+        source: SourceName = None,
+    ) -> ToolOutput:
+        """Open a cluster, or an archive, as it was at an earlier time, as a source for the other tools.
+
+        It is for questions about an incident, such as: which invocations were waiting at 14:05? The answer has the name
+        of the new source, and what a server does not record about the past: a status can be unknown, and in-progress is
+        running, ready or backing off. compare can compare it with the present.
+        """
+        with time_limit(seconds_of(TIMEOUT, name="timeout")):
+            name, past = self._sources.open_at(source, time)
+        gaps = [
+            {"service": each.service, "handler": each.handler, "reason": each.reason} for each in past.coverage.gaps
+        ]
+        data = {"opened": name, "time": past.now, "not_recorded": [*past.coverage.unknown], "may_be_missing": gaps}
+        return answer(name, data, _SMALL, at=datetime.now(UTC))
 
     def doctor(
         self,
@@ -389,6 +417,12 @@ class ReadTools:
         freeze(lab, path, timeout=_FREEZE_TIMEOUT, progress=False)
         name = self._sources.open(path)
         return answer(name, {"evidence": name, "path": str(path)}, _SMALL, at=datetime.now(UTC))
+
+
+def _kind_of(source: Source) -> str:
+    if source.coverage.is_past:
+        return "cluster at an earlier time"
+    return "cluster" if source.live else type(source).__name__.lower()
 
 
 def _story_data(story: Story) -> dict[str, Any]:

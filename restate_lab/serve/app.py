@@ -25,9 +25,9 @@ from restate_lab.errors import (
     TimedOut,
 )
 from restate_lab.export.results import json_text
-from restate_lab.serve.page import SOURCE, PageRequest, WebPage
+from restate_lab.serve.page import AT, SOURCE, PageRequest, WebPage
 from restate_lab.serve.pages import PAGES
-from restate_lab.serve.readings import Readings, TooManyReadings
+from restate_lab.serve.readings import EarlierReadings, Readings, TooManyReadings
 from restate_lab.serve.records import AccessRecords
 from restate_lab.serve.rendering import asset, render_page
 from restate_lab.sources import Sources
@@ -86,6 +86,7 @@ class PageServer:
     def __init__(self, sources: Sources, *, timeout: float, payloads: bool, audit: AuditLog) -> None:
         self._limit = timeout + _GRACE
         self._readings = {name: Readings(name, each, longest=self._limit) for name, each in sources.items()}
+        self._earlier = EarlierReadings()
         self._timeout, self._payloads = timeout, payloads
         self.records = AccessRecords(audit)
 
@@ -133,15 +134,19 @@ class PageServer:
         if source is None:
             names = ", ".join(params[SOURCE])[:100]
             raise ArgumentError(f"unknown source {names!r}; choose from {', '.join(self._readings)}.")
+        ends, readings, at = time.monotonic() + self._limit, self._readings[source], "".join(params.get(AT, ()))
+        if at:
+            readings = await self._earlier.at(readings, at)
         request = PageRequest(
-            self._readings[source],
+            readings,
             self._readings,
-            {name: values for name, values in params.items() if name != SOURCE},
+            {name: values for name, values in params.items() if name not in {SOURCE, AT}},
             address.argument,
             payloads=self._payloads,
-            is_named=SOURCE in params,
+            is_named=SOURCE in params or bool(at),
+            at=readings.source.now.isoformat() if at else "",
             timeout=self._timeout,
-            ends=time.monotonic() + self._limit,
+            ends=ends,
             name=address.name,
         )
         return replace(await function(request), request=request)

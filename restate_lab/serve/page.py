@@ -19,6 +19,8 @@ from restate_lab.serve.readings import Readings
 from restate_lab.source import Source
 
 SOURCE = "source"
+AT = "at"
+"""The parameters that every page has: the name of the source, and its time."""
 _MOST_VALUES = 50  # of one parameter
 T = TypeVar("T")
 
@@ -52,11 +54,11 @@ class WebPage:
 class PageRequest:
     """What a page is about: its source, its parameters, and whether payloads are shown.
 
-    ``all_readings`` are those of each source by name, the default one first. ``is_named`` is whether the URL names the
-    source. ``argument`` is the part of the path after the name of the page, such as an id. ``timeout`` is the limit of
-    a reading in seconds. At ``ends``, as of ``time.monotonic()``, the page is shown without the parts that are not
-    read. ``name`` is the name of the page. ``read_at`` gets the time at which each reading began, by the clock of this
-    machine.
+    ``all_readings`` are those of each source by name, the default one first. ``is_named`` is whether the URL names
+    the source. ``at`` is its time in ISO form if that is not the present. ``argument`` is the part of the path
+    after the name of the page, such as an id. ``timeout`` is the limit of a reading in seconds. At ``ends``, as of
+    ``time.monotonic()``, the page is shown without the parts that are not read. ``name`` is the name of the page.
+    ``read_at`` gets the time at which each reading began, by the clock of this machine.
     """
 
     readings: Readings
@@ -65,6 +67,7 @@ class PageRequest:
     argument: str = ""
     payloads: bool = False
     is_named: bool = False
+    at: str = ""
     timeout: float = 30.0
     ends: float = math.inf
     name: str = ""
@@ -129,11 +132,17 @@ class PageRequest:
 
     def of_source(self, readings: Readings) -> PageRequest:
         """Return the request of the same page about another source."""
-        return replace(self, readings=readings, is_named=True)
+        return replace(self, readings=readings, is_named=True, at="")
 
     def of_page(self, name: str) -> PageRequest:
         """Return the request of another page about the same source, without parameters."""
         return replace(self, name=name, argument="", params={}, is_named=True)
+
+    @property
+    def source_params(self) -> dict[str, str]:
+        """Return the parameters of the source and of its time: a link and a form need them to keep both."""
+        named = {SOURCE: self.readings.name} if len(self.all_readings) > 1 else {}
+        return named | ({AT: self.at} if self.at else {})
 
     @property
     def is_about_all(self) -> bool:
@@ -142,8 +151,7 @@ class PageRequest:
 
     def link(self, path: str, **params: Any) -> str:
         """Return the address of a page about the same source; parameters with None are omitted."""
-        named = {SOURCE: self.readings.name} if len(self.all_readings) > 1 else {}
-        return _address(path, named | params)
+        return _address(path, self.source_params | params)
 
     def link_here(self, **params: Any) -> str:
         """Return the address of this page with some parameters changed; those with None are omitted."""

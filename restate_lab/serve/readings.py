@@ -13,13 +13,15 @@ import time
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import pandas as pd
 import pyarrow as pa
 
+from restate_lab.analysis.times import to_datetime
 from restate_lab.client.arguments import seconds_left
+from restate_lab.client.lab import innermost_source
 from restate_lab.durations import DurationInput
 from restate_lab.errors import TimedOut
 from restate_lab.progress import Progress, redirect_messages
@@ -34,6 +36,7 @@ KEPT = 5.0
 THREAD_NAME = "restate-lab serve"
 """The first part of the names of the threads that read."""
 _MOST_KEPT = 200
+_MOST_EARLIER = 3  # times: each has all of its invocations in memory
 _LONGEST_WAIT = 60.0  # seconds for a turn without a time limit, and to come back
 _FIRST_GUESS = 1.0  # seconds that a reading takes, before one has ended
 T = TypeVar("T")
@@ -54,9 +57,11 @@ class LimitedSource(SourceWrapper):
     threads could wait for each other.
     """
 
-    def __init__(self, source: Source, *, at_once: int = AT_ONCE) -> None:
+    def __init__(
+        self, source: Source, *, at_once: int = AT_ONCE, turns: threading.BoundedSemaphore | None = None
+    ) -> None:
         super().__init__(source)
-        self._turns = threading.BoundedSemaphore(at_once)
+        self.turns = turns or threading.BoundedSemaphore(at_once)
         self._holders: set[int] = set()  # threads
 
     @property
@@ -98,14 +103,14 @@ class LimitedSource(SourceWrapper):
         if thread in self._holders:
             raise RuntimeError("a statement began within the rows of another one; read these rows first")
         longest = seconds_left(_LONGEST_WAIT if limit is None else limit)
-        if not self._turns.acquire(timeout=longest):
+        if not self.turns.acquire(timeout=longest):
             raise TimedOut(f"other pages were reading {self.name} for {longest:.0f} s; load the page again later")
         self._holders.add(thread)
         try:
             yield time.monotonic() - started
         finally:
             self._holders.discard(thread)
-            self._turns.release()
+            self.turns.release()
 
 
 class Readings:
@@ -114,9 +119,11 @@ class Readings:
     ``longest`` is the limit for which a viewer waits, in seconds.
     """
 
-    def __init__(self, name: str, source: Source, *, longest: float) -> None:
+    def __init__(
+        self, name: str, source: Source, *, longest: float, turns: threading.BoundedSemaphore | None = None
+    ) -> None:
         self.name = name
-        self.source = LimitedSource(source)
+        self.source = LimitedSource(source, turns=turns)
         self._longest = longest
         self._pool = ThreadPoolExecutor(AT_ONCE, THREAD_NAME)
         self._tasks: dict[Hashable, asyncio.Task[Any]] = {}
@@ -188,9 +195,49 @@ class Readings:
         for key in done[: max(0, len(done) - _MOST_KEPT)]:
             del self._tasks[key]
 
+    @property
+    def has_times(self) -> bool:
+        """Return whether the source has earlier times."""
+        return type(innermost_source(self.source)).at is not Source.at
+
+    async def at(self, time: str) -> Readings:
+        """Return the readings of the source as it was at a time; its statements are part of the limit of this source.
+
+        Raises:
+            ArgumentError: the source does not have this time.
+            RestateLabError: any error of the source.
+        """
+        past = await self.read(("at", time), _at, {"time": time})
+        return Readings(self.name, past, longest=self._longest, turns=self.source.turns)
+
     def close(self) -> None:
         """Let no other reading begin; Python cannot stop a thread that is still at work."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+class EarlierReadings:
+    """The readings of sources at earlier times, shared by all viewers; those of the times that were used last."""
+
+    def __init__(self) -> None:
+        self._by_time: dict[tuple[str, str], Readings] = {}
+
+    async def at(self, readings: Readings, time: str) -> Readings:
+        """Return the readings of a source as it was at a time.
+
+        Raises:
+            ArgumentError: the source does not have this time.
+            RestateLabError: any error of the source.
+        """
+        key = readings.name, to_datetime(time, now=datetime.now(UTC), name="at").isoformat()
+        earlier = self._by_time.pop(key, None) or await readings.at(key[1])
+        self._by_time[key] = earlier
+        for oldest in list(self._by_time)[:-_MOST_EARLIER]:
+            del self._by_time[oldest]  # its memory is free when its last page is made
+        return earlier
+
+
+def _at(source: Source, *, time: str) -> Source:
+    return source.at(time)
 
 
 def _ignore(_text: str) -> None:

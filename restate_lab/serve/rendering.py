@@ -18,7 +18,7 @@ from restate_lab._html import linked_ids, render
 from restate_lab._html.table import frame_html
 from restate_lab._text import format_ago, format_timestamp
 from restate_lab.analysis.ids import invocation_of_awakeable
-from restate_lab.serve.page import Missing, PageRequest, WebPage
+from restate_lab.serve.page import AT, Missing, PageRequest, WebPage
 
 NAVIGATION: Mapping[str, str] = {
     "": "Overview",
@@ -34,7 +34,11 @@ NAVIGATION: Mapping[str, str] = {
 _PARENTS = {"invocation": "invocations", "story": "invocations", "question": "questions"}
 _ROWS = 250  # of a frame without a template of its own
 _OK = 200
-_EMPTY: Mapping[str, Any] = {"where": "", "sources": [], "source": "", "here": "", "data": "", "read": None}
+_EMPTY: Mapping[str, Any] = {
+    **dict.fromkeys(("where", "here", "data", "at", "present", "read", "times")),
+    "sources": [],
+    "hidden": {},
+}
 """The values of a page that is not about a source."""
 
 
@@ -115,7 +119,10 @@ def _context(page: WebPage, name: str) -> dict[str, Any]:
             for each, label in NAVIGATION.items()
         ],
         "sources": list(_sources(request)) if has_several else [],
-        "source": request.readings.name if has_several else "",
+        "hidden": request.source_params,
+        "at": format_timestamp(request.readings.source.now, exact=True) if request.at else "",
+        "present": request.link_here(at=None),
+        "times": _times(request),
         "here": request.link_here(),
         "data": _data_address(request) if page.status == _OK else "",
         "read": _read(request),
@@ -129,6 +136,15 @@ def _sources(request: PageRequest) -> Iterator[tuple[str, str, bool]]:
     for name, readings in request.all_readings.items():
         is_current = not request.is_about_all and name == request.readings.name
         yield name, request.of_source(readings).link(path), is_current
+
+
+def _times(request: PageRequest) -> tuple[str, list[tuple[str, str]]] | None:
+    """Return the address of the page and the hidden fields of the form for a time; None if the source has one time."""
+    if request.is_about_all or not (request.at or request.readings.has_times):
+        return None
+    params = {**request.params, **{name: [value] for name, value in request.source_params.items() if name != AT}}
+    path = request.link_here().partition("?")[0]
+    return path, [(name, value) for name, values in params.items() for value in values]
 
 
 def _data_address(request: PageRequest) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,11 +10,12 @@ import pytest
 
 import restate_lab as rl
 from restate_lab.errors import ArgumentError, NotOnThisServer
-from support.clusters import KINDS, NEWEST
+from support.clusters import KINDS, NEWEST, has_vqueues
 from support.past_bench import PastBench, compare, running_past_bench
 
 pytestmark = pytest.mark.server
 SECONDS = 10.0
+LONG = 600.0
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -28,7 +30,7 @@ def test_no_status_of_an_earlier_time_is_wrong(bench: PastBench) -> None:
     """The cluster at the time of a poll has the polled invocations, each with its polled status or "unknown"."""
     seen = compare(bench, bench.lab, times=3, pairs=1_000, after=0.4)
     assert not seen.wrong
-    assert seen.all["right"] > 30
+    assert seen.count("right") > 30
 
 
 def test_an_archive_with_its_cluster_has_the_same_statuses(bench: PastBench) -> None:
@@ -36,7 +38,7 @@ def test_an_archive_with_its_cluster_has_the_same_statuses(bench: PastBench) -> 
         assert history.sql("SELECT count(*) AS n FROM origins WHERE origin = 'archive'")["n"][0]
         seen = compare(bench, history, times=1, pairs=1_000, after=0.6)
     assert not seen.wrong
-    assert seen.all["right"] > 10
+    assert seen.count("right") > 10
 
 
 @pytest.mark.parametrize(
@@ -81,13 +83,17 @@ def test_verbs_answer_about_the_earlier_time(bench: PastBench) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.timeout(1_500)
-def test_of_a_thousand_random_statuses_none_is_wrong(kind: str, tmp_path: Path) -> None:
-    """Ten minutes of load with restarts on the newest server, two on the others."""
+@pytest.mark.timeout(2_000)
+def test_of_a_thousand_random_statuses_none_is_wrong(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ten minutes of load with kills of the server on each kind; with vqueues and protocol 7, 95 % are known."""
     with running_past_bench(kind, tmp_path) as bench:
-        bench.run(600.0 if kind == NEWEST else 120.0, restarts=3)
+        bench.run(LONG, restarts=3)
         seen = compare(bench, bench.lab, times=60, pairs=20)
+    with capsys.disabled():
+        sys.stdout.write(f"\n{kind}: {len(bench.polls)} polls, {bench.sent} calls, {bench.acted}\n{seen}\n")
     assert not seen.wrong
-    assert seen.all.total() >= 1_000
-    if kind == NEWEST:
-        assert seen.known_share >= 0.95
+    assert seen.results.total() >= 1_000
+    if has_vqueues(kind):
+        assert seen.known_share() >= 0.95

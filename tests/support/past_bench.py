@@ -7,9 +7,10 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +23,25 @@ from support.demo.nodes import Node
 from support.restartable import restartable
 
 SERVICES = Path(__file__).with_name("past_services.py")
-POLL = "SELECT id, created_at, status FROM sys_invocation"
+POLL = "SELECT id, created_at, status, target_service_name, target_handler_name FROM sys_invocation"
+OF_STATUSES = "SELECT id FROM sys_invocation WHERE status IN :statuses"
 EVERY = 0.5
+STEP = timedelta(seconds=EVERY)
 SLOW = 0.3
 HANDLERS = (
     *("work", "nap", "nap", "waits", "waits", "calls", "both", "stumbles", "pauses", "refuses", "forgets"),
-    *("hold", "take", "take", "run", "later"),
+    *("vanishes", "queues", "hold", "take", "take", "run", "later", "sleeps", "sleeps", "sleeps"),
 )
-ACTIONS = ("kill", "cancel", "pause", "pause", "resume", "resume", "resume", "restart")
+ACTIONS: Mapping[str, tuple[str, ...]] = {
+    "kill": ("running", "suspended", "paused", "backing-off", "scheduled", "pending"),
+    "cancel": ("running", "suspended", "paused", "scheduled", "pending", "backing-off"),
+    "pause": ("running", "suspended", "backing-off"),
+    "resume": ("paused",),
+    "wake": ("suspended",),
+    "restart": ("completed",),
+}
+"""An action by hand → the statuses of the invocations that get it."""
+TURNS = ("kill", "cancel", "pause", "pause", "resume", "resume", "resume", "wake", "wake", "restart")
 
 
 @dataclass(frozen=True)
@@ -46,6 +58,8 @@ class PastBench:
     lab: Lab
     folder: Path
     polls: list[Poll] = field(default_factory=list)
+    targets: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """The service and the handler of each polled id."""
     sent: int = 0
     acted: dict[str, int] = field(default_factory=dict)
     _stop: threading.Event = field(default_factory=threading.Event)
@@ -89,17 +103,21 @@ class PastBench:
                 if took.total_seconds() < SLOW:
                     statuses = {(row["id"], row["created_at"]): row["status"] for row in rows}
                     self.polls.append(Poll(asked + took / 2, statuses))
+                    places = {row["id"]: (row["target_service_name"], row["target_handler_name"]) for row in rows}
+                    self.targets.update(places)
             self._stop.wait(max(0.0, EVERY - (time.monotonic() - began)))
 
     def _send(self) -> None:
+        """Send one of each, and then random ones: so a slow machine has enough of them, too."""
         chance = random.Random(1)  # noqa: S311 - no secret
-        while not self._stop.wait(0.2):
+        first = list(dict.fromkeys(HANDLERS))
+        while not self._stop.wait(0 if first else 0.2):
             with contextlib.suppress(errors.RestateLabError):
-                self._send_one(chance)
+                handler = first.pop() if first else chance.choice(HANDLERS)
+                self._send_one(handler, round(chance.uniform(1, 12), 1))
                 self.sent += 1
 
-    def _send_one(self, chance: random.Random) -> None:
-        handler, seconds = chance.choice(HANDLERS), round(chance.uniform(1, 12), 1)
+    def _send_one(self, handler: str, seconds: float) -> None:
         ingress = self.lab.ingress
         if handler in {"hold", "take"}:
             ingress.send("Box", handler, seconds / 3, key=f"box {self.sent % 3}")
@@ -107,8 +125,10 @@ class PastBench:
             ingress.send("Flow", "run", seconds, key=f"flow {self.sent}")
         elif handler == "later":
             ingress.send("Past", "nap", seconds, delay=f"{seconds}s")
+        elif handler == "sleeps":
+            ingress.send("Patient", handler, seconds)
         elif handler == "stumbles":
-            ingress.send("Past", handler, chance.randrange(1, 5))
+            ingress.send("Past", handler, int(seconds) % 4 + 1)
         else:
             ingress.send("Past", handler, seconds)
 
@@ -119,15 +139,13 @@ class PastBench:
             "cancel": admin.cancel_invocation,
             "pause": admin.pause_invocation,
             "resume": admin.resume_invocation,
+            "wake": admin.resume_invocation,
             "restart": admin.restart_as_new_invocation,
         }
         while not self._stop.wait(0.4):
-            name = chance.choice(ACTIONS)
-            wanted = {"resume": "('paused')", "restart": "('completed')"}.get(name, "('running', 'suspended')")
-            if name == "cancel":
-                wanted = "('running', 'suspended', 'paused', 'scheduled', 'pending', 'backing-off')"
+            name = chance.choice(TURNS)
             with contextlib.suppress(errors.RestateLabError):
-                ids = self.lab.arrow(f"SELECT id FROM sys_invocation WHERE status IN {wanted}")["id"].to_pylist()
+                ids = self.lab.arrow(OF_STATUSES, statuses=ACTIONS[name])["id"].to_pylist()
                 if ids:
                     actions[name](chance.choice(ids))
                     self.acted[name] = self.acted.get(name, 0) + 1
@@ -160,27 +178,30 @@ CLOSE = timedelta(milliseconds=100)  # between a compared time and a change that
 
 @dataclass
 class Comparison:
-    """How many statuses of a source at earlier times were right, unknown or wrong, of all and of open invocations."""
+    """How many statuses of a source at earlier times were right, unknown, wrong, or of a run that left no trace."""
 
-    all: Counter[str] = field(default_factory=Counter)
-    open: Counter[str] = field(default_factory=Counter)
-    unknown: Counter[tuple[str, str]] = field(default_factory=Counter)
-    wrong: list[tuple[str, datetime, str, str]] = field(default_factory=list)
+    results: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """(the polled status, the result) → how many."""
+    wrong: list[tuple[str, str, datetime, str, str]] = field(default_factory=list)
 
-    @property
-    def known_share(self) -> float:
-        return 1 - self.all["unknown"] / self.all.total()
+    def count(self, *results: str, is_open: bool = False) -> int:
+        """Return how many pairs have one of these results; ``is_open`` counts those whose invocation had not ended."""
+        return sum(
+            number
+            for (truth, result), number in self.results.items()
+            if result in results and not (is_open and truth == "ended")
+        )
 
-    def add(self, key: tuple[str, datetime], at: datetime, truth: str, word: str | None, *, is_gone: bool) -> None:
-        if word is None and is_gone:
-            result = "no trace"  # cancelled before its start, or, on 1.6.1, not kept after its end
-        else:
-            result = "right" if word == truth else "unknown" if word == "unknown" else "wrong"
-        self.all[result] += 1
-        if truth != "ended":
-            self.open[result] += 1
-        if result == "wrong":
-            self.wrong.append((key[0], at, truth, str(word)))
+    def known_share(self, *, is_open: bool = False) -> float:
+        """Return the share of known statuses, of the invocations that left a trace."""
+        right, unknown = (self.count(each, is_open=is_open) for each in ("right", "unknown"))
+        return right / (right + unknown)
+
+    def __str__(self) -> str:
+        """Return the figures, for a person."""
+        counts = ", ".join(f"{truth} {result}: {count}" for (truth, result), count in sorted(self.results.items()))
+        shares = f"known {self.known_share():.1%}, of those open then {self.known_share(is_open=True):.1%}"
+        return "\n".join([counts, shares, *map(str, self.wrong)])
 
 
 def compare(bench: PastBench, source: Any, *, times: int, pairs: int, after: float = 0) -> Comparison:
@@ -194,12 +215,14 @@ def compare(bench: PastBench, source: Any, *, times: int, pairs: int, after: flo
     for row in bench.lab.arrow(CHANGES, progress=False).to_pylist():
         if row["at"] is not None:  # the input of an invocation that has not started, on 1.6.1
             changes.setdefault(row["id"], []).append(row["at"])
-    numbers = range(max(3, int(len(bench.polls) * after)), len(bench.polls) - 3)
+    numbers = [
+        number for number in range(int(len(bench.polls) * after), len(bench.polls)) if _near(bench.polls, number)
+    ]
     for number in sorted(chance.sample(numbers, min(times, len(numbers)))):
-        poll = bench.polls[number]
-        near = [each for each in bench.polls if abs(each.at - poll.at) <= APART + timedelta(seconds=EVERY)]
+        poll, near = bench.polls[number], _near(bench.polls, number)
         with source.at(poll.at) as past:
             rows = past.arrow(STATUSES, progress=False).to_pylist()
+            not_kept = {(each.service, each.handler) for each in past.coverage.gaps}
         statuses = {(row["id"], row["created_at"]): word_of(row["status"]) for row in rows}
         keys = [
             key
@@ -208,9 +231,22 @@ def compare(bench: PastBench, source: Any, *, times: int, pairs: int, after: flo
             and all(abs(at - poll.at) > CLOSE for at in changes.get(key[0], ()))
         ]
         for key in chance.sample(sorted(keys), min(pairs, len(keys))):
-            truth = word_of(poll.statuses.get(key)) or "absent"
-            comparison.add(key, poll.at, truth, statuses.get(key), is_gone=key not in kept)
+            truth, word, place = word_of(poll.statuses.get(key)) or "absent", statuses.get(key), bench.targets[key[0]]
+            # What was cancelled before its start, and what is not kept after its end, is stated to be missing.
+            is_stated = word is None and key not in kept and (truth == "not started" or place in not_kept)
+            result = {truth: "right", "unknown": "unknown"}.get(str(word), "no trace" if is_stated else "wrong")
+            comparison.results[truth, result] += 1
+            if result == "wrong":
+                comparison.wrong.append((key[0], "/".join(place), poll.at, truth, str(word)))
     return comparison
+
+
+def _near(polls: Sequence[Poll], number: int) -> Sequence[Poll]:
+    """Return the polls less than a second apart from one, and the next on both sides; none if there was a pause."""
+    at = polls[number].at
+    near = [each for each in polls if abs(each.at - at) <= APART + 2 * STEP]
+    is_between = near[0].at <= at - APART and near[-1].at >= at + APART
+    return near if is_between and all(after.at - before.at <= 2 * STEP for before, after in pairwise(near)) else []
 
 
 def word_of(status: str | None) -> str | None:

@@ -1,6 +1,7 @@
 """Services whose invocations start, wait, fail, pause and end all the time: ``python past_services.py --fd N``.
 
-``Past`` has one handler per way of life; ``Box`` has keys for which invocations wait.
+``Past`` has one handler per way of life; ``Box`` has keys for which invocations and their callers wait. ``Patient``
+waits long before it is suspended, so that one that was resumed by hand is in progress for a while.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ PAUSES = InvocationRetryPolicy(initial_interval=SHORT, max_attempts=2, on_max_at
 past = restate.Service("Past", inactivity_timeout=SOON, abort_timeout=timedelta(seconds=5))
 box = restate.VirtualObject("Box", inactivity_timeout=SOON)
 flow = restate.Workflow("Flow", inactivity_timeout=SOON)
+patient = restate.Service("Patient", inactivity_timeout=timedelta(seconds=4))
 attempts: Counter[str] = Counter()
 
 
@@ -104,6 +106,27 @@ async def forgets(ctx: Context, seconds: float) -> float:
     return seconds
 
 
+@past.handler(journal_retention=timedelta(0), idempotency_retention=timedelta(0))
+async def vanishes(ctx: Context, seconds: float) -> float:
+    """Leave nothing when it has ended."""
+    await ctx.sleep(timedelta(seconds=seconds))
+    return seconds
+
+
+@past.handler()
+async def queues(ctx: Context, seconds: float) -> float:
+    """Wait for a call that waits for its key."""
+    return await ctx.object_call(hold, key="box 0", arg=seconds / 3)
+
+
+@patient.handler()
+async def sleeps(ctx: Context, seconds: float) -> float:
+    await ctx.sleep(timedelta(seconds=seconds))
+    await ctx.run_typed("after", lambda: seconds)
+    await ctx.sleep(timedelta(seconds=seconds))
+    return seconds
+
+
 @box.handler()
 async def hold(ctx: ObjectContext, seconds: float) -> float:
     await ctx.sleep(timedelta(seconds=seconds))
@@ -128,4 +151,4 @@ async def answer(ctx: restate.WorkflowSharedContext, text: str) -> None:
 
 
 if __name__ == "__main__":
-    serve_inherited(restate.app(services=[past, box, flow]))
+    serve_inherited(restate.app(services=[past, box, flow, patient]))

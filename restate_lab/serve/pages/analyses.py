@@ -21,7 +21,7 @@ from restate_lab.analysis.waits import find_waits
 from restate_lab.errors import ArgumentError, NotFound
 from restate_lab.export.results import agent_runs_json, contrast_json, question_json, queues_json, waits_json
 from restate_lab.frames import records
-from restate_lab.serve.page import SOURCE, Missing, PageRequest, WebPage, data_of
+from restate_lab.serve.page import Missing, PageRequest, WebPage, data_of
 from restate_lab.serve.pages.findings import FINDING, read_finding
 from restate_lab.serve.pages.invocations import read_counts
 from restate_lab.serve.rendering import part_of
@@ -212,6 +212,5 @@ def _parameter_field(parameter: Parameter, request: PageRequest) -> Mapping[str,
 
 def _form(request: PageRequest, fields: list[Mapping[str, Any]], button: str, *, note: str = "") -> Any:
     """Return a form that loads the page again with the values of its fields."""
-    path = request.link_here(**dict.fromkeys([*request.params, SOURCE])).partition("?")[0]
-    source = request.readings.name if len(request.all_readings) > 1 else ""
-    return part_of("form", action=path, source=source, fields=fields, button=button, note=note)
+    path = request.link_here().partition("?")[0]
+    return part_of("form", action=path, hidden=request.source_params, fields=fields, button=button, note=note)

@@ -38,11 +38,6 @@ FIELDS = {name: (FIELD_LABELS[name], example) for name, example in _EXAMPLES.ite
 _LONGEST = 60  # characters of a value
 
 
-def source_field(request: PageRequest) -> list[tuple[str, str]]:
-    """Return the hidden field of a form that keeps the source; none if there is one source."""
-    return [("source", request.readings.name)] if len(request.all_readings) > 1 else []
-
-
 def status_chip(
     request: PageRequest, name: str, label: str, filters: Filters, count: int | None = None
 ) -> Mapping[str, Any]:

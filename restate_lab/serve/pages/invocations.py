@@ -26,7 +26,6 @@ from restate_lab.serve.pages.chips import (
     MOST_SERVICES,
     applied_filters,
     service_chips,
-    source_field,
     status_chip,
     status_chips,
 )
@@ -149,7 +148,7 @@ def _filter_parts(
         clear=request.link("/invocations"),
         fields=[(name, label, example, request.params.get(name, [""])[0]) for name, (label, example) in FIELDS.items()],
         names=services,
-        hidden=[(name, each) for name in _KEPT for each in request.values(name)] + source_field(request),
+        hidden=[(name, each) for name in _KEPT for each in request.values(name)] + list(request.source_params.items()),
         is_open=any(request.values(name) for name in FIELDS if name != "service"),
     )
 

@@ -43,7 +43,7 @@ async def first_page(request: PageRequest) -> WebPage:
     card = diagnosis if isinstance(diagnosis, Missing) else DiagnosisCard(diagnosis, request)
     parts = [count_links, card, _since_links(request, since)]
     if changes is not None:
-        parts = [*_change_parts(changes), *parts]
+        parts = [*_change_parts(changes, request), *parts]
     data = {**data_of(diagnosis, diagnosis_json), "counts": data_of(counts, lambda frame: frame)}
     if changes is not None:
         data["changes"] = data_of(changes, _changes_json)
@@ -65,7 +65,7 @@ def _since_links(request: PageRequest, since: str | None) -> Any:
     return part_of("links", links=links)
 
 
-def _change_parts(changes: Changes | Missing) -> Iterator[Any]:
+def _change_parts(changes: Changes | Missing, request: PageRequest) -> Iterator[Any]:
     if isinstance(changes, Missing):
         yield changes
         return
@@ -79,6 +79,7 @@ def _change_parts(changes: Changes | Missing) -> Iterator[Any]:
             {
                 "at": format_timestamp(each["time"], exact=True),
                 "time": format_timestamp(each["time"], show_zone=False),
+                "then": request.link("/", at=each["time"].isoformat()) if request.readings.has_times else "",
                 "event": each["event"],
                 "times": each["events"],
                 "what": one_line(each["what"], _LONGEST),

@@ -53,26 +53,38 @@ CASES: dict[str, tuple[int | None, str, list[Trace | None], dict[float, str]]] =
     "a run that waits and wakes": (
         PROTOCOL_7,
         "completed",
-        [STARTED, SUSPENDED, result(5), OUTPUT],
-        {1.5: "in-progress", 3: "suspended", 6: "in-progress"},
+        [STARTED, SUSPENDED, result(8), OUTPUT],
+        {1.5: "in-progress", 5: "suspended", 8.5: "in-progress"},
+    ),
+    "a run that a person can have resumed just before the result": (
+        PROTOCOL_7,
+        "completed",
+        [STARTED, event(3, "Suspended", EITHER), result(8), OUTPUT],
+        {4: "suspended", 4.7: "unknown", 7: "unknown", 8.5: "in-progress"},
+    ),
+    "a run whose first attempt waited for long": (
+        PROTOCOL_7,
+        "completed",
+        [event(8, "Suspended", EITHER), result(15), command(16, "Output")],
+        {9: "unknown"},
     ),
     "one of two results does not wake it": (
         PROTOCOL_7,
         "completed",
-        [STARTED, WAITS_FOR_BOTH, result(4), result(6, number=2), OUTPUT],
-        {5: "suspended", 7: "in-progress"},
+        [STARTED, WAITS_FOR_BOTH, result(4), result(8, number=2), OUTPUT],
+        {5: "suspended", 8.5: "in-progress"},
     ),
     "a combination of a newer SDK": (
         PROTOCOL_7,
         "completed",
-        [STARTED, WAITS_ANEW, result(4), OUTPUT],
-        {3: "suspended", 5: "unknown"},
+        [STARTED, WAITS_ANEW, result(8), OUTPUT],
+        {3: "suspended", 8.5: "unknown"},
     ),
     "a cancellation wakes it": (
         PROTOCOL_7,
         "completed",
-        [STARTED, SUSPENDED, cancelled(5), OUTPUT],
-        {3: "suspended", 6: "in-progress"},
+        [STARTED, SUSPENDED, cancelled(6), OUTPUT],
+        {3: "suspended", 7: "in-progress"},
     ),
     "an attempt that no result explains": (
         PROTOCOL_7,
@@ -90,8 +102,8 @@ CASES: dict[str, tuple[int | None, str, list[Trace | None], dict[float, str]]] =
     "paused while it was suspended": (
         PROTOCOL_7,
         "paused",
-        [STARTED, SUSPENDED, event(4, "Paused"), result(6)],
-        {3: "suspended", 5: "paused", 7: "paused"},
+        [STARTED, SUSPENDED, event(6, "Paused"), result(7)],
+        {3: "suspended", 6.5: "paused", 8: "paused"},
     ),
     "resumed at a time that is not recorded": (
         PROTOCOL_7,
@@ -114,9 +126,20 @@ CASES: dict[str, tuple[int | None, str, list[Trace | None], dict[float, str]]] =
         [STARTED, result(5), OUTPUT],
         {3: "unknown", 6: "in-progress"},
     ),
-    "suspended now, without suspensions on record": (PROTOCOL_6, "suspended", [STARTED], {3: "in-progress"}),
+    "suspended now, without suspensions on record": (PROTOCOL_6, "suspended", [STARTED], {3: "unknown"}),
     "killed, without suspensions on record": (None, "completed", [STARTED], {3: "unknown"}),
-    "a failure without suspensions on record": (PROTOCOL_6, "completed", [STARTED, FAILED, OUTPUT], {3: "in-progress"}),
+    "a failure without suspensions on record": (
+        PROTOCOL_6,
+        "completed",
+        [WORKS, WORKED, event(6, "TransientError"), OUTPUT],
+        {5: "in-progress"},
+    ),
+    "a failure after a wait without suspensions on record": (
+        PROTOCOL_6,
+        "completed",
+        [STARTED, FAILED, OUTPUT],
+        {3: "unknown"},
+    ),
 }
 
 
@@ -124,7 +147,7 @@ CASES: dict[str, tuple[int | None, str, list[Trace | None], dict[float, str]]] =
 def test_the_status_follows_from_the_traces(name: str) -> None:
     """A status is only given if the traces prove it."""
     protocol, status, traces, expected = CASES[name]
-    run = OpenRun(status, at(20), protocol)
+    run = OpenRun(status, BEGIN, at(20), protocol)
     known = [trace for trace in traces if trace is not None]
     assert {second: open_status(run, known, at(second)) for second in expected} == expected
 
