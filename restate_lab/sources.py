@@ -89,7 +89,7 @@ class Sources:
         past: Any = base.at(time)
         with self._lock:
             named = next(known for known, source in self._by_name.items() if source is base)
-            key = f"{named}@{past.now.isoformat()}"
+            key = f"{named}@{past.now.isoformat(timespec='milliseconds')}"
             if key in self._earlier:
                 past.close()
                 return key, self._by_name[key]

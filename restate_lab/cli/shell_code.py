@@ -45,7 +45,7 @@ class SourceOptions:
 
     def of(self, source: Source) -> SourceOptions:
         """Return the options of an open source; ``at`` becomes its time, because "2h" soon is another time."""
-        return self if self.at is None else replace(self, at=source.now.isoformat())
+        return self if self.at is None else replace(self, at=source.now.isoformat(timespec="milliseconds"))
 
     @property
     def reads(self) -> list[str]:

@@ -66,13 +66,13 @@ class PastCluster(EngineSource):
     - "in-progress": it had started, and was running, ready or backing off; which one is not recorded.
     - "suspended", "paused" and "completed", as on a cluster.
     - "unknown": the records do not prove one of these. A run without a journal is unknown between its start and its
-      end. When a paused run was resumed is not recorded: it is unknown until its next entry or event. Before service
-      protocol 7, suspensions are not recorded: a run that waits is unknown until it continues.
+      end. When a run was resumed by hand is not recorded. So a paused run is unknown until its next entry or event, and
+      a suspended run for its inactivity timeout before it continued. Before service protocol 7, suspensions are not
+      recorded: a run that waits is unknown until it continues.
 
     The server does not record attempts, state, promises, limits and vqueues; ``coverage`` has the reasons. Services are
     those of now, deployments those of now that existed then. Holders of keys and the calls that wait for them are
-    derived from the runs. A run that was cancelled or killed before its start left no trace. A suspended run that was
-    resumed by hand, and then continued because of a result, counts as suspended until this result.
+    derived from the runs. A run that was cancelled or killed before its start left no trace.
 
     The runs are read once, when it is made: one scan of all invocations, and the journals of those that were open then
     and have changed since. Journals are read by each statement that needs them. ``connect(max_bytes=…)`` limits both.

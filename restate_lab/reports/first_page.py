@@ -318,7 +318,8 @@ def _histogram(name: str, window: TimeWindow, frame: pd.DataFrame, colours: Mapp
             height = 100 * n / highest
             text = f"{n:,} {name if column == 'invocations' else column}"
             if n:
-                bars.append(LaneBar(window.place(start), width, bottom, height, text, colour))
+                left = window.place(start)
+                bars.append(LaneBar(left, min(width, 100 - left), bottom, height, text, colour))
             bottom += height
     return Lane(name, f"{int(sums.to_numpy().sum()):,}", tuple(bars))
 

@@ -144,7 +144,7 @@ class PageServer:
             address.argument,
             payloads=self._payloads,
             is_named=SOURCE in params or bool(at),
-            at=readings.source.now.isoformat() if at else "",
+            at=readings.source.now.isoformat(timespec="milliseconds") if at else "",
             timeout=self._timeout,
             ends=ends,
             name=address.name,

@@ -37,7 +37,7 @@ _OK = 200
 _EMPTY: Mapping[str, Any] = {
     **dict.fromkeys(("where", "here", "data", "at", "present", "read", "times")),
     "sources": [],
-    "hidden": {},
+    "hidden": [],
 }
 """The values of a page that is not about a source."""
 
@@ -119,7 +119,7 @@ def _context(page: WebPage, name: str) -> dict[str, Any]:
             for each, label in NAVIGATION.items()
         ],
         "sources": list(_sources(request)) if has_several else [],
-        "hidden": request.source_params,
+        "hidden": list(request.source_params.items()),
         "at": format_timestamp(request.readings.source.now, exact=True) if request.at else "",
         "present": request.link_here(at=None),
         "times": _times(request),

@@ -181,31 +181,29 @@ class Comparison:
     """How many statuses of a source at earlier times were right, unknown, wrong, or of a run that left no trace."""
 
     results: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """(the polled status, the result) → how many."""
+    """(the polled status, the result) → how many of the random pairs."""
+    open: Counter[str] = field(default_factory=Counter)
+    """The result → how many of all pairs whose invocation had not ended."""
     wrong: list[tuple[str, str, datetime, str, str]] = field(default_factory=list)
 
-    def count(self, *results: str, is_open: bool = False) -> int:
-        """Return how many pairs have one of these results; ``is_open`` counts those whose invocation had not ended."""
-        return sum(
-            number
-            for (truth, result), number in self.results.items()
-            if result in results and not (is_open and truth == "ended")
-        )
+    def count(self, result: str) -> int:
+        """Return how many of the random pairs have a result."""
+        return sum(number for (_, each), number in self.results.items() if each == result)
 
-    def known_share(self, *, is_open: bool = False) -> float:
-        """Return the share of known statuses, of the invocations that left a trace."""
-        right, unknown = (self.count(each, is_open=is_open) for each in ("right", "unknown"))
-        return right / (right + unknown)
+    @property
+    def known_share(self) -> float:
+        """Return the share of known statuses, of the random pairs whose invocation left a trace."""
+        return self.count("right") / (self.count("right") + self.count("unknown"))
 
     def __str__(self) -> str:
         """Return the figures, for a person."""
         counts = ", ".join(f"{truth} {result}: {count}" for (truth, result), count in sorted(self.results.items()))
-        shares = f"known {self.known_share():.1%}, of those open then {self.known_share(is_open=True):.1%}"
+        shares = f"known {self.known_share:.1%}; all pairs of open invocations: {dict(self.open)}"
         return "\n".join([counts, shares, *map(str, self.wrong)])
 
 
 def compare(bench: PastBench, source: Any, *, times: int, pairs: int, after: float = 0) -> Comparison:
-    """Compare up to ``pairs`` random statuses at each of ``times`` random polls with those of ``source.at()``.
+    """Compare the statuses at each of ``times`` random polls with those of ``source.at()``; ``pairs`` are random.
 
     ``after`` is the share of the first polls that are not compared.
     """
@@ -230,12 +228,14 @@ def compare(bench: PastBench, source: Any, *, times: int, pairs: int, after: flo
             if len({word_of(each.statuses.get(key)) for each in near}) == 1
             and all(abs(at - poll.at) > CLOSE for at in changes.get(key[0], ()))
         ]
-        for key in chance.sample(sorted(keys), min(pairs, len(keys))):
+        sample = set(chance.sample(sorted(keys), min(pairs, len(keys))))
+        for key in keys:
             truth, word, place = word_of(poll.statuses.get(key)) or "absent", statuses.get(key), bench.targets[key[0]]
             # What was cancelled before its start, and what is not kept after its end, is stated to be missing.
             is_stated = word is None and key not in kept and (truth == "not started" or place in not_kept)
             result = {truth: "right", "unknown": "unknown"}.get(str(word), "no trace" if is_stated else "wrong")
-            comparison.results[truth, result] += 1
+            comparison.results[truth, result] += key in sample
+            comparison.open[result] += truth != "ended"
             if result == "wrong":
                 comparison.wrong.append((key[0], "/".join(place), poll.at, truth, str(word)))
     return comparison

@@ -20,6 +20,7 @@ import pandas as pd
 
 from restate_lab._html import render
 from restate_lab._public import did_you_mean, nearest_names
+from restate_lab._text import join
 from restate_lab.analysis.patterns import CANDIDATES, hide_refusals, merge_by_pattern, merge_failures
 from restate_lab.analysis.questions.catalog import Question, names, read_question
 from restate_lab.analysis.questions.parameters import AUTO, check_names, json_values, values_for
@@ -145,10 +146,11 @@ def _check_needs(question: Question, source: Reads) -> None:
             f"the question {question.name} is about open invocations, and {source.name} has only ended ones. Ask it "
             f"on the live cluster."
         )
-    if source.coverage.is_past and PRESENT in question.needs:
+    if source.coverage.is_past:
+        parts = "attempts or removed deployments" if PRESENT in question.needs else join(missing)
         raise NotOnThisServer(
-            f"the question {question.name} is about attempts or removed deployments, which are not recorded for an "
-            f"earlier time. Ask it on the live cluster."
+            f"the question {question.name} is about {parts}, which are not recorded for an earlier time. Ask it on "
+            f"the live cluster."
         )
     raise NotOnThisServer(
         f"the question {question.name} is not available on {source.name} "

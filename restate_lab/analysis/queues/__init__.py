@@ -26,6 +26,8 @@ def why_without_queues(reads: Reads) -> str:
     missing = reads.missing(_NEEDS)
     if not missing:
         return ""
+    if reads.coverage.is_past:
+        return f"Queues and limits are not recorded for an earlier time, such as that of {reads.name}."
     return (
         f"Queues and limits need vqueues, which Restate 1.8 has and 1.7 can enable. {reads.name} (restate "
         f"{reads.version}) does not have {join(missing, len(_NEEDS))}."

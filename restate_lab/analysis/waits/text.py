@@ -10,6 +10,7 @@ import pandas as pd
 from restate_lab._text import format_timestamp
 from restate_lab.analysis.waits.graph import Cycle, WaitGraph
 from restate_lab.analysis.waits.model import Edge, InvocationNode
+from restate_lab.status import IN_PROGRESS, UNKNOWN
 
 _NOT_WOKEN = "its own step{detail} (Run), which does not wake it: resume it"
 _LONG_AGO = pd.Timestamp(0, tz="UTC")
@@ -78,6 +79,8 @@ def describe_blocker(blocker: InvocationNode, awaited: Sequence[Edge], error: st
         "pending": "its turn at a key that no invocation holds",
         "suspended": "something that was not read",
         None: "nothing: the invocation no longer exists",
+        IN_PROGRESS: "nothing: it was in progress",
+        UNKNOWN: "an unknown cause: its status at this time is not recorded",
     }.get(blocker.status, f"nothing: it is {blocker.status}")
 
 

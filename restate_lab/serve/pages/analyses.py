@@ -213,4 +213,5 @@ def _parameter_field(parameter: Parameter, request: PageRequest) -> Mapping[str,
 def _form(request: PageRequest, fields: list[Mapping[str, Any]], button: str, *, note: str = "") -> Any:
     """Return a form that loads the page again with the values of its fields."""
     path = request.link_here().partition("?")[0]
-    return part_of("form", action=path, hidden=request.source_params, fields=fields, button=button, note=note)
+    hidden = list(request.source_params.items())
+    return part_of("form", action=path, hidden=hidden, fields=fields, button=button, note=note)

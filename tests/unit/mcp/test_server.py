@@ -28,7 +28,7 @@ ID = "inv_1" + "0" * 33
 CHANGES = {"execute_plan", "replay"}
 ARGUMENTS = ("invocation_id", "question", "parameters", "source", "rows", "skip", "checks", "service", "key", "scope",
              "values", "payloads", "depth", "before", "after", "deployment_or_time", "window", "action", "ids", "plan",
-             "reason", "deployment", "sample", "include_callees", "unknown")  # fmt: skip
+             "reason", "deployment", "sample", "include_callees", "time", "unknown")  # fmt: skip
 VALUES = (
     st.none()
     | st.booleans()

@@ -24,7 +24,9 @@ FINDING = dict.fromkeys(("severity", "mark", "title", "details", "share"), HOSTI
     "sources": [(HOSTILE, HOSTILE)],
 }
 AROUND: dict[str, Any] = {
-    **dict.fromkeys(("title", "where", "source", "here", "data", "download"), HOSTILE),
+    **dict.fromkeys(("title", "where", "here", "data", "download", "at", "present"), HOSTILE),
+    "hidden": [(HOSTILE, HOSTILE)],
+    "times": (HOSTILE, [(HOSTILE, HOSTILE)]),
     "pages": LINKS,
     "sources": LINKS,
     "read": (HOSTILE, HOSTILE, HOSTILE, 7),
@@ -68,7 +70,7 @@ PAGES: dict[str, dict[str, Any]] = {
     },
     "pages/form": {
         "action": HOSTILE,
-        "source": HOSTILE,
+        "hidden": [(HOSTILE, HOSTILE)],
         "fields": [FIELD | {"choices": [HOSTILE]}, FIELD | {"choices": []}],
         "button": HOSTILE,
         "note": HOSTILE,
@@ -76,7 +78,7 @@ PAGES: dict[str, dict[str, Any]] = {
     "pages/questions": {"questions": [dict.fromkeys(("address", "name", "question", "cost"), HOSTILE)]},
     "pages/changes": {
         "since": HOSTILE,
-        "rows": [dict.fromkeys(("at", "time", "event", "what", "id"), HOSTILE) | {"times": 1_200}],
+        "rows": [dict.fromkeys(("at", "then", "time", "event", "what", "id"), HOSTILE) | {"times": 1_200}],
         "more": 1_200,
     },
     "pages/clusters": {
