@@ -24,6 +24,12 @@ from restate_lab.status import STATUSES
 _FEW = 3  # ids that fit on a line
 _MOST_NAMES = 8  # known names that a message lists
 _MOST_SECONDS = 5.0  # limit for reading the names
+_READS = frozenset(
+    {
+        *("agent_runs", "ask", "conversation", "journal", "journal_diff", "lab.admin.version", "lab.sql", "replay"),
+        *("debug", "rl.audit_log", "story", "to_test", "wait_for", "waits", "why"),
+    }
+)
 _EXECUTE = '.execute(reason="…"), and then'
 
 
@@ -58,6 +64,11 @@ class SuggestedCall:
     def ids(self) -> tuple[str, ...]:
         """Return the ids that the call is about; () if it takes no list of ids."""
         return next((each for each in self.arguments if isinstance(each, tuple)), ())
+
+    @property
+    def is_for_present(self) -> bool:
+        """Return whether the call needs the cluster itself, as it is now: a change, or a copy of it."""
+        return self.verb not in _READS
 
     @property
     def note(self) -> str:

@@ -297,7 +297,8 @@ class WaitsPage:
         blocks = "blocks others" if pd.isna(waiting) else f"blocks {waiting:,} more" if waiting else ""
         about = ", ".join(each for each in (self._duration(row), blocks) if each)
         self._page.paragraph((kind, style), f"{f' {about}' if about else ''}: {row['description']}", first="- ")
-        self._print_next(plan_call("cancel", [row["cancel"]]))
+        if row["resolution_code"]:
+            self._print_next(plan_call("cancel", [row["cancel"]]))
 
     def _print_blocker(self, row: Mapping[Any, Any]) -> None:
         total, status = row["total_waiting"], row["status"] or "gone"

@@ -24,12 +24,6 @@ from restate_lab.errors import ArgumentError
 from restate_lab.source import Source
 
 _MOST = 20  # ids per command
-_READS = frozenset(
-    {
-        *("agent_runs", "ask", "conversation", "journal", "journal_diff", "lab.admin.version", "lab.sql", "replay"),
-        *("debug", "rl.audit_log", "story", "to_test", "wait_for", "waits", "why"),
-    }
-)
 _PLAN_OPTIONS = frozenset({"deployment", "from_index"})
 _ON_THE_CLUSTER = "# run on the cluster of the evidence"
 
@@ -107,7 +101,7 @@ def commands(calls: Iterable[SuggestedCall], source: SourceOptions) -> list[str]
         command = COMMANDS[call.verb](call, source) if call.verb in COMMANDS and _is_printable(call) else None
         if command is None:
             return None
-        is_change = is_change or call.verb not in _READS
+        is_change = is_change or call.is_for_present
         note = _note(call)
         lines += [f"# {note}", *command.splitlines()] if note else command.splitlines()
     return [_ON_THE_CLUSTER, *lines] if is_change and source.is_of_unknown_cluster else lines

@@ -118,6 +118,8 @@ def diagnose(
     context = CheckContext(reads, limits, clock=clock, partitions=partitions, audit_folder=audit_folder)
     outcomes = _run_checks(chosen, context)
     findings = add_to_findings((each for outcome in outcomes for each in outcome.findings), context, is_wanted)
+    if source.coverage.is_past:
+        findings = [_without_changes(each) for each in findings]
     return build_diagnosis(
         source=source.name,
         version=source.version,
@@ -131,6 +133,12 @@ def diagnose(
         queries=reads.queries,
         link=page_link(source),
     )
+
+
+def _without_changes(finding: Finding) -> Finding:
+    """Return a finding about an earlier time, whose invocations have other statuses now: nothing is to be changed."""
+    reads = tuple(each for each in finding.suggested if not each.is_for_present)
+    return replace(finding, suggested=reads or (finding.evidence,))
 
 
 @dataclass(frozen=True, slots=True)

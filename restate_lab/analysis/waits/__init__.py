@@ -121,10 +121,13 @@ def analyze_waits(reads: Reads, *, limit: int, known: KnownInvocations | None = 
 def _describe(reads: Reads, analysis: WaitAnalysis) -> Waits:
     snapshot = analysis.snapshot
     excluded = list(snapshot.excluded)
+    deadlocks = deadlock_frame(analysis)
+    if reads.coverage.is_past:
+        deadlocks = deadlocks.assign(resolution_code="")
     frames = {
         "edges": edge_frame(snapshot.edges, snapshot.nodes),
         "blockers": blocker_frame(reads, analysis, analysis.root_blockers()),
-        "deadlocks": deadlock_frame(analysis),
+        "deadlocks": deadlocks,
     }
     if uncounted := int(frames["blockers"]["total_waiting"].isna().sum() + frames["deadlocks"]["waiting"].isna().sum()):
         excluded.append(f"for {uncounted:,} root blockers or deadlocks, not all waiting invocations were counted")

@@ -43,7 +43,7 @@ class Waits(Result):
       there is no key), ``members`` (ids in order; a member waits for the next one), ``targets, keys``, ``waiting``
       (how many others it blocks; None as for ``total_waiting``), ``since`` (UTC), ``description``, ``cancel`` (the id
       whose cancellation breaks it), ``reason`` (why this id, and how to prevent the deadlock), ``resolution_code``
-      (Python code to break it; it is not executed here).
+      (Python code to break it, "" at an earlier time; it is not executed here).
 
     A deadlock is certain if none of its members can continue. An invocation that waits for several things may need only
     one of them. SDKs before protocol 7 do not report this. A cycle through such an invocation is certain only if all
