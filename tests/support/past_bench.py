@@ -231,7 +231,7 @@ def compare(bench: PastBench, source: Any, *, times: int, pairs: int, after: flo
         sample = set(chance.sample(sorted(keys), min(pairs, len(keys))))
         for key in keys:
             truth, word, place = word_of(poll.statuses.get(key)) or "absent", statuses.get(key), bench.targets[key[0]]
-            # What was cancelled before its start, and what is not kept after its end, is stated to be missing.
+            # Coverage states that cancellations before a start, and ended invocations without retention, are missing.
             is_stated = word is None and key not in kept and (truth == "not started" or place in not_kept)
             result = {truth: "right", "unknown": "unknown"}.get(str(word), "no trace" if is_stated else "wrong")
             comparison.results[truth, result] += key in sample

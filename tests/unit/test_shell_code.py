@@ -222,3 +222,7 @@ def test_a_command_goes_to_the_source_that_was_read() -> None:
     assert one(remove, SourceOptions(url)) == [f"RESTATE_ADMIN_URL={url}", "restate", "deployments", "remove", "dp_1"]
     note, command = commands([resume], SourceOptions(evidence=path)) or []
     assert (note, command) == ("# run on the cluster of the evidence", "restate-lab plan resume inv_1")
+    both = SourceOptions("orders", path, "prod", "14:05Z")
+    read = one(why_call("inv_1"), both)
+    assert read[3:] == ["--evidence", "my evidence", "-e", "orders", "--live", "prod", "--at", "14:05Z"]
+    assert commands([resume], both) == ["restate-lab plan resume inv_1 -e prod"]

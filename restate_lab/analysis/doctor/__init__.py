@@ -136,7 +136,7 @@ def diagnose(
 
 
 def _without_changes(finding: Finding) -> Finding:
-    """Return a finding about an earlier time, whose invocations have other statuses now: nothing is to be changed."""
+    """Return a finding about an earlier time with the calls that only read: its invocations can have changed since."""
     reads = tuple(each for each in finding.suggested if not each.is_for_present)
     return replace(finding, suggested=reads or (finding.evidence,))
 

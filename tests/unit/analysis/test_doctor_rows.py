@@ -17,7 +17,7 @@ from restate_lab.analysis.doctor.thresholds import Thresholds
 from restate_lab.analysis.questions import get_question
 from restate_lab.cli._result_pages import INCOMPLETE, doctor_exit_code
 from restate_lab.errors import ArgumentError, QueryRefused, TimedOut
-from restate_lab.source import SourceWrapper
+from restate_lab.source import Coverage, SourceWrapper
 from support.sample_rows import BEFORE, NOW, LiveRows, SampleRows, command, invocation, sample_id, waiting_columns
 
 FOR_VQUEUES = ("starved_scopes", "dominant_scopes", "blocked_queues", "scheduler_gaps", "queued_changes")
@@ -659,3 +659,20 @@ def test_only_the_chosen_checks_run_and_the_text_counts_the_others() -> None:
     diagnosis = diagnose(SampleRows(), checks="deadlocks")
     assert list(diagnosis.checked["check"]) == ["deadlocks"]
     assert f"{len(CHECKS) - 1} others not selected" in str(diagnosis)
+
+
+class EarlierRows(SampleRows):
+    """Rows of an earlier time."""
+
+    coverage = Coverage(is_past=True)
+
+
+def test_no_change_is_suggested_for_an_earlier_time() -> None:
+    """A finding about an earlier time suggests a read, because its invocations can have changed since."""
+    rows = [invocation(id_, "paused") for id_ in (A, B)]
+    for rows_class, has_changes in ((SampleRows, True), (EarlierRows, False)):
+        diagnosis = diagnose(rows_class(sys_invocation_status=rows))
+        assert found(diagnosis, "paused")
+        calls = [call for calls in diagnosis.suggested_calls for call in calls]
+        assert any(call.is_for_present for call in calls) == has_changes
+        assert all(diagnosis.suggested_calls)
