@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from restate_lab._public import public
 from restate_lab._text import format_duration, format_timestamp, plural
@@ -239,7 +240,8 @@ class PastCluster(EngineSource):
 
     def _unknown(self) -> Iterator[str]:
         """Yield the gaps in the knowledge about the time, as sentences."""
-        if count := self._tables[RUNS]["status"].to_pylist().count(UNKNOWN):
+        statuses: Any = self._tables[RUNS]["status"]
+        if count := pc.sum(pc.equal(statuses, pa.scalar(UNKNOWN, statuses.type))).as_py():
             yield f"the status of {plural(count, 'invocation')} at this time cannot be derived, and is 'unknown'"
         yield "invocations that were cancelled or killed before their start left no trace"
         yield "attempts, state, promises, limits and vqueues of this time are not recorded"

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from restate_lab.client.sql.bind import chunks
 from restate_lab.history.past_status import OpenRun, Trace, open_status, trace_of_entry, trace_of_event
-from restate_lab.history.table_rows import RowFetcher, ids_of
+from restate_lab.history.table_rows import RowFetcher
 from restate_lab.reads import CHUNK, Row
 from restate_lab.status import IN_PROGRESS
 
@@ -35,7 +35,6 @@ _OF_A_SUSPENSION = (
     *("suspended_waiting_for_completions", "suspended_waiting_for_signals"),
     "suspended_waiting_future_json",
 )
-_ABSENT = ("vqueue_id",)
 
 
 @dataclass(slots=True)
@@ -63,16 +62,13 @@ class PastRuns:
     def read(self) -> pa.Table:
         """Return the rows of ``sys_invocation_status`` as they were, with two statuses that a server does not have."""
         runs = self.rows.fetch(RUNS, None, {}, condition=_THERE, params={"time": self.time})
-        runs = runs.sort_by([("created_at", "ascending"), ("id", "ascending")])
-        changed = runs.filter(self._has_changed(runs))
+        has_changed = self._has_changed(runs)
+        changed, unchanged = runs.filter(has_changed), runs.filter(pc.invert(has_changed))
         evidence = self._read_evidence(changed)
-        overrides: dict[str | None, Row] = {
-            row["id"]: self._as_then(row, evidence[row["id"]]) for row in changed.to_pylist()
-        }
-        columns = [
-            self._column(name, runs, overrides) if name in _CHANGING else runs[name] for name in runs.schema.names
-        ]
-        return pa.table(columns, schema=runs.schema)
+        rows = [row | self._as_then(row, evidence[row["id"]]) for row in changed.to_pylist()]
+        then = pa.Table.from_pylist(rows, schema=runs.schema)
+        table = _without_vqueues(pa.concat_tables([_with_past_words(unchanged), then]))
+        return table.sort_by([("created_at", "ascending"), ("id", "ascending")])
 
     def _has_changed(self, runs: pa.Table) -> Any:
         """Return whether the row of a run changed after the time, which makes its status of then a question."""
@@ -111,12 +107,12 @@ class PastRuns:
             yield from self._stream(statement, ids, {})
 
     def _stream(self, statement: str, ids: Mapping[str, Any], params: dict[str, Any]) -> Iterator[Row]:
-        progress = self.rows.progress
+        progress, wanted = self.rows.progress, pa.array(list(ids), pa.large_string())
         with self.rows.reads.stream(
             statement, params=params, max_bytes=self.rows.max_bytes, progress=progress
         ) as reader:
             for batch in reader:
-                yield from (row for row in batch.to_pylist() if row["id"] in ids)
+                yield from batch.filter(pc.is_in(batch["id"], value_set=wanted)).to_pylist()
 
     def _as_then(self, row: Row, evidence: _RunTraces) -> Row:
         """Return the values of the columns that had other values at the time."""
@@ -151,27 +147,23 @@ class PastRuns:
     def _is_past(self, at: datetime | None) -> bool:
         return at is not None and at <= self.time
 
-    def _column(self, name: str, runs: pa.Table, overrides: Mapping[str | None, Row]) -> Any:
-        kind = runs.schema.field(name).type
-        if name in _ABSENT:
-            return pa.nulls(len(runs), kind)
-        values = runs[name].to_pylist()
-        if name == "status":
-            values = [IN_PROGRESS if each == "invoked" else each for each in values]
-        ids = ids_of(runs).to_pylist()
-        values = [
-            overrides[id_].get(name, value) if id_ in overrides else value
-            for id_, value in zip(ids, values, strict=True)
-        ]
-        return pa.array(values, kind)
+
+def _with_past_words(runs: pa.Table) -> pa.Table:
+    """Return unchanged runs with the word of the past for the status that a server calls "invoked"."""
+    status: Any = runs["status"]
+    words: Any = pc.if_else(
+        pc.equal(status, pa.scalar("invoked", status.type)), pa.scalar(IN_PROGRESS, status.type), status
+    )
+    return runs.set_column(runs.schema.get_field_index("status"), runs.schema.field("status"), words)
 
 
-_CHANGING = frozenset(
-    {
-        *("status", "modified_at", "journal_size", "journal_commands_size"),
-        *(_LATER + _OF_THE_END + _OF_AN_ATTEMPT + _OF_A_SUSPENSION + _ABSENT),
-    }
-)
+def _without_vqueues(runs: pa.Table) -> pa.Table:
+    """Return runs without the ids of vqueues, of which nothing is recorded."""
+    at = runs.schema.get_field_index("vqueue_id")
+    if at < 0:
+        return runs
+    field = runs.schema.field(at)
+    return runs.set_column(at, field, pa.nulls(len(runs), field.type))
 
 
 def _add(evidence: _RunTraces, trace: Trace | None) -> None:
@@ -206,7 +198,8 @@ def held_keys(runs: pa.Table, exclusive: set[tuple[str, str]]) -> tuple[pa.Table
     holders: list[Row] = []
     waiting: list[Row] = []
     names = ("id", "status", "target_service_name", "target_handler_name", "target_service_key", "created_at")
-    for row in runs.select(names).to_pylist():
+    services: Any = pa.array(sorted({service for service, _ in exclusive}), runs.schema.field(names[2]).type)
+    for row in runs.select(names).filter(pc.is_in(runs[names[2]], value_set=services)).to_pylist():
         service, key = row["target_service_name"], row["target_service_key"]
         if (service, row["target_handler_name"]) not in exclusive or row["status"] in {"scheduled", "completed"}:
             continue

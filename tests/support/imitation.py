@@ -177,7 +177,7 @@ class _Handler(BaseHTTPRequestHandler):
 
         def watch() -> None:
             while not is_done.wait(0.1):
-                if select.select([self.connection], [], [], 0)[0] and not self.connection.recv(1, socket.MSG_PEEK):
+                if select.select([self.connection], [], [], 0)[0] and self._has_left():
                     upstream.shutdown(socket.SHUT_RDWR)
                     return
 
@@ -188,6 +188,12 @@ class _Handler(BaseHTTPRequestHandler):
         finally:
             is_done.set()
             thread.join()
+
+    def _has_left(self) -> bool:
+        try:
+            return not self.connection.recv(1, socket.MSG_PEEK)
+        except ConnectionResetError:
+            return True
 
     def _send_json(self, status: int, value: Any) -> None:
         self._send(status, json.dumps(value).encode())

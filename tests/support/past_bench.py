@@ -27,7 +27,9 @@ POLL = "SELECT id, created_at, status, target_service_name, target_handler_name 
 OF_STATUSES = "SELECT id FROM sys_invocation WHERE status IN :statuses"
 EVERY = 0.5
 STEP = timedelta(seconds=EVERY)
-SLOW = 0.3
+SLOW = 0.6  # seconds of a poll: a longer one is not used
+LEAST = 14  # polls, and calls beyond one of each kind, also on a slow machine
+LONGEST = 120.0  # seconds in which a slow machine has them
 HANDLERS = (
     *("work", "nap", "nap", "waits", "waits", "calls", "both", "stumbles", "pauses", "refuses", "forgets"),
     *("vanishes", "queues", "hold", "take", "take", "run", "later", "sleeps", "sleeps", "sleeps"),
@@ -82,8 +84,9 @@ class PastBench:
                 time.sleep(seconds / (restarts + 1))
                 self.server.kill()
                 self.server.start()
-                wait_for(self.server.is_ready)
+                wait_for(self.server.is_ready, within=LONGEST)
             time.sleep(seconds / (restarts + 1))
+            wait_for(lambda: min(len(self.polls), self.sent - len(set(HANDLERS))) >= LEAST, within=LONGEST)
         finally:
             self._stop.set()
             for thread in threads:
