@@ -95,6 +95,7 @@ def test_verbs_answer_about_the_earlier_time(bench: PastBench) -> None:
             past.at("1s")
 
 
+@pytest.mark.long
 def test_commands_read_an_archive_with_its_cluster_at_a_time(bench: PastBench) -> None:
     """Each printed command names the archive, the cluster and the time, and runs."""
     poll = bench.polls[len(bench.polls) // 2]
