@@ -9,7 +9,7 @@
 -- :now_ms = required (number) the time that minutes are counted back from, in milliseconds
 --
 -- A delayed call begins at its time and not at its creation. Servers return scheduled_start_at only if scheduled_at is
--- also selected. The calls are counted by both minutes in one scan; an end is then a number below zero.
+-- also selected. The calls are counted by both minutes in one scan.
 WITH calls AS (
   SELECT target_service_name AS service, scheduled_at,
     CASE WHEN scheduled_at IS NOT NULL THEN scheduled_start_at ELSE created_at END AS at,
@@ -36,18 +36,19 @@ pairs AS (
   WHERE at > :since OR ended_at > :since
   GROUP BY 1, 2, 3, 4, 5, 6, 7),
 flows AS (
-  SELECT service, key, scope, limit_key, is_delayed, calls, unnest(make_array(began, -1 - ended)) AS flow
-  FROM pairs)
+  SELECT service, key, scope, limit_key, is_delayed, is_end, calls, CASE WHEN is_end THEN ended ELSE began END AS minute
+  FROM pairs
+  CROSS JOIN (SELECT false AS is_end UNION ALL SELECT true AS is_end) AS both_ends)
 SELECT
   service,
   key,
   scope,
   limit_key,
-  CASE WHEN flow < 0 THEN -1 - flow ELSE flow END AS minute,
-  sum(CASE WHEN flow >= 0 THEN calls ELSE 0 END) AS arrivals,
-  sum(CASE WHEN flow >= 0 AND is_delayed THEN calls ELSE 0 END) AS delayed_arrivals,
-  sum(CASE WHEN flow < 0 THEN calls ELSE 0 END) AS ends
+  minute,
+  sum(CASE WHEN is_end THEN 0 ELSE calls END) AS arrivals,
+  sum(CASE WHEN is_delayed AND NOT is_end THEN calls ELSE 0 END) AS delayed_arrivals,
+  sum(CASE WHEN is_end THEN calls ELSE 0 END) AS ends
 FROM flows
-WHERE flow IS NOT NULL
+WHERE minute IS NOT NULL
 GROUP BY 1, 2, 3, 4, 5
 ORDER BY 1, 2, 3, 4, 5
