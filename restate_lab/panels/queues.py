@@ -36,7 +36,7 @@ _DRAIN = "Will it drain?"
 _COLUMNS = ("queue", "waits_for", "waiting", "load", "oldest", "course")
 _HEADS = {
     "waits_for": "its head waits for", "load": "use of the limit", "oldest": "oldest wait", "course": "since open",
-    "drains": "forecast (80 %)", "counted": "counts", "used": "use", "mark": "full?",
+    "drains": "forecast", "counted": "counts", "used": "use", "mark": "full?",
 }  # fmt: skip
 _RULE_COLUMNS = ("rule", "counted", "used", "mark", "waiting", "description")
 _ABOUT_LIMITS = Block("Limits", "A click on a rule shows the call that would change it.")
@@ -205,7 +205,7 @@ class QueuesView(View):
         blocks: list[Block] = []
         for row, text in list(zip(rows, texts, strict=True))[:_FEW]:
             is_paused = row["paused_vqueue_id"] is not None
-            facts = [*describe_queue(row), *([f"Forecast (80 %): {text}."] if text else [])]
+            facts = [*describe_queue(row), *([f"{text[0].upper()}{text[1:]}."] if text else [])]
             blocks.append(Block(row["queue"], " ".join(facts), "warning" if is_paused else "plain"))
             blocks += self._code("To resume it", self._resumes().get(row["queue"]))
         if len(rows) > _FEW:
@@ -296,7 +296,7 @@ def _forecast_texts(result: Forecast, rows: Sequence[Mapping[Any, Any]]) -> list
 def _forecast_text(row: dict[Any, Any]) -> str:
     """Return the answer so that it can be read without its header: on a narrow page it is under another text."""
     text = describe(row)
-    return {DRAINS: f"empty in {text}", UNKNOWN: f"forecast {text}"}.get(row["answer"], text)
+    return {DRAINS: f"empty in {text} (80 %)", UNKNOWN: f"forecast {text}"}.get(row["answer"], text)
 
 
 def _limit_table(counters: Sequence[Mapping[Any, Any]]) -> pd.DataFrame:
