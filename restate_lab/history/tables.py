@@ -111,8 +111,8 @@ TABLES: dict[str, ArchiveTable] = {
     # own transactions, so that (``shard, visit``) identifies one.
     # ``listed_at`` is when the list of ended runs was complete, null if it was not read, and in archives of earlier
     # versions. ``late_runs`` had ended before the visit before began. ``gone_runs`` were removed between two reads.
-    # Seconds: ``ids_seconds`` for the list of ended runs, ``samples_seconds``, ``details_seconds``. ``note`` has unusual
-    # events.
+    # Seconds: ``ids_seconds`` for the list of ended runs, ``samples_seconds``, ``details_seconds``.
+    # ``note`` has unusual events.
     "visits": ArchiveTable(
         own={
             **_VISIT,

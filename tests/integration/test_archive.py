@@ -200,6 +200,7 @@ def test_an_archive_has_exactly_the_rows_of_the_server(lab: Lab, tmp_path: Path)
     assert (second["outcome"], second["new_runs"], second["ids_read"]) == ("complete", 0, first["ids_read"])
     assert json.loads(first["retention"])[0].keys() > {"service", "handler", "completion_retention_ms"}
     assert second["retention"] != second["retention"], "null, because it is that of the first visit"
+    assert first["started_at"] <= first["listed_at"] <= first["ended_at"]
     assert first["open_retention"] == "[]", "no open invocation is kept for less than new ones"
     tables = tables_of(str(tmp_path / "archive"))
     ids = tables["invocations"]["id"].to_pylist()
