@@ -82,7 +82,7 @@ class Ledger:
                 self.rows[key] = row
                 self.journal_purged.add(row["id"])
             self.last_seen[key] = at
-        ended = {id_ for id_, _ in self.rows}  # other runs can get more events
+        ended = {id_ for id_, _ in list(self.rows)}  # other runs can get more events; two threads look at the end
         events = lab.arrow(EVENTS, progress=False).to_pylist()
         self.events |= {row["id"]: row["n"] for row in events if row["id"] in ended}
 
