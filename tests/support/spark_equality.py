@@ -150,7 +150,8 @@ def difference_of(expected: pa.Table | str, found: pa.Table | str, *, is_ordered
 
 def _sorted(table: pa.Table) -> pa.Table:
     rows = list(zip(*(column.to_pylist() for column in table.columns), strict=True))
-    return table.take(sorted(range(len(rows)), key=lambda number: _key(rows[number])))
+    order = sorted(range(len(rows)), key=lambda number: _key(rows[number]))
+    return table.take(pa.array(order, pa.int64()))
 
 
 def _are_close(left: pa.ChunkedArray[Any], right: pa.ChunkedArray[Any]) -> bool:
