@@ -23,6 +23,7 @@ from sqlglot.schema import MappingSchema
 
 from restate_lab._text import one_line
 from restate_lab.client.sql.literals import literal
+from restate_lab.client.sql.tokenizer import tokens
 from restate_lab.errors import StatementError
 from restate_lab.evidence.engine import read
 from restate_lab.history.spark.rules import apply_rules, check_parts
@@ -142,6 +143,9 @@ def is_over_runs(query: str) -> bool:
 
     This is the only place that decides which engine answers a statement.
     """
+    first = next((token.text for token in tokens(query) if token.kind == "word"), "")
+    if first not in {"SELECT", "WITH"}:
+        return False  # EXPLAIN, SHOW, DESCRIBE or VALUES
     try:
         tree = parse_one(query, dialect="postgres")
     except SqlglotError:
