@@ -132,6 +132,7 @@ def difference_of(expected: pa.Table | str, found: pa.Table | str, *, is_ordered
     """Return the first difference of two results; "" if they are equal."""
     if isinstance(expected, str) or isinstance(found, str):
         return "" if expected == found else str(found if isinstance(found, str) else f"DataFusion: {expected}")
+    expected, found = _without_views(expected), _without_views(found)
     types = [[(each.name, _plain(each.type)) for each in table.schema] for table in (expected, found)]
     if types[0] != types[1]:
         return f"columns: {[pair for pair in zip(*types, strict=False) if pair[0] != pair[1]] or types}"
@@ -146,6 +147,11 @@ def difference_of(expected: pa.Table | str, found: pa.Table | str, *, is_ordered
             if not _is_equal(one, other):
                 return f"row {number}, {name}: {other!r} and not {one!r}"
     return ""
+
+
+def _without_views(table: pa.Table) -> pa.Table:
+    kinds = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
+    return table.cast(pa.schema([each.with_type(kinds.get(each.type, each.type)) for each in table.schema]))
 
 
 def _sorted(table: pa.Table) -> pa.Table:
