@@ -63,14 +63,15 @@ YOURS = {
 """The parts of the text that readers replace, or that take too long for a test, and their values in the tests."""
 NO_CODE = {
     *("RESTATE_LAB_READ_ONLY=1", "RESTATE_AUTH_TOKEN", "config.toml"),
-    *("RESTATE_LAB_SERVE", "restate-lab serve"),
+    *("RESTATE_LAB_SERVE", "restate-lab serve", "?at=14:05Z"),
+    'rl.open_history("s3://bucket/history", engine=spark)',
     'RESTATE_LAB_SCREENSHOTS=build/screenshots .venv/bin/pytest -m "" tests/browser tests/integration/test_plots.py',
     "python -m restate_lab.guide --pictures build/screenshots",
     "restate-lab to-test inv_1… --app shop.app:app",
     *("%debug", "restate-lab debug shop.app:app inv_1…", "restate-lab debug shop.app:app inv_1… --listen 5678"),
     *("build/docs", "pip install 'restate-lab[docs]'", "python -m restate_lab.guide"),
 }
-"""Variables, files, what tests/unit/test_guide.py runs, and commands with the id of an invocation."""
+"""Variables, files, addresses, commands with the id of an invocation, and what other tests run: the guide, Spark."""
 AT_NIGHT = dict.fromkeys(("report", "write a report of an incident?"), pytest.mark.long)
 """The page that writes four reports, and the row that writes three; by day, test_reports.py writes them."""
 
