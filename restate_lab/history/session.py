@@ -44,7 +44,7 @@ Columns = tuple[tuple[str, str], ...]
 OWN = {"samples": "sampled_at", "visits": "started_at"}
 OF_ENTRIES = ("id", "index", "entry_type", "name", "appended_at")
 """The columns of ``sys_journal`` that ``journal_entries`` has."""
-_DATASET_COST = 0
+_DATASET_COST = 3
 _EARLIER_RUNS: dict[str, pa.DataType] = {
     "earlier_id": pa.string(),
     "earlier_created_at": pa.timestamp("us", "UTC"),
