@@ -20,7 +20,11 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
-NEEDS_JUPYTER = ("panels", "plots", "magics.", "reports.notebook", "reports.figures", "demo", "guide.__main__")
+NOT_IN_A_CONTAINER = (
+    *("panels", "plots", "magics.", "reports.notebook", "reports.figures", "demo", "guide.__main__"),
+    "history.spark.",
+)
+"""What needs Jupyter or Spark."""
 ABSENT = (
     *("anywidget", "ipywidgets", "jupyterlab", "matplotlib", "nbclient", "nbconvert"),
     *("IPython", "ipykernel", "jupyter_client", "nbformat", "traitlets"),  # which only the first six require
@@ -179,10 +183,10 @@ def status_of(address: str, path: str, headers: dict[str, str]) -> int:
 
 
 def not_importable(rl: Any) -> dict[str, str]:
-    """Return the modules that cannot be imported, with the error; without those that are for notebooks."""
+    """Return the modules that cannot be imported, with the error; without those that need more."""
     found = {}
     for each in pkgutil.walk_packages(rl.__path__, "restate_lab.", onerror=lambda _: None):
-        if not each.name.removeprefix("restate_lab.").startswith(NEEDS_JUPYTER):
+        if not each.name.removeprefix("restate_lab.").startswith(NOT_IN_A_CONTAINER):
             try:
                 importlib.import_module(each.name)
             except ImportError as error:

@@ -43,7 +43,7 @@ _UNITS = {
     **dict.fromkeys(("ns", "Nanosecond"), (NANOSECONDS, DURATION_US)),
 }
 _WITH_UNIT = re.compile(r"(Timestamp|Duration)\((\w+)")
-_LIST = re.compile(r"(?:Large)?List\((?:nullable |non-null )?(.+?)(?:, .*)?\)")
+_LIST = re.compile(r"(?:Large)?List\((?:nullable |non-null )?([^,]+)(?:,.*)?\)")
 _IN_SPARK = {
     **dict.fromkeys((*TEXTS, exp.DType.VARCHAR), "STRING"),
     **dict.fromkeys((exp.DType.TINYINT, exp.DType.SMALLINT, exp.DType.INT), "INT"),
