@@ -351,7 +351,7 @@ def _few_days(table: DeltaTable, period: HistoryPeriod) -> Dataset | None:
     """Return the files of the days of a period; None if they are a large part of the table, or it has no days.
 
     With ``register_table``, each statement reads all files: the engine does not pass conditions to deltalake 1.6. A
-    dataset has only the files of the days, but needs 2 to 3 times as much CPU for each of them.
+    dataset has only the files of the days, but reading such a file takes 2 to 3 times as much CPU.
     """
     if not period.days_at_the_ends() or "day" not in table.metadata().partition_columns:
         return None

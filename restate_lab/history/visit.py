@@ -50,7 +50,8 @@ from restate_lab.progress import Progress
 from restate_lab.reads import COPY_STATEMENT, begin
 from restate_lab.redaction import MASK
 
-_PART_RUNS = 20_000
+PART_RUNS = 20_000
+"""The most runs of one commit."""
 _PART_BYTES = 256 << 20
 _MOST_RACES = 100
 _CLOCKS = timedelta(minutes=1)  # the maximum difference between the clocks of a cluster's nodes
@@ -229,7 +230,7 @@ class _Visit:
 
     def _read_part(self, new: pa.Table) -> tuple[RunRows, pa.Table]:
         rows, at = RunRows(), 0
-        while at < len(new) and at < _PART_RUNS and rows.size < _PART_BYTES:
+        while at < len(new) and at < PART_RUNS and rows.size < _PART_BYTES:
             rows.add(self.reader.details(new.slice(at, self.reader.at_once)))
             at += self.reader.at_once
         return rows, new.slice(min(at, len(new)))

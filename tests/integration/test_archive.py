@@ -438,7 +438,7 @@ def test_the_next_archiver_completes_what_a_killed_one_of_a_released_shard_has_l
 def test_several_parts_in_one_visit(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Many runs are committed in parts; if a response in the last part is cut off, the next visit adds the rest."""
     monkeypatch.setattr("restate_lab.history.reader._AT_ONCE", 2)
-    monkeypatch.setattr("restate_lab.history.visit._PART_RUNS", 4)
+    monkeypatch.setattr("restate_lab.history.visit.PART_RUNS", 4)
     with tcp_relay(lab.settings.admin_url) as line, rl.connect(line.url, audit=tmp_path / "audit") as relayed:
         records = rl.archive(relayed, tmp_path / "first", cluster_name="c", progress=False)
         queries = sum(b"POST /query" in each for each in line.heads)
@@ -466,7 +466,7 @@ def in_parts(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     archive = tmp_path / "whole"
     with monkeypatch.context() as small:
         small.setattr("restate_lab.history.reader._AT_ONCE", 2)
-        small.setattr("restate_lab.history.visit._PART_RUNS", 4)
+        small.setattr("restate_lab.history.visit.PART_RUNS", 4)
         assert len(rl.archive(lab, archive, cluster_name="c", progress=False)) > 2
     return archive
 

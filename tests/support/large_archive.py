@@ -23,12 +23,11 @@ from restate_lab.history.reader import with_entry_columns, with_event_columns, w
 from restate_lab.history.shards import claim
 from restate_lab.history.store import locate_store
 from restate_lab.history.tables import SCHEMA_VERSION, TABLES, to_archive
+from restate_lab.history.visit import PART_RUNS
 from support.archives import SERVER_SCHEMA, TYPES
 
 CLUSTER = "prod"
 LAST_DAY = date(2026, 11, 28)
-PART = 20_000
-"""The runs of a commit, as in a visit."""
 OLD, NEW = "dp_1" + "a" * 22, "dp_1" + "b" * 22
 _COLUMNS: Mapping[str, Any] = json.loads(SERVER_SCHEMA)["tables"]
 _BASE62 = np.frombuffer(b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ", np.uint8)
@@ -159,9 +158,9 @@ class _Archiver:
 
     def visit(self, visit: _Visit, period: _Period) -> None:
         """Commit the runs in parts; the record of the last part is that of the visit."""
-        starts = range(visit.start, max(visit.stop, visit.start + 1), PART)
+        starts = range(visit.start, max(visit.stop, visit.start + 1), PART_RUNS)
         for start in starts:
-            numbers = np.arange(start, min(start + PART, visit.stop), dtype=np.int64)
+            numbers = np.arange(start, min(start + PART_RUNS, visit.stop), dtype=np.int64)
             rows = Part(numbers, visit, period).tables(self.services) if len(numbers) else {}
             new = len(rows.get("invocations", ()))
             if new:

@@ -17,7 +17,7 @@ def java_pattern(pattern: str, flags: str = "") -> str:
     r"""Return the pattern of Java that finds the same: "." excludes only "\n", and "$" is the end of the text.
 
     Raises:
-        StatementError: there is none.
+        StatementError: Java has no such pattern.
     """
     if _OTHER_MEANING.search(pattern):
         raise StatementError(f"the regular expression {pattern!r} has a part that is different in Spark.")

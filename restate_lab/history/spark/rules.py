@@ -361,7 +361,7 @@ def _within_group(node: exp.WithinGroup) -> Any:
 
 
 def _limit(node: exp.Limit) -> Any:
-    """Omit a LIMIT that stands for none."""
+    """Omit a LIMIT that is so high that it limits nothing."""
     count = node.expression
     if isinstance(count, exp.Literal) and int(count.this) > _MOST and node.parent is not None:
         node.parent.set("limit", None)
