@@ -19,6 +19,7 @@ import hypothesis
 import psutil
 import pytest
 import typer.testing
+from _pytest.unraisableexception import gc_collect_iterations_key
 
 from restate_lab.demo.install import install_cli
 from restate_lab.errors import RestateLabError
@@ -39,14 +40,16 @@ REPEATED = {"browser", "faults", "integration"}
 them may get no processor time for seconds. The summary lists these tests; a fault fails both runs."""
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Use the default signal handling and compiled modules, in each worker too, and import no parser of IRIs.
 
     A shell starts a background command of a script with SIGINT and SIGQUIT ignored. Python then installs no handler,
     child processes inherit this, and the tests that interrupt something would wait forever. Without compiled modules
     each of hundreds of processes compiles every module again. jsonschema, which nbformat imports, builds 38 parsers if
-    it can import rfc3987_syntax: 1.3 seconds in each worker, and no schema here uses them.
+    it can import rfc3987_syntax: 1.3 seconds in each worker, and no schema here uses them. At its end, a session
+    collects garbage once and not five times, which PyPy would need.
     """
+    config.stash[gc_collect_iterations_key] = 1
     for number, handler in {signal.SIGINT: signal.default_int_handler, signal.SIGQUIT: signal.SIG_DFL}.items():
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, handler)

@@ -53,7 +53,7 @@ class QueuesView(View):
     """
 
     title = "Queues"
-    share = 200
+    share = 1_000
 
     def __init__(
         self,

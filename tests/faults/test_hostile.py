@@ -85,6 +85,8 @@ SHOWN_BY_OTHER_TESTS = {"DiagnosisCard", "TemplatePart", "_ProgressDisplay", "Sh
 """Parts of served pages, a line of progress, which has only numbers, and a frame of the user (test_html.py)."""
 OPENED = ("img", "attribute", "ansi", "turned")
 """The hostile names whose invocations and object a panel opens."""
+HALF, OTHER_HALF = list(HOSTILE)[::2], list(HOSTILE)[1::2]
+"""Where a verb runs for single invocations: each surface has one half, and two surfaces have all."""
 PAGE: Any = {"width": 1280, "height": 900}
 PAYLOAD_LEVELS: tuple[Any, ...] = (False, "shape", True)
 SHOWN = "target_service_key, target, completion_failure, status"
@@ -198,9 +200,8 @@ def objects(source: Lab, vandalised: Vandalised) -> Iterator[Any]:
     yield from (rl.forecast(source, without_deployment=each.id) for each in source.admin.list_deployments())
     yield rl.plan(source, "resume", list(vandalised.retrying.values()))
     yield source
-    for name in HOSTILE:
-        yield rl.why(source, vandalised.retrying[name])
-        yield rl.state(source, "Victim", HOSTILE[name][:300])
+    yield from (rl.why(source, vandalised.retrying[name]) for name in HALF)
+    yield from (rl.state(source, "Victim", HOSTILE[name][:300]) for name in HOSTILE)
     yield from (rl.why(source, vandalised.holders[name]) for name in OPENED)
     yield from (rl.journal(source, vandalised.retrying[name]) for name in OPENED)
     yield from (rl.conversation(source, vandalised.retrying[name]) for name in OPENED)
@@ -397,10 +398,10 @@ COMMAND_LINES: dict[str, Callable[[Vandalised, Path], list[list[str]]]] = {
         + [["contrast", "--service", HOSTILE["ansi"], "--redact", HOSTILE["ansi"]]]
     ),
     "why": lambda all_, _: [
-        *(["why", id_] for id_ in all_.retrying.values()),
+        *(["why", all_.retrying[name]] for name in OTHER_HALF),
         *(["why", all_.retrying[name], "--json"] for name in OPENED),  # "sql" has every text in JSON
     ],
-    "journal": lambda all_, _: [["journal", id_, "--depth", "2"] for id_ in all_.retrying.values()],
+    "journal": lambda all_, _: [["journal", all_.retrying[name], "--depth", "2"] for name in HALF],
     "waits": lambda _, __: [["waits"], ["waits", "--json"]],
     "forecast": lambda all_, _: [
         *(["forecast", *form] for form in ([], ["--json"])),
@@ -411,7 +412,7 @@ COMMAND_LINES: dict[str, Callable[[Vandalised, Path], list[list[str]]]] = {
         ),
     ],
     "story": lambda all_, _: [
-        *(["story", id_] for id_ in all_.retrying.values()),
+        *(["story", all_.retrying[name]] for name in OTHER_HALF),
         *(["story", all_.failed[name], "--search", *form] for name in OPENED[:1] for form in ([], ["--json"])),
         ["story", HOSTILE["ansi"]],
         ["story", "--trace", HOSTILE["ansi"]],
@@ -569,9 +570,10 @@ def tool_calls(vandalised: Vandalised) -> Iterator[tuple[str, dict[str, Any]]]:
         yield "journal", {"invocation_id": vandalised.retrying[name], "depth": 2}
         yield "conversation", {"invocation_id": vandalised.retrying[name], "payloads": True}
         yield "story", {"invocation_id": vandalised.retrying[name], "search": True}
-    for name, words in HOSTILE.items():
+    for name in HALF:
         yield "why", {"invocation_id": vandalised.retrying[name]}
         yield "journal", {"invocation_id": vandalised.failed[name], "payloads": True}
+    for words in HOSTILE.values():
         yield "state", {"service": "Victim", "key": words[:300], "values": True}
         yield "why", {"invocation_id": words}
         yield "story", {"key": f"Victim/{words[:300]}"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import builtins
 import os
 import sys
@@ -59,6 +60,7 @@ def shell(capsys: pytest.CaptureFixture[str]) -> Iterator[Shell]:
     try:
         yield Shell(ip, capsys)
     finally:
+        atexit.unregister(ip.atexit_operations)  # it collects garbage for a second, and would keep the shell until then
         ip.restore_sys_module_state()
         sys.excepthook = hook
         os.environ["NO_COLOR"] = no_color  # "" counts as not set

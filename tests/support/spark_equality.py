@@ -129,9 +129,9 @@ def _timed(history: rl.History, statement: str) -> tuple[pa.Table | str, float]:
 
 
 def difference_of(expected: pa.Table | str, found: pa.Table | str, *, is_ordered: bool = True) -> str:
-    """Return the first difference of two results; "" if they are equal."""
+    """Return the first difference of two results; "" if they are equal. An error is a difference, also if both fail."""
     if isinstance(expected, str) or isinstance(found, str):
-        return "" if expected == found else str(found if isinstance(found, str) else f"DataFusion: {expected}")
+        return f"DataFusion: {expected}" if isinstance(expected, str) else str(found)
     expected, found = _without_views(expected), _without_views(found)
     types = [[(each.name, _plain(each.type)) for each in table.schema] for table in (expected, found)]
     if types[0] != types[1]:
