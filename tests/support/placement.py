@@ -21,9 +21,9 @@ GROUPS = {
         "integration/test_why.py",
         "integration/test_questions.py",
         "integration/test_waits.py",
-        "integration/test_serve_kinds.py",
         "integration/test_plan.py",
         "integration/test_find.py",
+        "integration/test_serve_kinds.py",  # before the evidence: both use the server without vqueues
         "integration/test_evidence.py",  # the last: it suspends the services, and the server ends their attempts
     ),
     "a JupyterLab": (
