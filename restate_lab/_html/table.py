@@ -40,7 +40,8 @@ class TableColumn:
 class TableCell:
     """One value as text; a missing value is a dash. ``more`` is the full text if ``text`` is shortened.
 
-    ``colour`` is the color of a status. With ``is_folded``, a click shows ``more`` in the table.
+    ``colour`` is the color of a status. With ``is_folded``, a click shows ``more`` in the table. ``link`` is an address
+    that the text opens.
     """
 
     text: str
@@ -48,6 +49,7 @@ class TableCell:
     colour: str = ""
     is_missing: bool = False
     is_folded: bool = False
+    link: str = ""
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -39,9 +39,9 @@ from restate_lab.reports.tables import heading
 from restate_lab.reports.timeline import (
     PRESENT_EVENTS,
     TIMED_EVENTS,
+    EarlierTimes,
     TimelineEvent,
     action_events,
-    call_at,
     deployment_events,
     finding_events,
     grouped_frame,
@@ -49,7 +49,6 @@ from restate_lab.reports.timeline import (
     read_changes,
     read_notes,
     timeline_frame,
-    with_calls,
 )
 
 _WORST = 3
@@ -75,19 +74,22 @@ def timeline_chapter(context: ReportContext) -> Section:
     every = timeline_frame(events)
     span = every["time"].max() - every["time"].min() if len(every) else pd.Timedelta(0)
     groups = grouped_frame(every, gap=max(span / _GAPS, _LEAST_GAP))
+    times, has_every = EarlierTimes(context.source), len(groups) < len(every) and not context.is_short
+    shown = groups if has_every or context.is_short else times.with_calls(groups)
     most = _FEW_EVENTS if context.is_short else _EVENTS
-    parts = [context.builder.table(groups, rows=most, file="timeline", drop_empty=True)]
-    if len(groups) < len(every) and not context.is_short:
-        if context.source.live:
-            every = with_calls(every)
+    parts = [times.with_links(context.builder.table(shown, rows=most, file="timeline", drop_empty=True), shown)]
+    if has_every:
+        every = times.with_calls(every)
         table = context.builder.table(every, rows=_EVERY_EVENT, file="timeline_events", drop_empty=True)
-        parts.append(replace(table, folded=f"All {len(every):,} events, one per row"))
+        parts.append(replace(times.with_links(table, every), folded=f"All {len(every):,} events, one per row"))
     caption = (
         "Deployments, new errors, failures, pauses, restarts, the start of each critical finding, and the actions "
         "taken and noted with restate_lab. One row can combine several routine events. Earlier events may have expired."
     )
-    if context.source.live and len(groups):
-        caption += f" {call_at(groups['time'].iloc[0])} returns the cluster as it was at the first row."
+    if times.has_links:
+        caption += " A click on a time opens the cluster as it was then."
+    elif len(groups) and (call := times.call(groups["time"].iloc[0])):
+        caption += f" {call} returns the cluster as it was at the first row."
     return context.section("Timeline", *parts, of=frames, caption=caption)
 
 
@@ -124,6 +126,7 @@ def first_page(context: ReportContext) -> FirstPage:
         events,
         context.try_to_count_created(window.start, window.bin),
         context.try_to_ask("throughput", since=window.start, bin=window.bin),
+        times=EarlierTimes(context.source),
         zone=context.builder.zone,
         masker=context.builder.masker,
     )

@@ -17,7 +17,7 @@ from restate_lab.analysis.doctor.diagnosis import Diagnosis, gap_reasons
 from restate_lab.durations import round_step
 from restate_lab.reports.masking import Masker
 from restate_lab.reports.parts import AxisLabel, Fact, Lane, LaneBar, Mark, Timeline
-from restate_lab.reports.timeline import TimelineEvent
+from restate_lab.reports.timeline import EarlierTimes, TimelineEvent
 from restate_lab.status import STATUSES
 
 _DAY = timedelta(days=1)
@@ -172,16 +172,16 @@ class TimeWindow:
         share = (at - self.start) / (self.end - self.start)
         return round(100 * min(max(share, 0.0), 1.0), 2)
 
-    def ticks(self, zone: tzinfo) -> tuple[AxisLabel, ...]:
+    def ticks(self, zone: tzinfo, times: EarlierTimes) -> tuple[AxisLabel, ...]:
         """Return about six round times in the zone; both ends stay free, because they have labels of their own."""
         step = self._step(_TICKS)
         layout = "%d %b" if step >= _DAY else "%H:%M" if step >= timedelta(minutes=1) else "%H:%M:%S"
         local = self.start.astimezone(zone)
         midnight = local.replace(hour=0, minute=0, second=0, microsecond=0)
         first = midnight + ((local - midnight) // step + 1) * step
-        times = (first + step * n for n in range(2 * _TICKS + 2))
-        placed = ((self.place(each), each) for each in times if each < self.end)
-        return tuple(AxisLabel(at, f"{each:{layout}}") for at, each in placed if 15 < at < 85)
+        round_times = (first + step * n for n in range(2 * _TICKS + 2))
+        placed = ((self.place(each), each) for each in round_times if each < self.end)
+        return tuple(AxisLabel(at, f"{each:{layout}}", times.link(each)) for at, each in placed if 15 < at < 85)
 
     def _step(self, most: int) -> timedelta:
         """Return a round time, a second or more, that is at most ``most`` times in the window."""
@@ -206,22 +206,27 @@ def draw_timeline(
     created: pd.DataFrame | None,
     ended: pd.DataFrame | None,
     *,
+    times: EarlierTimes,
     zone: tzinfo,
     masker: Masker,
 ) -> Timeline:
-    """Return the timeline: lanes with bars for findings, counts of created and ended invocations, and event marks."""
-    lanes = [*_finding_lanes(window, diagnosis)]
+    """Return the timeline: lanes with bars for findings, counts of created and ended invocations, and event marks.
+
+    Findings, marks and time labels open the cluster as it was at their time, or have the call for it.
+    """
+    lanes = [*_finding_lanes(window, diagnosis, times)]
     if created is not None and len(created):
         lanes.append(_histogram("created", window, created, {"invocations": STATUSES["running"].colour}))
     if ended is not None and len(ended):
         colours = {name: STATUSES[name].colour for name in ("succeeded", "failed", "cancelled", "killed")}
         lanes.append(_histogram("ended", window, ended, colours))
-    marked = [_mark_lane(name, kinds, window, events, zone) for name, kinds in _LANES.items()]
+    marked = [_mark_lane(name, kinds, window, events, times, zone) for name, kinds in _LANES.items()]
     lanes += [lane for lane in marked if lane.marks or lane.earlier]
     masked = tuple(_mask_lane(each, masker) for each in lanes)
     names = join((f"{each.name} {each.note}".strip() for each in masked), 12)
     start, end = (_clock_seconds(each, window, zone) for each in (window.start, window.end))
-    return Timeline(masked, window.ticks(zone), start, end, f"Timeline from {start} to {end}: {names}")
+    note = "A click on a finding, a mark or a time opens the cluster as it was then." if times.has_links else ""
+    return Timeline(masked, window.ticks(zone, times), start, end, f"Timeline from {start} to {end}: {names}", note)
 
 
 def _first_row(diagnosis: Diagnosis) -> dict[Any, Any] | None:
@@ -296,12 +301,13 @@ def _clock(value: datetime | None, now: datetime, zone: tzinfo) -> str:
     return f"{local:%H:%M}" if local.date() == now.astimezone(zone).date() else f"{local:%d %b %H:%M}"
 
 
-def _finding_lanes(window: TimeWindow, diagnosis: Diagnosis) -> Iterator[Lane]:
+def _finding_lanes(window: TimeWindow, diagnosis: Diagnosis, times: EarlierTimes) -> Iterator[Lane]:
     rows = [row for row in _worst_rows(diagnosis) if pd.notna(row["since"]) and row["since"] <= window.end]
     for row in rows[:_FINDINGS]:
         left = window.place(row["since"])
-        title = str(row["title"])
-        bar = LaneBar(left, 100 - left, 0, 100, title, STATUSES["failed"].colour, one_line(title, _LONGEST))
+        title, link = str(row["title"]), times.link(row["since"])
+        text, label = times.with_call(title, row["since"]), one_line(title, _LONGEST)
+        bar = LaneBar(left, 100 - left, 0, 100, text, STATUSES["failed"].colour, label, link)
         handlers = one_line(str(row["where"]), _LONGEST).partition(" on ")[0]  # without the deployment
         yield Lane(handlers, f"{row['affected']:,}", (bar,))
 
@@ -325,7 +331,12 @@ def _histogram(name: str, window: TimeWindow, frame: pd.DataFrame, colours: Mapp
 
 
 def _mark_lane(
-    name: str, kinds: Sequence[str], window: TimeWindow, events: Sequence[TimelineEvent], zone: tzinfo
+    name: str,
+    kinds: Sequence[str],
+    window: TimeWindow,
+    events: Sequence[TimelineEvent],
+    times: EarlierTimes,
+    zone: tzinfo,
 ) -> Lane:
     """Return the lane for events of these kinds; events that are close together become one mark with a count."""
     own = sorted((each for each in events if each.event in kinds and each.at <= window.end), key=lambda each: each.at)
@@ -336,17 +347,19 @@ def _mark_lane(
             groups[-1].append(each)
         else:
             groups.append([each])
-    marks = tuple(_mark(group, window, zone) for group in groups)
+    marks = tuple(_mark(group, window, times, zone) for group in groups)
     return Lane(name, f"{len(own):,}", marks=marks, earlier=len(own) - len(shown))
 
 
-def _mark(group: Sequence[TimelineEvent], window: TimeWindow, zone: tzinfo) -> Mark:
+def _mark(group: Sequence[TimelineEvent], window: TimeWindow, times: EarlierTimes, zone: tzinfo) -> Mark:
+    first = group[0]
     texts = [f"{_clock_seconds(each.at, window, zone)} {each.event}: {one_line(each.what)}" for each in group]
     return Mark(
-        window.place(group[0].at),
+        window.place(first.at),
         len(group),
-        join(texts, _TEXTS, separator="\n"),
-        _COLOURS.get(group[0].event, STATUSES["cancelled"].colour),
+        times.with_call(join(texts, _TEXTS, separator="\n"), first.at),
+        _COLOURS.get(first.event, STATUSES["cancelled"].colour),
+        times.link(first.at),
     )
 
 

@@ -152,12 +152,17 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """One event in a lane, or several close events; ``at`` is the position in percent of the width."""
+    """One event in a lane, or several close events; ``at`` is the position in percent of the width.
+
+    ``link`` is the address that opens the cluster as it was at the first of these events, or "". Bars and time labels
+    have one, too.
+    """
 
     at: float
     count: int
     text: str
     colour: str
+    link: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +176,7 @@ class LaneBar:
     text: str
     colour: str
     label: str = ""
+    link: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,17 +199,19 @@ class AxisLabel:
 
     at: float
     label: str
+    link: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """A timeline; ``alt`` describes it in a sentence."""
+    """A timeline; ``alt`` describes it in a sentence, ``note`` is a line below it."""
 
     lanes: tuple[Lane, ...]
     ticks: tuple[AxisLabel, ...]
     start: str
     end: str
     alt: str
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

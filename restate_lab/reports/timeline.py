@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -16,9 +16,10 @@ from restate_lab.analysis.doctor.diagnosis import Diagnosis
 from restate_lab.audit import audit_log
 from restate_lab.client.lab import is_lab
 from restate_lab.errors import RestateLabError, Truncated
+from restate_lab.links import page_link
 from restate_lab.notes import short_time
 from restate_lab.reports.metadata import SourceMetadata
-from restate_lab.reports.parts import Notice, Part, Prose, Section
+from restate_lab.reports.parts import Notice, Part, Prose, Section, Table
 from restate_lab.reports.tables import TableBuilder
 from restate_lab.source import Source
 
@@ -61,14 +62,46 @@ def timeline_frame(events: Iterable[TimelineEvent]) -> pd.DataFrame:
     )
 
 
-def with_calls(events: pd.DataFrame) -> pd.DataFrame:
-    """Return the events with the column ``call``: the call that returns the cluster as it was at this time."""
-    return events.assign(call=[call_at(time) for time in events["time"]])
+@dataclass(frozen=True, slots=True)
+class EarlierTimes:
+    """How a reader opens the cluster as it was at a time: with a link to its pages, or else with a call.
+
+    Both are "" for a source with one time. A link has the time and the name of the source, and nothing else.
+    """
+
+    source: Source
+
+    @property
+    def has_links(self) -> bool:
+        """Return whether times are links: the address of ``restate-lab serve`` is known, and has this source."""
+        return self.source.live and bool(page_link(self.source))
+
+    def link(self, time: datetime) -> str:
+        """Return the link to the pages at a time."""
+        return page_link(self.source, params={"at": _exact(time)}) if self.source.live else ""
+
+    def call(self, time: datetime) -> str:
+        """Return the call that returns the cluster as it was at a time; "" if there is a link."""
+        return f'lab.at("{_exact(time)}")' if self.source.live and not self.has_links else ""
+
+    def with_call(self, text: str, time: datetime) -> str:
+        """Return a text with the call for a time on a line of its own."""
+        return f"{text}\n{self.call(time)}".rstrip()
+
+    def with_calls(self, events: pd.DataFrame) -> pd.DataFrame:
+        """Return the events with the column ``call``, if they have calls."""
+        calls = [self.call(time) for time in events["time"]]
+        return events.assign(call=calls) if any(calls) else events
+
+    def with_links(self, table: Table, events: pd.DataFrame) -> Table:
+        """Return the table of these events, whose first column is ``time``, with links from the times."""
+        times = events["time"].head(len(table.rows))
+        pairs = zip(table.rows, times, strict=True)
+        return replace(table, rows=tuple((replace(row[0], link=self.link(time)), *row[1:]) for row, time in pairs))
 
 
-def call_at(time: datetime) -> str:
-    """Return the call that returns the cluster as it was at a time in UTC."""
-    return f'lab.at("{time:%Y-%m-%dT%H:%M:%S}Z")'
+def _exact(time: datetime) -> str:
+    return f"{time.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
 
 
 def grouped_frame(frame: pd.DataFrame, *, gap: pd.Timedelta) -> pd.DataFrame:

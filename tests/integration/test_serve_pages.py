@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
@@ -376,3 +377,32 @@ def test_links_of_results_and_panels_open_their_pages(
             ids = set(panel.frame["id"])
             listed = client.get(panel.link.replace("/invocations?", "/invocations.json?") + "&group=no").json()
         assert {row["id"] for row in listed["rows"]} == ids
+
+
+def test_times_of_a_report_open_the_cluster_at_that_time(
+    incident: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each time of the timeline is a link to the page of this time; without pages, each event has the call for it."""
+    with (
+        rl.connect(incident.admin_url, read_only=True) as lab,
+        running_pages({lab.name: lab}, tmp_path) as running,
+        running.client() as client,
+    ):
+        plain = rl.incident_report(lab, tmp_path / "plain.html", length="short").read_text("utf-8")
+        monkeypatch.setenv(VARIABLE, running.url)
+        linked = rl.incident_report(lab, tmp_path / "linked.html", length="short").read_text("utf-8")
+        assert running.url not in plain
+        rows = re.findall(rf'<td class="time"><a href="({running.url}/[^"]+)"[^>]+>([^<]+)</a></td>', linked)
+        marks = re.findall(rf'<a class="mark" href="({running.url}/[^"]+)"[^>]+ title="([^ ]+) ', linked)
+        assert min(len(rows), len(marks)) > 2
+        for link, text in [*rows, *marks]:
+            at = parse_qs(urlsplit(html.unescape(link)).query)
+            assert at.keys() == {"at", "source"}
+            assert text in at["at"][0].replace("T", " ")
+        for link, text in (rows[0], rows[-1]):
+            page = client.get(html.unescape(link))
+            assert (page.status_code, f"as it was at <b>{text}" in page.text) == (200, True)
+        calls = [html.unescape(each) for each in re.findall(r"lab\.at\(&#34;([^&]+)&#34;\)", plain)]
+        assert len(calls) >= len(marks)
+        with lab.at(calls[-1]) as past:
+            assert past.now.isoformat(timespec="milliseconds") == calls[-1].replace("Z", "+00:00")

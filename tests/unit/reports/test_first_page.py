@@ -13,6 +13,7 @@ from restate_lab.analysis.doctor import doctor
 from restate_lab.analysis.doctor.diagnosis import CheckGap, CheckRun, Diagnosis, build_diagnosis
 from restate_lab.analysis.doctor.model import Blocked, Finding, Severity
 from restate_lab.analysis.suggestions import ask_call, why_call
+from restate_lab.links import VARIABLE
 from restate_lab.reports.first_page import (
     diagnosis_title,
     draw_timeline,
@@ -23,12 +24,14 @@ from restate_lab.reports.first_page import (
     verdict_of,
 )
 from restate_lab.reports.masking import masker_for
-from restate_lab.reports.timeline import TimelineEvent, action_events, grouped_frame, timeline_frame
+from restate_lab.reports.timeline import EarlierTimes, TimelineEvent, action_events, grouped_frame, timeline_frame
+from support.sample_reports import report_source
 from support.sample_rows import SampleRows
 
 NOW = datetime(2026, 11, 25, 3, 27, tzinfo=UTC)
 BEGAN = NOW - timedelta(minutes=36)
 CALLERS = ("inv_4", "inv_5", "inv_6")
+TIMES = EarlierTimes(report_source())
 
 
 def storm(**values: Any) -> Finding:
@@ -105,7 +108,8 @@ def test_the_timeline_begins_at_most_three_lengths_of_the_incident_before_it() -
     window = time_window(all_events, BEGAN, since=NOW - timedelta(days=1), now=NOW)
     assert timedelta(minutes=144) < NOW - window.start < timedelta(minutes=150)
     frame = pd.DataFrame({"span_start": [BEGAN], "invocations": [5]})
-    drawing = draw_timeline(window, diagnosis(storm()), all_events, frame, None, zone=UTC, masker=masker_for(None))
+    about: dict[str, Any] = {"times": TIMES, "zone": UTC, "masker": masker_for(None)}
+    drawing = draw_timeline(window, diagnosis(storm()), all_events, frame, None, **about)
     lanes = {lane.name: lane for lane in drawing.lanes}
     assert list(lanes) == ["Payments/charge", "created", "new errors", "deployments"]
     (bar,) = lanes["Payments/charge"].bars
@@ -120,9 +124,33 @@ def test_the_timeline_begins_at_most_three_lengths_of_the_incident_before_it() -
 def test_incidents_without_a_duration_and_of_a_year_have_marks_within_the_picture(span: timedelta) -> None:
     first = [TimelineEvent(NOW - span, "paused", "a")]
     window = time_window(first, None, since=NOW - span, now=NOW)
-    drawing = draw_timeline(window, diagnosis(), first, None, None, zone=UTC, masker=masker_for(None))
+    drawing = draw_timeline(window, diagnosis(), first, None, None, times=TIMES, zone=UTC, masker=masker_for(None))
     assert 0 <= drawing.lanes[0].marks[0].at <= 100
     assert len(drawing.ticks) <= 8
+
+
+@pytest.mark.parametrize("is_live", [True, False])
+@pytest.mark.parametrize("address", ["", "https://lab.example.com/restate"])
+def test_findings_and_marks_open_the_cluster_at_their_time(
+    monkeypatch: pytest.MonkeyPatch, address: str, is_live: bool
+) -> None:
+    """With pages they are links that have only the time and the source, else they have the call; evidence has none."""
+    monkeypatch.setenv(VARIABLE, address)
+    source = report_source(name="a&b <prod>") if is_live else report_source(live=False, address="inc.evidence")
+    first = [TimelineEvent(NOW - timedelta(minutes=5, milliseconds=1.5), "paused", "Payments <b>"), *events(4.9)]
+    window = time_window(first, BEGAN, since=NOW - timedelta(days=1), now=NOW)
+    about: dict[str, Any] = {"times": EarlierTimes(source), "zone": ZoneInfo("Asia/Tokyo"), "masker": masker_for(None)}
+    drawing = draw_timeline(window, diagnosis(storm()), first, None, None, **about)
+    (bar,), marks = drawing.lanes[0].bars, [mark for lane in drawing.lanes for mark in lane.marks]
+    base = "https://lab.example.com/restate/?at=2026-11-25T{}Z&source=a%26b+%3Cprod%3E"
+    times = ("02%3A51%3A00.000", "03%3A22%3A06.000", "03%3A21%3A59.998")
+    has_links, has_calls = bool(address) and is_live, not address and is_live
+    assert [bar.link, *(mark.link for mark in marks)] == (
+        [base.format(each) for each in times] if has_links else [""] * 3
+    )
+    assert bool(drawing.note) == has_links == all(tick.link for tick in drawing.ticks)
+    assert bar.text.endswith('\nlab.at("2026-11-25T02:51:00.000Z")') == has_calls
+    assert marks[1].text.endswith(': Payments <b>\nlab.at("2026-11-25T03:21:59.998Z")') == has_calls
 
 
 def test_close_routine_events_are_one_row_and_findings_and_actions_stay_single() -> None:
