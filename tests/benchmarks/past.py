@@ -1,12 +1,13 @@
 """The cost of ``lab.at(time)`` and of the verbs on it: ``past.py --rows 74000 --executed 0.3 --trouble small``.
 
 In turn: the count, ``at`` for the present and for a time since which many invocations have changed, and each verb now
-and on both. Below: the memory of ``at``, and the statements of each method.
+and on both. Below: the memory and the requests of each method.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime
 from functools import partial
 
@@ -22,10 +23,18 @@ COUNT = "count(*)"
 COUNTED = "SELECT count(*) AS n FROM sys_invocation_status"
 BUSIEST = "SELECT median(arrow_cast(running_at, 'Int64')) AS ms FROM sys_invocation_status WHERE status = 'completed'"
 CHANGED = "SELECT count(*) AS n FROM sys_invocation_status WHERE created_at <= :time AND modified_at > :time"
+
+
+def _panel(source: rl.Source) -> object:
+    with closing(rl.Panel(source, refresh=None)) as panel:
+        return panel.frame
+
+
 VERBS: dict[str, Callable[[rl.Source], object]] = {
     "overview": lambda source: rl.ask(source, "overview"),
     "doctor": lambda source: rl.doctor(source, timeout="5m"),
     "waits": lambda source: rl.waits(source, timeout="5m"),
+    "panel": _panel,
 }
 
 
@@ -49,24 +58,22 @@ def main() -> None:
         times = {"now": None, "at 1s ago": "1s", "at a busy time": busy}
         say(f"{lab.sql(CHANGED, time=busy)['n'][0]:,} invocations have changed since the busy time")
         methods: dict[str, Callable[[], object]] = {COUNT: partial(lab.arrow, COUNTED, progress=False)}
-        memory = []
         for name, time in times.items():
             source: rl.Source = lab
             if time is not None:
                 methods[name] = partial(lab.at, time)
-                before = reset_peak()
                 source = lab.at(time)
-                memory.append((name, f"{growth_since(before) / MIB:,.0f}"))
             methods |= {f"{verb}, {name}": partial(call, source) for verb, call in VERBS.items()}
+        costs = [(name, *_costs(network, method)) for name, method in methods.items()]
+        say(table(("what", "requests", "peak MB"), costs))
         say(compare("what", in_turn({name: timed(method) for name, method in methods.items()}, options.rounds), COUNT))
-        say(table(("what", "peak MB"), memory))
-        say(table(("what", "requests"), [(name, str(_requests(network, method))) for name, method in methods.items()]))
 
 
-def _requests(network: CountedRequests, method: Callable[[], object]) -> int:
-    before = network.sent
+def _costs(network: CountedRequests, method: Callable[[], object]) -> tuple[str, str]:
+    """Return the requests of a call, and how much its memory grew."""
+    before, peak = network.sent, reset_peak()
     method()
-    return network.sent - before
+    return str(network.sent - before), f"{growth_since(peak) / MIB:,.0f}"
 
 
 if __name__ == "__main__":
