@@ -73,10 +73,12 @@ combination: AllCompleted, FirstCompleted, …, or Unknown if the SDK does not r
 - `restarted_from, invoked_by_id` (the calling invocation), `note`: what is missing in this row, and why
 
 If an SDK encrypts its payloads, and `rl.connect(decode=…)` does not decode them, an invocation has a row if a step has
-the name that an integration gives to calls of models; `note` reports it, and the tokens are unknown.
+the name that an integration gives to calls of models; `note` reports it, and the tokens are unknown. So does one whose
+payloads are not in the archive.
 
 `frame.attrs` has `invocations` (the number of invocations that were searched), `encoded` (those with results of steps
-that are neither JSON nor text, such as encrypted ones), `without_journal` (those whose journal was purged or not
-retained), `unpriced` (the models without a price), `cost_note`, `queries`, and `truncated` if there are more
-invocations than `limit`, with a warning (Truncated).
+that are neither JSON nor text, such as encrypted ones), `without_payloads` (those in an archive without payloads, of
+`open_history(where, live=lab)`), `without_journal` (those whose journal was purged or not retained), `unpriced` (the
+models without a price), `cost_note`, `queries`, and `truncated` if there are more invocations than `limit`, with a
+warning (Truncated).
 """

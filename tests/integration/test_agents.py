@@ -10,6 +10,7 @@ import statistics
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from restate_lab.demo.model import server as model_server
 from restate_lab.demo.model.replies import ENCRYPTED_REASONING
 from restate_lab.export.spans import span_records
 from restate_lab.panels._base.source import PanelSource
+from restate_lab.server import has_vqueues
 from support.agent_bench import AgentBench, running_agent_bench
 from support.agent_ledger import parsed, steps_in_ledger, steps_of
 from support.agent_replays import is_recorded_end, recorded_end, replay_agents
@@ -53,6 +55,10 @@ CASES: dict[str, tuple[str, ...]] = {
 SESSION = "OpenAISession/k1/responses"
 FOR_A_SESSION = ("parallel", "equal", "two-steps")
 SURE = {"by id", "by order"}
+IDLE = """
+SELECT max(e.appended_at) - max(j.appended_at) AS idle
+FROM sys_journal j JOIN sys_journal_events e ON e.id = j.id AND e.event_type = 'Suspended'
+WHERE j.id = :id"""
 CANARIES = [canary for value in model_server.CANARIES.values() for canary in re.findall(r"canary-\w+", value)]
 CANARY = "canary"  # in prompts, arguments and texts
 
@@ -65,6 +71,8 @@ class Trial:
     ids: dict[tuple[str, str], str] = field(default_factory=dict)
     stuck: rl.Conversation | None = None
     waiting: rl.Conversation | None = None
+    times: dict[str, datetime] = field(default_factory=dict)
+    """The times at which one agent was stuck, and at which one was waiting."""
     killed: str = ""
     refused: str = ""
     restarted: str = ""
@@ -88,8 +96,9 @@ class Trial:
         self.refused = self.bench.send(RESPONSES, "[refuse] go")
         for name in FOR_A_SESSION:
             self.ids[SESSION, name] = self.bench.run(SESSION, f"[{name}] go")
-        self.approve()
+        self.wait()
         self.kill_and_restart()
+        self.approve()
         for id_ in self.ids.values():
             self.bench.until(id_, "completed")
         self.ledger = self.bench.ledger()
@@ -97,18 +106,29 @@ class Trial:
     def answers(self, id_: str) -> list[dict[str, Any]]:
         return [each for each in self.ledger if (each["invocation_id"], each["status"]) == (id_, 200)]
 
+    def models(self, id_: str) -> list[Any]:
+        """Return the turns of an invocation that are responses of a model."""
+        return [turn for turn in self.conversation(id_).turns if (turn.role, turn.how) == ("assistant", "journal")]
+
     def tool_results(self, id_: str) -> dict[str, str]:
         """Return the results of tools by the ids of their calls, as the model got them."""
         own = [each for each in self.ledger if each["invocation_id"] == id_]
         return {result["id"]: result["output"] for each in own for result in each["tool_results"]}
 
+    def wait(self) -> None:
+        """Let two agents wait for a person."""
+        for handler in (RESPONSES, PYDANTIC):
+            self.bench.until(self.ids[handler, "approval"], "suspended")
+        self.waiting = rl.conversation(self.lab, self.ids[RESPONSES, "approval"])
+        self.times["waiting"] = self.lab.now
+
     def approve(self) -> None:
-        waiting = [self.ids[handler, "approval"] for handler in (RESPONSES, PYDANTIC)]
-        for id_ in waiting:
-            self.bench.until(id_, "suspended")
-        self.waiting = rl.conversation(self.lab, waiting[0])
-        for id_ in waiting:
-            self.bench.approve(id_, "yes")
+        """Let them continue, so late that an earlier resume by hand is excluded for the time when they waited."""
+        idle = self.lab.sql(IDLE, id=self.ids[RESPONSES, "approval"])["idle"][0]
+        earliest = self.times["waiting"] + (timedelta(seconds=1.1) + 1.2 * idle if pd.notna(idle) else timedelta())
+        wait_for(lambda: self.lab.now > earliest)
+        for handler in (RESPONSES, PYDANTIC):
+            self.bench.approve(self.ids[handler, "approval"], "yes")
 
     def kill_and_restart(self) -> None:
         """Kill an agent whose tool fails, and restart it from its last good step once the tool works."""
@@ -116,6 +136,7 @@ class Trial:
             lambda: rl.conversation(self.lab, self.killed),
             lambda each: each.open_turn is not None and bool(each.open_turn.attempts),
         )
+        self.times["stuck"] = self.lab.now
         wait_for(lambda: rl.conversation(self.lab, self.refused).open_turn)
         for id_ in (self.killed, self.refused):
             self.lab.admin.kill_invocation(id_, reason="a test")
@@ -239,6 +260,72 @@ def test_the_open_step_is_marked(trial: Trial) -> None:
     assert runs["retries"][1] >= 2
     assert runs["backoff_s"][1] > 0
     assert (runs[["model_s", "tools_s"]] >= 0).all().all()
+
+
+@pytest.mark.parametrize("is_archived", [False, True])
+def test_an_earlier_time_has_no_later_step(trial: Trial, tmp_path: Path, *, is_archived: bool) -> None:
+    """Runs, conversations and waits at a time are those of that time, from the cluster or from an archive of later."""
+    with contextlib.ExitStack() as stack:
+        source = trial.lab
+        if is_archived:
+            rl.archive(trial.lab, tmp_path / "archive", cluster_name="c", payloads=True, progress=False)
+            source = stack.enter_context(rl.open_history(tmp_path / "archive", live=trial.lab))
+        for name, time in list(trial.times.items())[: 1 if is_archived else 2]:
+            past = stack.enter_context(source.at(time))
+            runs = rl.agent_runs(past).set_index("id")
+            steps = {
+                id_: [turn for turn in trial.models(id_) if turn.started + turn.duration <= time] for id_ in runs.index
+            }
+            assert runs["model_calls"].to_dict() == {id_: len(turns) for id_, turns in steps.items()}
+            for column in ("input_tokens", "output_tokens"):
+                sums = {id_: sum(getattr(turn, column) for turn in turns) for id_, turns in steps.items()}
+                assert runs[column].to_dict() == sums
+            assert len(runs) > 10
+            assert trial.restarted not in runs.index
+            if name == "waiting":
+                _check_waiting(trial, past, runs)
+        if not is_archived:
+            options = ["-e", trial.lab.settings.admin_url, "--at", time.isoformat(), "--json"]
+            listed = json.loads(CliRunner().invoke(app, ["agents", *options]).stdout)
+            assert {row["id"]: row["model_calls"] for row in listed} == runs["model_calls"].to_dict()
+            stuck = rl.conversation(past, trial.killed).open_turn
+            assert stuck is not None
+            assert "no answer from the weather service" in (stuck.error or "")
+        assert rl.story(past, trial.killed).members["id"].tolist() == [trial.killed], "not its restart"
+
+
+def _check_waiting(trial: Trial, past: rl.Source, runs: pd.DataFrame) -> None:
+    """Check that an agent that waited is waiting, or is reported as unknown if the server records no suspensions."""
+    assert trial.waiting is not None
+    id_ = trial.waiting.id
+    conversation = rl.conversation(past, id_)
+    waits = rl.ask(past, "agent_waits", older_than="0s")["id"]
+    findings = rl.doctor(past, checks=["agent_waits"], thresholds={"awakeable": "1ms"}).findings
+    if has_vqueues(trial.lab):
+        assert (runs["status"][id_], runs["people_s"][id_] > 0) == ("suspended", True)
+        assert conversation.turns == trial.waiting.turns
+        assert id_ in set(waits)
+        assert any(id_ in ids for ids in findings["ids"])
+    else:
+        assert (runs["status"][id_], pd.isna(runs["people_s"][id_])) == ("unknown", True)
+        assert "whether it waited for a person" in runs["note"][id_]
+        assert "whether it waited for a person" in str(conversation)
+
+
+def test_an_archive_without_payloads_hides_no_agent(trial: Trial, tmp_path: Path) -> None:
+    """With its cluster, its runs have rows with unknown tokens and the reason; the runs of the server are read."""
+    rl.archive(trial.lab, tmp_path / "archive", cluster_name="c", progress=False)
+    with rl.open_history(tmp_path / "archive", live=trial.lab) as joined:
+        new = trial.bench.run(RESPONSES, "[one] go")
+        runs = rl.agent_runs(joined).set_index("id")
+        conversation, spend = rl.conversation(joined, trial.killed), rl.ask(joined.at("1ms"), "agent_spend")
+    unread = runs.loc[[trial.killed, trial.restarted, trial.ids[PYDANTIC, "parallel"]]]
+    assert unread[["model_calls", "input_tokens", "spent_tokens", "cost"]].isna().all().all()
+    assert unread["note"].str.contains("the archive has no payloads of this invocation").all()
+    assert runs.loc[new, "model_calls"] == 2
+    assert runs.attrs["without_payloads"] >= len(runs) - 1
+    assert spend["runs_without_cost"].sum() >= len(runs) - 1
+    assert f"{trial.killed}: the archive has no payloads" in " ".join(conversation.reasons)
 
 
 def test_called_agents_and_sessions(trial: Trial) -> None:

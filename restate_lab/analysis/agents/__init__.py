@@ -10,13 +10,9 @@ import pandas as pd
 
 from restate_lab.analysis.agents.builder import ConversationBuilder, SearchedJournal
 from restate_lab.analysis.agents.entries import ShapeFunction, check_shapes
+from restate_lab.analysis.agents.notes import NOT_STORED
 from restate_lab.analysis.agents.prices import Price, PriceTable, price_table
-from restate_lab.analysis.agents.reader import (
-    MOST_RUNS,
-    AgentReader,
-    RunSelection,
-    select_runs,
-)
+from restate_lab.analysis.agents.reader import MOST_RUNS, AgentReader, RunSelection, select_runs
 from restate_lab.analysis.agents.result import Conversation
 from restate_lab.analysis.agents.summary import WASTEFUL, RunJournals, summarize
 from restate_lab.analysis.ids import invocation_id_in
@@ -64,7 +60,7 @@ def agent_runs(
     ``framework, models, model_calls, tool_calls, retries, input_tokens, cached_tokens, output_tokens,
     reasoning_tokens, spent_tokens, wasted_tokens, saved_tokens, possibly_paid_calls, cost`` (US dollars), ``model_s,
     tools_s, people_s, backoff_s`` (seconds), ``restarted_from, invoked_by_id, note``. ``frame.attrs`` has
-    ``invocations, encoded, without_journal, unpriced, cost_note, queries, truncated``.
+    ``invocations, encoded, without_payloads, without_journal, unpriced, cost_note, queries, truncated``.
     ``help("restate_lab.guide.columns")`` explains all of them.
 
     Raises:
@@ -131,7 +127,8 @@ def runs_frame(
     frame = summarize(journals, prices, now)
     frame.attrs = {
         "invocations": len(rows),
-        "encoded": sum(bool(each.encoded) for each in found.values()),
+        "encoded": sum(any(how != NOT_STORED for how in each.encoded.values()) for each in found.values()),
+        "without_payloads": sum(NOT_STORED in each.encoded.values() for each in found.values()),
         "without_journal": sum(not row["journal_size"] and row["ended"] for row in rows.values()),
         "unpriced": list(prices.unpriced),
         "cost_note": prices.note,

@@ -11,17 +11,15 @@ import pyarrow.compute as pc
 
 from restate_lab._text import plural
 from restate_lab.analysis.agents.entries import AgentEntry, Content, ShapeFunction, is_named_like_model, with_models
-from restate_lab.analysis.agents.prices import PriceTable
-from restate_lab.analysis.agents.reader import (
+from restate_lab.analysis.agents.notes import (
     ENCODED,
-    AgentReader,
-    ModelSteps,
-    Row,
-    contents_of,
+    WITHOUT_PAYLOADS,
+    WITHOUT_STATUS,
     describe_encoded,
     describe_unread,
-    is_too_deep,
 )
+from restate_lab.analysis.agents.prices import PriceTable
+from restate_lab.analysis.agents.reader import AgentReader, ModelSteps, Row, contents_of, is_too_deep, lacks_payloads
 from restate_lab.analysis.agents.result import Conversation
 from restate_lab.analysis.agents.turns import Turn, turns_of
 from restate_lab.analysis.ids import describe_missing
@@ -34,6 +32,7 @@ from restate_lab.payload_json import EncryptedPayload
 from restate_lab.protocol.entries import is_encrypted
 from restate_lab.reads import Reads
 from restate_lab.result import unread
+from restate_lab.status import UNKNOWN as NO_STATUS
 
 _MOST_ENTRIES = 20_000
 _BEFORE, _AFTER = 20, 60  # entries that are read around a response of a model in a longer journal
@@ -83,6 +82,8 @@ class ConversationBuilder:
         row = rows[id_]
         ids = self._session(row) if session else [id_]
         turns = [turn for each in ids for turn in self._turns(each, level=1, depth=depth)]
+        if row["status"] == NO_STATUS:
+            self.notes.append(WITHOUT_STATUS)
         if not self.models:
             self.notes.insert(0, _NOTHING if self.notes else f"{_NOTHING}; {_OWN_SHAPE.format(target=row['target'])}")
         return Conversation(
@@ -157,6 +158,8 @@ class ConversationBuilder:
         if encrypted:
             payloads = plural(encrypted, "payload")
             self.notes.append(f"the SDK encrypted {payloads} of {id_}; connect(decode=…) decodes payloads for showing")
+        if lacks_payloads(table):
+            self.notes.append(f"{id_}: {WITHOUT_PAYLOADS}")
         self.notes += describe_encoded({each.at: ENCODED for each in entries if _is_encoded_call(each)}, id_)
         return entries
 

@@ -8,7 +8,7 @@ response and is nested too deeply to be parsed counts as one that was not read.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from restate_lab._text import plural
 from restate_lab.analysis.agents.entries import (
     AGENT_NAMES,
     Content,
@@ -28,6 +27,7 @@ from restate_lab.analysis.agents.entries import (
     recognize,
 )
 from restate_lab.analysis.agents.model import ModelStep
+from restate_lab.analysis.agents.notes import ENCODED, ENCRYPTED, MOST_BYTES, NOT_STORED
 from restate_lab.analysis.agents.shapes import SIGNATURES
 from restate_lab.analysis.ids import check_invocation_id, parse_ids
 from restate_lab.analysis.journal.awaited import AWAITED_SQL, awaited_signals
@@ -46,9 +46,7 @@ from restate_lab.protocol.wire import run_value
 from restate_lab.reads import Reads
 from restate_lab.status import LONG_BACK_OFFS_SQL, STATUS_SQL
 
-MOST_BYTES = 16 << 20
 MOST_RUNS = 10_000
-ENCRYPTED, ENCODED = "encrypted", "encoded"
 Row = Mapping[str, Any]
 
 _INVOCATIONS = f"""
@@ -93,7 +91,7 @@ _IN_HEX = " OR ".join(f"encode(raw, 'hex') LIKE '%{name.hex()}%'" for name in _W
 _IN_LIST = " OR ".join(f"entry_json LIKE '%{','.join(map(str, name))}%'" for name in _WANTED)
 _FILTERS = {
     "raw": f" AND CASE WHEN raw_length <= {_SMALL} THEN true ELSE {_IN_HEX} END",
-    "entry_json": f" AND ({_IN_LIST})",
+    "entry_json": f" AND ({_IN_LIST} OR entry_json IS NULL)",
 }
 _WITHOUT_LARGE_ENCRYPTED = f"""
 CASE WHEN raw_length <= {_SMALL} THEN raw WHEN raw_length > {MOST_BYTES} THEN NULL
@@ -115,8 +113,8 @@ _ALL = Scope("", {})
 class ModelSteps(NamedTuple):
     """The responses of models by the index of their entry, and the number of payloads that were not read.
 
-    ``encoded`` has the indexes of payloads that are neither JSON nor text, each ``ENCRYPTED`` or ``ENCODED``. They can
-    be those of any step.
+    ``encoded`` has the indexes of payloads that are neither JSON nor text, each ``ENCRYPTED`` or ``ENCODED``, and those
+    that are ``NOT_STORED`` in an archive with its cluster. They can be those of any step.
     """
 
     steps: dict[int, ModelStep]
@@ -128,13 +126,18 @@ class ModelSteps(NamedTuple):
 class _Found:
     steps: dict[int, ModelStep] = field(default_factory=dict)
     excluded: int = 0
-    encoded: Mapping[int, str] = field(default_factory=lambda: _NOTHING)  # one object for thousands of invocations
+    encoded: dict[int, str] | None = None  # thousands of invocations have none
+
+    def mark(self, index: int, how: str) -> None:
+        """Record that the payload at an index cannot be read."""
+        self.encoded = self.encoded or {}
+        self.encoded[index] = how
 
     @property
     def result(self) -> ModelSteps | None:
         """Return the steps with a response, and what is unread or encoded; None without any of them."""
         if self.steps or self.excluded or self.encoded:
-            return ModelSteps(self.steps, self.excluded, self.encoded)
+            return ModelSteps(self.steps, self.excluded, self.encoded or _NOTHING)
         return None
 
 
@@ -228,9 +231,12 @@ class AgentReader:
         found: defaultdict[str, _Found] = defaultdict(_Found)
         for id_, index, length, content in self._stream(statement, ids, scope, ("id", "index", "size", column)):
             if content is None:
-                found[id_].excluded += (length or 0) > MOST_BYTES
-                if _SMALL < (length or 0) <= MOST_BYTES:
-                    found[id_].encoded = {**found[id_].encoded, index: ENCRYPTED}
+                if (length or 0) > MOST_BYTES:
+                    found[id_].excluded += 1
+                elif column == "entry_json":
+                    found[id_].mark(index, NOT_STORED)
+                elif (length or 0) > _SMALL:
+                    found[id_].mark(index, ENCRYPTED)
             elif reads_all or _may_have_model(content) or _is_opaque(content):
                 if column == "raw":
                     value = run_value(content)
@@ -253,7 +259,7 @@ class AgentReader:
         found.excluded += is_too_deep(payload, decoded)
         is_as_journaled = payload is value or payload.startswith(NOT_DECODED)
         if is_as_journaled and isinstance(decode(value), bytes):
-            found.encoded = {**found.encoded, index: ENCRYPTED if is_encrypted(value) else ENCODED}
+            found.mark(index, ENCRYPTED if is_encrypted(value) else ENCODED)
 
     def encoded_calls(self, models: Mapping[str, ModelSteps], rows: Mapping[str, Row]) -> dict[str, ModelSteps]:
         """Return the same, but of the encoded payloads only those of steps that have the name of a call of a model.
@@ -379,6 +385,14 @@ def contents_of(table: pa.Table, decoding: Decoding | None = None) -> dict[int, 
     return {row["index"]: decoded_content(content_of(row, most=MOST_BYTES), decoding) for row in rows}
 
 
+def lacks_payloads(table: pa.Table) -> bool:
+    """Return whether the source does not have all payloads of a journal with ``content_columns``."""
+    if "entry_json" not in table.column_names:
+        return False
+    is_missing: Any = pc.and_(table["entry_json"].is_null(), table["content_size"].is_null())
+    return bool(pc.any(is_missing).as_py())
+
+
 def _may_have_model(raw: bytes) -> bool:
     for name in _ENCODED:  # noqa: SIM110 - faster than any(), for thousands of payloads
         if name in raw:
@@ -409,25 +423,6 @@ def is_too_deep(value: bytes, decoded: Any) -> bool:
     except (RecursionError, ValueError) as error:
         return isinstance(error, RecursionError)
     return False
-
-
-def describe_encoded(encoded: Mapping[int, str], of: str = "") -> list[str]:
-    """Return notes about calls of models whose payloads are encoded; ``of`` is their invocation."""
-    whose = f" of {of}" if of else ""
-    return [
-        f"the SDK {how} {plural(number, 'response')} of a model{whose}, so tokens are unknown; connect(decode=…) "
-        f"decodes payloads for showing"
-        for how, number in Counter(encoded.values()).items()
-    ]
-
-
-def describe_unread(payloads: int, of: str = "") -> list[str]:
-    """Return a note about payloads that were not read, unless there are none; ``of`` is their invocation."""
-    if not payloads:
-        return []
-    number = f"{plural(payloads, 'payload')}{f' of {of}' if of else ''}"
-    reason = f"not read, because they have more than {MOST_BYTES >> 20} MiB or are nested too deeply"
-    return [f"{reason}: {number}; responses of models and their tokens may be missing"]
 
 
 def _conditions(ids: Sequence[str], scope: Scope | None) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -22,11 +22,13 @@ import pyarrow.compute as pc
 from restate_lab._text import join
 from restate_lab.analysis.agents.entries import is_named_like_model, is_own_step
 from restate_lab.analysis.agents.model import TOKENS, ModelStep
+from restate_lab.analysis.agents.notes import WITHOUT_STATUS, describe_encoded, describe_unread
 from restate_lab.analysis.agents.prices import PriceTable
-from restate_lab.analysis.agents.reader import ModelSteps, Row, describe_encoded, describe_unread
+from restate_lab.analysis.agents.reader import ModelSteps, Row
 from restate_lab.analysis.ids import FIRST_AWAKEABLE
 from restate_lab.analysis.journal.entries import ENTRY_TYPES, FAILED, PairedEntries
 from restate_lab.frames import to_frame
+from restate_lab.status import UNKNOWN
 
 _COLUMNS: Mapping[str, pa.DataType] = MappingProxyType(
     {
@@ -268,6 +270,8 @@ class _Runs:
             if entries[number] and not steps[number] and not found.encoded:
                 notes.append("no step has the shape of a model response")
             notes += [*describe_unread(found.excluded), *describe_encoded(found.encoded)]
+            if self.rows[number]["status"] == UNKNOWN:
+                notes.append(WITHOUT_STATUS)
             if unknown[number]:
                 notes.append(f"the tokens of {unknown[number]} of {steps[number]} model calls are unknown")
             yield "; ".join(notes) or None
@@ -277,13 +281,15 @@ class _Runs:
         kinds = {"backoff_s": self._backoffs(), "people_s": self._human_waits()}
         kinds |= {"model_s": [self._spans(np.flatnonzero(self.is_call))], "tools_s": [self._tools()]}
         has_no_entries = self.total(1, self.entries.owners) == 0
+        has_no_status = np.array([row["status"] == UNKNOWN for row in self.rows], bool)
         seconds: dict[str, pa.Array[Any]] = {}
         covered: list[_Spans] = []
         before = self._lengths(covered)
         for kind, spans in kinds.items():
             covered += spans
             length = self._lengths(covered)
-            seconds[kind] = pa.array(np.rint((length - before) / 1000) / 1000, mask=has_no_entries)
+            is_unknown = has_no_entries | has_no_status if kind == "people_s" else has_no_entries
+            seconds[kind] = pa.array(np.rint((length - before) / 1000) / 1000, mask=is_unknown)
             before = length
         return seconds
 

@@ -13,7 +13,8 @@ import pandas as pd
 import pyarrow as pa
 
 from restate_lab.analysis.agents.matching import BY_ID, BY_ORDER, GUESSED, MatchedCall
-from restate_lab.analysis.agents.reader import AgentReader, RunSelection, describe_unread
+from restate_lab.analysis.agents.notes import describe_unread
+from restate_lab.analysis.agents.reader import AgentReader, RunSelection
 from restate_lab.analysis.agents.run import AgentRun, read_runs
 from restate_lab.analysis.journal.entries import FAILED, OPEN
 from restate_lab.frames import rows_to_table, to_frame

@@ -11,7 +11,8 @@ from restate_lab._text import join, one_line
 from restate_lab.analysis.agents.entries import AgentEntry, agent_entries
 from restate_lab.analysis.agents.matching import BY_ID, GUESSED, MatchedCall, ModelTurn, match_tools
 from restate_lab.analysis.agents.model import ModelStep
-from restate_lab.analysis.agents.reader import MOST_BYTES, AgentReader
+from restate_lab.analysis.agents.notes import MOST_BYTES
+from restate_lab.analysis.agents.reader import AgentReader
 from restate_lab.analysis.agents.run import REFUSAL, UNKNOWN_TOOL, problem_of_response
 from restate_lab.analysis.journal.entries import OPEN, entries_of
 from restate_lab.analysis.journal.errors import JournalEvent

@@ -17,7 +17,8 @@ from datetime import datetime, timedelta
 
 from restate_lab._text import format_age, format_duration, join, one_line, plural, sentences, verb_form
 from restate_lab.analysis.agents.entries import AgentEntry, agent_entries
-from restate_lab.analysis.agents.reader import AgentReader, Scope, describe_unread
+from restate_lab.analysis.agents.notes import describe_unread
+from restate_lab.analysis.agents.reader import AgentReader, Scope
 from restate_lab.analysis.agents.run import AgentRun, names_response, read_runs
 from restate_lab.analysis.doctor.census import Row
 from restate_lab.analysis.doctor.context import CheckContext
