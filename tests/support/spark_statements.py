@@ -29,15 +29,15 @@ SELECT count(*) AS n, count(completion_failure) AS failed, sum(journal_size) AS 
 SELECT id, row_number() OVER (ORDER BY completion_failure, id) AS up,
   row_number() OVER (PARTITION BY target ORDER BY completion_failure DESC, id) AS down,
   lag(id) OVER (ORDER BY completed_at, id) AS before
-FROM sys_invocation_status ORDER BY id LIMIT 100000""",
+FROM sys_invocation_status ORDER BY id LIMIT 50000""",
     "integer division": """
 SELECT id, journal_size / 2 AS half, journal_size / 2.0 AS exact, -7 / 2 AS low, journal_size % 3 AS rest,
   (arrow_cast(created_at, 'Int64') - 1700000000000) / 86400000 AS day, 1.0 / (journal_size - journal_size) AS infinite
-FROM sys_invocation_status ORDER BY id LIMIT 100000""",
+FROM sys_invocation_status ORDER BY id LIMIT 50000""",
     "null in texts": """
 SELECT id, target || completion_failure AS joined, concat(target, '/', completion_failure, 1) AS kept,
   coalesce(completion_failure, 'none') AS f, nullif(target, 'Orders/place') AS t
-FROM sys_invocation_status ORDER BY id LIMIT 100000""",
+FROM sys_invocation_status ORDER BY id LIMIT 50000""",
     "texts": r"""
 SELECT DISTINCT upper(target_service_name) AS u, character_length(completion_failure) AS n,
   octet_length(completion_failure) AS bytes, substr(completion_failure, 2, 9) AS part,
@@ -67,13 +67,13 @@ SELECT id, date_bin(INTERVAL '15 minutes', completed_at) AS quarter, date_trunc(
   CAST(completed_at AS DATE) AS day, completion_retention, arrow_cast(completion_retention, 'Int64') AS ms,
   now() - completed_at AS age, completed_at > now() - INTERVAL '30 hours' AS recent,
   journal_retention > INTERVAL '1 hour' AS kept
-FROM sys_invocation_status ORDER BY id LIMIT 100000""",
+FROM sys_invocation_status ORDER BY id LIMIT 50000""",
     "numbers": """
 SELECT id, CAST(journal_size AS DOUBLE) * 1.1 AS x, round(journal_size * 1.235, 2) AS r,
   round(journal_size / 2.0) AS r0,
   ln(journal_size) AS l, abs(2 - CAST(journal_size AS BIGINT)) AS a, CAST(journal_size / 3.0 AS BIGINT) AS i,
   greatest(journal_size, NULL, 3) AS g, partition_key, 5 AS five, 1.5 AS fraction, floor(journal_size / 2.0) AS f
-FROM sys_invocation_status ORDER BY id LIMIT 100000""",
+FROM sys_invocation_status ORDER BY id LIMIT 50000""",
     "aggregates with ties": """
 SELECT target, count(*) FILTER (WHERE completion_result = 'failure') AS failed, avg(journal_size) AS mean,
   first_value(id ORDER BY journal_size, id) AS first, last_value(id ORDER BY completion_failure, id) AS last,

@@ -22,6 +22,7 @@ import pyarrow as pa
 from restate_lab._text import one_line
 from restate_lab.errors import ArgumentError, QueryRefused, StatementError, TimedOut
 from restate_lab.evidence.engine import read
+from restate_lab.history.spark.rules import MOST_FIRST
 from restate_lab.history.spark.translate import Translator, is_over_runs, parse_view, rows_of
 
 if TYPE_CHECKING:
@@ -34,13 +35,13 @@ _NEEDED = {
     "spark.sql.caseSensitive": "true",
     "spark.sql.parser.escapedStringLiterals": "false",
     "spark.sql.variable.substitute": "false",  # it would replace ${…} within texts
+    # Below this LIMIT, the first rows are right; Spark reserves memory for all of them.
+    "spark.sql.execution.topKSortFallbackThreshold": str(MOST_FIRST),
 }
 """Settings without which results would differ."""
 _WANTED = {
     "spark.sql.files.ignoreMissingFiles": "false",
     "spark.sql.files.ignoreCorruptFiles": "false",
-    # Spark reserves memory for all rows of a LIMIT below this.
-    "spark.sql.execution.topKSortFallbackThreshold": "100000",
     # The files are those of the log, and a job that lists them takes longer than the driver.
     "spark.sql.sources.parallelPartitionDiscovery.threshold": "100000",
 }
@@ -48,6 +49,7 @@ _VIEWS = "SELECT table_schema AS schema, table_name AS name, definition FROM inf
 _SLICE = 0.2  # seconds of a wait, after which an interrupt is raised
 _LONGEST = 600  # characters of an error of Spark
 _MOST_ROWS = 2**31 - 1
+_PLACE = "place"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +119,12 @@ class SparkEngine:
                 for name in self._translator.tables_of(query):
                     self._create(*name)
                 frame = self._spark.sql(statement).toDF(*(f"c{at}" for at in range(len(schema))))
+                # A limit takes the rows from all workers in any order, so each row keeps its place.
+                frame = frame.selectExpr("*", f"monotonically_increasing_id() AS {_PLACE}")
                 if (most := max_bytes // _least_bytes(schema)) < _MOST_ROWS:
                     frame = frame.limit(int(most) + 1)
                 rows: pa.Table = frame.toArrow()
-                return rows
+                return rows.sort_by(_PLACE).drop_columns(_PLACE)
             finally:
                 self._jobs.remove_tag(tag)
 

@@ -30,6 +30,8 @@ from restate_lab.history.spark.types import (
 )
 
 _MOST = 2**31 - 1  # rows of a LIMIT in Spark; no result that is collected has more
+MOST_FIRST = 100_000
+"""From this LIMIT on, Spark sorts all rows, and then takes them from all workers in any order."""
 _EPOCH = "CAST('1970-01-01T00:00:00Z' AS TIMESTAMP)"
 _UNKNOWN = exp.DType.UNKNOWN
 _SAME: tuple[type[exp.Expression], ...] = (
@@ -361,11 +363,25 @@ def _within_group(node: exp.WithinGroup) -> Any:
 
 
 def _limit(node: exp.Limit) -> Any:
-    """Omit a LIMIT that is so high that it limits nothing."""
+    """Omit a LIMIT that is so high that it limits nothing; refuse one whose rows Spark would take in any order."""
     count = node.expression
     if isinstance(count, exp.Literal) and int(count.this) > _MOST and node.parent is not None:
         node.parent.set("limit", None)
+    elif node.parent is not None and node.parent.args.get("order"):
+        _check_first_rows(count, node.parent.args.get("offset"))
     return node
+
+
+def _offset(node: exp.Offset) -> Any:
+    if node.parent is not None and node.parent.args.get("order") and not node.parent.args.get("limit"):
+        raise _refusal("OFFSET with ORDER BY and without LIMIT")
+    return node
+
+
+def _check_first_rows(limit: Any, offset: exp.Offset | None) -> None:
+    counts = [limit, *([] if offset is None else [offset.expression])]
+    if not all(isinstance(each, exp.Literal) for each in counts) or sum(int(each.this) for each in counts) >= MOST_FIRST:
+        raise _refusal(f"ORDER BY with a LIMIT of {MOST_FIRST:,} or more")
 
 
 def _string_to_array(node: exp.StringToArray) -> Any:
@@ -459,6 +475,7 @@ _RULES: Mapping[Any, Rule] = {
     exp.PercentileCont: _percentile,
     exp.WithinGroup: _within_group,
     exp.Limit: _limit,
+    exp.Offset: _offset,
     exp.StringToArray: _string_to_array,
     **dict.fromkeys((exp.SplitPart, exp.CurrentTimestamp, exp.CurrentDate), lambda node: node),
 }

@@ -182,6 +182,16 @@ def test_what_could_differ_is_refused(translator: Translator) -> None:
             translator.translate(f"SELECT {part} AS x FROM sys_invocation_status")
 
 
+@pytest.mark.parametrize("limit", ["LIMIT 100000", "LIMIT 99999 OFFSET 1", "LIMIT ALL", "OFFSET 5"])
+def test_the_first_rows_that_spark_would_take_in_any_order_are_refused(translator: Translator, limit: str) -> None:
+    ordered = "SELECT id FROM sys_invocation_status ORDER BY id"
+    for statement in (f"{ordered} {limit}", f"SELECT count(*) FROM ({ordered} {limit}) AS r"):
+        with pytest.raises(StatementError, match="ORDER BY"):
+            translator.translate(statement)
+    assert "LIMIT" in translator.translate(f"{ordered} LIMIT 99000 OFFSET 10")
+    assert "LIMIT" in translator.translate("SELECT id FROM sys_invocation_status LIMIT 100000")
+
+
 @pytest.mark.parametrize(
     ("statement", "is_for_spark"),
     [
