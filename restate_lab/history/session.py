@@ -45,6 +45,8 @@ OWN = {"samples": "sampled_at", "visits": "started_at"}
 OF_ENTRIES = ("id", "index", "entry_type", "name", "appended_at")
 """The columns of ``sys_journal`` that ``journal_entries`` has."""
 _DATASET_COST = 3
+_NO_LIMIT = "true"
+EARLIER_RUNS = "renamed.earlier_runs"
 _EARLIER_RUNS: dict[str, pa.DataType] = {
     "earlier_id": pa.string(),
     "earlier_created_at": pa.timestamp("us", "UTC"),
@@ -54,10 +56,14 @@ _EARLIER_RUNS: dict[str, pa.DataType] = {
 
 @dataclass(frozen=True, slots=True)
 class HistoryPeriod:
-    """The time in which the invocations of a history ended, both ends included; None has no limit."""
+    """The time in which the invocations of a history ended, both ends included; None has no limit.
+
+    ``only`` are the days that are read of it.
+    """
 
     since: datetime | None = None
     until: datetime | None = None
+    only: frozenset[date] | None = None
 
     def contains(self, column: str) -> str:
         """Return the condition that the time in a column is in the period."""
@@ -67,19 +73,21 @@ class HistoryPeriod:
 
     def days(self, *, whole: bool = False) -> str:
         """Return the condition for the days of the period, or only for those that are in it as a whole."""
-        return _limits(
+        limits = _limits(
             "day", *((">", "<") if whole else (">=", "<=")), *[each and f"DATE '{each}'" for each in self._dates()]
         )
+        return limits if self.only is None else f"{limits} AND {_is_one_of(self.only)}"
 
     def has_day(self, day: date) -> bool:
         """Return whether a part of a day is in the period."""
         first, last = self._dates()
-        return (first is None or day >= first) and (last is None or day <= last)
+        is_read = self.only is None or day in self.only
+        return is_read and (first is None or day >= first) and (last is None or day <= last)
 
     def days_at_the_ends(self) -> str:
-        """Return the condition for the first and the last day; "" if the period has no limit."""
-        dates = [f"DATE '{each}'" for each in self._dates() if each is not None]
-        return f"day IN ({', '.join(dates)})" if dates else ""
+        """Return the condition for the first and the last day; "" if none of them is read."""
+        dates = [each for each in self._dates() if each is not None and self.has_day(each)]
+        return _is_one_of(dates) if dates else ""
 
     def _dates(self) -> tuple[Any, Any]:
         return self.since and self.since.astimezone(UTC).date(), self.until and self.until.astimezone(UTC).date()
@@ -108,15 +116,17 @@ def history_session(
     now: datetime,
     *,
     is_local: bool,
+    earlier: Iterable[Mapping[str, Any]] | None = None,
 ) -> SessionContext:
     """Return a session in which a cluster's archived tables answer statements about the server's tables.
 
-    ``is_local``: the archive is on a disk of this machine.
+    ``is_local``: the archive is on a disk of this machine. ``earlier`` are the runs that are not the newest of their
+    id, from another session of this history; without them, the archive is read to find them.
     """
     context = session(now)
     register_archive(context, tables, period, is_local=is_local)
     builder = ArchiveViews(context, tables, schema, cluster_condition(cluster_name), period)
-    builder.rename(builder.repeated_runs())
+    builder.rename(builder.repeated_runs() if earlier is None else earlier)
     for name in ARCHIVED:
         builder.add(name)
     for name in ("deployments", "services"):
@@ -198,7 +208,7 @@ class ArchiveViews:
         rows = pa.RecordBatch.from_pylist(list(runs), schema=pa.schema(_EARLIER_RUNS))
         self.has_earlier_runs = rows.num_rows > 0
         self.context.sql("CREATE SCHEMA renamed")
-        self.context.register_record_batches("renamed.earlier_runs", [[rows]])
+        self.context.register_record_batches(EARLIER_RUNS, [[rows]])
 
     def add(self, name: str) -> None:
         """Create a view in ``ARCHIVED``."""
@@ -281,7 +291,7 @@ class ArchiveViews:
         return {"id": "coalesce(run_id, id)"} if self.has_earlier_runs else {}
 
     def _from(self, name: str) -> str:
-        joined = " LEFT JOIN renamed.earlier_runs ON earlier_id = id AND earlier_created_at = created_at"
+        joined = f" LEFT JOIN {EARLIER_RUNS} ON earlier_id = id AND earlier_created_at = created_at"
         return f" FROM archive.{name}{joined if self.has_earlier_runs else ''}"
 
     def _columns(self, name: str) -> Columns:
@@ -353,7 +363,7 @@ def _few_days(table: DeltaTable, period: HistoryPeriod) -> Dataset | None:
     With ``register_table``, each statement reads all files: the engine does not pass conditions to deltalake 1.6. A
     dataset has only the files of the days, but reading such a file takes 2 to 3 times as much CPU.
     """
-    if not period.days_at_the_ends() or "day" not in table.metadata().partition_columns:
+    if period.days() == _NO_LIMIT or "day" not in table.metadata().partition_columns:
         return None
     sizes = pa.table(table.get_add_actions(flatten=True)).select(["partition.day", "size_bytes"]).to_pylist()
     there = [(each["partition.day"], each["size_bytes"]) for each in sizes]
@@ -378,4 +388,9 @@ def _select_own(name: str, replaced: Mapping[str, str] = MappingProxyType({})) -
 def _limits(column: str, low: str, high: str, since: str | None, until: str | None) -> str:
     parts = [f"{column} {low} {since}"] if since else []
     parts += [f"{column} {high} {until}"] if until else []
-    return " AND ".join(parts) or "true"
+    return " AND ".join(parts) or _NO_LIMIT
+
+
+def _is_one_of(days: Iterable[date]) -> str:
+    dates = [f"DATE '{each}'" for each in sorted(days)]
+    return f"day IN ({', '.join(dates)})"

@@ -6,6 +6,7 @@ import functools
 import importlib
 import json
 from collections.abc import Generator, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -21,8 +22,9 @@ from restate_lab.analysis.times import TimeInput, to_datetime
 from restate_lab.client.sql.bind import bind
 from restate_lab.errors import ArgumentError
 from restate_lab.evidence.engine import EngineSource, read, result_schema
+from restate_lab.history.days import DaySessions
 from restate_lab.history.gaps import covered_until, gaps
-from restate_lab.history.session import HistoryPeriod, ServerSchema, history_session
+from restate_lab.history.session import EARLIER_RUNS, HistoryPeriod, ServerSchema, history_session
 from restate_lab.history.shards import ShardLayout, describe_active, release
 from restate_lab.history.store import (
     ArchiveStore,
@@ -108,6 +110,9 @@ class History(EngineSource):
         context = history_session(tables, schema, cluster_name, period, self._visited_until, is_local=store.is_local)
         super().__init__(context, decoder)
         self._archive = context
+        self._days = DaySessions(
+            context, cluster_name, self._count_days(), functools.partial(self._session_of_days, schema)
+        )
         self._user_engine, self._engine = engine, None
         if engine is not None:
             spark = importlib.import_module("restate_lab.history.spark.engine")  # it needs sqlglot
@@ -226,13 +231,23 @@ class History(EngineSource):
         self, context: SessionContext, query: str, deadline: float | None, max_bytes: float
     ) -> tuple[pa.Schema, Generator[pa.RecordBatch]]:
         """Return the columns and rows of a statement; with an engine, the metadata of the columns have its name."""
-        if self._engine is None:
-            return super()._read(context, query, deadline, max_bytes)
-        if self._engine.answers(query):
+        if self._engine is not None and self._engine.answers(query):
             rows = self._engine.read(query, result_schema(context, query), deadline, max_bytes)
             return rows.schema.with_metadata({ENGINE: "spark"}), (batch for batch in rows.to_batches())
-        schema, batches = read(context, query, deadline=deadline)
-        return schema.with_metadata({ENGINE: "datafusion"}), batches
+        schema, batches = read(self._days.session(query, deadline), query, deadline=deadline)
+        return schema if self._engine is None else schema.with_metadata({ENGINE: "datafusion"}), batches
+
+    def _session_of_days(self, schema: ServerSchema, days: frozenset[date]) -> SessionContext:
+        """Return a session that has only the files of some days of the period."""
+        _, batches = read(self._archive, f"SELECT * FROM {EARLIER_RUNS}")  # noqa: S608
+        earlier = [row for batch in batches for row in batch.to_pylist()]
+        period, is_local = replace(self._period, only=days), self._store.is_local
+        arguments = (self._tables, schema, self.cluster_name, period, self._visited_until)
+        return history_session(*arguments, is_local=is_local, earlier=earlier)
+
+    def _count_days(self) -> int:
+        partitions = self._tables["invocations"].partitions()
+        return sum(each["cluster_name"] == self.cluster_name for each in partitions)
 
     def close(self) -> None:
         """Close the tables, and drop the views in Spark; the session of Spark goes on."""

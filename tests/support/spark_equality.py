@@ -194,7 +194,7 @@ def spark_session(master: str = "local[2]") -> Iterator[Any]:
             "spark.driver.host": "127.0.0.1",
             "spark.ui.enabled": "false",
             "spark.sql.shuffle.partitions": "4",
-            "spark.sql.adaptive.coalescePartitions.enabled": "false",  # so that small results are of several tasks, too
+            "spark.sql.adaptive.coalescePartitions.enabled": "false",  # small results also come from several tasks
             "spark.sql.session.timeZone": "America/New_York",
             "spark.driver.memory": "2g",
             "spark.log.level": "ERROR",

@@ -380,7 +380,8 @@ def _offset(node: exp.Offset) -> Any:
 
 def _check_first_rows(limit: Any, offset: exp.Offset | None) -> None:
     counts = [limit, *([] if offset is None else [offset.expression])]
-    if not all(isinstance(each, exp.Literal) for each in counts) or sum(int(each.this) for each in counts) >= MOST_FIRST:
+    are_known = all(isinstance(each, exp.Literal) for each in counts)
+    if not are_known or sum(int(each.this) for each in counts) >= MOST_FIRST:
         raise _refusal(f"ORDER BY with a LIMIT of {MOST_FIRST:,} or more")
 
 
