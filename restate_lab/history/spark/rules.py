@@ -30,7 +30,7 @@ from restate_lab.history.spark.types import (
 )
 
 _MOST = 2**31 - 1  # rows of a LIMIT in Spark; no result that is collected has more
-MOST_FIRST = 100_000
+MOST_FIRST = 1_000_000
 """From this LIMIT on, Spark sorts all rows, and then takes them from all workers in any order."""
 _EPOCH = "CAST('1970-01-01T00:00:00Z' AS TIMESTAMP)"
 _UNKNOWN = exp.DType.UNKNOWN
