@@ -29,9 +29,9 @@ _OTHERS = frozenset({"SYS_DEPLOYMENT", "SYS_SERVICE"})
 _SET_WORDS = frozenset({"UNION", "EXCEPT", "INTERSECT"})
 _AFTER_WHERE = frozenset({"GROUP", "ORDER", "HAVING", "LIMIT", "OFFSET", "WINDOW", "QUALIFY", "FETCH"})
 _UNCLEAR = frozenset({"OR", "BETWEEN", "CASE"})
-"""Words after which a part between two ANDs may be no condition of its own."""
-_TEXTS = re.compile(r"\(?(?:\s*'(?:[^']|'')*'\s*,?)+\)?")
-_TEXT = re.compile(r"'((?:[^']|'')*)'")
+"""Keywords after which a part between two ANDs may be no condition of its own."""
+_TEXTS = re.compile(r"(?:\s*+'(?:[^']++|'')*+'\s*+,?)++")
+_TEXT = re.compile(r"'((?:[^']++|'')*+)'")
 Group: TypeAlias = "list[Token | Group]"
 
 
@@ -88,7 +88,7 @@ def ids_of(statement: str) -> frozenset[str]:
     """
     try:
         return frozenset(_ids_in(statement, _group(tokens(statement))))
-    except (_Unclear, StatementError):
+    except (_Unclear, StatementError, RecursionError):
         return frozenset()
 
 
@@ -103,11 +103,11 @@ def _group(found: Iterator[Token]) -> Group:
 
 
 def _ids_in(statement: str, group: Sequence[Token | Group]) -> Iterator[str]:
-    words = [each.text for each in group if isinstance(each, Token) and each.kind == "word"]
-    if words[:1] == ["SELECT"]:
+    keywords = [word for each in group if (word := _word(each))]
+    if keywords[:1] == ["SELECT"]:
         for select in _split(group, _SET_WORDS):
             yield from _ids_of_select(statement, select)
-    elif {"SELECT", "WITH", "VALUES", "TABLE", "FROM"} & set(words[:1]) or "SELECT" in words:
+    elif {"SELECT", "WITH", "VALUES", "TABLE", "FROM"} & set(keywords[:1]) or "SELECT" in keywords:
         raise _Unclear
     for each in group:
         if isinstance(each, list):
@@ -117,9 +117,9 @@ def _ids_in(statement: str, group: Sequence[Token | Group]) -> Iterator[str]:
 def _ids_of_select(statement: str, select: Sequence[Token | Group]) -> Iterator[str]:
     parts = _split(select, {"FROM", "JOIN", "WHERE", *_AFTER_WHERE}, keep=True)
     read = [part for part in parts if _word(part[0]) in {"FROM", "JOIN"}]
-    names = [_word(part[1]) for part in read if len(part) > 1 and isinstance(part[1], Token)]
-    if any(_is_list(part) or _has_schema(part) for part in read):
+    if any(len(part) == 1 or _is_list(part) or _has_schema(part) for part in read):
         raise _Unclear
+    names = [_word(part[1]) for part in read if isinstance(part[1], Token)]
     if not set(names) <= _OF_RUNS | _OTHERS:
         raise _Unclear
     if not _OF_RUNS & set(names):
@@ -148,17 +148,17 @@ def _ids_compared(statement: str, part: Sequence[Token | Group]) -> list[str]:
         part = part[2:]
     if len(part) != 3 or _word(part[0]) != "ID" or not isinstance(part[1], Token):
         return []
-    values = part[2] if isinstance(part[2], list) else [part[2]]
+    values = part[2][1:] if isinstance(part[2], list) else [part[2]]
     flat = [each for each in values if isinstance(each, Token)]
-    if len(flat) != len(values) or part[1].text not in ({"IN"} if isinstance(part[2], list) else {"="}):
+    if not flat or len(flat) != len(values) or part[1].text not in ({"IN"} if isinstance(part[2], list) else {"="}):
         return []
     text = statement[flat[0].start : flat[-1].end]
     return [each.replace("''", "'") for each in _TEXT.findall(text)] if _TEXTS.fullmatch(text) else []
 
 
-def _split(group: Iterable[Token | Group], words: Iterable[str], *, keep: bool = False) -> list[list[Token | Group]]:
-    """Return the parts between words at this level; with ``keep``, each part begins with its word."""
-    wanted = frozenset(words)
+def _split(group: Iterable[Token | Group], keywords: Iterable[str], *, keep: bool = False) -> list[list[Token | Group]]:
+    """Return the parts between keywords at this level; with ``keep``, each part begins with its keyword."""
+    wanted = frozenset(keywords)
     parts: list[list[Token | Group]] = [[]]
     for each in group:
         if _word(each) in wanted:

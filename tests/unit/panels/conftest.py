@@ -7,17 +7,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from ipywidgets import Widget
 
 from restate_lab.panels.panel import Panel
 from support.bench import wait_for
-
-
-@pytest.fixture(scope="module", autouse=True)
-def widgets_closed() -> Iterator[None]:
-    """Close the widgets of a module: ipywidgets keeps all of them, and garbage collection would visit them."""
-    yield
-    Widget.close_all()
 
 
 @pytest.fixture
