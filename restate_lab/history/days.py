@@ -55,8 +55,10 @@ class DaySessions:
         Raises:
             TimedOut: the deadline passed while the days of the ids were read.
         """
+        if self.days <= _FEW:
+            return self.context
         ids = {each.partition("@")[0] for each in ids_of(query)}
-        if not 0 < len(ids) <= _MOST_IDS or self.days <= _FEW:
+        if not 0 < len(ids) <= _MOST_IDS:
             return self.context
         if unknown := ids - self._days_of.keys():
             self._days_of |= self._read_days(unknown, deadline)
@@ -64,7 +66,8 @@ class DaySessions:
         if not 0 < len(days) * _FEW <= self.days:
             return self.context
         if days not in self._sessions:
-            self._sessions = dict([*self._sessions.items()][1 - _MOST_SESSIONS :])
+            if len(self._sessions) == _MOST_SESSIONS:
+                del self._sessions[next(iter(self._sessions))]
             self._sessions[days] = self.make(days)
         return self._sessions[days]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import json
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from types import MappingProxyType
@@ -110,15 +110,14 @@ class History(EngineSource):
         context = history_session(tables, schema, cluster_name, period, self._visited_until, is_local=store.is_local)
         super().__init__(context, decoder)
         self._archive = context
-        self._days = DaySessions(
-            context, cluster_name, self._count_days(), functools.partial(self._session_of_days, schema)
-        )
+        days = self._archived_days()
+        self._days = DaySessions(context, cluster_name, len(days), functools.partial(self._session_of_days, schema))
         self._user_engine, self._engine = engine, None
         if engine is not None:
             spark = importlib.import_module("restate_lab.history.spark.engine")  # it needs sqlglot
             self._engine = spark.SparkEngine(engine, context, tables, self._visited_until)
         self._has_payload_columns = "entry_json" in {each.name for each in tables["journal"].schema().fields}
-        self._first = self._read_first_end()
+        self._first = self._read_first_end(days)
         self._runs_open_then = self._count_open_then()
 
     @property
@@ -245,9 +244,9 @@ class History(EngineSource):
         arguments = (self._tables, schema, self.cluster_name, period, self._visited_until)
         return history_session(*arguments, is_local=is_local, earlier=earlier)
 
-    def _count_days(self) -> int:
+    def _archived_days(self) -> list[str]:
         partitions = self._tables["invocations"].partitions()
-        return sum(each["cluster_name"] == self.cluster_name for each in partitions)
+        return [each["day"] for each in partitions if each["cluster_name"] == self.cluster_name]
 
     def close(self) -> None:
         """Close the tables, and drop the views in Spark; the session of Spark goes on."""
@@ -381,11 +380,9 @@ class History(EngineSource):
             reasons["sys_journal.entry_json"] = "the archive was made without payloads"
         return reasons
 
-    def _read_first_end(self) -> datetime:
+    def _read_first_end(self, days: Sequence[str]) -> datetime:
         """Return the time from which the archive has runs: the earliest end, or the first visit if it is earlier."""
         visit: datetime = self._visits["started_at"].min().to_pydatetime()
-        partitions = self._tables["invocations"].partitions()
-        days = [each["day"] for each in partitions if each["cluster_name"] == self.cluster_name]
         if not days:
             return visit
         ends: list[Any] = [
