@@ -572,6 +572,7 @@ def tool_calls(vandalised: Vandalised) -> Iterator[tuple[str, dict[str, Any]]]:
         yield "story", {"invocation_id": vandalised.retrying[name], "search": True}
     for name in HALF:
         yield "why", {"invocation_id": vandalised.retrying[name]}
+    for name in OTHER_HALF:
         yield "journal", {"invocation_id": vandalised.failed[name], "payloads": True}
     for words in HOSTILE.values():
         yield "state", {"service": "Victim", "key": words[:300], "values": True}
