@@ -75,7 +75,8 @@ SELECT id, CAST(journal_size AS DOUBLE) * 1.1 AS x, round(journal_size * 1.235, 
   greatest(journal_size, NULL, 3) AS g, partition_key, 5 AS five, 1.5 AS fraction, floor(journal_size / 2.0) AS f
 FROM sys_invocation_status ORDER BY id LIMIT 50000""",
     "aggregates with ties": """
-SELECT target, count(*) FILTER (WHERE completion_result = 'failure') AS failed, avg(journal_size) AS mean,
+SELECT target_service_name || '/' || target_handler_name AS handler,
+  count(*) FILTER (WHERE completion_result = 'failure') AS failed, avg(journal_size) AS mean,
   first_value(id ORDER BY journal_size, id) AS first, last_value(id ORDER BY completion_failure, id) AS last,
   first_value(completion_failure ORDER BY completion_failure DESC, id DESC) AS f,
   first_value(id ORDER BY created_at, id) FILTER (WHERE completion_result = 'failure') AS failed_id,
@@ -84,7 +85,7 @@ SELECT target, count(*) FILTER (WHERE completion_result = 'failure') AS failed, 
   percentile_cont(0.900000000000001) WITHIN GROUP (ORDER BY journal_size) AS q,
   median(journal_size) AS m, stddev(journal_size) AS s, min(completed_at) AS low, max(completion_failure) AS high,
   bool_or(journal_size > 3) AS any, count(DISTINCT target_handler_name) AS handlers
-FROM sys_invocation_status GROUP BY target ORDER BY target""",
+FROM sys_invocation_status GROUP BY 1 ORDER BY 1""",
     "no row at all": """
 SELECT count(*) AS n, sum(journal_size) AS s, avg(journal_size) AS a, min(id) AS low, max(created_at) AS high,
   array_agg(id ORDER BY id) AS ids, percentile_cont(journal_size, 0.5) AS p, first_value(id ORDER BY id) AS f
