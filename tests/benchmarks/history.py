@@ -9,6 +9,7 @@ of the process's peak (Linux only). ``--maintain`` measures
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import shutil
 import sys
@@ -124,17 +125,21 @@ def arguments() -> argparse.ArgumentParser:
 
 
 def write(options: argparse.Namespace) -> None:
-    visits = write_archive(
+    visits = itertools.count()
+
+    def after_visit(runs: int) -> None:
+        if next(visits) % 24 == 0:
+            say(f"{runs:,} runs")
+
+    write_archive(
         options.archive,
         runs=options.runs,
         days=options.days,
         every=timedelta(minutes=options.every),
         shards=options.shards,
         seed=options.seed,
+        after_visit=after_visit,
     )
-    for number, runs in enumerate(visits):
-        if number % 24 == 0:
-            say(f"{runs:,} runs")
 
 
 def describe(folder: Path) -> str:

@@ -7,7 +7,7 @@ period new deployments are registered: orders take longer, and payments fail mor
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property
@@ -83,8 +83,9 @@ def write_archive(
     every: timedelta = timedelta(hours=1),
     shards: int = 1,
     seed: int = 1,
-) -> Iterator[int]:
-    """Write an archive whose last day is ``LAST_DAY``, and yield the number of runs after each visit.
+    after_visit: Callable[[int], object] = lambda _: None,
+) -> None:
+    """Write an archive whose last day is ``LAST_DAY``; ``after_visit`` gets the number of runs after each visit.
 
     ``shards`` above 1: each has some services, and all of them make a visit at the same time.
     """
@@ -102,7 +103,7 @@ def write_archive(
             _register(every_table, visit.at, NEW, 2)
         for each in archivers or [_Archiver(every_table, ())]:
             each.visit(visit, period)
-        yield visit.stop
+        after_visit(visit.stop)
 
 
 @dataclass(frozen=True)
