@@ -352,7 +352,7 @@ def _stays_small(page: LabPage, grid: GridOnPage) -> None:
 
 
 def _pictures(page: LabPage, grid: GridOnPage, title: str, screenshots: Path) -> None:
-    grid.root.locator("summary").click()
+    grid.root.locator(".rl-chooser > summary").click()  # the picture shows the list of columns
     for name, width in (("wide", 1280), ("narrow", 900)):
         page.page.set_viewport_size({"width": width, "height": 1000})
         for theme in ("Light", "Dark"):

@@ -240,6 +240,6 @@ def test_the_fifth_notebook_as_a_report(
         assert not code.is_visible()
         page.locator("details.code", has_text="rl.freeze(lab").first.locator("summary").click()
         assert code.is_visible()
-        for text in ("Ask the frozen copy", "Changes", "allowed", "7 removed"):
+        for text in ("Query the frozen evidence", "Changes", "allowed", "24 removed"):
             assert page.get_by_text(text).first.is_visible(), text
     assert os.fspath(done.executed).endswith("notebook.executed.ipynb")

@@ -125,21 +125,22 @@ def test_a_server_restarts_under_an_open_plan(
     expect(banner).to_contain_text("Showing ")
     panel.button("Kill 1", within=panel.detail).click()
     assert page.value("1 + 1") == 2
-    panel.expect_text("The plan to kill was not created; nothing has been sent.", within=panel.detail)
+    panel.expect_text("The plan to kill was not created; nothing has been sent.", within=panel.head)
+    panel.expect_text(re.compile("^Cancel 1 of 1 · "), within=panel.detail)
     _pictures(page, panel, screenshots, "away")
     server.start()
     wait_until_ready(server)
     expect(banner).to_be_hidden(timeout=90_000)
-    assert page.value("panel.error") == ""
+    assert page.value("panel.error").startswith("Unreachable: "), "the reason for no plan stays until the next action"
     panel.detail.get_by_label("reason").fill("INC-42: after the restart")
     panel.button("Cancel 1 invocation", within=panel.detail).click()
     panel.expect_text(re.compile(r"^Cancelled 1\."), within=panel.detail)
+    assert page.value("[panel.error, panel.head.event]") == ["", ""]
     _pictures(page, panel, screenshots, "back")
     panel.back()
     panel.wait(f"{COUNT - 1} invocations")
     assert page.value("rl.audit_log().outcome.dropna().tolist()")[-1] == "done"
-    gone = "SELECT status FROM sys_invocation WHERE id = :id"
-    assert lab.sql(gone, id=opened)["status"].tolist() == ["completed"]
+    assert lab.sql("SELECT status FROM sys_invocation WHERE id = :id", id=opened)["status"].tolist() == ["completed"]
     assert page.console_errors == []
 
 

@@ -23,7 +23,7 @@ from restate_lab.client.state_version import state_version
 from restate_lab.redaction import MASK, Secret
 from support import imitation
 from support.bench import Bench, running_bench, wait_for
-from support.clusters import KINDS, OLDEST, PLAIN, server_binary
+from support.clusters import KINDS, OLDEST, PLAIN, has_vqueues, server_binary
 
 CANARY = "canary-91c2"
 NO_INVOCATION = "inv_1gAaZyCx2a2b3ZBGB0x5Xx5wTjfHW9aaaa"
@@ -35,6 +35,8 @@ pytestmark = pytest.mark.server
 OTHER_FEATURES = pytest.mark.also_on(OLDEST, PLAIN, reason="each kind has other features and operations")
 NOT_ON_OLDEST = pytest.mark.also_on(OLDEST, reason="1.6 lacks it")
 OTHER_EFFECTS = pytest.mark.also_on(PLAIN, reason="without vqueues these actions do something else")
+ON_NEWER = pytest.mark.parametrize("bench", KINDS[1:], indirect=True)
+WITH_VQUEUES = pytest.mark.parametrize("bench", [each for each in KINDS if has_vqueues(each)], indirect=True)
 QUEUED_CHANGES = pytest.mark.also_on(PLAIN, reason="without vqueues a change of state has no place in the queue")
 
 
@@ -510,6 +512,7 @@ def test_subscriptions(bench: Bench) -> None:
         admin.delete_subscription(NO_SUBSCRIPTION)
 
 
+@ON_NEWER
 def test_kafka_clusters(bench: Bench) -> None:
     """Created, changed, listed and removed, with their subscriptions visible; passwords are not shown."""
     admin, properties = bench.admin, {"bootstrap.servers": "127.0.0.1:1", "oauth.token": Secret(CANARY)}
@@ -541,6 +544,7 @@ def test_kafka_clusters(bench: Bench) -> None:
         admin.update_kafka_cluster("a-cluster", properties={"bootstrap.servers": "127.0.0.1:2"})
 
 
+@ON_NEWER
 def test_limit_rules(bench: Bench) -> None:
     """Rules are made and replaced as a whole, all or none, under preconditions; removing returns the removed rules."""
     admin = bench.admin
@@ -570,6 +574,7 @@ def test_limit_rules(bench: Bench) -> None:
     assert (set(gone.removed), gone.absent) == ({"a", "b/*"}, ("never",))
 
 
+@WITH_VQUEUES
 def test_vqueues(bench: Bench) -> None:
     """A queue is paused and resumed, which its row shows; an unknown one is NotFound, although the server sends 202."""
     bench.ingress.call("Counter", "add", 1, key="queue")

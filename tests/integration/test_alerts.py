@@ -29,10 +29,12 @@ from restate_lab.alerts.store import AlertStore
 from restate_lab.alerts.watcher import Watcher
 from restate_lab.cli import app
 from restate_lab.cli.watch import _commands
+from restate_lab.demo.embedded import start_services
 from restate_lab.demo.server import free_ports
 from support.alert_receiver import Receiver, alert_receiver
 from support.archive_bench import tables_of
 from support.bench import running_bench, wait_for
+from support.bulk import SERVICES
 from support.clusters import KINDS, NEWEST, Cluster, Clusters
 from support.restartable import restartable, wait_until_ready
 from support.tcp_relay import TcpSwitch
@@ -417,13 +419,18 @@ def test_resuming_a_paused_invocation_through_a_plan_resolves_its_alert(receiver
 
 @pytest.mark.long
 @pytest.mark.timeout(600)
-def test_three_clusters_of_three_versions_with_one_killed(
+def test_of_a_cluster_of_each_kind_one_is_killed(
     receiver: Receiver, environments: Callable[..., None], watchers: Watchers, tmp_path: Path
 ) -> None:
     names = {f"v{number}": kind for number, kind in enumerate(KINDS)}
     (port,) = free_ports(1)
     with contextlib.ExitStack() as stack:
         nodes = {name: stack.enter_context(restartable(kind, tmp_path / name)) for name, kind in names.items()}
+        services, uri = start_services(tmp_path, SERVICES)
+        stack.enter_context(services)
+        for node in nodes.values():  # a cluster without services is a finding
+            with rl.connect(node.admin_url, audit=tmp_path) as lab:
+                lab.admin.create_deployment(uri=uri)
         environments(**{name: node.admin_url for name, node in nodes.items()})
         options = [word for name in names for word in ("-e", name)]
         options += ["--every", "1s", "--timeout", "10s", "--to", receiver.to, "--metrics", f"127.0.0.1:{port}"]
@@ -443,7 +450,7 @@ def test_three_clusters_of_three_versions_with_one_killed(
             assert receiver.received.open == set()
         os.kill(pid, signal.SIGTERM)
         assert watchers.wait() == 0
-    assert [event for _, event in receiver.received.events] == ["opened", "resolved"] * 3
+    assert [event for _, event in receiver.received.events] == ["opened", "resolved"] * len(KINDS)
 
 
 def _visits(port: int) -> dict[str, float]:

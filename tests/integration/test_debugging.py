@@ -323,11 +323,17 @@ def test_a_session_stops_at_each_entry(trial: Trial) -> None:
         outcome = step_through(record, APP, stdin=io.StringIO("ne\n" * 200), stdout=shown)
         stops = [int(index) for index in re.findall(r"^(?:\(Pdb\) )*>> entry (\d+)", shown.getvalue(), re.MULTILINE)]
         last = len(record.journal.entries) if expected.outcome != "diverges" else expected.entry or 0
-        is_cancelled = any(
-            (entry["type"], entry.get("signal_id")) == ("Notification: Signal", 1) for entry in record.journal.entries
-        )
-        sdk_commands = {"Output", *(["SendSignal"] if is_cancelled else [])}
-        entries = [each.index for each in record.journal.commands if each.type not in sdk_commands]
+        cancelled = [
+            index
+            for index, entry in enumerate(record.journal.entries)
+            if (entry["type"], entry.get("signal_id")) == ("Notification: Signal", 1)
+        ]
+        entries = [
+            each.index
+            for each in record.journal.commands
+            if each.type != "Output"
+            and not (each.type == "SendSignal" and cancelled and each.index > cancelled[0])  # of the SDK, to callees
+        ]
         is_same = outcome is not None and (outcome.outcome, outcome.entry, outcome.passed, outcome.at) == (
             *(expected.outcome, expected.entry, expected.passed, expected.at),
         )

@@ -92,7 +92,9 @@ def _sorted(frame: pd.DataFrame, by: list[str]) -> pd.DataFrame:
 
 
 def _rows(frame: pd.DataFrame) -> list[str]:
-    plain = frame.astype(object).where(frame.notna(), None)
+    floats = frame.select_dtypes("float")
+    rounded = frame.assign(**floats.round(9))  # the engine of an older server can compute another last digit
+    plain = rounded.astype(object).where(rounded.notna(), None)
     return [repr(row) for row in plain.itertuples(index=False, name=None)]
 
 
@@ -149,7 +151,7 @@ def test_frozen_results_of_every_question_equal_the_live_results(lab: Lab, incid
     freeze(lab, tmp_path / "evidence")
     with open_evidence(tmp_path / "evidence") as evidence:
         for name in (asked.keys() - there.keys()) | without_raw:
-            with pytest.raises(NotOnThisServer, match=name):
+            with pytest.raises(NotOnThisServer, match="is excluded from" if name in without_raw else name):
                 asked[name](evidence)
 
 

@@ -30,6 +30,11 @@ from support.past_bench import PastBench, compare, running_past_bench
 pytestmark = pytest.mark.server
 SECONDS = 6.0
 LONG = 600.0
+CALLED = """
+    SELECT called.id, caller.target FROM sys_invocation AS called
+    JOIN sys_invocation AS caller ON caller.id = called.invoked_by_id ORDER BY called.id LIMIT 1
+"""
+"""An invocation with a caller, for which `why` prints the command of a story; the target of its caller."""
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -97,14 +102,14 @@ def test_verbs_answer_about_the_earlier_time(bench: PastBench) -> None:
 
 @pytest.mark.long
 def test_commands_read_an_archive_with_its_cluster_at_a_time(bench: PastBench) -> None:
-    """Each printed command names the archive, the cluster and the time, and runs."""
+    """The printed command of a story names the archive, the cluster and the time, and its story has the caller."""
     poll = bench.polls[len(bench.polls) // 2]
     options = ["--evidence", str(bench.where), "--live", bench.server.admin_url, "--at", poll.at.isoformat()]
     with bench.lab.at(poll.at) as past:
-        (id_,) = past.sql("SELECT id FROM sys_invocation WHERE status = 'suspended' ORDER BY id LIMIT 1")["id"]
+        (id_,), (caller,) = past.sql(CALLED).to_dict("list").values()
     (printed,) = re.findall("restate-lab (story .*)", run("why", id_, *options))
-    assert printed.endswith(f"--live {bench.server.admin_url} --at {past.now.isoformat(timespec='milliseconds')}")
-    assert run(*shlex.split(printed)).startswith(bench.targets[id_][0])
+    assert printed.endswith(shlex.join([*options[:-1], past.now.isoformat(timespec="milliseconds")]))
+    assert run(*shlex.split(printed)).startswith(f"{caller} and ")
     assert json.loads(run("agents", "--json", *options)) == []
 
 

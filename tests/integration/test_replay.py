@@ -201,5 +201,6 @@ def test_the_verdict_on_typescript_code_is_what_the_server_reports(server: Path,
         assert result.sdk.startswith("restate-sdk-typescript/")
         assert bench.new.steps == []
         replayed, real = verdicts(result), bench.move(ids, bench.register_new())
-        assert {bench.describe(id_): (replayed[id_], real[id_]) for id_ in ids if replayed[id_] != real[id_]} == {}
+        assert len(real) > 50  # those that back off were not moved
+        assert {bench.describe(id_): (replayed[id_], real[id_]) for id_ in real if replayed[id_] != real[id_]} == {}
         assert {"fits", "diverges", "fails"} <= {verdict for verdict, _ in real.values()}

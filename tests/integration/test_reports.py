@@ -356,7 +356,7 @@ def test_a_notebook_as_a_report(newest: Cluster, tmp_path: Path) -> None:
     assert not list(page.active_parts())
     for text in (
         "What the agent does", "not allowed: the kernel was read-only", "service = 'agent'", newest.admin_url,
-        f"Address {newest.admin_url} Server restate {newest.version} ", newest.roles["agent_denver"],
+        f"{newest.admin_url}, restate {newest.version}, vqueues ", newest.roles["agent_denver"],
         "invocations", f"restate_lab {rl.__version__}",
     ):  # fmt: skip
         assert text in page.text

@@ -29,6 +29,7 @@ class PanelOnPage:
     def __init__(self, page: Page, nth: int = 0) -> None:
         self.page = page
         self.root = page.locator(".rl-panel").nth(nth)
+        self.head = self.root.locator(".rl-panelhead")
         self.findings = self.root.locator(".rl-findings")
         self.strip = self.root.locator(".rl-strip")
         self.detail = self.root.locator(".rl-invocation")
