@@ -211,7 +211,6 @@ def compare(bench: PastBench, source: Any, *, times: int, pairs: int, after: flo
     ``after`` is the share of the first polls that are not compared.
     """
     chance, comparison = random.Random(1), Comparison()  # noqa: S311 - no secret
-    kept = {(row["id"], row["created_at"]) for row in bench.lab.arrow(STATUSES, progress=False).to_pylist()}
     changes: dict[str, list[datetime]] = {}
     for row in bench.lab.arrow(CHANGES, progress=False).to_pylist():
         if row["at"] is not None:  # the input of an invocation that has not started, on 1.6.1
@@ -224,6 +223,8 @@ def compare(bench: PastBench, source: Any, *, times: int, pairs: int, after: flo
         with source.at(poll.at) as past:
             rows = past.arrow(STATUSES, progress=False).to_pylist()
             not_kept = {(each.service, each.handler) for each in past.coverage.gaps}
+        # Read afterwards: an invocation without retention can vanish between both reads.
+        kept = {(row["id"], row["created_at"]) for row in bench.lab.arrow(STATUSES, progress=False).to_pylist()}
         statuses = {(row["id"], row["created_at"]): word_of(row["status"]) for row in rows}
         keys = [
             key
