@@ -93,6 +93,8 @@ class Trial:
         return next(each for each in zip(self.cases, self.records, strict=True) if each[0].kind == kind)
 
 
+CANCEL = "Notification: Signal", 1
+"""After it, the SDK sends signals to its callees; signals before it are those of the program."""
 SHORT = (NEWEST, len(KINDS))
 LONG = [
     pytest.param((kind, 300), marks=[pytest.mark.long, pytest.mark.timeout(1_800)]) for kind in (NEWEST, PLAIN, OLDEST)
@@ -323,16 +325,12 @@ def test_a_session_stops_at_each_entry(trial: Trial) -> None:
         outcome = step_through(record, APP, stdin=io.StringIO("ne\n" * 200), stdout=shown)
         stops = [int(index) for index in re.findall(r"^(?:\(Pdb\) )*>> entry (\d+)", shown.getvalue(), re.MULTILINE)]
         last = len(record.journal.entries) if expected.outcome != "diverges" else expected.entry or 0
-        cancelled = [
-            index
-            for index, entry in enumerate(record.journal.entries)
-            if (entry["type"], entry.get("signal_id")) == ("Notification: Signal", 1)
-        ]
+        kinds = [(entry["type"], entry.get("signal_id")) for entry in record.journal.entries]
+        cancelled_at = kinds.index(CANCEL) if CANCEL in kinds else len(kinds)
         entries = [
             each.index
             for each in record.journal.commands
-            if each.type != "Output"
-            and not (each.type == "SendSignal" and cancelled and each.index > cancelled[0])  # of the SDK, to callees
+            if each.type not in ({"Output", "SendSignal"} if each.index > cancelled_at else {"Output"})
         ]
         is_same = outcome is not None and (outcome.outcome, outcome.entry, outcome.passed, outcome.at) == (
             *(expected.outcome, expected.entry, expected.passed, expected.at),

@@ -47,12 +47,10 @@ ABOUT_OTHERS = (
     "SELECT (SELECT count(*) FROM sys_invocation) FROM sys_journal WHERE id IN ('a')",
     "SELECT id FROM sys_journal WHERE id = 'a' LIMIT (SELECT count(*) FROM sys_invocation)",
     "SELECT id FROM sys_journal WHERE id = 'a",
-    *(
-        "SHOW TABLES",
-        "SELECT id FROM",
-        "SELECT id FROM sys_journal WHERE id IN ()",
-        f"SELECT {'(' * 9_000}1{')' * 9_000} FROM sys_journal WHERE id = 'a'",
-    ),
+    "SHOW TABLES",
+    "SELECT id FROM",
+    "SELECT id FROM sys_journal WHERE id IN ()",
+    f"SELECT {'(' * 9_000}1{')' * 9_000} FROM sys_journal WHERE id = 'a'",
 )
 STATEMENTS = (
     "SELECT * FROM sys_invocation WHERE id IN :ids ORDER BY id",
