@@ -38,7 +38,8 @@ _FAMILY_NAMES = {
         before_restarted_from command_type command_name holder sha256 last_failure last_failure_error_code
         last_attempt_server failed_step value_start handler kind family trend outcome framework
         model retention invocation_id trace_id service_type origin rule blocked_rule description l1 l2 entry_status
-        cause paused_vqueue_id shard""",
+        cause paused_vqueue_id shard created_using_restate_version invoked_by_service_name
+        invoked_by_subscription_id""",
     "number": """n steps attempted waiting num_inbox depth pinned pinned_running pinned_backing_off pinned_suspended
         pinned_paused would_land recent overdue expiring outlived refused slow keyed restarted journal_entries
         longest_journal busy bytes entries median_ms ms new_invocations attempts retry_count failed_attempts worst

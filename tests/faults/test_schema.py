@@ -307,7 +307,8 @@ def test_every_column_of_every_response_in_every_way(incident_try: Try, name: st
     # A freeze reads whole tables, whose columns have the server's types.
     statements = [each for each in incident_try.proxy.seen if not each.startswith('SELECT "')]
     names = {column.name for each in statements for column in selected_columns(each)}
-    assert {each for each in names if each not in FAMILIES} == set()
+    # A comparison numbers its columns; their values are any.
+    assert {each for each in names if each not in FAMILIES and not re.fullmatch(r"c\d+", each)} == set()
 
 
 READ_NOW = "pinned_service_protocol_version"

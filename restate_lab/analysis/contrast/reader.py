@@ -23,6 +23,7 @@ from restate_lab.analysis.journal.encoding import content_column
 from restate_lab.analysis.journal.reader import CHUNK, input_statement, payload_size
 from restate_lab.client.arguments import time_limit
 from restate_lab.client.lab import innermost_source, is_lab
+from restate_lab.client.schema import check_columns
 from restate_lab.client.sql.bind import chunks
 from restate_lab.errors import RestateLabError, TimedOut
 from restate_lab.frames import to_rows
@@ -330,7 +331,9 @@ class ContrastReader:
 
     def _entries(self, ids: Sequence[str], content: str, handlers: Iterable[Row]) -> Iterator[Row]:
         if self._is_scan_cheaper(len(ids), handlers):
-            with self.reads.stream(input_statement(self.reads, content, MOST_BYTES)) as batches:
+            statement = input_statement(self.reads, content, MOST_BYTES)
+            with self.reads.stream(statement) as batches:
+                check_columns(batches.schema, statement, self.reads)
                 for batch in batches:
                     yield from batch.to_pylist()
             return
