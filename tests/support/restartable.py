@@ -11,12 +11,12 @@ from pathlib import Path
 import restate_lab as rl
 from restate_lab.client.lab import Lab
 from restate_lab.demo.embedded import start_services
-from restate_lab.demo.server import NO_SETTINGS, free_ports, server_settings, settings_for
+from restate_lab.demo.server import NO_SETTINGS, server_settings, settings_for
 from restate_lab.environment import clean_environment
 from support.bench import wait_for, wait_until_served
 from support.bulk import READY, SERVICES, Bulk
 from support.clusters import admin_address, has_vqueues, server_binary
-from support.demo.nodes import Node
+from support.demo.nodes import Node, lasting_ports
 
 READY_WITHIN = 60.0
 IDS = "SELECT id FROM sys_invocation_status WHERE id IN :ids"
@@ -62,7 +62,7 @@ def killable(kind: str, folder: Path, *more: str, ended: int, later: int) -> Ite
 @contextlib.contextmanager
 def restartable(kind: str, folder: Path, *, env: Mapping[str, str] = NO_SETTINGS) -> Iterator[Node]:
     """Give a running server of a kind; ``kill()`` ends it as a power cut does, and ``start()`` starts it again."""
-    binary, (node, ingress, admin) = server_binary(kind), free_ports(3)
+    binary, (node, ingress, admin) = server_binary(kind), lasting_ports(3)
     settings = server_settings(folder) | {
         **settings_for(binary, vqueues=has_vqueues(kind)),
         "RESTATE_BIND_PORT": str(node),

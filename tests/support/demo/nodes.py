@@ -6,6 +6,7 @@ import contextlib
 import errno
 import json
 import os
+import random
 import signal
 import socket
 import time
@@ -16,7 +17,7 @@ from typing import Self
 from restate_lab._text import format_duration
 from restate_lab.demo.api import Api
 from restate_lab.demo.process import Process
-from restate_lab.demo.server import free_ports, server_settings
+from restate_lab.demo.server import server_settings
 from restate_lab.environment import clean_environment
 from restate_lab.errors import RestateLabError, TimedOut
 
@@ -128,12 +129,23 @@ class Nodes:
         self.stop()
 
 
+def lasting_ports(count: int) -> list[int]:
+    """Return free loopback ports, which no client of another process gets before the server returns to them."""
+    ports: set[int] = set()
+    while len(ports) < count:
+        port = random.randint(10_000, 32_000)  # noqa: S311 - below the range from which systems serve clients
+        with socket.socket() as each, contextlib.suppress(OSError):
+            each.bind(("127.0.0.1", port))
+            ports.add(port)
+    return list(ports)
+
+
 def _log_end(node: Node) -> str:
     return f"{node.name}: {node.process.last_lines()}" if node.process else node.name
 
 
 def _nodes(binary: Path, folder: Path) -> list[Node]:
-    ports = free_ports(3 * COUNT)
+    ports = lasting_ports(3 * COUNT)
     fabric = [f"http://127.0.0.1:{port}" for port in ports[:COUNT]]
     return [
         _node(binary, folder / f"n{number + 1}", fabric, number, *ports[COUNT + 2 * number :][:2])

@@ -137,13 +137,14 @@ def test_past_days_become_few_files_and_deleted_days_are_not_archived_again(stor
 
 
 def test_a_day_after_the_last_complete_visit_is_refused(store: ArchiveStore) -> None:
-    for last in (None, datetime.now(UTC) - timedelta(days=9), datetime.now(UTC) + timedelta(days=400)):
+    ago = datetime.now(UTC) - timedelta(days=9)
+    for last in (None, ago, ago + timedelta(days=409)):
         if last:
             record(store, last)
         with pytest.raises(errors.ArgumentError, match=r"the last complete visit of .* was made on"):
-            delete_before(store, TODAY - timedelta(days=8))
+            delete_before(store, ago.date() + timedelta(days=1))
     assert store.deletion(store.open("invocations")) == Deletion()
-    delete_before(store, TODAY - timedelta(days=9))
+    delete_before(store, ago.date())
 
 
 def test_a_smaller_day_is_the_new_limit_and_the_deleted_days_remain_known(store: ArchiveStore) -> None:
