@@ -29,7 +29,7 @@ from support.kinds import mark_kinds
 from support.placement import GroupScheduling, place
 
 # No test depends on the clock. At night, many more examples are tried.
-_EXAMPLES = int(os.environ.get("RESTATE_LAB_EXAMPLES", "25"))
+_EXAMPLES = int(os.environ.get("RESTATE_LAB_EXAMPLES", "15"))
 hypothesis.settings.register_profile("suite", deadline=None, max_examples=_EXAMPLES)
 hypothesis.settings.load_profile("suite")
 

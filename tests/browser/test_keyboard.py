@@ -171,6 +171,7 @@ def _paste(page: LabPage, text: str) -> None:
     page.page.keyboard.press("Control+v")
 
 
+@pytest.mark.long
 def test_an_incident_with_the_keyboard_alone(
     page: LabPage, panel: PanelOnPage, notebooks: Path, screenshots: Path
 ) -> None:

@@ -19,7 +19,8 @@ from support.tcp_relay import Fault, tcp_relay
 pytestmark = pytest.mark.server
 
 AT_ONCE = 6
-LONG = {"arrow", "stream", "freeze"}  # sql reads through the first two, and freeze through stream
+LONG = {"arrow", "stream", "freeze", "doctor"}
+"""sql reads through the first two, freeze through stream, and the doctor like why."""
 OF_ONE_ANSWER = [
     pytest.param(verb, marks=[pytest.mark.long] if verb in LONG else [])
     for verb in ("sql", "arrow", "stream", "to_parquet")

@@ -27,6 +27,7 @@ def place(bench: FaultBench, tmp_path: Path) -> Iterator[InterruptField]:
     rl.plan(bench.lab, "kill", waiting).execute(reason="the bench is shared")
 
 
+@pytest.mark.long
 def test_an_interrupted_session_stays_usable_and_its_audit_log_is_complete(place: InterruptField) -> None:
     """After each interrupt the verb gives the right result, nothing is left open, and every change has its outcome."""
     report = place.interrupt(18, verbs=DAILY)

@@ -80,7 +80,7 @@ def urls_of(client: httpx.Client, bench: FaultBench) -> Iterator[str]:
     yield from ("//", "//evil.example/", "/..%2f", "/%2e%2e/waits", "/page.js/x", "/favicon.ico", "/?%ff=%00&&=&")
 
 
-@pytest.mark.parametrize("step", [3, pytest.param(1, marks=pytest.mark.long)])
+@pytest.mark.parametrize("step", [7, pytest.param(1, marks=pytest.mark.long)])
 def test_a_crawler_causes_only_reads(bench: FaultBench, tmp_path: Path, step: int) -> None:
     """Every method, path, query, name and cookie: each response is short of a traceback, and has our headers."""
     with pages_of(bench, tmp_path) as (pages, network), pages.client() as client:
@@ -134,6 +134,7 @@ def test_fifty_viewers_of_one_page_cost_what_one_costs(bench: FaultBench, tmp_pa
     assert 0 < costs[1] <= 1.5 * costs[0]
 
 
+@pytest.mark.long
 def test_fifty_viewers_of_fifty_pages_send_two_statements_at_once(bench: FaultBench, tmp_path: Path) -> None:
     """The other viewers come back later, and get their page."""
     ids = list(bench.lab.sql("SELECT id FROM sys_invocation LIMIT :n", n=VIEWERS)["id"])

@@ -178,7 +178,7 @@ def test_an_unknown_outcome_has_an_exit_code_of_its_own(
     assert (done.exit_code, outcomes(done)) == (3, ["unknown"])
 
 
-@pytest.mark.parametrize("count", [30, pytest.param(100, marks=pytest.mark.long)])
+@pytest.mark.parametrize("count", [10, pytest.param(100, marks=pytest.mark.long)])
 def test_of_many_processes_that_execute_one_plan_one_acts(bench: FaultBench, url: str, count: int) -> None:
     ids = take(bench, 1)
     codes = race(url, plan_of(url, "restart-as-new", *ids)["plan"], count)

@@ -262,7 +262,7 @@ def test_the_open_step_is_marked(trial: Trial) -> None:
     assert (runs[["model_s", "tools_s"]] >= 0).all().all()
 
 
-@pytest.mark.parametrize("is_archived", [False, True])
+@pytest.mark.parametrize("is_archived", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_an_earlier_time_has_no_later_step(trial: Trial, tmp_path: Path, *, is_archived: bool) -> None:
     """Runs, conversations and waits at a time are those of that time, from the cluster or from an archive of later."""
     with contextlib.ExitStack() as stack:

@@ -56,7 +56,7 @@ def check(found: rl.Contrast, app: App) -> None:
     assert first["healthy_with"].iloc[0] == 0
 
 
-@pytest.mark.parametrize("payloads", LEVELS)
+@pytest.mark.parametrize("payloads", [False, pytest.param("shape", marks=pytest.mark.long), True])
 @pytest.mark.parametrize("app", APPS, ids=IDS)
 def test_the_planted_property_is_named_first(bench: ContrastBench, app: App, payloads: Any) -> None:
     found = contrast_of(bench.lab, app, payloads)

@@ -376,7 +376,8 @@ class TestHospital(Planted):
         assert list(findings.loc[[bool(both & set(ids)) for ids in findings["ids"]], "check"]) == ["blocked_keys"]
 
 
-@pytest.mark.parametrize("story", ["incident", pytest.param("hospital", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("story", ["incident", "hospital"])
 def test_every_command_runs(clusters: Clusters, restate_cli: Path, story: str) -> None:
     """Each suggestion that has a command runs: ours end with 0, and those of Restate's CLI ask before a change."""
     url = clusters.get(NEWEST, story).admin_url

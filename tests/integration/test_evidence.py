@@ -157,6 +157,7 @@ def test_frozen_results_of_every_question_equal_the_live_results(lab: Lab, incid
                 asked[name](evidence)
 
 
+@pytest.mark.long
 def test_frozen_journals_and_waits_equal_those_of_the_cluster(lab: Lab, incident: Cluster, tmp_path: Path) -> None:
     roles = ("big_journal", "declined_1", "mismatch_1", "hot_key_opener", "storm_caller_1", "restarted_3", "paused_1")
     roles += ("forgotten_promise", "forgotten_awakeable", "killed_1", "deadlock_pair_1", "cancelled")

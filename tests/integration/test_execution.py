@@ -84,7 +84,7 @@ def test_thousands_are_cancelled_although_the_line_is_cut(bulk: Bulk) -> None:
     check_audit(bulk, frame)
 
 
-@pytest.mark.parametrize("when", ["before", "within"])
+@pytest.mark.parametrize("when", [pytest.param("before", marks=pytest.mark.long), "within"])
 def test_thousands_are_purged_although_the_line_is_cut(bulk: Bulk, when: str) -> None:
     """If a request is lost before the server acts, it is unknown and not sent again; a second plan purges the rest."""
     many = MANY[bulk.kind] if when == "before" else 300

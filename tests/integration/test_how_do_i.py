@@ -72,8 +72,8 @@ NO_CODE = {
     *("build/docs", "pip install 'restate-lab[docs]'", "python -m restate_lab.guide"),
 }
 """Variables, files, addresses, commands with the id of an invocation, and what other tests run: the guide, Spark."""
-AT_NIGHT = dict.fromkeys(("report", "write a report of an incident?"), pytest.mark.long)
-"""The page that writes four reports, and the row that writes three; by day, test_reports.py writes them."""
+AT_NIGHT = dict.fromkeys(("report", "browse", "agents", "history", "write a report of an incident?"), pytest.mark.long)
+"""The slowest pages, and the row that writes three reports; by day, the rows call the same verbs."""
 
 
 def rows() -> dict[str, list[str]]:

@@ -127,6 +127,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {"ids_by_status": {"status": "suspended"
 DIFFERENT = ("block_duration", "p50_ms", "p90_ms", "p99_ms")
 
 
+@pytest.mark.long
 def test_each_question_answers_like_the_union(joined: Joined) -> None:
     with rl.open_history(joined.where) as history:
         union = UnionRows(history, joined.lab)

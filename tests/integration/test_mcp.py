@@ -386,6 +386,7 @@ GARBAGE = (
 )
 
 
+@pytest.mark.long
 def test_no_line_ends_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After malformed and too large lines, the next call is answered, and the end of stdin ends it."""
     monkeypatch.setenv("RESTATE_LAB_AUDIT", str(tmp_path))
@@ -414,6 +415,7 @@ def test_no_line_ends_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert rl.audit_log(tmp_path, reads=True)["client"].iloc[-1] == "raw‹U+001B›[2J 1"
 
 
+@pytest.mark.long
 def test_of_40_equal_calls_one_gets_the_approval_and_the_others_send_nothing(incident: Cluster, audit: Path) -> None:
     arguments = {"deployment": incident.roles["returns_deployment"], "ids": incident.ids("mismatch")[:1]}
     with mcp_session("-e", incident.admin_url, "--allow-changes") as assistant:

@@ -39,7 +39,7 @@ from support.every_status import READY, SERVICES, InvocationStatuses
 from support.fake_endpoint import MANIFEST, deployment, response
 from support.raw_server import raw_server
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.long]
 
 RETENTION = {"RESTATE_EXPERIMENTAL_ENABLE_PREFLIGHT_INVOCATION_TERMINATION_RETENTION": "true"}
 PHASES: Mapping[str, Mapping[str, str]] = {

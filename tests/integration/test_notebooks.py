@@ -55,6 +55,7 @@ def assert_no_stream(output: dict[str, list[NotebookNode]]) -> None:
 
 
 @pytest.mark.server
+@pytest.mark.long
 def test_ask_in_sql_answers_its_questions(cluster: Cluster, tmp_path: Path) -> None:
     """On every kind of server the SQL notebook has card, statuses, picture, failure, failing step and magic."""
     output = outputs_of(run(SQL, cluster, tmp_path))

@@ -113,6 +113,7 @@ def test_a_short_report_has_five_findings_the_timeline_and_the_actions_without_s
 ASKED = {"frame", "doctor", "why", "waits", "journal", "plan", "state", "comparison", "panel", "overview"}
 
 
+@pytest.mark.long
 def test_each_result_can_be_added_and_an_executed_plan_has_its_outcome(
     lab: rl.Lab, incident: Cluster, tmp_path: Path
 ) -> None:
@@ -295,7 +296,8 @@ rl.Report("r").add("text").write(sys.argv[1], overwrite=True)
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.long)], ids=str)
+@pytest.mark.long
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=str)
 def test_an_end_in_the_middle_leaves_no_broken_pdf(number: signal.Signals, program: str, tmp_path: Path) -> None:
     """Killed or interrupted, the old PDF stays, and half of the new one has a name that marks it as unfinished."""
     path = tmp_path / "r.pdf"

@@ -117,6 +117,7 @@ def test_the_health_check_passes_under_the_name_of_the_server_only(results: dict
     assert pages["health of another name"].endswith("responds with status 421")
 
 
+@pytest.mark.long
 def test_an_assistant_gets_the_findings(python: list[str], address: str) -> None:
     with mcp_session("-e", address, command=python) as assistant:
         assert assistant.call("doctor")["data"]["verdict"] == "critical"

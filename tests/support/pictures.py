@@ -11,6 +11,7 @@ from typing import Any
 import networkx as nx
 import numpy as np
 import pandas as pd
+import pytest
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
@@ -278,6 +279,11 @@ PLOTS: dict[str, tuple[Callable[..., Axes], Callable[[Sequence[str]], Any]]] = {
     "before and after": (plots.plot_before_after, before_after),
 }
 """Each plot with a function that makes its data from names."""
+BY_DAY = ("status", "throughput", "latency parts", "retries", "waits", "agent run", "before and after")
+"""One plot of each way of drawing; the others are drawn at night."""
+every_plot = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in BY_DAY else pytest.mark.long) for name in PLOTS]
+)
 
 
 def draw(ax: Axes) -> Axes:

@@ -88,7 +88,7 @@ def _chosen(history: rl.History) -> Iterator[list[str]]:
     yield from ([ids[0]], [earlier], [earlier, earlier.partition("@")[0]], ids[::50], ["inv_none", ids[-1]])
 
 
-@pytest.mark.parametrize("since", [None, timedelta(days=7, hours=5)])
+@pytest.mark.parametrize("since", [pytest.param(None, marks=pytest.mark.long), timedelta(days=7, hours=5)])
 def test_rows_are_those_of_all_files(where: Path, since: timedelta | None) -> None:
     with rl.open_history(where, since=since) as history:
         for ids in _chosen(history):

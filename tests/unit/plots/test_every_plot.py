@@ -23,7 +23,7 @@ from restate_lab.errors import ArgumentError
 from restate_lab.plots.colours import status_style
 from restate_lab.plots.inputs import RequiredColumns
 from restate_lab.status import STATUSES
-from support.pictures import ATTRS, HOSTILE, PLOTS, all_text, contrast, draw, is_visible, journal, texts
+from support.pictures import ATTRS, HOSTILE, PLOTS, all_text, contrast, draw, every_plot, is_visible, journal, texts
 
 NAMES = ("Cart", "Orders", "agent")
 CALLS = {
@@ -43,7 +43,6 @@ CALLS = {
     "before and after": "rl.before_after(lab, deployment)",
 }
 QUESTION = re.compile(r'rl\.ask\(lab, "(\w+)"\)')
-every = pytest.mark.parametrize("name", PLOTS)
 
 
 def at_night(value: str) -> Any:
@@ -57,7 +56,7 @@ def test_each_kind_of_plot_is_a_public_function_with_a_sample() -> None:
     assert {plot for plot, _ in PLOTS.values()} == set(plots.KINDS.values())
 
 
-@every
+@every_plot
 def test_a_result_is_drawn_by_its_type_or_question_and_any_frame_by_kind(name: str) -> None:
     function, made = PLOTS[name]
     result = made(NAMES)
@@ -95,7 +94,7 @@ def test_the_error_for_a_result_without_a_plot_names_what_can_be_drawn() -> None
         rl.plot(paused, kind="waits")
 
 
-@every
+@every_plot
 def test_without_axes_pyplot_makes_one_opaque_figure(name: str) -> None:
     plot, made = PLOTS[name]
     ax = draw(plot(made(NAMES)))
@@ -103,7 +102,7 @@ def test_without_axes_pyplot_makes_one_opaque_figure(name: str) -> None:
     assert ax.figure.get_facecolor()[3] == 1
 
 
-@every
+@every_plot
 def test_a_plot_on_axes_returns_them_and_pyplot_makes_nothing(name: str) -> None:
     plot, made = PLOTS[name]
     ax = Figure(figsize=(4, 3), layout="constrained").add_subplot(1, 2, 2)
@@ -129,7 +128,7 @@ assert "matplotlib.pyplot" not in sys.modules
     assert done.returncode == 0, done.stderr
 
 
-@every
+@every_plot
 def test_a_plot_changes_neither_the_frame_nor_its_attrs(name: str) -> None:
     plot, made = PLOTS[name]
     frame = made(NAMES)
@@ -140,7 +139,7 @@ def test_a_plot_changes_neither_the_frame_nor_its_attrs(name: str) -> None:
         assert frame.attrs == attrs
 
 
-@every
+@every_plot
 def test_a_filtered_or_sorted_frame_is_drawn_like_any_other(name: str) -> None:
     plot, made = PLOTS[name]
     frame = made(NAMES)
@@ -149,7 +148,7 @@ def test_a_filtered_or_sorted_frame_is_drawn_like_any_other(name: str) -> None:
         assert sorted(texts(plot(other))) == sorted(texts(plot(frame)))
 
 
-@every
+@every_plot
 @pytest.mark.parametrize("given", [pd.DataFrame({"a": [1]}), "lab", None], ids=["another frame", "text", "nothing"])
 def test_an_unreadable_argument_is_an_error_with_the_call_for_the_frame(name: str, given: Any) -> None:
     plot, _ = PLOTS[name]
@@ -173,7 +172,7 @@ def test_text_in_place_of_numbers_is_an_error_with_the_name_of_the_column() -> N
         plots.plot_status(frame)
 
 
-@every
+@every_plot
 def test_invalid_axes_or_an_invalid_zone_is_an_error_without_a_figure(name: str) -> None:
     plot, made = PLOTS[name]
     for wrong in ({"ax": plt}, {"ax": [1, 2]}, {"tz": "Europe/Nowhere"}, {"tz": 7}, {"tz": ""}):
@@ -182,7 +181,7 @@ def test_invalid_axes_or_an_invalid_zone_is_an_error_without_a_figure(name: str)
     assert plt.get_fignums() == []
 
 
-@every
+@every_plot
 def test_an_empty_frame_is_drawn_as_a_text(name: str) -> None:
     plot, made = PLOTS[name]
     given = made(NAMES)
@@ -191,7 +190,7 @@ def test_an_empty_frame_is_drawn_as_a_text(name: str) -> None:
     assert [text for text in texts(ax) if re.match(r"(No|There is no) .+\.$", text)]
 
 
-@every
+@every_plot
 def test_source_version_and_time_are_below_the_title(name: str) -> None:
     plot, made = PLOTS[name]
     zone = timezone(timedelta(hours=2), "UTC+02:00")
@@ -202,7 +201,7 @@ def test_source_version_and_time_are_below_the_title(name: str) -> None:
     assert "UTC" in all_text(plot(made(NAMES), tz=UTC))
 
 
-@every
+@every_plot
 def test_an_incomplete_frame_has_a_note_in_its_picture(name: str) -> None:
     plot, made = PLOTS[name]
     given = made(NAMES)
@@ -211,7 +210,7 @@ def test_an_incomplete_frame_has_a_note_in_its_picture(name: str) -> None:
         assert "only the first 1,000 rows" in all_text(plot(given))
 
 
-@every
+@every_plot
 def test_hostile_text_is_visible_short_and_no_mathematics(name: str) -> None:
     plot, made = PLOTS[name]
     words = ""
@@ -227,7 +226,7 @@ def test_hostile_text_is_visible_short_and_no_mathematics(name: str) -> None:
     assert "line\nbreak" not in words
 
 
-@every
+@every_plot
 @pytest.mark.parametrize("ground", ["default", "dark_background", *map(at_night, ("transparent", "Solarize_Light2"))])
 def test_text_has_a_contrast_of_4_5_on_every_background(name: str, ground: str) -> None:
     plot, made = PLOTS[name]

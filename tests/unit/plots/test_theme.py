@@ -16,13 +16,13 @@ from restate_lab.plots.colours import DARK_INK, FIXED_COLOURS, LARGEST_TINT
 from restate_lab.plots.theme import NotebookFigure, figure_html
 from restate_lab.reports.notebook.sanitizer import sanitize
 from restate_lab.status import STATUSES
-from support.pictures import PLOTS, contrast
+from support.pictures import PLOTS, contrast, every_plot
 
 NAMES = ("Cart", "Orders", "agent")
 COLOUR = re.compile(r"(?:fill|stroke)(?:: |=\")(#[0-9a-f]{6})")
 
 
-@pytest.mark.parametrize("name", PLOTS)
+@every_plot
 def test_a_plot_has_the_text_color_of_its_page_and_no_background(name: str) -> None:
     """Gray lines and text follow the text color of the page; each other color fits a white and a black page."""
     plot, made = PLOTS[name]
