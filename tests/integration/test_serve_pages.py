@@ -101,7 +101,8 @@ def test_each_page_of_each_source_has_a_result(client: httpx.Client, incident: C
     assert (page.status_code, data.status_code) == (200, 200), page.text[-2_000:]
     assert data.json()
     missing = [html.unescape(each) for each in NO_PART.findall(page.text)]
-    if name in {"waits", "queues"} and source == "months":  # an archive has only invocations that have ended
+    # An archive has only invocations that have ended, and without vqueues there are no queues to show.
+    if (source == "months" and name in {"waits", "queues"}) or (name == "queues" and not incident.vqueues):
         assert missing == [f"Not read: {data.json()['not_read']}"]
     elif name == "agents" and source == "months":  # without payloads
         assert missing or data.json()["rows"] == []

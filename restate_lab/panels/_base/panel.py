@@ -52,7 +52,7 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
 
     ``refresh`` is the time between two reads while the panel is visible, for example "10s"; None reads only on request.
     Reading takes at most about a tenth of the time. In the view "queues" it takes a thousandth, unless the rows would
-    be older than a minute. A query has a time limit of 30 s, or less if ``connect(timeout=…)`` of the source sets less.
+    be older than 90 s. A query has a time limit of 30 s, or less if ``connect(timeout=…)`` of the source sets less.
 
     After a failed read, the panel tries again after 2 s, 4 s, 8 s … up to 30 s. Each attempt starts with a cheap
     request. The panel reads as soon as the server responds to it or to another read on the same connection.

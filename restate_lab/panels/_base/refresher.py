@@ -21,7 +21,7 @@ SHARE = 10
 """Reading takes at most about one part in so many of the time."""
 _FIRST_RETRY, _LONGEST = 2.0, 30.0  # seconds
 _LONGEST_LIMITED = 300.0
-_OLDEST = 60.0
+_OLDEST = 90.0
 _LOOK = 1.0  # seconds between two visibility checks
 _END_WITHIN = 1.0  # seconds that close() waits for a thread
 
@@ -35,8 +35,8 @@ LOST: tuple[type[RestateLabError], ...] = (
 class Pace:
     """The time between two reads; ``every`` is in seconds, and None reads only on request.
 
-    Reading takes at most about one part in ``share`` of the time, unless the rows would be older than a minute; in any
-    case it takes at most about one part in ``SHARE``.
+    Reading takes at most about one part in ``share`` of the time, unless the rows would be older than 90 s; in any case
+    it takes at most about one part in ``SHARE``.
     """
 
     every: float | None = 5.0
