@@ -675,7 +675,7 @@ def test_waiting_for_invocations(bench: Bench) -> None:
     assert rows["id"].tolist() == [queued, held]
     assert sorted(rows["status"]) == ["pending", "suspended"]
     with pytest.raises(errors.TimedOut, match=rf"{held} is suspended|{queued} is pending"):
-        rl.wait_for(bench.lab, [held, queued], timeout="1s")
+        rl.wait_for(bench.lab, [held, queued], timeout="3s")
     failing = str(bench.ingress.send("Echo", "storm").invocation_id)
     retried = rl.wait_for(bench.lab, failing, until=lambda rows: rows["retry_count"].max() >= 3)
     assert retried["failure"].notna().all()
