@@ -20,7 +20,7 @@ pytestmark = pytest.mark.server
 
 AT_ONCE = 6
 LONG = {"arrow", "stream", "freeze", "doctor"}
-"""sql reads through the first two, freeze through stream, and the doctor like why."""
+"""sql reads through the first two, freeze through stream, and test_matrix.py cuts responses of the doctor by day."""
 OF_ONE_ANSWER = [
     pytest.param(verb, marks=[pytest.mark.long] if verb in LONG else [])
     for verb in ("sql", "arrow", "stream", "to_parquet")
