@@ -59,7 +59,7 @@ _FAMILY_NAMES = {
         memory_share deployment_share throttling_share minute arrivals delayed_arrivals ends retrying wakes_ms
         length_ms total rule_version""",
     "flag": """is_known can_be_removed is_latest is_paused in_flight public ended sent holds nullable
-        came_back is_open is_wasteful in_vqueue is_pinned legacy disabled""",
+        came_back is_open is_wasteful in_vqueue is_pinned legacy disabled is_null""",
     "time": """now created_at modified_at completed_at inboxed_at running_at scheduled_at scheduled_start_at
         next_retry_at last_start_at appended_at deployed_at paused_at waiting_since held_since since wakes_at expires_at
         journal_expires_at starts_first expires_first kept_first first_at last_at first_created_at

@@ -215,6 +215,14 @@ class Reads(SourceWrapper):
         for part in chunks(ids, chunk):
             yield from self.query(statement, {"ids": part}).to_pylist()
 
+    def batches(
+        self, statement: str, params: Mapping[str, Any] | None = None, /, **options: Any
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the batches of a statement of this package; for very many rows. ``options`` are those of ``stream``."""
+        with self.stream(statement, params=params, **options) as reader:
+            check_columns(reader.schema, statement, self)
+            yield from reader
+
     def query_frame(
         self, statement: str, params: Mapping[str, Any] | None = None, /, *, timeout: DurationInput | None = None
     ) -> pd.DataFrame:

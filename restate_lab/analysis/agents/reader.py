@@ -36,7 +36,6 @@ from restate_lab.analysis.journal.entries import PairedEntries, entries_of, pair
 from restate_lab.analysis.journal.payloads import decode
 from restate_lab.analysis.times import TimeInput, to_datetime
 from restate_lab.client.arguments import check_count, check_name
-from restate_lab.client.schema import check_columns
 from restate_lab.client.sql.bind import chunks
 from restate_lab.errors import NotOnThisServer
 from restate_lab.frames import to_rows
@@ -366,12 +365,9 @@ class AgentReader:
         """Yield the values of these columns for each row; the first one is the id, which must be one of ``ids``."""
         wanted = set(ids)
         for where, params in _conditions(ids, scope):
-            part = statement.format(where=where)
-            with self.source.stream(part, params=dict(params), progress=False) as reader:
-                check_columns(reader.schema, part, self.source)
-                for batch in reader:
-                    rows = zip(*(batch[name].to_pylist() for name in columns), strict=True)
-                    yield from (row for row in rows if row[0] in wanted)
+            for batch in self.source.batches(statement.format(where=where), dict(params), progress=False):
+                rows = zip(*(batch[name].to_pylist() for name in columns), strict=True)
+                yield from (row for row in rows if row[0] in wanted)
 
     def _read(self, statement: str, params: Mapping[str, Any]) -> list[dict[str, Any]]:
         return to_rows(self.source.query(statement, params))

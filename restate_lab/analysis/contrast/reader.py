@@ -23,7 +23,6 @@ from restate_lab.analysis.journal.encoding import content_column
 from restate_lab.analysis.journal.reader import CHUNK, input_statement, payload_size
 from restate_lab.client.arguments import time_limit
 from restate_lab.client.lab import innermost_source, is_lab
-from restate_lab.client.schema import check_columns
 from restate_lab.client.sql.bind import chunks
 from restate_lab.errors import RestateLabError, TimedOut
 from restate_lab.frames import to_rows
@@ -331,11 +330,8 @@ class ContrastReader:
 
     def _entries(self, ids: Sequence[str], content: str, handlers: Iterable[Row]) -> Iterator[Row]:
         if self._is_scan_cheaper(len(ids), handlers):
-            statement = input_statement(self.reads, content, MOST_BYTES)
-            with self.reads.stream(statement) as batches:
-                check_columns(batches.schema, statement, self.reads)
-                for batch in batches:
-                    yield from batch.to_pylist()
+            for batch in self.reads.batches(input_statement(self.reads, content, MOST_BYTES)):
+                yield from batch.to_pylist()
             return
         statement = input_statement(self.reads, content, MOST_BYTES, of_ids=True)
         for part in chunks(ids, CHUNK):

@@ -45,9 +45,8 @@ class FindReader:
 
     def inputs(self, ids: Sequence[str]) -> Generator[tuple[Row, int]]:
         """Yield the inputs of these invocations in no order, each as its row of ``sys_journal`` and its bytes."""
-        with self.reads.stream(self._statement, params={"ids": list(ids)}) as batches:
-            for batch in batches:
-                yield from ((entry, payload_size(entry, self._content)) for entry in batch.to_pylist())
+        for batch in self.reads.batches(self._statement, {"ids": list(ids)}):
+            yield from ((entry, payload_size(entry, self._content)) for entry in batch.to_pylist())
 
     def has_content(self, entry: Row) -> bool:
         """Return whether a row of ``inputs`` has a payload; in a joined source, those of the archive can lack it."""
@@ -64,6 +63,5 @@ class FindReader:
     def values(self, service: str) -> Generator[Row]:
         """Yield the values in the state of a service, with the object and the name of each."""
         statement = self.reads.statement("find/values")
-        with self.reads.stream(statement, params={"service": service, "most_bytes": MOST_BYTES}) as batches:
-            for batch in batches:
-                yield from batch.to_pylist()
+        for batch in self.reads.batches(statement, {"service": service, "most_bytes": MOST_BYTES}):
+            yield from batch.to_pylist()

@@ -161,13 +161,12 @@ class StoryReader:
         owners, named = [], []
         if not self.reads.has("sys_journal"):
             return JournalSearch(pa.chunked_array([], _TEXT), pa.chunked_array([], _TEXT))
-        with self.reads.stream(_NAMING, max_bytes=None) as batches:
-            for batch in batches:
-                body = batch["body"].cast(_TEXT)
-                ids = pc.struct_field(pc.extract_regex(body, _NAMED), "value")
-                awakeables = pc.struct_field(pc.extract_regex(body, _AWAKEABLE), "value")
-                owners.append(batch["id"].cast(_TEXT))
-                named.append(pc.coalesce(ids, _owners_of(awakeables)).cast(_TEXT))
+        for batch in self.reads.batches(_NAMING, max_bytes=None):
+            body = batch["body"].cast(_TEXT)
+            ids = pc.struct_field(pc.extract_regex(body, _NAMED), "value")
+            awakeables = pc.struct_field(pc.extract_regex(body, _AWAKEABLE), "value")
+            owners.append(batch["id"].cast(_TEXT))
+            named.append(pc.coalesce(ids, _owners_of(awakeables)).cast(_TEXT))
         return JournalSearch(pa.chunked_array(owners, _TEXT), pa.chunked_array(named, _TEXT))
 
     def origins(self, ids: Sequence[str]) -> dict[str, Any]:
