@@ -118,7 +118,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--maintain", action="store_true", help="also measure the maintenance, on copies")
     parser.add_argument(
-        "--only", nargs="*", default=[""], help="measure only the rows whose name contains one of these texts"
+        "--only", nargs="*", default=[""], help="names of the rows to measure, or parts of them; by default all"
     )
     parser.add_argument("--verb", choices=[*VERBS, *PARTS, *MAINTENANCE], help="do this one here and print its figures")
     return parser

@@ -14,13 +14,13 @@ import pytest
 
 import restate_lab as rl
 from restate_lab import errors
-from restate_lab.demo.server import free_ports
 from restate_lab.environment import clean_environment
 from restate_lab.history.store import compact, locate_store, vacuum
 from restate_lab.progress import NoProgress, Progress
 from support.archive_bench import check_archive, running_archive_bench, tables_of
 from support.bench import wait_for
 from support.clusters import NEWEST, Cluster
+from support.demo.nodes import lasting_ports
 from support.s3_server import BUCKET, gateway, request, running_s3, s3_settings
 
 pytestmark = [pytest.mark.server, pytest.mark.long, pytest.mark.timeout(900)]
@@ -47,7 +47,7 @@ def test_killed_archivers_on_s3_lose_and_double_nothing(s3: str, tmp_path: Path)
 
 
 def test_visits_complete_after_a_store_was_away_or_busy(s3: str, newest: Cluster, tmp_path: Path) -> None:
-    (port,) = free_ports(1)
+    (port,) = lasting_ports(1)
     program = [sys.executable, "-c", "from restate_lab.cli import main; main()", "archive", WHERE]
     options = ["--every", "200ms", "--cluster-name", "c", "-e", newest.admin_url]
     env = clean_environment(**s3_settings(f"http://127.0.0.1:{port}"))

@@ -59,7 +59,7 @@ YOURS = {
     "execute(…)": "execute(reason='INC-42')",
     "as reader: …": "as reader: rows = reader.read_all()",
     'every="30s", until="10m"': 'every="1s", until="2s"',
-    'both.at("30s")': 'both.at("1s")',  # the archive of this test may be no older
+    'both.at("30s")': 'both.at("1s")',  # the archive of this test is only some seconds old
 }
 """The parts of the text that readers replace, or that take too long for a test, and their values in the tests."""
 NO_CODE = {

@@ -279,8 +279,17 @@ PLOTS: dict[str, tuple[Callable[..., Axes], Callable[[Sequence[str]], Any]]] = {
     "before and after": (plots.plot_before_after, before_after),
 }
 """Each plot with a function that makes its data from names."""
-BY_DAY = ("status", "throughput", "latency parts", "retries", "waits", "agent run", "before and after")
-"""One plot of each way of drawing; the others are drawn at night."""
+BY_DAY = (
+    "status",
+    "throughput",
+    "latency parts",
+    "retries",
+    "waits",
+    "agent run",
+    "failure calendar",
+    "before and after",
+)
+"""Plots that differ in how they are drawn; the similar other ones are drawn at night."""
 every_plot = pytest.mark.parametrize(
     "name", [pytest.param(name, marks=() if name in BY_DAY else pytest.mark.long) for name in PLOTS]
 )
