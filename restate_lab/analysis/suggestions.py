@@ -49,7 +49,7 @@ class SuggestedCall:
     """One call: ``verb`` is a function of restate_lab ("plan") or, with a dot, a method ("lab.admin.get_deployment").
 
     A function takes the connection before ``arguments``. ``result`` is the relevant attribute of the returned value
-    ("deadlocks", "frame()"), "" for the value itself. ``comment`` explains the call to the user. ``total`` is the
+    ("deadlocks", "frame"), "" for the value itself. ``comment`` explains the call to the user. ``total`` is the
     number of all ids if ``arguments`` has only the first ones, else 0.
     """
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import inspect
 import re
 import shutil
@@ -10,7 +9,6 @@ import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,11 +16,11 @@ import restate_lab as rl
 from restate_lab import errors
 from restate_lab.actions.rules import ACTIONS
 from restate_lab.analysis.questions.catalog import names
-from restate_lab.analysis.questions.parameters import parameters_of
 from restate_lab.guide import actions, columns, faults, questions
 from restate_lab.guide.__main__ import GUIDE, names_of_pictures, with_pictures
 from restate_lab.magics.magic import _VERBS
 from restate_lab.magics.parser import parse
+from support.suggested import check
 
 ROOT = Path(__file__).parents[2]
 GENERATED = {"actions": actions, "columns": columns, "faults": faults, "questions": questions}
@@ -104,11 +102,6 @@ def test_trust_names_tests_that_exist() -> None:
     assert f" {len(faults.GATEWAYS)} responses " in TEXTS["trust"]
 
 
-BEHIND = {"rl": rl, "lab": rl.Lab, "lab.admin": rl.AdminClient, "lab.ingress": rl.IngressClient}
-METHODS = {"execute": rl.Plan.execute, "first": rl.Plan.first, "add": rl.Report.add, "write": rl.Report.write}
-"""The objects behind the names in the texts; a method of a result is listed by its own name."""
-
-
 def pieces(text: str) -> list[str]:
     """Return the pieces of code in a text that name a part of restate_lab."""
     cells = [code for code in re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE) if "%" not in code]
@@ -123,35 +116,7 @@ def pieces(text: str) -> list[str]:
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
 def test_code_in_the_guide_compiles_and_calls_existing_functions_and_parameters(text: str) -> None:
     for code in pieces(text):
-        for node in ast.walk(ast.parse(code)):
-            if isinstance(node, ast.Attribute) and (owner := BEHIND.get(ast.unparse(node.value))):
-                assert hasattr(owner, node.attr), code
-            if isinstance(node, ast.Call) and (called := behind(node.func)):
-                assert_fits(called, node, code)
-
-
-def behind(function: ast.expr) -> Any:
-    """Return the function that is called; None if it is not from restate_lab."""
-    if not isinstance(function, ast.Attribute):
-        return None
-    owner = BEHIND.get(ast.unparse(function.value))
-    return getattr(owner, function.attr) if owner else METHODS.get(function.attr)
-
-
-def assert_fits(called: Any, call: ast.Call, code: str) -> None:
-    """Bind the arguments as Python would; an ellipsis stands for the arguments that are not in the text."""
-    open_end = any(isinstance(each, ast.Constant) and each.value is ... for each in call.args)
-    positional = [None for each in call.args if not (isinstance(each, ast.Constant) and each.value is ...)]
-    signature = inspect.signature(called)
-    if next(iter(signature.parameters), "") == "self":
-        positional.insert(0, None)
-    named = {each.arg: None for each in call.keywords if each.arg}
-    (signature.bind_partial if open_end or not call.args + call.keywords else signature.bind)(*positional, **named)
-    if called is rl.ask and len(call.args) > 1 and isinstance(call.args[1], ast.Constant):
-        question = call.args[1].value
-        assert question in {*names(), "name"}, code
-        takes = {"timeout", "now", "parameter"} | {each.name for each in parameters_of(question)}
-        assert set(named) <= takes, code
+        check(code)
 
 
 def test_the_reference_has_each_form_of_the_magic() -> None:

@@ -154,7 +154,7 @@ def label(value: Any) -> str:
 
 
 class ModelList(list[M], Generic[M]):
-    """A list of models, sorted when it was made; ``frame()`` returns them as a DataFrame."""
+    """A list of models, sorted when it was made; ``frame`` is them as a DataFrame."""
 
     def __init__(self, model: type[M], models: Iterable[M], *, by: Callable[[M], Any]) -> None:
         super().__init__(sorted(models, key=by))

@@ -43,7 +43,7 @@ def registered_services(context: CheckContext) -> list[Finding]:
             suggested=(
                 SuggestedCall(
                     "lab.admin.list_deployments",
-                    result="frame()",
+                    result="frame",
                     comment="register one, or connect to another cluster",
                 ),
             ),
@@ -132,7 +132,7 @@ def _outdated_finding(context: CheckContext, old: Mapping[str, str]) -> Finding:
         ids=tuple(old)[:MAX_IDS],
         since=first_of(each.created_at for each in known),
         evidence=ask_call("sdks"),
-        suggested=(SuggestedCall("lab.admin.list_deployments", result="frame()"),),
+        suggested=(SuggestedCall("lab.admin.list_deployments", result="frame"),),
     )
 
 

@@ -1,0 +1,44 @@
+"""Each call in a text of the package, such as an error message, is one that Python would accept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import restate_lab
+from support.suggested import calls_in, check, texts_of
+
+PACKAGE = Path(restate_lab.__file__).parent
+FILES = {str(each.relative_to(PACKAGE)): each for kind in ("py", "j2", "js") for each in PACKAGE.rglob(f"*.{kind}")}
+WITH_CALLS = {
+    name: calls for name, file in FILES.items() if (calls := {c for t in texts_of(file) for c in calls_in(t)})
+}
+UNKNOWN = ("Y", "{")  # a part that the program composes, from which no code can be made
+
+
+@pytest.mark.parametrize("name", sorted(WITH_CALLS))
+def test_names_and_arguments_exist(name: str) -> None:
+    for code in WITH_CALLS[name]:
+        try:
+            compile(code, name, "eval")
+        except SyntaxError:
+            assert any(part in code for part in UNKNOWN), code
+        else:
+            check(code)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "lab.admin.list_deployments().frame()",  # a property
+        "rl.doctor(lab).finding",
+        'rl.ask(lab, "retry_storms")',
+        'rl.ask(lab, "retry_storm", servise="Payments")',
+        "rl.whi(lab, id)",
+        "rl.why(lab, id, depths=2)",
+    ],
+)
+def test_a_call_that_would_fail_is_found(code: str) -> None:
+    with pytest.raises((AssertionError, AttributeError)):
+        check(code)
