@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import importlib
 import importlib.util
 import inspect
+import os
+import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, ParamSpec, TypeVar
+from datetime import datetime, timedelta
+from numbers import Integral, Real
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
-from restate_lab.errors import ArgumentError, MissingExtra
+from restate_lab._text import one_line, truncate
+from restate_lab.errors import ArgumentError, MissingExtra, NoSuchName, RestateLabError
+from restate_lab.redaction import Secret, as_secret
 
 Class = TypeVar("Class", bound=type)
 P = ParamSpec("P")
@@ -73,6 +82,78 @@ Without a row, the message has the parameter's name.
 INSTALL = "pip install restate-lab"
 """The command that installs the required packages that an installation without dependencies does not have."""
 _OBJECTS = {"AdminClient": "lab.admin", "IngressClient": "lab.ingress"}
+_SHOWN = frozenset({"bool", "int", "float", "Progress", "DurationInput", "TimeInput"})
+"""The types of arguments whose wrong value a message has."""
+_VOWELS = "aeiouAEIOU"
+_LONGEST = 40  # characters of a wrong value
+_PARAMETERS = re.compile(r"\[[^\[\]]*\]")
+_NAMED = frozenset({inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY})
+_PLACE_ERRORS = frozenset({
+    errno.EACCES, errno.EEXIST, errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOENT,
+    errno.ENOTDIR, errno.ENXIO, errno.EPERM, errno.EROFS,
+})  # fmt: skip
+"""The errors of a path; a full or broken disk is an OSError."""
+
+
+class _Type(NamedTuple):
+    """What a parameter takes, for a message, and the function that recognizes it."""
+
+    noun: str
+    fits: Callable[[Any], bool]
+
+
+def _of(noun: str, *types: type) -> _Type:
+    return _Type(noun, lambda value: isinstance(value, types) and not isinstance(value, bool))
+
+
+def _is_flag(value: object) -> bool:
+    return type(value).__name__ in {"bool", "bool_"}  # numpy has both
+
+
+def _is_list(value: object) -> bool:
+    is_frame = hasattr(value, "columns")  # its iterator yields the names of columns
+    return isinstance(value, Iterable) and not isinstance(value, bytes | Mapping) and not is_frame
+
+
+def _has_ids(value: object) -> bool:
+    """Return whether a value can have ids: a text, a list, an Arrow table, a finding or a result."""
+    return any(hasattr(value, each) for each in ("__iter__", "column_names", "ids", "read_at"))
+
+
+def _is_until(value: object) -> bool:
+    return callable(value) or _is_list(value)
+
+
+_CHOICES = ("Literal", "DtypeBackend", "Length", "Paper", "PlotKind")
+_TYPES: Mapping[str, _Type] = MappingProxyType(
+    {
+        "bool": _Type("True or False", _is_flag),
+        "Payloads": _Type("True, False or 'shape'", lambda value: _is_flag(value) or isinstance(value, str)),
+        "str": _of("a text", str),
+        "Secret": _of("a text", Secret),
+        "int": _of("a whole number", Integral),
+        "float": _of("a number", Real),
+        "DurationInput": _of("seconds, a duration such as '30s', or a timedelta", Real, str, timedelta),
+        "TimeInput": _of("a time with its zone, or an age such as '2h'", str, datetime, timedelta),
+        "datetime": _of("a time with its zone", datetime),
+        "timedelta": _of("a timedelta", timedelta),
+        "os.PathLike": _of("a path", os.PathLike),
+        "Path": _of("a path", os.PathLike),
+        "Iterable": _Type("a list", _is_list),
+        "Sequence": _Type("a list", _is_list),
+        "Collection": _Type("a list", _is_list),
+        "Mapping": _of("a mapping", Mapping),
+        "Headers": _of("a mapping", Mapping),
+        "Callable": _Type("a function", callable),
+        "Targets": _Type("ids, or a frame with a column id", _has_ids),
+        "WaitUntil": _Type("a status, a list of them, or a function", _is_until),
+        "fs.FileSystem": _Type("a pyarrow.fs.FileSystem", lambda value: hasattr(value, "get_file_info")),
+        **dict.fromkeys(_CHOICES, _of("a text", str)),
+        "Progress": _Type("a Progress", lambda value: hasattr(value, "update") and hasattr(value, "close")),
+        "None": _Type("None", lambda value: value is None),
+    }
+)
+"""The types that are checked before a call, by their names in annotations; the functions check others themselves."""
 
 
 def public(kind: Class) -> Class:
@@ -87,7 +168,12 @@ def public(kind: Class) -> Class:
 
 
 def with_explained_calls(kind: Class) -> Class:
-    """Decorate the public methods of a class, inherited ones included, as ``explained`` does; return the class."""
+    """Decorate the public methods of a class, inherited ones included, as ``explained`` does; return the class.
+
+    An unknown attribute is an error with the most similar name.
+    """
+    if not hasattr(kind, "__getattr__"):
+        kind.__getattr__ = _no_such_name  # type: ignore[attr-defined] # in the class, a type checker would accept any name
     for owner in (each for each in kind.__mro__ if each.__module__.startswith("restate_lab")):
         for name, member in list(vars(owner).items()):
             is_method = name == "__init__" or not name.startswith("_")
@@ -96,22 +182,163 @@ def with_explained_calls(kind: Class) -> Class:
     return kind
 
 
+def _no_such_name(value: object, name: str) -> Any:
+    kind = type(value)
+    known = {*dir(kind), *getattr(kind, "__dataclass_fields__", ())}
+    if name.startswith("_") or name in known:  # the error comes from a property, or the object is not complete
+        return object.__getattribute__(value, name)
+    hint = did_you_mean(nearest_names(name, (each for each in known if not each.startswith("_")), most=1))
+    raise NoSuchName(f"{kind.__name__} has no attribute {name!r}. {hint}".removesuffix(". "))
+
+
 def explained(function: Callable[P, R]) -> Callable[P, R]:
-    """Make a call without a connection, or without another required argument, one short error with an example."""
+    """Make a wrong call one short error with the right call, before the function does anything.
+
+    A file or folder that cannot be used is such an error, too. Texts that can be secret become a Secret, so that a
+    verbose traceback shows them in no frame: see ``conceal``.
+    """
     places = source_places(function)
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        check_sources(function, places, args)
+        args, kwargs = conceal(function, args, kwargs)  # type: ignore[assignment]
+        check_call(function, places, args, kwargs)
         try:
             return function(*args, **kwargs)
-        except TypeError:
-            if explanation := explain_call(function, args, kwargs):
-                raise explanation from None
+        except OSError as error:
+            if explanation := place_error(function, args, kwargs, error):
+                raise explanation from error
             raise
 
     call.is_explained = True  # type: ignore[attr-defined]
     return call
+
+
+def conceal(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return the arguments of a call with texts as Secrets, if the function has a parameter that takes a Secret.
+
+    Texts for another parameter remain as they are, but an unknown keyword can be a misspelled one.
+    """
+    shown = _shown_names(function)
+    if shown is None:
+        return args, dict(kwargs)
+    named = {name: each if name in shown else _hide(each) for name, each in kwargs.items()}
+    return tuple(map(_hide, args)), named
+
+
+@functools.cache
+def _shown_names(function: Callable[..., Any]) -> frozenset[str] | None:
+    """Return the parameters that take no Secret; None if there are no others."""
+    types = {name: type_names(str(each.annotation)) for name, each in _signature(function).parameters.items()}
+    shown = frozenset(name for name, names in types.items() if "Secret" not in names)
+    return None if len(shown) == len(types) else shown
+
+
+def _hide(value: Any) -> Any:
+    if isinstance(value, bytes):  # the function refuses it, and does not show it
+        return Secret(value)  # type: ignore[arg-type]
+    return as_secret(value) if isinstance(value, str) else value
+
+
+def check_call(
+    function: Callable[..., Any], places: Mapping[str, int], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> None:
+    """Raise ArgumentError if a call has not the right arguments: their number, their names and their types."""
+    check_sources(function, places, args)
+    signature = _signature(function)
+    try:
+        known = signature.bind(*args, **kwargs).arguments
+    except TypeError:
+        raise _call_error(function, args, kwargs) from None
+    if function.__name__ == "__init__" and hasattr(args[0], "__dataclass_fields__"):
+        return  # a value that a verb makes, or that checks its fields itself
+    for name, value in known.items():
+        _check_type(function, args, signature.parameters[name], value)
+
+
+@functools.cache
+def _signature(function: Callable[..., Any]) -> inspect.Signature:
+    return inspect.signature(function)
+
+
+def _call_error(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> ArgumentError:
+    """Return the error for a call with an unknown name, or with more, fewer or twice the same arguments."""
+    parameters = _signature(function).parameters
+    by_name = {name: each for name, each in parameters.items() if each.kind in _NAMED}
+    by_place = [name for name, each in parameters.items() if each.kind <= each.POSITIONAL_OR_KEYWORD]
+    called, call = _called(function, args)
+    unknown = [name for name in kwargs if name not in by_name]
+    missing = [each for each in _required(function)[len(args) :] if each.name not in kwargs]
+    if unknown and unknown[0] in parameters:
+        return ArgumentError(f"{called}() takes {unknown[0]} without its name: {call}.")
+    if unknown and not any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
+        names = [name for name in by_name if name != "self"]
+        hint = did_you_mean(nearest_names(unknown[0], names, most=1)) or f"It has {', '.join(names) or 'no names'}."
+        return ArgumentError(f"{called}() has no argument {unknown[0]!r}. {hint}")
+    if len(args) > len(by_place):
+        others = ", ".join(f"{name}=" for name in by_name if name not in by_place)
+        return ArgumentError(f"{called}() has too many arguments: {call}{others and f'; by name: {others}'}.")
+    if missing:
+        return _needs(function, args, missing[0])
+    return ArgumentError(f"{called}() has an argument twice: {call}.")
+
+
+def _check_type(
+    function: Callable[..., Any], args: tuple[Any, ...], parameter: inspect.Parameter, value: object
+) -> None:
+    """Raise ArgumentError if an argument has another type than its annotation, as far as ``_TYPES`` has its names."""
+    names = type_names(str(parameter.annotation))
+    if parameter.name == "self" or not names <= _TYPES.keys() or value is parameter.default:
+        return
+    if any(_TYPES[name].fits(value) for name in names):
+        return
+    *nouns, last = dict.fromkeys(each.noun for name, each in _TYPES.items() if name in names)
+    allowed = f"{', '.join(nouns)} or {last}" if nouns else last
+    shows = names & _SHOWN and isinstance(value, str | bool | Real)  # a value of another argument can be a secret
+    kind = type(value).__name__
+    shown = truncate(repr(value), _LONGEST) if shows else f"{'an' if kind[0] in _VOWELS else 'a'} {kind}"
+    text = f"{parameter.name} must be {allowed}; got {shown}"
+    if parameter.default is parameter.empty:
+        advice = " Of a frame, pass frame.id[0]." if hasattr(value, "columns") and "id" in parameter.name else ""
+        raise ArgumentError(f"{text}: {_called(function, args)[1]}.{advice}")
+    raise ArgumentError(f"{text}.")
+
+
+def place_error(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], error: OSError
+) -> ArgumentError | None:
+    """Return the error for an argument that cannot be used as a path; None for another file, and for a full disk."""
+    if isinstance(error, RestateLabError) or error.errno not in _PLACE_ERRORS:
+        return None
+    known = _signature(function).bind(*args, **kwargs).arguments
+    paths = [name for name in known if "Path" in str(_signature(function).parameters[name])]
+    name = next((each for each in paths if _is_about(error, known[each])), None)
+    if name is None:
+        return None
+    why = os.strerror(error.errno or 0)
+    return ArgumentError(
+        f"{name} {os.fspath(known[name])!r} cannot be used: {why}. Pass a path where you can read and write."
+    )
+
+
+def _is_about(error: OSError, path: Any) -> bool:
+    """Return whether an error names a path or its folder: a file is written under another name first."""
+    if path is None:
+        return False
+    whole = Path(path).expanduser()
+    text = f"{error.filename} {error}"
+    return str(whole) in text or (whole.parent != Path() and str(whole.parent) in text)
+
+
+def unusable_arguments(function: Callable[..., Any], args: tuple[Any, ...], error: Exception) -> ArgumentError:
+    """Return the error for a call that failed before a response was read, so its arguments have unexpected values."""
+    called, call = _called(function, args)
+    return ArgumentError(
+        f"{called}() cannot use these arguments: {type(error).__name__}: {one_line(str(error))}. Nothing was sent. The "
+        f"call is {call}."
+    )
 
 
 def source_places(function: Callable[..., Any]) -> dict[str, int]:
@@ -126,7 +353,7 @@ def check_sources(function: Callable[..., Any], places: Mapping[str, int], args:
     for name, at in places.items():
         missing = missing_members(args[at]) if at < len(args) else ()
         if "sql" in missing and "stream" in missing:
-            raise _needs(function, args, inspect.signature(function).parameters[name])
+            raise _needs(function, args, _signature(function).parameters[name])
         if missing:
             raise ArgumentError(
                 f"{type(args[at]).__name__} is not a Source: it has no {', '.join(missing)}. Pass a Lab or Evidence, "
@@ -139,47 +366,47 @@ def missing_members(value: object) -> list[str]:
     return [each for each in _MEMBERS if inspect.getattr_static(value, each, None) is None and not hasattr(value, each)]
 
 
-def explain_call(
-    function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> ArgumentError | None:
-    """Return the error for a call without a required argument; None for another call."""
-    signature = inspect.signature(function)
-    try:
-        known = signature.bind_partial(*args, **kwargs).arguments
-    except TypeError:  # Python's error names an unknown keyword, or has the number of arguments
-        return None
-    missing = [each for each in _required(function) if each.name not in known]
-    return _needs(function, args, missing[0]) if missing else None
-
-
 def _required(function: Callable[..., Any]) -> list[inspect.Parameter]:
-    parameters = inspect.signature(function).parameters.values()
+    parameters = _signature(function).parameters.values()
     variable = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
     return [each for each in parameters if each.default is each.empty and each.kind not in variable]
 
 
 def _needs(function: Callable[..., Any], args: tuple[Any, ...], missing: inspect.Parameter) -> ArgumentError:
     """Return the error for a call that lacks an argument, with an example of the call."""
-    required, called, owner = _required(function), function.__name__, "rl"
-    if required[0].name == "self":
-        required, owner = required[1:], type(args[0]).__name__
-        owner, called = ("rl", owner) if called == "__init__" else (_OBJECTS.get(owner, owner.lower()), called)
-    values = [f"{each.name}={_example(each)[1]}" if _is_keyword(each) else _example(each)[1] for each in required]
-    call = f"{owner}.{called}({', '.join(values)})"
+    called, call = _called(function, args)
     noun = _example(missing)[0]
     if noun == _CONNECTION:
         return ArgumentError(f"{called}() needs {noun} first: {call}, with lab = rl.connect().")
     return ArgumentError(f"{called}() needs {noun}: {call}.")
 
 
+def _called(function: Callable[..., Any], args: tuple[Any, ...]) -> tuple[str, str]:
+    """Return the name of a function, and an example of its call with the required arguments."""
+    required, called, owner = _required(function), function.__name__, "rl"
+    if required and required[0].name == "self":
+        required, owner = required[1:], type(args[0]).__name__
+        owner, called = ("rl", owner) if called == "__init__" else (_OBJECTS.get(owner, owner.lower()), called)
+    values = [f"{each.name}={_example(each)[1]}" if _is_named(each) else _example(each)[1] for each in required]
+    return called, f"{owner}.{called}({', '.join(values)})"
+
+
 def _example(parameter: inspect.Parameter) -> tuple[str, str]:
     name = parameter.name
     by_name = EXAMPLES.get(name, (name, name))
-    return EXAMPLES.get(f"{name}=", by_name) if _is_keyword(parameter) else by_name
+    return EXAMPLES.get(f"{name}=", by_name) if _is_named(parameter) else by_name
 
 
-def _is_keyword(parameter: inspect.Parameter) -> bool:
-    return parameter.kind is parameter.KEYWORD_ONLY
+def _is_named(parameter: inspect.Parameter) -> bool:
+    return (parameter.kind in _NAMED and parameter.name not in SOURCES) or parameter.kind is parameter.KEYWORD_ONLY
+
+
+@functools.cache
+def type_names(annotation: str) -> frozenset[str]:
+    """Return the names of an annotation without their parameters: {"str", "Mapping"} of "str | Mapping[str, int]"."""
+    while "[" in annotation:
+        annotation = _PARAMETERS.sub("", annotation)
+    return frozenset(each.strip() for each in annotation.split("|"))
 
 
 def import_extra(module: str, extra: str, *, purpose: str, advice: str = "") -> Any:

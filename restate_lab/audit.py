@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from restate_lab._public import explained
 from restate_lab._text import join
 from restate_lab.errors import ArgumentError, AuditFailed, AuditIncomplete, Truncated
 from restate_lab.notes import FOLDER as NOTES, notes_frame, read_notes
@@ -168,6 +169,7 @@ class AuditLog:
         self._notes.write(self.folder / NOTES, {"kind": "note", **details, **process_info()})
 
 
+@explained
 def audit_log(
     folder: str | os.PathLike[str] | None = None,
     /,
@@ -228,7 +230,7 @@ def audit_log(
     if records.unreadable:
         places = join(records.unreadable, _MOST_SHOWN)
         frame.attrs["truncated"] = f"{len(records.unreadable):,} unreadable lines or files omitted: {places}"
-        warnings.warn(f"the audit log is incomplete: {frame.attrs['truncated']}", Truncated, stacklevel=2)
+        warnings.warn(f"the audit log is incomplete: {frame.attrs['truncated']}", Truncated, stacklevel=3)
     return frame
 
 

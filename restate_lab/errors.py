@@ -4,7 +4,7 @@ The tree::
 
     RestateLabError
     ├── ArgumentError           an argument of a call is malformed; nothing was sent
-    ├── NoSuchName              restate_lab, or a Lab, has no attribute of this name
+    ├── NoSuchName              restate_lab, or an object of it, has no attribute of this name
     ├── SettingsError           the environment is unknown, or its configuration is invalid or contradictory
     ├── StatementError          the SQL was not sent: it changes data, or it could crash or stall the server
     │   └── ParameterError      a :name parameter is missing or unused, or SQL cannot represent its value
@@ -145,7 +145,7 @@ def tracebacks(mode: TracebackMode | None = None, /) -> TracebackMode:
     """
     if mode is None:
         return _ShortTraceback.mode
-    if mode not in get_args(TracebackMode):
+    if str(mode) not in get_args(TracebackMode):
         raise ArgumentError(f"unknown traceback mode {mode!r}; choose 'short' or 'full'.")
     _ShortTraceback.mode = mode
     return mode

@@ -9,16 +9,16 @@ from typing import Any, TypeAlias
 
 import pandas as pd
 
-from restate_lab._text import plural
+from restate_lab._text import one_line, plural
 from restate_lab.actions.reader import with_retries
-from restate_lab.analysis.ids import parse_ids
+from restate_lab.analysis.ids import Targets, parse_ids
 from restate_lab.analysis.invocations.filters import ALL, MOST, RETRYING, Filters, statuses_of
 from restate_lab.analysis.invocations.groups import status_rank
 from restate_lab.analysis.invocations.reader import read_rows
 from restate_lab.client.arguments import check_seconds
 from restate_lab.client.schema import translate_errors
 from restate_lab.durations import DurationInput
-from restate_lab.errors import ArgumentError, TimedOut
+from restate_lab.errors import ArgumentError, RestateLabError, TimedOut
 from restate_lab.frames import records
 from restate_lab.progress import InvocationsLine, Progress, progress_of
 from restate_lab.reads import Reads, begin
@@ -35,7 +35,7 @@ _EXAMPLES = 3  # invocations that a message names
 @translate_errors
 def wait_for(
     source: Source,
-    targets: Any,
+    targets: Targets,
     /,
     *,
     until: WaitUntil = "ended",
@@ -95,12 +95,23 @@ class _Wait:
             rows = self._read()
             missing = self._missing(rows)
             progress.update(len(self.ids) - len(missing), len(self.ids))
-            if self.until(rows) if callable(self.until) else not missing:
+            if self._is_over(rows) if callable(self.until) else not missing:
                 return rows
             pause = max(_PAUSE, (time.monotonic() - began) * _SHARE)
             if self.reads.seconds_left <= pause:
                 raise TimedOut(self._message(rows, missing))
             time.sleep(pause)
+
+    def _is_over(self, rows: pd.DataFrame) -> bool:
+        """Return what the user's function returns; its error is about the argument, and not about a response."""
+        try:
+            return bool(self.until(rows))  # type: ignore[operator]
+        except RestateLabError:
+            raise
+        except Exception as error:
+            raise ArgumentError(
+                f"the function until= failed: {type(error).__name__}: {one_line(str(error))}."
+            ) from error
 
     def _read(self) -> pd.DataFrame:
         reads = Reads(self.reads)  # of one poll: the server can be upgraded meanwhile

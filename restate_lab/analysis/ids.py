@@ -19,7 +19,7 @@ import re
 import string
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 import pandas as pd
 
@@ -41,6 +41,8 @@ _SEPARATORS = re.compile(r"[\s,;|'\"\[\](){}]+")
 _PREFIX = "sign_1"
 _KEY_BYTES, _ID_BYTES, _INDEX_BYTES = 8, 16, 4
 _KEY_CHARACTERS, _ID_CHARACTERS = 11, 22
+Targets: TypeAlias = Any
+"""The targets of a verb, as ``parse_ids`` takes them; some verbs also take a finding or a result."""
 NEW_RUN = "a new run with the same id"
 
 

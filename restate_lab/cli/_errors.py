@@ -35,7 +35,6 @@ _IN_A_SHELL = (
     (re.compile(r" requires (\w+)= \("), r" requires -p \1=… ("),
     (re.compile(r"\bexpect=(?=\w)"), "--expect "),
     (re.compile(r"^expect is "), "--expect is "),
-    (re.compile(r"^reason is empty: pass a reason, for example reason="), "--reason is empty: give a reason, such as "),
     (re.compile(r"\bconnect to (\S+), or make a new plan"), r"add -e \1, or make a new plan"),
     (re.compile(r'such as rl\.ask\(lab, "retry_storm_ids", service="Payments"\)'), "or add --question retry_storm_ids"),
     (re.compile(r": see plan\.impact\."), "; --json lists them."),

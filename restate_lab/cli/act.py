@@ -209,11 +209,11 @@ def execute(
     skipped. -e must name the cluster of the plan.
     """
     from restate_lab.actions.plan.store import PlanStore
+    from restate_lab.client.arguments import check_reason
     from restate_lab.client.lab import connect
 
     interrupt_on_sigterm()
-    if reason.strip() == _PLACEHOLDER:
-        raise ArgumentError("--reason has the placeholder of the printed command; write why you execute the plan.")
+    check_reason(reason, name="--reason")
     store = PlanStore()
     stored = store.load(plan)
     with connect(cluster) as lab:

@@ -25,6 +25,8 @@ _ID = re.compile(r"[a-z]+_[A-Za-z0-9]+")
 _AWAKEABLE = re.compile(r"(sign|prom)_1[A-Za-z0-9_-]{20,}")
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _LONGEST = 60
+_REASON = '"INC-42: the provider is back"'
+_PLACEHOLDERS = frozenset({"reason", "why"})  # beside texts without a letter or digit, such as "…"
 _SIZE = re.compile(r"(?P<count>\d+(?:\.\d+)?)\s*(?P<unit>[kmg]?b)")
 _SIZE_UNITS = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9}
 _MOST_SECONDS = 1_000_000_000  # a socket cannot wait much longer
@@ -33,7 +35,7 @@ _ENDS: ContextVar[float | None] = ContextVar("ends", default=None)
 
 def format_value(value: Any) -> str:
     """Return the repr of a value for a message; a long one keeps its beginning and its end."""
-    text = repr(value)
+    text = " ".join(repr(value).splitlines())
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 15]}…{text[-12:]} ({len(text)} long)"
 
 
@@ -62,6 +64,18 @@ def check_name(argument: str, value: object) -> str:
     """Return a name or key: non-empty text."""
     if not isinstance(value, str) or not value:
         raise ArgumentError(f"{argument} must be non-empty text; got {format_value(value)}.")
+    return value
+
+
+def check_reason(value: object, *, name: str = "reason") -> str:
+    """Return the reason of a change for the audit log; a placeholder, as in a printed call, is refused."""
+    if not isinstance(value, str) or not value.strip():
+        raise ArgumentError(f"{name} is empty: pass a reason for the audit log, such as {_REASON}.")
+    plain = value.strip().strip("\"'").removeprefix("INC-42:").strip()
+    if not any(each.isalnum() for each in plain) or plain.casefold() in _PLACEHOLDERS:
+        raise ArgumentError(
+            f"{name} has the placeholder {format_value(value)}: write why you do it, such as {_REASON}."
+        )
     return value
 
 

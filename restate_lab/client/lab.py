@@ -19,7 +19,7 @@ import httpx
 import pandas as pd
 import pyarrow as pa
 
-from restate_lab._public import nearest_names, with_explained_calls
+from restate_lab._public import explained, nearest_names, with_explained_calls
 from restate_lab.audit import AuditLog
 from restate_lab.client._server_info import COUNT_LIMIT, INFO_LIFETIME, ServerInfoCache, StatusCard
 from restate_lab.client._stream import send_query
@@ -327,11 +327,12 @@ class Lab(Source):
         return [str(name) for name in rows["name"].to_pylist()]
 
 
+@explained
 def connect(
-    cluster: str | None = None,
+    cluster: str | Secret | None = None,
     /,
     *,
-    ingress_url: str | None = None,
+    ingress_url: str | Secret | None = None,
     token: str | Secret | None = None,
     read_only: bool | None = None,
     timeout: DurationInput | None = None,
@@ -390,7 +391,7 @@ def connect(
         lab.check()
         if is_older(lab.version) or is_newer(lab.version):
             message = _UNTRIED if is_older(lab.version) else _NEWER
-            warnings.warn(message.format(name=lab.name, version=lab.version), UntriedServer, stacklevel=2)
+            warnings.warn(message.format(name=lab.name, version=lab.version), UntriedServer, stacklevel=3)
     except BaseException:
         lab.close()
         raise

@@ -10,13 +10,14 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import pandas as pd
 import pyarrow as pa
 
-from restate_lab._public import check_sources, explain_call, source_places
+from restate_lab._public import check_call, conceal, place_error, source_places, unusable_arguments
 from restate_lab._text import one_line
 from restate_lab.errors import RestateLabError, ServerFailed
 from restate_lab.source import Source
@@ -90,6 +91,7 @@ _ADVICE = (
     "Check for a proxy that changes responses, or update restate_lab if the server is newer; lab.arrow() shows "
     "an unchanged response."
 )
+_RESPONSES: ContextVar[list[bool] | None] = ContextVar("responses", default=None)
 _UNREADABLE = (LookupError, TypeError, ValueError, AttributeError, OverflowError, pa.ArrowException)
 
 
@@ -117,6 +119,7 @@ def check_columns(answer: Result, statement: str, source: Source | None) -> Resu
     Raises:
         ServerFailed: a column is missing, has another kind of values, or has an unexpected null.
     """
+    note_response()
     faults = [
         _fault(answer, name, FAMILIES.get(name), is_never_null=is_never_null)
         for name, is_never_null in selected_columns(statement)
@@ -133,6 +136,7 @@ def check_types(schema: pa.Schema, types: Mapping[str, str | None], statement: s
     Raises:
         ServerFailed: a column is missing, or has another kind of values.
     """
+    note_response()
     faults = []
     for name, declared in types.items():
         family = next((family for family, begins in _DECLARED.items() if (declared or "").startswith(begins)), None)
@@ -158,6 +162,7 @@ def tables_of(source: Source) -> pd.DataFrame:
         ServerFailed: a column is missing, or has values that are not text.
     """
     tables = source.tables()
+    note_response()
     for name in ("table", "column"):
         if name not in tables or not all(isinstance(value, str) for value in tables[name].tolist()):
             raise _shape_error("the list of tables and columns", f"column {name!r} is missing or not text", source)
@@ -175,32 +180,58 @@ def translate_errors(function: Callable[P, R]) -> Callable[P, R]:
     """Make a public function, whose first argument is a source, report an unreadable response as ServerFailed.
 
     The original error is its ``__cause__``; the message says that it may be a bug of restate_lab. A wrong call is
-    reported as by ``explained``.
+    reported as by ``explained``, also if it fails later, but before a response was read.
     """
     places = source_places(function)
 
     @functools.wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
-        check_sources(function, places, args)
-        try:
-            return function(*args, **kwargs)
-        except RestateLabError:
-            raise
-        except _UNREADABLE as error:
-            if error.__traceback__ is None or error.__traceback__.tb_next is None:  # the call itself is wrong
-                if explanation := explain_call(function, args, kwargs):
-                    raise explanation from None
+        args, kwargs = conceal(function, args, kwargs)  # type: ignore[assignment]
+        check_call(function, places, args, kwargs)
+        with _responses_of_call() as responses:
+            try:
+                return function(*args, **kwargs)
+            except RestateLabError:
                 raise
-            message = f"{type(error).__name__}: {error}"
-            raise ServerFailed(
-                f"{function.__name__}() could not read a response: {message}. Either the response has an unexpected "
-                f"shape, or this is a bug of restate_lab; the original error is the __cause__ of this one. "
-                f"{_server_text(args[0] if args else None)} {_ADVICE}",
-                status=200,
-                reason=message,
-            ) from error
+            except OSError as error:
+                if explanation := place_error(function, args, kwargs, error):
+                    raise explanation from error
+                raise
+            except _UNREADABLE as error:
+                if not responses:
+                    raise unusable_arguments(function, args, error) from error
+                raise _unreadable(function, args, error) from error
 
     return wrapper
+
+
+def note_response() -> None:
+    """Record that a response was read, for the functions that ``translate_errors`` decorates."""
+    if (responses := _RESPONSES.get()) is not None:
+        responses.append(True)
+
+
+@contextmanager
+def _responses_of_call() -> Iterator[list[bool]]:
+    """Yield the list that has an item once a response was read; the functions that a function calls share its list."""
+    outer = _RESPONSES.get()
+    responses: list[bool] = [] if outer is None else outer
+    token = _RESPONSES.set(responses)
+    try:
+        yield responses
+    finally:
+        _RESPONSES.reset(token)
+
+
+def _unreadable(function: Callable[..., Any], args: tuple[Any, ...], error: Exception) -> ServerFailed:
+    message = f"{type(error).__name__}: {error}"
+    return ServerFailed(
+        f"{function.__name__}() could not read a response: {message}. Either the response has an unexpected shape, or "
+        f"this is a bug of restate_lab; the original error is the __cause__ of this one. "
+        f"{_server_text(args[0] if args else None)} {_ADVICE}",
+        status=200,
+        reason=message,
+    )
 
 
 def _items(statement: str) -> Iterator[str]:

@@ -15,6 +15,7 @@ from restate_lab.errors import RestateLabError
 from restate_lab.history.archive import archive
 from restate_lab.status import STATUSES_SQL
 
+_REASON = "the demo plays its story"
 CLUSTER = "demo"  # as in the CLI's configuration of notebooks
 PATIENCE = 120.0  # seconds; on a busy machine, the services need most of a minute to import their libraries
 # Only the events always contain the code: with vqueues, last_failure is empty during a long back-off.
@@ -57,7 +58,7 @@ class Api:
 
     def remove(self, deployment_id: str) -> None:
         """Remove a deployment, even if invocations are pinned to it."""
-        self.lab.admin.delete_deployment(deployment_id, force=True)
+        self.lab.admin.delete_deployment(deployment_id, force=True, reason=_REASON)
 
     def move(self, deployment_id: str, uri: str) -> None:
         """Change the address of a registered deployment."""
@@ -80,9 +81,13 @@ class Api:
         if operation in {"restart-as-new", "restart-from-last-step"}:
             keeps = operation == "restart-from-last-step"
             index = int(self.lab.sql(LAST_RESULT, id=id_, progress=False)["last"][0]) if keeps else None
-            return str(admin.restart_as_new_invocation(id_, from_index=index).new_invocation_id)
-        act = {"kill": admin.kill_invocation, "cancel": admin.cancel_invocation, "pause": admin.pause_invocation}
-        act[operation](id_, verify=False)
+            return str(admin.restart_as_new_invocation(id_, from_index=index, reason=_REASON).new_invocation_id)
+        act: Mapping[str, Any] = {
+            "kill": admin.kill_invocation,
+            "cancel": admin.cancel_invocation,
+            "pause": admin.pause_invocation,
+        }
+        act[operation](id_, verify=False, reason=_REASON)
         return id_
 
     def statuses(self, ids: Iterable[str]) -> dict[str, str]:

@@ -26,6 +26,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs
 
+from restate_lab.analysis.ids import Targets
 from restate_lab.analysis.times import TimeInput
 from restate_lab.client.parquet import arrow_bytes, convert_table, row_groups, writable_schema
 from restate_lab.client.schema import check_types, translate_errors
@@ -73,7 +74,7 @@ def freeze(
     *,
     service: str | Iterable[str] | None = None,
     handler: str | Iterable[str] | None = None,
-    ids: Any = None,
+    ids: Targets = None,
     since: TimeInput | None = None,
     until: TimeInput | None = None,
     tables: str | Iterable[str] | None = None,

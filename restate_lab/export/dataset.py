@@ -14,7 +14,7 @@ from restate_lab._text import join
 from restate_lab.analysis.agents import conversation
 from restate_lab.analysis.agents.entries import ShapeFunction
 from restate_lab.analysis.agents.result import Conversation
-from restate_lab.analysis.ids import parse_ids
+from restate_lab.analysis.ids import Targets, parse_ids
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError
 from restate_lab.export.files import check_absent, resolve_target, save
@@ -24,7 +24,7 @@ from restate_lab.source import Source, without_decoding
 @explained
 def save_dataset(
     source: Source,
-    ids: Any,
+    ids: Targets,
     path: str | os.PathLike[str],
     /,
     *,

@@ -20,6 +20,7 @@ from restate_lab.actions.plan.text import shorten_cell
 from restate_lab.actions.rules import ACTIONS
 from restate_lab.analysis.replay import replay as replay_journals
 from restate_lab.analysis.replay.check import CONTACT, deployment_address, encryption_warning
+from restate_lab.client.arguments import check_reason
 from restate_lab.errors import ArgumentError, PlanExpired
 from restate_lab.export.results import replay_json
 from restate_lab.mcp.approvals import ApprovalRequest, ApprovalStore, new_request_id
@@ -138,6 +139,7 @@ class ChangeTools:
 
     def execution_request(self, plan_id: str, reason: str) -> ApprovalRequest:
         """Return what a person approves before a plan is executed; it is the same one for the same reason."""
+        check_reason(reason)
         plan = self._plan(plan_id)
         if plan.is_executed:
             raise PlanExpired("this plan was already executed; make a new one.")

@@ -107,7 +107,7 @@ class FindForm(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         try:
             source = PanelSource(self._source, self._background.stop)
             progress = UntilStopped(self._background.stop, _FindProgress(self._lines))
-            result = find(source, text.reveal(), since=_WINDOW, progress=progress)
+            result = find(source, text, since=_WINDOW, progress=progress)
         except BaseException:
             self._hide()
             raise

@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from restate_lab._text import format_duration
 from restate_lab.client.arguments import check_seconds, time_limit
-from restate_lab.client.schema import check_columns, names_of
+from restate_lab.client.schema import check_columns, names_of, note_response
 from restate_lab.client.sql.bind import chunks
 from restate_lab.client.sql.parts import complete_for
 from restate_lab.durations import DurationInput, to_timedelta
@@ -280,12 +280,14 @@ class Reads(SourceWrapper):
 
         if not self._remembers:
             with send() as reader:
+                note_response()
                 self._record_engine(statement, reader.schema)
                 yield reader
             return
 
         def read() -> pa.Table:
             with send() as reader:
+                note_response()
                 self._record_engine(statement, reader.schema)
                 return read_table(reader)
 

@@ -206,27 +206,33 @@ _BROKERS = {"bootstrap.servers": "127.0.0.1:1"}
 METHODS: Mapping[str, Callable[[Lab, Gateways], object]] = {
     "create_deployment": lambda lab, _: lab.admin.create_deployment(uri="http://127.0.0.1:1"),
     "update_deployment": lambda lab, _: lab.admin.update_deployment(_DEPLOYMENT, overwrite=True),
-    "delete_deployment": lambda lab, _: lab.admin.delete_deployment(_DEPLOYMENT, force=True),
+    "delete_deployment": lambda lab, _: lab.admin.delete_deployment(_DEPLOYMENT, force=True, reason="INC-42"),
     "modify_service": lambda lab, _: lab.admin.modify_service("Bulk", public=True),
-    "modify_service_state": lambda lab, _: lab.admin.modify_service_state("Drawer", "other", new_state={"n": b"1"}),
-    "cancel_invocation": lambda lab, _: lab.admin.cancel_invocation(_INVOCATION),
-    "kill_invocation": lambda lab, _: lab.admin.kill_invocation(_INVOCATION),
+    "modify_service_state": lambda lab, _: lab.admin.modify_service_state(
+        "Drawer", "other", new_state={"n": b"1"}, reason="INC-42"
+    ),
+    "cancel_invocation": lambda lab, _: lab.admin.cancel_invocation(_INVOCATION, reason="INC-42"),
+    "kill_invocation": lambda lab, _: lab.admin.kill_invocation(_INVOCATION, reason="INC-42"),
     "pause_invocation": lambda lab, _: lab.admin.pause_invocation(_INVOCATION),
     "resume_invocation": lambda lab, _: lab.admin.resume_invocation(_INVOCATION),
-    "purge_invocation": lambda lab, _: lab.admin.purge_invocation(_INVOCATION),
-    "purge_journal": lambda lab, _: lab.admin.purge_journal(_INVOCATION),
-    "restart_as_new_invocation": lambda lab, server: lab.admin.restart_as_new_invocation(next(server.ended)),
+    "purge_invocation": lambda lab, _: lab.admin.purge_invocation(_INVOCATION, reason="INC-42"),
+    "purge_journal": lambda lab, _: lab.admin.purge_journal(_INVOCATION, reason="INC-42"),
+    "restart_as_new_invocation": lambda lab, server: lab.admin.restart_as_new_invocation(
+        next(server.ended), reason="INC-42"
+    ),
     # without the decorator, whose warning is an error in the tests
-    "delete_invocation": lambda lab, _: inspect.unwrap(AdminClient.delete_invocation)(lab.admin, _INVOCATION),
+    "delete_invocation": lambda lab, _: inspect.unwrap(AdminClient.delete_invocation)(
+        lab.admin, _INVOCATION, reason="INC-42"
+    ),
     "create_subscription": lambda lab, _: lab.admin.create_subscription(
         source="kafka://none/topic", sink="service://Bulk/answer"
     ),
-    "delete_subscription": lambda lab, _: lab.admin.delete_subscription(_SUBSCRIPTION),
+    "delete_subscription": lambda lab, _: lab.admin.delete_subscription(_SUBSCRIPTION, reason="INC-42"),
     "create_kafka_cluster": lambda lab, _: lab.admin.create_kafka_cluster("made", properties=_BROKERS),
     "update_kafka_cluster": lambda lab, _: lab.admin.update_kafka_cluster("none", properties=_BROKERS),
-    "delete_kafka_cluster": lambda lab, _: lab.admin.delete_kafka_cluster("none"),
+    "delete_kafka_cluster": lambda lab, _: lab.admin.delete_kafka_cluster("none", reason="INC-42"),
     "upsert_rules": lambda lab, _: lab.admin.upsert_rules([UpsertRule("a/*", {"concurrency": 5})]),
-    "bulk_delete_rules": lambda lab, _: lab.admin.bulk_delete_rules(["b/*"]),
+    "bulk_delete_rules": lambda lab, _: lab.admin.bulk_delete_rules(["b/*"], reason="INC-42"),
     "pause_vqueue": lambda lab, _: lab.admin.pause_vqueue(_QUEUE),
     "resume_vqueue": lambda lab, _: lab.admin.resume_vqueue(_QUEUE),
     "call": lambda lab, _: lab.ingress.call("Bulk", "answer", 1),
@@ -394,7 +400,7 @@ def test_a_single_restart_behind_envoy_is_unknown(servers: dict[str, Gateways], 
     proxy = Proxy(after=lambda request: httpx.Response(503, text=TERMINATED) if is_change(request) else None)
     with connect_through(proxy, servers[NEWEST].bulk.url, tmp_path) as lab:
         with pytest.raises(rl.errors.OutcomeUnknown, match=r"connection termination.*may have happened"):
-            lab.admin.restart_as_new_invocation(id_)
+            lab.admin.restart_as_new_invocation(id_, reason="INC-42")
     assert len(servers[NEWEST].bulk.lab.sql(RESTARTS, ids=[id_])) == 1
     assert audit_log(tmp_path)["outcome"].tolist() == ["unknown"]
 
@@ -407,7 +413,7 @@ def test_a_gateway_that_repeats_requests_is_reported(servers: dict[str, Gateways
 
     def repeat(request: httpx.Request) -> None:
         if is_change(request):
-            first.append(bulk.lab.admin.restart_as_new_invocation(id_).new_invocation_id)
+            first.append(bulk.lab.admin.restart_as_new_invocation(id_, reason="INC-42").new_invocation_id)
 
     with connect_through(Proxy(before=repeat), bulk.url, tmp_path) as lab:
         (row,) = rl.plan(lab, "restart_as_new", [id_]).execute(reason="x").to_dict("records")

@@ -43,11 +43,16 @@ class Try:
 
 TRIES = (
     *(
-        Try(action, lambda lab, id_, action=action: getattr(lab.admin, action.rule.operation)(id_, verify=False))
+        Try(
+            action,
+            lambda lab, id_, action=action: getattr(lab.admin, action.rule.operation)(
+                id_, verify=False, reason="INC-42"
+            ),
+        )
         for action in (ACTIONS.CANCEL, ACTIONS.KILL, ACTIONS.PAUSE, ACTIONS.PURGE)
     ),
     *(
-        Try(action, lambda lab, id_, action=action: getattr(lab.admin, action.rule.operation)(id_))
+        Try(action, lambda lab, id_, action=action: getattr(lab.admin, action.rule.operation)(id_, reason="INC-42"))
         for action in (ACTIONS.RESUME, ACTIONS.PURGE_JOURNAL, ACTIONS.RESTART_AS_NEW)
     ),
     Try(ACTIONS.RESUME, lambda lab, id_: lab.admin.resume_invocation(id_, deployment="latest"), "latest"),

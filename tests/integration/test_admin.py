@@ -68,7 +68,7 @@ def other(bench: Bench, other_uri: str) -> Iterator[str]:
     id_ = bench.admin.create_deployment(uri=other_uri, metadata={"team": "tests"}).id
     yield id_
     if id_ in [each.id for each in bench.admin.list_deployments()]:
-        bench.admin.delete_deployment(id_, force=True)
+        bench.admin.delete_deployment(id_, force=True, reason="INC-42")
 
 
 @OTHER_FEATURES
@@ -166,15 +166,15 @@ def test_a_refused_update_changes_no_deployment(bench: Bench, other: str) -> Non
 
 def test_a_deployment_is_removed_by_force_only(bench: Bench, other: str) -> None:
     with pytest.raises(errors.NotOnThisServer, match="force=True"):
-        bench.admin.delete_deployment(other)
+        bench.admin.delete_deployment(other, reason="INC-42")
     assert bench.admin.get_service("Echo").deployment_id == other
-    assert bench.admin.delete_deployment(other, force=True) is None
+    assert bench.admin.delete_deployment(other, force=True, reason="INC-42") is None
     assert bench.admin.get_service("Echo").deployment_id == bench.deployment
     with pytest.raises(errors.NotFound):
-        bench.admin.delete_deployment(other, force=True)
+        bench.admin.delete_deployment(other, force=True, reason="INC-42")
     if bench.lab.version != imitation.VERSION:
         with pytest.raises(errors.NotOnThisServer, match=rf"{bench.lab.version}.*delete_deployment"):
-            bench.admin.bulk_delete_deployments([bench.deployment])
+            bench.admin.bulk_delete_deployments([bench.deployment], reason="INC-42")
 
 
 def test_a_secret_header_reaches_the_server_and_is_not_shown(bench: Bench, other_uri: str) -> None:
@@ -199,7 +199,7 @@ def test_a_secret_header_reaches_the_server_and_is_not_shown(bench: Bench, other
         assert "create_deployment" in records
         assert CANARY not in "".join(map(repr, shown)) + "".join(map(str, shown)) + records
     finally:
-        admin.delete_deployment(made.id, force=True)
+        admin.delete_deployment(made.id, force=True, reason="INC-42")
 
 
 def test_services_and_handlers_have_a_fixed_order_and_real_types(bench: Bench) -> None:
@@ -275,32 +275,40 @@ def test_state_is_replaced_as_a_whole(bench: Bench) -> None:
     key = 'it\'s/50% "odd" _é'
     bench.ingress.call("Counter", "add", 5, key=key)
     assert state_of(bench, "Counter", key) == {"total": b"5"}
-    change = bench.admin.modify_service_state("Counter", key, new_state={"total": b"7", "raw": bytes(range(256))})
+    change = bench.admin.modify_service_state(
+        "Counter", key, new_state={"total": b"7", "raw": bytes(range(256))}, reason="INC-42"
+    )
     assert (change.applied, change.queued_behind) == (True, None)
     assert state_of(bench, "Counter", key) == {"total": b"7", "raw": bytes(range(256))}
     assert bench.ingress.call("Counter", "add", 1, key=key) == 8
-    assert bench.admin.modify_service_state("Counter", key, new_state={}).applied
+    assert bench.admin.modify_service_state("Counter", key, new_state={}, reason="INC-42").applied
     assert state_of(bench, "Counter", key) == {}
 
 
 def test_state_of_another_version_is_left_alone(bench: Bench) -> None:
     """A change passes with the version of the state that was read, also of an empty one; an older one is a Conflict."""
     admin, empty = bench.admin, state_version({})
-    assert admin.modify_service_state("Counter", "versions", new_state={"b": b"2", "a": b"1"}, version=empty).applied
+    assert admin.modify_service_state(
+        "Counter", "versions", new_state={"b": b"2", "a": b"1"}, version=empty, reason="INC-42"
+    ).applied
     read = state_version({"a": b"1", "b": b"2"})
-    assert admin.modify_service_state("Counter", "versions", new_state={"a": b"3"}, version=read).applied
+    assert admin.modify_service_state(
+        "Counter", "versions", new_state={"a": b"3"}, version=read, reason="INC-42"
+    ).applied
     with pytest.raises(errors.Conflict, match="nothing was sent"):
-        admin.modify_service_state("Counter", "versions", new_state={"a": b"4"}, version=read)
+        admin.modify_service_state("Counter", "versions", new_state={"a": b"4"}, version=read, reason="INC-42")
     assert state_of(bench, "Counter", "versions") == {"a": b"3"}
 
 
 @QUEUED_CHANGES
 def test_a_change_that_the_server_drops_is_a_conflict(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """A state that changes between our read and the server's is a Conflict, although the server responds with 202."""
-    bench.admin.modify_service_state("Counter", "race", new_state={"a": b"1"})
+    bench.admin.modify_service_state("Counter", "race", new_state={"a": b"1"}, reason="INC-42")
     monkeypatch.setattr(bench.admin, "_check_version", lambda *_: None)
     with pytest.raises(errors.Conflict, match="while this change was sent"):
-        bench.admin.modify_service_state("Counter", "race", new_state={"a": b"2"}, version=state_version({}))
+        bench.admin.modify_service_state(
+            "Counter", "race", new_state={"a": b"2"}, version=state_version({}), reason="INC-42"
+        )
     assert state_of(bench, "Counter", "race") == {"a": b"1"}
 
 
@@ -309,25 +317,27 @@ def test_a_change_of_state_waits_for_the_holder_of_the_object(bench: Bench) -> N
     """A change to a held object is applied when its holder ends; until then the outcome names the holder."""
     holder = bench.ingress.send("Counter", "hold", key="held").invocation_id
     bench.until(holder, "suspended")
-    change = bench.admin.modify_service_state("Counter", "held", new_state={"x": b"1"}, version=state_version({}))
+    change = bench.admin.modify_service_state(
+        "Counter", "held", new_state={"x": b"1"}, version=state_version({}), reason="INC-42"
+    )
     assert (change.applied, change.queued_behind) == (None, holder)
     assert holder in repr(change)
     assert state_of(bench, "Counter", "held") == {}
-    bench.admin.kill_invocation(holder)
+    bench.admin.kill_invocation(holder, reason="INC-42")
     wait_for(lambda: state_of(bench, "Counter", "held") == {"x": b"1"})
 
 
 def test_a_service_without_state_is_an_error(bench: Bench) -> None:
     with pytest.raises(errors.NotFound, match="Nope"):
-        bench.admin.modify_service_state("Nope", "k", new_state={})
+        bench.admin.modify_service_state("Nope", "k", new_state={}, reason="INC-42")
     with pytest.raises(errors.RequestRefused, match="Service"):
-        bench.admin.modify_service_state("Echo", "k", new_state={})
-    assert bench.admin.modify_service_state("Signup", "k", new_state={"name": b'"x"'}).applied
+        bench.admin.modify_service_state("Echo", "k", new_state={}, reason="INC-42")
+    assert bench.admin.modify_service_state("Signup", "k", new_state={"name": b'"x"'}, reason="INC-42").applied
 
 
 @NOT_ON_OLDEST
 def test_a_scope_never_changes_the_object_without(bench: Bench) -> None:
-    change = {"new_state": {"a": b"1"}, "scope": "blue"}
+    change = {"new_state": {"a": b"1"}, "scope": "blue", "reason": "INC-42"}
     if bench.is_old:
         with pytest.raises(errors.NotOnThisServer, match=r"scope=….*1\.6\.1"):
             bench.admin.modify_service_state("Counter", "scoped", **change)  # type: ignore[arg-type]
@@ -344,35 +354,35 @@ def test_cancel(bench: Bench) -> None:
     assert told.status == 202
     bench.until(waiting, "completed")
     later = bench.ingress.send("Echo", "say", "hi", delay="1h").invocation_id
-    gone = bench.admin.cancel_invocation(later)
+    gone = bench.admin.cancel_invocation(later, reason="INC-42")
     assert (gone.status, gone.took_effect, gone.state) == (200, True, None)
     assert "had not started" in gone.note
     with pytest.raises(errors.Conflict, match="already completed"):
-        bench.admin.cancel_invocation(waiting)
+        bench.admin.cancel_invocation(waiting, reason="INC-42")
     with pytest.raises(errors.NotFound):
-        bench.admin.cancel_invocation(later)
+        bench.admin.cancel_invocation(later, reason="INC-42")
 
 
 def test_kill(bench: Bench) -> None:
     """A running invocation is completed as killed, a scheduled one is gone, a completed one is a Conflict."""
     busy = bench.ingress.send("Echo", "busy", 60).invocation_id
     bench.until(busy, "running")
-    killed = bench.admin.kill_invocation(busy)
+    killed = bench.admin.kill_invocation(busy, reason="INC-42")
     assert (killed.status, killed.took_effect, killed.state) == (200, True, "completed")
     holder = bench.ingress.send("Counter", "hold", key="kill").invocation_id
     bench.until(holder, "suspended")
     pending = bench.ingress.send("Counter", "add", 1, key="kill").invocation_id
     bench.until(pending, "pending")
-    gone = bench.admin.kill_invocation(pending)
+    gone = bench.admin.kill_invocation(pending, reason="INC-42")
     assert repr(gone).startswith(
         f"<ChangeResult kill_invocation target={pending} status=200 took_effect=True · it was removed"
     )
     assert "\n" not in repr(gone)
-    bench.admin.kill_invocation(holder)
+    bench.admin.kill_invocation(holder, reason="INC-42")
     with pytest.raises(errors.Conflict):
-        bench.admin.kill_invocation(busy)
+        bench.admin.kill_invocation(busy, reason="INC-42")
     with pytest.raises(errors.NotFound, match=NO_INVOCATION):
-        bench.admin.kill_invocation(NO_INVOCATION)
+        bench.admin.kill_invocation(NO_INVOCATION, reason="INC-42")
 
 
 @OTHER_EFFECTS
@@ -387,7 +397,7 @@ def test_pause_and_resume(bench: Bench) -> None:
     resumed = bench.admin.resume_invocation(id_, deployment="keep")
     assert resumed.status == 200
     bench.until(id_, "backing-off", "running", "ready")
-    bench.admin.kill_invocation(id_)
+    bench.admin.kill_invocation(id_, reason="INC-42")
     for turn in (bench.admin.pause_invocation, bench.admin.resume_invocation):
         with pytest.raises(errors.Conflict):
             turn(id_)
@@ -404,12 +414,12 @@ def test_resume_on_another_deployment(bench: Bench) -> None:
     with pytest.raises(errors.RequestRefused, match="deployment was not found"):
         bench.admin.resume_invocation(id_, deployment=NO_DEPLOYMENT)
     assert bench.admin.resume_invocation(id_, deployment=bench.deployment).status == 200
-    bench.admin.kill_invocation(id_)
+    bench.admin.kill_invocation(id_, reason="INC-42")
     scheduled = bench.ingress.send("Echo", "say", "x", delay="1h").invocation_id
     with pytest.raises(errors.Conflict) as caught:
         bench.admin.resume_invocation(scheduled)
     assert caught.value.status == 425
-    bench.admin.cancel_invocation(scheduled)
+    bench.admin.cancel_invocation(scheduled, reason="INC-42")
 
 
 def test_purge(bench: Bench) -> None:
@@ -418,18 +428,18 @@ def test_purge(bench: Bench) -> None:
     bench.until(id_, "completed")
     journal = "SELECT count(*) AS n FROM sys_journal WHERE id = :id"
     assert bench.lab.arrow(journal, id=id_)["n"][0].as_py() > 0
-    assert bench.admin.purge_journal(id_).status == 200
+    assert bench.admin.purge_journal(id_, reason="INC-42").status == 200
     wait_for(lambda: bench.lab.arrow(journal, id=id_)["n"][0].as_py() == 0)
     assert bench.status(id_) == "completed"
-    purged = bench.admin.purge_invocation(id_)
+    purged = bench.admin.purge_invocation(id_, reason="INC-42")
     assert (purged.took_effect, bench.status(id_)) == (True, None)
     waiting = bench.ingress.send("Echo", "wait").invocation_id
     for purge in (bench.admin.purge_invocation, bench.admin.purge_journal):
         with pytest.raises(errors.Conflict, match="not yet completed"):
-            purge(waiting)
+            purge(waiting, reason="INC-42")
         with pytest.raises(errors.NotFound):
-            purge(id_)
-    bench.admin.kill_invocation(waiting)
+            purge(id_, reason="INC-42")
+    bench.admin.kill_invocation(waiting, reason="INC-42")
 
 
 def test_restart_as_new(bench: Bench) -> None:
@@ -437,35 +447,39 @@ def test_restart_as_new(bench: Bench) -> None:
     admin = bench.admin
     id_ = bench.ingress.send("Echo", "say", "again").invocation_id
     bench.until(id_, "completed")
-    new = admin.restart_as_new_invocation(id_, from_index=0, deployment="latest")
+    new = admin.restart_as_new_invocation(id_, from_index=0, deployment="latest", reason="INC-42")
     assert new.restarted_from == id_
     assert new.new_invocation_id != id_
     bench.until(new.new_invocation_id, "completed")
     assert bench.ingress.output(new.new_invocation_id) == "again"
-    assert admin.restart_as_new_invocation(id_).new_invocation_id not in {id_, new.new_invocation_id}
+    assert admin.restart_as_new_invocation(id_, reason="INC-42").new_invocation_id not in {id_, new.new_invocation_id}
     waiting = bench.ingress.send("Echo", "wait").invocation_id
     later = bench.ingress.send("Echo", "say", "x", delay="1h").invocation_id
-    admin.purge_journal(new.new_invocation_id)
+    admin.purge_journal(new.new_invocation_id, reason="INC-42")
     bench.ingress.send("Signup", "run", "ann", key="restart")
     workflow = bench.ingress.send("Signup", "run", "ann", key="restart").invocation_id
     for begun in (waiting, workflow):
         bench.until(begun, "suspended")
-    admin.kill_invocation(workflow)
+    admin.kill_invocation(workflow, reason="INC-42")
     refused: list[tuple[type[errors.RestateLabError], int, Callable[[], Any]]] = [
-        (errors.Conflict, 409, lambda: admin.restart_as_new_invocation(waiting)),
-        (errors.Conflict, 425, lambda: admin.restart_as_new_invocation(later)),
-        (errors.Conflict, 410, lambda: admin.restart_as_new_invocation(new.new_invocation_id)),
-        (errors.RequestRefused, 422, lambda: admin.restart_as_new_invocation(workflow)),
-        (errors.RequestRefused, 400, lambda: admin.restart_as_new_invocation(id_, from_index=99)),
-        (errors.RequestRefused, 400, lambda: admin.restart_as_new_invocation(id_, deployment=NO_DEPLOYMENT)),
-        (errors.NotFound, 404, lambda: admin.restart_as_new_invocation(NO_INVOCATION)),
+        (errors.Conflict, 409, lambda: admin.restart_as_new_invocation(waiting, reason="INC-42")),
+        (errors.Conflict, 425, lambda: admin.restart_as_new_invocation(later, reason="INC-42")),
+        (errors.Conflict, 410, lambda: admin.restart_as_new_invocation(new.new_invocation_id, reason="INC-42")),
+        (errors.RequestRefused, 422, lambda: admin.restart_as_new_invocation(workflow, reason="INC-42")),
+        (errors.RequestRefused, 400, lambda: admin.restart_as_new_invocation(id_, from_index=99, reason="INC-42")),
+        (
+            errors.RequestRefused,
+            400,
+            lambda: admin.restart_as_new_invocation(id_, deployment=NO_DEPLOYMENT, reason="INC-42"),
+        ),
+        (errors.NotFound, 404, lambda: admin.restart_as_new_invocation(NO_INVOCATION, reason="INC-42")),
     ]
     for kind, status, ask in refused:
         with pytest.raises(kind) as caught:
             ask()
         assert getattr(caught.value, "status", None) == status
     for open_ in (waiting, later):
-        admin.kill_invocation(open_)
+        admin.kill_invocation(open_, reason="INC-42")
 
 
 def test_the_deprecated_delete_is_marked(bench: Bench) -> None:
@@ -473,16 +487,16 @@ def test_the_deprecated_delete_is_marked(bench: Bench) -> None:
     id_ = bench.ingress.send("Echo", "wait").invocation_id
     bench.until(id_, "suspended")
     with pytest.warns(DeprecationWarning, match="cancel_invocation"):
-        answer = bench.admin.delete_invocation(id_, mode="Kill")
+        answer = bench.admin.delete_invocation(id_, mode="Kill", reason="INC-42")
     assert (answer.status, answer.took_effect) == (202, None)
     bench.until(id_, "completed")
     with pytest.warns(DeprecationWarning, match="deprecates"):
-        assert bench.admin.delete_invocation(NO_INVOCATION).status == 202
+        assert bench.admin.delete_invocation(NO_INVOCATION, reason="INC-42").status == 202
     with (
         pytest.warns(DeprecationWarning, match="deprecates"),
         pytest.raises(errors.ArgumentError, match="Cancel, Kill, Purge"),
     ):
-        bench.admin.delete_invocation(id_, mode="Stop")  # type: ignore[arg-type]
+        bench.admin.delete_invocation(id_, mode="Stop", reason="INC-42")  # type: ignore[arg-type]
 
 
 def test_subscriptions(bench: Bench) -> None:
@@ -505,11 +519,11 @@ def test_subscriptions(bench: Bench) -> None:
         admin.create_subscription(source=source, sink="service://Nope/say")
     assert caught.value.code == "META0009"
     for each in (say, raw):
-        admin.delete_subscription(each.id)
+        admin.delete_subscription(each.id, reason="INC-42")
     with pytest.raises(errors.NotFound):
         admin.get_subscription(say.id)
     with pytest.raises(errors.NotFound):
-        admin.delete_subscription(NO_SUBSCRIPTION)
+        admin.delete_subscription(NO_SUBSCRIPTION, reason="INC-42")
 
 
 @ON_NEWER
@@ -528,18 +542,19 @@ def test_kafka_clusters(bench: Bench) -> None:
     changed = admin.update_kafka_cluster("b-cluster", properties={"bootstrap.servers": "127.0.0.1:2"})
     assert changed.properties == {"bootstrap.servers": "127.0.0.1:2"}
     with pytest.raises(errors.Conflict, match="orphan"):
-        admin.delete_kafka_cluster("b-cluster")
-    admin.delete_kafka_cluster("b-cluster", force=True)
+        admin.delete_kafka_cluster("b-cluster", reason="INC-42")
+    admin.delete_kafka_cluster("b-cluster", force=True, reason="INC-42")
     assert [each.id for each in admin.list_subscriptions()] == [subscription.id]
-    admin.delete_subscription(subscription.id)
+    admin.delete_subscription(subscription.id, reason="INC-42")
     with pytest.raises(errors.Conflict, match="already exists"):
         admin.create_kafka_cluster("a-cluster", properties={"bootstrap.servers": "127.0.0.1:1"})
-    admin.delete_kafka_cluster("a-cluster")
+    admin.delete_kafka_cluster("a-cluster", reason="INC-42")
     with pytest.raises(errors.RequestRefused, match=r"bootstrap\.servers"):
         admin.create_kafka_cluster("c-cluster", properties={})
-    for ask in (admin.get_kafka_cluster, admin.delete_kafka_cluster):
-        with pytest.raises(errors.NotFound):
-            ask("a-cluster")
+    with pytest.raises(errors.NotFound):
+        admin.get_kafka_cluster("a-cluster")
+    with pytest.raises(errors.NotFound):
+        admin.delete_kafka_cluster("a-cluster", reason="INC-42")
     with pytest.raises(errors.NotFound):
         admin.update_kafka_cluster("a-cluster", properties={"bootstrap.servers": "127.0.0.1:2"})
 
@@ -569,8 +584,10 @@ def test_limit_rules(bench: Bench) -> None:
         admin.upsert_rules([UpsertRule("a/b/c/d")])
     assert caught.value.status == 422
     with pytest.raises(errors.Conflict):
-        admin.bulk_delete_rules([DeleteRule("a", expected_version=99), "b/*"])
-    gone = admin.bulk_delete_rules(["a", DeleteRule("b/*", expected_version=again[0].version), "never"])
+        admin.bulk_delete_rules([DeleteRule("a", expected_version=99), "b/*"], reason="INC-42")
+    gone = admin.bulk_delete_rules(
+        ["a", DeleteRule("b/*", expected_version=again[0].version), "never"], reason="INC-42"
+    )
     assert (set(gone.removed), gone.absent) == ({"a", "b/*"}, ("never",))
 
 
@@ -599,9 +616,9 @@ def test_an_operation_that_a_server_lacks_is_named(bench: Bench) -> None:
         "get_kafka_cluster": lambda: admin.get_kafka_cluster("k"),
         "create_kafka_cluster": lambda: admin.create_kafka_cluster("k", properties=properties),
         "update_kafka_cluster": lambda: admin.update_kafka_cluster("k", properties=properties),
-        "delete_kafka_cluster": lambda: admin.delete_kafka_cluster("k"),
+        "delete_kafka_cluster": lambda: admin.delete_kafka_cluster("k", reason="INC-42"),
         "upsert_rules": lambda: admin.upsert_rules([UpsertRule("a")]),
-        "bulk_delete_rules": lambda: admin.bulk_delete_rules(["a"]),
+        "bulk_delete_rules": lambda: admin.bulk_delete_rules(["a"], reason="INC-42"),
     }
     vqueues: dict[str, Callable[[], Any]] = {
         "pause_vqueue": lambda: admin.pause_vqueue(NO_VQUEUE),
@@ -616,7 +633,7 @@ def test_an_operation_that_a_server_lacks_is_named(bench: Bench) -> None:
 def test_the_audit_log_names_the_operation_and_has_no_body(bench: Bench) -> None:
     id_ = bench.ingress.send("Echo", "wait").invocation_id
     bench.admin.kill_invocation(id_, reason="INC-42")
-    bench.admin.modify_service_state("Counter", "audited", new_state={"a": CANARY.encode()})
+    bench.admin.modify_service_state("Counter", "audited", new_state={"a": CANARY.encode()}, reason="INC-42")
     records = [json.loads(line) for file in bench.audit.glob("*.jsonl") for line in file.read_text().splitlines()]
     kill = next(each for each in records if each.get("targets") == [id_])
     assert (kill["action"], kill["reason"]) == ("kill_invocation", "INC-42")
@@ -631,12 +648,12 @@ def test_a_read_only_connection_refuses_every_change_and_no_read(bench: Bench) -
         changes: list[Callable[[], Any]] = [
             lambda: lab.admin.create_deployment(uri=bench.uri, dry_run=True),
             lambda: lab.admin.update_deployment(bench.deployment),
-            lambda: lab.admin.delete_deployment(bench.deployment, force=True),
+            lambda: lab.admin.delete_deployment(bench.deployment, force=True, reason="INC-42"),
             lambda: lab.admin.modify_service("Echo", public=False),
-            lambda: lab.admin.modify_service_state("Counter", "k", new_state={}),
-            lambda: lab.admin.kill_invocation(NO_INVOCATION),
-            lambda: lab.admin.restart_as_new_invocation(NO_INVOCATION),
-            lambda: lab.admin.delete_subscription(NO_SUBSCRIPTION),
+            lambda: lab.admin.modify_service_state("Counter", "k", new_state={}, reason="INC-42"),
+            lambda: lab.admin.kill_invocation(NO_INVOCATION, reason="INC-42"),
+            lambda: lab.admin.restart_as_new_invocation(NO_INVOCATION, reason="INC-42"),
+            lambda: lab.admin.delete_subscription(NO_SUBSCRIPTION, reason="INC-42"),
             lambda: lab.admin.upsert_rules([UpsertRule("a")]),
         ]
         for change in changes:
@@ -662,7 +679,7 @@ def test_a_step_that_an_upgrade_interrupts_is_a_warning(bench: Bench) -> None:
     assert (found["severity"], found["ids"]) == ("warning", [busy])
     assert "1 invocation of Echo/busy has been executing “step” for up to " in found["title"]
     for id_ in (busy, waiting):
-        bench.admin.kill_invocation(id_)
+        bench.admin.kill_invocation(id_, reason="INC-42")
 
 
 def test_waiting_for_invocations(bench: Bench) -> None:
@@ -680,5 +697,5 @@ def test_waiting_for_invocations(bench: Bench) -> None:
     retried = rl.wait_for(bench.lab, failing, until=lambda rows: rows["retry_count"].max() >= 3)
     assert retried["failure"].notna().all()
     for id_ in (held, queued, failing):
-        bench.admin.kill_invocation(id_)
+        bench.admin.kill_invocation(id_, reason="INC-42")
     assert set(rl.wait_for(bench.lab, [held, queued, failing])["status"]) == {"killed"}

@@ -70,11 +70,11 @@ def _begin(bench: Bench) -> dict[str, str]:
 
 def _go_on(bench: Bench, ids: dict[str, str], folder: Path, stack: contextlib.ExitStack) -> str:
     """Cancel one, resume one, purge one, change a state, queue more calls, and register new services."""
-    bench.admin.cancel_invocation(ids["cancelled"])
+    bench.admin.cancel_invocation(ids["cancelled"], reason="INC-42")
     bench.until(ids["cancelled"], "completed")
     bench.admin.resume_invocation(ids["resumed"])
     bench.until(ids["resumed"], "running", "backing-off", "ready")
-    bench.admin.purge_invocation(ids["purged"])
+    bench.admin.purge_invocation(ids["purged"], reason="INC-42")
     bench.until(ids["purged"], None)
     bench.ingress.call("Counter", "add", 1, key="state")
     bench.ingress.call("Counter", "add", 5, key="new")

@@ -365,7 +365,7 @@ def test_a_command_debugs_an_invocation_of_a_server_and_of_evidence(trial: Trial
         ({"results": {"Run no such step": 1}}, errors.ArgumentError, "which is not in the record"),
         ({"handler_timeout": "soon"}, errors.ArgumentError, "handler_timeout"),
         ({"id": "no id " * 200}, errors.ArgumentError, "not an invocation id"),
-        ({"id": 3}, errors.ArgumentError, "id is a int"),
+        ({"id": 3}, errors.ArgumentError, "invocation_id must be a text or a path; got an int"),
         ({"id": Path("no such file")}, errors.NotReplayable, "cannot be read as a record"),
         ({"id": "inv_1short"}, errors.ArgumentError, "not an invocation id"),
         ({"id": "inv_1gDJfW1qSpFL5zxOUZt7f1XiSnGcJsVzYF"}, errors.NotFound, "has no invocation"),

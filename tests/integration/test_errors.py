@@ -34,7 +34,7 @@ ERRORS = (
         "No service 'agnet' on {name}. Did you mean 'agent'?",
     ),
     ("def look(name):\n    return lab.admin.get_service(name)\n\nlook('agnt')", "NotFound", "Did you mean 'agent'?"),
-    ("lab.admin.kill_invocation('inv_1' + 33 * 'a')", "ReadOnly", "is read-only"),
+    ("lab.admin.kill_invocation('inv_1' + 33 * 'a', reason='INC-42')", "ReadOnly", "is read-only"),
     (f"rl.connect('{NOBODY}', token='s3cret')", "Unreachable", "is this its admin address"),
     (
         "rl.connect('{url}', ingress_url='" + NOBODY + "').ingress.send('agent', 'run')",

@@ -229,7 +229,7 @@ def test_what_changes_while_a_server_is_waited_for_is_read_again(bulk: Bulk) -> 
 
     def answer(request: httpx.Request) -> httpx.Response | None:
         if is_batch(request) and bulk.status(ids[0]) == "suspended":
-            bulk.lab.admin.kill_invocation(ids[0])
+            bulk.lab.admin.kill_invocation(ids[0], reason="INC-42")
             return not_leader_response()
         return None
 

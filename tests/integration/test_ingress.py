@@ -165,7 +165,7 @@ def test_a_send_is_delayed(bench: Bench, delay: timedelta | str) -> None:
     wait = sent.execution_time - datetime.now(UTC)
     assert timedelta(minutes=59) < wait <= timedelta(hours=1, seconds=1)
     assert bench.status(sent.invocation_id) == "scheduled"
-    bench.admin.kill_invocation(sent.invocation_id)
+    bench.admin.kill_invocation(sent.invocation_id, reason="INC-42")
 
 
 def test_output_and_attach_by_each_name(bench: Bench) -> None:
@@ -191,7 +191,7 @@ def test_a_workflow_runs_once_per_key(bench: Bench) -> None:
     assert bench.ingress.send("Signup", "run", "eve", key="twice").status == "PreviouslyAccepted"
     with pytest.raises(errors.Conflict, match=first.invocation_id):
         bench.ingress.call("Signup", "run", "eve", key="twice")
-    bench.admin.kill_invocation(first.invocation_id)
+    bench.admin.kill_invocation(first.invocation_id, reason="INC-42")
 
 
 def test_what_has_not_ended_is_not_ready(bench: Bench) -> None:
@@ -251,7 +251,7 @@ def test_the_stage_of_an_invocation_by_each_name(bench: Bench) -> None:
         with pytest.raises(errors.NotOnThisServer if bench.is_old else errors.NotFound):
             ingress.status(**missing)  # type: ignore[arg-type]
     for id_ in (waiting, later, workflow):
-        bench.admin.kill_invocation(id_)
+        bench.admin.kill_invocation(id_, reason="INC-42")
 
 
 def test_awakeables(bench: Bench) -> None:
@@ -273,7 +273,7 @@ def test_awakeables(bench: Bench) -> None:
 def test_a_killed_invocation_fails_its_caller(bench: Bench) -> None:
     id_ = bench.ingress.send("Echo", "wait").invocation_id
     bench.until(id_, "suspended")
-    bench.admin.kill_invocation(id_)
+    bench.admin.kill_invocation(id_, reason="INC-42")
     with pytest.raises(errors.InvocationFailed) as caught:
         bench.ingress.attach(id_, timeout=20)
     assert (caught.value.status, caught.value.reason) == (409, "killed")

@@ -54,7 +54,7 @@ def until(lab: Lab, ids: dict[str, str], **expected: str) -> None:
 
 def again(lab: Lab, ids: dict[str, str], name: str) -> None:
     """Purge an ended run; the next call with its key has the same id."""
-    lab.admin.purge_invocation(ids[name])
+    lab.admin.purge_invocation(ids[name], reason="INC-42")
     wait_for(lambda: lab.arrow(STATUSES, ids=[ids[name]], progress=False).num_rows, lambda rows: rows == 0)
 
 
@@ -80,7 +80,7 @@ def joined(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         assert send("Flow/run", key="flow again") == ids["flow again"]
         assert send("Every/waits", idempotency_key="key again") != ids["key again"], "another handler is another id"
         assert send("Every/greet", idempotency_key="key again") == ids["key again"]
-        lab.admin.kill_invocation(ids["open then"])
+        lab.admin.kill_invocation(ids["open then"], reason="INC-42")
         ids |= {"new": send("Every/greet"), "new failed": send("Every/fail"), "waits": send("Every/waits")}
         ids |= {
             "pauses": send("Every/pauses"),
@@ -225,7 +225,7 @@ def test_random_visits_between_statements_show_each_run_once(joined: Joined, tmp
         assert expected <= set(runs)
         if chance.random() < 0.5:
             rl.archive(lab, where, cluster_name="prod", progress=False)
-            lab.admin.purge_invocation(sent[0])
+            lab.admin.purge_invocation(sent[0], reason="INC-42")
             wait_for(
                 lambda sent=sent: lab.arrow(STATUSES, ids=sent[:1], progress=False).num_rows, lambda rows: rows == 0
             )

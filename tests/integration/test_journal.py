@@ -280,7 +280,7 @@ def test_an_empty_journal_has_its_reason_and_its_columns(bench: JournalBench) ->
     assert empty.dtypes.equals(full.dtypes)
     bench.send("purged", "Helper/answer", "x")
     bench.until("purged", "completed")
-    bench.lab.admin.purge_journal(bench.roles["purged"])
+    bench.lab.admin.purge_journal(bench.roles["purged"], reason="INC-42")
     wait_for(lambda: of(bench, "purged").empty)
     assert "purged" in of(bench, "purged").attrs["note"]
 
@@ -325,7 +325,7 @@ def test_a_good_and_a_bad_run_part_at_the_open_step(bench: JournalBench) -> None
 
 
 def test_entries_that_a_restart_copied_equal_the_old_journal(bench: JournalBench) -> None:
-    new = bench.lab.admin.restart_as_new_invocation(bench.roles["third_time"], from_index=2)
+    new = bench.lab.admin.restart_as_new_invocation(bench.roles["third_time"], from_index=2, reason="INC-42")
     bench.roles["restarted"] = new.new_invocation_id
     bench.until("restarted", "completed")
     before, after = of(bench, "third_time"), of(bench, "restarted")

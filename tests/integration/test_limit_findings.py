@@ -76,7 +76,7 @@ def planted(bench: Bench, busy: list[Diagnosis]) -> Ids:
     for queue in bench.lab.sql(queues, paused=False)["id"]:
         bench.admin.pause_vqueue(queue)
     wait_for(lambda: len(bench.lab.sql(queues, paused=True)) == 2)
-    bench.admin.kill_invocation(holder)
+    bench.admin.kill_invocation(holder, reason="INC-42")
     send_scoped(bench, "Work/hold", scope="green", count=SLOTS - 7)
     wait_for(lambda: bench.lab.sql(RUNNING)["n"][0] == SLOTS)
     ids["slots"] = [bench.ingress.send("Work", "hold", {}).invocation_id for _ in range(3)]
@@ -121,7 +121,7 @@ def test_watch_reports_evidence_that_is_deleted_soon_until_it_is_gone(
         subject = "terminal_failures Work/fail"
         assert ("opened", "evidence_deleted", subject) in visit()
         for id_ in ids:
-            bench.admin.purge_invocation(id_)
+            bench.admin.purge_invocation(id_, reason="INC-42")
         assert ("resolved", "evidence_deleted", subject) in visit()
 
 

@@ -125,7 +125,7 @@ def test_a_rule_that_nothing_uses_is_listed_last(bench: Bench) -> None:
     try:
         frame = wait_for(lambda: rl.ask(bench.lab, "limits"), lambda frame: "violet" in set(frame["rule"]))
     finally:
-        bench.admin.bulk_delete_rules(["violet"])
+        bench.admin.bulk_delete_rules(["violet"], reason="INC-42")
     last = frame.tail(1)
     assert rows(last, "rule", "scope", "usage", "concurrency_limit", "waiting") == [("violet", None, None, 7, 0)]
 

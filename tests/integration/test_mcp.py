@@ -301,6 +301,7 @@ def test_a_person_approves_in_a_terminal(relay: TcpRelay, incident: Cluster, aud
     with mcp_session("-e", relay.url, "--allow-changes") as assistant:
         planned = assistant.call("plan", action="resume", ids=[id_])["data"]
         plan, undo = planned["plan"], planned["undo"]
+        assert "has the placeholder" in assistant.error("execute_plan", plan=plan, reason="...")
         waiting = assistant.call("execute_plan", plan=plan, reason="INC-42: the API is back")["data"]
         assert waiting["command"] == f"restate-lab mcp approve {plan}"
         piped = subprocess.run([*COMMAND, "mcp", "approve", plan], input=b"1\n", capture_output=True, check=False)

@@ -187,7 +187,10 @@ def copies_of(lab: rl.Lab, ids: Mapping[str, str], path: Path) -> dict[str, Any]
 
 
 def change_state(lab: rl.Lab, holder: str) -> tuple[str, str]:
-    assert lab.admin.modify_service_state("Held", HOSTILE, new_state={"dropped": b"1"}).queued_behind == holder
+    assert (
+        lab.admin.modify_service_state("Held", HOSTILE, new_state={"dropped": b"1"}, reason="INC-42").queued_behind
+        == holder
+    )
     (row,) = rl.doctor(lab, checks="upgrade_state_changes").findings.to_dict("records")
     return row["severity"], row["title"]
 
@@ -321,8 +324,8 @@ def start_again_during_a_sleep(lab: rl.Lab, seconds: int) -> tuple[str, bool]:
     started = time.monotonic()
     first = lab.ingress.send("Nap", "sleeps", seconds, key=f"{seconds}").invocation_id
     until(lab, first, "suspended")
-    lab.admin.kill_invocation(first)
-    lab.admin.purge_invocation(first)
+    lab.admin.kill_invocation(first, reason="INC-42")
+    lab.admin.purge_invocation(first, reason="INC-42")
     second = lab.ingress.send("Nap", "sleeps", 0, key=f"{seconds}").invocation_id
     assert second == first
     until(lab, second, "suspended")
@@ -336,7 +339,7 @@ def test_a_timer_of_an_earlier_run_is_recognized(migration: Migration) -> None:
         id_, is_in_time = start_again_during_a_sleep(lab, seconds)
         if is_in_time:
             break
-        lab.admin.kill_invocation(id_)
+        lab.admin.kill_invocation(id_, reason="INC-42")
     until(lab, id_, "succeeded")
     assert "A timer of an earlier invocation with this id fired into this one" in rl.why(lab, id_).summary
     other = lab.ingress.send("Nap", "sleeps", 1, key="j").invocation_id
@@ -376,16 +379,16 @@ def test_an_end_before_the_start_leaves_a_row_with_the_flag(migration: Migration
     assert send["kill"]().status == "PreviouslyAccepted"
     pending = lab.ingress.send("Held", "take", "x", key=HOSTILE).invocation_id
     wait_for(lambda: statuses_of(lab, {"": pending}) == {"": "pending"})
-    change = lab.admin.cancel_invocation(pending)
+    change = lab.admin.cancel_invocation(pending, reason="INC-42")
     assert (change.took_effect, change.state) == (True, "completed")
-    assert lab.admin.purge_invocation(pending).took_effect
+    assert lab.admin.purge_invocation(pending, reason="INC-42").took_effect
     for id_ in ids.values():
-        lab.admin.purge_invocation(id_)
+        lab.admin.purge_invocation(id_, reason="INC-42")
 
 
 def test_a_queued_change_of_state_is_not_an_invocation(migration: Migration) -> None:
     lab, holder = migration.lab, migration.ids["holder"]
-    change = lab.admin.modify_service_state("Held", HOSTILE, new_state={"a": b"1"})
+    change = lab.admin.modify_service_state("Held", HOSTILE, new_state={"a": b"1"}, reason="INC-42")
     assert change.queued_behind == holder
     changes = lab.sql("SELECT entry_id FROM sys_vqueues WHERE entry_kind = 'state-mutation'")["entry_id"]
     assert list(changes.str.startswith("mut_")) == [True]
@@ -437,7 +440,7 @@ def test_attempts_on_a_removed_deployment_are_counted(migration: Migration) -> N
     lab, flaky = migration.lab, migration.ids["flaky"]
     deployment = lab.admin.list_deployments()[0]
     entry = "SELECT status, retry_attempts FROM sys_vqueue_entry_status WHERE entry_id = :id"
-    lab.admin.delete_deployment(deployment.id, force=True)
+    lab.admin.delete_deployment(deployment.id, force=True, reason="INC-42")
     try:
         lab.admin.resume_invocation(flaky)
         wait_for(lambda: lab.sql(entry, id=flaky).iloc[0], lambda row: row["retry_attempts"] > 2)

@@ -74,7 +74,7 @@ def test_a_move_from_a_bad_and_from_a_removed_deployment(bulk: Bulk, good_uri: s
     wait_for(lambda: {bulk.status(id_) for id_ in storms[:4]} == {"completed"})
     wait_for(lambda: {bulk.status(id_) for id_ in waiting[:2]} == {"suspended"})
 
-    bulk.lab.admin.delete_deployment(bulk.deployment, force=True)
+    bulk.lab.admin.delete_deployment(bulk.deployment, force=True, reason="INC-42")
     rest = [*storms[4:], *waiting[2:]]
     wait_for(lambda: bulk.lab.sql("SELECT id FROM sys_deployment")["id"].tolist() == [good])
     frame = move_to(bulk.lab, rest, deployment="latest").execute(reason="it is gone")

@@ -113,7 +113,7 @@ def test_why_some_are_left_out(lab: Lab) -> None:
     """Wrong status, gone, a workflow, a purged journal: each has its reason, and duplicates are merged."""
     ended = send(lab, "Every/greet", "succeeded")
     purged = send(lab, "Every/greet", "succeeded")
-    lab.admin.purge_journal(purged)
+    lab.admin.purge_journal(purged, reason="INC-42")
     flow = send(lab, "Flow/run", "succeeded", key=f"w-{ended}")
     waiting = send(lab, "Every/waits", "suspended")
     made = plan(lab, "restart_as_new", [ended, waiting, ended, NOBODY, flow, purged])
@@ -128,7 +128,7 @@ def test_why_some_are_left_out(lab: Lab) -> None:
     # the server agrees
     for id_ in (waiting, flow, purged):
         with pytest.raises(errors.RequestRefused):
-            lab.admin.restart_as_new_invocation(id_)
+            lab.admin.restart_as_new_invocation(id_, reason="INC-42")
 
 
 @OTHER_TABLES
@@ -224,7 +224,7 @@ def test_a_pause_names_the_steps_that_are_executed_again(lab: Lab) -> None:
         wait_for(lambda: lab.sql(attempts, id=id_)["num_attempts"][0], lambda number: number == 2)
         wait_for(lambda: words(lab).get(id_), lambda word: word == "running")
         assert list(plan(lab, "pause", [id_]).open_steps["step"]) == ["work"]
-    lab.admin.kill_invocation(id_)
+    lab.admin.kill_invocation(id_, reason="INC-42")
 
 
 def shown_in_form(made: Plan) -> str:
@@ -239,7 +239,7 @@ def test_queued_changes_of_state_are_part_of_the_impact(lab: Lab) -> None:
     """A change of state that waits for a key is counted where the plan frees or blocks the key, and has no id."""
     holder = send(lab, "Held/hold", "suspended", key="changed")
     waiter = send(lab, "Held/take", "pending", key="changed")
-    lab.admin.modify_service_state("Held", "changed", new_state={"a": b"1"})
+    lab.admin.modify_service_state("Held", "changed", new_state={"a": b"1"}, reason="INC-42")
     in_vqueue = bool(lab.features.get("vqueues"))
     waiting = "1 call and 1 change of state wait for it" if in_vqueue else "1 wait for it"
     for action, effect in {"kill": "becomes free", "cancel": "becomes free", "pause": "stays held"}.items():
@@ -280,7 +280,7 @@ def test_the_prefixes_are_those_that_the_server_takes(lab: Lab) -> None:
 def test_an_invocation_that_changed_after_the_plan_is_skipped(lab: Lab) -> None:
     ids = [send(lab, "Every/pauses", "paused") for _ in range(2)]
     made = plan(lab, "resume", pd.DataFrame({"invocation_id": ids}))
-    lab.admin.kill_invocation(ids[0])
+    lab.admin.kill_invocation(ids[0], reason="INC-42")
     found = made.execute(reason=WHY)
     assert outcomes(found)[ids[0]] == "skipped"
     assert outcomes(found)[ids[1]] in {"done", "accepted"}
@@ -382,7 +382,7 @@ def test_a_deployment_has_to_exist(lab: Lab) -> None:
 
 def _restarts(lab: Lab, id_: str, index: int) -> bool:
     try:
-        lab.admin.restart_as_new_invocation(id_, from_index=index)
+        lab.admin.restart_as_new_invocation(id_, from_index=index, reason="INC-42")
     except errors.RequestRefused:
         return False
     return True

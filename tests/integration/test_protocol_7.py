@@ -102,7 +102,7 @@ def test_a_killed_invocation_shows_what_it_waited_for(bench: WaitingBench) -> No
     """The event of the last suspension stays; it names what the invocation waited for when it was ended."""
     id_ = bench.start("Waiter", "both")
     wait_for(lambda: bench.status(id_) == "suspended")
-    bench.lab.admin.kill_invocation(id_)
+    bench.lab.admin.kill_invocation(id_, reason="INC-42")
     wait_for(lambda: bench.status(id_) == "completed")
     frame = rl.journal(bench.lab, id_)
     assert journal_bars(frame).lines[0].startswith("was ended while it waited for all of: the sleep “nap” until 2")

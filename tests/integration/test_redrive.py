@@ -118,7 +118,7 @@ def test_each_kind_of_failure_has_its_index_or_its_reason(bench: RedriveBench) -
     bench.until_ended(list(ids.values()))
     purged, fine = bench.send("compensates", "kinds-purged"), bench.send("greets", "kinds-fine")
     bench.until_ended([purged, fine])
-    lab.admin.purge_journal(purged)
+    lab.admin.purge_journal(purged, reason="INC-42")
     (callee,) = lab.sql("SELECT id FROM sys_invocation WHERE invoked_by_id = :id", id=ids["calls"])["id"]
 
     made = redrive(lab, [*ids.values(), purged, fine, callee])

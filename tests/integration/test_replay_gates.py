@@ -92,7 +92,9 @@ class Gates:
 
     def restart(self, options: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
         new = {
-            name: str(self.lab.admin.restart_as_new_invocation(self.restarts[name], **each).new_invocation_id)
+            name: str(
+                self.lab.admin.restart_as_new_invocation(self.restarts[name], reason="INC-42", **each).new_invocation_id
+            )
             for name, each in options.items()
         }
         states = self.bench.settle(list(new.values()))

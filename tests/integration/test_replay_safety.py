@@ -164,8 +164,8 @@ def test_what_is_not_checked(bench: ReplayBench) -> None:
     killed, ended, fitting = started(
         bench, (RUN, RUN), ([["run", "a"], ["return", 1]], [["run", "b"]]), (RUN, [["run", "c"], OPEN])
     )
-    bench.lab.admin.kill_invocation(killed)
-    bench.lab.admin.purge_journal(ended)
+    bench.lab.admin.kill_invocation(killed, reason="INC-42")
+    bench.lab.admin.purge_journal(ended, reason="INC-42")
     unknown = f"{killed[:-3]}abc"
     result = bench.replay([killed, ended, fitting, unknown])
     assert result.rows["verdict"].tolist() == ["fits", "not checkable", "diverges"]
@@ -243,7 +243,7 @@ def test_a_journal_that_changes_while_it_is_read_is_not_checked(
 
     def read_while_it_changes(self: RecordingReader, part: list[str]) -> Any:
         entries = read(self, part)
-        bench.lab.admin.kill_invocation(ids[0])
+        bench.lab.admin.kill_invocation(ids[0], reason="INC-42")
         return entries
 
     monkeypatch.setattr(RecordingReader, "_entries", read_while_it_changes)

@@ -68,9 +68,9 @@ def run_again(lab: Lab, id_: str, target: str, status: str, **options: Any) -> N
     """Remove the run of an id and start another one, which gets the same id."""
     first = run_of(lab, id_)
     if first["status"] != "completed":
-        lab.admin.kill_invocation(id_)
+        lab.admin.kill_invocation(id_, reason="INC-42")
         wait_for(lambda: run_of(lab, id_).get("status"), lambda seen: seen == "completed")
-    lab.admin.purge_invocation(id_)
+    lab.admin.purge_invocation(id_, reason="INC-42")
     wait_for(lambda: run_of(lab, id_), lambda seen: not seen)
     assert begin(lab, target, status, **options) == id_
     assert run_of(lab, id_)["created_at"] > first["created_at"]
@@ -106,7 +106,7 @@ def test_a_new_run_with_the_same_id_is_not_acted_on(lab: Lab) -> None:
         assert f"{reviewed:%Y-%m-%d %H:%M:%S}.{reviewed.microsecond // 1000:03} UTC" in row["error"], name
         assert run_of(lab, id_) == before, name
         assert lab.sql("SELECT id FROM sys_invocation_status WHERE restarted_from = :id", id=id_).empty, name
-    lab.admin.delete_deployment(other, force=True)
+    lab.admin.delete_deployment(other, force=True, reason="INC-42")
 
 
 @pytest.mark.parametrize("is_lost", [False, True], ids=["answered", "lost"])
@@ -156,7 +156,7 @@ def test_a_restart_of_an_earlier_run_is_not_one_of_this_run(lab: Lab) -> None:
     """If an earlier run of the id was restarted, the current run was not: no warning, and it is restarted."""
     options = {"idempotency_key": "twice"}
     id_ = begin(lab, "Every/greet", "completed", **options)
-    restart = lab.admin.restart_as_new_invocation(id_).new_invocation_id
+    restart = lab.admin.restart_as_new_invocation(id_, reason="INC-42").new_invocation_id
     wait_for(lambda: run_of(lab, restart).get("status"), lambda seen: seen == "completed")
     run_again(lab, id_, "Every/greet", "completed", **options)
     assert restart not in str(why(lab, id_))
@@ -260,7 +260,7 @@ def test_a_source_that_holds_both_runs(lab: Lab, tmp_path: Path) -> None:
     """For an id with two runs, comparisons have both, and explanation, journal and panel the newest."""
     options = {"idempotency_key": "both"}
     id_ = begin(lab, "Every/waits", "suspended", **options)
-    lab.admin.kill_invocation(id_)
+    lab.admin.kill_invocation(id_, reason="INC-42")
     wait_for(lambda: run_of(lab, id_).get("status"), lambda seen: seen == "completed")
     freeze(lab, tmp_path / "first", ids=[id_], progress=False)
     run_again(lab, id_, "Every/waits", "suspended", **options)

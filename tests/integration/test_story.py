@@ -126,7 +126,7 @@ def test_foreign_edges_need_a_search(bench: StoryBench) -> None:
 def test_a_restart_is_a_member_and_copies_no_edges(bench: StoryBench) -> None:
     root = bench.send([bench.log("before"), calls(bench, "once"), calls(bench, "again"), ["fail", "no"]])
     bench.ended(root)
-    new = str(bench.admin.restart_as_new_invocation(root, from_index=3).new_invocation_id)
+    new = str(bench.admin.restart_as_new_invocation(root, from_index=3, reason="INC-42").new_invocation_id)
     bench.ended(new)
     found = story(bench.lab, bench.ids("once")[0])
     names = {root: "old", new: "new"}
@@ -145,7 +145,7 @@ def test_reused_ids_are_different_runs(bench: StoryBench) -> None:
     bench.ended(first, bench.id("x"), bench.id("child"))
     (old_child,) = bench.ids("child")
     shared = bench.id("x")
-    bench.admin.purge_invocation(shared)
+    bench.admin.purge_invocation(shared, reason="INC-42")
     wait_for(lambda: bench.status(shared) is None)
     second = bench.send([bench.log("two"), ["call", "Node", None, "do", [bench.log("x"), child], key]])
     bench.ended(second, shared)
@@ -160,7 +160,7 @@ def test_reused_ids_are_different_runs(bench: StoryBench) -> None:
     orphan = story(bench.lab, old_child, search=True)
     assert orphan.ids == [old_child]
     assert "called by a run" in " ".join(orphan.reasons)
-    bench.admin.purge_journal(shared)
+    bench.admin.purge_journal(shared, reason="INC-42")
     wait_for(lambda: bench.lab.arrow("SELECT id FROM sys_journal WHERE id = :id", id=shared).num_rows == 0)
     purged = story(bench.lab, second, search=True)
     assert set(purged.ids) == {second, shared, new_child}
@@ -187,7 +187,7 @@ def test_a_killed_caller_and_an_open_story(bench: StoryBench) -> None:
     assert opened.path["id"].iloc[-1] == hanging
     assert list(opened.phases[opened.phases["id"] == root]["kind"])[-1] == "calling"
     check_times(opened)
-    bench.admin.kill_invocation(root)
+    bench.admin.kill_invocation(root, reason="INC-42")
     bench.ended(root, hanging)
     found = story(bench.lab, hanging)
     assert bench.edges(found) == {("killed", "left", "one-way call"), ("killed", "hanging", "call")}

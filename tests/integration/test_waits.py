@@ -240,7 +240,7 @@ def test_the_way_out_leads_out(planted: Planted) -> None:
     """Cancelling the named invocation ends each certain deadlock, and none of its members waits; the last test."""
     certain = planted.found.deadlocks[planted.found.deadlocks["certain"]]
     for id_ in certain["cancel"]:
-        planted.lab.admin.cancel_invocation(id_)
+        planted.lab.admin.cancel_invocation(id_, reason="INC-42")
     stuck = {id_ for members in certain["members"] for id_ in members}
 
     wait_for(lambda: stuck.isdisjoint(waits(planted.lab).edges["waiter"]))

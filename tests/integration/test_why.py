@@ -339,12 +339,12 @@ def _awakeable(row: Any) -> str:
 
 
 ACTIONS = {
-    "cancel": lambda lab, row: lab.admin.cancel_invocation(row["id"]),
-    "kill": lambda lab, row: lab.admin.kill_invocation(row["id"]),
+    "cancel": lambda lab, row: lab.admin.cancel_invocation(row["id"], reason="INC-42"),
+    "kill": lambda lab, row: lab.admin.kill_invocation(row["id"], reason="INC-42"),
     "pause": lambda lab, row: lab.admin.pause_invocation(row["id"]),
     "resume": lambda lab, row: lab.admin.resume_invocation(row["id"]),
-    "purge": lambda lab, row: lab.admin.purge_invocation(row["id"]),
-    "restart_as_new": lambda lab, row: lab.admin.restart_as_new_invocation(row["id"]),
+    "purge": lambda lab, row: lab.admin.purge_invocation(row["id"], reason="INC-42"),
+    "restart_as_new": lambda lab, row: lab.admin.restart_as_new_invocation(row["id"], reason="INC-42"),
     "resolve_awakeable": lambda lab, row: lab.ingress.resolve_awakeable(_awakeable(row), "yes"),
     "reject_awakeable": lambda lab, row: lab.ingress.reject_awakeable(_awakeable(row), "no"),
 }
@@ -381,7 +381,7 @@ def _crowd(lab: rl.Lab) -> dict[str, list[str]]:
     wait_for(lambda: _settled(lab, crowd["awakeable"] + crowd["killed"], "suspended"), bool)
     wait_for(lambda: _failed(lab, crowd["backing-off"] + crowd["paused"]), bool, within=30)
     for id_ in crowd["killed"]:
-        lab.admin.kill_invocation(id_)
+        lab.admin.kill_invocation(id_, reason="INC-42")
     for id_ in crowd["paused"]:
         lab.admin.pause_invocation(id_)
     wait_for(lambda: _settled(lab, crowd["paused"], "paused"), bool, within=30)

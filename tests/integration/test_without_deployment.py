@@ -99,7 +99,7 @@ def test_the_calls_that_are_stuck_when_the_deployment_is_removed_were_listed(ser
     result = rl.forecast(lab, without_deployment=server.removed)
     command = ["forecast", "--without-deployment", server.removed, "--json"]
     shell = CliRunner().invoke(app, command, env={"RESTATE_ADMIN_URL": lab.settings.admin_url})
-    lab.admin.delete_deployment(server.removed, force=True)
+    lab.admin.delete_deployment(server.removed, force=True, reason="INC-42")
     server.process.stop()
     server.resolve()
     lab.admin.resume_invocation(server.ids["paused"])

@@ -142,11 +142,11 @@ class ArchiveBench:
                     self.purged.add(id_)
                     if turn // 4 % 2:
                         self.ledger.journal_purged.add(id_)
-                        self.lab.admin.purge_journal(id_)
+                        self.lab.admin.purge_journal(id_, reason="INC-42")
                     else:
-                        self.lab.admin.purge_invocation(id_)
+                        self.lab.admin.purge_invocation(id_, reason="INC-42")
                 elif done and turn % 4 == 1:
-                    self.lab.admin.restart_as_new_invocation(done[0])
+                    self.lab.admin.restart_as_new_invocation(done[0], reason="INC-42")
 
     def _send(self, turn: int, done: list[str]) -> None:
         ingress = self.lab.ingress
@@ -168,7 +168,7 @@ class ArchiveBench:
         if turn % 6 == 5 and len(done) > 6:
             again = done[-6]
             self.purged.add(again)
-            self.lab.admin.purge_invocation(again)
+            self.lab.admin.purge_invocation(again, reason="INC-42")
 
     def keep_ledger(self) -> None:
         """Read the ended runs until the end, also while the server restarts."""

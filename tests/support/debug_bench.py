@@ -41,7 +41,7 @@ class DebugBench:
         for kind, act in (("cancelled", self.lab.admin.cancel_invocation), ("killed", self.lab.admin.kill_invocation)):
             for id_, case in zip(ids, cases, strict=True):
                 if case.kind == kind:
-                    act(id_)
+                    act(id_, reason="INC-42")
         self.bench.settle(ids)
         return [record_of(self.lab, id_) for id_ in ids]
 

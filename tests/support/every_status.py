@@ -46,7 +46,7 @@ class InvocationStatuses:
         """End the invocations that hold the slots, and the ready ones: whatever wakes up later runs at once."""
         for id_ in (*self.fillers, *self.ids["ready"]):
             with contextlib.suppress(RestateLabError):
-                self.lab.admin.kill_invocation(id_, verify=False)
+                self.lab.admin.kill_invocation(id_, verify=False, reason="INC-42")
 
 
 @contextlib.contextmanager
@@ -78,8 +78,12 @@ def every_status(kind: str, folder: Path, *, each: int) -> Iterator[InvocationSt
         made.send("scheduled", lambda _: lab.ingress.send("Every", "greet", "x", delay="1h"))
         holder = lab.ingress.send("Held", "hold", key="k").invocation_id
         made.wait(FIRST, holder=holder)
-        made.act("to cancel", lambda id_: lab.admin.cancel_invocation(id_, verify=False), becomes="cancelled")
-        made.act("to kill", lambda id_: lab.admin.kill_invocation(id_, verify=False), becomes="killed")
+        made.act(
+            "to cancel",
+            lambda id_: lab.admin.cancel_invocation(id_, verify=False, reason="INC-42"),
+            becomes="cancelled",
+        )
+        made.act("to kill", lambda id_: lab.admin.kill_invocation(id_, verify=False, reason="INC-42"), becomes="killed")
         made.send("pending", lambda _: lab.ingress.send("Held", "take", "x", key="k"))
         made.send("backing-off", lambda _: lab.ingress.send("Every", "flaky", "x"))
         made.wait(FIRST)

@@ -150,7 +150,7 @@ class PastBench:
             with contextlib.suppress(errors.RestateLabError):
                 ids = self.lab.arrow(OF_STATUSES, statuses=ACTIONS[name])["id"].to_pylist()
                 if ids:
-                    actions[name](chance.choice(ids))
+                    actions[name](chance.choice(ids), reason="INC-42")
                     self.acted[name] = self.acted.get(name, 0) + 1
 
 

@@ -139,7 +139,9 @@ class ReplayBench:
         new: dict[str, tuple[str, int]] = {}
         for id_ in ids:
             output = self.last_entry(id_)
-            restarted = self.lab.admin.restart_as_new_invocation(id_, from_index=output - 1, deployment=deployment)
+            restarted = self.lab.admin.restart_as_new_invocation(
+                id_, from_index=output - 1, deployment=deployment, reason="INC-42"
+            )
             new[id_] = str(restarted.new_invocation_id), self.last_command(id_)
         states = self.settle([each for each, _ in new.values()])
         return {id_: (other, verdict_of(states[other], recorded)) for id_, (other, recorded) in new.items()}

@@ -130,7 +130,7 @@ def _write_watch_state(lab: Lab, folder: Path) -> None:
         watcher = Watcher([reader], store, receivers, lambda *_: None, lambda _: None)
         watcher.start()
         watcher.once()
-        lab.admin.kill_invocation(stuck[1])
+        lab.admin.kill_invocation(stuck[1], reason="INC-42")
         wait_for(lambda: not _has_status(lab, stuck[1], "paused"))
         watcher.once()
         rl.note(lab, "INC-42: called the provider")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from pathlib import Path
+from typing import Any
 
 import restate_lab
 
@@ -15,8 +16,12 @@ def is_ours(file: str) -> bool:
 
 
 def our_locals(error: BaseException) -> str:
-    """Return the local variables of the toolkit's frames, as a verbose traceback shows them."""
-    shown = traceback.TracebackException.from_exception(error, capture_locals=True)
-    ours = [frame.locals for frame in shown.stack if is_ours(frame.filename)]
+    """Return the local variables of the toolkit's frames, also of causes, as a verbose traceback shows them."""
+    ours: list[Any] = []
+    shown: BaseException | None = error
+    while shown is not None:
+        frames = traceback.TracebackException.from_exception(shown, capture_locals=True).stack
+        ours += [frame.locals for frame in frames if is_ours(frame.filename)]
+        shown = shown.__cause__ or shown.__context__
     assert ours
     return str(ours)

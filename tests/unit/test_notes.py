@@ -172,7 +172,7 @@ def test_a_row_of_findings_is_accepted_in_each_form(lab: rl.Lab) -> None:
     [
         ("", {}, "a note needs a text"),
         ("  ", {}, "a note needs a text"),
-        (7, {}, "a note needs a text"),
+        (7, {}, "text must be a text; got an int"),
         ("x" * (LONGEST + 1), {}, "2,001 characters; it can have at most 2,000"),
         ("x", {"until": "2h"}, "needs a finding"),
         ("x", {"finding": row_of(), "until": "0s"}, "it must be ahead"),

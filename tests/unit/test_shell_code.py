@@ -74,7 +74,7 @@ def one(call: SuggestedCall, target: SourceOptions = HERE) -> list[str]:
         ),
         (SuggestedCall("waits", result="deadlocks"), ["restate-lab", "waits"]),
         (
-            SuggestedCall("lab.admin.delete_deployment", ("dp_1",), {"force": True}),
+            SuggestedCall("lab.admin.delete_deployment", ("dp_1",), {"force": True, "reason": "…"}),
             ["restate", "deployments", "remove", "dp_1", "--force"],
         ),
         (

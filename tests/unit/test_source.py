@@ -266,5 +266,5 @@ def test_changes_go_through_the_connection_itself(lab: Lab) -> None:
 
 def test_coverage_is_a_value() -> None:
     assert replace(Coverage(), part="x") == Coverage(part="x") != Coverage()
-    with pytest.raises(TypeError):
+    with pytest.raises(ArgumentError, match=r"Coverage\(\) has too many arguments"):
         Coverage("x")  # type: ignore[misc]

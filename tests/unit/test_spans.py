@@ -240,7 +240,9 @@ def test_a_closed_port_is_an_error_at_once() -> None:
 
 @pytest.mark.parametrize("endpoint", ["127.0.0.1:4318", "http://user:pass@127.0.0.1/v1/traces", "http://a?b=c", 4318])
 def test_an_endpoint_is_a_whole_address_without_a_password(endpoint: Any) -> None:
-    with pytest.raises(errors.ArgumentError, match="the whole address of an OTLP endpoint") as caught:
+    with pytest.raises(
+        errors.ArgumentError, match=r"the whole address of an OTLP endpoint|endpoint must be a text"
+    ) as caught:
         rl.export_spans(conversation(), endpoint)
     assert "pass@" not in str(caught.value)
 

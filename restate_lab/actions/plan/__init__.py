@@ -22,7 +22,7 @@ from restate_lab.actions.plan.steps import find_open_steps
 from restate_lab.actions.plan.text import SharedExecution
 from restate_lab.actions.reader import SCAN_TIMEOUT, read_any_restarts
 from restate_lab.actions.rules import ACTIONS, NOT_BEGUN, RETENTION
-from restate_lab.analysis.ids import parse_created, parse_ids
+from restate_lab.analysis.ids import Targets, parse_created, parse_ids
 from restate_lab.analysis.suggestions import unknown_names
 from restate_lab.client.lab import Lab
 from restate_lab.client.schema import translate_errors
@@ -55,7 +55,7 @@ class Refinement(Protocol):
 def plan(
     lab: Lab,
     action: str,
-    targets: Any,
+    targets: Targets,
     /,
     *,
     deployment: str | None = None,
@@ -119,7 +119,7 @@ def plan(
 def make_plan(
     lab: Lab,
     change: Change,
-    targets: Any,
+    targets: Targets,
     *,
     verb: str = "plan",
     refine: Refinement | None = None,
@@ -240,7 +240,7 @@ def _read_restarts(reads: Reads, action: ACTIONS, rows: pd.DataFrame) -> _Restar
 @translate_errors
 def move_to(
     lab: Lab,
-    targets: Any,
+    targets: Targets,
     /,
     *,
     deployment: str,

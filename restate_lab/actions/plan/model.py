@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import pandas as pd
 
@@ -17,8 +16,8 @@ from restate_lab.actions.execution import execute
 from restate_lab.actions.execution.outcomes import outcome_frame
 from restate_lab.actions.plan.text import LIFETIME, Execution, PlanReview, select_rows
 from restate_lab.actions.rules import ACTIONS
-from restate_lab.analysis.ids import is_other_run, parse_created, parse_ids
-from restate_lab.client.arguments import check_count
+from restate_lab.analysis.ids import Targets, is_other_run, parse_created, parse_ids
+from restate_lab.client.arguments import check_count, check_reason
 from restate_lab.errors import ArgumentError, AuditFailed, Interrupted, PlanExpired, ReadOnly
 from restate_lab.interrupts import Shield
 from restate_lab.progress import Progress
@@ -72,7 +71,7 @@ class Plan(PlanReview):
         """Return the result of ``execute``, also if it was interrupted; None before execution."""
         return self._execution.outcome
 
-    def only(self, ids: Any, /) -> Plan:
+    def only(self, ids: Targets, /) -> Plan:
         """Return a smaller plan with only these ids; nothing is read again.
 
         ``ids`` has the same form as ``targets`` of ``plan()``. A frame with a column ``created_at`` selects the runs
@@ -108,8 +107,8 @@ class Plan(PlanReview):
 
     def execute(
         self,
-        *,
         reason: str,
+        *,
         expect: int | None = None,
         progress: bool | Progress | None = None,
         stop: Callable[[], bool] | None = None,
@@ -174,9 +173,7 @@ class Plan(PlanReview):
     def _check_call(self, reason: str) -> None:
         if self._lab.read_only:
             raise ReadOnly(f"{self.action} was not sent: this connection to {self.source} is read-only.")
-        passed: object = reason
-        if not isinstance(passed, str) or not passed.strip():
-            raise ArgumentError('reason is empty: pass a reason, for example reason="INC-42: the provider is back".')
+        check_reason(reason)
         self._check_frame()
 
     def _check_frame(self) -> None:

@@ -165,7 +165,7 @@ class PlanReview(Result):
     @property
     def undo(self) -> str:
         """Return whether and how the action can be undone, in one sentence."""
-        return f"{self.action.rule.undo}."
+        return f"{self.action.rule.undo}." if self.targets else "It changes nothing."
 
     @property
     def at_once(self) -> int | None:
@@ -308,6 +308,8 @@ def _step_warnings(plan: PlanReview, rows: pd.DataFrame) -> list[str]:
 
 
 def _title(plan: PlanReview, rows: pd.DataFrame) -> str:
+    if plan.frame.empty:
+        return f"{plan.action}: no invocation was selected"
     number, excluded = len(rows), int(plan.frame["excluded"].notna().sum())
     options = "".join(f", {name}={value}" for name, value in plan.change.only(rows["id"]).options.items())
     acted = len(plan.frame) - excluded - number

@@ -15,7 +15,7 @@ from restate_lab.actions.reader import read_destinations
 from restate_lab.actions.redrive.model import FailedJournal, RestartPoint, choose_restart_point, describe_failure
 from restate_lab.actions.redrive.reader import read_journals_of_failed, read_repeated_tokens
 from restate_lab.actions.rules import ACTIONS
-from restate_lab.analysis.ids import parse_ids
+from restate_lab.analysis.ids import Targets, parse_ids
 from restate_lab.analysis.patterns import step_patterns
 from restate_lab.client.arguments import check_count, format_value
 from restate_lab.client.lab import Lab
@@ -28,7 +28,7 @@ from restate_lab.reads import Reads
 @translate_errors
 def redrive(
     lab: Lab,
-    failed: Any,
+    failed: Targets,
     /,
     *,
     deployment: str = "latest",

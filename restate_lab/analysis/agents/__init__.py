@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import pandas as pd
 
@@ -15,7 +14,7 @@ from restate_lab.analysis.agents.prices import Price, PriceTable, price_table
 from restate_lab.analysis.agents.reader import MOST_RUNS, AgentReader, RunSelection, select_runs
 from restate_lab.analysis.agents.result import Conversation
 from restate_lab.analysis.agents.summary import WASTEFUL, RunJournals, summarize
-from restate_lab.analysis.ids import invocation_id_in
+from restate_lab.analysis.ids import Targets, invocation_id_in
 from restate_lab.analysis.journal.reader import JournalReader
 from restate_lab.analysis.times import TimeInput
 from restate_lab.client.arguments import check_count
@@ -33,7 +32,7 @@ def agent_runs(
     *,
     service: str | None = None,
     since: TimeInput = "24h",
-    ids: Any = None,
+    ids: Targets = None,
     shapes: Sequence[ShapeFunction] = (),
     prices: Mapping[str, Price] | None = None,
     limit: int = MOST_RUNS,
@@ -85,7 +84,7 @@ def read_agent_runs(
     *,
     service: str | None = None,
     since: TimeInput = "24h",
-    ids: Any = None,
+    ids: Targets = None,
     shapes: Sequence[ShapeFunction] = (),
     prices: Mapping[str, Price] | None = None,
     limit: int = MOST_RUNS,

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,6 +25,7 @@ from restate_lab.analysis.contrast.reader import ContrastReader
 from restate_lab.analysis.contrast.result import Contrast
 from restate_lab.analysis.contrast.sides import FAILING_KINDS, ContrastRequest, ContrastSides
 from restate_lab.analysis.contrast.steps import steps_of_rows
+from restate_lab.analysis.ids import Targets
 from restate_lab.analysis.journal.encoding import NO_INPUTS
 from restate_lab.client.arguments import check_count
 from restate_lab.client.schema import translate_errors
@@ -45,10 +45,10 @@ _LEVELS: tuple[Payloads, ...] = (False, "shape", True)
 @translate_errors
 def contrast(
     source: Source,
-    failing: Any,
+    failing: Targets,
     /,
     *,
-    healthy: Any = None,
+    healthy: Targets = None,
     service: str | None = None,
     handler: str | None = None,
     payloads: Payloads = False,
@@ -120,10 +120,10 @@ def contrast(
 @translate_errors
 def compare_sides(
     source: Source,
-    failing: Any,
+    failing: Targets,
     /,
     *,
-    healthy: Any = None,
+    healthy: Targets = None,
     service: str | None = None,
     handler: str | None = None,
     payloads: Payloads = False,

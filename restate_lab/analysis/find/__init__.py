@@ -24,7 +24,7 @@ from restate_lab.durations import DurationInput
 from restate_lab.errors import RateLimited
 from restate_lab.progress import InvocationsLine, Progress, progress_of
 from restate_lab.reads import begin
-from restate_lab.redaction import as_secret
+from restate_lab.redaction import Secret, as_secret
 from restate_lab.result import unread
 from restate_lab.source import Source, decoding_of
 
@@ -38,7 +38,7 @@ _MASKED = "values that are masked in the source"
 @translate_errors
 def find(
     source: Source,
-    text: str,
+    text: str | Secret,
     /,
     *,
     service: str | None = None,
@@ -80,9 +80,7 @@ def find(
         RateLimited: another search runs on this connection.
         TimedOut: not even the list of invocations was read within ``timeout``.
     """
-    secret = as_secret(text)
-    del text
-    needle, most = Needle(secret), parse_size("max_bytes", max_bytes)
+    needle, most = Needle(as_secret(text)), parse_size("max_bytes", max_bytes)
     with _only_search_of(source), closing(progress_of(progress, lambda: InvocationsLine("find"))) as line:
         reads = begin(source, "find", timeout)
         reader = FindReader(reads)

@@ -40,6 +40,7 @@ class Needle:
     __slots__ = ("_has_case", "_pattern", "_text")
 
     def __init__(self, text: Secret | None) -> None:
+        self._text = Secret("")  # for the repr, if a check fails
         if text is None or not isinstance(text.reveal(), str):
             kind = "None" if text is None else type(text.reveal()).__name__
             raise ArgumentError(f"text is a {kind}: pass a text, such as the number of an order.")

@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 import pandas as pd
 
 from restate_lab._html import render
-from restate_lab._public import did_you_mean, nearest_names
+from restate_lab._public import did_you_mean, explained, nearest_names
 from restate_lab._text import join
 from restate_lab.analysis.patterns import CANDIDATES, hide_refusals, merge_by_pattern, merge_failures
 from restate_lab.analysis.questions.catalog import Question, names, read_question
@@ -96,6 +96,7 @@ def run_question(
     return frame
 
 
+@explained
 def questions(*, full: bool = False) -> pd.DataFrame:
     """Return one row per named question, sorted by name; a notebook shows them as a card.
 

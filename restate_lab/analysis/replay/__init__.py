@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from restate_lab.analysis.ids import Targets
 from restate_lab.analysis.replay.check import ReplayCheck, confirm_address
 from restate_lab.analysis.replay.result import Replay
 from restate_lab.client.arguments import check_count, check_seconds, check_strings
@@ -23,7 +24,7 @@ _MOST_WORKERS = 64
 @translate_errors
 def replay(
     source: Source,
-    targets: Any,
+    targets: Targets,
     deployment: str,
     /,
     *,

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from restate_lab._text import format_timestamp, join, plural
-from restate_lab.analysis.ids import describe_missing, invocation_id_in, is_other_run, parse_created, parse_ids
+from restate_lab.analysis.ids import Targets, describe_missing, invocation_id_in, is_other_run, parse_created, parse_ids
 from restate_lab.analysis.story.assembly import assemble, to_time
 from restate_lab.analysis.story.discovery import MOST_MEMBERS, Discovery
 from restate_lab.analysis.story.model import FoundBy
@@ -35,7 +35,7 @@ _NOT_SEARCHED = (
 @translate_errors
 def story(
     source: Source,
-    what: Any = None,
+    what: Targets = None,
     /,
     *,
     key: str | None = None,

@@ -16,7 +16,9 @@ class AdminClient(Cluster, Deployments, Services, States, Invocations, Kafka):
     Ids and names are the first arguments; pass the others by keyword, with the names of the API (``from`` is
     ``from_index``). Arguments are checked before anything is sent, and an invalid one raises ArgumentError. Methods
     raise NotOnThisServer if the server does not support them. Changes are refused on a read-only connection and
-    written to the audit log, with ``reason`` if you pass it; headers, payloads and properties are not written.
+    written to the audit log with their ``reason``; headers, payloads and properties are not written. Methods that
+    cancel, kill, purge, restart or delete something, or change state, require a reason that is not a placeholder. For
+    other changes it is optional.
 
     ``transport`` is the connection to the Admin API. ``source`` runs SQL, with which methods read the outcome of a
     change.

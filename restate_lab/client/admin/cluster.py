@@ -12,7 +12,7 @@ from restate_lab.client.admin.operations import (
     poll_until,
     verification_errors,
 )
-from restate_lab.client.arguments import check_id, check_list, format_value
+from restate_lab.client.arguments import check_id, check_list, check_reason, format_value
 from restate_lab.client.models import (
     ChangeResult,
     ClusterHealth,
@@ -136,7 +136,7 @@ class Cluster(Operations):
         models = self._models(LimitRule, "upsert_rules", {"rules": parse_json("upsert_rules", answer)}, "rules")
         return ModelList(LimitRule, models, by=lambda each: each.pattern)
 
-    def bulk_delete_rules(self, rules: Iterable[DeleteRule | str], /, *, reason: str | None = None) -> DeletedRules:
+    def bulk_delete_rules(self, rules: Iterable[DeleteRule | str], /, *, reason: str) -> DeletedRules:
         """Remove rules, all or none, and return which of them existed; pass ``DeleteRule`` or patterns.
 
         Raises:
@@ -150,7 +150,7 @@ class Cluster(Operations):
             "POST",
             "/limits/rules/bulk-delete",
             targets=[rule.pattern for rule in deletions],
-            reason=reason,
+            reason=check_reason(reason),
             json=[rule.body() for rule in deletions],
         )
         removed = tuple(parse_json("bulk_delete_rules", answer))

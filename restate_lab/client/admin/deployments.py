@@ -6,7 +6,15 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from restate_lab.client.admin.operations import Operations, drop_none, verification_errors
-from restate_lab.client.arguments import check_flag, check_id, check_list, check_name, check_strings, check_uri
+from restate_lab.client.arguments import (
+    check_flag,
+    check_id,
+    check_list,
+    check_name,
+    check_reason,
+    check_strings,
+    check_uri,
+)
 from restate_lab.client.models import DeletedDeployments, Deployment, GoogleIdTokenAuth, HttpAuth, RegisteredDeployment
 from restate_lab.client.models.base import ModelList
 from restate_lab.client.responses import SUCCESS
@@ -120,7 +128,7 @@ class Deployments(Operations):
         answer = self._change("update_deployment", "PATCH", path, targets=targets, reason=reason, json=body)
         return self._model(Deployment, "update_deployment", answer, is_dry_run=dry_run)
 
-    def delete_deployment(self, deployment: str, /, *, force: bool = False, reason: str | None = None) -> None:
+    def delete_deployment(self, deployment: str, /, *, reason: str, force: bool = False) -> None:
         """Remove a deployment at once; each of its services returns to its earlier revision, or is removed.
 
         Servers up to 1.7 require ``force=True``. Invocations pinned to the deployment then fail with RT0011 again and
@@ -130,12 +138,10 @@ class Deployments(Operations):
             NotFound: there is no deployment with this id.
             NotOnThisServer: without ``force``, on a server that requires it.
         """
-        id_ = check_id("deployment", deployment, "deployment")
+        id_, why = check_id("deployment", deployment, "deployment"), check_reason(reason)
         params = {"force": "true"} if check_flag("force", force) else None
         try:
-            self._change(
-                "delete_deployment", "DELETE", f"/deployments/{id_}", targets=[id_], reason=reason, params=params
-            )
+            self._change("delete_deployment", "DELETE", f"/deployments/{id_}", targets=[id_], reason=why, params=params)
         except ServerFailed as error:
             if error.status != 501:
                 raise
@@ -145,7 +151,7 @@ class Deployments(Operations):
             ) from error
 
     def bulk_delete_deployments(
-        self, deployments: Iterable[str], /, *, force: bool = False, reason: str | None = None
+        self, deployments: Iterable[str], /, *, reason: str, force: bool = False
     ) -> DeletedDeployments:
         """Remove several deployments with one request (since 1.8.1); see ``delete_deployment`` for the consequences.
 
@@ -159,16 +165,16 @@ class Deployments(Operations):
         """
         listed = check_list("deployments", deployments, "ids", "remove")
         ids = list(dict.fromkeys(check_id("deployments", each, "deployment") for each in listed))
-        is_forced = check_flag("force", force)
+        is_forced, why = check_flag("force", force), check_reason(reason)
         try:
             request = self._catalog.ids_request("bulk_delete_deployments", _BULK_DELETE).arguments(ids, force=is_forced)
         except NotOnThisServer as error:
             raise NotOnThisServer(
                 f"{str(error).rstrip('.')}. Nothing was sent. It needs 1.8.1 or newer; use delete_deployment(id, "
-                f"force=True) for each deployment."
+                f"force=True, reason=…) for each deployment."
             ) from error
         line = f"POST {_BULK_DELETE}"
-        with self._transport.record("bulk_delete_deployments", ids, reason=reason, request=line) as record:
+        with self._transport.record("bulk_delete_deployments", ids, reason=why, request=line) as record:
             try:
                 record.send("POST", _BULK_DELETE, success=SUCCESS["bulk_delete_deployments"], **request)
             except OutcomeUnknown:

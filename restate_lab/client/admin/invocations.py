@@ -9,7 +9,7 @@ from typing_extensions import deprecated
 
 from restate_lab.client.admin import effects
 from restate_lab.client.admin.operations import Operations, drop_none, poll_until, verification_errors
-from restate_lab.client.arguments import check_count, check_deployment_choice, check_id, format_value
+from restate_lab.client.arguments import check_count, check_deployment_choice, check_id, check_reason, format_value
 from restate_lab.client.models import ChangeResult, RestartedInvocation
 from restate_lab.errors import ArgumentError
 
@@ -25,9 +25,7 @@ class Invocations(Operations):
     ``took_effect`` and ``note`` report the result. Without it they only depend on the HTTP status.
     """
 
-    def cancel_invocation(
-        self, invocation_id: str, /, *, verify: bool = True, reason: str | None = None
-    ) -> ChangeResult:
+    def cancel_invocation(self, invocation_id: str, /, *, reason: str, verify: bool = True) -> ChangeResult:
         """Ask an invocation to end; it can clean up first, and its children are cancelled too.
 
         202: it gets the cancellation at its next await or attempt. 200: it had not started (pending, scheduled), so its
@@ -39,14 +37,14 @@ class Invocations(Operations):
             Conflict: it was already completed.
             NotFound: there is no invocation with this id.
         """
-        answer = self._change_lifecycle("cancel_invocation", invocation_id, "cancel", reason)
+        answer = self._change_lifecycle("cancel_invocation", invocation_id, "cancel", check_reason(reason))
         if answer.status == 200:
             return self._verify_effect(
                 answer, verify, lambda state: state in {None, "completed"}, effects.cancel_finished
             )
         return self._verify_effect(answer, verify, lambda state: state != "paused", effects.cancel_accepted)
 
-    def kill_invocation(self, invocation_id: str, /, *, verify: bool = True, reason: str | None = None) -> ChangeResult:
+    def kill_invocation(self, invocation_id: str, /, *, reason: str, verify: bool = True) -> ChangeResult:
         """End an invocation and its children at once, without clean-up. Effects of earlier steps remain.
 
         It is completed as failed with "[409] killed". If it had not started, it is removed without a completed row,
@@ -56,7 +54,7 @@ class Invocations(Operations):
             Conflict: it was already completed.
             NotFound: there is no invocation with this id.
         """
-        answer = self._change_lifecycle("kill_invocation", invocation_id, "kill", reason)
+        answer = self._change_lifecycle("kill_invocation", invocation_id, "kill", check_reason(reason))
         return self._verify_effect(answer, verify, lambda state: state in {None, "completed"}, effects.kill_effect)
 
     def pause_invocation(
@@ -98,26 +96,24 @@ class Invocations(Operations):
         answer = self._change_lifecycle("resume_invocation", invocation_id, "resume", reason, params)
         return answer.model_copy(update={"note": effects.RESUMED})
 
-    def purge_invocation(
-        self, invocation_id: str, /, *, verify: bool = True, reason: str | None = None
-    ) -> ChangeResult:
+    def purge_invocation(self, invocation_id: str, /, *, reason: str, verify: bool = True) -> ChangeResult:
         """Remove a completed invocation and its journal; for a workflow, also its state and promises.
 
         Raises:
             Conflict: it is not completed.
             NotFound: there is no invocation with this id.
         """
-        answer = self._change_lifecycle("purge_invocation", invocation_id, "purge", reason)
+        answer = self._change_lifecycle("purge_invocation", invocation_id, "purge", check_reason(reason))
         return self._verify_effect(answer, verify, lambda state: state is None, effects.purge_effect)
 
-    def purge_journal(self, invocation_id: str, /, *, reason: str | None = None) -> ChangeResult:
+    def purge_journal(self, invocation_id: str, /, *, reason: str) -> ChangeResult:
         """Remove the journal of a completed invocation; its row remains, but it can no longer be restarted from it.
 
         Raises:
             Conflict: it is not completed.
             NotFound: there is no invocation with this id.
         """
-        answer = self._change_lifecycle("purge_journal", invocation_id, "purge-journal", reason)
+        answer = self._change_lifecycle("purge_journal", invocation_id, "purge-journal", check_reason(reason))
         return answer.model_copy(update={"note": effects.JOURNAL_PURGED})
 
     def restart_as_new_invocation(
@@ -125,9 +121,9 @@ class Invocations(Operations):
         invocation_id: str,
         /,
         *,
+        reason: str,
         from_index: int | None = None,
         deployment: str | None = None,
-        reason: str | None = None,
     ) -> RestartedInvocation:
         """Start a new invocation with the input of a completed one, which does not change.
 
@@ -147,14 +143,14 @@ class Invocations(Operations):
             **({} if from_index is None else {"from": check_count("from_index", from_index)}),
             **drop_none(deployment=chosen),
         }
-        operation = "restart_as_new_invocation"
+        operation, why = "restart_as_new_invocation", check_reason(reason)
         path = f"/invocations/{id_}/restart-as-new"
-        answer = self._change(operation, "PATCH", path, targets=[id_], reason=reason, params=params)
+        answer = self._change(operation, "PATCH", path, targets=[id_], reason=why, params=params)
         return self._model(RestartedInvocation, operation, answer, restarted_from=id_)
 
     @deprecated("the server deprecates delete_invocation: use cancel_invocation, kill_invocation or purge_invocation")
     def delete_invocation(
-        self, invocation_id: str, /, *, mode: Literal["Cancel", "Kill", "Purge"] = "Cancel", reason: str | None = None
+        self, invocation_id: str, /, *, reason: str, mode: Literal["Cancel", "Kill", "Purge"] = "Cancel"
     ) -> ChangeResult:
         """Cancel, kill or purge an invocation with a deprecated operation; use the three other methods instead.
 
@@ -162,9 +158,9 @@ class Invocations(Operations):
         """
         if mode not in _MODES:
             raise ArgumentError(f"mode must be one of {', '.join(_MODES)}; got {format_value(mode)}.")
-        id_ = check_id("invocation_id", invocation_id, "invocation")
+        id_, why = check_id("invocation_id", invocation_id, "invocation"), check_reason(reason)
         answer = self._change(
-            "delete_invocation", "DELETE", f"/invocations/{id_}", targets=[id_], reason=reason, params={"mode": mode}
+            "delete_invocation", "DELETE", f"/invocations/{id_}", targets=[id_], reason=why, params={"mode": mode}
         )
         return ChangeResult(verb="delete_invocation", target=id_, status=answer.status_code, note=effects.DELETED)
 

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from restate_lab.client.admin.operations import Operations, drop_none
-from restate_lab.client.arguments import check_flag, check_id, check_name, check_strings, check_uri, path_segment
+from restate_lab.client.arguments import (
+    check_flag,
+    check_id,
+    check_name,
+    check_reason,
+    check_strings,
+    check_uri,
+    path_segment,
+)
 from restate_lab.client.models import KafkaCluster, Subscription
 from restate_lab.client.models.base import ModelList
 from restate_lab.redaction import Secret
@@ -62,14 +70,14 @@ class Kafka(Operations):
         )
         return self._model(Subscription, "create_subscription", answer)
 
-    def delete_subscription(self, subscription: str, /, *, reason: str | None = None) -> None:
+    def delete_subscription(self, subscription: str, /, *, reason: str) -> None:
         """Remove a subscription; invocations that it has already started continue.
 
         Raises:
             NotFound: there is no subscription with this id.
         """
-        id_ = check_id("subscription", subscription, "subscription")
-        self._change("delete_subscription", "DELETE", f"/subscriptions/{id_}", targets=[id_], reason=reason)
+        id_, why = check_id("subscription", subscription, "subscription"), check_reason(reason)
+        self._change("delete_subscription", "DELETE", f"/subscriptions/{id_}", targets=[id_], reason=why)
 
     def list_kafka_clusters(self) -> ModelList[KafkaCluster]:
         """Return the Kafka clusters, sorted by name, without their subscriptions.
@@ -128,7 +136,7 @@ class Kafka(Operations):
         answer = self._change("update_kafka_cluster", "PATCH", path, targets=[cluster_name], reason=reason, json=body)
         return self._model(KafkaCluster, "update_kafka_cluster", answer)
 
-    def delete_kafka_cluster(self, cluster_name: str, /, *, force: bool = False, reason: str | None = None) -> None:
+    def delete_kafka_cluster(self, cluster_name: str, /, *, reason: str, force: bool = False) -> None:
         """Remove a Kafka cluster; ``force=True`` removes it even if subscriptions use it, and they remain without it.
 
         Raises:
@@ -137,8 +145,8 @@ class Kafka(Operations):
             NotOnThisServer: before 1.7.
         """
         params = {"force": "true"} if check_flag("force", force) else None
-        path = _path(cluster_name)
-        self._change("delete_kafka_cluster", "DELETE", path, targets=[cluster_name], reason=reason, params=params)
+        path, why = _path(cluster_name), check_reason(reason)
+        self._change("delete_kafka_cluster", "DELETE", path, targets=[cluster_name], reason=why, params=params)
 
 
 def _path(cluster_name: str) -> str:

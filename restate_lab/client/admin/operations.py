@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from restate_lab.client._server_info import INFO_LIFETIME, ServerInfoCache
 from restate_lab.client.models.base import Model
 from restate_lab.client.responses import SUCCESS
-from restate_lab.client.schema import check_columns
+from restate_lab.client.schema import check_columns, note_response
 from restate_lab.client.transport import Transport
 from restate_lab.errors import NotOnThisServer, OutcomeUnknown, RequestRefused, RestateLabError, ServerFailed
 from restate_lab.server import is_older
@@ -224,6 +224,7 @@ def verification_errors(what: str) -> Iterator[None]:
 
 def parse_json(operation: str, response: httpx.Response) -> Any:
     """Return the JSON of a response."""
+    note_response()
     try:
         return response.json()
     except ValueError:

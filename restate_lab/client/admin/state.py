@@ -7,7 +7,7 @@ from typing import Any
 
 from restate_lab._text import format_duration
 from restate_lab.client.admin.operations import Operations, drop_none, poll_until, verification_errors
-from restate_lab.client.arguments import check_name, format_value, path_segment
+from restate_lab.client.arguments import check_name, check_reason, format_value, path_segment
 from restate_lab.client.models import StateChange
 from restate_lab.client.sql.parts import complete
 from restate_lab.client.state_version import state_version
@@ -30,9 +30,9 @@ class States(Operations):
         /,
         *,
         new_state: Mapping[str, bytes],
+        reason: str,
         version: str | None = None,
         scope: str | None = None,
-        reason: str | None = None,
     ) -> StateChange:
         """Replace the complete state of one virtual object or workflow; keys missing in ``new_state`` are removed.
 
@@ -53,6 +53,7 @@ class States(Operations):
         """
         check_name("service", service)
         check_name("object_key", object_key)
+        check_reason(reason)
         body = {
             "object_key": object_key,
             "new_state": _byte_numbers(new_state),

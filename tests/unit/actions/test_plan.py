@@ -151,7 +151,7 @@ def test_a_plan_expires_by_either_clock(sent: list[ExecutionRequest], clock: str
         (ACTIONS.CANCEL, 101, 101, None),
         (ACTIONS.CANCEL, 101, 100, "expect=101"),
         (ACTIONS.CANCEL, 2, 3, "expect=2"),
-        (ACTIONS.CANCEL, 1, True, "expect=1"),
+        (ACTIONS.CANCEL, 1, True, "expect must be a whole number or None; got True"),
         (ACTIONS.KILL, 10, None, None),
         (ACTIONS.KILL, 11, None, "expect=11"),
         (ACTIONS.PURGE, 11, None, "expect=11"),
@@ -435,3 +435,22 @@ def test_a_plan_needs_a_live_cluster() -> None:
     ):
         with pytest.raises(ArgumentError, match=says):
             plan(lab, action, [], **options)
+
+
+def test_the_reason_can_be_the_first_argument(sent: list[ExecutionRequest]) -> None:
+    made(1).execute(WHY)
+    assert [each.reason for each in sent] == [WHY]
+    for placeholder in ("…", "...", '"…"', "reason"):
+        with pytest.raises(ArgumentError, match="reason has the placeholder"):
+            made(1).execute(placeholder)
+    with pytest.raises(ArgumentError, match=r"execute\(\) has an argument twice: plan\.execute\(reason="):
+        made(1).execute(WHY, reason=WHY)  # type: ignore[misc]
+    assert len(sent) == 1
+
+
+def test_a_plan_without_invocations_says_so_and_nothing_about_undoing() -> None:
+    for empty in (made(0).first(0), made(2).first(0)):
+        assert "It changes nothing." in empty.review_text
+        assert "There is nothing to do." in str(empty)
+    none = replace(made(0), frame=made(0).frame.iloc[:0])
+    assert "cancel: no invocation was selected" in none.review_text

@@ -271,7 +271,12 @@ def test_the_other_reasons_to_exclude(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     ("overrides", "why"),
-    [([INV], "must map an id"), ({CALLEE: 1}, "not among"), ({INV: -1}, "overrides.*whole number"), ({INV: "1"}, "1")],
+    [
+        ([INV], "must be a mapping"),
+        ({CALLEE: 1}, "not among"),
+        ({INV: -1}, "overrides.*whole number"),
+        ({INV: "1"}, "1"),
+    ],
 )
 def test_wrong_overrides_are_refused_before_anything_is_read(overrides: Any, why: str) -> None:
     with pytest.raises(ArgumentError, match=why):

@@ -84,6 +84,19 @@ def test_the_message_names_what_is_missing() -> None:
         rl.wait_for(source, ONE, until=lambda _: False, timeout="200ms", progress=False)
 
 
+def test_an_error_of_the_function_is_one_of_the_argument() -> None:
+    source = LiveRows(sys_invocation_status=[invocation(1)])
+    with pytest.raises(ArgumentError, match=r"^the function until= failed: KeyError: 'stauts'\.$") as caught:
+        rl.wait_for(source, ONE, until=lambda rows: rows["stauts"].eq("paused").all(), progress=False)
+    assert isinstance(caught.value.__cause__, KeyError)
+    with pytest.raises(TimedOut, match="of the function"):
+        rl.wait_for(source, ONE, until=lambda _: _raise(TimedOut("of the function")), progress=False)
+
+
+def _raise(error: Exception) -> None:
+    raise error
+
+
 def test_arguments(tmp_path: Path) -> None:
     """A wrong argument is an error before anything is read, and frozen evidence cannot be waited for."""
     source = LiveRows(sys_invocation_status=[invocation(1)])

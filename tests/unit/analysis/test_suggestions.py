@@ -76,7 +76,7 @@ CALLS = (
     SuggestedCall("waits", result="deadlocks"),
     SuggestedCall("lab.sql", ("SELECT id FROM t WHERE a <> 'b'",), {"deployment": "dp_1"}),
     SuggestedCall("lab.admin.list_deployments", result="frame()"),
-    SuggestedCall("lab.admin.delete_deployment", ("dp_1",), {"force": True}),
+    SuggestedCall("lab.admin.delete_deployment", ("dp_1",), {"force": True, "reason": "…"}),
     SuggestedCall("lab.ingress.resolve_awakeable", ("sign_1", Placeholder("answer")), {"reason": "…"}),
     SuggestedCall("x", (1, 1.5, False)),
 )

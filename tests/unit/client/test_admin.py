@@ -96,25 +96,28 @@ def serve(tmp_path: Path) -> Callable[..., Server]:
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda a: a.kill_invocation("nope"), "invocation_id 'nope' is not the id of one invocation"),
-        (lambda a: a.kill_invocation(INV[:-1]), "is not the id of one invocation"),
-        (lambda a: a.kill_invocation(INV[:-1] + "-"), "is not the id of one invocation"),
-        (lambda a: a.cancel_invocation(None), "invocation_id None is not the id of one invocation"),
+        (lambda a: a.kill_invocation("nope", reason="INC-42"), "invocation_id 'nope' is not the id of one invocation"),
+        (lambda a: a.kill_invocation(INV[:-1], reason="INC-42"), "is not the id of one invocation"),
+        (lambda a: a.kill_invocation(INV[:-1] + "-", reason="INC-42"), "is not the id of one invocation"),
+        (
+            lambda a: a.cancel_invocation(None, reason="INC-42"),
+            "invocation_id must be a text; got a NoneType: lab.admin.cancel_invocation",
+        ),
         (lambda a: a.pause_invocation(DP), "inv_1 and 33 more"),
-        (lambda a: a.purge_invocation(f"{INV} "), "is not the id"),
-        (lambda a: a.purge_journal(INV.upper()), "case-sensitive"),
+        (lambda a: a.purge_invocation(f"{INV} ", reason="INC-42"), "is not the id"),
+        (lambda a: a.purge_journal(INV.upper(), reason="INC-42"), "case-sensitive"),
         (lambda a: a.resume_invocation(INV, deployment="newest"), "deployment must be 'latest', 'keep' or the id"),
         (
-            lambda a: a.restart_as_new_invocation(INV, from_index=-1),
+            lambda a: a.restart_as_new_invocation(INV, from_index=-1, reason="INC-42"),
             "from_index must be a whole number from 0 to 4294967295",
         ),
-        (lambda a: a.restart_as_new_invocation(INV, from_index=2**32), "from_index"),
-        (lambda a: a.restart_as_new_invocation(INV, from_index=True), "from_index"),
+        (lambda a: a.restart_as_new_invocation(INV, from_index=2**32, reason="INC-42"), "from_index"),
+        (lambda a: a.restart_as_new_invocation(INV, from_index=True, reason="INC-42"), "from_index"),
         (lambda a: a.get_deployment(INV), "deployment"),
-        (lambda a: a.delete_deployment(DP, force="yes"), "force must be True or False; got 'yes'"),
-        (lambda a: a.bulk_delete_deployments(DP), "deployments must be a list of ids"),
-        (lambda a: a.bulk_delete_deployments([]), "deployments is empty"),
-        (lambda a: a.bulk_delete_deployments([INV]), "dp_1 and 22 more"),
+        (lambda a: a.delete_deployment(DP, force="yes", reason="INC-42"), "force must be True or False; got 'yes'"),
+        (lambda a: a.bulk_delete_deployments(DP, reason="INC-42"), "deployments must be a list of ids"),
+        (lambda a: a.bulk_delete_deployments([], reason="INC-42"), "deployments is empty"),
+        (lambda a: a.bulk_delete_deployments([INV], reason="INC-42"), "dp_1 and 22 more"),
         (lambda a: a.create_deployment(), "uri or arn is required"),
         (lambda a: a.create_deployment(uri="http://h", arn=ARN), "cannot be combined"),
         (lambda a: a.create_deployment(uri="localhost:9080"), "is not a URI with a scheme"),
@@ -128,20 +131,20 @@ def serve(tmp_path: Path) -> Callable[..., Server]:
         (lambda a: a.create_deployment(uri="http://h", additional_headers={"a b": "c"}), "not a valid HTTP header"),
         (lambda a: a.create_deployment(uri="http://h", dry_run="false"), "dry_run must be True or False"),
         (lambda a: a.get_service(""), "service must be non-empty text"),
-        (lambda a: a.get_service_handler("s", None), "handler must be non-empty text"),
+        (lambda a: a.get_service_handler("s", None), "handler must be a text; got a NoneType"),
         (lambda a: a.modify_service("s"), "needs at least one of"),
         (lambda a: a.modify_service("s", abort_timeout=timedelta(seconds=-1)), "a duration must not be negative"),
-        (lambda a: a.modify_service("s", abort_timeout=True), "abort_timeout is True; use seconds"),
+        (lambda a: a.modify_service("s", abort_timeout=True), "abort_timeout must be seconds, .* or None; got True"),
         (
             lambda a: a.modify_service("s", journal_retention="tomorrow"),
             "journal_retention is 'tomorrow'; use seconds",
         ),
-        (lambda a: a.modify_service_state("s", "", new_state={}), "object_key must be non-empty text"),
+        (lambda a: a.modify_service_state("s", "", new_state={}, reason="INC-42"), "object_key must be non-empty text"),
         (
-            lambda a: a.modify_service_state("s", "k", new_state={"a": "text"}),
+            lambda a: a.modify_service_state("s", "k", new_state={"a": "text"}, reason="INC-42"),
             r"new_state\['a'\] must be bytes, not str",
         ),
-        (lambda a: a.modify_service_state("s", "k", new_state=[1]), "new_state must be a mapping"),
+        (lambda a: a.modify_service_state("s", "k", new_state=[1], reason="INC-42"), "new_state must be a mapping"),
         (lambda a: a.get_subscription("sub_1"), "'sub_1' is not the id of one subscription"),
         (lambda a: a.create_subscription(source="topic", sink="service://S/h"), "source 'topic' is not a URI"),
         (lambda a: a.list_subscriptions(sink="S/h"), "sink 'S/h' is not a URI"),
@@ -169,7 +172,7 @@ def test_a_wrong_argument_is_named_and_nothing_is_sent(
 
 def test_a_long_wrong_value_is_shortened_in_the_message(serve: Callable[..., Server]) -> None:
     with pytest.raises(errors.ArgumentError) as caught:
-        serve().admin.kill_invocation("x" * 10_000)
+        serve().admin.kill_invocation("x" * 10_000, reason="INC-42")
     assert len(str(caught.value)) < 300
 
 
@@ -253,7 +256,7 @@ def test_preconditions_and_expected_versions_of_rules_are_sent_in_the_form_of_th
         },
         {"pattern": "b", "limits": {}, "disabled": False, "description": "why"},
     ]
-    server.admin.bulk_delete_rules([DeleteRule("a", expected_version=0), "b"])
+    server.admin.bulk_delete_rules([DeleteRule("a", expected_version=0), "b"], reason="INC-42")
     assert server.body == [{"pattern": "a", "expected_version": 0}, {"pattern": "b"}]
 
 
@@ -302,7 +305,7 @@ def test_only_the_501_of_a_removal_without_force_is_translated(serve: Callable[.
     with pytest.raises(errors.ServerFailed):
         serve(
             {f"DELETE /deployments/{DP}": httpx.Response(500, json={"message": "broken", "restate_code": None})}
-        ).admin.delete_deployment(DP)
+        ).admin.delete_deployment(DP, reason="INC-42")
 
 
 def bulk_delete(schema: Mapping[str, Any], parameters: list[dict[str, Any]] | None = None) -> dict[str, Any]:
@@ -350,7 +353,7 @@ def test_the_form_of_a_bulk_removal_is_read_from_the_server(
             "POST /deployments/bulk-delete?force=true": {},
         }
     )
-    result = server.admin.bulk_delete_deployments([DP, DP], force=force)
+    result = server.admin.bulk_delete_deployments([DP, DP], force=force, reason="INC-42")
     (sent,) = [each for each in server.requests if each.method == "POST"]
     assert (sent.url.query.decode(), json.loads(sent.content)) == expected
     assert (result.removed, result.remaining) == ((DP,), ())
@@ -380,7 +383,7 @@ def test_a_bulk_removal_of_unknown_form_is_not_sent(
     """A server without the operation, or with another request, gets nothing, and the error has another way."""
     server = serve({"GET /openapi": document})
     with pytest.raises(errors.NotOnThisServer, match=words) as caught:
-        server.admin.bulk_delete_deployments([DP], force=force)
+        server.admin.bulk_delete_deployments([DP], force=force, reason="INC-42")
     assert "delete_deployment" in str(caught.value)
     assert [each for each in server.requests if each.method != "GET"] == []
     assert not (tmp_path / "audit").exists()
@@ -400,9 +403,9 @@ def test_a_lost_response_to_a_bulk_removal_is_resolved_by_reading(
     )
     if left:
         with pytest.raises(errors.OutcomeUnknown):
-            server.admin.bulk_delete_deployments([DP])
+            server.admin.bulk_delete_deployments([DP], reason="INC-42")
     else:
-        assert server.admin.bulk_delete_deployments([DP]).removed == (DP,)
+        assert server.admin.bulk_delete_deployments([DP], reason="INC-42").removed == (DP,)
     records = [
         json.loads(line) for file in (tmp_path / "audit").glob("*.jsonl") for line in file.read_text().splitlines()
     ]
@@ -419,7 +422,7 @@ def test_every_deployment_has_a_type(serve: Callable[..., Server]) -> None:
 def test_without_verification_one_request_is_sent_and_only_seen_facts_are_claimed(serve: Callable[..., Server]) -> None:
     for verb in ("cancel", "kill", "pause", "purge"):
         server = serve({f"PATCH /invocations/{INV}/{verb}": httpx.Response(200)})
-        answer = getattr(server.admin, f"{verb}_invocation")(INV, verify=False)
+        answer = getattr(server.admin, f"{verb}_invocation")(INV, verify=False, reason="INC-42")
         assert (answer.took_effect, answer.state) == (None, None)
         assert answer.note
         assert len(server.requests) == 1
@@ -451,7 +454,7 @@ def test_status_and_row_decide_whether_a_change_took_effect(
     words: str,
 ) -> None:
     server = serve({f"PATCH /invocations/{INV}/{verb}": httpx.Response(status)}, rows)
-    answer = getattr(server.admin, f"{verb}_invocation")(INV)
+    answer = getattr(server.admin, f"{verb}_invocation")(INV, reason="INC-42")
     assert answer.took_effect is took_effect
     assert words in answer.note
     assert words in repr(answer)
@@ -475,7 +478,7 @@ def test_a_state_that_is_accepted_and_not_visible_is_an_unknown_outcome(
     monkeypatch.setattr("restate_lab.client.admin.state._SEEN_WITHIN", 0.05)
     server = serve({"GET /services/s": {"name": "s"}, "POST /services/s/state": httpx.Response(202)}, [])
     with pytest.raises(errors.OutcomeUnknown, match="s/k"):
-        server.admin.modify_service_state("s", "k", new_state={"a": b"1"})
+        server.admin.modify_service_state("s", "k", new_state={"a": b"1"}, reason="INC-42")
 
 
 def test_an_unknown_queue_is_not_found_and_without_vqueues_nothing_is_sent(serve: Callable[..., Server]) -> None:

@@ -16,6 +16,7 @@ from restate_lab.client.schema import (
     check_columns,
     check_rows,
     check_types,
+    note_response,
     selected_columns,
     tables_of,
     translate_errors,
@@ -131,10 +132,17 @@ def test_the_list_of_tables_has_table_and_column_in_every_row() -> None:
 
 @translate_errors
 def verb(source: Any, error: Exception | None = None) -> str:
-    """Return, or raise the error."""
+    """Return, or raise the error after a response."""
     if error is not None:
+        note_response()
         raise error
     return "done"
+
+
+@translate_errors
+def early(source: Any, error: Exception) -> None:
+    """Raise the error before a response."""
+    raise error
 
 
 @pytest.mark.parametrize(
@@ -147,6 +155,10 @@ def test_a_raw_error_is_translated_and_kept_as_the_cause(error: Exception) -> No
     ) as told:
         verb(SOURCE, error)
     assert told.value.__cause__ is error
+    verb(SOURCE)
+    with pytest.raises(ArgumentError, match=r"early\(\) cannot use these arguments: .*Nothing was sent") as told_early:
+        early(SOURCE, error)
+    assert told_early.value.__cause__ is error
 
 
 def test_own_errors_and_wrong_calls_are_not_translated() -> None:
@@ -154,8 +166,12 @@ def test_own_errors_and_wrong_calls_are_not_translated() -> None:
         with pytest.raises(type(error)) as told:
             verb(SOURCE, error)
         assert told.value is error
-    with pytest.raises(TypeError, match=r"verb\(\) got an unexpected keyword argument 'unknown'"):
+    with pytest.raises(ArgumentError, match=r"verb\(\) has no argument 'unknown'. It has source, error"):
         verb(SOURCE, unknown=1)  # type: ignore[call-arg]
     with pytest.raises(ArgumentError, match=r"verb\(\) needs a connection first: rl\.verb\(lab\)"):
         verb()  # type: ignore[call-arg]
-    assert (verb(SOURCE), verb.__name__, verb.__doc__) == ("done", "verb", "Return, or raise the error.")
+    assert (verb(SOURCE), verb.__name__, verb.__doc__) == (
+        "done",
+        "verb",
+        "Return, or raise the error after a response.",
+    )

@@ -192,7 +192,7 @@ def test_the_copied_code_is_shared_by_tests_and_not_replaced_if_it_was_changed(w
     [
         ({"app": "support.order_services:nothing"}, "has no Restate app 'nothing'"),
         ({"app": "support.no_such_module:app"}, "there is no module"),
-        ({"app": object()}, "because the test imports it"),
+        ({"app": object()}, "app must be a text; got an object"),
         ({"mask": "$["}, "is not a JSON path"),
     ],
 )

@@ -97,7 +97,7 @@ def _unused_finding(deployments: list[DeploymentInfo]) -> Finding:
             SuggestedCall(
                 "lab.admin.delete_deployment",
                 (first.id,),
-                {"force": True},
+                {"force": True, "reason": "…"},
                 comment="first check again that no invocation is pinned to it",
             ),
         ),
