@@ -12,6 +12,7 @@ import pandas as pd
 from restate_lab._public import did_you_mean
 from restate_lab._text import format_duration
 from restate_lab.actions.change import Change, action_of
+from restate_lab.actions.plan.failures import add_failures, find_repeated_failures
 from restate_lab.actions.plan.gate import open_gate, restart_indexes
 from restate_lab.actions.plan.impact import find_callees, find_impact
 from restate_lab.actions.plan.model import Plan
@@ -141,13 +142,15 @@ def make_plan(
     rows = rows if refine is None else refine(limited, rows, restarts.found)
     rows, checked = (rows, None) if gate is None else gate(rows)
     kept = rows[rows["excluded"].isna()]
+    failures = find_repeated_failures(limited, change, kept)
     impact, steps = find_impact(limited, change.action, kept), find_open_steps(limited, change.action, kept)
     limitations = {"impact": impact.limitations, "open_steps": steps.limitations, "restarted": restarts.limitations}
+    limitations |= {"failures": failures.limitations}
     limitations |= {} if checked is None else {"replay": checked.limitations}
     restarted_ids = list(kept["id"][:_PREFIXES]) if change.action is ACTIONS.RESTART_AS_NEW else []
     return Plan(
         change=replace(change, from_indexes=restart_indexes(kept)),
-        frame=rows,
+        frame=add_failures(rows, failures),
         impact=impact.frame,
         prefixes=prefix_frame(read_prefixes(limited, restarted_ids)),
         restarted=frozenset(restarts.found),
@@ -166,6 +169,7 @@ def make_plan(
         _unrestarted=restarts.read.difference(restarts.found),
         _checked=checked,
         _places=find_places(limited, change.action, kept),
+        _failures=failures,
         _shared=shared,
     )
 
