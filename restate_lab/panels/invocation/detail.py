@@ -19,7 +19,7 @@ from restate_lab.analysis.invocations.reader import without_prefix
 from restate_lab.analysis.journal.bars import JournalBars, JournalRow, journal_bars
 from restate_lab.analysis.journal.card import rows_html
 from restate_lab.analysis.journal.errors import describe_code
-from restate_lab.analysis.journal.payloads import payload_texts
+from restate_lab.analysis.journal.payloads import mask_payloads, payload_texts
 from restate_lab.errors import NotOnThisServer
 from restate_lab.panels._base.files import ExportedRows, ExportForm
 from restate_lab.panels.grid import Grid
@@ -206,7 +206,7 @@ class InvocationDetail(widgets.VBox):  # type: ignore[misc] # ipywidgets has no 
 
     def _exported(self) -> ExportedRows:
         """Return the entries of the journal; payloads are masked, and in it only if the user has read them."""
-        journal = self.content.journal if self.content else pd.DataFrame()
+        journal = mask_payloads(self.content.journal) if self.content else pd.DataFrame()
         return ExportedRows(journal, f"journal-{self._id}", missing=cut_off(journal))
 
     @property
