@@ -50,7 +50,7 @@ class RepeatedFailure:
 
 @dataclass(frozen=True, slots=True)
 class RepeatedFailures:
-    """The targets that fail again, by their ids, and texts about what was not read."""
+    """The targets that fail again, by their ids, and texts about unread data."""
 
     by_id: Mapping[str, RepeatedFailure] = field(default_factory=dict)
     limitations: tuple[str, ...] = ()

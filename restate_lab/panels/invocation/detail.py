@@ -187,7 +187,7 @@ class InvocationDetail(widgets.VBox):  # type: ignore[misc] # ipywidgets has no 
             raise
 
     def begin(self, row: Mapping[Any, Any]) -> None:
-        """Show what is known of another invocation until it is read: its ``id`` and perhaps its target and status."""
+        """Show the known data of another invocation until it is read: its ``id`` and perhaps its target and status."""
         self.content = None
         self.title.value = _title_html(row, self._address, _NO_STYLES)
         for part in (self._run, self._failure, self._facts):

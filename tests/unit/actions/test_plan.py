@@ -497,7 +497,7 @@ def test_a_service_without_a_deployment_cannot_be_restarted() -> None:
 
 
 def test_a_warning_counts_the_targets_that_fail_again_by_handler() -> None:
-    """Of a smaller plan, only its own targets are counted; the list of handlers is short, and a failed read is said."""
+    """A smaller plan counts only its own targets; the list of handlers is short, and a failed read is stated."""
     several = {FailureReason.MISMATCH: 3, FailureReason.REMOVED: 2, FailureReason.STALE_TIMER: 1}
     reasons = [reason for reason, number in several.items() for _ in range(number)]
     by_id = {an_id(at): RepeatedFailure(f"S/{reason.name}", reason, "why") for at, reason in enumerate(reasons)}
