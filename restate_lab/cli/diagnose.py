@@ -393,6 +393,9 @@ def journal(
 ) -> None:
     """Show the journal of one invocation: its entries in order, their times as bars, and the error of each step.
 
+    The text masks fields of payloads and keys of a state with secret names. --json, --csv and --parquet are data: of
+    payloads, they mask only secret headers.
+
     The exit code is 1 if the invocation does not exist.
     """
     from restate_lab.analysis.journal import journal as read_journal
@@ -411,7 +414,7 @@ def journal(
         form,
         frame,
         show=lambda page: JournalPage(frame, page, scale, top).print(where),
-        to_json=lambda: journal_json(frame),
+        to_json=lambda: journal_json(frame, is_data=True),
     )
 
 

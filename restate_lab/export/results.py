@@ -19,6 +19,7 @@ from restate_lab.analysis.contrast import Contrast
 from restate_lab.analysis.doctor.diagnosis import Diagnosis
 from restate_lab.analysis.forecast.result import Forecast
 from restate_lab.analysis.invocations.reader import Rows
+from restate_lab.analysis.journal.payloads import mask_payloads
 from restate_lab.analysis.queues import Queues
 from restate_lab.analysis.replay.result import Replay
 from restate_lab.analysis.story.result import Story
@@ -171,9 +172,10 @@ def forecast_json(forecast: Forecast) -> dict[str, Any]:
     }
 
 
-def journal_json(frame: pd.DataFrame) -> dict[str, Any]:
-    """Return the entries of a journal, with the facts about its invocation."""
-    return {name: frame.attrs.get(name) for name in _JOURNAL_FACTS} | {"entries": frame}
+def journal_json(frame: pd.DataFrame, *, is_data: bool = False) -> dict[str, Any]:
+    """Return the entries of a journal, with the facts about its invocation; ``is_data`` leaves fields unmasked."""
+    entries = frame if is_data else mask_payloads(frame)
+    return {name: frame.attrs.get(name) for name in _JOURNAL_FACTS} | {"entries": entries}
 
 
 def question_json(frame: pd.DataFrame) -> dict[str, Any]:

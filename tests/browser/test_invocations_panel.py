@@ -216,9 +216,48 @@ def _keeps_the_selection(page: LabPage, panel: PanelOnPage) -> None:
     panel.button("More filters").click()
 
 
+SLOW_READ = """
+import threading
+from restate_lab.panels.invocation import detail
+may_read, read_now = threading.Event(), detail.read_invocation
+def read_later(*args, **options):
+    may_read.wait(60)
+    return read_now(*args, **options)
+detail.read_invocation = read_later
+"""
+RECORD = """() => {
+  window.shown = new Set();
+  window.recording = setInterval(() => window.shown.add(document.querySelector(".rl-panel").innerText), 20);
+}"""
+
+
+def _says_nothing_that_it_has_not_read(page: LabPage, panel: PanelOnPage, screenshots: Path) -> None:
+    """Until the kernel has answered, the head shows what the row knew, and the journal has bars and no text."""
+    page.value(f"exec({SLOW_READ!r}, globals())")
+    page.page.evaluate(RECORD)
+    expect(panel.grid.cell(0, "target")).to_have_text("agent/run")
+    panel.grid.cell(0, "target").click()
+    expect(panel.detail.locator(".rl-target")).to_have_text("agent/run")
+    expect(panel.detail.locator(".rl-word")).to_have_text(re.compile("^(backing-off|running)$"))
+    expect(panel.root.locator(".rl-crumbs button").last).to_have_text("agent/run")
+    expect(panel.detail.locator(".rl-journal .rl-bone:visible")).to_have_count(3)
+    expect(panel.detail.get_by_role("treegrid")).to_be_hidden()
+    expect(panel.detail.locator(".rl-folds")).to_be_hidden()
+    panel.picture(screenshots / "invocation-reading.png")
+    page.value("may_read.set()")
+    expect(panel.detail.locator(".rl-journal")).to_have_attribute("aria-busy", "false", timeout=90_000)
+    expect(panel.detail.locator(".rl-journal .rl-bone:visible")).to_have_count(0)
+    texts = page.page.evaluate("() => { clearInterval(window.recording); return [...window.shown]; }")
+    assert len(texts) > 1
+    assert [text for text in texts if "no journal" in text or "no entries" in text] == []
+    page.value("setattr(detail, 'read_invocation', read_now)")
+    panel.back()
+
+
 def _opens(page: LabPage, panel: PanelOnPage, cluster: Cluster, screenshots: Path) -> None:
     panel.strip.get_by_label("Find a service").fill("agent")
     page.wait_for_value("len(panel.frame)", 1)
+    _says_nothing_that_it_has_not_read(page, panel, screenshots)
     panel.open(0, "agent/run")
     assert page.value("panel.state['open']") == cluster.roles["agent_denver"]
     panel.expect_text(

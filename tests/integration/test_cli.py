@@ -79,6 +79,8 @@ def test_the_doctor_ends_with_code_3_if_a_cluster_has_problems(incident: Cluster
     assert "next: restate-lab why inv_1" in told.stdout
     (planned,) = re.findall(r"plan: restate-lab (plan resume --question .* -p handler=charge .*)", told.stdout)
     assert re.search(r"resume \d+ of \d+ invocations", CliRunner().invoke(app, shlex.split(planned)).stdout)
+    every = call(incident, "plan", "resume", "--question", "retry_storm_ids", "--json")
+    assert "will fail again: 3 Loyalty/redeem have no deployment (RT0011)" in json.loads(every.stdout)["warnings"][0]
     assert not PYTHON.search(told.stdout)
     lines = told.stdout.splitlines()
     headlines = [line for line in lines if line.startswith(("CRITICAL ", "WARNING "))]

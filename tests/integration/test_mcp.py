@@ -198,6 +198,9 @@ def test_a_plan_can_be_made_and_shown_without_the_flag(assistant: Assistant, inc
     made = assistant.call("plan", action="resume", question="retry_storm_ids", parameters={"service": "Payments"})
     assert made["data"]["targets"] == len(incident.ids("storm_503")) + len(incident.ids("storm_timeout"))
     assert "read-only" in made["data"]["next"]
+    assert made["data"]["warnings"] == []
+    (warning,) = assistant.call("plan", action="resume", question="retry_storm_ids")["data"]["warnings"]
+    assert "will fail again: 3 Loyalty/redeem have no deployment (RT0011)" in warning
     shown = assistant.call("show_plan", plan=made["data"]["plan"], rows=5, skip=5)["data"]
     assert [row["id"] for row in shown["invocations"]] == [row["id"] for row in made["data"]["invocations"]][5:10]
 

@@ -109,6 +109,30 @@ def test_a_plan_shows_what_is_and_changes_nothing(incident: Cluster) -> None:
         assert words(lab).keys() == truth.keys()
 
 
+@OTHER_TABLES
+@pytest.mark.also_on(OLDEST, reason="1.6 has an older SQL engine")
+def test_a_plan_and_why_agree_on_which_invocations_fail_again(incident: Cluster) -> None:
+    """For each handler and status, a resume has the reason of ``why``; the text, the card and the form have a count."""
+    with rl.connect(incident.admin_url, read_only=True) as lab:
+        stopped = rl.ask(lab, "ids_by_status", status="paused")
+        made = plan(lab, "resume", [*rl.ask(lab, "retry_storm_ids")["id"], *stopped["id"]])
+        found = dict(zip(made.frame["id"], made.frame["effect"], strict=True))
+        for _, rows in made.rows.groupby(["target", "status"]):
+            id_ = rows["id"].iloc[0]
+            options = rl.why(lab, id_).options
+            resumes = options.loc[(options["id"] == id_) & (options["action"] == "resume"), "effect"]
+            reasons = [text for text in resumes if text.startswith("will fail again: ")]
+            assert found[id_].partition("; ")[2] == "".join(reasons), rows["target"].iloc[0]
+        (warning,) = made.warnings
+        mismatches, removed = len(incident.ids("mismatch")), len(incident.ids("pinned_to_removed"))
+        assert warning.startswith(f"{mismatches + removed} of {len(made.targets)} will fail again: ")
+        assert f"{mismatches} Returns/take_back do not match their journals (RT0016)" in warning
+        assert f"{removed} Loyalty/redeem have no deployment (RT0011)" in warning
+        for shown in (str(made), made._repr_html_(), made.approval_text, made.review_text, shown_in_form(made)):
+            assert warning in shown
+        assert plan(lab, "resume", rl.ask(lab, "retry_storm_ids", service="Payments")).warnings == ()
+
+
 def test_why_some_are_left_out(lab: Lab) -> None:
     """Wrong status, gone, a workflow, a purged journal: each has its reason, and duplicates are merged."""
     ended = send(lab, "Every/greet", "succeeded")

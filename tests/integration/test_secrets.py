@@ -426,6 +426,36 @@ def test_served_pages(guarded: Guarded, tmp_path: Path) -> None:
     check_folder(tmp_path)
 
 
+def test_fields_and_keys_of_a_state_are_masked_wherever_they_are_shown(guarded: Guarded, tmp_path: Path) -> None:
+    """A secret field of a payload, also in JSON within a text, and a state key with a secret name."""
+    lab, field = guarded.lab, "field-of-a-payload-77"
+    values = {"password": f"{field}-1", "note": json.dumps({"api_token": f"{field}-2"}), "total": 42}
+    id_ = lab.ingress.send("Drawer", "put", values, key="fields").invocation_id
+    wait_for(lambda: _status(lab, id_) == "completed")
+    shown: dict[str, str] = {}
+    with running_pages({"prod": lab}, tmp_path, payloads=True) as pages, pages.client() as client:
+        shown |= {path: client.get(path).text for path in (f"/invocation/{id_}", f"/invocation/{id_}.json")}
+    command = ["journal", id_, "--payloads", "-e", guarded.url]
+    runs = [CliRunner().invoke(app, [*command, *form], env={"RESTATE_AUTH_TOKEN": TOKEN}) for form in ((), ("--json",))]
+    shown["terminal"], data = (each.output for each in runs)
+    with contextlib.ExitStack() as stack:
+        tools = ReadTools(Sources(stack, [lab]))
+        shown["journal"] = json.dumps(tools.journal(id_, payloads=True), default=str)
+        shown["state"] = json.dumps(tools.state("Drawer", "fields", values=True), default=str)
+    card = rl.journal(lab, id_, payloads=True)
+    assert field in str(card["argument"].tolist() + card["payload"].tolist())
+    shown["card"] = card._repr_html_()
+    shown["state's card"] = rl.state(lab, "Drawer", "fields")._repr_html_()
+    for where, text in shown.items():
+        assert field not in text, where
+        assert "•••" in text or "\\u2022\\u2022\\u2022" in text, where
+        assert "42" in text, where
+    assert f"{field}-1" in data
+    assert "--json, --csv and --parquet are data" in " ".join(
+        CliRunner().invoke(app, ["journal", "--help"]).output.split()
+    )
+
+
 @pytest.mark.parametrize("what", ["held", "errand"])
 def test_a_written_test(guarded: Guarded, tmp_path: Path, what: str) -> None:
     """No header of an input is in its record, and those in payloads are masked; the code still takes the same path."""

@@ -73,6 +73,7 @@ class PanelOnPage:
         expect(self.grid.cell(line, "target")).to_have_text(target)
         self.grid.cell(line, "target").click()
         self.expect_text(target, within=self.detail)
+        expect(self.detail.locator(".rl-journal")).to_have_attribute("aria-busy", "false", timeout=90_000)
 
     def back(self) -> None:
         self.root.locator(".rl-crumbs button").first.click()

@@ -12,6 +12,7 @@ import pandas as pd
 from restate_lab._public import did_you_mean
 from restate_lab._text import format_duration
 from restate_lab.actions.change import Change, action_of
+from restate_lab.actions.plan.failures import add_failures, find_repeated_failures
 from restate_lab.actions.plan.gate import open_gate, restart_indexes
 from restate_lab.actions.plan.impact import find_callees, find_impact
 from restate_lab.actions.plan.model import Plan
@@ -141,18 +142,17 @@ def make_plan(
     rows = rows if refine is None else refine(limited, rows, restarts.found)
     rows, checked = (rows, None) if gate is None else gate(rows)
     kept = rows[rows["excluded"].isna()]
+    failures = find_repeated_failures(limited, change, kept)
     impact, steps = find_impact(limited, change.action, kept), find_open_steps(limited, change.action, kept)
     limitations = {"impact": impact.limitations, "open_steps": steps.limitations, "restarted": restarts.limitations}
-    limitations |= {} if checked is None else {"replay": checked.limitations}
-    restarted_ids = list(kept["id"][:_PREFIXES]) if change.action is ACTIONS.RESTART_AS_NEW else []
     return Plan(
         change=replace(change, from_indexes=restart_indexes(kept)),
-        frame=rows,
+        frame=add_failures(rows, failures),
         impact=impact.frame,
-        prefixes=prefix_frame(read_prefixes(limited, restarted_ids)),
+        prefixes=_read_prefixes(limited, change.action, kept),
         restarted=frozenset(restarts.found),
         read_at=read_at,
-        not_read=unread(**limitations),
+        not_read=unread(**limitations, failures=failures.limitations, replay=checked.limitations if checked else ()),
         queries=tuple(limited.queries),
         source=lab.name,
         version=limited.version,
@@ -166,6 +166,7 @@ def make_plan(
         _unrestarted=restarts.read.difference(restarts.found),
         _checked=checked,
         _places=find_places(limited, change.action, kept),
+        _failures=failures,
         _shared=shared,
     )
 
@@ -183,6 +184,12 @@ def _read_targets(reads: Reads, change: Change, targets: Any, read_at: datetime)
         "duplicates": duplicates,
     }
     return rows
+
+
+def _read_prefixes(reads: Reads, action: ACTIONS, rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the entries that the first targets of a restart can keep; empty for other actions."""
+    ids = list(rows["id"][:_PREFIXES]) if action is ACTIONS.RESTART_AS_NEW else []
+    return prefix_frame(read_prefixes(reads, ids))
 
 
 def _creation_times(rows: pd.DataFrame) -> dict[str, datetime]:

@@ -32,7 +32,8 @@ class Plan(PlanReview):
     once: the other plans then exclude it. A new plan is not related to earlier ones.
 
     - ``frame``: one row per target, in order: ``id, target, service, status, created_at, age, idle_for``; ``effect``
-      (what will happen) or ``excluded`` (the reason), one of them None; ``callee_of`` (the target that called it)
+      (what will happen) or ``excluded`` (the reason), one of them None; ``callee_of`` (the target that called it). The
+      effect on a target that will fail again has the reason, and a warning has their number
     - ``targets, counts, excluded``: the targets, their number by service and status, and the excluded invocations
     - ``undo``: whether and how the action can be undone, in one sentence
     - ``impact``: for kill and cancel, the other invocations and keys that are affected: ``kind`` ("call", "one-way

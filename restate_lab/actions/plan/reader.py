@@ -71,6 +71,14 @@ JOIN (
 WHERE k.holder_id IN :ids
 LIMIT :limit"""
 _DEPLOYMENT = "SELECT id FROM sys_deployment WHERE id = :id"
+_DEPLOYMENTS = "SELECT id FROM sys_deployment"
+# Cast a shortened line to LargeUtf8: without it, the server sends the whole text of all lines with each batch.
+_ATTEMPTS = """
+SELECT s.id, s.target_service_name AS service, s.target_service_name || '/' || s.target_handler_name AS handler,
+  s.pinned_deployment_id AS deployment, r.last_failure_error_code AS code,
+  arrow_cast(substr(split_part(r.last_failure, chr(10), 1), 1, 500), 'LargeUtf8') AS message
+FROM (SELECT * FROM sys_invocation_status WHERE id IN :ids) s
+LEFT JOIN (SELECT * FROM sys_invocation_state WHERE id IN :ids) r ON r.id = s.id"""
 _SERVED = """
 SELECT id, min_service_protocol_version AS oldest, max_service_protocol_version AS newest, services
 FROM sys_deployment"""
@@ -177,6 +185,19 @@ def read_usage(reads: Reads) -> list[Row]:
 def count_waiting_for_slots(reads: Reads) -> int:
     """Return how many queues wait for a slot of an invoker."""
     return int(reads.query(_WAITING_FOR_SLOTS)["n"][0].as_py())
+
+
+def read_attempts(reads: Reads, ids: Sequence[str]) -> list[Row]:
+    """Return the handlers of these invocations with their pinned deployments, and the last errors in the invokers.
+
+    ``id, service, handler`` ("service/handler"), ``deployment, code, message`` (the first line).
+    """
+    return list(reads.query_of(_ATTEMPTS, ids, chunk=IDS_PER_QUERY))
+
+
+def read_deployment_ids(reads: Reads) -> frozenset[str]:
+    """Return the ids of the registered deployments."""
+    return frozenset(map(str, reads.query(_DEPLOYMENTS)["id"].to_pylist()))
 
 
 def has_deployment(reads: Reads, id_: str) -> bool:

@@ -16,6 +16,7 @@ from restate_lab._cells import is_missing
 from restate_lab._html import render
 from restate_lab._text import escape_invisible, format_duration, format_time, plural
 from restate_lab.actions.change import Change
+from restate_lab.actions.plan.failures import RepeatedFailures
 from restate_lab.actions.plan.gate import CheckedTargets, check_warnings
 from restate_lab.actions.plan.places import Places
 from restate_lab.actions.plan.preview import describe_command, repeat_frame
@@ -95,6 +96,7 @@ class PlanReview(Result):
     _created: Mapping[str, datetime] = field(default_factory=dict)
     _checked: CheckedTargets | None = None
     _places: Places | None = None
+    _failures: RepeatedFailures = field(default_factory=RepeatedFailures)
     _shared: SharedExecution = field(default_factory=SharedExecution)
     _execution: Execution = field(default_factory=Execution)
 
@@ -194,6 +196,7 @@ class PlanReview(Result):
         if len(rows):
             indexes = self.change.only(rows["id"]).from_indexes.values() or [self.from_index or 0]
             warnings += check_warnings(self._checked, rows, keeps_entries=max(indexes) > 0)
+        warnings += filter(None, [self._failures.warning(list(rows["id"]))])
         warnings += _step_warnings(self, rows)
         kinds = self.impact["kind"].value_counts()
         one_way, calls = int(kinds.get("one-way call", 0)), int(kinds.get("call", 0))

@@ -7,12 +7,11 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from enum import Enum, StrEnum
+from enum import StrEnum
 from typing import Any
 
 from restate_lab.analysis.doctor.reader import timestamp_of
 from restate_lab.analysis.forecast.reader import Group
-from restate_lab.analysis.journal.errors import is_stale_timer
 from restate_lab.analysis.suggestions import SuggestedCall
 
 MAX_IDS = 1_000  # ids in a finding; its count includes the others
@@ -157,25 +156,6 @@ class DeploymentInfo:
     latest_of: tuple[str, ...]
 
 
-class FailureReason(Enum):
-    """Why attempts fail; each reason needs a different action."""
-
-    REMOVED = "its deployment was removed"
-    UNREACHABLE = "its deployment does not respond"
-    MISMATCH = "its code does not match its journal"
-    STALE_TIMER = "a timer of an earlier invocation with its id fired"
-    HANDLER = "its handler fails"
-
-
-# RT0023: the deployment responds with 429 or 503. RT0012: with another status, or not as an SDK does.
-_REASONS = {
-    "RT0010": FailureReason.UNREACHABLE,
-    "RT0012": FailureReason.UNREACHABLE,
-    "RT0016": FailureReason.MISMATCH,
-    "RT0023": FailureReason.UNREACHABLE,
-}
-
-
 @dataclass(frozen=True, slots=True)
 class RetryingInvocation:
     """One invocation whose attempts fail, with the times of its last progress, its last attempt and its next one.
@@ -218,12 +198,3 @@ def retrying_invocation(row: Mapping[Any, Any], details: Mapping[Any, Any]) -> R
         attempted_at=timestamp_of(row["attempted_at"]),
         in_flight=bool(row["in_flight"]),
     )
-
-
-def failure_reason(code: str | None, *, is_deployed: bool, message: str = "") -> FailureReason:
-    """Return why attempts fail with this error code; ``is_deployed`` is whether the deployment is registered."""
-    if not is_deployed:
-        return FailureReason.REMOVED
-    if is_stale_timer(message):
-        return FailureReason.STALE_TIMER
-    return _REASONS.get(code or "", FailureReason.HANDLER)

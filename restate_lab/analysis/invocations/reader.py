@@ -8,7 +8,7 @@ in sys_vqueue_entry_status, and its reason only in the journal's events. The rea
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -296,6 +296,14 @@ def _newest_runs(frame: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     return frame[~older].reset_index(drop=True), words
 
 
+def read_recorded_errors(reads: Reads, ids: Sequence[str]) -> pd.DataFrame:
+    """Return the last errors of these invocations from the events of their journals, by point reads.
+
+    One row per invocation with an error, with its id as the index: ``error_code, failure`` (the first line), ``step``.
+    """
+    return reads.query_frame(_EVENTS.format(ids=":ids") + _LAST, {"ids": list(ids)}).set_index("id")
+
+
 def without_prefix(failure: str) -> str:
     """Return the failure of a retrying invocation without the server's prefix, such as "[500 Internal] "."""
     return re.sub(_PREFIX, "", failure)
@@ -318,9 +326,7 @@ def _add_reasons(reads: Reads, frame: pd.DataFrame) -> str:
     if not lacking.any():
         return ""
     try:
-        # Point reads of the last error of each.
-        statement = _EVENTS.format(ids=":ids") + _LAST
-        found = reads.query_frame(statement, {"ids": list(frame.loc[lacking, "id"])}).set_index("id")
+        found = read_recorded_errors(reads, list(frame.loc[lacking, "id"]))
     except RestateLabError as error:
         return f"The failures of {plural(int(lacking.sum()), 'invocation')} could not be read: {error}"
     for name in ("failure", "error_code", "step"):

@@ -27,7 +27,7 @@ from restate_lab.payload_json import (
     write_for_display,
 )
 from restate_lab.protocol.entries import is_encrypted
-from restate_lab.redaction import mask_header_values
+from restate_lab.redaction import MASK, is_secret_name, mask_header_values
 
 _PARTS = ("argument", "payload", "headers")
 _LONGEST = 20_000  # characters of one value
@@ -78,13 +78,43 @@ def is_json(value: bytes) -> bool:
 
 def payload_texts(entry: Mapping[Any, Any]) -> list[tuple[str, str]]:
     """Return the existing payloads of one journal row as (name, text), with secret fields masked."""
-    return [(name, _payload_text(entry[name])) for name in _PARTS if not _is_empty(entry.get(name))]
+    return [(name, _payload_text(value)) for name in _PARTS if not _is_empty(value := _payload_of(entry, name))]
 
 
 def payload_line(entry: Mapping[Any, Any]) -> str:
     """Return the result of a row, or else its argument, on one line with secret fields masked; "" without payloads."""
-    values = (entry.get(name) for name in ("payload", "argument"))
+    values = (_payload_of(entry, name) for name in ("payload", "argument"))
     return next((one_line(_payload_text(value, None), _LINE) for value in values if not _is_empty(value)), "")
+
+
+def mask_payloads(journal: pd.DataFrame) -> pd.DataFrame:
+    """Return a journal with its payloads masked as in ``payload_texts``, for programs that show them."""
+    names = [name for name in _PARTS if name in journal]
+    rows = journal[[*names, "state_key"]].to_dict("records") if names else []
+    columns = {
+        name: pd.Series([_mask_fields(_payload_of(row, name)) for row in rows], index=journal.index, dtype="object")
+        for name in names
+    }
+    return journal.assign(**columns)
+
+
+def _payload_of(entry: Mapping[Any, Any], name: str) -> Any:
+    """Return a payload of a row; the value of a state's key with a secret name is masked, like that of a field."""
+    value, key = entry.get(name), entry.get("state_key")
+    is_secret = name == "payload" and isinstance(key, str) and is_secret_name(key)
+    return MASK if is_secret and not _is_empty(value) else value
+
+
+def _mask_fields(value: Any) -> Any:
+    if isinstance(value, bytes) or _is_empty(value):
+        return value
+    if isinstance(value, str):
+        return mask(value, [HEADERS, SECRETS]).value
+    text = mask(write_for_display(value), [HEADERS, SECRETS]).value
+    try:
+        return read(text.encode())
+    except (ValueError, RecursionError):  # it is nested too deeply
+        return text
 
 
 def _payload_text(value: Any, indent: int | None = 2) -> str:

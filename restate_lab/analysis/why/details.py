@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from restate_lab.analysis.failure_reasons import FailureReason, describe_repeated, fails_again, failure_reason
 from restate_lab.analysis.journal import read_journal
 from restate_lab.analysis.journal.diff import Mismatch, mismatch_of
 from restate_lab.analysis.journal.errors import REMOVED, JournalEvent, deprecated_deployment, is_stale_timer
@@ -135,17 +136,27 @@ class InvocationDetails:
         return self.stale_timer is not None or any(map(is_stale_timer, texts))
 
     @property
+    def failure_reason(self) -> FailureReason | None:
+        """Return why its attempts fail, or will fail when it wakes; None if they do not."""
+        if self.is_removed:
+            return FailureReason.REMOVED
+        if not self.is_failing and self.status != "paused":
+            return None
+        reason = failure_reason(self.error.code, is_deployed=True) if self.error else None
+        if reason is FailureReason.MISMATCH:
+            return reason
+        if self.has_stale_timer:
+            return FailureReason.STALE_TIMER
+        return FailureReason.RESPONSE if self.response_problem else reason
+
+    @property
     def fails_again(self) -> str:
         """Return why each attempt fails while its journal and the code are as they are; "" if one may succeed."""
-        if self.is_removed:
-            return f"its deployment {self.pinned_deployment} was removed"
-        if not self.is_failing and self.status != "paused":
+        reason = self.failure_reason
+        if reason is None or not fails_again(reason):
             return ""
-        if self.mismatch is not None:
-            return "the code does not match its journal (RT0016)"
-        if self.has_stale_timer:
-            return "its journal has a result that the code did not ask for"
-        return f"{self.response_problem} is in its journal" if self.response_problem else ""
+        removed = reason is FailureReason.REMOVED
+        return describe_repeated(reason, self.pinned_deployment if removed else self.response_problem)
 
     @property
     def is_alone(self) -> bool:

@@ -43,6 +43,7 @@ class InvocationView(View):
         super().__init__(host)
         self.id = ""
         self._created: datetime | None = None
+        self._target = ""
         self._before: list[tuple[str, datetime | None]] = []
         self.actions = ActionBar(
             self.source, guard=host.guard, say=host.say, acted=host.ask, label=lambda _: "", reads=self.reads
@@ -61,8 +62,12 @@ class InvocationView(View):
         self.add_class("rl-invocation")
         self.children = (self.detail.title, self.detail)
 
-    def show_invocation(self, invocation_id: str, /, *, created_at: datetime | None = None) -> None:
-        """Show another invocation with the next read; ``created_at`` selects the run, None the current one."""
+    def show_invocation(self, invocation_id: str, /, *, row: Mapping[Any, Any] | None = None) -> None:
+        """Show another invocation with the next read; until then, its row in the list, or else its id.
+
+        ``row`` also selects the run; None selects the current one.
+        """
+        created_at = row["created_at"] if row else None
         if check_invocation_id(invocation_id) != self.id:
             if self.id:
                 self._before.append((self.id, self._created))
@@ -71,6 +76,9 @@ class InvocationView(View):
             self.actions.offer([])
         elif created_at is not None:
             self._created = created_at
+        if self.content is None:
+            self._target = str(row["target"]) if row else ""
+            self.detail.begin({"id": self.id, **(row or {})})
 
     def back(self) -> bool:
         """Return to the previous invocation; return False if there is none."""
@@ -87,8 +95,8 @@ class InvocationView(View):
 
     @property
     def title(self) -> str:  # type: ignore[override] # depends on the open invocation
-        """Return the target of the invocation; "" before the first read."""
-        return str(self.content.row["target"]) if self.content else ""
+        """Return the target of the invocation; "" as long as it is not known."""
+        return str(self.content.row["target"]) if self.content else self._target
 
     @property
     def content(self) -> InvocationContent | None:
@@ -141,10 +149,14 @@ class InvocationView(View):
             return self.detail.read(self.reads, self.id)
         except NotFound:
             self.actions.offer([])  # no action applies to an invocation that no longer exists
+            if self.content is None:
+                self.detail.journal.show_missing("the invocation does not exist")
             raise
 
     def show(self, content: InvocationContent) -> None:
-        """Show the invocation."""
+        """Show the invocation, unless another one was opened during its read."""
+        if content.row["id"] != self.id:
+            return
         created = content.row["created_at"]
         self._created = self._created or created
         self.detail.show(content, reviewed=self._created)

@@ -19,7 +19,7 @@ from restate_lab.analysis.invocations.reader import without_prefix
 from restate_lab.analysis.journal.bars import JournalBars, JournalRow, journal_bars
 from restate_lab.analysis.journal.card import rows_html
 from restate_lab.analysis.journal.errors import describe_code
-from restate_lab.analysis.journal.payloads import payload_texts
+from restate_lab.analysis.journal.payloads import mask_payloads, payload_texts
 from restate_lab.errors import NotOnThisServer
 from restate_lab.panels._base.files import ExportedRows, ExportForm
 from restate_lab.panels.grid import Grid
@@ -186,6 +186,16 @@ class InvocationDetail(widgets.VBox):  # type: ignore[misc] # ipywidgets has no 
             self._wants_payloads = False  # evidence may have no payloads; the next read gets the other data
             raise
 
+    def begin(self, row: Mapping[Any, Any]) -> None:
+        """Show the known data of another invocation until it is read: its ``id`` and perhaps its target and status."""
+        self.content = None
+        self.title.value = _title_html(row, self._address, _NO_STYLES)
+        for part in (self._run, self._failure, self._facts):
+            part.value = ""
+        self.deadlock.show_deadlock(None)
+        self.journal.begin()
+        self._display_sections(on=False)
+
     def show(self, content: InvocationContent, *, reviewed: datetime | None) -> None:
         """Show the data; ``reviewed`` is the creation time of the run that was opened."""
         self.content = content
@@ -193,8 +203,7 @@ class InvocationDetail(widgets.VBox):  # type: ignore[misc] # ipywidgets has no 
             self._show_conversation(content)
             return
         bars = journal_bars(content.journal, self._limit)
-        address = self._source.address if self._source.live else None
-        self.title.value = _title_html(content, address, _NO_STYLES)
+        self.title.value = _title_html(content.row, self._address, _NO_STYLES)
         self._run.value = _run_html(content.row["created_at"], reviewed, _NO_STYLES)
         self._failure.value = _failure_html(content, _NO_STYLES)
         for part in (self._run, self._failure):
@@ -203,10 +212,21 @@ class InvocationDetail(widgets.VBox):  # type: ignore[misc] # ipywidgets has no 
         self._facts.value = _part("facts", _NO_STYLES, facts=_main_facts(content, bars, self._zone))
         self.journal.show(self._id, bars, content.related, zone=self._zone, is_live=self._source.live)
         self._show_sections(content)
+        self._display_sections(on=True)
+
+    @property
+    def _address(self) -> str | None:
+        return self._source.address if self._source.live else None
+
+    def _display_sections(self, *, on: bool) -> None:
+        """Display the buttons of the sections, and the open sections."""
+        self.folds.layout.display = "" if on else "none"
+        for key, section in self._sections.items():
+            section.layout.display = "" if on and key in self.folds.opened else "none"
 
     def _exported(self) -> ExportedRows:
         """Return the entries of the journal; payloads are masked, and in it only if the user has read them."""
-        journal = self.content.journal if self.content else pd.DataFrame()
+        journal = mask_payloads(self.content.journal) if self.content else pd.DataFrame()
         return ExportedRows(journal, f"journal-{self._id}", missing=cut_off(journal))
 
     @property
@@ -247,9 +267,8 @@ class InvocationDetail(widgets.VBox):  # type: ignore[misc] # ipywidgets has no 
         if content is None:
             return
         bars = journal_bars(content.journal, _ROWS)
-        address = self._source.address if self._source.live else None
         parts = (
-            _title_html(content, address, _STYLES),
+            _title_html(content.row, self._address, _STYLES),
             _failure_html(content, _STYLES),
             _part("facts", _STYLES, facts=_main_facts(content, bars, self._zone)),
             rows_html(bars, zone=self._zone),
@@ -329,14 +348,14 @@ def _part(part: str, styles: Mapping[str, str], **values: Any) -> str:
     return render(_TEMPLATE, part=part, styles=styles, **values)
 
 
-def _title_html(content: InvocationContent, address: str | None, styles: Mapping[str, str]) -> str:
-    """Return the target, the status, the id, and a link to the web UI if its address is known."""
-    status, id_ = str(content.row["status"]), str(content.row["id"])
+def _title_html(row: Mapping[Any, Any], address: str | None, styles: Mapping[str, str]) -> str:
+    """Return the known ones of target, status and id, and a link to the web UI if its address is known."""
+    status, id_ = str(row.get("status") or ""), str(row["id"])
     has_page = address is not None and address.startswith(("http://", "https://"))
     return _part(
         "title",
         styles,
-        target=str(content.row["target"]),
+        target=str(row.get("target") or ""),
         status=status,
         colour=STATUSES.get(status, _UNKNOWN).colour,
         id=id_,

@@ -10,6 +10,8 @@ const HINTS = {
   log: "More room for the first seconds",
   fit: "Some room for every entry",
 };
+const BARS = 3; // gray ones while the journal is read
+const NOTHING = { rows: [], knots: [[0, 0]], ticks: {}, outcomes: {}, first: 0, last: 0, ended: true };
 const HELP = "Arrow keys move, right and left expand and collapse, Enter opens the called invocation or shows the full text, C copies the error or the id";
 
 /** The positions of times on the axis, from 0 to 1. */
@@ -71,8 +73,12 @@ class JournalPage {
   }
 
   get content() {
-    const content = this.model.get("content");
-    return content.rows ? content : { rows: [], knots: [[0, 0]], ticks: {}, outcomes: {}, first: 0, last: 0, ended: true };
+    return { ...NOTHING, ...this.model.get("content") };
+  }
+
+  /** Whether the kernel has answered: before that, nothing is known about the entries. */
+  get isRead() {
+    return Boolean(this.model.get("content").rows);
   }
 
   // ---- The elements
@@ -91,7 +97,9 @@ class JournalPage {
     const forms = [["CSV file", "csv"], ["Excel file", "xlsx"]];
     const exports = makeMenu("Export", "Export the entries of the journal", forms, (form) => this.model.send({ type: "export", form }), signal);
     exports.firstChild.className = "rl-jbutton";
-    this.bar = make("div", "rl-jbar", {}, make("b", "", {}, "Journal"), this.state, make("span", "rl-jtools", {}, scale, this.copyId, this.copyError, exports));
+    this.tools = make("span", "rl-jtools", {}, scale, this.copyId, this.copyError, exports);
+    this.bar = make("div", "rl-jbar", {}, make("b", "", {}, "Journal"), this.state, this.tools);
+    this.reading = make("div", "rl-jreading", { "aria-hidden": "true" }, ...Array.from({ length: BARS }, () => make("div", "rl-bone")));
     this.axis = make("div", "rl-jaxis", { role: "columnheader", "aria-label": "Time" });
     const names = ["#", "Entry", "Result or error"].map((name) => make("div", "", { role: "columnheader" }, name));
     const head = make("div", "rl-jrow rl-jhead", { role: "row" }, ...names, this.axis, make("div", "rl-jtime", { role: "columnheader" }, "Took"));
@@ -104,7 +112,7 @@ class JournalPage {
     this.links = make("div", "rl-jlinks");
     this.spoken = make("span", "rl-spoken", { role: "status", "aria-live": "polite" });
     for (const group of [this.bar, this.links]) rove(group);
-    this.root = make("div", "rl-journal", {}, this.bar, this.table, this.more, this.legend, this.links, this.spoken);
+    this.root = make("div", "rl-journal", {}, this.bar, this.reading, this.table, this.more, this.legend, this.links, this.spoken);
     this.body.addEventListener("keydown", (event) => this.press(event), { signal });
     this.body.addEventListener("focusin", (event) => this.follow(event), { signal });
     el.append(this.root);
@@ -272,11 +280,15 @@ class JournalPage {
     this.more.hidden = !hidden;
     this.more.textContent = `Show more: ${hidden?.toLocaleString("en")} entries are not shown`;
     this.table.hidden = !rows.length;
+    this.reading.hidden = this.isRead;
+    this.tools.style.visibility = this.isRead ? "" : "hidden"; // they keep their place
+    this.root.setAttribute("aria-busy", !this.isRead);
     const used = Object.entries(outcomes).filter(([name]) => rows.some((row) => row.outcome === name));
     const parts = used.map(([name, { label, sign }]) => make("span", "rl-jkey", { "data-outcome": name }, make("i", "rl-jsquare"), `${sign} ${label}`));
     if (rows.some((row) => row.attempts.length)) parts.push(make("span", "rl-jkey", {}, "│ failed attempt"));
     if (rows.some((row) => row.next)) parts.push(make("span", "rl-jkey", {}, "○ next attempt"));
-    this.legend.replaceChildren(...(rows.length ? parts : [`There is no journal: ${note || "it has no entries"}.`]));
+    const nothing = this.isRead ? [`There is no journal: ${note || "it has no entries"}.`] : [];
+    this.legend.replaceChildren(...(rows.length ? parts : nothing));
     for (const [name, { colour }] of Object.entries(outcomes)) this.root.style.setProperty(`--rl-j${name}`, colour);
   }
 

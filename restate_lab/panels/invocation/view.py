@@ -69,7 +69,7 @@ class JournalView(MessageWidget):
     """
 
     _esm = read_assets("_assets/elements.js", "_assets/roving.js", "_assets/menu.js", "invocation/journal.js")
-    _css = read_assets("_assets/colours.css", "_assets/menu.css", "invocation/journal.css")
+    _css = read_assets("_assets/colours.css", "_assets/bones.css", "_assets/menu.css", "invocation/journal.css")
     messages = TypeAdapter(Annotated[_JournalMessage, Field(discriminator="type")])
 
     content = traitlets.Dict().tag(sync=True)
@@ -93,6 +93,14 @@ class JournalView(MessageWidget):
             {"how": each.how, "id": each.id, "label": f"{_visible_text(each.target, 200)} {shorten_id(each.id)}"}
             for each in links[:_MOST_LINKS]
         ]
+
+    def begin(self) -> None:
+        """Show that the journal is read, which says nothing about its entries."""
+        self.shown, self.content, self.links = None, {}, []
+
+    def show_missing(self, note: str) -> None:
+        """Show that there is no journal, and why; safe from any thread."""
+        self.content = {"rows": [], "note": note}
 
     def controls(self, row: Any, /) -> dict[str, dict[str, Any]]:
         """Return the message of a click: "open" and "expand" with an id; without one, "More rows" and exports."""

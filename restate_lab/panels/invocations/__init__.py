@@ -29,6 +29,7 @@ from restate_lab.analysis.invocations.reader import (
 )
 from restate_lab.analysis.suggestions import NameSuggestion, unknown_names
 from restate_lab.durations import to_timedelta
+from restate_lab.frames import records
 from restate_lab.panels._base.panel import LivePanel
 from restate_lab.panels._base.view import View
 from restate_lab.panels.actions.bar import ActionBar
@@ -213,12 +214,12 @@ class InvocationsView(View):
     def _statement(self) -> InvocationQuery:
         return self._rows.statement if self._rows else InvocationQuery("", {})
 
-    def created_at(self, invocation_id: str) -> Any:
-        """Return the creation time of the run in the list, or None if the list does not have the invocation."""
+    def row_of(self, invocation_id: str) -> dict[Any, Any] | None:
+        """Return the row of the invocation, or None if the list does not have it."""
         if self._rows is None:
             return None
         rows = self.grid.frame
-        return next(iter(rows.loc[rows["id"] == invocation_id, "created_at"].dropna()), None)
+        return next(iter(records(rows[rows["id"] == invocation_id])), None)
 
     def show_ids(self, ids: Sequence[str]) -> None:
         """Show only these invocations, in any status."""

@@ -13,6 +13,7 @@ import pandas as pd
 import traitlets
 
 from restate_lab._public import public
+from restate_lab._text import shorten_id
 from restate_lab.actions.plan.model import Plan
 from restate_lab.actions.rules import ACTIONS
 from restate_lab.analysis.contrast import Contrast
@@ -409,7 +410,7 @@ class Panel(LivePanel):
         detail = self._views.get(DETAIL)
         if isinstance(detail, InvocationView) and detail is not view and detail.id:
             detail.leave()
-        set_state(view, state, self._created_at)
+        set_state(view, state, self._row_of)
         self.findings.fold(on=state.view not in {"overview", "invocations"})
         self.body = (self.findings, view) if self._shown_name != DETAIL else (view,)
         self._show_way()
@@ -421,12 +422,12 @@ class Panel(LivePanel):
         if self._state.open is not None:
             label = self.view.title if self._shown_name == DETAIL else ""
             back = (self._state.view, f"‹ {VIEWS[self._state.view]}", False)
-            crumbs = [back, (self._state.open, label or self._state.open, True)]
+            crumbs = [back, (self._state.open, label or shorten_id(self._state.open), True)]
         self.head.show_way(names, crumbs)
 
-    def _created_at(self, invocation_id: str) -> Any:
+    def _row_of(self, invocation_id: str) -> dict[Any, Any] | None:
         view = self._views.get("invocations")
-        return view.created_at(invocation_id) if isinstance(view, InvocationsView) else None
+        return view.row_of(invocation_id) if isinstance(view, InvocationsView) else None
 
     def _read(self) -> Any:
         with self._switching:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from typing import Any
 
 from restate_lab.analysis.invocations.filters import ALL
 from restate_lab.panels._base.panel import LivePanel
@@ -72,8 +72,8 @@ def build_view(name: str, panel: LivePanel, state: PanelState, acts: ViewActs, *
     return build[name]() if name in build else _build_list(panel, state, acts, tz)
 
 
-def set_state(view: View, state: PanelState, created_at: Callable[[str], datetime | None]) -> None:
-    """Show the part of the state that belongs to a view; ``created_at`` returns the run of an id in the list."""
+def set_state(view: View, state: PanelState, row_of: Callable[[str], dict[Any, Any] | None]) -> None:
+    """Show the part of the state that belongs to a view; ``row_of`` returns the row of an id in the list."""
     if isinstance(view, InvocationsView):
         view.filters, view.group = state.filters, state.group
     elif isinstance(view, OverviewView):
@@ -85,7 +85,7 @@ def set_state(view: View, state: PanelState, created_at: Callable[[str], datetim
     elif isinstance(view, DeploymentsView | QueuesView):
         view.opened = state.open
     elif isinstance(view, InvocationView) and state.open is not None:
-        view.show_invocation(state.open, created_at=created_at(state.open))
+        view.show_invocation(state.open, row=row_of(state.open))
 
 
 def _build_list(panel: LivePanel, state: PanelState, acts: ViewActs, tz: str) -> InvocationsView:

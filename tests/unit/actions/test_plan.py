@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import threading
@@ -20,11 +21,19 @@ from restate_lab._text import escape_invisible
 from restate_lab.actions.change import Change, ExecutionRequest
 from restate_lab.actions.execution.outcomes import ActionOutcome, outcome_frame
 from restate_lab.actions.plan import model, plan
+from restate_lab.actions.plan.failures import (
+    _NAMES,
+    RepeatedFailure,
+    RepeatedFailures,
+    add_failures,
+    find_repeated_failures,
+)
 from restate_lab.actions.plan.impact import COLUMNS as IMPACT_COLUMNS
 from restate_lab.actions.plan.model import Plan
 from restate_lab.actions.plan.steps import find_open_steps, step_frame
 from restate_lab.actions.plan.text import LIFETIME, SharedExecution
 from restate_lab.actions.rules import ACTIONS
+from restate_lab.analysis.failure_reasons import FailureReason, fails_again
 from restate_lab.errors import (
     ArgumentError,
     AuditFailed,
@@ -38,7 +47,7 @@ from restate_lab.errors import (
 from restate_lab.reads import Reads
 from restate_lab.result import unread
 from support.row_source import RowSource
-from support.sample_rows import LiveRows, SampleRows
+from support.sample_rows import BEFORE, LiveRows, SampleRows, invocation
 
 WHY = "INC-42"
 HOSTILE = "Cart/<b>\x1b[2J\nk/add"
@@ -399,6 +408,119 @@ def test_steps_that_were_not_read_are_a_limitation(error: Exception) -> None:
     assert (len(whole.frame), *whole.limitations) == (
         2_000, "steps that are executed again: only the first 2,000 of 2,001 were read",
     )  # fmt: skip
+
+
+FAILED_AS = {
+    "gone": ("backing-off", "dp_0", "RT0011", "not found"),
+    "gone, paused by hand": ("paused", "dp_0", None, None),
+    "gone, asleep": ("suspended", "dp_0", None, None),
+    "changed": ("backing-off", "dp_1", "RT0016", "found a mismatch"),
+    "changed, paused": ("paused", "dp_1", "RT0016", "found a mismatch"),
+    "changed, went on": ("suspended", "dp_1", "RT0016", "found a mismatch"),
+    "foreign": ("backing-off", "dp_1", "RT0007", "Unexpected variant in async result: {}"),
+    "foreign, paused": ("paused", "dp_1", None, "Unexpected variant in async result: {}"),
+    "down": ("backing-off", "dp_1", "RT0010", "connection refused"),
+    "not pinned": ("backing-off", None, "RT0007", "HTTP 503"),
+    "handler": ("paused", "dp_1", "RT0007", "HTTP 503"),
+    "running": ("running", "dp_1", None, None),
+}
+"""Name → status, pinned deployment, code and message of the last error; dp_1 and the later dp_2 are registered."""
+REMOVED, MISMATCH, FOREIGN = "its deployment dp_0 was removed", "the code does not match its journal (RT0016)", (
+    "its journal has a result that the code did not ask for"
+)  # fmt: skip
+
+
+def failing_rows() -> tuple[SampleRows, pd.DataFrame]:
+    """Return a source with one invocation for each case, and the rows of a plan for them."""
+    statuses, states, events, targets = [], [], [], []
+    for number, (name, (status, deployment, code, message)) in enumerate(FAILED_AS.items()):
+        id_ = an_id(number)
+        stored = status if status in {"paused", "suspended"} else "invoked"
+        statuses.append(
+            invocation(id_, stored, service="Svc", handler=name, pinned_deployment_id=deployment, partition_key=number)
+        )
+        if stored == "invoked":
+            error = {"last_failure": message, "last_failure_error_code": code}
+            states.append({"id": id_, "retry_count": 2, "in_flight": status == "running", **error})
+        if message is not None or status == "paused":
+            failure = {"error_message": message, "restate_doc_error_code": code} if message else None
+            event = {"last_failure": failure} if status == "paused" else failure or {}
+            kind = "Paused" if status == "paused" else "TransientError"
+            text = json.dumps({"ty": kind, **event})
+            events.append({"id": id_, "event_type": kind, "event_json": text, "appended_at": BEFORE})
+        targets.append({"id": id_, "status": status, "effect": "retried now"})
+    source = SampleRows(
+        sys_invocation_status=statuses,
+        sys_invocation_state=states,
+        sys_journal_events=events,
+        sys_deployment=[{"id": id_, "services": ["Svc"], "endpoint": "http://svc"} for id_ in ("dp_1", "dp_2")],
+        sys_service=[{"name": "Svc", "deployment_id": "dp_2"}],
+    )
+    return source, pd.DataFrame(targets)
+
+
+@pytest.mark.parametrize(
+    ("action", "deployment", "expected"),
+    [
+        (ACTIONS.RESUME, None, {"gone": REMOVED, "changed": MISMATCH, "foreign": FOREIGN}),
+        (ACTIONS.RESUME, "keep", {"gone": REMOVED, "changed": MISMATCH, "foreign": FOREIGN}),
+        (ACTIONS.RESUME, "latest", {"foreign": FOREIGN}),
+        (ACTIONS.RESUME, "dp_1", {"changed": MISMATCH, "foreign": FOREIGN}),
+        (ACTIONS.MOVE_TO, "latest", {"foreign": FOREIGN}),
+        (ACTIONS.RESTART_AS_NEW, None, {}),
+        (ACTIONS.RESTART_AS_NEW, "keep", {"gone": REMOVED}),
+        (ACTIONS.CANCEL, None, {}),
+    ],
+)
+def test_a_plan_has_the_targets_that_fail_again(
+    action: ACTIONS, deployment: str | None, expected: dict[str, str]
+) -> None:
+    """A removed deployment, a mismatch and a foreign result fail again, unless the next attempt is elsewhere."""
+    source, targets = failing_rows()
+    found = find_repeated_failures(Reads(source), Change(action, deployment), targets)
+    wanted = {name: expected.get(name.partition(",")[0]) for name in FAILED_AS if name != "changed, went on"}
+    assert {each.handler: each.text for each in found.by_id.values()} == {
+        f"Svc/{name}": text for name, text in wanted.items() if text
+    }
+    assert found.limitations == ()
+    shown = add_failures(targets, found)["effect"]
+    assert sum(text.startswith("retried now; will fail again: ") for text in shown) == len(found.by_id)
+
+
+def test_a_service_without_a_deployment_cannot_be_restarted() -> None:
+    """The server refuses these, so the plan warns of them."""
+    source, targets = failing_rows()
+    source.put(sys_service=[])
+    found = find_repeated_failures(Reads(source), Change(ACTIONS.RESTART_AS_NEW), targets)
+    assert len(found.by_id) == len(targets)
+    assert {each.text for each in found.by_id.values()} == {"no deployment has the service Svc"}
+
+
+def test_a_warning_counts_the_targets_that_fail_again_by_handler() -> None:
+    """A smaller plan counts only its own targets; the list of handlers is short, and a failed read is stated."""
+    several = {FailureReason.MISMATCH: 3, FailureReason.REMOVED: 2, FailureReason.STALE_TIMER: 1}
+    reasons = [reason for reason, number in several.items() for _ in range(number)]
+    by_id = {an_id(at): RepeatedFailure(f"S/{reason.name}", reason, "why") for at, reason in enumerate(reasons)}
+    plan_ = replace(made(8, ACTIONS.RESUME), _failures=RepeatedFailures(by_id))
+    warning = (
+        "6 of 8 will fail again: 3 S/MISMATCH do not match their journals (RT0016), 2 S/REMOVED have no deployment "
+        "(RT0011), 1 S/STALE_TIMER has a foreign result in its journal."
+    )
+    assert plan_.warnings == (warning,)
+    assert f"! {warning}" in str(plan_)
+    assert warning in plan_._repr_html_()
+    assert plan_.only([an_id(0), an_id(7)]).warnings == (
+        "1 of 2 will fail again: 1 S/MISMATCH does not match its journal (RT0016).",
+    )
+    assert plan_.only([an_id(7)]).warnings == ()
+    many = {an_id(at): RepeatedFailure(f"S/{at}", FailureReason.RESPONSE, "why") for at in range(9)}
+    assert RepeatedFailures(many).warning(list(many)).endswith(", 4 more groups.")
+    assert set(_NAMES) == {reason for reason in FailureReason if fails_again(reason)}
+    source: Any = _Journals(Unreachable("connection\nrefused"))
+    source.asked.append([])
+    targets = pd.DataFrame({"id": [an_id(0)], "status": "paused"})
+    (limitation,) = find_repeated_failures(Reads(source), Change(ACTIONS.RESUME), targets).limitations
+    assert limitation == "not read: which targets will fail again (connection refused)"
 
 
 def test_a_digest_is_of_exactly_one_change() -> None:

@@ -473,6 +473,7 @@ def test_what_fails_again_is_resumed_last(cause: str, status: str, monkeypatch: 
     row = World().be("a", status, target_service_ty="service", pinned_deployment_id="dp_1").made["invocations"][0]
     if cause == "changed code":
         monkeypatch.setattr(InvocationDetails, "mismatch", object())
+        monkeypatch.setattr(InvocationDetails, "_events", (replace(IN_CODE, code="RT0016"),))
     details = InvocationDetails(row, NOW, **{"deployments": {"dp_1": "http://a"}, "latest": "dp_2", **known})
     options = list_options(details, details, Chain((row["id"],)))
     assert options[0].action == first

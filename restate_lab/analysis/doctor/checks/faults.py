@@ -19,7 +19,7 @@ from restate_lab._text import (
 from restate_lab.analysis.doctor.census import MAX_ROWS
 from restate_lab.analysis.doctor.checks.retries import failing_for
 from restate_lab.analysis.doctor.context import CheckContext
-from restate_lab.analysis.doctor.model import MAX_IDS, FailureReason, Finding, Severity, Subject
+from restate_lab.analysis.doctor.model import MAX_IDS, Finding, Severity, Subject
 from restate_lab.analysis.doctor.reader import (
     OUTLIVED,
     QUEUED_CHANGES,
@@ -29,6 +29,7 @@ from restate_lab.analysis.doctor.reader import (
     handlers_of,
     services_of,
 )
+from restate_lab.analysis.failure_reasons import FailureReason
 from restate_lab.analysis.journal.errors import deprecated_deployment, is_stale_timer
 from restate_lab.analysis.patterns import group_by, summarize_messages
 from restate_lab.analysis.suggestions import SuggestedCall, ask_call, plan_call, why_call

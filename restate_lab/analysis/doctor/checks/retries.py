@@ -14,14 +14,13 @@ from restate_lab.analysis.doctor.grouping import StepGroup, group_by_step
 from restate_lab.analysis.doctor.model import (
     MAX_IDS,
     Blocked,
-    FailureReason,
     Finding,
     RetryingInvocation,
     Severity,
     Subject,
-    failure_reason,
 )
 from restate_lab.analysis.doctor.reader import Row, earliest, first_of, handlers_of, timestamp_of
+from restate_lab.analysis.failure_reasons import FailureReason, failure_reason
 from restate_lab.analysis.patterns import group_by, summarize_messages
 from restate_lab.analysis.suggestions import SuggestedCall, ask_call, move_call, replay_call, why_call
 
