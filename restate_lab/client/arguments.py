@@ -65,6 +65,16 @@ def check_name(argument: str, value: object) -> str:
     return value
 
 
+def check_reason(reason: object) -> None:
+    """Check the reason of a change: text for the audit log, and not the placeholder of a printed command."""
+    if isinstance(reason, str) and reason.strip(" .…\n\t"):
+        return
+    problem = f"{format_value(reason)}, which is not text"
+    if isinstance(reason, str):
+        problem = "a placeholder" if reason.strip() else "empty"
+    raise ArgumentError(f'reason is {problem}: pass a reason, for example reason="INC-42: the provider is back".')
+
+
 def path_segment(name: str) -> str:
     """Return a name with any characters as one segment of a path."""
     quoted = quote(name, safe="")

@@ -96,7 +96,7 @@ def test_an_incident_is_ended_in_a_shell(
     assert (done.exit_code, outcomes(done)) == (0, ["done"] * 3)
     again = execute(url, plan)
     assert again.exit_code == 1
-    assert "was executed before" in " ".join(again.output.split())
+    assert "was started before" in " ".join(again.output.split())
     (change,) = json.loads(CliRunner().invoke(app, ["audit", "--json"]).stdout)
     assert (change["reason"], change["outcome"], change["targets"]) == (REASON, "done", ids)
     told = CliRunner().invoke(app, ["audit", "--change", change["change"][:8], "--json"])
@@ -208,7 +208,7 @@ def test_an_execution_that_is_ended_has_used_up_its_plan(
             process.send_signal(number)
             assert process.wait(60) == code
         again = execute(relay.url, plan)
-    assert (again.exit_code, "was executed before" in " ".join(again.output.split())) == (1, True)
+    assert (again.exit_code, "was started before" in " ".join(again.output.split())) == (1, True)
     assert sorted(restarts(bench, ids)) == sorted(ids)
     (change,) = rl.audit_log().to_dict("records")
     assert (change["targets"], change["outcome"], change["reason"]) == (ids, outcome, REASON)

@@ -10,7 +10,7 @@ from restate_lab.actions.state.change import StateUpdate, change_state, conflict
 from restate_lab.actions.state.codec import encode
 from restate_lab.actions.state.model import State
 from restate_lab.actions.state.reader import StateReader
-from restate_lab.client.arguments import check_seconds, format_value
+from restate_lab.client.arguments import check_reason, check_seconds, format_value
 from restate_lab.client.lab import Lab, require_lab
 from restate_lab.client.schema import translate_errors
 from restate_lab.durations import DurationInput
@@ -149,8 +149,7 @@ def _encode_for_handlers(lab: Lab, before: State, name: str, value: bytes) -> by
 
 
 def _check_request(values: object, delete: object, reason: object, *, clear: object) -> None:
-    if not isinstance(reason, str) or not reason.strip():
-        raise ArgumentError(f"reason must be non-empty text for the audit log; got {format_value(reason)}.")
+    check_reason(reason)
     if values is not None and not isinstance(values, Mapping):
         raise ArgumentError(f"values must be a mapping of keys to values; got a {type(values).__name__}.")
     if isinstance(delete, str | bytes) or not isinstance(delete, Collection):

@@ -182,8 +182,9 @@ def lab() -> rl.Lab:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"reason": " "}, "reason must be non-empty text"),
-        ({"reason": None}, "reason must be non-empty text"),
+        ({"reason": " "}, "reason is empty"),
+        ({"reason": None}, "reason is None, which is not text"),
+        ({"reason": "..."}, "reason is a placeholder"),
         ({"values": [("a", 1)]}, "values must be a mapping"),
         ({"values": {1: 1}}, "keys must be text; got 1"),
         ({"values": {}}, "nothing to change"),
