@@ -84,7 +84,7 @@ def test_an_incident_is_ended_in_a_shell(
         for refused, code, message in (
             (execute(relay.url, plan), 2, f"is a plan for .* at {url}"),
             (execute(url, plan, "--expect", "2"), 2, "--expect is 2, but this would cancel 3"),
-            (call(url, "execute", plan, "--reason", "…"), 2, "has the placeholder"),
+            (call(url, "execute", plan, "--reason", "..."), 2, "--reason is a placeholder"),
             (call(url, "execute", plan, "--reason", " "), 2, "--reason is empty"),
             (_read_only(url, plan, monkeypatch), 1, "read-only"),
         ):
@@ -158,14 +158,14 @@ def test_each_status_is_read_again(bench: FaultBench, url: str) -> None:
     purge = plan_of(url, "purge", *ids)["plan"]
     assert outcomes(execute(url, first, "--json")) == ["done"] * 2
     late = execute(url, second, "--json")
-    assert (late.exit_code, outcomes(late)) == (0, ["skipped"] * 2)
+    assert (late.exit_code, outcomes(late)) == (3, ["skipped"] * 2), "nothing was done"
     assert sorted(restarts(bench, ids)) == sorted(ids[:2])
     rl.plan(bench.lab, "purge", ids[:1]).execute(reason="by someone else")
     told = execute(url, purge)
     assert told.exit_code == 2
     assert "confirm the number with --expect 12" in " ".join(told.output.split())
     done = execute(url, purge, "--expect", "12", "--json")
-    assert (done.exit_code, outcomes(done)) == (0, ["skipped", *["done"] * 11])
+    assert (done.exit_code, outcomes(done)) == (3, ["skipped", *["done"] * 11]), "one is gone"
 
 
 def test_an_unknown_outcome_has_an_exit_code_of_its_own(
