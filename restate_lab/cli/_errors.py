@@ -62,7 +62,7 @@ _IN_A_SHELL = (
 
 @dataclass(slots=True)
 class _Change:
-    """What a command has changed: "" before the change, and then in words, with the exit code of its outcome."""
+    """The change that a command has made: "" before it, and then a short text, with the exit code of its outcome."""
 
     text: str = ""
     shown_by: str = ""

@@ -36,7 +36,7 @@ def standard_streams() -> Iterator[None]:
         for stream in streams:
             with suppress(OSError):  # the command has reported it, or its exit code has
                 stream.flush()
-        out.is_over = True  # what is left cannot be written
+        out.is_over = True  # the rest cannot be written
         sys.stdin, sys.stdout, sys.stderr = before
 
 

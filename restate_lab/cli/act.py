@@ -372,7 +372,7 @@ def _make_plan(lab: Source, action: str, selection: _Selection, options: Mapping
 
 
 def _store(made: Plan) -> StoredPlan | None:
-    """Store a plan, and return what was stored; None with a warning if its folder cannot be written."""
+    """Store a plan, and return its stored form; None with a warning if its folder cannot be written."""
     from restate_lab.actions.plan.store import PlanStore, StoredPlan
 
     stored, store = StoredPlan.of(made), PlanStore()

@@ -288,7 +288,7 @@ def _print(
     wide: bool,
     full_ids: bool,
 ) -> None:
-    """Print the frame of a call; ``done`` is what the call has changed, or "" if it only reads."""
+    """Print the frame of a call; ``done`` names the change of the call, or "" if it only reads."""
     with exit_on_error():
         from restate_lab.cli._output import write_frame
         from restate_lab.history.opening import open_history

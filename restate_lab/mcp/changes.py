@@ -20,6 +20,7 @@ from restate_lab.actions.plan.text import shorten_cell
 from restate_lab.actions.rules import ACTIONS
 from restate_lab.analysis.replay import replay as replay_journals
 from restate_lab.analysis.replay.check import CONTACT, deployment_address, encryption_warning
+from restate_lab.client.arguments import check_reason
 from restate_lab.errors import ArgumentError, PlanExpired
 from restate_lab.export.results import replay_json
 from restate_lab.mcp.approvals import ApprovalRequest, ApprovalStore, new_request_id
@@ -146,6 +147,7 @@ class ChangeTools:
             raise ArgumentError(
                 "the plan has no targets, so there is nothing to execute; its list excluded has the reasons."
             )
+        check_reason(reason)
         request = ApprovalRequest(
             plan_id,
             f"{plan.approval_text}\nReason: {escape_invisible(reason, lines=False)}",
