@@ -103,6 +103,21 @@ def test_an_incident_is_ended_in_a_shell(
     assert [row["id"] for row in json.loads(told.stdout)] == ids
 
 
+def test_a_plan_that_sent_no_request_is_executed_again(
+    bench: FaultBench, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The audit log refuses the intent, so that nothing is sent; the second execution acts, once."""
+    ids = take(bench, 1)
+    plan = plan_of(url, "restart-as-new", *ids)["plan"]
+    with monkeypatch.context() as patch:
+        patch.setenv("RESTATE_LAB_AUDIT", "/proc/nope")
+        refused = execute(url, plan)
+    assert (refused.exit_code, restarts(bench, ids)) == (1, [])
+    assert "the plan can be executed again" in " ".join(refused.output.split())
+    assert [execute(url, plan).exit_code for _ in range(2)] == [0, 1]
+    assert restarts(bench, ids) == ids
+
+
 def _read_only(url: str, plan: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     with monkeypatch.context() as patch:
         patch.setenv("RESTATE_LAB_READ_ONLY", "1")
