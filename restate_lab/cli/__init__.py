@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Any
@@ -29,6 +30,7 @@ from restate_lab.cli import (
     watch,
 )
 from restate_lab.cli._errors import exit_on_error
+from restate_lab.cli._streams import standard_streams
 from restate_lab.errors import ArgumentError
 
 _PLAN = "Use: restate-lab plan {action} {targets}, then restate-lab execute with a reason for the audit log."
@@ -95,4 +97,9 @@ def options(
 
 def main() -> None:
     """Run the command line."""
-    app(prog_name="restate-lab")
+    with standard_streams():
+        try:
+            with exit_on_error():  # also the output of --help
+                app(prog_name="restate-lab")
+        except typer.Exit as end:
+            sys.exit(end.exit_code)

@@ -55,6 +55,12 @@ _PART_OF_COMMAND = re.compile(rf"(?:-\w|--[a-z-]+) (?!-){_WORD}|{_WORD}")
 """One argument of a shell command, or an option with its value."""
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Raise the error that is handled; Rich would end the process with exit code 1."""
+        raise sys.exception() or BrokenPipeError
+
+
 class TextPage:
     """Print paragraphs and commands on a stream; a ``width`` of None means that the stream is not a terminal.
 
@@ -65,7 +71,7 @@ class TextPage:
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = sys.stdout if stream is None else stream
         self.width = shutil.get_terminal_size().columns if self._stream.isatty() else None
-        self._console = Console(
+        self._console = _Console(
             file=self._stream,
             width=self.width or 100,
             color_system=None if os.environ.get("NO_COLOR") or os.environ.get("FORCE_COLOR") in _OFF else "auto",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from restate_lab._text import format_time
-from restate_lab.cli._errors import INTERRUPTED, in_a_shell, interrupt_on_sigterm, warn
+from restate_lab.cli._errors import ERROR, INTERRUPTED, in_a_shell, interrupt_on_sigterm, note_change, warn
 from restate_lab.cli._options import (
     SCAN_LIMIT,
     Cluster,
@@ -30,16 +30,20 @@ from restate_lab.cli._options import (
     with_table,
 )
 from restate_lab.errors import ArgumentError, Interrupted
+from restate_lab.interrupts import Shield
+from restate_lab.progress import notify
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from restate_lab.actions.plan.model import Plan
+    from restate_lab.actions.plan.store import PlanStore, StoredPlan
     from restate_lab.cli._page import TextPage
     from restate_lab.source import Source
 
 _OTHER_OUTCOME = 3  # exit code
-_EXPECTED = {"done", "accepted", "skipped"}  # the outcomes of a complete execution
+_ACTED = {"done", "accepted"}
+_EXPECTED = {*_ACTED, "skipped"}  # the outcomes of a complete execution
 _STDIN = "-"
 _REDRIVE = "redrive"
 _PLACEHOLDER = "…"  # of the printed command
@@ -131,7 +135,9 @@ Exit codes:
   0  every outcome is done, accepted, or skipped because its status changed
   1  error: nothing was sent, for example because the plan has expired
   2  invalid usage: nothing was sent
-  3  an outcome is refused, unknown or not sent; the table has each of them
+  3  an outcome is refused, unknown or not sent, an invocation is gone, or
+     none is done or accepted; the table has each outcome
+  130  interrupted; the table has each outcome
 
 """
 
@@ -169,10 +175,11 @@ def plan(
     cluster: Cluster = None,
     timeout: Timeout = SCAN_LIMIT,
     form: OutputFormat,
-) -> None:
+) -> int:
     """Plan an action on invocations: print its effect on each, whether it can be undone, and the name of the plan.
 
-    Nothing is sent. The plan is valid for 15 minutes; restate-lab execute acts on exactly its invocations, once.
+    Nothing is sent. The plan is valid for 15 minutes; restate-lab execute acts on exactly its invocations, once. If it
+    cannot be stored, it is printed without a name, and the exit code is 1.
     """
     from restate_lab.cli._output import write_result
     from restate_lab.cli._page import TextPage
@@ -184,7 +191,8 @@ def plan(
     options = {"deployment": deployment, "from_index": from_index, "include_callees": include_callees}
     with open_source(cluster, None) as lab:
         made = _make_plan(lab, action.replace("-", "_"), selection, options, timeout)
-    name, command = _store(made, cluster) if made.targets else (None, None)
+    stored = _store(made) if made.targets else None
+    name, command = (None, None) if stored is None else (stored.name, _command(made, stored, cluster))
     write_result(
         form,
         made.frame,
@@ -193,6 +201,7 @@ def plan(
     )
     if command is not None and form.kind in {"csv", "parquet"}:  # the rows do not have it
         TextPage(sys.stderr).commands(command, first="execute: ")
+    return ERROR if made.targets and stored is None else 0
 
 
 @app.command(
@@ -206,7 +215,7 @@ def execute(
     """Execute a plan once, and print the outcome of each invocation; the audit log records it with the reason.
 
     Each status is read again just before its request: an invocation whose status no longer allows the action is
-    skipped. -e must name the cluster of the plan.
+    skipped. -e must name the cluster of the plan. If no request was sent, the plan can be executed again.
     """
     from restate_lab.actions.plan.store import PlanStore
     from restate_lab.client.arguments import check_reason
@@ -219,15 +228,14 @@ def execute(
     with connect(cluster) as lab:
         made = stored.on(lab)
         made.check_execution(reason=reason, expect=expect)
-        store.claim(stored)
-        try:
-            outcome = made.execute(reason=reason, expect=expect)
-        except Interrupted as error:
-            warn(str(error))
-            _print_outcome(error.outcome, form)
-            return INTERRUPTED
-    _print_outcome(outcome, form)
-    return 0 if set(outcome["outcome"]) <= _EXPECTED else _OTHER_OUTCOME
+        with Shield():  # an interrupt is raised within the execution, or when the plan was given back
+            store.claim(stored)
+            outcome, is_interrupted = _execute(made, stored, store, reason=reason, expect=expect)
+        code = INTERRUPTED if is_interrupted else _exit_code(outcome)
+        if made.is_executed:
+            note_change("executed", shown_by=f"restate-lab audit --change {outcome.attrs['change']}", code=code)
+        _print_outcome(outcome, form)
+    return code
 
 
 @app.command(
@@ -365,28 +373,62 @@ def _make_plan(lab: Source, action: str, selection: _Selection, options: Mapping
     )
 
 
-def _store(made: Plan, cluster: str | None) -> tuple[str, str]:
-    """Store a plan; return its name, and the command that executes it."""
+def _store(made: Plan) -> StoredPlan | None:
+    """Store a plan, and return its stored form; None with a warning if its folder cannot be written."""
     from restate_lab.actions.plan.store import PlanStore, StoredPlan
 
-    stored = StoredPlan.of(made)
-    PlanStore().save(stored)
+    stored, store = StoredPlan.of(made), PlanStore()
+    try:
+        store.save(stored)
+    except OSError as error:
+        warn(f"the plan cannot be executed, because it could not be stored in {store.folder}: {error.strerror}")
+        return None
+    return stored
+
+
+def _command(made: Plan, stored: StoredPlan, cluster: str | None) -> str:
+    """Return the command that executes a stored plan."""
     expect = f" --expect {len(made.targets)}" if len(made.targets) > made.action.rule.expect_above else ""
     where = f" {shlex.join(['-e', cluster])}" if cluster is not None else ""
-    return stored.name, f'restate-lab execute {stored.name} --reason "{_PLACEHOLDER}"{expect}{where}'
+    return f'restate-lab execute {stored.name} --reason "{_PLACEHOLDER}"{expect}{where}'
+
+
+def _execute(
+    made: Plan, stored: StoredPlan, store: PlanStore, *, reason: str, expect: int | None
+) -> tuple[pd.DataFrame, bool]:
+    """Return the outcome of a claimed plan, and whether it was interrupted; give it back if no request was sent."""
+    try:
+        return made.execute(reason=reason, expect=expect), False
+    except Interrupted as error:
+        warn(str(error))
+        return error.outcome, True
+    finally:
+        if made.is_executed:
+            note_change("the execution was started", shown_by="restate-lab audit", code=_OTHER_OUTCOME)
+        elif store.give_back(stored):
+            notify(f"No request was sent: the plan can be executed again before {format_time(stored.expires_at)}.")
+
+
+def _exit_code(outcome: pd.DataFrame) -> int:
+    outcomes = set(outcome["outcome"])
+    is_complete = outcomes <= _EXPECTED and not outcome.attrs["gone"]
+    return 0 if is_complete and outcomes & _ACTED else _OTHER_OUTCOME
 
 
 def _print_plan(made: Plan, command: str | None, page: TextPage) -> None:
     where, title, undo, *lines = made.review_text.splitlines()
     page.paragraph((title, "bold"))
     page.paragraph((where, "dim"))
-    if command is not None:
+    if made.targets:
         page.paragraph((undo, "bold"))
     for line in lines:
         page.lines(in_a_shell(line))
     page.blank()
-    if command is None:
+    if not made.targets:
         page.paragraph("There is nothing to do.")
+        return
+    if command is None:
+        page.paragraph("Nothing was sent, and the plan was not stored.")
         return
     page.paragraph(f"Nothing was sent. To execute the plan once, before {format_time(made.expires_at)}:")
     page.commands(command, first="  ")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from restate_lab._text import plural, verb_form
-from restate_lab.cli._errors import exit_on_error, interrupt_on_sigterm
+from restate_lab.cli._errors import exit_on_error, interrupt_on_sigterm, note_change
 from restate_lab.cli._options import (
     Cluster,
     FullIds,
@@ -136,6 +137,7 @@ def freeze(
                 redact=redact or None,
                 timeout=timeout,
             )
+        note_change(f"the evidence was written to {folder}")
         typer.echo(folder)
 
 
@@ -187,6 +189,7 @@ def archive(
                 same_cluster=same_cluster,
                 timeout=timeout,
             )
+        note_change("archived", shown_by=f"restate-lab history coverage {shlex.quote(where)}")
         new, gone = visits["new_runs"].sum(), visits["gone_runs"].sum()
         times = plural(len(visits), "visit") if every else "the visit"
         lost = f"; {gone:,} {verb_form(gone, 'was', 'were')} removed meanwhile" if gone else ""
@@ -216,7 +219,7 @@ def compact(
     where: HistoryWhere, *, cluster_name: OneCluster = None, wide: Wide = False, full_ids: FullIds = False
 ) -> None:
     """Merge the small files of the days that are over, so that they are read faster; archiving may continue."""
-    _print(where, cluster_name, lambda archived: archived.compact(), wide=wide, full_ids=full_ids)
+    _print(where, cluster_name, lambda archived: archived.compact(), "compacted", wide=wide, full_ids=full_ids)
 
 
 @history.command(
@@ -227,7 +230,7 @@ def vacuum(
     where: HistoryWhere, *, cluster_name: OneCluster = None, wide: Wide = False, full_ids: FullIds = False
 ) -> None:
     """Remove files that the archive no longer uses, older than a week."""
-    _print(where, cluster_name, lambda archived: archived.vacuum(), wide=wide, full_ids=full_ids)
+    _print(where, cluster_name, lambda archived: archived.vacuum(), "vacuumed", wide=wide, full_ids=full_ids)
 
 
 @history.command(
@@ -249,7 +252,7 @@ def release(
     Stop the archiver of the shard first. Without --shard, all shards of the cluster end, or the archiver of the whole
     cluster, so that shards can follow it.
     """
-    _print(where, cluster_name, lambda archived: archived.release(shard), wide=wide, full_ids=full_ids)
+    _print(where, cluster_name, lambda archived: archived.release(shard), "released", wide=wide, full_ids=full_ids)
 
 
 @history.command(
@@ -269,21 +272,32 @@ def delete_before(
 
     Invocations that ended before DAY are not archived again. A smaller DAY takes that back for later visits.
     """
-    _print(
-        where, cluster_name, lambda archived: archived.delete_before(day, confirm=confirm), wide=wide, full_ids=full_ids
-    )
+
+    def delete(archived: History) -> pd.DataFrame:
+        return archived.delete_before(day, confirm=confirm)
+
+    _print(where, cluster_name, delete, "removed", wide=wide, full_ids=full_ids)
 
 
 def _print(
-    where: str, cluster_name: str | None, read: Callable[[History], pd.DataFrame], *, wide: bool, full_ids: bool
+    where: str,
+    cluster_name: str | None,
+    call: Callable[[History], pd.DataFrame],
+    done: str = "",
+    *,
+    wide: bool,
+    full_ids: bool,
 ) -> None:
+    """Print the frame of a call; ``done`` names the change of the call, or "" if it only reads."""
     with exit_on_error():
         from restate_lab.cli._output import write_frame
         from restate_lab.history.opening import open_history
 
         form = OutputFormat("table", is_wide=wide, has_full_ids=full_ids)
         with open_history(where, cluster_name=cluster_name) as archived:
-            write_frame(read(archived), form, about=archived.name)
+            frame = call(archived)
+            note_change(done)
+            write_frame(frame, form, about=archived.name)
 
 
 app.add_typer(history, name="history")

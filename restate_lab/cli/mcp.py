@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from restate_lab.cli._errors import ERROR, exit_on_error, warn
+from restate_lab.cli._errors import ERROR, exit_on_error, note_change, warn
 from restate_lab.cli._options import Cluster, examples
 from restate_lab.errors import ArgumentError
 
@@ -91,5 +91,6 @@ def _ask(plan: str) -> int:
         warn("not approved: the answer is not the requested text. Nothing was sent.")
         return ERROR
     store.approve(request)
+    note_change("approved: the assistant can now execute it once")
     page.paragraph(("Approved. The assistant can now execute it once.", "bold"))
     return 0

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from restate_lab.cli._errors import exit_on_error
+from restate_lab.cli._errors import exit_on_error, note_change
 from restate_lab.cli._options import POINT_LIMIT, Cluster, Json, PointTimeout, examples
 from restate_lab.errors import ArgumentError
 
@@ -62,6 +62,7 @@ def note(
     # A note about a cluster that does not respond is written, too.
     with exit_on_error(), connect(cluster, read_only=True, check=False) as lab:
         result = write(lab, text, finding=finding, until=until, timeout=timeout)
+        note_change("noted", shown_by="restate-lab audit --notes")
         if as_json:
             print_json(note_json(result))
             return

@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,7 +15,7 @@ import typer
 
 from restate_lab._text import format_duration, join, plural
 from restate_lab.alerts import THREAD_NAME
-from restate_lab.cli._errors import exit_on_error, interrupt_on_sigterm, warn
+from restate_lab.cli._errors import exit_on_error, interrupt_on_sigterm, warn, warn_on_output_error
 from restate_lab.cli._options import Clusters, Shard, ShardServices, duration_option, examples
 from restate_lab.errors import ArgumentError
 
@@ -152,7 +152,7 @@ def watch(
             archiver = _create_archiver(archive, shard, service)
             readers = _create_readers(cluster or [None], chosen, **options)
             store, numbers = _open_store(state, stack), _serve(metrics, stack)
-            watcher = Watcher(readers, store, receivers, _print_alert, warn, metrics=numbers, archiver=archiver)
+            watcher = Watcher(readers, store, receivers, _report, warn, metrics=numbers, archiver=archiver)
             watcher.start()
             if not once:
                 _repeat(watcher, every)
@@ -216,9 +216,11 @@ def _serve(address: str | None, stack: ExitStack) -> MetricsState:
 def _repeat(watcher: Watcher, every: float) -> None:
     names = join((reader.name for reader in watcher.readers), 9)
     count = plural(len(watcher.receivers), "receiver")
-    typer.echo(f"watching {names} every {format_duration(every)}, with {count}; SIGTERM or Ctrl-C stops it")
+    with warn_on_output_error("the start"):
+        typer.echo(f"watching {names} every {format_duration(every)}, with {count}; SIGTERM or Ctrl-C stops it")
     watcher.repeat(every)
-    typer.echo("stopped")
+    with warn_on_output_error("the end"):
+        typer.echo("stopped")
 
 
 def _name_of(cluster: str | None, *, archives: bool) -> str:
@@ -241,6 +243,12 @@ def _commands(calls: Sequence[SuggestedCall], cluster: str | None) -> list[str] 
     from restate_lab.cli.shell_code import SourceOptions, commands
 
     return commands(calls, SourceOptions(cluster))
+
+
+def _report(event: Event, alert: Alert) -> None:
+    """Print an alert; it is delivered also if that fails."""
+    with warn_on_output_error(f"{event.upper()} {alert.title} ({alert.cluster})"):
+        _print_alert(event, alert)
 
 
 def _print_alert(event: Event, alert: Alert) -> None:
@@ -291,7 +299,8 @@ def _without_shutdown() -> Iterator[None]:
         for each in threads:
             each.join(_LAST_SECONDS)
         if any(each.is_alive() for each in threads):
-            sys.stdout.flush()
+            with suppress(OSError):
+                sys.stdout.flush()
             sys.stderr.flush()
             os._exit(end.exit_code)
         raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,13 +21,14 @@ class ChangeRecord:
     ``change`` is its id there. ``send(method, path, *, success, timeout=None, **request)`` sends a request once and
     raises the errors of ``Transport.change``. ``result`` is written when the block ends: it has the outcome of the last
     request, unless the caller replaces it. Within the block an interrupt is raised only while a request is sent, and in
-    functions called by ``shield.let_through``.
+    functions called by ``shield.let_through``. ``sent`` is set before the first byte of the first request is sent.
     """
 
     change: str
     send: Callable[..., httpx.Response]
     result: dict[str, Any]
     shield: Shield
+    sent: threading.Event
 
 
 @contextmanager
@@ -35,8 +37,8 @@ def record_change(
 ) -> Iterator[ChangeRecord]:
     """Write the intent of a block, and its result when the block ends for any reason.
 
-    ``send`` gets the arguments of ``ChangeRecord.send``, and ``result`` and ``shield``. An interrupt outside of a
-    request is held back until the result is written.
+    ``send`` gets the arguments of ``ChangeRecord.send``, and ``result``, ``shield`` and ``sent``. An interrupt outside
+    of a request is held back until the result is written.
 
     Raises:
         AuditFailed: the intent could not be written; nothing was sent.
@@ -44,12 +46,13 @@ def record_change(
     with Shield() as shield:
         change = audit.intent(action, targets, **details)
         result: dict[str, Any] = {"outcome": "not sent"}
+        sent = threading.Event()
 
         def send_once(method: str, path: str, **request: Any) -> httpx.Response:
-            return send(method, path, result=result, shield=shield, **request)
+            return send(method, path, result=result, shield=shield, sent=sent, **request)
 
         try:
-            yield ChangeRecord(change, send_once, result, shield)
+            yield ChangeRecord(change, send_once, result, shield, sent)
         except BaseException as error:
             result.setdefault("error", repr(error))
             raise

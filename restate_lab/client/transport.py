@@ -233,19 +233,27 @@ class Transport:
         success: Success,
         result: dict[str, Any],
         shield: Shield,
+        sent: threading.Event,
         timeout: DurationInput | None = None,
         **request: Any,
     ) -> httpx.Response:
-        """Send a change once; ``result`` always has its current outcome, also if this raises."""
+        """Send a change once; ``result`` always has its current outcome, also if this raises.
+
+        ``sent`` is set before the first byte is sent.
+        """
         request_line = f"{method} {path}"
         deadline = time.monotonic() + self.limit(timeout)
         result.clear()
         result["outcome"] = "not sent"
         answers: list[httpx.Response] = []
 
+        def note_sending() -> None:
+            result.update(outcome="unknown")
+            sent.set()
+
         def exchange() -> None:
-            tick, sending = interrupt_tick(shield), partial(result.update, outcome="unknown")
-            response = self._send(method, path, deadline=deadline, tick=tick, request=request, sending=sending)
+            tick = interrupt_tick(shield)
+            response = self._send(method, path, deadline=deadline, tick=tick, request=request, sending=note_sending)
             with closing(response):
                 response.read()
             answers.append(response)

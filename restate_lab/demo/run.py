@@ -269,7 +269,9 @@ def working_folder(keep: Path | None) -> Iterator[Path]:
 
 
 def _print(text: str) -> None:
-    # The terminal may be closed; this must not prevent the cleanup.
-    with contextlib.suppress(OSError):
-        sys.stdout.write(text + "\n")
-        sys.stdout.flush()
+    """Print a text, or write it to stderr if stdout is closed or full; the demo goes on if both are."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):
+            stream.write(text + "\n")
+            stream.flush()
+            return

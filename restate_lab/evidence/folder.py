@@ -24,6 +24,7 @@ from restate_lab.errors import ArgumentError, EvidenceBroken
 
 _PLAIN_NAME = re.compile(r"\w[\w-]*(\.\w+)+")
 _LONGEST_NAME = 200
+_UNREADABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")  # in a path: DataFusion opens no file there
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +140,13 @@ def check_free(target: EvidenceFolder) -> None:
     """Check that a folder can be created at this path.
 
     Raises:
-        ArgumentError: the path already exists, or its parent folder does not exist.
+        ArgumentError: the path already exists, its parent folder does not exist, or it has control characters.
     """
+    if _UNREADABLE.search(target.path):
+        raise ArgumentError(
+            f"the path {target.path!r} has a control character or half a character, so the evidence could not be "
+            f"opened. Pass another path."
+        )
     if target.filesystem.get_file_info(target.path).type != fs.FileType.NotFound or (
         target.is_local and Path(target.path).is_symlink()
     ):

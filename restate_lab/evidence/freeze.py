@@ -111,7 +111,8 @@ def freeze(
             ``redact`` matched nothing, or values could not be read and were masked as a whole.
 
     Raises:
-        ArgumentError: the path exists, an argument is malformed, or a pattern covers no column.
+        ArgumentError: the path exists or has control characters, an argument is malformed, or a pattern covers no
+            column.
         NotFound: no invocation matches.
         NotOnThisServer: the source is too old, or shows an earlier time.
         TimedOut: not everything was read within ``timeout``.

@@ -148,6 +148,7 @@ class ChangeTools:
             raise ArgumentError(
                 "the plan has no targets, so there is nothing to execute; its list excluded has the reasons."
             )
+        check_reason(reason)
         request = ApprovalRequest(
             plan_id,
             f"{plan.approval_text}\nReason: {escape_invisible(reason, lines=False)}",

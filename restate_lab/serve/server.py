@@ -193,7 +193,8 @@ def _end_readings() -> None:
     for each in threads:
         each.join(max(0.0, ends - time.monotonic()))
     if any(each.is_alive() for each in threads):
-        sys.stdout.flush()
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)
 

@@ -84,7 +84,7 @@ def test_an_incident_is_ended_in_a_shell(
         for refused, code, message in (
             (execute(relay.url, plan), 2, f"is a plan for .* at {url}"),
             (execute(url, plan, "--expect", "2"), 2, "--expect is 2, but this would cancel 3"),
-            (call(url, "execute", plan, "--reason", "…"), 2, "has the placeholder"),
+            (call(url, "execute", plan, "--reason", "..."), 2, "--reason has the placeholder"),
             (call(url, "execute", plan, "--reason", " "), 2, "--reason is empty"),
             (_read_only(url, plan, monkeypatch), 1, "read-only"),
         ):
@@ -96,11 +96,26 @@ def test_an_incident_is_ended_in_a_shell(
     assert (done.exit_code, outcomes(done)) == (0, ["done"] * 3)
     again = execute(url, plan)
     assert again.exit_code == 1
-    assert "was executed before" in " ".join(again.output.split())
+    assert "was started before" in " ".join(again.output.split())
     (change,) = json.loads(CliRunner().invoke(app, ["audit", "--json"]).stdout)
     assert (change["reason"], change["outcome"], change["targets"]) == (REASON, "done", ids)
     told = CliRunner().invoke(app, ["audit", "--change", change["change"][:8], "--json"])
     assert [row["id"] for row in json.loads(told.stdout)] == ids
+
+
+def test_a_plan_that_sent_no_request_is_executed_again(
+    bench: FaultBench, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The audit log refuses the intent, so that nothing is sent; the second execution acts, once."""
+    ids = take(bench, 1)
+    plan = plan_of(url, "restart-as-new", *ids)["plan"]
+    with monkeypatch.context() as patch:
+        patch.setenv("RESTATE_LAB_AUDIT", "/proc/nope")
+        refused = execute(url, plan)
+    assert (refused.exit_code, restarts(bench, ids)) == (1, [])
+    assert "the plan can be executed again" in " ".join(refused.output.split())
+    assert [execute(url, plan).exit_code for _ in range(2)] == [0, 1]
+    assert restarts(bench, ids) == ids
 
 
 def _read_only(url: str, plan: str, monkeypatch: pytest.MonkeyPatch) -> Any:
@@ -158,14 +173,14 @@ def test_each_status_is_read_again(bench: FaultBench, url: str) -> None:
     purge = plan_of(url, "purge", *ids)["plan"]
     assert outcomes(execute(url, first, "--json")) == ["done"] * 2
     late = execute(url, second, "--json")
-    assert (late.exit_code, outcomes(late)) == (0, ["skipped"] * 2)
+    assert (late.exit_code, outcomes(late)) == (3, ["skipped"] * 2), "nothing was done"
     assert sorted(restarts(bench, ids)) == sorted(ids[:2])
     rl.plan(bench.lab, "purge", ids[:1]).execute(reason="by someone else")
     told = execute(url, purge)
     assert told.exit_code == 2
     assert "confirm the number with --expect 12" in " ".join(told.output.split())
     done = execute(url, purge, "--expect", "12", "--json")
-    assert (done.exit_code, outcomes(done)) == (0, ["skipped", *["done"] * 11])
+    assert (done.exit_code, outcomes(done)) == (3, ["skipped", *["done"] * 11]), "one is gone"
 
 
 def test_an_unknown_outcome_has_an_exit_code_of_its_own(
@@ -208,7 +223,7 @@ def test_an_execution_that_is_ended_has_used_up_its_plan(
             process.send_signal(number)
             assert process.wait(60) == code
         again = execute(relay.url, plan)
-    assert (again.exit_code, "was executed before" in " ".join(again.output.split())) == (1, True)
+    assert (again.exit_code, "was started before" in " ".join(again.output.split())) == (1, True)
     assert sorted(restarts(bench, ids)) == sorted(ids)
     (change,) = rl.audit_log().to_dict("records")
     assert (change["targets"], change["outcome"], change["reason"]) == (ids, outcome, REASON)

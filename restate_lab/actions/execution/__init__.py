@@ -33,7 +33,8 @@ def execute(
     Columns: ``id``; ``outcome`` (described in ``execution.outcomes``); ``error``; ``new_id`` (of a restart); ``status``
     (read afterwards; for a restart, the status of the new invocation; None without a row); ``milliseconds`` from
     sending the request to its response; ``other_new_ids`` (the other ids of a restart that happened more than once,
-    separated by commas; otherwise None).
+    separated by commas; otherwise None). In ``attrs``, ``sent`` is whether any request may have been sent, and ``gone``
+    the number of skipped ids whose run no longer exists.
 
     ``stop`` is called between requests; if it returns True, the execution ends and the frame has the results so far. An
     interrupt does the same and then raises Interrupted, which has the frame. ``progress`` gets the number of processed
@@ -69,6 +70,8 @@ def execute(
         "change": record.change,
         "counts": {word: int(n) for word, n in table["outcome"].value_counts().items()},
         "halt": runner.halt,
+        "sent": record.sent.is_set(),
+        "gone": sum(each.outcome == "skipped" and each.id in runner.gone for each in outcomes),
     }
     if runner.halt:
         counts = ", ".join(f"{n:,} {outcome}" for outcome, n in table.attrs["counts"].items())

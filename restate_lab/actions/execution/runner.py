@@ -56,12 +56,13 @@ class _Prefetch:
 class Runner(ABC):
     """Executes a request, and keeps the known results of each id.
 
-    ``halt`` is the reason why it ended early, otherwise None. ``outcomes()`` returns the results so far at any time,
-    also after an exception.
+    ``halt`` is the reason why it ended early, otherwise None. ``gone`` has the ids whose reviewed run no longer exists.
+    ``outcomes()`` returns the results so far at any time, also after an exception.
     """
 
     def __init__(self, lab: Lab, request: ExecutionRequest, record: ChangeRecord) -> None:
         self.halt: str | None = None
+        self.gone: set[str] = set()
         self._lab = lab
         self._request = request
         self._effects: dict[tuple[str, bool], Effect] = {}
@@ -150,11 +151,10 @@ class Runner(ABC):
 
     def _check(self, id_: str, snapshot: InvocationSnapshot) -> None:
         reviewed = self._request.created.get(id_)
-        if snapshot.status is None:
-            self._skip(id_, "it is gone")
-            return
-        if self._is_new_run(snapshot, reviewed):
-            self._skip(id_, describe_new_run(snapshot.created_at, reviewed))
+        is_new = self._is_new_run(snapshot, reviewed)
+        if snapshot.status is None or is_new:
+            self.gone.add(id_)
+            self._skip(id_, describe_new_run(snapshot.created_at, reviewed) if is_new else "it is gone")
             return
         effect = self._effect(snapshot.status, in_vqueue=snapshot.in_vqueue)
         if not effect.acts:

@@ -117,9 +117,10 @@ class Plan(PlanReview):
         """Act on the targets and return one row per target with its outcome.
 
         ``reason`` is written to the audit log. ``expect`` is the exact number of targets: required above 100, and above
-        10 for kill and purge. A plan without targets does nothing and returns no row. ``progress``: None or True shows
-        a line once the call takes longer than a second, False shows nothing, and a ``Progress`` is updated instead with
-        the number of processed targets and their total. If ``stop`` returns True, the rest is not sent.
+        10 for kill and purge. A plan without targets does nothing and returns no row. A plan whose execution sent no
+        request can be executed again. ``progress``: None or True shows a line once the call takes longer than a second,
+        False shows nothing, and a ``Progress`` is updated instead with the number of processed targets and their total.
+        If ``stop`` returns True, the rest is not sent.
 
         Each status is read again just before its request, and an invocation whose status no longer allows the action is
         skipped. A new run with the same id is also skipped: a workflow, or a call with an idempotency key, that was
@@ -134,8 +135,8 @@ class Plan(PlanReview):
 
         Raises:
             ReadOnly: the connection is read-only; nothing was sent.
-            ArgumentError: ``reason`` is empty, ``expect`` is missing or wrong, or ``frame`` was changed; nothing was
-                sent.
+            ArgumentError: ``reason`` is empty or a placeholder, ``expect`` is missing or wrong, or ``frame`` was
+                changed; nothing was sent.
             PlanExpired: the plan was already executed, or is older than 15 minutes; nothing was sent.
             AuditFailed: the intent could not be written; nothing was sent.
             Interrupted: you interrupted it; ``outcome`` has the changes made before that.
@@ -146,15 +147,13 @@ class Plan(PlanReview):
             try:
                 outcome = self._run(targets, reason, progress, stop)
             except (ReadOnly, AuditFailed, ArgumentError):  # nothing was sent
-                with self._shared.lock:
-                    self._execution.targets = None
-                    self._shared.acted.difference_update(targets)
+                self._release(targets)
                 raise
             except Interrupted as error:
-                self._execution.outcome = error.outcome
+                self._conclude(error.outcome, targets)
                 shield.take()  # a second interrupt has no further effect
                 raise
-            self._execution.outcome = outcome
+            self._conclude(outcome, targets)
             if shield.take():
                 raise Interrupted(f"{self.action} was interrupted at its end; outcome is complete.", outcome)
             return outcome
@@ -206,6 +205,17 @@ class Plan(PlanReview):
             self._execution.targets = targets
             self._shared.acted.update(targets)
             return targets
+
+    def _conclude(self, outcome: pd.DataFrame, targets: tuple[str, ...]) -> None:
+        self._execution.outcome = outcome
+        if not outcome.attrs.get("sent", True):
+            self._release(targets)
+
+    def _release(self, targets: tuple[str, ...]) -> None:
+        """Give the targets back, because no request was sent: the plan can be executed again."""
+        with self._shared.lock:
+            self._execution.targets = None
+            self._shared.acted.difference_update(targets)
 
     def _run(
         self,

@@ -3,7 +3,8 @@
 A file has what ``execute`` sends: the action and its options, the runs of the targets with the status in which they
 were reviewed, and the address of the cluster. It has no key of a target and no payload. The name of a plan is the
 beginning of the digest of its content, so a changed file is not the plan that was reviewed. A plan is claimed by one
-rename, before anything is sent: a process that is killed afterwards has used it up.
+rename, before anything is sent: a process that is killed afterwards has used it up. An execution that sends no request
+gives it back.
 """
 
 from __future__ import annotations
@@ -149,6 +150,11 @@ class PlanStore:
         path = folder or platformdirs.user_state_path("restate_lab") / "plans"
         self._files = PrivateFolder(path, longest=_LONGEST_FILE)
 
+    @property
+    def folder(self) -> Path:
+        """Return the folder of the files."""
+        return self._files.path
+
     def save(self, plan: StoredPlan) -> None:
         """Store a plan under its name; plans of the days before are removed."""
         self._files.remove_older(_KEPT.total_seconds())
@@ -160,7 +166,7 @@ class PlanStore:
         Raises:
             ArgumentError: there is no such plan, its file was changed, others can change it, or a newer version wrote
                 it.
-            PlanExpired: it was executed before, or it is too old.
+            PlanExpired: its execution was started before, or it is too old.
         """
         file = _file_name(name)
         if self._files.has(_claimed_name(name)):
@@ -186,6 +192,13 @@ class PlanStore:
         if self._files.has(_claimed_name(name)) or not self._files.claim(_file_name(name), _claimed_name(name)):
             raise PlanExpired(_executed(name))
 
+    def give_back(self, plan: StoredPlan) -> bool:
+        """Undo a claim after an execution that sent no request; return False if the plan stays used up."""
+        try:
+            return self._files.claim(_claimed_name(plan.name), _file_name(plan.name))
+        except OSError:  # the folder can no longer be changed
+            return False
+
 
 def _file_name(name: str) -> str:
     if _NAME_OF_ASSISTANT.fullmatch(name):
@@ -201,8 +214,8 @@ def _claimed_name(name: str) -> str:
 
 def _executed(name: str) -> str:
     return (
-        f"{name} was executed before, and a plan is executed once, so nothing was sent: restate-lab audit shows its "
-        f"outcome. Make a new plan."
+        f"{name} was started before, and a plan is executed once, so nothing was sent now: restate-lab audit shows its "
+        f"outcome. If the audit log has no record of it, it sent nothing. Make a new plan."
     )
 
 

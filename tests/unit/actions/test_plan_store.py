@@ -44,7 +44,7 @@ def test_a_plan_is_loaded_unchanged_and_executed_once(store: PlanStore) -> None:
     assert store.load(plan.name) == plan
     store.claim(plan)
     for call in (lambda: store.load(plan.name), lambda: store.claim(plan)):
-        with pytest.raises(PlanExpired, match="was executed before"):
+        with pytest.raises(PlanExpired, match="was started before"):
             call()
 
 
@@ -54,7 +54,7 @@ def test_a_copy_of_an_executed_plan_is_not_executed_again(store: PlanStore) -> N
     store.claim(plan)
     store.save(plan)
     for call in (lambda: store.load(plan.name), lambda: store.claim(plan)):
-        with pytest.raises(PlanExpired, match="was executed before"):
+        with pytest.raises(PlanExpired, match="was started before"):
             call()
 
 

@@ -424,3 +424,12 @@ def test_evidence_can_be_frozen_in_part_or_with_more_masks(tmp_path: Path) -> No
     again = open_evidence(tmp_path / "part")
     assert again.sql("SELECT id FROM sys_invocation WHERE status = 'running'")["id"].tolist() == [sample_id(6)]
     assert again.sql("SELECT endpoint FROM sys_deployment")["endpoint"].tolist() == ["•••"]
+
+
+@pytest.mark.parametrize("character", ["\x1b", "\n", "\x7f"])
+def test_a_path_that_cannot_be_opened_again_is_refused_before_anything_is_read(tmp_path: Path, character: str) -> None:
+    source = Freezable()
+    with pytest.raises(ArgumentError, match="control character"):
+        freeze(source, tmp_path / f"a{character}b")
+    assert source.read == []
+    assert list(tmp_path.iterdir()) == []

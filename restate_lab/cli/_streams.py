@@ -1,0 +1,103 @@
+"""The standard streams of a command, whose failures must not change its exit code.
+
+Python has None for a stream that is closed, and ends with exit code 120 if it cannot flush stdout or stderr at the end.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, TextIO
+
+_LAST_DESCRIPTOR = 2  # of the standard streams
+
+
+@contextmanager
+def standard_streams() -> Iterator[None]:
+    """Replace the standard streams during a block, so that each exists, and the process can end with any exit code.
+
+    Reading from a closed stdin, and writing to a stdout that is closed, full or not read any more, raise OSError with
+    the name of the stream. A message that stderr does not accept is dropped.
+    """
+    before = sys.stdin, sys.stdout, sys.stderr
+    _fill_descriptors()
+    out = _Stdout(_descriptor_of(sys.stdout), "w", closefd=False)
+    err = _Stderr(_descriptor_of(sys.stderr), "w", closefd=False)
+    sys.stdin = sys.stdin or io.TextIOWrapper(io.BufferedReader(_ClosedStdin()))
+    sys.stdout, sys.stderr = _text_stream(out, sys.stdout), _text_stream(err, sys.stderr)
+    streams = sys.stdout, sys.stderr
+    try:
+        yield
+    finally:
+        for stream in streams:
+            with suppress(OSError):  # the command has reported it, or its exit code has
+                stream.flush()
+        out.is_over = True  # the rest cannot be written
+        sys.stdin, sys.stdout, sys.stderr = before
+
+
+class _Stdout(io.FileIO):
+    """Writes to stdout; an error has the name of the stream. When it ``is_over``, nothing is written any more."""
+
+    is_over = False
+
+    def write(self, data: Any, /) -> int:
+        """Write to the descriptor."""
+        if self.is_over:
+            return memoryview(data).nbytes
+        try:
+            return super().write(data)
+        except OSError as error:
+            if error.errno == errno.EBADF:
+                raise OSError(errno.EBADF, "standard output is closed") from error
+            error.filename = "standard output"
+            raise
+
+
+class _Stderr(io.FileIO):
+    """Writes to stderr, and drops what it does not accept."""
+
+    def write(self, data: Any, /) -> int:
+        """Write to the descriptor."""
+        with suppress(OSError):
+            return super().write(data)
+        return memoryview(data).nbytes
+
+
+class _ClosedStdin(io.RawIOBase):
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, _: Any, /) -> int:
+        raise OSError(errno.EBADF, "standard input is closed")
+
+
+def _fill_descriptors() -> None:
+    """Open the closed ones of the first three descriptors: else a file or connection that is opened later gets one.
+
+    The output of a child process would then be written into that file.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDONLY)) <= _LAST_DESCRIPTOR:
+        os.set_inheritable(descriptor, True)  # noqa: FBT003 - positional only
+    os.close(descriptor)
+
+
+def _descriptor_of(stream: TextIO | None) -> int:
+    """Return the descriptor of a stream; for a closed one, a descriptor that accepts nothing."""
+    return os.open(os.devnull, os.O_RDONLY) if stream is None else stream.fileno()
+
+
+def _text_stream(raw: io.FileIO, replaced: TextIO | None) -> io.TextIOWrapper:
+    """Return a text stream with the encoding and the buffering of the one that it replaces."""
+    buffer = io.BufferedWriter(raw)
+    if replaced is None:
+        return io.TextIOWrapper(buffer, encoding="utf-8", errors="replace")
+    is_line_buffered = getattr(replaced, "line_buffering", False)
+    through = getattr(replaced, "write_through", False)
+    return io.TextIOWrapper(
+        buffer, replaced.encoding, replaced.errors, line_buffering=is_line_buffered, write_through=through
+    )

@@ -1,0 +1,83 @@
+"""Commands whose standard streams are closed, full or not read any more."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import typer
+
+from restate_lab.actions.plan.store import PlanStore, StoredPlan, StoredTarget
+from restate_lab.cli._errors import exit_on_error, note_change
+from restate_lab.cli._page import TextPage
+from restate_lab.cli._streams import standard_streams
+from restate_lab.cli.act import _exit_code
+from restate_lab.client.arguments import check_reason
+from restate_lab.errors import ArgumentError
+
+
+@contextmanager
+def stdout_that_is(state: str) -> Iterator[None]:
+    """Give a stdout that accepts nothing."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    end = os.open("/dev/full", os.O_WRONLY) if state == "full" else writer
+    with open(end, "w", closefd=False) as stream, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stdout", None if state == "closed" else stream)
+        yield
+
+
+@pytest.mark.parametrize("state", ["full", "no reader", "closed"])
+@pytest.mark.parametrize("code", [0, 3])
+def test_an_output_error_after_a_change_keeps_the_exit_code(
+    state: str, code: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with open(2, "w", closefd=False) as errors, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stderr", errors)
+        with stdout_that_is(state), standard_streams(), pytest.raises(typer.Exit) as ended, exit_on_error():
+            note_change("executed", shown_by="restate-lab audit --change 3f", code=code)
+            TextPage().paragraph("done")
+    assert ended.value.exit_code == code
+    assert capfd.readouterr().err.startswith("restate-lab: executed; the result could not be printed (")
+
+
+def test_a_full_stdout_and_stderr_have_the_exit_code_of_an_error() -> None:
+    command = [sys.executable, "-c", "from restate_lab.cli import main; main()", "--help"]
+    with Path("/dev/full").open("w") as full:
+        assert subprocess.run(command, stdout=full, stderr=full, check=False).returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "gone", "code"),
+    [(["done", "skipped"], 0, 0), (["done", "skipped"], 1, 3), (["skipped"], 0, 3), (["accepted"], 0, 0)],
+)
+def test_the_exit_code_of_an_execution(outcomes: list[str], gone: int, code: int) -> None:
+    frame: Any = pd.DataFrame({"outcome": outcomes})
+    frame.attrs["gone"] = gone
+    assert _exit_code(frame) == code
+
+
+def test_a_plan_is_given_back(tmp_path: Path) -> None:
+    """It can be loaded and claimed again, once."""
+    now = pd.Timestamp.now("UTC").to_pydatetime()
+    target = StoredTarget("inv_1" + "a" * 33, now.isoformat(), "paused")
+    plan = StoredPlan("resume", None, None, "prod", "http://127.0.0.1:9070", "restate 1.7.12", now, (target,))
+    store = PlanStore(tmp_path)
+    store.save(plan)
+    store.claim(plan)
+    assert store.give_back(plan)
+    assert store.load(plan.name) == plan
+    store.claim(plan)
+
+
+@pytest.mark.parametrize("reason", ["…", "...", " ", "", None])
+def test_a_placeholder_is_not_a_reason(reason: Any) -> None:
+    with pytest.raises(ArgumentError, match="reason (is empty|has the placeholder)"):
+        check_reason(reason)
