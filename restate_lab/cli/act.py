@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from restate_lab.actions.plan.model import Plan
     from restate_lab.cli._page import TextPage
+    from restate_lab.identity import ClusterIdentity
     from restate_lab.source import Source
 
 _OTHER_OUTCOME = 3  # exit code
@@ -177,6 +178,7 @@ def plan(
     from restate_lab.cli._output import write_result
     from restate_lab.cli._page import TextPage
     from restate_lab.export.results import plan_json
+    from restate_lab.reads import read_identity
 
     filters = {"service": service, "handler": handler, "key": key, "status": status, "age": older_than}
     filters |= {"error_code": error_code, "text": text, "deployment": pinned}
@@ -184,7 +186,8 @@ def plan(
     options = {"deployment": deployment, "from_index": from_index, "include_callees": include_callees}
     with open_source(cluster, None) as lab:
         made = _make_plan(lab, action.replace("-", "_"), selection, options, timeout)
-    name, command = _store(made, cluster) if made.targets else (None, None)
+        identity = read_identity(lab)
+    name, command = _store(made, identity, cluster) if made.targets else (None, None)
     write_result(
         form,
         made.frame,
@@ -206,7 +209,8 @@ def execute(
     """Execute a plan once, and print the outcome of each invocation; the audit log records it with the reason.
 
     Each status is read again just before its request: an invocation whose status no longer allows the action is
-    skipped. -e must name the cluster of the plan.
+    skipped. -e must name the cluster of the plan. If its address may lead to another cluster now, because none of the
+    deployments of that time is there, the plan is refused and not used up.
     """
     from restate_lab.actions.plan.store import PlanStore
     from restate_lab.client.lab import connect
@@ -219,6 +223,7 @@ def execute(
     with connect(cluster) as lab:
         made = stored.on(lab)
         made.check_execution(reason=reason, expect=expect)
+        stored.check_cluster(lab, cluster)
         store.claim(stored)
         try:
             outcome = made.execute(reason=reason, expect=expect)
@@ -365,11 +370,11 @@ def _make_plan(lab: Source, action: str, selection: _Selection, options: Mapping
     )
 
 
-def _store(made: Plan, cluster: str | None) -> tuple[str, str]:
+def _store(made: Plan, identity: ClusterIdentity, cluster: str | None) -> tuple[str, str]:
     """Store a plan; return its name, and the command that executes it."""
     from restate_lab.actions.plan.store import PlanStore, StoredPlan
 
-    stored = StoredPlan.of(made)
+    stored = StoredPlan.of(made, identity)
     PlanStore().save(stored)
     expect = f" --expect {len(made.targets)}" if len(made.targets) > made.action.rule.expect_above else ""
     where = f" {shlex.join(['-e', cluster])}" if cluster is not None else ""
