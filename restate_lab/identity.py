@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-_KEPT = 25  # of the newest and of the oldest deployments, in what is stored
+_KEPT = 25  # of the newest and of the oldest deployments, in a stored identity
 _CHANGED = "none of its deployments of that time is there: it is another cluster, or all were replaced"
 
 

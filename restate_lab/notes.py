@@ -137,7 +137,7 @@ def read_notes(audit_folder: Path) -> NoteList:
 
 
 def _files(folder: Path, unreadable: list[str]) -> list[Path]:
-    """Return the files of notes that belong to this user; ``unreadable`` gets links, and all else that is no file.
+    """Return the files of notes that belong to this user; ``unreadable`` gets other entries, such as links.
 
     A link can lead nowhere, or to a pipe that never ends.
     """

@@ -105,7 +105,7 @@ def cause_paths(cause: tuple[str, ...], messages: Iterable[str]) -> tuple[tuple[
     """Return one path per kind of message, which begins with the cause; only the cause if there are more than five.
 
     A kind of message depends on this message alone, so that it stays the same while other messages come and go: the
-    text of ``normalize`` without credentials of addresses, with "#" also for three digits that are no status of HTTP.
+    text of ``normalize`` without credentials of addresses, with "#" also for three digits except a status of HTTP.
     """
     kinds = {_THREE_DIGITS.sub(_mask_number, mask_user_info(normalize(each))) for each in messages}
     return (cause,) if len(kinds) > _MOST_KINDS else tuple(sorted((*cause, kind) for kind in kinds))

@@ -52,7 +52,6 @@ CHUNK = 1_000  # ids in a statement: the planning time of a server grows faster 
 Row = dict[Any, Any]
 T = TypeVar("T", pa.Table, pd.DataFrame)
 
-_DEPLOYMENTS = "SELECT id, created_at FROM sys_deployment"
 _OVER = "{verb} did not finish within its timeout of {timeout}; pass a longer timeout=, or request less data"
 _NOT_RECORDED = {"max_bytes", "progress", "timeout"}
 
@@ -385,7 +384,7 @@ def read_identity(source: Source, timeout: DurationInput = "30s") -> ClusterIden
         RestateLabError: the deployments cannot be read.
     """
     reads = Reads(source, timeout, verb="the check of the cluster")
-    return ClusterIdentity.of(reads.query(_DEPLOYMENTS).to_pylist())
+    return ClusterIdentity.of(reads.query(_read_statement("doctor/deployments")).to_pylist())
 
 
 def why_not_the_cluster(source: Source, then: ClusterIdentity | None) -> str:

@@ -81,7 +81,7 @@ def note(
             not ahead, there is no finding with this fingerprint now, the source is not a live cluster, or the cluster
             has no deployments by which an acknowledgement could recognize it.
         AuditFailed: the note cannot be written.
-        RestateLabError: the finding of a fingerprint, or the deployments, were not read within ``timeout``.
+        TimedOut: the finding of a fingerprint, or the deployments, were not read within ``timeout``.
     """
     lab, clean = require_lab(source, "note"), check_note(text)
     seconds, now = check_seconds("timeout", timeout), datetime.now(UTC)
@@ -137,7 +137,7 @@ def _is_later(until: datetime | None, before: datetime | None) -> bool:
 
 
 def _facts_of(lab: Lab, finding: FindingInput, seconds: float) -> dict[str, Any]:
-    """Return what to store of a finding; ``cluster`` is None if its frame does not have the identity."""
+    """Return what to store of a finding; ``cluster`` has None without the identity in its frame."""
     row = _row_of(lab, finding) if not isinstance(finding, str) else _row_with(lab, finding.strip(), seconds)
     try:
         facts = {name: row[name] for name in ("check", "where", "title", "severity")}
@@ -221,7 +221,7 @@ def _equal_note(lab: Lab, new: StoredNote) -> StoredNote | None:
 
 
 def _why_worse(before: StoredNote, new: StoredNote) -> str:
-    """Return why an acknowledgement does not hold for the finding as it is now; "" if it does, or if there is none."""
+    """Return why an acknowledgement does not hold for the finding as it is now; "" if it does."""
     if not (before.acknowledges and new.acknowledges):
         return ""
     finding = NotedFinding(new.finding or "", new.severity or "", new.count or 0, new.affected or 0, new.about)

@@ -62,7 +62,7 @@ class StoredTarget(NamedTuple):
 class StoredPlan:
     """What a plan sends, and where. ``made_at`` is the time at which its targets were read.
 
-    ``cluster`` is None in a plan of an earlier version.
+    A plan of an earlier version has no ``cluster``.
     """
 
     action: str

@@ -31,7 +31,7 @@ from restate_lab.analysis.doctor.upgrade import UPGRADE
 from restate_lab.analysis.journal.encoding import content_column
 from restate_lab.analysis.times import to_datetime
 from restate_lab.client.arguments import check_count, check_seconds, time_limit
-from restate_lab.client.lab import innermost_source, is_lab
+from restate_lab.client.lab import is_lab
 from restate_lab.client.schema import translate_errors
 from restate_lab.durations import DurationInput, to_timedelta
 from restate_lab.errors import ArgumentError, RestateLabError, TimedOut
@@ -116,19 +116,16 @@ def diagnose(
     )
     audit_folder = source.transport.audit.folder if is_lab(source) else None
     context = CheckContext(reads, limits, clock=clock, partitions=partitions, audit_folder=audit_folder)
-    # First, so that a notebook and an alert know the cluster even if the checks need the whole timeout.
-    cluster = context.cluster if is_lab(innermost_source(source)) else None
     outcomes = _run_checks(chosen, context)
     findings = add_to_findings((each for outcome in outcomes for each in outcome.findings), context, is_wanted)
-    if source.coverage.is_past:
-        findings = [_without_changes(each) for each in findings]
+    findings = [_without_changes(each) for each in findings] if source.coverage.is_past else findings
     return build_diagnosis(
         source=source.name,
         version=source.version,
         at=at,
         findings=findings,
         notes=notes_about(source),
-        cluster=cluster,
+        cluster=context.cluster,
         seconds=time.monotonic() - started,
         checked=[outcome.run for outcome in outcomes if outcome.run is not None],
         gaps=[*(outcome.gap for outcome in outcomes if outcome.gap is not None), *missing_runs(source.coverage)],
@@ -153,6 +150,7 @@ class _CheckOutcome:
 
 def _run_checks(chosen: Sequence[Check], context: CheckContext) -> list[_CheckOutcome]:
     """Run the checks; that an empty cluster is probably the wrong one is reported even if other checks are chosen."""
+    _ = context.cluster  # before the checks, which may need the whole timeout
     outcomes = [_run_check(check, context) for check in chosen]
     if CHECKS[EMPTY] not in chosen:
         outcome = _run_check(CHECKS[EMPTY], context)

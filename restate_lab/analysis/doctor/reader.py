@@ -19,7 +19,7 @@ from restate_lab.analysis.forecast.reader import Group
 from restate_lab.analysis.questions import run_question
 from restate_lab.analysis.questions.catalog import parse_question
 from restate_lab.client.arguments import time_limit
-from restate_lab.client.lab import registered_services
+from restate_lab.client.lab import innermost_source, is_lab, registered_services
 from restate_lab.errors import NotOnThisServer, RestateLabError
 from restate_lab.frames import records
 from restate_lab.identity import ClusterIdentity
@@ -110,7 +110,9 @@ class DoctorReader:
 
     @functools.cached_property
     def cluster(self) -> ClusterIdentity | None:
-        """Return the identity of the cluster, from the deployments that checks need anyway; None if they are unread."""
+        """Return the identity of a live cluster, from the deployments that checks need anyway; None if it is unknown."""
+        if not is_lab(innermost_source(self.source)):
+            return None
         try:
             return ClusterIdentity.of(self.rows("deployments"))
         except RestateLabError:  # which the checks that need the deployments report
