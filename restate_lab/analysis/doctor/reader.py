@@ -110,7 +110,7 @@ class DoctorReader:
 
     @functools.cached_property
     def cluster(self) -> ClusterIdentity | None:
-        """Return the identity of a live cluster, from the deployments that checks need anyway; None if it is unknown."""
+        """Return the identity of a live cluster, from the deployments that checks read anyway; None if unknown."""
         if not is_lab(innermost_source(self.source)):
             return None
         try:
