@@ -18,10 +18,11 @@ from hypothesis import given, settings, strategies as st
 import restate_lab as rl
 from restate_lab.analysis.doctor.diagnosis import Diagnosis, build_diagnosis, with_notes
 from restate_lab.analysis.doctor.known import FindingNote, NotedFinding, note_about
-from restate_lab.analysis.doctor.model import Finding, Severity, fingerprint_of
+from restate_lab.analysis.doctor.model import Finding, Severity, Subject, fingerprint_of
+from restate_lab.analysis.patterns import cause_paths
 from restate_lab.analysis.suggestions import ask_call, why_call
 from restate_lab.errors import ArgumentError
-from restate_lab.identity import ClusterIdentity
+from restate_lab.identity import ClusterIdentity, why_not_same
 from restate_lab.notes import LONGEST, StoredNote, read_notes
 from support.sample_rows import SampleRows
 
@@ -389,3 +390,40 @@ def test_a_folder_that_cannot_be_read_is_reported(tmp_path: Path) -> None:
     (tmp_path / "notes").write_text("not a folder")
     assert list(read_notes(tmp_path).unreadable) == ["the folder notes (Not a directory)"]
     assert read_notes(tmp_path / "none").unreadable == []
+
+
+def test_a_finding_of_several_services_is_about_each_of_them() -> None:
+    """The subject of such a finding is empty, so a note about one service would be one about its neighbors."""
+    calls = {"evidence": ask_call("overview"), "suggested": ()}
+    subject = Subject("", ("Orders", "Payments"))
+    found = Finding(severity=Severity.WARNING, title="late", where="", count=1, ids=(), subject=subject, **calls)
+    assert found.about == (("Orders",), ("Payments",))
+
+
+@pytest.mark.parametrize(
+    ("messages", "kinds"),
+    [
+        (["order 105 failed", "[500] order 106 failed\nat line 3"], ["order # failed"]),
+        (["got status 401", "got status 503"], ["got status 401", "got status 503"]),
+        (["no “Oslo”", "no “Rome”"], ["no “…”"]),
+        (["https://bob:hunter2@pay.example is down"], ["https://•••@pay.example is down"]),
+        ([f"no {name}" for name in "abcdef"], [None]),
+        ([], []),
+    ],
+)
+def test_a_kind_of_message_does_not_depend_on_other_messages(messages: list[str], kinds: list[str | None]) -> None:
+    """With more than five kinds, only the cause is left."""
+    expected = tuple(("A", "run") if kind is None else ("A", "run", kind) for kind in kinds)
+    assert cause_paths(("A", "run"), messages) == expected
+
+
+def test_a_cluster_with_a_thousand_deployments_is_recognized_by_a_few() -> None:
+    rows = [{"id": f"dp_{number}", "created_at": NOW + timedelta(minutes=number)} for number in range(1_000)]
+    stored = ClusterIdentity.of(rows).to_json()
+    assert len(stored) == 50
+    then = ClusterIdentity.from_json(stored)
+    for left, is_same in ((rows, True), (rows[:1], True), (rows[-1:], True), (rows[100:200], False)):
+        assert (why_not_same(then, ClusterIdentity.of(left)) == "") == is_same
+    for damaged in (7, "x", [["dp_1"]], [[1, 2]], [{}]):
+        with pytest.raises(TypeError):
+            ClusterIdentity.from_json(damaged)
