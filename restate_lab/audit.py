@@ -196,9 +196,9 @@ def audit_log(
     page the address of the viewer), ``user``, ``host``, ``pid`` and ``file``.
 
     ``notes=True`` returns the notes of ``note`` instead, oldest first. Columns: ``time`` (UTC), ``text``, ``finding``
-    (the fingerprint of a finding; None if the note is about none), ``check, where, title, severity, count`` (of the
-    finding when it was noted), ``until`` (UTC, the end of an acknowledgement; NaT for none), ``environment``,
-    ``address``, ``user``, ``host``, ``pid``, ``id`` and ``file``.
+    (the fingerprint of a finding; None if the note is about none), ``check, where, title, severity, count,
+    affected`` (of the finding when it was noted), ``until`` (UTC, the end of an acknowledgement; NaT for none),
+    ``environment``, ``address``, ``user``, ``host``, ``pid``, ``id`` and ``file``.
 
     ``folder`` None means ``default_folder()``. Lines and files that cannot be read are omitted, counted in
     ``attrs["truncated"]`` and reported in a Truncated warning. Such lines exist if a process ended while it wrote, or

@@ -327,7 +327,10 @@ class NotReady(RestateLabError):
 
 
 class PlanExpired(RestateLabError):
-    """Make the plan again and review it: it was already executed, or is older than 15 minutes. Nothing was sent."""
+    """Make the plan again and review it. Nothing was sent.
+
+    It was already executed, is older than 15 minutes, or was made for a cluster that may be another one than this.
+    """
 
 
 class EvidenceBroken(RestateLabError):

@@ -6,7 +6,9 @@ files of other users are not read.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,22 +17,42 @@ from typing import TYPE_CHECKING, Any
 
 from restate_lab._text import one_line
 from restate_lab.errors import ArgumentError
-from restate_lab.records import FieldChecks, as_number, as_text, as_time, optional, read_records
+from restate_lab.identity import ClusterIdentity
+from restate_lab.records import (
+    FieldChecks,
+    as_number,
+    as_text,
+    as_time,
+    escape_surrogates,
+    list_of,
+    optional,
+    read_records,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
 
+_FORMAT = 2  # the version of a note; 1 had no cluster, and not what the finding was about
 FOLDER = "notes"
 """The folder of the notes within the folder of the audit log."""
 LONGEST = 2_000
 """Characters of the text of a note."""
 _COLUMNS = [
-    "time", "text", "finding", "check", "where", "title", "severity", "count", "until", "environment", "address",
-    "user", "host", "pid", "id", "file",
+    "time", "text", "finding", "check", "where", "title", "severity", "count", "affected", "until",
+    "environment", "address", "user", "host", "pid", "id", "file",
 ]  # fmt: skip
+
+
+def _as_paths(value: Any) -> tuple[tuple[str, ...], ...]:
+    """Return what a finding was about; nothing if it was not stored."""
+    return () if value is None else tuple(tuple(path) for path in list_of(list_of(as_text))(value))
+
+
 _FIELDS: Mapping[str, FieldChecks] = {
     "note": {
-        "time": as_time, "until": optional(as_time), "count": optional(as_number), "pid": optional(as_number),
+        "time": as_time, "until": optional(as_time),
+        **dict.fromkeys(("count", "affected", "pid"), optional(as_number)),
+        "about": _as_paths, "cluster": ClusterIdentity.from_json,
         **dict.fromkeys(("id", "text", "address"), as_text),
         **dict.fromkeys(("finding", "check", "where", "title", "severity", "environment", "user", "host"),
                         optional(as_text)),
@@ -42,7 +64,9 @@ _FIELDS: Mapping[str, FieldChecks] = {
 class StoredNote:
     """One note. ``time`` and ``until`` are in UTC; ``finding`` is the fingerprint of a finding, None for none.
 
-    ``severity`` and ``count`` are those of the finding when it was noted.
+    ``severity, count, affected`` are those of the finding when it was noted, and ``about`` is what it was about, as in
+    ``Finding``. ``cluster`` is the cluster that had it; None for a note of an earlier version, and if the note
+    acknowledges nothing.
     """
 
     id: str
@@ -59,6 +83,9 @@ class StoredNote:
     title: str | None = None
     severity: str | None = None
     count: int | None = None
+    affected: int | None = None
+    about: tuple[tuple[str, ...], ...] = ()
+    cluster: ClusterIdentity | None = None
     until: datetime | None = None
     file: str = ""
 
@@ -104,25 +131,32 @@ def check_note(text: object) -> str:
 def read_notes(audit_folder: Path) -> NoteList:
     """Return the notes in the folder of an audit log; none if it has no folder of notes."""
     unreadable: list[str] = []
-    records = read_records(_files(audit_folder / FOLDER, unreadable), _FIELDS, unreadable)
+    records = read_records(_files(audit_folder / FOLDER, unreadable), _FIELDS, unreadable, newest=_FORMAT)
     notes = [StoredNote(**{name: each[name] for name in each if name not in {"kind", "at"}}) for each in records]
     return NoteList(sorted(notes, key=lambda note: note.time), unreadable)
 
 
 def _files(folder: Path, unreadable: list[str]) -> list[Path]:
-    """Return the files of notes that belong to this user."""
+    """Return the files of notes that belong to this user; ``unreadable`` gets other entries, such as links.
+
+    A link can lead nowhere, or to a pipe that never ends.
+    """
     try:
-        files = [Path(each.path) for each in os.scandir(folder) if each.name.endswith(".jsonl") and _is_own(each)]
+        entries = sorted(each.path for each in os.scandir(folder) if each.name.endswith(".jsonl"))
     except FileNotFoundError:
         return []
     except OSError as error:
         unreadable.append(f"the folder {folder.name} ({error.strerror})")
         return []
-    return sorted(files)
-
-
-def _is_own(entry: os.DirEntry[str]) -> bool:
-    return not hasattr(os, "getuid") or entry.stat().st_uid == os.getuid()
+    files = []
+    for path in map(Path, entries):
+        with contextlib.suppress(FileNotFoundError):  # removed meanwhile
+            status = path.lstat()
+            is_file = stat.S_ISREG(status.st_mode)
+            if not hasattr(os, "getuid") or status.st_uid == os.getuid():
+                files += [path] if is_file else []
+                unreadable += [] if is_file else [escape_surrogates(f"{path.name} (not a file)")]
+    return files
 
 
 def notes_frame(notes: Sequence[StoredNote]) -> pd.DataFrame:
@@ -133,7 +167,7 @@ def notes_frame(notes: Sequence[StoredNote]) -> pd.DataFrame:
     frame: pd.DataFrame = pd.DataFrame(rows, columns=_COLUMNS, dtype=object)
     for column in ("time", "until"):
         frame[column] = pd.to_datetime(frame[column], utc=True)
-    return frame.astype(dict.fromkeys(("count", "pid"), "Int64"))
+    return frame.astype(dict.fromkeys(("count", "affected", "pid"), "Int64"))
 
 
 def short_time(value: datetime, now: datetime) -> str:
@@ -151,4 +185,5 @@ def as_details(note: StoredNote) -> dict[str, Any]:
     """Return the fields of a note for its record."""
     own = {"user", "host", "pid", "file"}
     values = {name: getattr(note, name) for name in StoredNote.__dataclass_fields__ if name not in own}
+    values |= {"format": _FORMAT, "cluster": note.cluster and note.cluster.to_json()}
     return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in values.items()}

@@ -20,7 +20,7 @@ from typing import Any, TypeAlias
 from restate_lab.errors import AuditFailed
 
 FORMAT = 1
-"""The version of a record. Records of earlier versions have none; a newer one is not read."""
+"""The version of a record. Records of earlier versions have none; a newer one is not read. Notes have their own."""
 FieldChecks: TypeAlias = Mapping[str, Callable[[Any], Any]]
 """The fields of a kind of record, and the check of each."""
 
@@ -84,11 +84,12 @@ def process_info() -> dict[str, Any]:
 
 
 def read_records(
-    files: Iterable[Path], kinds: Mapping[str, FieldChecks], unreadable: list[str]
+    files: Iterable[Path], kinds: Mapping[str, FieldChecks], unreadable: list[str], *, newest: int = FORMAT
 ) -> Iterator[dict[str, Any]]:
     """Yield the records of these kinds, with ``kind``, ``file`` and ``at``, the file and the number of its line.
 
-    ``unreadable`` gets the names of files, and the positions of lines, that cannot be read.
+    ``newest`` is the newest version of their format that the caller knows. ``unreadable`` gets the names of files, and
+    the positions of lines, that cannot be read.
     """
     for file in files:
         name = escape_surrogates(file.name)
@@ -99,7 +100,7 @@ def read_records(
         if lines is None:
             unreadable.append(name)
         for number, line in enumerate(lines or (), 1):
-            record, newer = _read_line(line, kinds)
+            record, newer = _read_line(line, kinds, newest)
             if record is None or newer:
                 unreadable.append(f"{name}:{number}{newer}")
             else:
@@ -115,26 +116,26 @@ def state_of_files(*folders: Path) -> tuple[tuple[str, int, int], ...]:
     return tuple(found)
 
 
-def _read_line(line: bytes, kinds: Mapping[str, FieldChecks]) -> tuple[dict[str, Any] | None, str]:
+def _read_line(line: bytes, kinds: Mapping[str, FieldChecks], newest: int) -> tuple[dict[str, Any] | None, str]:
     """Return the checked fields of a record, None for a line that is not a record, and why a newer one is not read."""
     newer = ""
     try:
         record = json.loads(line)
         if b"\\ud" in line.lower():
             record = escape_surrogates(record)
-        newer = _newer_format(record)
+        newer = _newer_format(record, newest)
         kind = record["kind"]
         return {"kind": kind, **{name: check(record.get(name)) for name, check in kinds[kind].items()}}, newer
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):  # the last: very many brackets
         return None, newer
 
 
-def _newer_format(record: Mapping[str, Any]) -> str:
+def _newer_format(record: Mapping[str, Any], newest: int) -> str:
     """Return why a record is not read if a newer version of restate_lab wrote it, else ""."""
     version = record.get("format", FORMAT)
-    if version <= FORMAT:
+    if version <= newest:
         return ""
-    return f" (format {str(version)[:20]}; this restate_lab reads up to {FORMAT}: update it)"
+    return f" (format {str(version)[:20]}; this restate_lab reads up to {newest}: update it)"
 
 
 def as_text(value: Any) -> str:

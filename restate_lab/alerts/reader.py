@@ -36,6 +36,7 @@ from restate_lab.client.arguments import time_limit
 from restate_lab.client.lab import Lab, connect
 from restate_lab.errors import RestateLabError
 from restate_lab.frames import records
+from restate_lab.identity import ClusterIdentity
 from restate_lab.links import build_link
 from restate_lab.reads import Reads
 
@@ -61,7 +62,7 @@ class ClusterLoad:
 
 @dataclass(frozen=True, slots=True)
 class AcknowledgedAlert:
-    """A problem that a note acknowledges; ``note`` is the id of the note."""
+    """A problem that notes acknowledge; ``note`` has the ids of the notes, separated by commas."""
 
     note: str
     alert: Alert
@@ -73,15 +74,18 @@ class ClusterVisit:
 
     ``weaker`` are the fingerprints of problems that are still there, with a severity below that of an alert: they open
     no alert, and resolve none, so that a problem at the limit does not open and resolve again and again.
-    ``acknowledged`` has the problems that the user of this process knows: they also open no alert, and resolve none.
+    ``acknowledged`` has the problems that the user of this process knows: they also open no alert, and resolve none. A
+    problem with another finding that is not known is in ``alerts``, too.
     ``only`` limits the visit to the alerts of one rule; "" is all of them. ``holds`` has how long each problem must
-    persist, by fingerprint. ``at`` is the time of this computer, UTC. ``findings`` counts the doctor's findings by
+    persist, by fingerprint. ``identity`` is that of the cluster, None if it could not be read. ``at`` is the time of
+    this computer, UTC. ``findings`` counts the doctor's findings by
     check and severity. ``error`` is "" if everything could be read.
     """
 
     cluster: str
     at: datetime
     alerts: Sequence[Alert]
+    identity: ClusterIdentity | None = None
     only: str = ""
     unread: frozenset[str] = frozenset()
     weaker: frozenset[str] = frozenset()
@@ -158,11 +162,10 @@ class ClusterReader:
         if gaps:
             title = f"not everything was checked, for {plural(len(gaps), 'reason')}"
             found += self.own_alerts("incomplete", Severity.WARNING, title, "; ".join(gaps))
-        observation = self._observation(found)
-        present = {alert.fingerprint for alert in observation["alerts"]}
         return ClusterVisit(
-            **observation,
-            acknowledged={name: each for name, each in acknowledged.items() if name not in present},
+            **self._observation(found),
+            identity=diagnosis.cluster,
+            acknowledged=acknowledged,
             weaker=frozenset(weaker),
             unread=frozenset(unread | ({"archive"} if self.archives else set())),
             seconds=time.monotonic() - started,
@@ -197,7 +200,9 @@ class ClusterReader:
             rule = self.rules.rule_for(row["check"], subject)
             alert = self._alert(row, subject, calls, rule, lab)
             if rule.allows(row["severity"]) and row["known"]:
-                acknowledged[alert.clean().fingerprint] = AcknowledgedAlert(note, alert.clean())
+                known = acknowledged.get(alert.clean().fingerprint, AcknowledgedAlert("", alert.clean()))
+                ids = {note, *known.note.split(",")} - {""}
+                acknowledged[alert.clean().fingerprint] = replace(known, note=",".join(sorted(ids)))
             elif rule.allows(row["severity"]):
                 yield alert, rule
             elif not rule.mute:

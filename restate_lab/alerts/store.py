@@ -19,22 +19,25 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from restate_lab._text import sentences
 from restate_lab.alerts.alert import Alert, Event, Message, parse_time, rank_of
 from restate_lab.alerts.reader import ClusterVisit, KnownAlert
 from restate_lab.alerts.tables import (
-    ACKNOWLEDGED,
     CHECKS,
     COLUMNS,
     GREATEST,
     JOURNAL_AT,
+    LATER,
     MARK,
     MARK_AT,
     SCHEMA,
     VERSION,
     WRITE_AHEAD,
+    parse_identity,
     rename_checks,
 )
 from restate_lab.errors import ArgumentError, RestateLabError
+from restate_lab.identity import why_not_same
 
 # The messages of one alert are delivered in their order; a message that failed does not delay other alerts.
 _NEXT = """
@@ -45,7 +48,9 @@ AND number NOT IN (SELECT value FROM json_each(:skip))
 ORDER BY attempts, number LIMIT 1
 """
 _FIRST_WAIT, _LONGEST_WAIT = timedelta(seconds=5), timedelta(minutes=10)
+_HOLDS, _ENDED, _INTERRUPTED = range(3)  # an acknowledgement; the last while another finding of its alert is unknown
 _KEPT = timedelta(days=35)  # an acknowledgement after its last visit; the longest one has 31 days
+_UNKNOWN = "it is unknown whether the problem continues"
 _NOT_WATCHED = "the cluster is not watched any more, so it is unknown whether the problem continues"
 
 
@@ -145,11 +150,12 @@ class AlertStore:
         """Write the alerts of a visit and the messages about their changes; return these changes."""
         changes: list[tuple[Event, Alert]] = []
         with self._transaction():
+            changed = self._recognize(visit)
             for alert in visit.alerts:
-                event = self._observe(alert, visit)
+                event = self._observe(alert, visit, changed)
                 changes += [(event, alert)] if event else []
             changes += [(Event.ACKNOWLEDGED, alert) for alert in self._acknowledge(visit)]
-            changes += [(Event.RESOLVED, alert) for alert in self._resolve(visit)]
+            changes += [(Event.RESOLVED, alert) for alert in self._resolve(visit, changed)]
         return changes
 
     def open_alerts(self) -> list[OpenAlert]:
@@ -205,15 +211,35 @@ class AlertStore:
         rows = self._read("SELECT receiver, count(*) FROM messages GROUP BY receiver")
         return {str(receiver): int(count) for receiver, count in rows}
 
-    def _observe(self, alert: Alert, visit: ClusterVisit) -> Event | None:
+    def _recognize(self, visit: ClusterVisit) -> str:
+        """Return why the alerts of earlier visits are sent again: the cluster may be another one; "" if it is the same.
+
+        While it cannot be recognized, they are sent again only once.
+        """
+        if visit.only:
+            return ""
+        rows = self._read("SELECT identity, recognized FROM clusters WHERE cluster = ?", (visit.cluster,))
+        then = parse_identity(rows[0]["identity"]) if rows else None
+        reason, is_readable = why_not_same(then, visit.identity), bool(visit.identity and visit.identity.deployments)
+        known = visit.identity if is_readable else then
+        values = (visit.cluster, json.dumps(known and known.to_json()), int(is_readable))
+        self._connection.execute("INSERT OR REPLACE INTO clusters VALUES (?, ?, ?)", values)
+        was_sent = bool(rows) and not rows[0]["recognized"] and not is_readable
+        return "" if was_sent else reason
+
+    def _observe(self, alert: Alert, visit: ClusterVisit, changed: str) -> Event | None:
         """Write one alert of a visit, and return its change if it must be reported.
 
         While an alert is open, its severity and its number of causes do not decrease, and it keeps its additions. If an
-        acknowledgement has ended, the alert is reported, also if it was open before.
+        acknowledgement has ended, or the cluster has ``changed`` for a reason, the alert is reported, also if it was
+        open before.
         """
-        has_ended = self._end_acknowledgement(alert.fingerprint)
+        has_ended = self._end_acknowledgement(alert.fingerprint, visit)
         rows = self._read("SELECT * FROM alerts WHERE fingerprint = ?", (alert.fingerprint,))
         before = _Before.of(rows[0], visit.at) if rows else _Before(visit.at)
+        if changed and before.opened_at is not None:
+            alert, before = replace(alert, cause=sentences(alert.cause, f"Sent again: {changed}")), _Before(visit.at)
+            has_ended = True
         rank = rank_of(before.severity)
         worst = replace(alert, severity=before.severity) if rank < alert.rank else alert
         worst = replace(worst, **{name: text for name, text in before.additions.items() if not getattr(worst, name)})
@@ -231,23 +257,31 @@ class AlertStore:
         return event
 
     def _acknowledge(self, visit: ClusterVisit) -> Iterator[Alert]:
-        """Write the acknowledgements of a visit, and yield the alerts of new ones; each note is reported once."""
+        """Write the acknowledgements of a visit, and yield the alerts of new ones; each note is reported once.
+
+        One that was interrupted, because an unknown finding had the same fingerprint, goes on when this one is over.
+        """
+        present = {alert.fingerprint for alert in visit.alerts}
         for fingerprint, known in visit.acknowledged.items():
             rows = self._read("SELECT note, ended FROM acknowledged WHERE fingerprint = ?", (fingerprint,))
             is_new = not rows or rows[0]["note"] != known.note
-            values = (fingerprint, known.note, visit.at.isoformat(), 0 if is_new else rows[0]["ended"])
+            ended = _HOLDS if is_new or rows[0]["ended"] == _INTERRUPTED else rows[0]["ended"]
+            if ended == _HOLDS and fingerprint in present:
+                ended = _INTERRUPTED
+            values = (fingerprint, known.note, visit.at.isoformat(), ended)
             self._connection.execute("INSERT OR REPLACE INTO acknowledged VALUES (?, ?, ?, ?)", values)
             if is_new:
                 yield known.alert
         oldest = (visit.at - _KEPT).isoformat()
         self._connection.execute("DELETE FROM acknowledged WHERE seen_at < ?", (oldest,))
 
-    def _end_acknowledgement(self, fingerprint: str) -> bool:
-        """Return whether the acknowledgement of an alert ends now: an acknowledgement does so only once."""
-        statement = "UPDATE acknowledged SET ended = 1 WHERE fingerprint = ? AND ended = 0"
-        return self._connection.execute(statement, (fingerprint,)).rowcount > 0
+    def _end_acknowledgement(self, fingerprint: str, visit: ClusterVisit) -> bool:
+        """Return whether the acknowledgement of an alert ends now, which it does only once, or is interrupted now."""
+        ended = _INTERRUPTED if fingerprint in visit.acknowledged else _ENDED
+        statement = "UPDATE acknowledged SET ended = ? WHERE fingerprint = ? AND ended NOT IN (?, ?)"
+        return self._connection.execute(statement, (ended, fingerprint, ended, _ENDED)).rowcount > 0
 
-    def _resolve(self, visit: ClusterVisit) -> Iterator[Alert]:
+    def _resolve(self, visit: ClusterVisit, changed: str) -> Iterator[Alert]:
         present = {alert.fingerprint for alert in visit.alerts}
         rows = self._read("SELECT fingerprint, rule, alert, opened_at FROM alerts WHERE cluster = ?", (visit.cluster,))
         for row in rows:
@@ -256,7 +290,7 @@ class AlertStore:
                 continue
             if (fingerprint in visit.weaker or fingerprint in visit.acknowledged) and opened_at is not None:
                 continue
-            if alert := self._end(row, visit.at):
+            if alert := self._end(row, visit.at, changed and f"{_UNKNOWN}: {changed}"):
                 yield alert
 
     def _end(self, row: sqlite3.Row, at: datetime, cause: str = "") -> Alert | None:
@@ -321,17 +355,18 @@ class AlertStore:
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         if not mark and not version and not tables:
-            for statement in (*SCHEMA.split(";\n"), ACKNOWLEDGED):
+            for statement in (*SCHEMA.split(";\n"), *LATER.values()):
                 connection.execute(statement)
-        elif mark != MARK and not (mark == 0 and version and tables >= set(COLUMNS) - {"acknowledged"}):
+        elif mark != MARK and not (mark == 0 and version and tables >= set(COLUMNS) - set(LATER)):
             raise self._foreign("it belongs to another program")
         elif version > VERSION:
             raise ArgumentError(
                 f"a newer restate_lab wrote {self.path} (version {version}; this one reads up to {VERSION}); install "
                 "the newer one, or name another file with --state."
             )
-        elif "acknowledged" not in tables:
-            connection.execute(ACKNOWLEDGED)
+        else:
+            for table in set(LATER) - tables:
+                connection.execute(LATER[table])
         for table, columns in COLUMNS.items():
             present = tuple(row["name"] for row in connection.execute(f"PRAGMA table_info({table})"))
             if present != columns:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -9,8 +10,9 @@ from typing import Any
 
 from restate_lab.alerts.alert import Alert, Event, parse_time
 from restate_lab.analysis.doctor.model import FORMER_CHECKS, Severity
+from restate_lab.identity import ClusterIdentity
 
-VERSION = 3  # 1 had no mark of the program, and receivers without their kind; 2 no acknowledgements
+VERSION = 4  # 1 had no mark of the program, and receivers without their kind; 2 no acknowledgements; 3 no clusters
 MARK = 0x524C5754  # the application_id of the file: "RLWT"
 MARK_AT, JOURNAL_AT, WRITE_AHEAD = 68, 18, 2  # of the header of a SQLite file
 SCHEMA = """
@@ -24,8 +26,14 @@ CREATE TABLE messages (
 CREATE INDEX of_receiver ON messages (receiver, fingerprint, number);
 CREATE TABLE receivers (receiver TEXT PRIMARY KEY);
 """
-ACKNOWLEDGED = """CREATE TABLE acknowledged (
-    fingerprint TEXT PRIMARY KEY, note TEXT NOT NULL, seen_at TEXT NOT NULL, ended INTEGER NOT NULL)"""
+# ``recognized`` is 0 after a visit that did not show whether the cluster is still the one with this ``identity``.
+LATER = {
+    "acknowledged": """CREATE TABLE acknowledged (
+    fingerprint TEXT PRIMARY KEY, note TEXT NOT NULL, seen_at TEXT NOT NULL, ended INTEGER NOT NULL)""",
+    "clusters": """CREATE TABLE clusters (
+    cluster TEXT PRIMARY KEY, identity TEXT NOT NULL, recognized INTEGER NOT NULL)""",
+}
+"""The tables that states of earlier versions do not have."""
 COLUMNS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "alerts": ("fingerprint", "cluster", "rule", "first_at", "opened_at", "severity", "causes", "alert"),
@@ -35,6 +43,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         ),
         "receivers": ("receiver",),
         "acknowledged": ("fingerprint", "note", "seen_at", "ended"),
+        "clusters": ("cluster", "identity", "recognized"),
     }
 )
 GREATEST = 2**53  # of the numbers of messages and attempts; SQLite cannot go on after 2**63
@@ -68,6 +77,23 @@ def _check_acknowledged(row: sqlite3.Row) -> None:
     _check_number(row["ended"])
 
 
+def _check_cluster(row: sqlite3.Row) -> None:
+    parse_identity(row["identity"])
+    _check_number(row["recognized"])
+
+
+def parse_identity(text: str) -> ClusterIdentity | None:
+    """Return the identity of a cluster in the state; None if no visit has read it.
+
+    Raises:
+        ValueError: the text is damaged.
+    """
+    try:
+        return ClusterIdentity.from_json(json.loads(text))
+    except TypeError as error:
+        raise ValueError(str(error)) from error
+
+
 def _check_receiver(row: sqlite3.Row) -> None:
     if not isinstance(row["receiver"], str):
         raise ValueError("not the identity of a receiver")  # noqa: TRY004 - one error for all damage
@@ -84,6 +110,7 @@ CHECKS: Mapping[str, tuple[str, Callable[[sqlite3.Row], None]]] = MappingProxyTy
         "messages": ("SELECT rowid AS row_id, * FROM messages", _check_message),
         "receivers": ("SELECT rowid AS row_id, * FROM receivers", _check_receiver),
         "acknowledged": ("SELECT rowid AS row_id, * FROM acknowledged", _check_acknowledged),
+        "clusters": ("SELECT rowid AS row_id, * FROM clusters", _check_cluster),
     }
 )
 

@@ -15,6 +15,7 @@ import pandas as pd
 
 from restate_lab._text import one_line, plural
 from restate_lab.frames import records
+from restate_lab.redaction import mask_user_info
 
 CANDIDATES = 100_000  # rows that are read and then aggregated, at most
 _MOST_KINDS = 5  # values of a position in a message, and kinds of messages; with more, they differ by data
@@ -50,6 +51,7 @@ _VARYING = re.compile(
 )
 # Only these parts can match the pattern above, which is too expensive to try at every character.
 _CANDIDATE = re.compile(r"""(?<!\S)[^\s\d"'`“‘«-]*+[\d"'`“‘«-]\S*""")
+_THREE_DIGITS = re.compile(r"(?<![A-Za-z\d])\d{3}(?!\d)")
 _HOLE = "\0"  # a number in a message
 # a number that is masked in every message, a number of three digits, and a mask of a statement
 _NUMBER = re.compile(rf"{_HOLE}([^{_HOLE}]*){_HOLE}|(?<![A-Za-z\d])(\d{{3}})(?!\d)|#")
@@ -71,7 +73,8 @@ _MASKED = re.compile(
 # The separator before a token, and the token: a mask, letters, digits, or nothing at the end.
 _TOKEN = re.compile(r"((?:[^\w#]|_)*)(#|[^\W\d_]+|\d+|$)")
 _MASK = "#"
-_DATA = "…"
+DATA = "…"
+"""The place of data in the pattern of a name."""
 
 _ENOUGH_MESSAGES = dict.fromkeys(ENOUGH, _MOST_KINDS + 1)
 _Token = tuple[str, str]
@@ -96,6 +99,20 @@ def normalize(message: str) -> str:
     """
     masked = _CANDIDATE.sub(lambda part: _VARYING.sub(_mask, part[0]), _first_line(message))
     return masked[:_LONGEST_MESSAGE].strip()
+
+
+def cause_paths(cause: tuple[str, ...], messages: Iterable[str]) -> tuple[tuple[str, ...], ...]:
+    """Return one path per kind of message, which begins with the cause; only the cause if there are more than five.
+
+    A kind of message depends on this message alone, so that it stays the same while other messages come and go: the
+    text of ``normalize`` without credentials of addresses, with "#" also for three digits except a status of HTTP.
+    """
+    kinds = {_THREE_DIGITS.sub(_mask_number, mask_user_info(normalize(each))) for each in messages}
+    return (cause,) if len(kinds) > _MOST_KINDS else tuple(sorted((*cause, kind) for kind in kinds))
+
+
+def _mask_number(match: re.Match[str]) -> str:
+    return match[0] if match[0] in _STATUSES else _MASK
 
 
 def message_kinds(messages: Iterable[str]) -> dict[str, str]:
@@ -179,7 +196,7 @@ def _patterns_of(shapes: Collection[_Shape], enough: Mapping[int, int]) -> dict[
 
 def elide_data(message: str, step: str, pattern: str) -> str:
     """Return the message with "…" for the data of its step's name, if the message repeats that data."""
-    front, has_data, back = pattern.partition(_DATA)
+    front, has_data, back = pattern.partition(DATA)
     if not has_data:
         return message
     name = " ".join(step.split())
@@ -192,7 +209,7 @@ def elide_data(message: str, step: str, pattern: str) -> str:
     text = first
     for part in parts:
         is_within_a_word = text[-1:].isalnum() or part[:1].isalnum()
-        text += (data if is_within_a_word else _DATA) + part
+        text += (data if is_within_a_word else DATA) + part
     return text
 
 
@@ -297,8 +314,8 @@ def _shape(name: str, *, has_codes: bool = False) -> _Shape:
 
     With ``has_codes``, the digits in the name are codes and no data.
     """
-    line = " ".join(name[:_LONGEST_NAME].replace(_DATA, "...").split())
-    masked = normalize(_MASKED.sub(_MASK, line)).replace(f"“{_DATA}”", _MASK)
+    line = " ".join(name[:_LONGEST_NAME].replace(DATA, "...").split())
+    masked = normalize(_MASKED.sub(_MASK, line)).replace(f"“{DATA}”", _MASK)
     tokens: list[_Token] = []
     for separator, text in _TOKEN.findall(masked):
         before = tokens[-1][1] if tokens else ""
@@ -369,7 +386,7 @@ def _pattern_text(shapes: Collection[_Shape], start: int, end: int, *, is_revers
     if is_reversed:
         front, back, first = back[::-1], front[::-1], {shape[len(shape) - 1 - end][0] for shape in shapes}
     separator = first.pop() if len(first) == 1 else " "
-    return _join(front) + (separator if front else "") + _DATA + _join(back)
+    return _join(front) + (separator if front else "") + DATA + _join(back)
 
 
 def _join(shape: _Shape) -> str:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from restate_lab.actions.plan.model import Plan
     from restate_lab.actions.plan.store import PlanStore, StoredPlan
     from restate_lab.cli._page import TextPage
+    from restate_lab.identity import ClusterIdentity
     from restate_lab.source import Source
 
 _OTHER_OUTCOME = 3  # exit code
@@ -184,6 +185,7 @@ def plan(
     from restate_lab.cli._output import write_result
     from restate_lab.cli._page import TextPage
     from restate_lab.export.results import plan_json
+    from restate_lab.reads import read_identity
 
     filters = {"service": service, "handler": handler, "key": key, "status": status, "age": older_than}
     filters |= {"error_code": error_code, "text": text, "deployment": pinned}
@@ -191,7 +193,8 @@ def plan(
     options = {"deployment": deployment, "from_index": from_index, "include_callees": include_callees}
     with open_source(cluster, None) as lab:
         made = _make_plan(lab, action.replace("-", "_"), selection, options, timeout)
-    stored = _store(made) if made.targets else None
+        identity = read_identity(lab)
+    stored = _store(made, identity) if made.targets else None
     name, command = (None, None) if stored is None else (stored.name, _command(made, stored, cluster))
     write_result(
         form,
@@ -215,7 +218,8 @@ def execute(
     """Execute a plan once, and print the outcome of each invocation; the audit log records it with the reason.
 
     Each status is read again just before its request: an invocation whose status no longer allows the action is
-    skipped. -e must name the cluster of the plan. If no request was sent, the plan can be executed again.
+    skipped. -e must name the cluster of the plan. If its address may lead to another cluster now, because none of the
+    deployments of that time is there, the plan is refused. If no request was sent, the plan can be executed again.
     """
     from restate_lab.actions.plan.store import PlanStore
     from restate_lab.client.arguments import check_reason
@@ -228,6 +232,7 @@ def execute(
     with connect(cluster) as lab:
         made = stored.on(lab)
         made.check_execution(reason=reason, expect=expect)
+        stored.check_cluster(lab, cluster)
         with Shield():  # an interrupt is raised within the execution, or when the plan was given back
             store.claim(stored)
             outcome, is_interrupted = _execute(made, stored, store, reason=reason, expect=expect)
@@ -373,11 +378,11 @@ def _make_plan(lab: Source, action: str, selection: _Selection, options: Mapping
     )
 
 
-def _store(made: Plan) -> StoredPlan | None:
+def _store(made: Plan, identity: ClusterIdentity) -> StoredPlan | None:
     """Store a plan, and return its stored form; None with a warning if its folder cannot be written."""
     from restate_lab.actions.plan.store import PlanStore, StoredPlan
 
-    stored, store = StoredPlan.of(made), PlanStore()
+    stored, store = StoredPlan.of(made, identity), PlanStore()
     try:
         store.save(stored)
     except OSError as error:

@@ -25,11 +25,13 @@ Until = Annotated[
 ]
 
 app = typer.Typer(rich_markup_mode=None)
+_ENDED = 3  # exit code
 
 
 @app.command(
     short_help="Note what you did, or acknowledge a finding of the doctor.",
-    epilog="Exit codes: 0 the note exists, 1 error, 2 invalid usage; nothing is written then.\n\n"
+    epilog="Exit codes: 0 the note exists; 1 error, 2 invalid usage, and 3 the acknowledgement of an equal note has "
+    "ended: nothing is written then.\n\n"
     + examples(
         'restate-lab note "INC-42: called the provider" -e prod',
         'restate-lab note "INC-42: known" --finding 06f07fc5ff48e7e7 --until 2h',
@@ -48,7 +50,9 @@ def note(
 
     The note is in the audit log of this user on this machine, and nothing is sent to the cluster. The doctor, the panel
     and watch of this user show an acknowledged finding as known; the exit code of the doctor does not change. The
-    acknowledgement ends at its time, when the severity increases, or when the count is twice as large.
+    acknowledgement is about the steps, codes and kinds of errors that the fingerprint has now. It ends at its time,
+    when the severity increases, or when the invocations or the affected ones are twice as many. The same text with a
+    later --until extends it.
     """
     from restate_lab.actions.note import note as write
     from restate_lab.cli._output import print_json
@@ -65,8 +69,10 @@ def note(
         note_change("noted", shown_by="restate-lab audit --notes")
         if as_json:
             print_json(note_json(result))
-            return
-        page = TextPage()
-        page.paragraph((result.summary, "bold"))
-        for line in (result.where, *result.lines):
-            page.paragraph((line, "dim"))
+        else:
+            page = TextPage()
+            page.paragraph((result.summary, "bold"))
+            for line in (result.where, *result.lines):
+                page.paragraph((line, "dim"))
+    if result.ended:
+        raise typer.Exit(_ENDED)

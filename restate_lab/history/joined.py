@@ -36,9 +36,10 @@ from restate_lab.history.server_rows import ServerRows
 from restate_lab.history.session import HistoryPeriod
 from restate_lab.history.source import History
 from restate_lab.history.store import ArchiveStore
+from restate_lab.identity import ClusterIdentity, why_not_same
 from restate_lab.payload_json import PayloadFunction
 from restate_lab.progress import Progress, RowsLine, SharedProgress, progress_of
-from restate_lab.reads import Reads
+from restate_lab.reads import Reads, read_identity
 from restate_lab.source import Coverage, Source, SourceWrapper
 
 if TYPE_CHECKING:
@@ -50,8 +51,7 @@ _COUNT_LIMIT = 2.0  # seconds for the numbers on the card
 _WORD = re.compile(r"\w+")
 _CLOCK = re.compile(r"\b(?:now|today|current_(?:timestamp|date|time))\b", re.IGNORECASE)
 _COUNTS = "SELECT origin, count(*) AS runs FROM origins GROUP BY origin"
-_DEPLOYMENTS = "SELECT id FROM sys_deployment"
-_ARCHIVED_DEPLOYMENTS = "SELECT DISTINCT id FROM archive.deployments WHERE cluster_name = :name"
+_ARCHIVED_DEPLOYMENTS = "SELECT DISTINCT id, created_at FROM archive.deployments WHERE cluster_name = :name"
 _FEW = 5
 
 
@@ -108,10 +108,9 @@ class JoinedHistory(History, SourceWrapper):
     def _check_cluster(self) -> None:
         """Check that the archive is from this cluster: it has one of its deployments, or was visited at its address."""
         lab = self._source
-        archived = {row["id"] for row in self._rows(_ARCHIVED_DEPLOYMENTS)}
+        archived = ClusterIdentity.of(self._rows(_ARCHIVED_DEPLOYMENTS))
         addresses = set(self._visits["address"].dropna())
-        ids = Reads(lab).query(_DEPLOYMENTS)["id"].to_pylist()
-        if lab.address not in addresses and archived.isdisjoint(ids):
+        if why_not_same(archived, read_identity(lab)) and lab.address not in addresses:
             known = join(sorted(addresses), _FEW) or "an unknown address"
             raise ArgumentError(
                 f"live= is another cluster: {self.cluster_name!r} in {self.address} was visited at {known}, and "

@@ -45,6 +45,7 @@ from restate_lab.history.reader import RunRows, ServerReader, server_reader
 from restate_lab.history.repair import repair
 from restate_lab.history.shards import ShardLayout, check_services, claim
 from restate_lab.history.store import ArchiveStore, LostRace, sql_text, sql_time
+from restate_lab.identity import ClusterIdentity, why_not_same
 from restate_lab.interrupts import Shield
 from restate_lab.progress import Progress
 from restate_lab.reads import COPY_STATEMENT, begin
@@ -190,8 +191,7 @@ class _Visit:
         """
         if self.options.same_cluster:
             return
-        # The server gives each deployment a random id.
-        if not {row["id"] for row in archived}.isdisjoint(current["id"].to_pylist()):
+        if not why_not_same(ClusterIdentity.of(archived), ClusterIdentity.of(current.to_pylist())):
             return
         addresses = {row["address"] for row in self._earlier}
         if self.lab.address not in addresses:  # visits before yesterday are rarely needed, and there are many

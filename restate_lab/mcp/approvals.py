@@ -22,6 +22,7 @@ import platformdirs
 from restate_lab._files import PrivateFolder
 from restate_lab._text import format_time
 from restate_lab.errors import ArgumentError, PlanExpired
+from restate_lab.identity import ClusterIdentity
 
 _ID = re.compile(r"(?:plan|replay)-[0-9a-f]{8}")
 _LETTERS = "acdefhjkmnpqrtuvwxy3479"  # no two of them look alike
@@ -29,7 +30,7 @@ _CODE_LENGTH = 4
 _PENDING, _APPROVED = ".pending", ".approved"
 _LONGEST_FILE = 1 << 20
 _KEPT_SECONDS = 24 * 3600
-_FORMAT = 1  # the version of a stored request
+_FORMAT = 2  # the version of a stored request; 1 had no identity of the cluster
 
 
 def new_request_id(kind: str) -> str:
@@ -47,6 +48,7 @@ class ApprovalRequest:
     """A change that waits for a person: ``expected`` is the answer, such as the number of invocations.
 
     ``targets`` is the digest of everything that the change acts on, because the text does not list all of it.
+    ``cluster`` is the cluster that has these targets; None for a source that is not live, which stays the same.
     """
 
     id: str
@@ -55,6 +57,7 @@ class ApprovalRequest:
     expected: str
     targets: str
     expires_at: datetime
+    cluster: ClusterIdentity | None = None
     nonce: str = field(default_factory=lambda: secrets.token_hex(16), repr=False)
 
     @property
@@ -69,11 +72,20 @@ class ApprovalRequest:
 
     def is_same(self, other: ApprovalRequest) -> bool:
         """Return whether a person would read the same in both, about the same targets."""
-        return replace(self, id=other.id, expires_at=other.expires_at, nonce=other.nonce) == other
+        return self == replace(other, id=self.id, expires_at=self.expires_at, nonce=self.nonce, cluster=self.cluster)
 
     def to_json(self) -> str:
         """Return the request as JSON."""
-        return json.dumps({"format": _FORMAT, **asdict(self), "expires_at": self.expires_at.isoformat()})
+        stored = {"expires_at": self.expires_at.isoformat(), "cluster": self.cluster and self.cluster.to_json()}
+        return json.dumps({"format": _FORMAT, **asdict(replace(self, cluster=None)), **stored})
+
+    def check_cluster(self, reason: str) -> None:
+        """Raise PlanExpired if there is a reason why the cluster is not proven to be the one of the request."""
+        if reason:
+            raise PlanExpired(
+                f"{self.id} was not executed, nothing was sent, and its approval was not used: {reason}. Connect to "
+                f"the cluster of the request, or make a new one with the same tools and arguments, and review it."
+            )
 
     def check_time(self) -> None:
         """Raise PlanExpired if the request is too old."""
@@ -111,6 +123,7 @@ class ApprovalStore:
             values = json.loads(text)
             version = values.pop("format")
             if version == _FORMAT:
+                values["cluster"] = ClusterIdentity.from_json(values["cluster"])
                 request = ApprovalRequest(**values | {"expires_at": datetime.fromisoformat(values["expires_at"])})
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise ArgumentError(

@@ -23,10 +23,11 @@ from restate_lab.analysis.replay.check import CONTACT, deployment_address, encry
 from restate_lab.client.arguments import check_reason
 from restate_lab.errors import ArgumentError, PlanExpired
 from restate_lab.export.results import replay_json
+from restate_lab.identity import ClusterIdentity, why_not_same
 from restate_lab.mcp.approvals import ApprovalRequest, ApprovalStore, new_request_id
 from restate_lab.mcp.budget import Budget
 from restate_lab.mcp.reads import TIMEOUT, InvocationId, Parameters, Rows, Skip, ToolOutput, answer, run_named_question
-from restate_lab.reads import Reads
+from restate_lab.reads import Reads, read_identity, why_not_the_cluster
 from restate_lab.sources import Sources
 
 _BUDGET = Budget(50, 32_000)
@@ -99,7 +100,7 @@ class ChangeTools:
         self._store = store
         self._next = _EXECUTE if can_execute else _READ_ONLY
         self._lock = threading.RLock()
-        self._plans: dict[str, Plan] = {}
+        self._plans: dict[str, tuple[Plan, ClusterIdentity]] = {}
         self._requests: dict[str, ApprovalRequest] = {}
 
     def tools(self) -> list[Callable[..., ToolOutput]]:
@@ -127,20 +128,22 @@ class ChangeTools:
         reads, targets = Reads(lab), self._targets(ids, question, parameters)
         change = Change(action, deployment, include_callees=include_callees, timeout=TIMEOUT)
         plan, plan_id = make_plan(lab, change, targets, reads=reads), new_request_id("plan")
+        cluster = read_identity(reads)
         with self._lock:
-            self._plans[plan_id] = plan
+            self._plans[plan_id] = plan, cluster
             for old in list(self._plans)[:-_MOST_PLANS]:
                 del self._plans[old]
         return self._show(plan_id, plan, rows=_BUDGET.rows, skip=0, queries=reads.queries)
 
     def show_plan(self, plan: PlanId, rows: Rows = _BUDGET.rows, skip: Skip = 0) -> ToolOutput:
         """Show a plan again, with the rows after the first ones."""
-        return self._show(plan, self._plan(plan), rows=rows, skip=skip)
+        known, _ = self._plan(plan)
+        return self._show(plan, known, rows=rows, skip=skip)
 
     def execution_request(self, plan_id: str, reason: str) -> ApprovalRequest:
         """Return what a person approves before a plan is executed; it is the same one for the same reason."""
         check_reason(reason)
-        plan = self._plan(plan_id)
+        plan, cluster = self._plan(plan_id)
         if plan.is_executed:
             raise PlanExpired("this plan was already executed; make a new one.")
         count = len(plan.targets)
@@ -156,12 +159,14 @@ class ChangeTools:
             str(count),
             plan.digest,
             plan.expires_at,
+            cluster,
         )
         return self._same_request(["execute_plan", plan_id, reason], request)
 
     def replay_request(self, deployment: str, targets: ReplayTargets) -> ApprovalRequest:
         """Return what a person approves before recorded journals are sent to a deployment."""
-        address = deployment_address(self._sources.get(targets.source), deployment)
+        source = self._sources.get(targets.source)
+        address = deployment_address(source, deployment)
         request = ApprovalRequest(
             new_request_id("replay"),
             f"Recorded journals, with their payloads, are sent to {address}.\n{CONTACT.format(address=address)}\n"
@@ -171,12 +176,14 @@ class ChangeTools:
             address,
             targets.digest(address),
             datetime.now(UTC) + _LIFETIME,
+            read_identity(source) if source.live else None,
         )
         return self._same_request(["replay", deployment, repr(targets)], request)
 
     def execute(self, plan_id: str, reason: str, approval: Approval, client: str) -> ToolOutput:
         """Execute a plan if a person approved it, and return one row per invocation."""
-        request, plan = self.execution_request(plan_id, reason), self._plan(plan_id)
+        request, (plan, cluster) = self.execution_request(plan_id, reason), self._plan(plan_id)
+        request.check_cluster(why_not_the_cluster(self._sources.lab, cluster))
         how = self._approve(request, approval)
         if how is None:
             return self._waiting(request)
@@ -249,11 +256,19 @@ class ChangeTools:
         return answer("server", data, _BUDGET, at=datetime.now(UTC))
 
     def _same_request(self, key: list[str], request: ApprovalRequest) -> ApprovalRequest:
-        """Return the earlier request with this key if a person would read the same, otherwise this one."""
+        """Return the earlier request with this key if a person would read the same, otherwise this one.
+
+        Raises:
+            PlanExpired: the earlier one is about a cluster that may be another one; it is removed.
+        """
         name = json.dumps(key)
         with self._lock:
             known = self._requests.get(name)
             if known is not None and datetime.now(UTC) <= known.expires_at and known.is_same(request):
+                reason = "" if request.cluster is None else why_not_same(known.cluster, request.cluster)
+                if reason:
+                    self._forget(known)
+                known.check_cluster(reason)
                 return known
             self._requests[name] = request
             old = list(self._requests)[:-_MOST_REQUESTS]
@@ -282,12 +297,12 @@ class ChangeTools:
             )
         return frame
 
-    def _plan(self, plan_id: str) -> Plan:
+    def _plan(self, plan_id: str) -> tuple[Plan, ClusterIdentity]:
         with self._lock:
-            plan = self._plans.get(plan_id)
-        if plan is None:
+            known = self._plans.get(plan_id)
+        if known is None:
             raise ArgumentError(f"this session does not have the plan {plan_id!r}; make one with the tool plan.")
-        return plan
+        return known
 
     def _show(self, plan_id: str, plan: Plan, *, rows: int, skip: int, queries: Any = ()) -> ToolOutput:
         data = {

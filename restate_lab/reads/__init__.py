@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import pandas as pd
 import pyarrow as pa
 
-from restate_lab._text import format_duration
+from restate_lab._text import format_duration, one_line
 from restate_lab.client.arguments import check_seconds, time_limit
 from restate_lab.client.schema import check_columns, names_of, note_response
 from restate_lab.client.sql.bind import chunks
@@ -28,6 +28,7 @@ from restate_lab.client.sql.parts import complete_for
 from restate_lab.durations import DurationInput, to_timedelta
 from restate_lab.errors import RestateLabError, TimedOut
 from restate_lab.frames import records
+from restate_lab.identity import ClusterIdentity, why_not_same
 from restate_lab.progress import Progress
 from restate_lab.server import has_feature
 from restate_lab.source import (
@@ -46,6 +47,7 @@ OPEN_INVOCATIONS = "open invocations"
 PRESENT = "the present"
 """A need of statements about attempts and removed deployments, which are not recorded for an earlier time."""
 COPY_STATEMENT = 3_600.0  # seconds for one statement of a copy that has no time limit: a silent server must not hold it
+_LONGEST_REASON = 300
 CHUNK = 1_000  # ids in a statement: the planning time of a server grows faster than the list
 Row = dict[Any, Any]
 T = TypeVar("T", pa.Table, pd.DataFrame)
@@ -375,6 +377,25 @@ def begin(
     reads = Reads(source, timeout, verb=verb, **options)
     check_supported(reads, f"{verb}()", needs_open=needs_open, needs_present=needs_present)
     return reads
+
+
+def read_identity(source: Source, timeout: DurationInput = "30s") -> ClusterIdentity:
+    """Return the identity of the cluster behind a source now; this sends one statement about its deployments.
+
+    Raises:
+        RestateLabError: the deployments cannot be read.
+    """
+    reads = Reads(source, timeout, verb="the check of the cluster")
+    return ClusterIdentity.of(reads.query(_read_statement("doctor/deployments")).to_pylist())
+
+
+def why_not_the_cluster(source: Source, then: ClusterIdentity | None) -> str:
+    """Return why it is not proven that a source is still the cluster that it was then; "" if it is."""
+    try:
+        now = read_identity(source)
+    except RestateLabError as error:
+        return f"{why_not_same(then, None)} ({one_line(str(error), _LONGEST_REASON)})"
+    return why_not_same(then, now)
 
 
 class UntilStopped:

@@ -44,6 +44,7 @@ from restate_lab.client.lab import Lab
 from restate_lab.client.models import UpsertRule
 from restate_lab.mcp.server import NOTICE, build_server
 from restate_lab.panels.grid import Grid
+from restate_lab.reads import read_identity
 from restate_lab.sources import Sources
 from support import hostile_services
 from support.bench import once_served, running_bench, wait_for
@@ -492,7 +493,8 @@ COMMAND_LINES: dict[str, Callable[[Vandalised, Path], list[list[str]]]] = {
 
 def _stored_plan(vandalised: Vandalised) -> str:
     """Return the name of a new stored plan that resumes what is retried, under its hostile keys."""
-    plan = StoredPlan.of(rl.plan(vandalised.lab, "resume", [vandalised.retrying[name] for name in OPENED]))
+    made = rl.plan(vandalised.lab, "resume", [vandalised.retrying[name] for name in OPENED])
+    plan = StoredPlan.of(made, read_identity(vandalised.lab))
     PlanStore().save(plan)
     return plan.name
 

@@ -19,6 +19,7 @@ from restate_lab.actions.redrive import redrive
 from restate_lab.audit import audit_log
 from restate_lab.demo.embedded import start_services
 from restate_lab.progress import NoProgress
+from restate_lab.reads import read_identity
 from support.bench import wait_for, wait_until_served
 from support.clusters import KINDS, server_binary
 from support.demo.nodes import Nodes
@@ -82,7 +83,7 @@ def redrive_orders(bench: RedriveBench, prefix: str, count: int, seed: int, *, s
     assert bench.runs(prefix) == runs_of(orders, is_done=False)
     made = redrive(bench.lab, bench.failed(ids))
     if store is not None:
-        stored = StoredPlan.of(made)
+        stored = StoredPlan.of(made, read_identity(bench.lab))
         store.save(stored)
         made = store.load(stored.name).on(bench.lab)
     assert set(made.targets) == set(ids)

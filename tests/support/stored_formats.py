@@ -1,9 +1,9 @@
 """The stored examples of each format, and how they were made: ``python tests/support/stored_formats.py`` in tests/.
 
 An example is what the product of its time wrote about a real server 1.7.12: an archive with two visits, evidence, the
-state of ``watch`` with waiting messages, the audit log, notes, a plan, and tests with their records. Examples of
-released formats do not change; a new version of a format gets a new example, and the product must still open the old
-ones.
+state of ``watch`` with waiting messages, the audit log, notes, a plan, a request of an assistant, and tests with their
+records. Examples of released formats do not change; a new version of a format gets a new example, and the product must
+still open the old ones.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from unittest import mock
 
@@ -31,6 +31,8 @@ from restate_lab.alerts.store import AlertStore
 from restate_lab.alerts.watcher import Watcher
 from restate_lab.client.lab import Lab
 from restate_lab.demo.embedded import start_services
+from restate_lab.mcp.approvals import ApprovalRequest, ApprovalStore
+from restate_lab.reads import read_identity
 from support.agent_bench import running_agent_bench
 from support.archive_bench import SERVICES
 from support.bench import once_served, wait_for
@@ -67,8 +69,9 @@ def main() -> None:
             _write_watch_state(lab, folder / "watch")
             _write_records(lab, folder / "record")
             _write_plan(lab, folder / "plan")
+            _write_approval(lab, folder / "approval")
             (folder / "audit" / "notes").rename(folder / "notes")
-        for name in ("archive-1", "evidence-2", "watch-3", "audit-0", "notes-1", "record-1", "plan-1"):
+        for name in ("archive-1", "evidence-2", "watch-4", "audit-0", "notes-2", "record-1", "plan-2", "approval-2"):
             _pack(folder / name.partition("-")[0], EXAMPLES / name)
         _pack(folder / "shards" / "archive", EXAMPLES / "archive-2")
 
@@ -169,7 +172,14 @@ def _write_plan(lab: Lab, folder: Path) -> None:
     """Store a plan of two restarts that keep the first entries."""
     ended = lab.sql(f"{_ENDED} AND target_service_name = 'Ledger' AND target_handler_name = 'spread' ORDER BY id")
     plan = rl.plan(lab, "restart_as_new", ended[:2], deployment="latest", from_index=1)
-    PlanStore(folder).save(StoredPlan.of(plan))
+    PlanStore(folder).save(StoredPlan.of(plan, read_identity(lab)))
+
+
+def _write_approval(lab: Lab, folder: Path) -> None:
+    """Store a request that never expires."""
+    text = ("kill 3 of 3 invocations", "kill 3 invocations. To approve, type:", "3", "a1b2")
+    expires_at = datetime(9999, 1, 1, tzinfo=UTC)
+    ApprovalStore(folder).save(ApprovalRequest("plan-1a2b3c4d", *text, expires_at, read_identity(lab)))
 
 
 def _pack(folder: Path, example: Path) -> None:

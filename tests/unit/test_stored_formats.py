@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import runpy
 import sqlite3
 import warnings
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -28,9 +30,12 @@ from restate_lab.errors import (
     ArgumentError,
     EvidenceBroken,
     NotReplayable,
+    PlanExpired,
     RestateLabError,
 )
+from restate_lab.identity import ClusterIdentity
 from restate_lab.mcp.approvals import ApprovalRequest, ApprovalStore
+from restate_lab.notes import read_notes
 from restate_lab.testing import Record
 from support.stored_formats import CLUSTER, RECEIVER, RECORDED_APP, unpack
 
@@ -84,7 +89,7 @@ def test_evidence_opens_and_is_compared_with_the_archive_of_its_cluster(tmp_path
 
 
 def test_the_state_of_watch_goes_on(tmp_path: Path) -> None:
-    """Waiting messages are delivered once, an open alert is not opened again, and it is resolved once."""
+    """Waiting messages are delivered once; an open alert is sent again, because its cluster is not known."""
     file = unpack("watch-1", tmp_path) / "watch.sqlite"
     (receiver,) = create_receivers([RECEIVER], [], keep=timedelta(minutes=5))
     delivered: list[tuple[str, str]] = []
@@ -106,23 +111,44 @@ def test_the_state_of_watch_goes_on(tmp_path: Path) -> None:
     assert opened == ["Ledger/refuse", "OpenAIAgent/chat"]
     subjects = [*opened, "OpenAIAgent/responses"]
     assert sorted(delivered) == sorted(
-        (subject, event.value) for subject in subjects for event in (Event.OPENED, Event.RESOLVED)
+        [(subject, event.value) for subject in subjects for event in (Event.OPENED, Event.RESOLVED)]
+        + [(subject, Event.OPENED.value) for subject in opened]
     )
+
+
+def clusters_of_notes(folder: Path) -> list[ClusterIdentity | None]:
+    """Return the clusters of the two notes of an example, which have the same texts in each version."""
+    known = read_notes(folder)
+    assert [each.text for each in known.notes] == ["INC-42: called the provider", "INC-42: paused by hand"]
+    assert [each.acknowledges for each in known.notes] == [False, True]
+    assert known.unreadable == []
+    return [each.cluster for each in known.notes]
+
+
+def test_a_note_of_an_earlier_version_does_not_know_its_cluster(tmp_path: Path) -> None:
+    unpack("notes-1", tmp_path / "notes")
+    assert clusters_of_notes(tmp_path) == [None, None]
+    unpack("watch-3", tmp_path)
+    with closing(AlertStore(tmp_path / "watch.sqlite")) as store:
+        alerts = tuple(each.alert for each in store.open_alerts())
+        changes = store.record(ClusterVisit(cluster=CLUSTER, at=datetime.now(UTC), alerts=alerts))
+        assert [event for event, _ in changes] == [Event.OPENED] * len(alerts)
 
 
 def test_notes_and_their_acknowledgement_in_the_state_of_watch_go_on(tmp_path: Path) -> None:
     """The note that the state has is not reported again; the alert is sent when the note does not hold any more."""
-    unpack("notes-1", tmp_path / "notes")
+    unpack("notes-2", tmp_path / "notes")
+    _, identity = clusters_of_notes(tmp_path)
+    assert identity is not None
     notes = rl.audit_log(tmp_path, notes=True)
-    assert notes["text"].tolist() == ["INC-42: called the provider", "INC-42: paused by hand"]
-    assert notes["until"].notna().tolist() == [False, True]
-    store, now = AlertStore(unpack("watch-3", tmp_path) / "watch.sqlite"), datetime.now(UTC)
+    store, now = AlertStore(unpack("watch-4", tmp_path) / "watch.sqlite"), datetime.now(UTC)
+    visit = functools.partial(ClusterVisit, cluster=CLUSTER, at=now, identity=identity)
     try:
         (paused,) = (each.alert for each in store.open_alerts() if each.alert.rule == "paused")
         known = {paused.fingerprint: AcknowledgedAlert(notes["id"][1], paused)}
         others = tuple(each.alert for each in store.open_alerts() if each.alert.rule != "paused")
-        assert store.record(ClusterVisit(cluster=CLUSTER, at=now, alerts=others, acknowledged=known)) == []
-        ended = store.record(ClusterVisit(cluster=CLUSTER, at=now, alerts=(paused, *others)))
+        assert store.record(visit(alerts=others, acknowledged=known)) == []
+        ended = store.record(visit(alerts=(paused, *others)))
         assert ended == [(Event.OPENED, paused)]
     finally:
         store.close()
@@ -154,14 +180,34 @@ def test_records_and_their_tests_still_reproduce_what_was_recorded(tmp_path: Pat
 
 
 def test_a_stored_plan_has_the_runs_and_the_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A plan of an earlier version is accepted until it expires."""
-    folder = unpack("plan-1", tmp_path)
-    (file,) = folder.iterdir()
-    file.chmod(0o600)
+    """A plan of an earlier version has the same, but not its cluster, so it is refused before it is claimed."""
     monkeypatch.setattr("restate_lab.actions.plan.store.LIFETIME", timedelta(days=100_000))
-    plan = PlanStore(folder).load(file.stem)
-    assert (plan.action, plan.deployment, plan.from_index) == ("restart_as_new", "latest", 1)
-    assert [(each.status, each.is_restarted) for each in plan.targets] == [("succeeded", False)] * 2
+    for name, has_cluster in (("plan-1", False), ("plan-2", True)):
+        folder = unpack(name, tmp_path / name)
+        (file,) = folder.iterdir()
+        file.chmod(0o600)
+        store = PlanStore(folder)
+        plan = store.load(file.stem)
+        assert (plan.name, plan.cluster is not None) == (file.stem, has_cluster)
+        assert (plan.action, plan.deployment, plan.from_index) == ("restart_as_new", "latest", 1)
+        assert [(each.status, each.is_restarted) for each in plan.targets] == [("succeeded", False)] * 2
+        command = f"restate-lab plan restart-as-new {plan.targets[0].id} {plan.targets[1].id} --deployment latest"
+        with rl.connect("127.0.0.1:9", check=False) as lab, pytest.raises(PlanExpired) as refused:
+            plan.check_cluster(lab, "prod")
+        assert f"plan again: {command} --from-index 1 -e prod" in str(refused.value)
+        assert ("an earlier version of restate_lab wrote it" in str(refused.value)) == (not has_cluster)
+        store.claim(plan)
+
+
+def test_a_request_of_an_assistant_has_its_cluster(tmp_path: Path) -> None:
+    """A request of an earlier version does not, and its server could not compare it, so it is refused."""
+    for name in ("approval-1", "approval-2"):
+        (unpack(name, tmp_path / name) / "plan-1a2b3c4d.pending").chmod(0o600)
+    request = ApprovalStore(tmp_path / "approval-2").load("plan-1a2b3c4d")
+    assert request.cluster is not None
+    assert len(request.cluster.deployments) > 1
+    with pytest.raises(ArgumentError, match="has format 1, and this restate_lab reads format 2: approve it with"):
+        ApprovalStore(tmp_path / "approval-1").load("plan-1a2b3c4d")
 
 
 def newer_archive(folder: Path) -> None:
@@ -189,7 +235,7 @@ def newer_approval(folder: Path) -> None:
     store, expires = ApprovalStore(folder), datetime.now(UTC) + timedelta(hours=1)
     store.save(ApprovalRequest("plan-1a2b3c4d", "text", "question", "1", "targets", expires))
     file = folder / "plan-1a2b3c4d.pending"
-    file.write_text(json.dumps(json.loads(file.read_text("utf-8")) | {"format": 2, "more": True}), "utf-8")
+    file.write_text(json.dumps(json.loads(file.read_text("utf-8")) | {"format": 3, "more": True}), "utf-8")
     store.load("plan-1a2b3c4d")
 
 
@@ -199,7 +245,7 @@ def newer_plan(folder: Path) -> None:
     plan, store = StoredPlan("resume", None, None, *where, datetime.now(UTC), (target,)), PlanStore(folder)
     store.save(plan)
     file = folder / f"{plan.name}.json"
-    file.write_text(json.dumps(json.loads(file.read_text("utf-8")) | {"format": 2, "more": True}), "utf-8")
+    file.write_text(json.dumps(json.loads(file.read_text("utf-8")) | {"format": 3, "more": True}), "utf-8")
     store.load(plan.name)
 
 
@@ -214,8 +260,8 @@ def newer_audit_log(folder: Path) -> None:
 
 
 def newer_note(folder: Path) -> None:
-    (file,) = unpack("notes-1", folder / "notes").iterdir()
-    file.write_text(file.read_text("utf-8").replace('"format": 1', '"format": 2'), "utf-8")
+    (file,) = unpack("notes-2", folder / "notes").iterdir()
+    file.write_text(file.read_text("utf-8").replace('"format": 2', '"format": 3'), "utf-8")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         rl.audit_log(folder, notes=True)
@@ -242,10 +288,10 @@ def newer_demo(folder: Path) -> None:
         (newer_archive, ArchiveBroken, "has schema 3, and this restate_lab supports 2: update restate_lab"),
         (newer_evidence, EvidenceBroken, "has format 3, but this version of restate_lab reads only format 2: install"),
         (newer_watch_state, ArgumentError, r"a newer restate_lab wrote .*; install .*, or name another"),
-        (newer_approval, ArgumentError, "has format 2, and this restate_lab reads format 1: approve it with"),
-        (newer_plan, ArgumentError, "has format 2, and this restate_lab reads format 1: execute it with"),
+        (newer_approval, ArgumentError, "has format 3, and this restate_lab reads format 2: approve it with"),
+        (newer_plan, ArgumentError, "has format 3, and this restate_lab reads format 2: execute it with"),
         (newer_audit_log, rl.errors.Truncated, r"\(format 2; this restate_lab reads up to 1: update it\)"),
-        (newer_note, rl.errors.Truncated, r"\(format 2; this restate_lab reads up to 1: update it\)"),
+        (newer_note, rl.errors.Truncated, r"\(format 3; this restate_lab reads up to 2: update it\)"),
         (newer_record, NotReplayable, "has the format 2; this version reads format 1"),
         (newer_demo, RestateLabError, "format '2', and this one reads '1'.; update restate_lab, or use another folder"),
     ],

@@ -1,10 +1,10 @@
 """Plans in files: a shell prints a plan with its name, and another process executes it once by this name.
 
 A file has what ``execute`` sends: the action and its options, the runs of the targets with the status in which they
-were reviewed, and the address of the cluster. It has no key of a target and no payload. The name of a plan is the
-beginning of the digest of its content, so a changed file is not the plan that was reviewed. A plan is claimed by one
-rename, before anything is sent: a process that is killed afterwards has used it up. An execution that sends no request
-gives it back.
+were reviewed, and the address and identity of the cluster. It has no key of a target and no payload. The name of a plan
+is the beginning of the digest of its content, so a changed file is not the plan that was reviewed. A plan is claimed by
+one rename, before anything is sent: a process that is killed afterwards has used it up. An execution that sends no
+request gives it back.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import hashlib
 import json
 import re
 import secrets
+import shlex
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -31,6 +32,8 @@ from restate_lab.actions.plan.text import LIFETIME
 from restate_lab.actions.rules import ACTIONS
 from restate_lab.client.lab import Lab
 from restate_lab.errors import ArgumentError, PlanExpired
+from restate_lab.identity import ClusterIdentity
+from restate_lab.reads import why_not_the_cluster
 from restate_lab.result import unread
 
 _NAME = re.compile(r"plan-[0-9a-f]{16}")
@@ -38,7 +41,8 @@ _NAME_OF_ASSISTANT = re.compile(r"plan-[0-9a-f]{8}")
 _DIGITS = 16  # of the digest in a name
 _LONGEST_FILE = 1 << 27
 _KEPT = timedelta(days=1)
-_FORMAT = 1  # the version of a stored plan
+_FORMAT = 2  # the version of a stored plan; 1 had no identity of the cluster
+_SHOWN = 3  # targets in a command
 
 
 class StoredTarget(NamedTuple):
@@ -57,7 +61,10 @@ class StoredTarget(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class StoredPlan:
-    """What a plan sends, and where. ``made_at`` is the time at which its targets were read."""
+    """What a plan sends, and where. ``made_at`` is the time at which its targets were read.
+
+    A plan of an earlier version has no ``cluster``.
+    """
 
     action: str
     deployment: str | None
@@ -67,11 +74,13 @@ class StoredPlan:
     server: str
     made_at: datetime
     targets: tuple[StoredTarget, ...]
+    cluster: ClusterIdentity | None = None
     nonce: str = field(default_factory=lambda: secrets.token_hex(8), repr=False)
+    format: int = _FORMAT
 
     @classmethod
-    def of(cls, plan: Plan) -> StoredPlan:
-        """Return what to store of a plan."""
+    def of(cls, plan: Plan, cluster: ClusterIdentity) -> StoredPlan:
+        """Return what to store of a plan for a cluster."""
         rows, change = plan.rows, plan.change.only(plan.targets)
         unrestarted = dict.fromkeys(plan._unrestarted, False)  # noqa: SLF001 - of this package
         is_restarted = dict.fromkeys(plan.restarted, True) | unrestarted
@@ -80,7 +89,7 @@ class StoredPlan:
             for id_, created, status in zip(rows["id"], rows["created_at"], rows["status"], strict=True)
         )
         options = (change.action.value, change.deployment, change.from_index)
-        return cls(*options, plan.source, plan.address, plan.server, plan.read_at, targets)
+        return cls(*options, plan.source, plan.address, plan.server, plan.read_at, targets, cluster)
 
     @property
     def name(self) -> str:
@@ -94,13 +103,38 @@ class StoredPlan:
 
     def to_json(self) -> str:
         """Return the plan as JSON."""
-        content = {each.name: getattr(self, each.name) for each in fields(self)}
-        return json.dumps({"format": _FORMAT, **content, "made_at": self.made_at.isoformat()})
+        content = {"format": self.format, **{each.name: getattr(self, each.name) for each in fields(self)}}
+        cluster = content.pop("cluster")
+        if self.format > 1:
+            content["cluster"] = cluster and cluster.to_json()
+        return json.dumps({**content, "made_at": self.made_at.isoformat()})
 
     def check_time(self) -> None:
         """Raise PlanExpired if the plan is too old, or from the future because the clock was changed."""
         if abs(datetime.now(UTC) - self.made_at) > LIFETIME:
             raise PlanExpired(f"{self.name} expired at {format_time(self.expires_at)}; make a new plan and review it.")
+
+    def check_cluster(self, lab: Lab, option: str | None) -> None:
+        """Check that a connection is to the cluster for which the plan was made; ``option`` names it in a command.
+
+        Raises:
+            PlanExpired: this is not proven, so the plan must not be claimed.
+        """
+        if reason := why_not_the_cluster(lab, self.cluster):
+            raise PlanExpired(
+                f"{self.name} was not executed, and nothing was sent: {reason}. Connect to the cluster of the plan, or "
+                f"plan again: {self._command(option)}"
+            )
+
+    def _command(self, option: str | None) -> str:
+        """Return the command that makes this plan again, with the first targets."""
+        is_redrive = any(each.from_index is not None for each in self.targets)
+        words = ["restate-lab", "plan", "redrive" if is_redrive else self.action.replace("_", "-")]
+        words += [each.id for each in self.targets[:_SHOWN]]
+        rest = ["…"] if len(self.targets) > _SHOWN else []
+        options = {"--deployment": self.deployment, "--from-index": self.from_index, "-e": option}
+        ends = [text for name, value in options.items() if value is not None for text in (name, str(value))]
+        return " ".join([shlex.join(words), *rest, shlex.join(ends)]).strip()
 
     def on(self, lab: Lab) -> Plan:
         """Return the plan on the cluster for which it was made; nothing is read of its targets.
@@ -229,9 +263,9 @@ def _parse(name: str, text: str) -> StoredPlan:
     if _name_of(text) != name:
         raise ArgumentError(f"the file of {name} was changed after its review, so nothing was sent; make a new plan.")
     values = json.loads(text)
-    del values["format"]
-    targets = tuple(StoredTarget(*each) for each in values.pop("targets"))
-    return StoredPlan(**values | {"made_at": datetime.fromisoformat(values["made_at"]), "targets": targets})
+    values["cluster"] = ClusterIdentity.from_json(values.get("cluster"))
+    values["targets"] = tuple(StoredTarget(*each) for each in values["targets"])
+    return StoredPlan(**values | {"made_at": datetime.fromisoformat(values["made_at"])})
 
 
 def _format_of(text: str) -> int:

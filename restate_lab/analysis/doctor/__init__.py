@@ -118,14 +118,14 @@ def diagnose(
     context = CheckContext(reads, limits, clock=clock, partitions=partitions, audit_folder=audit_folder)
     outcomes = _run_checks(chosen, context)
     findings = add_to_findings((each for outcome in outcomes for each in outcome.findings), context, is_wanted)
-    if source.coverage.is_past:
-        findings = [_without_changes(each) for each in findings]
+    findings = [_without_changes(each) for each in findings] if source.coverage.is_past else findings
     return build_diagnosis(
         source=source.name,
         version=source.version,
         at=at,
         findings=findings,
         notes=notes_about(source),
+        cluster=context.cluster,
         seconds=time.monotonic() - started,
         checked=[outcome.run for outcome in outcomes if outcome.run is not None],
         gaps=[*(outcome.gap for outcome in outcomes if outcome.gap is not None), *missing_runs(source.coverage)],
@@ -150,6 +150,7 @@ class _CheckOutcome:
 
 def _run_checks(chosen: Sequence[Check], context: CheckContext) -> list[_CheckOutcome]:
     """Run the checks; that an empty cluster is probably the wrong one is reported even if other checks are chosen."""
+    _ = context.cluster  # before the checks, which may need the whole timeout
     outcomes = [_run_check(check, context) for check in chosen]
     if CHECKS[EMPTY] not in chosen:
         outcome = _run_check(CHECKS[EMPTY], context)

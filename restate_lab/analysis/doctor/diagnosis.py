@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -23,10 +24,11 @@ from restate_lab._text import (
     plural,
     verb_form,
 )
-from restate_lab.analysis.doctor.known import match_notes
+from restate_lab.analysis.doctor.known import NotedFinding, match_notes
 from restate_lab.analysis.doctor.model import Finding, Severity, Subject, fingerprint_of
 from restate_lab.analysis.suggestions import SuggestedCall, plan_call, python_code
 from restate_lab.frames import with_card
+from restate_lab.identity import ClusterIdentity
 from restate_lab.notes import NO_NOTES, NoteList, StoredNote
 from restate_lab.result import ROWS, Result, count_rows
 from restate_lab.source import Coverage
@@ -71,9 +73,11 @@ class Diagnosis(Result):
       invocations of which handlers are blocked, for example "3 Orders/place"), ``blocked`` (their ids), ``queued`` (the
       calls in the queue of the key that the finding is about; 0 for other findings), ``suggested_code, evidence_code``
       (Python code for ``lab``: the next step, and the rows behind the finding), ``fingerprint`` (the identity of the
-      problem, for ``note``), ``known`` (whether a note of this user acknowledges it now), ``note`` (until when, the
-      user and the text, or why that has ended: "known until 18:00 UTC (mara): INC-42 provider is down"; "" without a
-      note). A note never changes the verdict.
+      problem, for ``note``), ``about`` (what a note about the finding is limited to: paths of texts, which begin with
+      the service, and can go on with the handler, the code, the step and the kind of error), ``known``
+      (whether a note of this user acknowledges it now), ``note`` (until when, the user and the text, or why that has
+      ended: "known until 18:00 UTC (mara): INC-42 provider is down"; "" without a note). A note never
+      changes the verdict.
     - ``.not_read``: ``part`` (the check), ``reason, description, applies``; ``applies`` is False if the check does not
       apply to this kind of server, and for "notes", the notes that could not be read. In a history with gaps,
       ``coverage`` is one of them, with the handlers whose ended invocations may be missing, or are never kept.
@@ -86,6 +90,7 @@ class Diagnosis(Result):
     - ``.subjects``: what each row of ``findings`` is about, with ``name, services``; two diagnoses can be compared by
       the check and this name, because it does not contain counts, ids of invocations or times.
     - ``.note_ids``: the id of the note that acknowledges each row of ``findings``; "" for others.
+    - ``.cluster``: the deployments by which notes recognize the cluster; None if they could not be read.
     - ``.skipped``: the number of checks that were not selected.
     - ``.queries``: the statements that were sent, each as a dict of ``sql, params, times``.
     """
@@ -100,6 +105,7 @@ class Diagnosis(Result):
     evidence_calls: tuple[SuggestedCall, ...] = ()
     subjects: tuple[Subject, ...] = ()
     note_ids: tuple[str, ...] = ()
+    cluster: ClusterIdentity | None = None
 
     @property
     def summary(self) -> str:
@@ -210,6 +216,7 @@ def build_diagnosis(
     queries: Iterable[Mapping[str, Any]] = (),
     link: str = "",
     notes: NoteList = NO_NOTES,
+    cluster: ClusterIdentity | None = None,
 ) -> Diagnosis:
     """Build the diagnosis and its verdict from the findings, which stay in this order."""
     worst = next((each.value for each in Severity if each in {finding.severity for finding in findings}), None)
@@ -224,6 +231,8 @@ def build_diagnosis(
     attrs: dict[Hashable, Any] = {"source": source, "version": version, "read_at": at.isoformat()}
     for frame in frames.values():
         frame.attrs = {**attrs, "verdict": verdict, "worst": worst}
+    if cluster is not None:  # as text, because pandas copies the attributes often
+        frames["findings"].attrs["cluster"] = json.dumps(cluster.to_json())
     diagnosis = Diagnosis(
         **frames,
         verdict=verdict,
@@ -239,14 +248,15 @@ def build_diagnosis(
         evidence_calls=tuple(each.evidence for each in findings),
         subjects=tuple(each.identity for each in findings),
         note_ids=(),
+        cluster=cluster,
     )
     return with_notes(diagnosis, notes.notes)
 
 
 def with_notes(diagnosis: Diagnosis, notes: Sequence[StoredNote], now: datetime | None = None) -> Diagnosis:
     """Return a diagnosis with the notes about its findings; ``now`` is the time of this computer by default."""
-    rows = diagnosis.findings[["fingerprint", "severity", "count"]].itertuples(index=False, name=None)
-    matched = match_notes(rows, notes, now)
+    rows = diagnosis.findings[[each.name for each in fields(NotedFinding)]].itertuples(index=False, name=None)
+    matched = match_notes((NotedFinding(*row) for row in rows), notes, diagnosis.cluster, now)
     texts = pd.Series([each.text for each in matched], dtype="object")
     findings = diagnosis.findings.assign(known=pd.Series([each.is_known for each in matched], dtype="bool"), note=texts)
     shown = with_card(findings, findings_card)
@@ -282,6 +292,7 @@ def _finding_frame(findings: Sequence[Finding]) -> pd.DataFrame:
         ],
         "evidence_code": [python_code([each.evidence]) for each in findings],
         "fingerprint": [fingerprint_of(each.check, each.identity.name) for each in findings],
+        "about": [[list(path) for path in each.about] for each in findings],
     }
     types = dict.fromkeys(("count", "affected", "queued"), "int64")
     frame = pd.DataFrame({name: pd.Series(each, dtype=types.get(name, "object")) for name, each in columns.items()})

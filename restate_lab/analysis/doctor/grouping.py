@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from restate_lab._text import join, one_line, plural
-from restate_lab.analysis.patterns import elide_data, group_by, step_patterns
+from restate_lab.analysis.patterns import DATA, cause_paths, elide_data, group_by, step_patterns
 
 MAX_PATTERNS = 3  # of one handler and code; more patterns have one common cause outside of the steps
 _SHOWN = 5  # steps in a text
@@ -50,6 +50,17 @@ class StepGroup(Generic[_T]):
             return ""
         names = self.labels if len(set(self.labels)) > 1 else self.steps
         return f"{plural(len(set(names)), 'step')}: {_most_frequent(names)}"
+
+    def about(self, cause: tuple[str, ...], message: Callable[[_T], str]) -> tuple[tuple[str, ...], ...]:
+        """Return what a finding about the group is about: the cause, the pattern of the step, and kinds of messages.
+
+        If the group has several patterns of steps, only the cause.
+        """
+        if len(set(self.labels)) > 1:
+            return (cause,)
+        label = self.labels[0] or ""
+        step = label if DATA in label else step_patterns({label})[label]
+        return cause_paths((*cause, step), self.messages(message))
 
     def subset(self, positions: Sequence[int]) -> StepGroup[_T]:
         """Return the group of the members at these positions."""

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import TypeAlias
 
 from restate_lab.analysis.doctor.model import SEVERITY_RANKS
+from restate_lab.analysis.patterns import DATA
 from restate_lab.client.lab import innermost_source, is_lab
+from restate_lab.identity import ClusterIdentity, why_not_same
 from restate_lab.notes import NoteList, StoredNote, author_and_text, read_notes, short_time
 from restate_lab.source import Source
 
 _SHOWN_FOR = timedelta(days=1)  # after a note, or after the end of an acknowledgement
-_MORE = 2  # an acknowledgement ends when the count is this many times that at the note
+_MORE = 2  # an acknowledgement ends when a number is this many times that at the note
+_STEP = 3  # the position of the step in a path; only its pattern covers other names
+_Path: TypeAlias = Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +29,17 @@ class FindingNote:
     text: str = ""
     is_known: bool = False
     id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NotedFinding:
+    """What a note is compared with: columns of ``Diagnosis.findings``."""
+
+    fingerprint: str
+    severity: str
+    count: int
+    affected: int
+    about: Sequence[_Path]
 
 
 NO_NOTE = FindingNote()
@@ -38,25 +55,40 @@ def notes_about(source: Source) -> NoteList:
 
 
 def match_notes(
-    findings: Iterable[tuple[str, str, int]], notes: Sequence[StoredNote], now: datetime | None = None
+    findings: Iterable[NotedFinding],
+    notes: Sequence[StoredNote],
+    cluster: ClusterIdentity | None,
+    now: datetime | None = None,
 ) -> list[FindingNote]:
-    """Return the note about each finding, in their order; a finding is its fingerprint, severity and count."""
+    """Return the note about each finding of a cluster, in their order."""
     about: dict[str | None, list[StoredNote]] = defaultdict(list)
     for note in notes:
         about[note.finding].append(note)
+    alike: dict[str, list[NotedFinding]] = defaultdict(list)
+    rows = list(findings)
+    for row in rows:
+        alike[row.fingerprint].append(row)
     at = now or datetime.now(UTC)
-    return [note_about(about.get(name, ()), severity, count, at) for name, severity, count in findings]
+    return [note_about(row, alike[row.fingerprint], about.get(row.fingerprint, ()), cluster, at) for row in rows]
 
 
-def note_about(notes: Sequence[StoredNote], severity: str, count: int, now: datetime) -> FindingNote:
-    """Return the note that is shown with a finding from all notes about it: its last acknowledgement, if it holds."""
-    acknowledged = next((each for each in reversed(notes) if each.acknowledges), None)
-    if acknowledged is not None and acknowledged.until is not None and not acknowledged.is_over(now):
-        until = short_time(acknowledged.until, now)
-        noted = author_and_text(acknowledged)
-        if not (reason := why_ended(acknowledged, severity, count)):
-            return FindingNote(f"known until {until} {noted}", is_known=True, id=acknowledged.id)
-        return FindingNote(f"was known until {until} {noted}; {reason}")
+def note_about(
+    finding: NotedFinding,
+    alike: Sequence[NotedFinding],
+    notes: Sequence[StoredNote],
+    cluster: ClusterIdentity | None,
+    now: datetime,
+) -> FindingNote:
+    """Return the note that is shown with a finding from all notes about it: its last acknowledgement, if it holds.
+
+    ``alike`` are all findings with its fingerprint, itself included.
+    """
+    noted = _last_acknowledgement(finding, notes, cluster)
+    if noted is not None and noted.until is not None and not noted.is_over(now):
+        until, text = short_time(noted.until, now), author_and_text(noted)
+        if not (reason := why_ended(noted, finding, alike, cluster)):
+            return FindingNote(f"known until {until} {text}", is_known=True, id=noted.id)
+        return FindingNote(f"was known until {until} {text}; {reason}")
     last = notes[-1] if notes else None
     if last is None or max(last.time, last.until or last.time) < now - _SHOWN_FOR:
         return NO_NOTE
@@ -65,11 +97,56 @@ def note_about(notes: Sequence[StoredNote], severity: str, count: int, now: date
     return FindingNote(f"noted at {short_time(last.time, now)} {author_and_text(last)}")
 
 
-def why_ended(note: StoredNote, severity: str, count: int) -> str:
-    """Return why an acknowledgement ended before its time, "" if it did not: the finding has become worse."""
+def _last_acknowledgement(
+    finding: NotedFinding, notes: Sequence[StoredNote], cluster: ClusterIdentity | None
+) -> StoredNote | None:
+    """Return the last acknowledgement of a finding; if none is about it, the one that says why it does not hold."""
+    acknowledged = [each for each in notes if each.acknowledges]
+    here = [each for each in acknowledged if not why_not_same(each.cluster, cluster)]
+    covering = [each for each in here if _covers(each.about, finding.about)]
+    chosen = covering or here or acknowledged
+    return chosen[-1] if chosen else None
+
+
+def why_ended(
+    note: StoredNote, finding: NotedFinding, alike: Sequence[NotedFinding], cluster: ClusterIdentity | None
+) -> str:
+    """Return why an acknowledgement does not hold for a finding before its time; "" if it holds.
+
+    It holds for the cluster and the cause that were noted, until the finding becomes worse. Its numbers are those of
+    all findings of ``alike`` that the note is about, so that a problem that splits into several ends it, too.
+    """
+    if reason := why_not_same(note.cluster, cluster):
+        return reason
+    if not _covers(note.about, finding.about):
+        return f"the note is about another cause: {note.title}"
     last = len(SEVERITY_RANKS)
-    if note.severity is not None and SEVERITY_RANKS.get(severity, last) < SEVERITY_RANKS.get(note.severity, last):
-        return f"{severity} now, {note.severity} when it was noted"
-    if note.count is not None and count >= _MORE * max(note.count, 1):
-        return f"{count:,} now, {note.count:,} when it was noted"
+    if SEVERITY_RANKS.get(finding.severity, last) < SEVERITY_RANKS.get(note.severity or "", last):
+        return f"{finding.severity} now, {note.severity} when it was noted"
+    known = [each for each in alike if _covers(note.about, each.about)]
+    count, affected = sum(each.count for each in known), sum(each.affected for each in known)
+    for present, noted, unit in ((count, note.count, ""), (affected, note.affected, " affected")):
+        if noted is not None and present >= _MORE * max(noted, 1):
+            return f"{present:,}{unit} now, {noted:,} when it was noted"
     return ""
+
+
+def _covers(noted: Sequence[_Path], about: Sequence[_Path]) -> bool:
+    """Return whether everything that a finding is about was noted: a path covers those that begin with it."""
+    return all(any(_begins_with(path, start) for start in noted) for path in about)
+
+
+def _begins_with(path: _Path, start: _Path) -> bool:
+    if len(start) > len(path):
+        return False
+    return all(
+        noted == text or (at == _STEP and _is_of_pattern(text, noted))
+        for at, (noted, text) in enumerate(zip(start, path, strict=False))
+    )
+
+
+def _is_of_pattern(step: str, pattern: str) -> bool:
+    """Return whether a step has a pattern such as "get weather …"."""
+    if DATA not in pattern:
+        return False
+    return re.fullmatch(".+".join(map(re.escape, pattern.split(DATA))), step, re.DOTALL) is not None

@@ -88,6 +88,9 @@ class Finding:
     ``evidence`` is the call that shows the rows behind the finding. ``suggested`` is the next step: one or more calls
     in order. ``subject`` identifies the finding at later times; without it, ``where`` does and begins with a service.
     ``queued`` is the number of calls in the queue that the finding is about; 0 if it is about something else.
+    ``about`` are paths to what an acknowledgement of the finding is limited to, each from the general to the special:
+    the service, and if findings of one subject can differ in it the handler, the code, the pattern of the step, and the
+    kind of message. Without it, they are the services of the subject.
     """
 
     severity: Severity
@@ -107,10 +110,12 @@ class Finding:
     check: str = ""
     subject: Subject | None = None
     queued: int = 0
+    about: tuple[tuple[str, ...], ...] = ()
 
     def __post_init__(self) -> None:
-        """Cut a title that is too long, for example because of an object key that is a sentence."""
+        """Cut a title that is too long, such as one with an object key that is a sentence, and complete ``about``."""
         object.__setattr__(self, "title", shorten_title(self.title))
+        object.__setattr__(self, "about", self.about or tuple((each,) for each in self.identity.services))
 
     @property
     def identity(self) -> Subject:

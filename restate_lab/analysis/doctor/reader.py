@@ -19,9 +19,10 @@ from restate_lab.analysis.forecast.reader import Group
 from restate_lab.analysis.questions import run_question
 from restate_lab.analysis.questions.catalog import parse_question
 from restate_lab.client.arguments import time_limit
-from restate_lab.client.lab import registered_services
-from restate_lab.errors import NotOnThisServer
+from restate_lab.client.lab import innermost_source, is_lab, registered_services
+from restate_lab.errors import NotOnThisServer, RestateLabError
 from restate_lab.frames import records
+from restate_lab.identity import ClusterIdentity
 from restate_lab.reads import Reads
 
 # The statements that findings suggest, to look at their rows.
@@ -107,6 +108,16 @@ class DoctorReader:
                 handlers[each["service"]].add(each["handler"])
         return handlers
 
+    @functools.cached_property
+    def cluster(self) -> ClusterIdentity | None:
+        """Return the identity of a live cluster, from the deployments that checks read anyway; None if unknown."""
+        if not is_lab(innermost_source(self.source)):
+            return None
+        try:
+            return ClusterIdentity.of(self.rows("deployments"))
+        except RestateLabError:  # which the checks that need the deployments report
+            return None
+
     def _file(self, name: str) -> str:
         missing = self.source.missing(_needs(name))
         if missing:
@@ -145,6 +156,12 @@ def backlogs_of(rows: Iterable[Row]) -> tuple[Group, ...]:
         if row["target_service_name"]
     )
     return tuple(dict.fromkeys(found))
+
+
+def handler_paths(rows: Iterable[Row]) -> tuple[tuple[str, ...], ...]:
+    """Return the services and handlers of rows, for ``Finding.about``."""
+    found = {(str(row["target_service_name"]), str(row["target_handler_name"])) for row in rows}
+    return tuple(sorted(found))
 
 
 def services_of(rows: Iterable[Row]) -> tuple[str, ...]:

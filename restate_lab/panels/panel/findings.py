@@ -176,7 +176,7 @@ class FindingsView(ContentWidget):
             raise ArgumentError("the findings have changed, so nothing was noted: look at them, and note again.")
         finding = None
         if message.finding is not None and self.diagnosis is not None:
-            finding = records(self.diagnosis.findings)[message.finding]
+            finding = self.diagnosis.findings.iloc[[message.finding]]
         note(self._source, message.text, finding=finding, until=message.until or None)
         self._entered["text"] = ""
         self.show_notes()

@@ -17,6 +17,7 @@ import pytest
 
 from restate_lab.actions.plan.store import PlanStore, StoredPlan, StoredTarget
 from restate_lab.errors import ArgumentError, PlanExpired, RestateLabError
+from restate_lab.identity import ClusterIdentity
 
 ID = "inv_1" + "a" * 33
 CREATED = "2026-05-01T10:00:00.123000+00:00"
@@ -70,6 +71,7 @@ def test_each_part_of_a_plan_is_part_of_its_name() -> None:
     plan = stored()
     target = plan.targets[0]
     others: dict[str, Any] = {"from_index": 2, "made_at": plan.made_at + timedelta(microseconds=1)}
+    others |= {"cluster": ClusterIdentity(frozenset({("dp_1", CREATED)})), "format": 3}
     others["targets"] = (target._replace(status="suspended"),)
     texts = {each.name: f"{getattr(plan, each.name)}x" for each in fields(plan) if each.name not in others}
     names = {replace(plan, **{name: value}).name for name, value in (texts | others).items()}
@@ -94,7 +96,7 @@ def _from_another_plan(path: Path) -> None:
 
 
 def _newer(path: Path) -> None:
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 2, "more": True}))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 3, "more": True}))
 
 
 REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
@@ -102,7 +104,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "an open folder": (_in_an_open_folder, "plans can be changed or read by others"),
     "another target": (_with_other_target, "was changed after its review"),
     "another plan": (_from_another_plan, "was changed after its review"),
-    "a newer format": (_newer, "has format 2, and this restate_lab reads format 1"),
+    "a newer format": (_newer, "has format 3, and this restate_lab reads format 2"),
     "no file": (Path.unlink, "does not exist for this user on this machine"),
     **{
         f"damage {n}": ((lambda path, text=text: path.write_text(text)), "was changed after its review")

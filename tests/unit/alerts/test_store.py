@@ -22,6 +22,7 @@ from restate_lab.alerts.alert import Alert, Event, merge_alerts
 from restate_lab.alerts.reader import AcknowledgedAlert, ClusterVisit, KnownAlert
 from restate_lab.alerts.store import AlertStore
 from restate_lab.errors import ArgumentError, RestateLabError
+from restate_lab.identity import ClusterIdentity
 
 START = datetime(2026, 11, 28, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -113,6 +114,57 @@ def test_an_acknowledged_problem_that_ends_is_resolved_only_if_it_was_reported(s
     store.record(visit(acknowledged=acknowledged(alert())))
     assert store.record(visit(at=START + MINUTE)) == []
     assert drain(store) == []
+
+
+def test_an_acknowledgement_goes_on_after_another_finding_of_its_alert_is_over(store: AlertStore) -> None:
+    """The alert is sent when the other finding begins, and again when the acknowledgement itself ends."""
+    known = acknowledged(alert())
+    at = (START + MINUTE * number for number in range(9))
+    assert store.record(visit(acknowledged=known, at=next(at))) == [(Event.ACKNOWLEDGED, alert())]
+    assert store.record(visit(alert(), acknowledged=known, at=next(at))) == [(Event.OPENED, alert())]
+    assert store.record(visit(alert(), acknowledged=known, at=next(at))) == []
+    assert store.record(visit(acknowledged=known, at=next(at))) == []
+    assert store.record(visit(alert(), at=next(at))) == [(Event.OPENED, alert())]
+    assert store.record(visit(acknowledged=known, at=next(at))) == []
+    assert store.record(visit(alert(), at=next(at))) == [], "it ended before"
+
+
+def cluster(*deployments: int) -> ClusterIdentity:
+    return ClusterIdentity(frozenset((f"dp_{each}", START.isoformat()) for each in deployments))
+
+
+UNREAD, NONE = None, cluster()
+
+
+@pytest.mark.parametrize(
+    ("identities", "sent"),
+    [
+        ((cluster(1), cluster(1), cluster(1, 2), cluster(2, 3), cluster(3)), "O...."),
+        ((cluster(1), cluster(2), cluster(2), cluster(1), cluster(1)), "OO.O."),
+        ((cluster(1), UNREAD, UNREAD, cluster(1), cluster(1)), "OO..."),
+        ((cluster(1), UNREAD, cluster(2), cluster(2)), "OOO."),
+        ((cluster(1), NONE, NONE, cluster(2), cluster(2)), "OO.O."),
+        ((NONE, NONE, cluster(1), cluster(1)), "O.O."),
+    ],
+)
+def test_an_open_alert_is_sent_again_unless_the_cluster_is_proven_the_same(
+    store: AlertStore, identities: Sequence[ClusterIdentity | None], sent: str
+) -> None:
+    """While a cluster cannot be recognized, its alerts are sent only once; deployments may be replaced one by one."""
+    events = ""
+    for number, identity in enumerate(identities):
+        changes = store.record(visit(alert(), at=START + number * MINUTE, identity=identity))
+        events += "".join("O" for event, _ in changes if event is Event.OPENED) or "."
+    assert events == sent
+
+
+def test_the_alerts_of_a_cluster_end_with_the_cause_when_another_one_has_its_address(store: AlertStore) -> None:
+    store.record(visit(alert(), alert("B/run"), identity=cluster(1)))
+    (opened, resolved) = store.record(visit(alert(), identity=cluster(2), at=START + MINUTE))
+    assert (opened[0], resolved[0]) == (Event.OPENED, Event.RESOLVED)
+    assert store.open_alerts()[0].alert.cause.startswith("Sent again: none of its deployments of that time is there")
+    assert resolved[1].cause.startswith("it is unknown whether the problem continues: none of its deployments")
+    assert store.record(visit(identity=cluster(2), at=START + 2 * MINUTE))[0][0] is Event.RESOLVED
 
 
 def test_a_problem_that_is_worse_than_its_acknowledgement_is_sent_as_worse(store: AlertStore) -> None:
@@ -429,7 +481,7 @@ def test_a_newer_state_is_refused_with_its_version_and_not_changed(tmp_path: Pat
     with closing(sqlite3.connect(path)) as connection:
         connection.executescript(f"PRAGMA user_version = 99; {mark}")
     before = path.read_bytes()
-    with pytest.raises(ArgumentError, match=r"a newer restate_lab wrote .* \(version 99; this one reads up to 3\)"):
+    with pytest.raises(ArgumentError, match=r"a newer restate_lab wrote .* \(version 99; this one reads up to 4\)"):
         AlertStore(path)
     assert path.read_bytes() == before
 
@@ -456,18 +508,19 @@ PRAGMA user_version = 1;
 """A file as the first version wrote it: receivers were hashes of their addresses."""
 
 
-def test_a_state_of_version_1_opens_no_alert_again_and_delivers_its_message_once(tmp_path: Path) -> None:
+def test_the_alerts_of_a_state_of_version_1_are_sent_again_once(tmp_path: Path) -> None:
+    """It does not have the identity of the cluster, so the alerts may be those of another one."""
     path = tmp_path / "watch.sqlite"
     with closing(sqlite3.connect(path)) as connection:
         connection.executescript(VERSION_1)
-    for _ in range(2):
+    for waiting, events in ((1, [Event.OPENED]), (2, [])):
         with closing(AlertStore(path)) as store:
             assert store.damaged == 0
             assert store.set_receivers(["slack:0123456789ab"], START) == 0
-            assert store.count_messages() == {"slack:0123456789ab": 1}
-            assert store.record(visit(alert())) == []
+            assert store.count_messages() == {"slack:0123456789ab": waiting}
+            assert [event for event, _ in store.record(visit(alert(), identity=cluster(1)))] == events
     with closing(AlertStore(path)) as store:
-        assert drain(store, "slack:0123456789ab") == [("A/run", "opened")]
+        assert drain(store, "slack:0123456789ab") == [("A/run", "opened")] * 2
 
 
 @contextmanager

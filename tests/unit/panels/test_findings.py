@@ -15,6 +15,7 @@ from restate_lab.analysis.doctor.model import Blocked, Finding, Severity
 from restate_lab.analysis.questions import run_question
 from restate_lab.analysis.suggestions import ask_call, plan_call, why_call
 from restate_lab.errors import ArgumentError, QueryRefused
+from restate_lab.identity import ClusterIdentity
 from restate_lab.panels import panel as panel_module
 from restate_lab.panels.overview import OverviewView
 from restate_lab.panels.panel import Panel
@@ -58,8 +59,9 @@ def diagnosis(*gaps: CheckGap) -> Diagnosis:
         ),
     ]  # fmt: skip
     return build_diagnosis(
-        source="made", version="1.7.12", at=NOW, seconds=0.2, findings=findings, checked=(), gaps=gaps, skipped=0
-    )
+        source="made", version="1.7.12", at=NOW, seconds=0.2, findings=findings, checked=(), gaps=gaps, skipped=0,
+        cluster=ClusterIdentity(frozenset({("dp_1", "2026-11-01T00:00:00.000+00:00")})),
+    )  # fmt: skip
 
 
 @pytest.fixture
@@ -132,7 +134,7 @@ def test_a_panel_shows_the_notes_of_other_processes_at_its_next_read(
     panel = make(LiveSource(LISTED), refresh=None)
     assert panel.wait(doctor=True)
     other: Any = LiveSource(LISTED)
-    rl.note(other, "from a shell", finding=diagnosis().findings.loc[1].to_dict(), until="1h")
+    rl.note(other, "from a shell", finding=diagnosis().findings.loc[1], until="1h")
     panel.refresh()
     assert [row["known"] for row in panel.findings.content["rows"]] == [False, True]
     assert panel.error == ""

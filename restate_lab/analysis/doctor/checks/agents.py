@@ -34,6 +34,7 @@ _MOST_HANDLERS = 100  # whose journals are searched for responses of models
 _MOST_ENTRIES = 2_000  # of one journal
 _OF_HANDLERS = "target_service_name || '/' || target_handler_name IN :handlers AND "
 _IN_FLIGHT, _ENDED = "status <> 'completed'", "status = 'completed' AND completed_at >= :since"
+_LOOP = "The model may be in a loop"
 _MALFORMED = "The arguments are not a JSON object, and such a call runs no tool"
 _SHOWN = 20  # ids in a call that shows the rows
 # the errors of agents and of their clients, as the server records them
@@ -51,14 +52,16 @@ def agent_tools(context: CheckContext) -> list[Finding]:
     for handler, runs in _runs_by_handler(context).items():
         for tool, found in _by_tool(runs, AgentRun.equal_calls, limits.agent_repeats).items():
             title = f"{_callers(found)} the tool {tool} with equal arguments, up to {found.most} times in one run"
-            findings.append(_finding(context, handler, found.runs, title, "The model may be in a loop"))
+            findings.append(_finding(context, handler, found.runs, title, _LOOP, about=("equal arguments", tool)))
         for tool, found in _by_tool(runs, AgentRun.failed_calls, limits.agent_failures).items():
             failures = plural(found.most, "failure")
             title = f"{_callers(found)} the tool {tool} again after it failed, up to {failures} in one run"
-            findings.append(_finding(context, handler, found.runs, title))
+            findings.append(_finding(context, handler, found.runs, title, about=("failures", tool)))
         for tool, found in _by_tool(runs, AgentRun.malformed_calls, 1).items():
             title = f"{_callers(found)} the tool {tool} with malformed arguments"
-            findings.append(_finding(context, handler, found.runs, title, _MALFORMED, severity=Severity.NOTE))
+            about = ("malformed arguments", tool)
+            finding = _finding(context, handler, found.runs, title, _MALFORMED, severity=Severity.NOTE, about=about)
+            findings.append(finding)
     return findings
 
 
@@ -120,7 +123,7 @@ def _wait_finding(context: CheckContext, handler: str, runs: Sequence[AgentRun])
         f"{f' {kind}{join(map(_quote, tools))}' if tools else ''}, {'' if count == 1 else 'the oldest '}for "
         f"{format_age(since, context.now)}"
     )
-    return _finding(context, handler, runs, title, severity=Severity.WARNING, since=since, explain=True)
+    return _finding(context, handler, runs, title, severity=Severity.WARNING, since=since, explain=True, about=tools)
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,7 +267,15 @@ def _repeated_response_finding(context: CheckContext, found: Sequence[_RepeatedR
     )
     since = first_of(run.last_at for run in runs)
     finding = _finding(
-        context, runs[0].handler, runs, title, details, severity=Severity.CRITICAL, since=since, explain=True
+        context,
+        runs[0].handler,
+        runs,
+        title,
+        details,
+        severity=Severity.CRITICAL,
+        since=since,
+        explain=True,
+        about=[found[0].problem],
     )
     again = f"then change the code, and start {verb_form(count, 'it', 'them')} again"
     kill = plan_call("kill", finding.ids, total=count, comment=again)
@@ -289,6 +300,7 @@ def _unjournaled_finding(context: CheckContext, members: Sequence[RetryingInvoca
         since=first_of(each.since for each in members),
         evidence=SuggestedCall("journal", (ids[0],)),
         suggested=(why_call(context.most_blocking(ids)),),
+        about=((*handler.split("/"), "not journaled"),),
     )
 
 
@@ -318,7 +330,7 @@ def _long_call_findings(context: CheckContext, handler: str, runs: Sequence[Agen
     severity = Severity.WARNING if is_open else Severity.NOTE
     since = first_of(entry.entry.started for _, entry, _ in long)
     affected = list({run.id: run for _, _, run in long}.values())
-    return [_finding(context, handler, affected, title, details, severity=severity, since=since)]
+    return [_finding(context, handler, affected, title, details, severity=severity, since=since, about=["long calls"])]
 
 
 def _duration(context: CheckContext, entry: AgentEntry) -> timedelta | None:
@@ -348,8 +360,12 @@ def _finding(
     severity: Severity | None = None,
     since: datetime | None = None,
     explain: bool = False,
+    about: Sequence[str] = (),
 ) -> Finding:
-    """Return a finding; the default severity is a warning if a run is in flight or failed, else a note."""
+    """Return a finding; the default severity is a warning if a run is in flight or failed, else a note.
+
+    ``about`` distinguishes it from the other findings of its check and handler.
+    """
     ids = [run.id for run in runs]
     is_bad = any(run.is_open or run.has_failed for run in runs)
     blocked = context.blocked_by(id_ for id_, run in zip(ids, runs, strict=True) if run.is_open)
@@ -365,4 +381,5 @@ def _finding(
         since=since,
         evidence=SuggestedCall("agent_runs", (), {"ids": tuple(ids[:_SHOWN])}),
         suggested=(why_call(example) if explain else SuggestedCall("conversation", (example,)),),
+        about=((*handler.split("/"), *about),),
     )

@@ -15,7 +15,7 @@ from restate_lab.analysis.doctor.grouping import StepGroup, group_by_step
 from restate_lab.analysis.doctor.model import MAX_IDS, Blocked, Finding, Severity, Subject
 from restate_lab.analysis.doctor.reader import Row, earliest, handlers_of, services_of, timestamp_of
 from restate_lab.analysis.journal.errors import MISMATCH, deprecated_deployment, is_stale_timer
-from restate_lab.analysis.patterns import common_message, group_by, message_kinds, summarize_messages
+from restate_lab.analysis.patterns import cause_paths, common_message, group_by, message_kinds, summarize_messages
 from restate_lab.analysis.suggestions import SuggestedCall, ask_call, plan_call, why_call
 
 _LONG_AGO = datetime.fromtimestamp(0, UTC)
@@ -175,6 +175,7 @@ def _failures_finding(rows: Sequence[Row], ended: HandlerOutcomes, callers: Mapp
         f"{plural(blocked.count, 'caller')} failed because of {verb_form(len(rows), 'it', 'them')}" if blocked else ""
     )
     count, message = len(rows), one_line(_common_message(rows), 160)
+    failures = [str(row["failure"] or "") for row in rows]
     last = max(rows, key=lambda row: timestamp_of(row["completed_at"]) or _LONG_AGO)
     return Finding(
         severity=Severity.WARNING,
@@ -188,6 +189,7 @@ def _failures_finding(rows: Sequence[Row], ended: HandlerOutcomes, callers: Mapp
         since=earliest(rows, "completed_at"),
         evidence=ask_call("terminal_failures", service=service),
         suggested=(why_call(last["id"]),),
+        about=cause_paths((service, handler, _code_of(failures[0]), ""), failures),
     )
 
 
@@ -285,4 +287,5 @@ def _paused_finding(context: CheckContext, group: StepGroup[Row]) -> Finding:
         since=earliest(rows, "paused_at"),
         evidence=evidence,
         suggested=mismatch_calls(context, ids) if code == MISMATCH else (resume,),
+        about=group.about((*handler_of(first), code or ""), lambda row: row["message"] or ""),
     )

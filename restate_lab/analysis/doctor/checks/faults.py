@@ -26,6 +26,7 @@ from restate_lab.analysis.doctor.reader import (
     UNSCHEDULED,
     Row,
     earliest,
+    handler_paths,
     handlers_of,
     services_of,
 )
@@ -93,6 +94,7 @@ def scheduler_gaps(context: CheckContext) -> list[Finding]:
             since=since,
             evidence=SuggestedCall("lab.sql", (UNSCHEDULED,)),
             suggested=(why_call(context.most_blocking(ids)),),
+            about=handler_paths(rows),
         )
     ]
 
@@ -145,6 +147,7 @@ def late_cleanup(context: CheckContext) -> list[Finding]:
             suggested=(
                 plan_call("purge", ids, total=count, comment="only if their number does not fall within an hour"),
             ),
+            about=tuple(sorted(handler for handler, _ in by_handler)),
         )
     ]
 

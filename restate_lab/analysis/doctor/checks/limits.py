@@ -9,7 +9,7 @@ from restate_lab._text import format_age, format_duration, join, one_line, plura
 from restate_lab.analysis.doctor.census import MAX_ROWS
 from restate_lab.analysis.doctor.context import CheckContext
 from restate_lab.analysis.doctor.model import MAX_IDS, Finding, Severity, Subject
-from restate_lab.analysis.doctor.reader import Row, backlogs_of, earliest, handlers_of, services_of
+from restate_lab.analysis.doctor.reader import Row, backlogs_of, earliest, handler_paths, handlers_of, services_of
 from restate_lab.analysis.doctor.scopes import (
     RULE,
     SLOT,
@@ -142,4 +142,5 @@ def _finding(
         since=since,
         evidence=ask_call("limits" if rows[0]["blocked_on"] == RULE else "blocked_heads"),
         suggested=(next_step,),
+        about=handler_paths(rows),
     )

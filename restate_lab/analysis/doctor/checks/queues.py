@@ -24,7 +24,15 @@ from restate_lab.analysis.doctor.checks.faults import uncounted_rows
 from restate_lab.analysis.doctor.checks.limits import queued_ids, severity_by_age
 from restate_lab.analysis.doctor.context import CheckContext
 from restate_lab.analysis.doctor.model import MAX_IDS, Finding, Severity, Subject
-from restate_lab.analysis.doctor.reader import Row, backlogs_of, earliest, handlers_of, services_of, timestamp_of
+from restate_lab.analysis.doctor.reader import (
+    Row,
+    backlogs_of,
+    earliest,
+    handler_paths,
+    handlers_of,
+    services_of,
+    timestamp_of,
+)
 from restate_lab.analysis.doctor.scopes import RULE, counter_of, covered_queues, waiting_heads
 from restate_lab.analysis.patterns import group_by
 from restate_lab.analysis.queues.text import RESOURCES
@@ -72,6 +80,7 @@ def backlog(context: CheckContext) -> list[Finding]:
             since=since,
             evidence=ask_call("overview"),
             suggested=(ask_call("oldest_unmoved", comment="running invocations hold the slots"),),
+            about=handler_paths(rows),
         )
     ]
 
@@ -120,6 +129,7 @@ def late_starts(context: CheckContext) -> list[Finding]:
             since=first,
             evidence=evidence,
             suggested=(replace(evidence, comment="its partition may have no leader; check the server logs"),),
+            about=tuple(sorted(handler for handler, _ in context.census.totals_by_handler("overdue"))),
         )
     ]
 
@@ -189,6 +199,7 @@ def _paused_finding(context: CheckContext, rows: Sequence[Row], *, is_due: bool)
         since=since if is_due else None,
         evidence=ask_call("queues"),
         suggested=(SuggestedCall("lab.admin.resume_vqueue", (queues[0],)),),
+        about=handler_paths(rows),
     )
 
 
@@ -212,6 +223,7 @@ def _queue_finding(context: CheckContext, rows: Sequence[Row]) -> Finding:
         since=since,
         evidence=ask_call("limits" if rule else "blocked_heads"),
         suggested=(ask_call("oldest_unmoved", comment="running invocations hold the places"),),
+        about=handler_paths(rows),
     )
 
 

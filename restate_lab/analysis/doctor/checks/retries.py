@@ -110,6 +110,7 @@ def _storm_finding(context: CheckContext, group: StepGroup[RetryingInvocation], 
         since=first_of(each.since for each in members),
         evidence=evidence,
         suggested=(why_call(context.most_blocking(ids)),),
+        about=group.about((first.service, first.handler, first.code or ""), lambda each: each.message),
     )
 
 
