@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
@@ -16,6 +17,47 @@ from restate_lab.redaction import mask_user_info
 _ADDITIONS = ("forecast", "shared", "deletion")
 _LONGEST_TITLE = 240
 _LONGEST_CAUSE = 500
+
+# Signs that chats, mail and phones read as a mention, a link, formatting, an emoji or a command, and similar ones that
+# none of them reads. Most of the signs are replaced everywhere: services have different escapes, or none.
+_SIMILAR = str.maketrans(
+    {
+        "@": "﹫",
+        "#": "﹟",
+        "&": "﹠",
+        "<": "﹤",
+        ">": "﹥",
+        "[": "［",
+        "]": "］",
+        "*": "﹡",
+        "~": "∼",
+        "`": "'",
+        "|": "¦",
+        "\\": "﹨",
+        "$": "﹩",
+    }
+)
+# These are frequent in names, numbers and times, so they are replaced only where they are signs.
+_SIMILAR_IN_PLACE = {"/": "∕", ".": "·", "_": "＿", ":": "∶", "(": "（"}
+_IN_PLACE = re.compile(
+    r"""
+    (?<!\w)/                            # https://, //host, and /command in Telegram
+    | \.(?=[^\W\d_])                    # evil.example
+    | (?<=\d)\.(?=\d+\.\d+\.\d)         # 10.0.0.1
+    | (?<![^\W_])_ | _(?![^\W_])        # _word_, and not in two_words
+    | (?<![\w:]):(?=[A-Za-z][\w+-]*:)   # :fire:
+    | \((?=(?:met|rol|chn)\))           # (met)all(met) mentions everyone in KOOK
+    """,
+    re.VERBOSE,
+)
+
+
+def without_markup(text: str) -> str:
+    """Return a text that makes no mention, link or formatting where it is shown: ``﹫everyone``, ``https:∕∕a·example``.
+
+    Each sign with a meaning is replaced by a similar one, which is visible, so that the text stays readable.
+    """
+    return _IN_PLACE.sub(lambda match: _SIMILAR_IN_PLACE[match[0]], text).translate(_SIMILAR)
 
 
 def rank_of(severity: str) -> int:
@@ -109,6 +151,22 @@ class Alert:
             note=escape_invisible(one_line(self.note, _LONGEST_CAUSE), lines=False),
         )
 
+    def plain(self) -> Alert:
+        """Return the alert for receivers: texts of the cluster and of notes have no markup.
+
+        The subject is the same, because it identifies the alert.
+        """
+        additions: dict[str, Any] = {name: without_markup(text) for name, text in self.additions.items()}
+        return replace(
+            self,
+            title=without_markup(self.title),
+            cause=without_markup(self.cause),
+            **additions,
+            blocks=without_markup(self.blocks),
+            ids=tuple(map(without_markup, self.ids)),
+            note=without_markup(self.note),
+        )
+
     def to_json(self) -> str:
         """Return the alert as JSON text, for the state file."""
         return json.dumps(asdict(self) | {"since": self.since and self.since.isoformat()})
@@ -153,14 +211,14 @@ class Message:
 
     @property
     def title(self) -> str:
-        """Return the title: the state, the cluster, and the title of the alert."""
+        """Return the title: the state, the cluster, and the title of the alert, without markup."""
         state = {Event.OPENED: self.alert.severity, Event.WORSE: f"worse, {self.alert.severity}"}
-        return f"[{state.get(self.event, self.event).upper()}] {self.alert.cluster}: {self.alert.title}"
+        return f"[{state.get(self.event, self.event).upper()}] {self.alert.cluster}: {self.alert.plain().title}"
 
     @property
     def body(self) -> str:
-        """Return the other facts, one per line."""
-        alert = self.alert
+        """Return the other facts, one per line, without markup."""
+        alert = self.alert.plain()
         facts = {
             "Cause": alert.cause,
             "Shared": alert.shared,

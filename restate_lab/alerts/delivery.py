@@ -11,7 +11,7 @@ import contextlib
 import ctypes
 import hashlib
 import logging
-import re
+import sys
 import threading
 import time
 import warnings
@@ -19,7 +19,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from types import MappingProxyType
+from types import FrameType, MappingProxyType
 from typing import Any, Self
 from urllib.parse import urljoin, urlsplit
 
@@ -28,7 +28,7 @@ import httpx
 from restate_lab._public import import_extra
 from restate_lab._text import format_duration, join
 from restate_lab.alerts import THREAD_NAME
-from restate_lab.alerts.alert import Alert, Event, Message
+from restate_lab.alerts.alert import Alert, Event, Message, without_markup
 from restate_lab.alerts.store import OpenAlert
 from restate_lab.analysis.doctor.model import Severity
 from restate_lab.errors import ArgumentError
@@ -36,8 +36,9 @@ from restate_lab.errors import ArgumentError
 DELIVERY_SECONDS = 30.0
 """The time limit of one delivery, from the connection to the end of the response."""
 _SECONDS = 10.0  # without a response
-_STATUS = re.compile(r"error=(\d{3})\b")
 _REDIRECTS = range(300, 400)
+_LONGEST_START = 1000  # bytes of a response that show whether it is a page
+_A_PAGE = "it responded with an HTML page, such as a login page, which does not confirm a delivery"
 _KINDS = MappingProxyType({Severity.CRITICAL: "failure", Severity.WARNING: "warning", Severity.NOTE: "info"})
 
 
@@ -156,16 +157,9 @@ class AppriseReceiver(Receiver):
         everything = apprise.Apprise()
         everything.add(self.service)
         kind = "success" if message.event is Event.RESOLVED else _KINDS[Severity(message.alert.severity)]
-        with _RequestLog() as log:
-            result = everything.notify(
-                title=message.title, body=message.body, notify_type=kind, body_format="text", log_level=logging.INFO
-            )
-        if reason := log.redirect_reason():
-            return reason
-        if result:
-            return ""
-        status = _STATUS.search("\n".join(entry.message for entry in result.logs()))
-        return f"it refused the message with HTTP {status[1]}" if status else "it did not accept the message"
+        with _ResponseLog() as responses:
+            result = everything.notify(title=message.title, body=message.body, notify_type=kind, body_format="text")
+        return responses.reason(is_accepted=bool(result))
 
     def _set_fingerprint(self, message: Message) -> None:
         """Let PagerDuty merge messages, and give JSON, form and XML messages the fields that a program needs."""
@@ -175,44 +169,47 @@ class AppriseReceiver(Receiver):
             self.service.payload_extras |= {"fingerprint": message.alert.fingerprint, "event": message.event.value}
 
 
-class _RequestLog(logging.Handler):
-    """Collects the addresses to which this thread sent requests, with the status of the response.
+class _ResponseLog:
+    """Collects the responses that this thread gets: apprise returns only whether a service accepted a message.
 
-    apprise returns neither. All of its services that use HTTP use urllib3, which logs them on its level DEBUG.
+    All of its services that use HTTP call requests, each in its own way. A profile function of this thread sees what
+    their calls return, and changes nothing.
     """
 
-    _FIELDS = 8
-
     def __init__(self) -> None:
-        super().__init__(logging.DEBUG)
-        self._thread = threading.get_ident()
-        self._redirected: list[str] = []
-        self._logger = logging.getLogger("urllib3.connectionpool")
-
-    def emit(self, record: logging.LogRecord) -> None:
-        fields = record.args if isinstance(record.args, tuple) else ()
-        if record.thread == self._thread and len(fields) == self._FIELDS and fields[6] in _REDIRECTS:
-            scheme, host, port, _, path, *_ = fields
-            self._redirected.append(f"{scheme}://{host}:{port}{path}")
-
-    def redirect_reason(self) -> str:
-        if not self._redirected:
-            return ""
-        address = self._redirected[-1]
-        try:
-            response = _request("HEAD", address)
-        except httpx.HTTPError:
-            return "it redirects"
-        return _redirect_reason(response, address) or "it redirects"
+        self._kind = import_library("requests").Response
+        self._found: list[Any] = []
+        self._before: Any = None
 
     def __enter__(self) -> Self:
-        self._logger.setLevel(logging.DEBUG)
-        self._logger.propagate = False  # otherwise a user's configuration of logging could print the addresses
-        self._logger.addHandler(self)
+        self._before = sys.getprofile()
+        sys.setprofile(self._see)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._logger.removeHandler(self)
+        sys.setprofile(self._before)
+
+    def _see(self, _: FrameType, event: str, value: object) -> None:
+        if event == "return" and isinstance(value, self._kind):
+            self._found.append(value)
+
+    def reason(self, *, is_accepted: bool) -> str:
+        """Return why a message was not accepted; "" if it was, as far as the service reported."""
+        for each in reversed(self._found):
+            if each.status_code in _REDIRECTS:
+                return _redirect_reason(each.url, each.headers.get("location", ""))
+            if each.ok and _is_page(each.headers.get("content-type", ""), each.content):
+                return _A_PAGE
+        if is_accepted:
+            return ""
+        statuses = [each.status_code for each in reversed(self._found) if not each.ok]
+        return f"it refused the message with HTTP {statuses[0]}" if statuses else "it did not accept the message"
+
+
+def _is_page(content_type: str, body: bytes) -> bool:
+    """Return whether a response is an HTML page, and not a short text such as "ok", which Slack sends as text/html."""
+    start = body[:_LONGEST_START].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    return start.startswith((b"<!doctype html", b"<html")) or ("html" in content_type and start.startswith(b"<"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,31 +237,24 @@ class AlertmanagerReceiver(Receiver):
     def _post(self, alerts: Sequence[dict[str, Any]]) -> str:
         address = f"{self.address}/api/v2/alerts"
         try:
-            response = _request("POST", address, network=self.network, json=list(alerts))
+            with (
+                httpx.Client(timeout=_SECONDS, transport=self.network) as client,
+                client.stream("POST", address, json=list(alerts)) as response,
+            ):
+                start = next(response.iter_bytes(), b"")
         except httpx.HTTPError as error:
             return f"it did not respond ({type(error).__name__})"
-        if response.is_success:
-            return ""
-        return _redirect_reason(response, address) or f"it refused the alerts with HTTP {response.status_code}"
+        if response.status_code in _REDIRECTS:
+            return _redirect_reason(address, response.headers.get("location", ""))
+        if not response.is_success:
+            return f"it refused the alerts with HTTP {response.status_code}"
+        return _A_PAGE if _is_page(response.headers.get("content-type", ""), start) else ""
 
 
-def _request(
-    method: str, address: str, *, network: httpx.BaseTransport | None = None, json: Any = None
-) -> httpx.Response:
-    """Send a request without following redirects, and return the response without its body."""
-    with (
-        httpx.Client(timeout=_SECONDS, transport=network) as client,
-        client.stream(method, address, json=json) as response,
-    ):
-        return response
-
-
-def _redirect_reason(response: httpx.Response, address: str) -> str:
-    """Return the target of a redirect, without its path, which can contain a token; "" for another response."""
-    if response.status_code not in _REDIRECTS:
-        return ""
+def _redirect_reason(address: str, location: str) -> str:
+    """Return the target of a redirect, without its path, which can contain a token."""
     try:
-        target = urlsplit(urljoin(address, response.headers.get("location", "")))
+        target = urlsplit(urljoin(address, location))
         place = f"{target.scheme}://{target.hostname}{f':{target.port}' if target.port else ''}"
     except ValueError:
         return "it redirects"
@@ -272,21 +262,22 @@ def _redirect_reason(response: httpx.Response, address: str) -> str:
 
 
 def _alert_json(alert: Alert, opened_at: datetime, end: datetime) -> dict[str, Any]:
-    """Return an alert for Alertmanager; only what never changes, and the severity, is a label."""
+    """Return an alert for Alertmanager, without markup; only what never changes, and the severity, is a label."""
+    plain = alert.plain()
     annotations = {
-        "summary": alert.title,
-        "description": alert.cause,
-        **alert.additions,
-        "blocks": alert.blocks,
-        "examples": join(alert.ids),
-        "next_step": alert.next_step,
-        "page": alert.page,
+        "summary": plain.title,
+        "description": plain.cause,
+        **plain.additions,
+        "blocks": plain.blocks,
+        "examples": join(plain.ids),
+        "next_step": plain.next_step,
+        "page": plain.page,
     }
     return {
         "labels": {
             "alertname": alert.rule,
             "cluster": alert.cluster,
-            "subject": alert.subject,
+            "subject": without_markup(alert.subject),
             "severity": alert.severity,
             "fingerprint": alert.fingerprint,
             "job": "restate-lab",

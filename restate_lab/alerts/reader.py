@@ -11,9 +11,10 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any, TypeAlias
+from urllib.parse import quote
 
 from restate_lab._text import one_line, plural
-from restate_lab.alerts.alert import Alert, merge_alerts
+from restate_lab.alerts.alert import Alert, merge_alerts, without_markup
 from restate_lab.alerts.outlook import (
     EVIDENCE_DELETED,
     WILL_NOT_DRAIN,
@@ -49,6 +50,7 @@ _IDS = ("id", "example_id", "oldest_id", "invocation_id", "first_id", "holder")
 _INVOCATION = "inv_"
 _ITSELF = Subject("")  # a check of ``watch`` that has at most one alert
 _LONGEST_REASON = 2000
+_TO_FILL_IN = "http://…"
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,7 +330,8 @@ class ClusterReader:
             return None
 
     def _next_step(self, calls: Sequence[SuggestedCall], otherwise: str) -> str:
-        lines = self.commands(calls, self.option) if calls else None
+        is_plain = not any(map(_has_markup, calls))  # a receiver shows a command as it is
+        lines = self.commands(calls, self.option) if calls and is_plain else None
         option = "" if self.option is None else f" -e {shlex.quote(self.option)}"
         return "\n".join(lines) if lines else f"restate-lab {otherwise}{option}"
 
@@ -376,9 +379,20 @@ def _is_one(ids: Sequence[str]) -> bool:
     return len(ids) == 1 and ids[0].startswith(_INVOCATION)
 
 
+def _has_markup(call: SuggestedCall) -> bool:
+    """Return whether a chat could read a text of a call, such as a key, as a mention, a link or formatting.
+
+    A statement, and an address that the user fills in, are not texts of the cluster.
+    """
+    arguments = () if call.verb == "lab.sql" else call.arguments
+    values = [*arguments, *call.options.values(), call.comment]
+    texts = [text for value in values for text in (value if isinstance(value, tuple) else [value])]
+    return any(without_markup(text) != text for text in texts if isinstance(text, str) and text != _TO_FILL_IN)
+
+
 def _link(lab: Lab, ids: Sequence[str]) -> str:
     """Return the address of the web UI, of the first invocation if there is one; "" without an HTTP address."""
     if not lab.address.startswith(("http://", "https://")):
         return ""
-    page = f"invocations/{ids[0]}" if ids and ids[0].startswith(_INVOCATION) else ""
+    page = f"invocations/{quote(ids[0], safe='')}" if ids and ids[0].startswith(_INVOCATION) else ""
     return f"{lab.address.rstrip('/')}/ui/{page}"

@@ -58,7 +58,7 @@ LONGEST_CONTRAST = 40
 _SAME_GROUP: Mapping[str, str] = MappingProxyType(
     {
         Role.SAME_ROWS: "the same invocations",
-        Role.INDISTINCT: "cannot be distinguished from it",
+        Role.INDISTINCT: "equally true",
     }
 )
 """Role of a condition that is not a cause of its own → the text before it."""
@@ -135,17 +135,18 @@ def _print_finding(
 
 
 def print_contrast(result: Contrast, page: TextPage) -> None:
+    is_sure = not result.doubt
     for at, line in enumerate(result.summary.splitlines()):
-        page.paragraph((in_a_shell(line), "bold" if at == 0 else ""))
+        page.paragraph((in_a_shell(line), "" if at else "bold" if is_sure else "dim"))
     page.paragraph((result.where, "dim"))
     for row in records(result.conditions):
-        _print_condition(row, page)
+        _print_condition(row, page, is_sure=is_sure)
     page.blank()
     for line in result.notes:
         page.paragraph(in_a_shell(line))
 
 
-def _print_condition(row: Mapping[Any, Any], page: TextPage) -> None:
+def _print_condition(row: Mapping[Any, Any], page: TextPage, *, is_sure: bool) -> None:
     """Print a cause with a bar for each side; the other conditions of its group are lines below it."""
     if row["role"] in _SAME_GROUP:
         page.paragraph(str(row["condition"]), first=f"   {_SAME_GROUP[row['role']]}: ")
@@ -157,7 +158,12 @@ def _print_condition(row: Mapping[Any, Any], page: TextPage) -> None:
     for side, style in (("failing", "red"), ("healthy", "green")):
         met, total = int(row[f"{side}_with"]), int(row[side])
         bar = "█" * math.ceil(width * met / total) if total else ""
-        page.paragraph((bar, style), " " * (width - len(bar)), f"  {met:,} of {total:,}", first=f"   {side}  ")
+        page.paragraph(
+            (bar, style if is_sure else "dim"),
+            " " * (width - len(bar)),
+            f"  {met:,} of {total:,}",
+            first=f"   {side}  ",
+        )
 
 
 def print_explanation(explanation: Explanation, target: SourceOptions, page: TextPage) -> None:

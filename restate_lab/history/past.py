@@ -73,7 +73,8 @@ class PastCluster(EngineSource):
 
     The server does not record attempts, state, promises, limits and vqueues; ``coverage`` has the reasons. Services are
     those of now, deployments those of now that existed then. Holders of keys and the calls that wait for them are
-    derived from the runs. A run that was cancelled or killed before its start left no trace.
+    derived from the runs. A run that was cancelled or killed before its start left no trace. Purges by hand are not
+    recorded, so an archive can have an ended run that the cluster did not have at that time.
 
     The runs are read once, when it is made: one scan of all invocations, and the journals of those that were open then
     and have changed since. Journals are read by each statement that needs them. ``connect(max_bytes=…)`` limits both.
@@ -244,6 +245,10 @@ class PastCluster(EngineSource):
         if count := pc.sum(pc.equal(statuses, pa.scalar(UNKNOWN, statuses.type))).as_py():
             yield f"the status of {plural(count, 'invocation')} at this time cannot be derived, and is 'unknown'"
         yield "invocations that were cancelled or killed before their start left no trace"
+        yield (
+            "purges by hand are not recorded: an ended invocation of an archive may have been purged before this time, "
+            "and one that was purged since is only in an archive"
+        )
         yield "attempts, state, promises, limits and vqueues of this time are not recorded"
         yield "services are those of now, and deployments that were removed since are missing"
 

@@ -117,9 +117,9 @@ def _without_stop(run: OpenRun, before: Sequence[Trace], after: Sequence[Trace])
     if any(trace.is_step and trace.awaited not in results for trace in before):
         return IN_PROGRESS
     # Suspensions are not recorded. A suspended run wakes when a result or a signal arrives, or when a person resumes
-    # it; then it can fail before a result arrives.
+    # it; then it can fail before a result arrives. With vqueues, a person can also pause it without an attempt.
     has_waited = any(trace.kind == "command" and not trace.is_step for trace in before)
-    is_sure = after and after[0].is_attempt and not (after[0].kind == "failure" and has_waited)
+    is_sure = after and after[0].is_attempt and not (after[0].kind in {"failure", "paused"} and has_waited)
     return IN_PROGRESS if is_sure else UNKNOWN
 
 

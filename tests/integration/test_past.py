@@ -6,7 +6,7 @@ import json
 import re
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
@@ -22,7 +22,9 @@ from restate_lab.audit import AuditLog
 from restate_lab.cli import app
 from restate_lab.errors import ArgumentError, NotOnThisServer
 from restate_lab.mcp.server import LabServer, build_server
+from restate_lab.source import Source
 from restate_lab.sources import Sources
+from support.bench import wait_for
 from support.clusters import KINDS, NEWEST, has_vqueues
 from support.page_servers import running_pages
 from support.past_bench import PastBench, compare, running_past_bench
@@ -50,6 +52,26 @@ def test_no_status_of_an_earlier_time_is_wrong(bench: PastBench) -> None:
     seen = compare(bench, bench.lab, times=2, pairs=1_000, after=0.3)
     assert not seen.wrong
     assert seen.count("right") > 10
+
+
+def test_a_suspended_invocation_that_a_person_paused_was_not_running_before(tmp_path: Path) -> None:
+    """With vqueues a suspended invocation can be paused, and before protocol 7 its suspension is not recorded."""
+    with running_past_bench(NEWEST, tmp_path, {"RESTATE_EXPERIMENTAL_ENABLE_PROTOCOL_V7": "false"}) as bench:
+        lab = bench.lab
+        ids = [lab.ingress.send("Past", each, 60).invocation_id for each in ("nap", "waits", "calls", "both")]
+        wait_for(lambda: _statuses(lab, ids), lambda statuses: statuses == {"suspended"})
+        then = lab.now
+        wait_for(lambda: lab.now > then)
+        for id_ in ids:
+            lab.admin.pause_invocation(id_)
+        wait_for(lambda: _statuses(lab, ids), lambda statuses: statuses == {"paused"})
+        with lab.at(then) as past:
+            assert _statuses(past, ids) == {"unknown"}
+            assert any("purges by hand" in each for each in past.coverage.unknown)
+
+
+def _statuses(source: Source, ids: Sequence[str]) -> set[str]:
+    return set(source.sql("SELECT status FROM sys_invocation WHERE id IN :ids", ids=ids)["status"])
 
 
 def test_an_archive_with_its_cluster_has_the_same_statuses(bench: PastBench) -> None:

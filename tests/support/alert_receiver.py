@@ -28,6 +28,8 @@ class Received:
     status: int = 200
     """The status of each response; an error means that the request is not kept."""
     delay: float = 0.0
+    page: tuple[str, bytes] = ("", b"")
+    """The content type and the body of each response with ``status``; with a body, requests are not kept."""
     location: str = ""
     """The address to which each request is redirected, with ``status``."""
     drips: str = ""
@@ -118,13 +120,10 @@ class _Handler(BaseHTTPRequestHandler):
         received.requests += 1
         if received.drips:
             self._drip()
-        elif received.location:
+        elif received.location or received.page[1]:
             self._respond(received.status)
         else:
             self._receive(json.loads(text))
-
-    def do_HEAD(self) -> None:
-        self._respond(self.received.status)
 
     def do_GET(self) -> None:  # the page to which a redirect leads
         self._respond(200)
@@ -144,8 +143,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         if self.received.location:
             self.send_header("location", self.received.location)
-        self.send_header("content-length", "0")
+        content_type, body = self.received.page
+        if content_type:
+            self.send_header("content-type", content_type)
+        self.send_header("content-length", str(len(body)))
         self.end_headers()
+        self.wfile.write(body)
 
     def _drip(self) -> None:
         in_headers = self.received.drips == "headers"

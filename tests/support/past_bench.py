@@ -20,7 +20,7 @@ from restate_lab.client.lab import Lab
 from restate_lab.demo.embedded import start_services
 from support.bench import wait_for, wait_until_served
 from support.demo.nodes import Node
-from support.restartable import restartable
+from support.restartable import NO_SETTINGS, restartable
 
 SERVICES = Path(__file__).with_name("past_services.py")
 POLL = "SELECT id, created_at, status, target_service_name, target_handler_name FROM sys_invocation"
@@ -155,12 +155,12 @@ class PastBench:
 
 
 @contextlib.contextmanager
-def running_past_bench(kind: str, folder: Path) -> Iterator[PastBench]:
+def running_past_bench(kind: str, folder: Path, env: Mapping[str, str] = NO_SETTINGS) -> Iterator[PastBench]:
     """Start a server of a kind with the services."""
     with contextlib.ExitStack() as stack:
         process, uri = start_services(folder, str(SERVICES))
         stack.enter_context(process)
-        node = stack.enter_context(restartable(kind, folder / "data"))
+        node = stack.enter_context(restartable(kind, folder / "data", env=env))
         lab = stack.enter_context(rl.connect(node.admin_url, ingress_url=node.ingress_url, audit=folder / "audit"))
         lab.admin.create_deployment(uri=uri)
         wait_until_served(lab, "Past", "work", 0)

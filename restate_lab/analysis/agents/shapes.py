@@ -124,6 +124,7 @@ _ANTHROPIC_USAGE = Usage(
     output=number("output_tokens"),
     reasoning=number("output_tokens_details.thinking_tokens"),
     absent_without="cache",  # an old version of the API has no field for it
+    uncounted=("iterations", "compaction"),
 )
 _RESPONSES_USAGE = Usage(
     input=number("input_tokens"),

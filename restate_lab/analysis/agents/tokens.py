@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 from restate_lab.analysis.agents.paths import Read, no_value
 
+_NUMBERS = ("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens")
+
 
 class Parts(Enum):
     """Whether a provider's number of input or output tokens includes the parts that a ``Usage`` has beside them."""
@@ -25,7 +27,8 @@ class Usage(NamedTuple):
     ``written`` are input tokens that were written to a cache, and ``written_1h`` those that it keeps for an hour; they
     cost more. ``input_beside`` and ``output_beside`` are the parts that ``parts`` is about; without them, the numbers
     include everything. A part that is null is 0. One that is absent is 0 only if the total proves it, or if no field
-    has ``absent_without`` in its name.
+    has ``absent_without`` in its name. ``uncounted`` is a list and the type of its entries whose tokens are paid, but
+    are in no number: with such an entry, all numbers are unknown.
     """
 
     input: Read
@@ -39,18 +42,27 @@ class Usage(NamedTuple):
     input_beside: tuple[Read, ...] = ()
     output_beside: tuple[Read, ...] = ()
     absent_without: str = ""
+    uncounted: tuple[str, str] = ("", "")
 
 
 def read_tokens(usage: Usage, value: Any) -> dict[str, int | None]:
     """Return the numbers of tokens in an object; a part that is more than its whole is unknown, and so is the whole."""
+    if _has_uncounted(usage, value):
+        return dict.fromkeys(_NUMBERS)
     into, out = usage.input(value), usage.output(value)
     if usage.input_beside or usage.output_beside:
         into, out = _wholes(usage, value, into, out)
     into, cached = _whole_and_part(into, usage.cached(value))
     out, reasoning = _whole_and_part(out, usage.reasoning(value))
-    tokens = {"input_tokens": into, "cached_tokens": cached, "output_tokens": out, "reasoning_tokens": reasoning}
+    tokens = dict(zip(_NUMBERS, (into, cached, out, reasoning), strict=True))
     written = usage.written(value)
     return tokens if written is None else tokens | _written(usage, value, written, into, cached)
+
+
+def _has_uncounted(usage: Usage, value: Any) -> bool:
+    name, kind = usage.uncounted
+    entries = value.get(name) if name and isinstance(value, dict) else None
+    return isinstance(entries, list) and any(isinstance(each, dict) and each.get("type") == kind for each in entries)
 
 
 def _wholes(usage: Usage, value: Any, into: int | None, out: int | None) -> tuple[int | None, int | None]:

@@ -85,9 +85,13 @@ def contrast(
       "*phone*".
 
     At most ``sample`` invocations of each side are read, chosen by a hash of their id, so the same ones each time.
+    Ids are first looked up, so that only those that exist are counted.
     Larger sides of a kind are counted completely on the server by deployment, protocol, caller and the prefix of
     the key. Inputs of more than 64 KiB, and more than 64 MiB of inputs, are not read; an input that was not read is in
     no count of its paths. ``timeout`` is for the whole call.
+
+    With fewer than 30 healthy invocations, or where only times of creation differ, and by less than a second, ``doubt``
+    says that there are too few for a conclusion, and the differences are clues.
 
     "Nothing distinguishes them" is a result. Conditions are tested with Fisher's exact test and a correction for their
     number, so that at most 5 % of comparisons without a cause report one. A difference that is reported is not

@@ -84,9 +84,11 @@ def pattern_of(text: str) -> str:
 
 
 def type_of(value: object) -> str:
-    """Return the JSON type of a value; True is not a number."""
+    """Return the JSON type of a value; True is not a number, and NaN is a type of its own."""
     if value is None:
         return "null"
+    if value != value:  # noqa: PLR0124 - NaN
+        return "NaN"
     for name, kind in (("boolean", bool), ("string", str), ("list", Items), ("object", Fields)):
         if isinstance(value, kind):
             return name
@@ -125,6 +127,7 @@ class Column:
 
     def _code(self, value: object) -> int:
         """Return the number of a value; True == 1 and 1 == 1.0 in Python, but only the numbers are one value."""
+        value = value if value == value else math.nan  # noqa: PLR0124 - each NaN differs from all; here they are one
         key = value if type(value) is str else (type(value) is bool, value)
         return self._numbers.setdefault(key, len(self._numbers))
 

@@ -10,7 +10,17 @@ import numpy as np
 
 from restate_lab.analysis.contrast.bursts import Clusters, find_clusters
 from restate_lab.analysis.contrast.conditions import Condition, build_table
-from restate_lab.analysis.contrast.model import LEAST, Claim, Compared, Decision, Operator, Payloads, Role, Sample
+from restate_lab.analysis.contrast.model import (
+    LEAST,
+    Claim,
+    Compared,
+    Decision,
+    Operator,
+    Payloads,
+    Role,
+    Sample,
+    Where,
+)
 from restate_lab.analysis.contrast.statistic import mantel_haenszel
 from restate_lab.analysis.contrast.text import join_phrases
 from restate_lab.analysis.contrast.trial import LEAST_GAP, Candidate, Counts, Trial, count
@@ -25,6 +35,7 @@ _SAME_ROWS, _SAME_EVENT = 0.98, 0.8  # Jaccard indexes; the second one for attri
 _BEYOND = 3.5  # standard deviations
 _LEAST_SHARE = 0.05  # of the failing, in a further cause
 _LEAST_CLUSTERS = 5  # of failing rows
+_SECOND = 10**9  # nanoseconds
 _ONE_IN_TEN = 1.28  # standard deviations
 _ROLES = {role: place for place, role in enumerate(Role)}
 
@@ -51,6 +62,11 @@ class Causes:
     def first(self) -> list[Candidate]:
         """Return the first condition of each cause."""
         return [each.candidate for each in self.places if each.role in {Role.DISTINGUISHES, Role.FURTHER}]
+
+    @property
+    def named(self) -> list[Candidate]:
+        """Return all conditions of the causes, also those on the same rows."""
+        return [each.candidate for each in self.places if each.role not in {None, Role.IN_A_BURST}]
 
 
 def find_causes(sample: Sample) -> Causes:
@@ -187,7 +203,18 @@ def decide(sample: Sample, *, payloads: Payloads, shows_keys: bool = False) -> D
         failing=failing,
         healthy=healthy,
         burst=causes.clusters.burst if causes.clusters else None,
+        is_of_close_times=bool(causes.named) and all(_is_of_close_times(each, sample) for each in causes.named),
     )
+
+
+def _is_of_close_times(candidate: Candidate, sample: Sample) -> bool:
+    """Return whether a condition is a time of creation, and most healthy rows are less than a second away from it."""
+    if candidate.parts or candidate.attribute.where is not Where.TIME:
+        return False
+    times = candidate.condition.value
+    healthy = sample.created_at[candidate.known & ~candidate.rows & ~sample.failing]
+    away = np.maximum(times.low - healthy, healthy - times.high)
+    return len(away) > 0 and float(np.median(away)) < _SECOND
 
 
 def _claims(causes: Causes, wording: Wording) -> Iterator[Claim]:

@@ -13,6 +13,7 @@ from restate_lab._public import did_you_mean, nearest_names
 from restate_lab._text import format_duration, join, plural
 from restate_lab.analysis.contrast.reader import ContrastReader, SideCondition, sample_of
 from restate_lab.analysis.contrast.sides import (
+    BY_ID,
     FAILING_KINDS,
     LEAST_PERIOD,
     SUCCEEDED,
@@ -82,23 +83,23 @@ def _choose_ids(reader: ContrastReader, request: ContrastRequest, sides: Contras
     if not ids:
         sides.statement = "no failing invocation was passed"
         return
-    runs, chosen = parse_created(targets), sample_of(ids, request.sample)
-    existing = reader.rows_of(chosen)
+    existing = reader.handlers_of(ids)
     if not existing:
         others = f" None of the other {len(ids) - 1:,} ids exists there, either." if len(ids) > 1 else ""
         raise ArgumentError(describe_missing(reader.reads, ids[0]) + others)
-    rows = [row for row in existing if not is_other_run(row["created_at"], runs, row["id"])]
-    if not rows:
+    runs = parse_created(targets)
+    same = [row for row in existing if not is_other_run(row["created_at"], runs, row["id"])]
+    if not same:
         raise ArgumentError("every id in failing has a new run since the frame was read; read the frame again.")
-    missing, new = len(chosen) - len(existing), len(existing) - len(rows)
+    missing, new = len(ids) - len(existing), len(existing) - len(same)
     if missing:
         sides.not_read.append(f"{plural(missing, 'failing id')} that the source does not have")
     if new:
         sides.not_read.append(f"{plural(new, 'failing id')} with a new run since the frame was read")
-    _choose_handler(sides, Counter(map(handler_of, rows)))
-    own = [row for row in rows if sides.has_row(row)]
-    total = len(own) if len(ids) == len(chosen) else len(ids)
-    sides.failing = replace(sides.failing, rows=own, total=total, chosen="passed as failing", ids=ids)
+    _choose_handler(sides, Counter(map(handler_of, same)))
+    own = [row["id"] for row in same if sides.has_row(row)]
+    rows = reader.rows_of(sample_of(own, request.sample))
+    sides.failing = replace(sides.failing, rows=rows, total=len(own), chosen=BY_ID, ids=ids)
 
 
 def _choose_kind(reader: ContrastReader, request: ContrastRequest, kind: FailingKind, sides: ContrastSides) -> None:

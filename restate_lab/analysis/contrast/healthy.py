@@ -15,6 +15,7 @@ from restate_lab._text import format_duration, format_timestamp, join, plural, v
 from restate_lab.analysis.contrast.model import LEAST
 from restate_lab.analysis.contrast.reader import ContrastReader, SideCondition, sample_of
 from restate_lab.analysis.contrast.sides import (
+    BY_ID,
     LEAST_PERIOD,
     SUCCEEDED,
     ContrastRequest,
@@ -69,16 +70,15 @@ def _choose_passed(reader: ContrastReader, request: ContrastRequest, sides: Cont
             f"{plural(len(both), 'invocation')} {verb_form(len(both), 'is', 'are')} on both sides: "
             f"{join(both, _SHOWN)}. Pass each invocation in failing or in healthy."
         )
-    chosen = sample_of(ids, request.sample)
-    rows = reader.rows_of(chosen)
-    own = [row for row in rows if sides.has_row(row)]
-    missing, other = len(chosen) - len(rows), len(rows) - len(own)
+    existing = reader.handlers_of(ids)
+    own = [row["id"] for row in existing if sides.has_row(row)]
+    missing, other = len(ids) - len(existing), len(existing) - len(own)
     if missing:
         sides.not_read.append(f"{plural(missing, 'healthy id')} that the source does not have")
     if other:
         sides.not_read.append(f"{plural(other, 'healthy invocation')} of other handlers than {sides.target}")
-    total = len(own) if len(ids) == len(chosen) else len(ids)
-    sides.healthy = replace(sides.healthy, rows=own, total=total, chosen="passed as healthy", ids=ids)
+    rows = reader.rows_of(sample_of(own, request.sample))
+    sides.healthy = replace(sides.healthy, rows=rows, total=len(own), chosen=BY_ID, ids=ids)
     if not own:
         sides.statement = f"none of the {plural(len(ids), 'healthy id')} is an invocation of {sides.target}"
 

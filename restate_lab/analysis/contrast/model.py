@@ -18,6 +18,8 @@ Numbers: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
 
 LEAST = 4
 """The least number of invocations on a side that can be compared."""
+ENOUGH = 30
+"""The least number of healthy invocations for a conclusion; with fewer, a difference is only a clue."""
 SEPARATORS = "-_:/.@#|"
 """The characters that can end the prefix of a text."""
 
@@ -255,6 +257,7 @@ class Decision:
 
     ``tests`` is the number of distinct conditions, ``detectable`` the smallest difference in points that would have
     been found (None if none would have been), ``failing`` and ``healthy`` the rows that were compared.
+    ``is_of_close_times`` is whether the causes are only times of creation that are less than a second apart.
     """
 
     claims: tuple[Claim, ...]
@@ -264,3 +267,4 @@ class Decision:
     failing: int
     healthy: int
     burst: Burst | None = None
+    is_of_close_times: bool = False

@@ -50,6 +50,7 @@ _NEEDED = (
     *("id", "target_service_name", "target_handler_name", "status", "completion_result", "completion_failure"),
     *("created_at", "completed_at", "scheduled_at", "scheduled_start_at", "journal_size"),
 )
+_HANDLER = "id, target_service_name, target_handler_name, created_at"
 _OF_IDS = "id IN :ids"
 _COUNT = "SELECT count(*) AS n FROM sys_invocation_status WHERE {where}"
 _IN_SHARES = """
@@ -155,8 +156,12 @@ class ContrastReader:
         """Return the rows of these ids that exist; of several runs with one id, the newest."""
         return self._rows_of(ids, SideCondition(_OF_IDS, {}))
 
-    def _rows_of(self, ids: Sequence[str], condition: SideCondition) -> list[Row]:
-        statement = f"{_ROWS.format(columns=self._columns, where=condition.where)}\nORDER BY created_at"
+    def handlers_of(self, ids: Sequence[str]) -> list[Row]:
+        """Return the id, the handler and the time of creation of all these ids that exist, as ``rows_of``."""
+        return self._rows_of(ids, SideCondition(_OF_IDS, {}), columns=_HANDLER)
+
+    def _rows_of(self, ids: Sequence[str], condition: SideCondition, *, columns: str = "") -> list[Row]:
+        statement = f"{_ROWS.format(columns=columns or self._columns, where=condition.where)}\nORDER BY created_at"
         parts = chunks(ids, CHUNK)
         newest = {row["id"]: row for part in parts for row in self._read(statement, {**condition.params, "ids": part})}
         return [newest[id_] for id_ in ids if id_ in newest]

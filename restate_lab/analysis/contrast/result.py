@@ -11,6 +11,7 @@ import pandas as pd
 from restate_lab._html import render
 from restate_lab._public import public
 from restate_lab.analysis.contrast.model import Claim, Compared, Decision, Payloads, Role
+from restate_lab.analysis.contrast.sides import BY_ID
 from restate_lab.analysis.contrast.text import (
     causes_of,
     lines_of,
@@ -18,6 +19,7 @@ from restate_lab.analysis.contrast.text import (
     write_burst,
     write_cause,
     write_causes,
+    write_doubt,
     write_tests,
 )
 from restate_lab.result import Result
@@ -62,7 +64,7 @@ class Contrast(Result):
     - ``.sides``: one row per side, how it was chosen, its period (UTC) and counts. ``.handlers``: the failing and
       healthy invocations per handler, if the failing ones have several.
     - ``.verdict``: the first cause, or that no cause was found, as one sentence. ``.summary``: all causes, at most 10
-      lines.
+      lines. ``.doubt``: why the causes are only clues, the first line of both then; "" if they are not.
       ``.sentences``: one for each cause. ``.notes``: the sides, how much was compared, and the reasons of ``not_read``.
     - ``.tests``: the number of distinct conditions that were tested.
 
@@ -110,10 +112,19 @@ class Contrast(Result):
         lines = list(lines_of(self._verdicts()))
         return "\n".join(lines[:_MOST_LINES])
 
+    @property
+    def doubt(self) -> str:
+        """Return why the causes are only clues: too few healthy ones, or times that hardly differ; "" otherwise."""
+        return next(iter(lines_of(self._doubt())), "")
+
+    def _doubt(self) -> list[str]:
+        doubt = write_doubt(self.decision) if self.decision else ""
+        return [doubt] if doubt else []
+
     def _verdicts(self) -> list[str]:
         if self.decision is None:
             return [self.statement]
-        texts = write_causes(self.decision)
+        texts = [*self._doubt(), *write_causes(self.decision)]
         burst = self._burst()
         return [*texts, *burst] if texts or burst else [self._nothing()]
 
@@ -155,14 +166,15 @@ class Contrast(Result):
     def _card(self) -> str:
         causes = causes_of(self.decision.claims) if self.decision else []
         verdicts = list(lines_of(self._verdicts()))
+        is_sure = bool(causes) and not self.doubt
         return render(
             "analysis/contrast/card.html.j2",
-            title=self._title() if causes else verdicts[0],
+            title=self._title() if is_sure else verdicts[0],
             place=self.where,
             page=self.link,
-            accent=_FAILING if causes else _NOTHING,
-            causes=[_cause(claims) for claims in causes],
-            texts=verdicts[max(len(causes), 1) :],
+            accent=_FAILING if is_sure else _NOTHING,
+            causes=[_cause(claims, is_sure=is_sure) for claims in causes],
+            texts=verdicts[max(len(causes) + (not is_sure), 1) :],
             lines=self.notes,
         )
 
@@ -183,11 +195,16 @@ def _frame(rows: list[dict[str, Any]], kinds: dict[str, str]) -> pd.DataFrame:
 def _side_lines(sides: pd.DataFrame) -> Iterator[str]:
     """Yield how both sides were chosen."""
     for side in sides.to_dict("records"):
-        count = f"{side['read']:,} of {side['total']:,}" if side["read"] != side["total"] else f"{side['total']:,}"
-        yield f"{side['side'].capitalize()}: {count}, {side['chosen']}."
+        read, total = side["read"], side["total"]
+        if side["chosen"] == BY_ID:
+            part = f"; {read:,} of them were read" if read != total else ""
+            yield f"{total:,} {side['side']} ones were chosen{part}."
+        else:
+            count = f"{read:,} of {total:,}" if read != total else f"{total:,}"
+            yield f"{side['side'].capitalize()}: {count}, {side['chosen']}."
 
 
-def _cause(claims: list[Claim]) -> dict[str, Any]:
+def _cause(claims: list[Claim], *, is_sure: bool) -> dict[str, Any]:
     """Return a cause for the card: its sentence, two bars, and the interval of their difference, in percent."""
     first, *others = claims
     failing, healthy = 100 * first.failing_with / first.failing, 100 * first.healthy_with / first.healthy
@@ -195,8 +212,20 @@ def _cause(claims: list[Claim]) -> dict[str, Any]:
     return {
         "parts": next(lines_of([write_cause(claims)])).split("`"),
         "bars": (
-            ("failing", failing, _FAILING, f"{first.failing_with:,} of {first.failing:,}", ends),
-            ("healthy", healthy, _HEALTHY, f"{first.healthy_with:,} of {first.healthy:,}", None),
+            (
+                "failing",
+                failing,
+                _FAILING if is_sure else _NOTHING,
+                f"{first.failing_with:,} of {first.failing:,}",
+                ends,
+            ),
+            (
+                "healthy",
+                healthy,
+                _HEALTHY if is_sure else _NOTHING,
+                f"{first.healthy_with:,} of {first.healthy:,}",
+                None,
+            ),
         ),
         "interval": f"95 % interval of the difference: {first.low:.0f} to {first.high:.0f} points",
         "others": unnamed(others),

@@ -21,6 +21,8 @@ TOOK = """arrow_cast(completed_at, 'Int64') - arrow_cast(
     coalesce(CASE WHEN scheduled_at IS NOT NULL THEN scheduled_start_at END, created_at), 'Int64')"""
 """The duration of an ended invocation in milliseconds; a delayed one starts at its planned time."""
 _FAILED = f"status = 'completed' AND completion_result = 'failure' AND NOT {STOPPED_SQL}"
+BY_ID = "chosen by id"
+"""How a side was chosen whose invocations are an argument."""
 LEAST_PERIOD = timedelta(hours=1)
 """Both sides were created within at least this time of each other."""
 _IN_PERIOD = "created_at >= :since AND created_at <= :until"

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from restate_lab._text import format_duration, plural
-from restate_lab.analysis.contrast.model import Burst, Claim, Decision, Operator, Role
+from restate_lab.analysis.contrast.model import ENOUGH, Burst, Claim, Decision, Operator, Role, Where
 from restate_lab.analysis.contrast.wording import percent
 
 _MOST_NAMES = 3  # conditions on the same rows in one sentence
@@ -32,9 +32,14 @@ def write_cause(claims: Sequence[Claim]) -> str:
     similar = [each for each in others if each.role is Role.INDISTINCT]
     text = _outside(first, same) if first.outside else _same(first, same) if same else _alone(first)
     if similar:
-        names = [f"{each.condition} ({failing_text(each)}, {healthy_text(each)})" for each in similar[:_MOST_NAMES]]
-        text += f". It cannot be distinguished from: {'; '.join(names)}{_more(similar)}"
+        names = [f"{_name(each)} ({failing_text(each)}, {healthy_text(each)})" for each in similar[:_MOST_NAMES]]
+        text += f". Equally true: {'; '.join(names)}{_more(similar)}"
     return text
+
+
+def _name(claim: Claim) -> str:
+    """Return a condition in short; a time as "created before …"."""
+    return claim.phrase.removeprefix("were ") if claim.where is Where.TIME else claim.condition
 
 
 def join_phrases(phrases: Sequence[str]) -> str:
@@ -134,13 +139,25 @@ def write_burst(burst: Burst) -> str:
     return f"{text}, so what else they share proves nothing"
 
 
+def write_doubt(decision: Decision) -> str:
+    """Return why the causes are clues and not a conclusion; "" if they are one, or there is none."""
+    causes = causes_of(decision.claims)
+    healthy = max((first.healthy for first, *_ in causes), default=0)
+    if causes and healthy < ENOUGH:
+        return f"too few healthy ones ({healthy:,}) for a conclusion"
+    if decision.is_of_close_times:
+        return "too few for a conclusion: the sides differ only in times of less than a second"
+    return ""
+
+
 def write_tests(decision: Decision) -> str:
-    """Return how much was compared, and the smallest difference that would have been found."""
+    """Return how much was compared, and the smallest difference that can be seen with so many invocations."""
     compared = [each for each in decision.attributes if each.conditions]
     text = f"{plural(len(compared), 'attribute')}, {plural(decision.tests, 'condition')}"
     if decision.detectable is None:
         return f"{text}; there are too few invocations to find any difference"
-    return f"{text}; a difference of {decision.detectable} points or more would have been found"
+    sides = f"{decision.failing:,} failing and {decision.healthy:,} healthy ones"
+    return f"{text}; with {sides}, only a difference of {decision.detectable} points or more can be seen"
 
 
 def lines_of(texts: Sequence[str]) -> Iterator[str]:

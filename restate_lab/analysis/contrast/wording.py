@@ -6,6 +6,7 @@ Nothing that is hidden leaves this module: a ``Claim`` has only text that can be
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -120,6 +121,8 @@ class Wording:
             is_time = self._column(condition).attribute.where is Where.TIME
             ends = [_time(end) if is_time else end for end in _ends(condition, is_time=is_time)]
             return ends[0] if len(ends) == 1 else " to ".join(_show(end) for end in ends)
+        if isinstance(condition.value, float) and math.isnan(condition.value):
+            return _show(condition.value)  # a NaN in a frame would be a hidden value
         return _line(condition.value, 4 * _VALUE) if isinstance(condition.value, str) else condition.value
 
     def short(self, condition: Condition) -> str:
@@ -312,7 +315,7 @@ def _show(value: Any) -> str:
     """Return a value as JSON on one line, with separators of thousands in a number."""
     if isinstance(value, str):
         return json.dumps(_line(value, _VALUE), ensure_ascii=False)
-    if isinstance(value, bool) or value is None:
+    if isinstance(value, bool) or value is None or (isinstance(value, float) and not math.isfinite(value)):
         return json.dumps(value)
     return _line(f"{value:,}" if isinstance(value, int) else str(value), _VALUE)
 

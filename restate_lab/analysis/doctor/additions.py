@@ -151,7 +151,7 @@ def _shared_text(finding: Finding, source: Reads, ends: float) -> str:
         return _not_compared("no time was left")
     except RestateLabError as error:
         return _not_compared(one_line(str(error), _LONGEST))
-    return next(iter(result.sentences), "")
+    return " ".join([each for each in (result.doubt, *result.sentences[:1]) if each])
 
 
 def _not_compared(reason: str) -> str:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+import urllib.parse
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
 import pytest
+import requests
 
-from restate_lab.alerts.alert import Alert, Event, Message
+from restate_lab.alerts.alert import Alert, Event, Message, without_markup
 from restate_lab.alerts.delivery import AlertmanagerReceiver, AppriseReceiver, create_receivers
 from restate_lab.alerts.store import OpenAlert
 from restate_lab.errors import ArgumentError
@@ -50,7 +53,7 @@ def test_a_message_has_a_title_and_one_fact_per_line() -> None:
     opened, resolved = receiver.received.messages
     assert opened["title"] == "[CRITICAL] prod: 2 invocations of Payments/payout are paused"
     assert opened["message"].splitlines() == [
-        "Cause: <b>AC04</b>",
+        "Cause: ﹤b﹥AC04﹤∕b﹥",
         "Blocks: 3 Orders/place",
         "Since: 2026-11-28 03:00:00 UTC",
         "Examples: inv_1, inv_2",
@@ -114,6 +117,24 @@ def test_counts_and_texts_for_alertmanager_are_annotations_and_labels_never_chan
     assert ahead["startsAt"] <= ahead["endsAt"], "Alertmanager refuses all alerts of the request otherwise"
 
 
+def test_alertmanager_gets_no_markup_and_the_same_fingerprint() -> None:
+    posted: list[Any] = []
+
+    def accept(request: httpx.Request) -> httpx.Response:
+        posted.extend(json.loads(request.content))
+        return httpx.Response(200)
+
+    texts = dict.fromkeys(
+        ("subject", "title", "cause", "shared", "forecast", "blocks", "note"), "<!channel> evil.example"
+    )
+    alert = replace(ALERT, **texts, ids=("<!channel>",))  # type: ignore[arg-type]
+    assert alertmanager(accept).send(replace(message(Event.OPENED), alert=alert)) == ""
+    (sent,) = posted
+    assert "<!channel>" not in json.dumps(sent)
+    assert "evil.example" not in json.dumps(sent)
+    assert sent["labels"]["fingerprint"] == alert.fingerprint
+
+
 def test_a_refusal_of_alertmanager_has_its_status_and_a_lost_connection_its_kind() -> None:
     assert (
         alertmanager(lambda _: httpx.Response(400)).send(message(Event.OPENED)) == "it refused the alerts with HTTP 400"
@@ -134,6 +155,119 @@ def test_a_redirect_is_a_failure_whose_reason_has_the_host_to_which_it_leads(sch
         (service,) = create_receivers(to, [] if to else [receiver.alertmanager], keep=KEEP)
         reason = service.send(message(Event.OPENED))
     assert reason == "it redirects to https://sso.example:8443; use the address to which it redirects"
+
+
+PAGES = (
+    ("text/html", b"<html><form>login", False),
+    ("text/html; charset=utf-8", b"\r\n<!-- sso --><form>", False),
+    ("", b"\xef\xbb\xbf<!DOCTYPE HTML><title>Sign in</title>", False),
+    ("application/json", b"<HTML lang=en>", False),
+    ("application/xhtml+xml", b'<?xml version="1.0"?><!DOCTYPE html>', False),
+    ("text/html", b"ok", True),  # Slack
+    ("application/json", b'{"status": "<html>"}', True),
+    ("text/xml", b'<?xml version="1.0"?><accepted/>', True),
+)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "content_type", "body", "is_accepted"),
+    [
+        *(("json", *each) for each in PAGES),
+        *(("alertmanager", *each) for each in PAGES),
+        *((scheme, *PAGES[0]) for scheme in ("xml", "form", "mmost")),
+    ],
+)
+def test_a_page_with_status_200_is_a_failure_with_its_reason(
+    scheme: str, content_type: str, body: bytes, *, is_accepted: bool
+) -> None:
+    with alert_receiver() as receiver:
+        receiver.received.page = (content_type, body)
+        to = [] if scheme == "alertmanager" else [f"{scheme}://127.0.0.1:{receiver.port}/{'x' * 24}"]
+        (service,) = create_receivers(to, [] if to else [receiver.alertmanager], keep=KEEP)
+        reason = service.send(message(Event.OPENED))
+    assert receiver.received.requests == 1
+    assert ("HTML page, such as a login page" in reason) is not is_accepted
+    assert (reason == "") is is_accepted
+
+
+HOSTILE = {
+    "@everyone @channel @here": "﹫everyone ﹫channel ﹫here",
+    "<!channel> <@U123> <#C1> <users/all> <at>x</at>": "﹤!channel﹥ ﹤﹫U123﹥ ﹤﹟C1﹥ ﹤users/all﹥ ﹤at﹥x﹤∕at﹥",
+    "#general ~town @**all** {@participants}": "﹟general ∼town ﹫﹡﹡all﹡﹡ {﹫participants}",
+    "[open](https://evil.example/login)": "［open］(https:∕∕evil·example/login)",
+    "<https://evil.example|open> [open|evil.example]": "﹤https:∕∕evil·example¦open﹥ ［open¦evil·example］",
+    "[open][1] ![x](//evil.example) [[evil]]": "［open］［1］ !［x］(∕∕evil·example) ［［evil］］",
+    "evil.example www.evil.example evil.xn--p1ai a@evil.example": "evil·example www·evil·example evil·xn--p1ai "
+    "a﹫evil·example",
+    "http://10.0.0.1:80 10.0.0.1 \\\\evil\\share ftp://x": "http:∕∕10·0.0.1:80 10·0.0.1 ﹨﹨evil﹨share ftp:∕∕x",
+    "https&colon;//evil.example &#64;all &lt;b>": "https﹠colon;∕∕evil·example ﹠﹟64;all ﹠lt;b﹥",
+    "**b** _i_ __u__ a__b__ ~~s~~": "﹡﹡b﹡﹡ ＿i＿ ＿＿u＿＿ a＿＿b＿＿ ∼∼s∼∼",
+    "||x|| `c` $$x$$ $[spin x]": "¦¦x¦¦ 'c' ﹩﹩x﹩﹩ ﹩［spin x］",
+    "<b>b</b> <img src=x> > quote": "﹤b﹥b﹤∕b﹥ ﹤img src=x﹥ ﹥ quote",
+    "/kill_all :fire: (met)all(met) [CQ:at,qq=all]": "∕kill_all ∶fire: （met)all（met) ［CQ:at,qq=all］",
+    "java.lang.Error: order.id": "java·lang·Error: order·id",
+    "Payments/charge retries write_ledger (RT0016), 12.5 % at 03:14:15, 1.82s, v1.7.12": "",
+    "“charge provider” is down: HTTP 503; std::io::Error in a-b, e-mail 4711": "",
+}
+SERVICES = (
+    f"discord://{'1' * 18}/{'a' * 60}",
+    "mmost://localhost/3ccdd113474722377935511fc85d3dd4",
+    "gchat://workspace/key/token",
+    f"workflows://localhost/{'a' * 20}/{'b' * 20}",
+    "slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ/#general",
+    "slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ/#general?format=text",
+    "tgram://123456789:abcdefg_hijklmnop/12315544/",
+    "tgram://123456789:abcdefg_hijklmnop/12315544/?format=markdown",
+    f"rocket://web/{'t' * 26}@localhost/#Channel",
+    "matrixs://token@localhost?mode=hookshot",
+    f"zulip://botname@apprise/{'a' * 32}",
+    f"wxteams://{'a' * 80}",
+    f"mailgun://user@localhost.localdomain/{'a' * 32}-{'b' * 8}-{'c' * 8}",
+    f"pagerduty://{'a' * 20}@{'b' * 32}",
+    f"lark://{'a' * 36}",
+    f"flock://{'a' * 24}",
+    "kook://Bot%20x/123",
+    *(f"{scheme}://localhost/x" for scheme in ("json", "xml", "form", "ntfy", "gotify")),
+)
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_a_text_without_markup_has_no_sign_that_a_chat_reads_and_stays_readable(text: str) -> None:
+    assert without_markup(text) == (HOSTILE[text] or text)
+    assert without_markup(without_markup(text)) == without_markup(text)
+    assert without_markup(text).isprintable()
+
+
+@pytest.mark.parametrize("address", SERVICES, ids=lambda address: address.partition("://")[0])
+def test_what_is_sent_about_a_cluster_has_no_mention_link_or_formatting(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The addresses of many services are fixed, so the test takes what apprise gives to its library for HTTP."""
+    posted: list[str] = []
+
+    def accept(_: requests.Session, request: requests.PreparedRequest, **__: Any) -> requests.Response:
+        body = request.body.decode() if isinstance(request.body, bytes) else str(request.body or "")
+        posted.append(urllib.parse.unquote_plus(body) if "urlencoded" in str(request.headers) else body)
+        response = requests.Response()
+        response.status_code, response._content, response.url = 200, b"ok", str(request.url)
+        return response
+
+    def send(title: str, cause: str) -> str:
+        posted.clear()
+        alert = replace(ALERT, link="", page="", title=title, cause=cause, note=title, blocks=title, ids=(title,))
+        service.send(replace(message(Event.OPENED), alert=alert))
+        assert "Fingerprint" in "".join(posted)
+        return "".join(posted).encode().decode("unicode_escape" if "\\u" in "".join(posted) else "utf-8")
+
+    monkeypatch.setattr(requests.Session, "send", accept)
+    (service,) = create_receivers([address], [], keep=KEEP)
+    assert isinstance(service, AppriseReceiver)
+    service.service.request_rate_per_sec = 0
+    before, after = send("words", "words"), send("@all [x](https://evil.example)", " ".join(HOSTILE))
+    for name in ("evil.example", "java.lang", "://evil", "://10", "/kill", ":fire:", "(met)", "](", "&colon;", "&#64;"):
+        assert name not in after
+    for sign in "@#[]*~`|":  # those of the service itself, such as its own bold title
+        assert after.count(sign) == before.count(sign)
 
 
 def test_an_optional_receiver_that_fails_is_a_failure() -> None:

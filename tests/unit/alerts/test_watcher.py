@@ -20,6 +20,7 @@ from restate_lab.alerts.reader import ClusterReader, ClusterVisit
 from restate_lab.alerts.rules import Rule, Rules
 from restate_lab.alerts.store import AlertStore
 from restate_lab.alerts.watcher import Archiver, Watcher
+from restate_lab.analysis.suggestions import SuggestedCall
 from restate_lab.errors import ArchiveBroken
 from support.alert_receiver import Receiver, alert_receiver
 from support.compared_rows import charges
@@ -94,6 +95,42 @@ def test_a_delivery_that_takes_too_long_is_a_reason_and_a_metric(store: AlertSto
     assert watch.metrics.messages == {"json 1": 1, "json 2": 0}
     assert watch.metrics.refused == {"json 1": 1, "json 2": 0}
     assert any("json 1: it did not complete its response within" in each for each in warnings)
+
+
+@pytest.mark.parametrize("kind", ["to", "alertmanager"])
+def test_a_message_that_got_a_login_page_is_reported_and_sent_again(
+    store: AlertStore, receiver: Receiver, kind: str
+) -> None:
+    warnings: list[str] = []
+    receivers = {kind: [receiver.to if kind == "to" else receiver.alertmanager]}
+    receiver.received.page = ("text/html", b"<html><form>login")
+    watch = watcher(store, **receivers)
+    watch.warn = warnings.append
+    assert not watch.once()
+    assert list(store.count_messages().values()) == [1]
+    assert any("HTML page, such as a login page" in each for each in warnings)
+    receiver.received.page = ("", b"")
+    watcher(store, **receivers).once()
+    assert store.count_messages() == {}
+    assert receiver.received.events or receiver.received.alerts
+
+
+@pytest.mark.parametrize(
+    ("call", "is_shown"),
+    [
+        (SuggestedCall("ask", ("queue",), {"key": "acme-4711"}), True),
+        (SuggestedCall("ask", ("queue",), {"key": "@everyone"}), False),
+        (SuggestedCall("why", (("inv_1", "evil.example"),)), False),
+        (SuggestedCall("why", ("inv_1",), comment="serves @all"), False),
+        (SuggestedCall("lab.sql", ("SELECT * FROM state WHERE key <> :key",), {"key": "a"}), True),
+        (SuggestedCall("lab.sql", ("SELECT * FROM state WHERE key <> :key",), {"key": "<!channel>"}), False),
+        (SuggestedCall("lab.admin.create_deployment", (), {"uri": "http://…"}), True),
+    ],
+)
+def test_a_next_step_is_exact_or_it_is_the_check(call: SuggestedCall, *, is_shown: bool) -> None:
+    one = replace(reader(), commands=lambda calls, _: [calls[0].verb])
+    step = one._next_step([call], "doctor --check paused")
+    assert step == (call.verb if is_shown else "restate-lab doctor --check paused -e http://127.0.0.1:1")
 
 
 class PanicException(BaseException):

@@ -62,6 +62,14 @@ def test_a_finding_ends_with_what_distinguishes_its_invocations() -> None:
     assert "All 25 failing" in diagnosis._repr_html_()
 
 
+def test_a_difference_from_few_healthy_ones_is_added_as_a_clue() -> None:
+    rows = charges(25, caller=CALLER)
+    failing = [row for row in rows if row.get("completion_failure")]
+    healthy = [row for row in rows if not row.get("completion_failure")][:20]
+    shared = finding_of(doctor(SampleRows(sys_invocation_status=[*failing, *healthy])))["shared"]
+    assert shared.startswith("Too few healthy ones (20) for a conclusion. All 25 failing were called by")
+
+
 def test_nothing_is_added_if_nothing_distinguishes_them() -> None:
     assert finding_of(doctor(source_of(25, caller=None)))["shared"] == ""
 

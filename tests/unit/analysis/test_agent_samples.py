@@ -182,6 +182,22 @@ def test_input_is_unknown_if_a_part_beside_it_may_be_missing(usage: dict[str, An
 
 
 @pytest.mark.parametrize(
+    ("iterations", "numbers"),
+    [
+        (None, (120, 90)),
+        ([{"type": "message", "input_tokens": 120, "output_tokens": 90}], (120, 90)),
+        ([{"type": "compaction", "input_tokens": 9_000, "output_tokens": 400}, {"type": "message"}], (None, None)),
+    ],
+)
+def test_tokens_are_unknown_if_a_compaction_was_paid_beside_them(
+    iterations: Any, numbers: tuple[int | None, int | None]
+) -> None:
+    step = recognize(ANTHROPIC | {"usage": {"input_tokens": 120, "output_tokens": 90, "iterations": iterations}})
+    assert step is not None
+    assert (step.input_tokens, step.output_tokens) == numbers
+
+
+@pytest.mark.parametrize(
     ("usage", "numbers"),
     [
         ({"promptTokenCount": 10, "candidatesTokenCount": 5, "totalTokenCount": 15}, (10, 5)),

@@ -6,6 +6,7 @@ import math
 import pickle
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -27,7 +28,10 @@ from restate_lab.analysis.contrast.model import (
 )
 from restate_lab.analysis.contrast.result import Contrast
 from restate_lab.analysis.contrast.wording import percent
+from restate_lab.cli._page import TextPage
+from restate_lab.cli._result_pages import print_contrast
 from restate_lab.result import COLUMNS, ROWS, count_rows, unread
+from restate_lab.status import STATUSES
 from support.contrast_samples import column, field, sample_of
 from support.contrast_worlds import null_world, plant_world
 
@@ -181,6 +185,64 @@ def test_a_number_of_any_size_is_compared_and_shown_on_one_line(large: Any) -> N
     assert len(verdict([large] * 20 + [large + 1] * 20, [2] * 150 + [3] * 150, field("n"))) < 200
 
 
+@pytest.mark.parametrize(
+    ("failing", "healthy", "attribute", "whole"),
+    [
+        ([float("nan") for _ in range(40)], [*range(300)], field("n"), "All 40 failing have `input.n = NaN`; none"),
+        ([float("nan") for _ in range(40)], [1.5, math.inf] * 150, field("a.n"), "have `input.a.n = NaN`; none"),
+        (
+            [Many((1, float("nan"))) for _ in range(40)],
+            [Many((1, 2))] * 300,
+            field("items[].n"),
+            "All 40 failing have `input.items[].n = NaN`; none",
+        ),
+        ([math.inf] * 40, [float("nan") for _ in range(300)], field("n"), "have `input.n = Infinity`; none"),
+        ([*range(40)], [float("nan") for _ in range(300)], field("n"), "`input.n` is a number in all 40 failing and"),
+    ],
+)
+def test_nan_is_one_value_with_a_type_of_its_own(
+    failing: list[Any], healthy: list[Any], attribute: Attribute, whole: str
+) -> None:
+    sample = sample_of(len(failing), len(healthy), Observed(attribute, [*failing, *healthy]))
+    result = contrast_of(sample)
+    assert whole in result.verdict
+    assert set(result.conditions["value"]) <= {"NaN", "number", math.inf, None} | set(range(40))
+    assert "NaN" not in str(contrast_of(sample, payloads="shape").conditions["value"].loc[lambda each: each != "NaN"])
+
+
+def test_few_healthy_ones_give_a_clue_and_no_conclusion(capsys: pytest.CaptureFixture[str]) -> None:
+    """The card is gray, and the first line of each text says that there are too few."""
+    few, enough = (
+        contrast_of(sample_of(14, healthy, Observed(CALLER, ["Backfill"] * 14 + ["Orders"] * healthy)))
+        for healthy in (29, 30)
+    )
+    clue = "All 14 failing were called by Backfill; none of the {} healthy were."
+    assert few.doubt == few.verdict == "Too few healthy ones (29) for a conclusion."
+    assert few.summary.splitlines() == [few.doubt, clue.format(29)]
+    assert few.sentences == [clue.format(29)]
+    assert (enough.doubt, enough.verdict) == ("", clue.format(30))
+    card, red = few._repr_html_(), STATUSES["failed"].colour
+    assert few.doubt.removesuffix(".") in card
+    assert "called by Backfill" in card
+    assert (red in card, red in enough._repr_html_()) == (False, True)
+    assert "with 14 failing and 29 healthy ones, only a difference of" in str(few)
+    print_contrast(few, TextPage())
+    assert capsys.readouterr().out.startswith(few.doubt)
+
+
+@pytest.mark.parametrize(("apart", "is_clue"), [(0.001, True), (0.9, True), (2.0, False), (600.0, False)])
+def test_times_that_hardly_differ_are_a_clue(apart: float, *, is_clue: bool) -> None:
+    times = [*np.linspace(0.0, apart / 10, 40), *np.linspace(-apart - apart / 10, -apart, 40)]
+    rows = sample_of(40, 40, seconds=times)
+    created = Observed(Attribute(Where.TIME, "created_at", is_sequential=True), rows.created_at.tolist())
+    result = contrast_of(replace(rows, observed=(created,)), payloads=False)
+    assert result.sentences, "a cause was found"
+    assert result.doubt.startswith("Too few for a conclusion: the sides differ only in times") is is_clue
+    deployment = Observed(DEPLOYMENT, ["dp_1new"] * 40 + ["dp_1old"] * 40)
+    with_deployment = contrast_of(replace(rows, observed=(deployment, created)), payloads=False)
+    assert with_deployment.doubt == "", "not only times differ"
+
+
 def test_a_pair_names_the_share_of_each_condition() -> None:
     first = ["maple"] * 60 + ["maple"] * 100 + ["oak"] * 300
     second = ["dp_1"] * 60 + ["dp_2"] * 100 + ["dp_1"] * 80 + ["dp_2"] * 220
@@ -230,7 +292,10 @@ def test_nothing_in_common_names_the_comparison_and_what_would_have_been_found()
     assert result.verdict == (
         f"Nothing distinguishes the {failing:,} failing from {healthy:,} healthy invocations of Orders/place."
     )
-    assert re.search(r"Compared: \d+ attributes, [\d,]+ conditions; a difference of \d+ points", str(result))
+    seen = (
+        rf"with {failing:,} failing and {healthy:,} healthy ones, only a difference of \d+ points or more can be seen"
+    )
+    assert re.search(rf"Compared: \d+ attributes, [\d,]+ conditions; {seen}", str(result))
     assert 'payloads="shape"' in str(result)
     assert result.sentences == []
 

@@ -344,6 +344,32 @@ def test_ids_that_do_not_exist_and_new_runs_are_counted() -> None:
     ]
 
 
+@pytest.mark.parametrize("absent", [0, 3_000])
+def test_ids_are_looked_up_before_a_sample_of_them_is_read(absent: int) -> None:
+    """Only ids that exist are counted, and the sample has only invocations of the compared handler."""
+    others = runs(range(30, 46), "failed", target_handler_name="refund")
+    source = source_of(*FAILED, *others, *HEALTHY, *runs(range(200, 230), target_handler_name="refund"))
+    gone = [sample_id(10_000 + number) for number in range(absent)]
+    sides = sides_of(source, [*gone, *sorted(ids([*FAILED, *others]))], sample=12)
+    assert sides.handlers["failing"].tolist() == [20, 16]
+    assert (len(sides.failing.rows), sides.failing.total) == (12, 20)
+    assert all(sides.has_row(row) for row in sides.failing.rows)
+    missing = ["3,000 failing ids that the source does not have"] if absent else []
+    assert [each for each in sides.not_read if "does not have" in each] == missing
+
+
+def test_healthy_ids_are_looked_up_before_a_sample_of_them_is_read() -> None:
+    others = runs(range(200, 240), target_handler_name="refund")
+    gone = [sample_id(10_000 + number) for number in range(600)]
+    source = source_of(*FAILED, *HEALTHY, *others)
+    sides = sides_of(source, sorted(ids(FAILED)), [*gone, *sorted(ids([*HEALTHY, *others]))], sample=12)
+    assert (len(sides.healthy.rows), sides.healthy.total) == (12, 50)
+    assert sides.not_read == [
+        "600 healthy ids that the source does not have",
+        "40 healthy invocations of other handlers than Svc/run",
+    ]
+
+
 @pytest.mark.parametrize(
     ("failing", "healthy", "options", "message"),
     [

@@ -140,6 +140,24 @@ CASES: dict[str, tuple[int | None, str, list[Trace | None], dict[float, str]]] =
         [STARTED, FAILED, OUTPUT],
         {3: "unknown"},
     ),
+    "paused by a person after a wait without suspensions on record": (
+        PROTOCOL_6,
+        "paused",
+        [STARTED, event(6, "Paused")],
+        {3: "unknown", 7: "paused"},
+    ),
+    "paused by a person after a step and a wait without suspensions on record": (
+        PROTOCOL_6,
+        "paused",
+        [WORKS, WORKED, command(4.5), event(6, "Paused")],
+        {2: "in-progress", 5: "unknown"},
+    ),
+    "paused by failures of a step without suspensions on record": (
+        PROTOCOL_6,
+        "paused",
+        [WORKS, WORKED, event(6, "Paused")],
+        {5: "in-progress"},
+    ),
 }
 
 
