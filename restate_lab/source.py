@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from itertools import islice
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pandas as pd
 import pyarrow as pa
@@ -26,6 +27,8 @@ from restate_lab.redaction import MASK, is_secret_name
 from restate_lab.server import OLDEST, is_older
 from restate_lab.status import describe_impossible_status
 
+T = TypeVar("T")
+
 _FEW = 3
 ENGINE = b"restate_lab.engine"
 """The key in the metadata of columns for the engine that answered a statement, if a source has two."""
@@ -33,6 +36,16 @@ TABLES = """
 SELECT table_name AS "table", column_name AS "column", data_type AS type, is_nullable = 'YES' AS nullable
 FROM information_schema.columns WHERE table_schema = 'public'
 ORDER BY table_name, ordinal_position"""
+
+
+def read_once(function: Callable[[Any], T]) -> cached_property[T]:
+    """Return a property that is read from a source once; for a decorator.
+
+    Before Python 3.12, a cached property has one lock for all objects: a source that hangs would stop all others.
+    """
+    once = cached_property(function)
+    setattr(once, "lock", nullcontext())  # noqa: B010 - the type has none
+    return once
 
 
 def recorded_frame(

@@ -26,6 +26,7 @@ class Sources:
         self._lock = threading.Lock()
         self._by_name: dict[str, Any] = {}
         self._earlier: list[str] = []
+        stack.callback(self._close_earlier)
         for lab in labs:
             if lab.name in self._by_name:
                 raise ArgumentError(f"the cluster {lab.name!r} was named twice; name it once.")
@@ -79,7 +80,9 @@ class Sources:
             return name
 
     def open_at(self, name: str | None, time: str) -> tuple[str, Source]:
-        """Open a source as it was at an earlier time, and return its name and it; the oldest of many is closed.
+        """Open a source as it was at an earlier time, and return its name and it; the oldest of many loses its name.
+
+        It is not closed, because a call can be reading it. Its rows are freed when the last such call ends.
 
         Raises:
             ArgumentError: no source has this name, or it does not have this time.
@@ -88,16 +91,20 @@ class Sources:
         base = self.get(name)
         past: Any = base.at(time)
         with self._lock:
-            named = next(known for known, source in self._by_name.items() if source is base)
+            named = next(iter(self._by_name)) if name is None else name
             key = f"{named}@{past.now.isoformat(timespec='milliseconds')}"
             if key in self._earlier:
                 past.close()
                 return key, self._by_name[key]
             if len(self._earlier) == _MOST_EARLIER:
-                self._by_name.pop(self._earlier.pop(0)).close()
+                del self._by_name[self._earlier.pop(0)]
             self._earlier.append(key)
-            self._by_name[key] = self._stack.enter_context(past)
+            self._by_name[key] = past
             return key, past
+
+    def _close_earlier(self) -> None:
+        for name in self._earlier:
+            self._by_name[name].close()
 
     def _open_archive(self, path: Path) -> Source:
         """Return the history of the only cluster of an archive, or of the one with the name of the environment."""

@@ -15,6 +15,7 @@ from restate_lab.errors import ArgumentError
 TimeInput: TypeAlias = str | datetime | timedelta
 
 _FORMATS = "a duration such as '30s', '2h' or '1d 12h', or a timestamp with its zone such as '2026-11-25T03:00:00Z'"
+_TIMESTAMP = re.compile(r"\s*\d{4}-\d")
 _CLOCK = re.compile(r"\s*\d\d:\d\d")
 _DAY = timedelta(days=1)
 
@@ -31,7 +32,7 @@ def to_datetime(value: TimeInput, *, now: datetime, ahead: bool = False, name: s
     try:
         if isinstance(value, datetime):
             return _to_utc(value, name)
-        if isinstance(value, str) and re.match(r"\s*\d{4}-\d", value):
+        if isinstance(value, str) and not is_relative(value):
             return _to_utc(datetime.fromisoformat(value.strip()), name)
         if isinstance(value, str) and _CLOCK.match(value):
             return _last(clock_time.fromisoformat(value.strip()), now, name)
@@ -41,6 +42,11 @@ def to_datetime(value: TimeInput, *, now: datetime, ahead: bool = False, name: s
         if isinstance(error, ArgumentError):
             raise
         raise ArgumentError(f"{name} is {value!r}: use {_FORMATS}.") from error
+
+
+def is_relative(value: str) -> bool:
+    """Return whether a text is another time tomorrow: a duration or a time of day, and not a timestamp."""
+    return _TIMESTAMP.match(value) is None
 
 
 def to_zone(tz: str | tzinfo) -> tzinfo:

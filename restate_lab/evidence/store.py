@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -30,7 +29,7 @@ from restate_lab.evidence.redaction import Pattern, parse_patterns
 from restate_lab.evidence.verification import check_files, check_sizes, read_manifest
 from restate_lab.payload_json import PayloadFunction
 from restate_lab.server import has_vqueues
-from restate_lab.source import Coverage
+from restate_lab.source import Coverage, read_once
 from restate_lab.status import COUNTS_SQL, STATUSES
 
 _ACCENT = "#3c7d8c"
@@ -111,7 +110,7 @@ class Evidence(EngineSource):
         """Return the path as text."""
         return str(self.path)
 
-    @functools.cached_property
+    @read_once
     def coverage(self) -> Coverage:
         """Return which part of the cluster was frozen."""
         manifest, tables = self.manifest, self.tables()
@@ -168,7 +167,7 @@ class Evidence(EngineSource):
             parts=parts,
         )
 
-    @functools.cached_property
+    @read_once
     def _status_counts(self) -> dict[str, int]:
         try:
             rows = self.arrow(complete(COUNTS_SQL, self)).to_pylist()

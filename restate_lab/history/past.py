@@ -96,7 +96,7 @@ class PastCluster(EngineSource):
         }
         self._tables |= dict(zip(_DERIVED, held_keys(self._tables[RUNS], _exclusive(listed)), strict=True))
         self._coverage = self._make_coverage(source, listed)
-        super().__init__(self._session({}), source.decoder)
+        super().__init__(self._session(self._tables, {}), source.decoder)
 
     @property
     def name(self) -> str:
@@ -145,7 +145,8 @@ class PastCluster(EngineSource):
         The journals that the statement needs are read from the cluster first, and held in memory. The options are those
         of ``Lab.stream``.
         """
-        if self._context is None:
+        tables, context = self._tables, self._context
+        if context is None:
             raise StatementError(f"{self!r} is closed; open it again.")
         most = self._lab.max_bytes if max_bytes is None else check_size("max_bytes", max_bytes)
         reads = Reads(self._source, self._lab.transport.limit(timeout), verb="the query")
@@ -154,8 +155,9 @@ class PastCluster(EngineSource):
             with mark_errors(statement, {**(params or {}), **named}):
                 query = bind(statement, params, **named)
                 try:
-                    scans = scans_of(plan_query(self._context, query).optimized_logical_plan())
-                    context = self._context_for(scans, self._rows(reads, ticks))
+                    scans = scans_of(plan_query(context, query).optimized_logical_plan())
+                    if journals := self._journals(tables[RUNS], scans, self._rows(reads, ticks)):
+                        context = self._session(tables, journals)
                     schema, batches = read(context, query, deadline=reads.ends, tick=ticks.tick)
                     with closing(batches):
                         names = number_duplicate_columns(schema)
@@ -168,13 +170,17 @@ class PastCluster(EngineSource):
     def __repr__(self) -> str:
         return f"<PastCluster {self._lab.name} at {format_timestamp(self._time)}, from {self._source!r}>"
 
-    def _context_for(self, scans: Mapping[str, ServerScan], rows: RowFetcher) -> Any:
-        """Return the session of a statement: with the journals that it reads, or the one that all others share."""
-        journals = {name: self._journal(name, scans[name], rows) for name in _JOURNALS if name in scans}
-        return self._session(journals) if journals else self._context
+    def close(self) -> None:
+        """Free the rows; a statement that is being read keeps them until it ends."""
+        super().close()
+        self._tables = {}
 
-    def _journal(self, name: str, scan: ServerScan, rows: RowFetcher) -> pa.Table:
-        ids = ids_of(self._tables[RUNS])
+    def _journals(self, runs: pa.Table, scans: Mapping[str, ServerScan], rows: RowFetcher) -> Mapping[str, pa.Table]:
+        """Return the journals that a statement reads; it has a session of its own with them."""
+        return {name: self._journal(name, scans[name], runs, rows) for name in _JOURNALS if name in scans}
+
+    def _journal(self, name: str, scan: ServerScan, runs: pa.Table, rows: RowFetcher) -> pa.Table:
+        ids = ids_of(runs)
         columns = None if scan.columns is None else {"id", *scan.columns}
         wanted = scan.values.get("id")
         values = dict(scan.values)
@@ -207,12 +213,12 @@ class PastCluster(EngineSource):
         self._unrecorded = sorted({*served.tables, *served.views} - {*_TABLES, *views, *_DERIVED})
         return JoinedLayout(ServerSchema(columns, views), types, context)
 
-    def _session(self, journals: Mapping[str, pa.Table]) -> Any:
+    def _session(self, tables: Mapping[str, pa.Table], journals: Mapping[str, pa.Table]) -> Any:
         """Return a session with the runs and these rows of journals."""
         context = session(self._time)
         context.sql("CREATE SCHEMA server")
         for name in (*_NAMES, RUNS, *_DERIVED):
-            register(context, name, self._tables[name])
+            register(context, name, tables[name])
         register(context, _STATES, self._layout.types[_STATES].empty_table())
         for name in _JOURNALS:
             register_rows(context, name, self._layout, journals.get(name))

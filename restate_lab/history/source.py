@@ -37,7 +37,7 @@ from restate_lab.history.store import (
 )
 from restate_lab.payload_json import PayloadFunction
 from restate_lab.server import complete_features
-from restate_lab.source import ENGINE, Coverage, CoverageGap
+from restate_lab.source import ENGINE, Coverage, CoverageGap, read_once
 
 if TYPE_CHECKING:
     from datafusion import SessionContext
@@ -154,7 +154,7 @@ class History(EngineSource):
         last: datetime = self._last["ended_at"].to_pydatetime()
         return last if self._period.until is None else min(last, self._period.until)
 
-    @functools.cached_property
+    @read_once
     def coverage(self) -> Coverage:
         """Return the period, the times in which runs may be missing, and what an archive does not have."""
         # What ended during the last visit may not have been read yet.
@@ -348,7 +348,7 @@ class History(EngineSource):
             yield "engine", "Spark for statements over many runs"
         yield "payloads", "archived" if coverage.payloads else "not archived"
 
-    @functools.cached_property
+    @read_once
     def _share_covered(self) -> float | None:
         """Return the mean share of the period in which no run of a handler can be missing; None if it is unknown."""
         coverage = self.coverage

@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
 from importlib.resources import files
 from threading import Event, Lock
 from typing import Any, TypeVar
@@ -37,6 +36,7 @@ from restate_lab.source import (
     check_supported,
     engine_of,
     query_json,
+    read_once,
     read_table,
     recorded_frame,
     timeout_seconds,
@@ -154,7 +154,7 @@ class Reads(SourceWrapper):
         with self._lock:
             return [dict(each) for each in self._queries.values()]
 
-    @cached_property
+    @read_once
     def _names(self) -> frozenset[str]:
         return names_of(self)
 

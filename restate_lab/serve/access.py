@@ -134,6 +134,9 @@ class Guard:
     async def _answer(self, scope: Scope) -> Response | None:
         """Return the answer to a request that needs no page; None if the viewer may see one."""
         headers, path = Headers(scope=scope), scope["path"]
+        if "content-length" in headers and "transfer-encoding" in headers:
+            # A proxy that prefers the length could take the rest for another request.
+            return PlainTextResponse("The request has two lengths.\n", 400, {"Connection": "close"})
         if refusal := self._refuse(scope, headers.getlist("host")):
             return refusal
         if path == HEALTH:

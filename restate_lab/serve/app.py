@@ -7,12 +7,14 @@ import time
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import NamedTuple
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, quote, urlencode
 
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from restate_lab.analysis.times import is_relative, to_datetime
 from restate_lab.audit import AuditLog
 from restate_lab.errors import (
     AccessDenied,
@@ -25,7 +27,7 @@ from restate_lab.errors import (
     TimedOut,
 )
 from restate_lab.export.results import json_text
-from restate_lab.serve.page import AT, SOURCE, PageRequest, WebPage
+from restate_lab.serve.page import AT, SOURCE, PageRequest, WebPage, exact_time
 from restate_lab.serve.pages import PAGES
 from restate_lab.serve.readings import EarlierReadings, Readings, TooManyReadings
 from restate_lab.serve.records import AccessRecords
@@ -92,7 +94,7 @@ class PageServer:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request with a page, also if something unexpected fails."""
-        response = _script() if scope["path"] == SCRIPT else await self._answer(scope)
+        response = _script() if scope["path"] == SCRIPT else _redirect(scope) or await self._answer(scope)
         await response(scope, receive, send)
 
     async def _answer(self, scope: Scope) -> Response:
@@ -134,17 +136,16 @@ class PageServer:
         if source is None:
             names = ", ".join(params[SOURCE])[:100]
             raise ArgumentError(f"unknown source {names!r}; choose from {', '.join(self._readings)}.")
-        ends, readings, at = time.monotonic() + self._limit, self._readings[source], "".join(params.get(AT, ()))
-        if at:
-            readings = await self._earlier.at(readings, at)
+        ends, readings, at = time.monotonic() + self._limit, self._readings[source], _time_of(params)
+        if at is not None:
+            readings = await self._earlier.at(readings, at, timeout=self._timeout, within=self._limit)
         request = PageRequest(
             readings,
             self._readings,
             {name: values for name, values in params.items() if name not in {SOURCE, AT}},
             address.argument,
             payloads=self._payloads,
-            is_named=SOURCE in params or bool(at),
-            at=readings.source.now.isoformat(timespec="milliseconds") if at else "",
+            is_named=SOURCE in params or at is not None,
             timeout=self._timeout,
             ends=ends,
             name=address.name,
@@ -165,6 +166,7 @@ class PageServer:
         """Let no other reading begin."""
         for each in self._readings.values():
             each.close()
+        self._earlier.close()
 
 
 def _params(scope: Scope) -> dict[str, list[str]]:
@@ -173,6 +175,40 @@ def _params(scope: Scope) -> dict[str, list[str]]:
         return parse_qs(query, keep_blank_values=True, max_num_fields=_MOST_FIELDS)
     except ValueError as error:
         raise ArgumentError(f"the address has more than {_MOST_FIELDS} parameters.") from error
+
+
+def _time_of(params: Mapping[str, Sequence[str]]) -> datetime | None:
+    """Return the time of an address; None is the present. A relative one is rounded down, so that viewers share it.
+
+    Raises:
+        ArgumentError: there are several, or it is not a time.
+    """
+    texts = [each for each in params.get(AT, ()) if each]
+    if len(texts) > 1:
+        raise ArgumentError(f"{AT} has {len(texts)} values; pass one.")
+    if not texts:
+        return None
+    at = to_datetime(texts[0], now=datetime.now(UTC), name=AT)
+    return at.replace(microsecond=0) if is_relative(texts[0]) else at
+
+
+def _redirect(scope: Scope) -> Response | None:
+    """Return the redirect from a relative time to its timestamp, so that a copied link shows the same time later.
+
+    Programs get the data of a relative time at once.
+    """
+    address = address_of(scope["path"])
+    if address.name not in PAGES or address.is_json:
+        return None
+    try:
+        params = _params(scope)
+        at = _time_of(params)
+    except ArgumentError:
+        return None  # the page of this address states it
+    if at is None or not is_relative("".join(params[AT])):
+        return None
+    query = urlencode({**params, AT: exact_time(at)}, doseq=True)
+    return RedirectResponse(f"{quote(scope['path'])}?{query}", 303)
 
 
 def _failure(error: Exception) -> WebPage:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from urllib.parse import SplitResult, urlsplit
 from restate_lab.errors import ArgumentError
 
 _PORTS = {"http": 80, "https": 443}
+_URL = re.compile(r"https?://([\w-]+(\.[\w-]+)*\.?|\[[0-9A-Fa-f:.]+\])(:[1-9]\d{0,4})?/?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,7 @@ def _check_url(url: str) -> None:
     except ValueError:
         host = None
     is_plain = host and parts.scheme in _PORTS and parts.path in {"", "/"} and not (parts.query or parts.fragment)
-    if not is_plain or "@" in parts.netloc or not (url.isascii() and url.isprintable()):
+    if not is_plain or _URL.fullmatch(url) is None:
         raise ArgumentError(f"--url is {url!r}; use an address without a path, such as https://restate.example.org.")
     if parts.scheme != "https" and not is_loopback(str(host)):
         raise ArgumentError(f"--url is {url!r}, and viewers would send the cookie unencrypted; use https://.")

@@ -55,10 +55,10 @@ class PageRequest:
     """What a page is about: its source, its parameters, and whether payloads are shown.
 
     ``all_readings`` are those of each source by name, the default one first. ``is_named`` is whether the URL names
-    the source. ``at`` is its time in ISO form if that is not the present. ``argument`` is the part of the path
-    after the name of the page, such as an id. ``timeout`` is the limit of a reading in seconds. At ``ends``, as of
-    ``time.monotonic()``, the page is shown without the parts that are not read. ``name`` is the name of the page.
-    ``read_at`` gets the time at which each reading began, by the clock of this machine.
+    the source. ``argument`` is the part of the path after the name of the page, such as an id. ``timeout`` is the limit
+    of a reading in seconds. At ``ends``, as of ``time.monotonic()``, the page is shown without the parts that are not
+    read. ``name`` is the name of the page. ``read_at`` gets the time at which each reading began, by the clock of this
+    machine.
     """
 
     readings: Readings
@@ -67,7 +67,6 @@ class PageRequest:
     argument: str = ""
     payloads: bool = False
     is_named: bool = False
-    at: str = ""
     timeout: float = 30.0
     ends: float = math.inf
     name: str = ""
@@ -132,11 +131,16 @@ class PageRequest:
 
     def of_source(self, readings: Readings) -> PageRequest:
         """Return the request of the same page about another source."""
-        return replace(self, readings=readings, is_named=True, at="")
+        return replace(self, readings=readings, is_named=True)
 
     def of_page(self, name: str) -> PageRequest:
         """Return the request of another page about the same source, without parameters."""
         return replace(self, name=name, argument="", params={}, is_named=True)
+
+    @property
+    def at(self) -> str:
+        """Return the time of the source in ISO form; "" is the present."""
+        return "" if self.readings.time is None else exact_time(self.readings.time)
 
     @property
     def source_params(self) -> dict[str, str]:
@@ -163,6 +167,11 @@ class PageRequest:
 def _address(path: str, params: Mapping[str, Any]) -> str:
     query = urlencode({name: value for name, value in params.items() if value not in (None, "", (), [])}, doseq=True)
     return quote(path) + (f"?{query}" if query else "")
+
+
+def exact_time(time: datetime) -> str:
+    """Return a time as it is in the address of a page."""
+    return time.isoformat(timespec="milliseconds")
 
 
 PageFunction = Callable[[PageRequest], Awaitable[WebPage]]

@@ -13,14 +13,13 @@ import time
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 import pandas as pd
 import pyarrow as pa
 
-from restate_lab.analysis.times import to_datetime
-from restate_lab.client.arguments import seconds_left
+from restate_lab.client.arguments import seconds_left, time_limit
 from restate_lab.client.lab import innermost_source
 from restate_lab.durations import DurationInput
 from restate_lab.errors import TimedOut
@@ -75,6 +74,11 @@ class LimitedSource(SourceWrapper):
         with self._turn(None):
             return self._source.tables()
 
+    def at(self, time: str | datetime | timedelta, /) -> Source:
+        """Return the source at an earlier time; to read it is one turn."""
+        with self._turn(None):
+            return self._source.at(time)
+
     @contextmanager
     def stream(
         self,
@@ -116,13 +120,20 @@ class LimitedSource(SourceWrapper):
 class Readings:
     """The readings of one source; all methods run in the event loop.
 
-    ``longest`` is the limit for which a viewer waits, in seconds.
+    ``longest`` is the limit for which a viewer waits, in seconds. ``time`` is the time that the source shows; None is
+    the present. The event loop reads no property of the source, because it can wait for a server.
     """
 
     def __init__(
-        self, name: str, source: Source, *, longest: float, turns: threading.BoundedSemaphore | None = None
+        self,
+        name: str,
+        source: Source,
+        *,
+        longest: float,
+        turns: threading.BoundedSemaphore | None = None,
+        time: datetime | None = None,
     ) -> None:
-        self.name = name
+        self.name, self.time = name, time
         self.source = LimitedSource(source, turns=turns)
         self._longest = longest
         self._pool = ThreadPoolExecutor(AT_ONCE, THREAD_NAME)
@@ -200,15 +211,18 @@ class Readings:
         """Return whether the source has earlier times."""
         return type(innermost_source(self.source)).at is not Source.at
 
-    async def at(self, time: str) -> Readings:
+    async def at(self, time: datetime, *, timeout: float, within: float) -> Readings:
         """Return the readings of the source as it was at a time; its statements are part of the limit of this source.
+
+        ``timeout`` is the limit of reading it, in seconds, and ``within`` that of this viewer.
 
         Raises:
             ArgumentError: the source does not have this time.
             RestateLabError: any error of the source.
         """
-        past = await self.read(("at", time), _at, {"time": time})
-        return Readings(self.name, past, longest=self._longest, turns=self.source.turns)
+        arguments = {"time": time, "timeout": timeout}
+        past, now = await self.read(("at", time), _at, arguments, within=within)
+        return Readings(self.name, past, longest=self._longest, turns=self.source.turns, time=now)
 
     def close(self) -> None:
         """Let no other reading begin; Python cannot stop a thread that is still at work."""
@@ -219,25 +233,35 @@ class EarlierReadings:
     """The readings of sources at earlier times, shared by all viewers; those of the times that were used last."""
 
     def __init__(self) -> None:
-        self._by_time: dict[tuple[str, str], Readings] = {}
+        self._by_time: dict[tuple[str, datetime], Readings] = {}
 
-    async def at(self, readings: Readings, time: str) -> Readings:
-        """Return the readings of a source as it was at a time.
+    async def at(self, readings: Readings, time: datetime, **limits: float) -> Readings:
+        """Return the readings of a source as it was at a time; ``limits`` are those of ``Readings.at``.
 
         Raises:
             ArgumentError: the source does not have this time.
             RestateLabError: any error of the source.
         """
-        key = readings.name, to_datetime(time, now=datetime.now(UTC), name="at").isoformat()
-        earlier = self._by_time.pop(key, None) or await readings.at(key[1])
-        self._by_time[key] = earlier
+        key = readings.name, time
+        if key not in self._by_time:
+            earlier = await readings.at(time, **limits)
+            self._by_time.setdefault(key, earlier)  # other viewers waited for the same reading
+        self._by_time[key] = earlier = self._by_time.pop(key)
         for oldest in list(self._by_time)[:-_MOST_EARLIER]:
             del self._by_time[oldest]  # its memory is free when its last page is made
         return earlier
 
+    def close(self) -> None:
+        """Let no other reading begin."""
+        for each in self._by_time.values():
+            each.close()
 
-def _at(source: Source, *, time: str) -> Source:
-    return source.at(time)
+
+def _at(source: Source, *, time: datetime, timeout: float) -> tuple[Source, datetime]:
+    """Return the source at a time, and the time that it shows."""
+    with time_limit(timeout):
+        past = source.at(time)
+        return past, past.now
 
 
 def _ignore(_text: str) -> None:

@@ -120,7 +120,7 @@ def _context(page: WebPage, name: str) -> dict[str, Any]:
         ],
         "sources": list(_sources(request)) if has_several else [],
         "hidden": list(request.source_params.items()),
-        "at": format_timestamp(request.readings.source.now, exact=True) if request.at else "",
+        "at": format_timestamp(request.readings.time, exact=True) if request.readings.time else "",
         "present": request.link_here(at=None),
         "times": _times(request),
         "here": request.link_here(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import itertools
+import json
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -134,6 +135,19 @@ def test_fifty_viewers_of_one_page_cost_what_one_costs(bench: FaultBench, tmp_pa
     assert 0 < costs[1] <= 1.5 * costs[0]
 
 
+def test_thirty_viewers_of_a_relative_time_cost_what_one_costs(bench: FaultBench, tmp_path: Path) -> None:
+    """For each second in which one of them came."""
+    costs, times = [], set()
+    for viewers in (1, 30):
+        with pages_of(bench, tmp_path / str(viewers)) as (pages, network):
+            statuses = load_at_once(pages, ["/waits?at=5s"] * viewers, follow_redirects=True)
+            assert set(statuses) == {200}
+            times = {json.loads(each["arguments"])["at"][0] for each in pages.records}
+            costs.append(network.statements)
+    assert len(times) <= 5
+    assert 0 < costs[1] <= 1.5 * costs[0] * len(times)
+
+
 @pytest.mark.long
 def test_fifty_viewers_of_fifty_pages_send_two_statements_at_once(bench: FaultBench, tmp_path: Path) -> None:
     """The other viewers come back later, and get their page."""
@@ -147,11 +161,11 @@ def test_fifty_viewers_of_fifty_pages_send_two_statements_at_once(bench: FaultBe
     assert network.count == 0
 
 
-def load_at_once(pages: RunningPages, urls: list[str]) -> list[int]:
+def load_at_once(pages: RunningPages, urls: list[str], **options: Any) -> list[int]:
     """Return the statuses of pages that viewers load at the same time; a 503 has the time to come back."""
 
     def load(url: str) -> int:
-        with pages.client() as client:
+        with pages.client(**options) as client:
             response = client.get(url)
         assert (response.status_code == 503) is (int(response.headers.get("retry-after", 0)) > 0)
         return response.status_code

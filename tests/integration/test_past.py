@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import re
 import shlex
 import sys
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from datetime import timedelta
@@ -20,7 +22,8 @@ from typer.testing import CliRunner
 import restate_lab as rl
 from restate_lab.audit import AuditLog
 from restate_lab.cli import app
-from restate_lab.errors import ArgumentError, NotOnThisServer
+from restate_lab.errors import ArgumentError, NotOnThisServer, StatementError
+from restate_lab.history.past_runs import RUNS
 from restate_lab.mcp.server import LabServer, build_server
 from restate_lab.source import Source
 from restate_lab.sources import Sources
@@ -172,6 +175,30 @@ def test_an_assistant_opens_a_time_as_a_source(bench: PastBench, tmp_path: Path)
             call(server, "at", time=(poll.at - timedelta(milliseconds=number)).isoformat())
         with pytest.raises(AssertionError, match="unknown source"):
             call(server, "waits", source=name)
+
+
+def test_earlier_times_are_freed_when_nothing_reads_them(bench: PastBench) -> None:
+    """Not while a call reads the oldest of many. The last ones are closed at the end, and ``close`` frees the rows."""
+    at, statement = bench.polls[len(bench.polls) // 2].at, "SELECT id FROM sys_invocation"
+    with ExitStack() as stack:
+        sources = Sources(stack, [bench.lab])
+        first: Any = sources.open_at(None, at.isoformat())[1]
+        with first.stream(statement) as reader:
+            others = [
+                weakref.ref(sources.open_at(None, (at - timedelta(milliseconds=number)).isoformat())[1])
+                for number in range(1, 8)
+            ]
+            assert reader.read_all().num_rows == len(first.sql(statement)), "it is not among the last five any more"
+        gc.collect()
+        assert [each() is not None for each in others] == [False] * 2 + [True] * 5
+        last: Any = others[-1]()
+    rows = weakref.ref(first._tables[RUNS])
+    first.close()
+    for past in (first, last):
+        with pytest.raises(StatementError, match="is closed; open it again"):
+            past.sql(statement)
+    gc.collect()
+    assert rows() is None
 
 
 def run(*arguments: str) -> str:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pandas as pd
@@ -268,3 +268,26 @@ def test_coverage_is_a_value() -> None:
     assert replace(Coverage(), part="x") == Coverage(part="x") != Coverage()
     with pytest.raises(ArgumentError, match=r"Coverage\(\) has too many arguments"):
         Coverage("x")  # type: ignore[misc]
+
+
+def test_a_source_that_hangs_stops_no_other_source() -> None:
+    """A property that is read once has no lock that all objects share, as in Python 3.11."""
+    began, ends = threading.Event(), threading.Event()
+
+    class Hangs(Own):
+        def tables(self) -> pd.DataFrame:
+            began.set()
+            assert ends.wait(20)
+            return super().tables()
+
+    hanging = threading.Thread(target=Reads(cast("Source", Hangs())).has, args=("t",))
+    hanging.start()
+    try:
+        assert began.wait(20)
+        other = threading.Thread(target=Reads(cast("Source", Own())).has, args=("t",))
+        other.start()
+        other.join(10)
+        assert not other.is_alive()
+    finally:
+        ends.set()
+        hanging.join(20)

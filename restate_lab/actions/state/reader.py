@@ -6,7 +6,6 @@ import difflib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import pandas as pd
@@ -19,7 +18,7 @@ from restate_lab.client.schema import translate_errors
 from restate_lab.errors import ArgumentError, NotFound, NotOnThisServer, RestateLabError
 from restate_lab.reads import Reads, Row
 from restate_lab.server import has_vqueues, may_lose_state_changes
-from restate_lab.source import Source, check_supported
+from restate_lab.source import Source, check_supported, read_once
 
 _STATE = "SELECT key, value FROM state WHERE service_name = :service AND service_key = :key"
 _KEYS = "SELECT DISTINCT service_key FROM state WHERE service_name = :service LIMIT :most"
@@ -104,7 +103,7 @@ class StateReader:
         keys = [row["service_key"] for row in rows]
         return () if self._object["key"] in keys else nearest_names(self._object["key"], keys)
 
-    @cached_property
+    @read_once
     def _warnings(self) -> tuple[str, ...]:
         """Return what a user must know before a change, read once; empty for a source that cannot be changed."""
         version = self._reads.version

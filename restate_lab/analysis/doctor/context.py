@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import time
 import warnings
 from collections import Counter, defaultdict
@@ -49,6 +48,7 @@ from restate_lab.audit import audit_log
 from restate_lab.errors import RestateLabError, Truncated
 from restate_lab.frames import records
 from restate_lab.reads import CHUNK, Reads
+from restate_lab.source import read_once
 
 _DAY = timedelta(days=1)
 _HANDLERS = 3  # handlers of blocked invocations to name
@@ -126,7 +126,7 @@ class CheckContext(DoctorReader):
         since = self.source.coverage.since
         return since is not None and since <= self.clock - period
 
-    @functools.cached_property
+    @read_once
     def census(self) -> Census:
         """Return the counts of all invocations, from the one scan that most checks share."""
         limits, started = self.thresholds, time.monotonic()
@@ -140,7 +140,7 @@ class CheckContext(DoctorReader):
         )
         return Census(tuple(rows), time.monotonic() - started)
 
-    @functools.cached_property
+    @read_once
     def samples(self) -> Samples:
         """Return the single invocations to examine, if one scan, or one read by their ids, can read all of them."""
         limits, census = self.thresholds, self.census
@@ -196,12 +196,12 @@ class CheckContext(DoctorReader):
         rest = [id_ for id_ in wanted if id_ not in known]
         return known | {row["id"]: row for row in self.rows_by_id("invocations", rest)}
 
-    @functools.cached_property
+    @read_once
     def outcomes(self) -> Mapping[Handler, HandlerOutcomes]:
         """Return how the invocations of each handler ended."""
         return self.census.outcomes()
 
-    @functools.cached_property
+    @read_once
     def deployments(self) -> Mapping[str, DeploymentInfo]:
         """Return the registered deployments by id."""
         latest: dict[str, list[str]] = defaultdict(list)
@@ -221,7 +221,7 @@ class CheckContext(DoctorReader):
         """Return the deployment of a service's latest revision; None if no deployment has the service now."""
         return next((each for each in self.deployments.values() if service in each.latest_of), None)
 
-    @functools.cached_property
+    @read_once
     def retrying_invocations(self) -> tuple[RetryingInvocation, ...]:
         """Return the invocations whose attempts fail, most attempts first."""
         with contextlib.suppress(RestateLabError):  # which the checks that need the census report
@@ -236,12 +236,12 @@ class CheckContext(DoctorReader):
         known = ((row, details.get(row["id"])) for row in rows)
         return tuple(retrying_invocation(row, each) for row, each in known if each and each["status"] == "invoked")
 
-    @functools.cached_property
+    @read_once
     def storm_rows(self) -> list[Row]:
         """Return the rows of ``retry_storm``: the number of failing invocations by handler, code and step."""
         return self.ask("retry_storm", limit=None)
 
-    @functools.cached_property
+    @read_once
     def audit_records(self) -> list[Row] | None:
         """Return the records of this computer's audit log about this cluster; None if it is not a live cluster."""
         if self._audit_folder is None:
@@ -253,7 +253,7 @@ class CheckContext(DoctorReader):
             self.excluded.append(f"the audit log is incomplete: {frame.attrs['truncated']}")
         return records(frame[frame["address"] == self.source.address])
 
-    @functools.cached_property
+    @read_once
     def waits(self) -> WaitAnalysis | None:
         """Return which invocations wait for which; None if no invocation is suspended or pending.
 

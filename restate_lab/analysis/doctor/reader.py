@@ -24,6 +24,7 @@ from restate_lab.errors import NotOnThisServer, RestateLabError
 from restate_lab.frames import records
 from restate_lab.identity import ClusterIdentity
 from restate_lab.reads import Reads
+from restate_lab.source import read_once
 
 # The statements that findings suggest, to look at their rows.
 PINNED_INVOCATIONS = (
@@ -84,7 +85,7 @@ class DoctorReader:
         """Yield the rows of a statement of ``doctor/sql`` for these ids."""
         return self.source.rows_of(self._file(name), ids, chunk=_IDS_PER_STATEMENT)
 
-    @functools.cached_property
+    @read_once
     def handlers(self) -> Mapping[str, set[str]]:
         """Return the handlers of each registered service by its name, also those without any invocation.
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -30,6 +30,7 @@ from restate_lab.errors import NotOnThisServer, TimedOut
 from restate_lab.frames import records
 from restate_lab.payload_json import Decoding
 from restate_lab.reads import Reads
+from restate_lab.source import read_once
 from restate_lab.status import STATUS_SQL
 
 pc: Any = pyarrow.compute  # the type stubs do not allow plain values as arguments
@@ -220,7 +221,7 @@ class StoryReader:
         for run in runs:
             yield journal_of(run, entries.get(run.plain, []), by_id.get(run.id, ()), counts.get(run.plain, 0))
 
-    @cached_property
+    @read_once
     def _earlier(self) -> Mapping[str, Sequence[str]]:
         if self.reads.live and not self.reads.has("visits"):
             return {}

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from restate_lab.serve import app, records, server
+from restate_lab.client.arguments import seconds_left
+from restate_lab.serve import app, readings, records, server
 from restate_lab.serve.page import PageRequest, WebPage, data_of, together
 from restate_lab.serve.pages import PAGES
+from restate_lab.serve.readings import THREAD_NAME
+from restate_lab.source import Source
 from support.page_servers import TOKEN, RunningPages, running_pages
-from support.sample_rows import SampleRows
+from support.sample_rows import SampleRows, invocation, sample_id
 
+ID = sample_id(1)
+PROPERTIES = {"name", "address", "version", "features", "now", "live", "coverage", "decoder", "stream"}
 HUGE = 16 << 20  # bytes, more than the buffers of a connection
 
 
@@ -35,6 +42,28 @@ class Gate:
         self.began.release()
         assert self.open.wait(20)
         return f"late {number}"
+
+
+class Watched(SampleRows):
+    """A source with earlier times that records the threads which read it; its clock and its statements can hang."""
+
+    def __init__(self) -> None:
+        super().__init__(sys_invocation_status=[invocation(ID, "failed")])
+        self.runs = threading.Event()
+        self.threads: set[str] = set()
+        self.limits: list[float] = []
+        self.runs.set()
+
+    def __getattribute__(self, name: str) -> Any:
+        own = object.__getattribute__(self, "__dict__")
+        if name in PROPERTIES and "threads" in own:
+            own["threads"].add(threading.current_thread().name.rpartition("_")[0])
+            assert name not in {"now", "stream"} or own["runs"].wait(20)
+        return super().__getattribute__(name)
+
+    def at(self, _time: object, /) -> Source:
+        self.limits.append(seconds_left(1_000.0))
+        return self
 
 
 @pytest.fixture
@@ -111,6 +140,94 @@ def test_who_is_one_too_many_gets_the_time_to_come_back(gate: Gate, tmp_path: Pa
         gate.open.set()
         assert sorted(each.result().status_code for each in loads) == [200] * 22 + [503] * 7
     assert len(pages.records) == 29
+
+
+def test_no_page_reads_a_property_of_its_source_in_the_event_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of no route, also at an earlier time; if a source hangs, logins and other sources do not wait."""
+    paths = {name: f"/{name}" for name in PAGES} | {name: f"/{name}/{ID}" for name in ("invocation", "story")}
+    paths |= {"": "/?since=1h", "contrast": "/contrast?service=Svc", "question": "/question/overview"}
+    paths["report"] = "/report?length=short"
+    present = [f"{path}{'&' if '?' in path else '?'}source=hangs" for path in paths.values()]
+    earlier = [f"{address}&at=2026-11-25T02:00:00Z" for address in present]
+    hanging = Watched()
+    monkeypatch.setattr(readings, "KEPT", 0.0)
+    with (
+        running_pages({"hangs": hanging, "other": SampleRows()}, tmp_path) as pages,
+        pages.client() as client,
+        ThreadPoolExecutor(len(paths) * 2) as pool,
+    ):
+        assert [client.get(each).status_code for each in earlier] == [200] * len(paths)
+        hanging.runs.clear()
+        waiting = [pool.submit(client.get, each) for each in (*earlier, *present)]
+        try:
+            for path in ("/health", "/waits?source=other", "/?source=other", "/nothing"):
+                assert client.get(path, timeout=10).status_code in {200, 404}
+            assert httpx.get(pages.new_link(), timeout=10, trust_env=False).status_code == 303
+        finally:
+            hanging.runs.set()
+        assert {each.result(20).status_code for each in waiting} <= {200, 503}
+    assert THREAD_NAME in hanging.threads
+    assert not {each for each in hanging.threads if not each.startswith("restate-lab")}, hanging.threads
+
+
+@pytest.mark.parametrize(
+    ("path", "params"),
+    [
+        ("/", {}),
+        ("/waits", {"source": "hangs"}),
+        ("/invocations", {"service": ["a&b", "c=#%"], "status": "all", "key": "\u00e4 \u202e\0</script>"}),
+        (f"/story/{ID}", {"search": "yes"}),
+        ("/question/overview%2F..%5C", {}),
+    ],
+)
+def test_a_relative_time_becomes_a_timestamp_in_the_address(path: str, params: dict[str, Any], tmp_path: Path) -> None:
+    """A whole second, so that viewers share it; the other parameters stay. Its reading has the limit of a page."""
+    source = Watched()
+    with running_pages({"hangs": source}, tmp_path, timeout=9.0) as pages, pages.client() as client:
+        given = client.get(path, params=params).request.url
+        for text, distance in (("2h", timedelta(hours=2)), ("1500ms", timedelta(seconds=1.5)), ("00:00Z", None)):
+            first = client.get(path, params=params | {"at": text})
+            assert first.status_code == 303
+            assert first.text == ""
+            target = httpx.URL(first.headers["location"])
+            assert (target.host, target.path, target.params.remove("at")) == ("", given.path, given.params)
+            at = datetime.fromisoformat(target.params["at"])
+            assert at.microsecond == 0
+            assert distance is None or timedelta() <= datetime.now(UTC) - at - distance < timedelta(seconds=60)
+            second = client.get(str(target))
+            assert second.status_code != 303
+        assert (httpx.get(given).status_code, len(pages.records)) == (401, 4)
+        assert all(each <= 9.0 for each in source.limits)
+
+
+def test_data_of_a_relative_time_has_no_redirect(tmp_path: Path) -> None:
+    """A program may not follow one; the reading is that of the second, too."""
+    with running_pages({"hangs": Watched()}, tmp_path) as pages, pages.client() as client:
+        assert client.get("/waits.json?at=2h").status_code == 200
+        assert client.get("/waits?at=").status_code == 200, "the present"
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("/waits?at=//evil.example", "/waits?at=https://evil.example", "/waits?at=2h%0d%0aset-cookie:x=1"),
+        *("/waits?at=2h&at=3h", "/waits?at=-2h", "/waits?at=9999999d", "/waits?at=2h%00", "/waits?at=14:05"),
+        *("//evil.example/?at=2h", "//evil.example/waits?at=2h", "/%2f%2fevil.example?at=2h", "/\\evil.example?at=2h"),
+        *("/waits/?at=2h", "/nothing?at=2h", "https://evil.example/waits?at=2h", "/..//evil.example?at=2h"),
+    ],
+)
+def test_a_hostile_time_or_path_leads_nowhere(pages_of_times: RunningPages, address: str) -> None:
+    answer = pages_of_times.request("GET", address).lower()
+    assert re.match(rb"http/1.1 40[04] ", answer), answer[:200]
+    assert not re.search(rb"(?m)^(location|set-cookie):", answer)
+
+
+@pytest.fixture(scope="module")
+def pages_of_times(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPages]:
+    with running_pages({"hangs": Watched()}, tmp_path_factory.mktemp("audit")) as pages:
+        yield pages
 
 
 def _done_early(load: Any) -> httpx.Response | None:

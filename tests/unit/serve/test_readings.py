@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+import weakref
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +26,11 @@ from restate_lab.errors import RestateLabError, TimedOut
 from restate_lab.history.opening import open_history
 from restate_lab.reads import Reads
 from restate_lab.serve import readings
-from restate_lab.serve.readings import AT_ONCE, WAITING, LimitedSource, Readings, TooManyReadings
+from restate_lab.serve.readings import AT_ONCE, WAITING, EarlierReadings, LimitedSource, Readings, TooManyReadings
 from support.archives import DAY, SampleArchive, run as run_at
+from support.bench import wait_for
 from support.row_source import RowSource
-from support.sample_rows import SampleRows
+from support.sample_rows import NOW, SampleRows
 
 SELECT = "SELECT 1 AS n"
 
@@ -93,8 +97,9 @@ def test_the_wait_for_a_turn_is_a_part_of_the_time_limit(slow: Slow) -> None:
             pass
         with pytest.raises(TimedOut, match="other pages were reading slow"):
             limited.sql(SELECT, timeout=0.05)
-        with pytest.raises(TimedOut), time_limit(0.05):
-            limited.tables()
+        for read in (limited.tables, lambda: limited.at("1h")):
+            with pytest.raises(TimedOut), time_limit(0.05):
+                read()
         with pytest.raises(TimedOut):
             Reads(limited, 0.05, verb="x").read_clock()
         slow.open.set()
@@ -106,7 +111,7 @@ def test_a_statement_within_the_rows_of_another_one_is_a_bug() -> None:
     """Two threads could wait for each other; the error appears at the first use, and not only under load."""
     limited = LimitedSource(SampleRows())
     with limited.stream(SELECT) as rows:
-        for read in (lambda: limited.sql(SELECT), limited.tables, lambda: limited.now):
+        for read in (lambda: limited.sql(SELECT), limited.tables, lambda: limited.now, lambda: limited.at("1h")):
             with pytest.raises(RuntimeError, match="read these rows first"):
                 read()
         assert rows.read_all().num_rows == 1
@@ -215,3 +220,41 @@ def test_a_source_that_hangs_delays_no_other(slow: Slow) -> None:
             await asyncio.gather(*waiting)
 
     asyncio.run(main())
+
+
+class Timed(SampleRows):
+    """A source with earlier times; ``made`` has one reference for each that was read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made: list[weakref.ref[SampleRows]] = []
+
+    def at(self, time: Any, /) -> SampleRows:
+        past = SampleRows(now=time)
+        self.made.append(weakref.ref(past))
+        return past
+
+
+def test_viewers_share_an_earlier_time_and_the_oldest_is_freed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the last page that reads it; at the end no thread is left."""
+    monkeypatch.setattr(readings, "KEPT", 0.0)
+    source, times = Timed(), [NOW - timedelta(hours=hours) for hours in range(1, 7)]
+    limits = {"timeout": 20.0, "within": 20.0}
+
+    async def test(made: Readings) -> None:
+        earlier = EarlierReadings()
+        with closing(earlier):
+            for time in times:
+                shared = await asyncio.gather(*(earlier.at(made, time, **limits) for _ in range(9)))
+                assert len({id(each) for each in shared}) == 1
+                assert (await shared[0].read("page", ask, {}), shared[0].time) == (1, time)
+            del shared
+            assert len(source.made) == len(times)
+            while sum(each() is not None for each in source.made) > readings._MOST_EARLIER:
+                await asyncio.sleep(0.01)
+                gc.collect()
+            assert await (await earlier.at(made, times[-1], **limits)).read("page", ask, {}) == 1
+
+    before = threading.active_count()
+    run(test, source)
+    wait_for(lambda: threading.active_count() <= before, within=20)

@@ -47,6 +47,16 @@ REFUSED: dict[str, dict[str, Any]] = {
     "such as https:": PROXY | {"url": "https://lab.example.org?x"},
     "such as https:/": PROXY | {"url": "https://b\u00fccher.example"},
 }
+NO_URLS = (
+    "https://a b",
+    "https://*",
+    "https://a/#",
+    "https://a/?",
+    "https://a:0",
+    "https://a:",
+    "HTTPS://a",
+    " https://a",
+)
 HOSTS: list[tuple[dict[str, Any], set[str]]] = [
     ({}, {"127.0.0.1:9180", "localhost:9180"}),
     ({"listen": "[::1]:9180"}, {"[::1]:9180", "localhost:9180"}),
@@ -63,6 +73,12 @@ SOON = 15  # seconds: half of the time limit of a reading
 def test_an_unsafe_or_invalid_address_is_refused(message: str) -> None:
     with pytest.raises(ArgumentError, match=re.escape(message)):
         ServerOptions(**REFUSED[message])
+
+
+@pytest.mark.parametrize("url", NO_URLS)
+def test_an_address_of_viewers_that_no_browser_opens_is_refused(url: str) -> None:
+    with pytest.raises(ArgumentError, match="use an address without a path"):
+        ServerOptions(behind_proxy=True, url=url)
 
 
 @pytest.mark.parametrize(("options", "hosts"), HOSTS)
