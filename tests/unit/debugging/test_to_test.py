@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import runpy
@@ -18,7 +19,7 @@ import restate_lab as rl
 from restate_lab.errors import ArgumentError
 from restate_lab.testing import Record, StepWithoutResult
 from restate_lab.testing.journal import Failure
-from support.order_records import APP, FIXED, ORDER, order_record
+from support.order_records import APP, FIXED, ORDER, QUIET, order_record
 from support.order_services import RAN
 from support.sample_rows import SampleRows
 
@@ -149,7 +150,12 @@ def test_a_failure_inside_of_a_step_is_not_said_to_be_shown(write: Write) -> Non
 @pytest.mark.parametrize(
     ("sku", "app", "ends", "assertion"),
     [
-        ("book", APP, [{"type": "Command: Output", "value": '{"sent_to": "ann@example.org"}'}], "== record.returned"),
+        (
+            "book",
+            APP,
+            [{"type": "Command: Output", "value": '{"sent_to": "ann@example.org"}'}],
+            "outcome.returns(record.returned)",
+        ),
         ("book", APP, [], "continues_past(4)"),
         ("mug", FIXED, [], "continues_past(4)"),
     ],
@@ -161,6 +167,31 @@ def test_a_path_without_a_failure_gives_a_test_that_passes(
     assert made.is_as_recorded
     assert assertion in made.paths[1].read_text()
     call(made.paths[1])
+
+
+@pytest.mark.parametrize(("mask", "kind"), [(None, "returns"), ("sku", "ends")])
+def test_a_test_of_a_returned_value_fails_with_a_step_more_or_another_value(
+    mask: str | None, kind: str, write: Write
+) -> None:
+    """A masked record proves that the code ended, and not with which value."""
+    ends = [{"type": "Command: Output", "value": "null"}]
+    made = write(order_record({**ORDER, "sku": "none"}, error=None, ends=ends), app=QUIET, mask=mask)
+    assert ("record.returned" in made.paths[1].read_text()) == (kind == "returns")
+    call(made.paths[1])
+    for wrong, is_wrong in ((FIXED, True), (QUIET.replace("quiet", "loud"), kind == "returns")):
+        test = made.paths[1].with_name(f"{made.paths[1].stem}.py")
+        test.write_text(test.read_text().replace(QUIET, wrong))
+        with pytest.raises(AssertionError) if is_wrong else contextlib.nullcontext():
+            call(test)
+        test.write_text(test.read_text().replace(wrong, QUIET))
+
+
+def test_a_card_says_what_can_use_the_network_all_the_same(write: Write) -> None:
+    made = write()
+    limit = "libraries in C or Rust (grpcio, librdkafka, libpq, ctypes) and threads that ran before"
+    assert f"note: a run of the test does not refuse the network to {limit}" in made.notes
+    assert limit in made._repr_html_()
+    assert limit in made.paths[1].read_text()
 
 
 def test_code_that_does_not_fail_as_in_production_is_reported(write: Write) -> None:
