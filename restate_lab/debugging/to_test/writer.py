@@ -90,6 +90,9 @@ def _mask_notes(trial: MaskTrial, masks: Iterable[Mask]) -> list[str]:
     if masked.kept.total():
         kept = join(plural(count, kind, _PLURALS[kind]) for kind, count in masked.kept.items() if count)
         notes.append(f"note: below masked values, {kept} {verb_form(masked.kept.total(), 'was', 'were')} kept")
+    if masked.with_words:
+        having = f"{plural(len(masked.with_words), 'entry has', 'entries have')} a word of a masked text"
+        notes.append(f"note: {having}, such as entry {masked.with_words[0]}: review the record")
     if masked.count:
         notes.append("note: the test does not compare payloads, because the record is masked")
     if trial.kept:

@@ -128,6 +128,17 @@ def test_a_mask_without_a_text_is_reported(write: Write) -> None:
     assert "note: the record has no text for the mask $.emial" in str(write(mask="$.emial"))
 
 
+def test_notes_name_what_was_kept_and_what_has_a_word_of_a_masked_text(write: Write) -> None:
+    order = {**ORDER, "customer": {**ORDER["customer"], "address": {"city": "Bad Berka", "paid": True}}}
+    notes = write(order_record({**order, "note": "to Berka"}), mask="address").notes
+    assert not any("below masked values" in each for each in notes)
+    assert "note: 1 entry has a word of a masked text, such as entry 0: review the record" in notes
+    order["customer"]["address"]["zip"] = 99438
+    notes = write(order_record(order), mask="address", force=True).notes
+    assert "note: below masked values, 1 number was kept" in notes
+    assert not any("a word of" in each for each in notes)
+
+
 def test_the_text_of_an_error_is_masked(write: Write) -> None:
     error = Failure("TerminalError", "no stock for Ann", 409, 4)
     output = {"type": "Command: Output", "failure": {"code": 409, "message": "no stock for Ann"}}
