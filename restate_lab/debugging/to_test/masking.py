@@ -44,7 +44,7 @@ from restate_lab.redaction import is_secret_header
 
 _SHORTEST = 4  # characters of a text that is masked within longer texts; shorter ones occur in many other texts
 _FEW = 64  # texts that are searched one by one
-_WORDS = 6  # of a name or an address; the words of a longer text are in many other texts
+_LONGEST_NAME = 6  # words of a name or an address; those of a longer text occur in many others
 _SHORT_WORD = re.compile(r"\w{1,3}")
 _LONG_WORD = re.compile(r"[^\W_]{4,}")
 _BEFORE_A_WORD = r"(?:(?<!\w)|(?<=%[0-9a-f][0-9a-f])|(?<=\\[nrt]))"  # or after an escaped character
@@ -326,7 +326,7 @@ class MaskedTexts:
     def __init__(self, texts: Collection[str], numbers: Collection[str], *, masks_fields: bool) -> None:
         masks = {**{each: mask_number(each) for each in numbers}, **{each: mask_string(each) for each in texts}}
         self._masks = {_fold(form): masked for each, masked in masks.items() for form in _forms(each)}
-        self._masks |= {_fold(each): masked for each, masked in masks.items()}  # the form of another one can be equal
+        self._masks |= {_fold(each): masked for each, masked in masks.items()}  # also if another text has an equal form
         self._numbers = {each for each in masks if _NUMBER.fullmatch(each) and len(_DIGIT.findall(each)) >= _SHORTEST}
         self._masks_fields = masks_fields
         longest_first = sorted(self._masks, key=len, reverse=True)
@@ -336,11 +336,11 @@ class MaskedTexts:
                 self._by_start.setdefault(each[:_SHORTEST], []).append(each)
         short = [each for each in longest_first if len(each) < _SHORTEST and any(map(str.isalnum, each))]
         others = [re.escape(each) for each in short if not _SHORT_WORD.fullmatch(each)]
-        words = "|".join([*others, _SHORT_WORD.pattern])
-        self._short = re.compile(rf"{_BEFORE_A_WORD}(?:{words})(?!\w)", re.IGNORECASE) if short else None
+        pattern = "|".join([*others, _SHORT_WORD.pattern])
+        self._short = re.compile(rf"{_BEFORE_A_WORD}(?:{pattern})(?!\w)", re.IGNORECASE) if short else None
         self._in_bytes = {form for each in masks for form in _forms(each) if len(form) >= _SHORTEST}
         self._words = {
-            word for each in texts if len(each.split()) <= _WORDS for word in _LONG_WORD.findall(_fold(each))
+            word for each in texts if len(each.split()) <= _LONGEST_NAME for word in _LONG_WORD.findall(_fold(each))
         }
         self.has_fields = self.has_words = False
 

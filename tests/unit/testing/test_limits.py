@@ -65,7 +65,7 @@ class Listeners:
 
     @property
     def received(self) -> list[str]:
-        """Return what was received, by its way; on the loopback device, it is there when the sender goes on."""
+        """Return the ways by which something arrived; on the loopback device, it is there when the sender goes on."""
         found = ["program"] * self.file.exists()
         for name, method in (("udp", self.udp.recv), ("tcp", self.tcp.recv), ("connection", self._accept)):
             with contextlib.suppress(BlockingIOError):
