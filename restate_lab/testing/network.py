@@ -2,7 +2,8 @@
 
 An audit hook of the interpreter sees each use, also through modules that a library imported before. A hook is for the
 life of the process, so the first replay adds it, and it returns at once for other threads. A send on an open connection
-has no event: the methods for it are replaced while a replay runs, as are those that start threads.
+has no event, nor has the start of a thread or a call that is handed to a pool: these methods are replaced while a
+replay runs.
 
 Sockets can be created, because each event loop has a pair of them. Code that catches the error goes on, so the uses are
 also recorded. ``NOT_REFUSED`` has what no event shows.
@@ -10,7 +11,6 @@ also recorded. ``NOT_REFUSED`` has what no event shows.
 
 from __future__ import annotations
 
-import _thread
 import contextlib
 import functools
 import sys
@@ -133,9 +133,10 @@ def _replacements() -> Iterator[tuple[Any, str, Callable[[Any], Any]]]:
             yield from ((getattr(sys.modules[module], name), each, _refusing_send) for each in _SENDS)
     if "_posixsubprocess" in sys.modules:  # multiprocessing uses it without an event
         yield sys.modules["_posixsubprocess"], "fork_exec", _refusing_process
-    yield threading.Thread, "start", _guarding_start
+    debugger = getattr(sys.modules.get("pydevd"), "get_global_debugger", lambda: None)()
+    if debugger is None:  # debugpy hangs at a stop if the method is replaced
+        yield threading.Thread, "start", _guarding_start
     yield ThreadPoolExecutor, "submit", _guarding_submit
-    yield _thread, "start_new_thread", _guarding_new_thread
 
 
 def _audit_hook() -> Callable[[str, tuple[Any, ...]], None]:
@@ -175,13 +176,6 @@ def _guarding_start(original: Any) -> Any:
         original(self)
 
     return start
-
-
-def _guarding_new_thread(original: Any) -> Any:
-    def start_new_thread(function: Callable[..., object], *args: Any) -> Any:
-        return original(_guarded(function, is_apart=True), *args)
-
-    return start_new_thread
 
 
 def _guarding_submit(original: Any) -> Any:

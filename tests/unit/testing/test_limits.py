@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +29,13 @@ USES = {
     **dict.fromkeys(
         ("a datagram", "a message", "send", "sendall", "sendmsg", "a thread", "a thread of a thread"), "sent"
     ),
-    **dict.fromkeys(("a thread of _thread", "a pool", "a pool of before", "a library in a pool"), "sent data to"),
+    **dict.fromkeys(("a pool", "a pool of before", "a library in a pool"), "sent data to"),
     **dict.fromkeys(("a program", "a program of asyncio", "a spawned program"), "started the program 'sh'"),
     "a shell": "started a shell",
     **dict.fromkeys(("a fork", "a process of multiprocessing"), "started a process"),
 }
 """What the code does outside of a step, and how the message begins."""
-REPLACED = ((socket.socket, "send"), (socket.socket, "sendall"), (threading.Thread, "start"))
+REPLACED = ((socket.socket, "send"), (socket.socket, "sendall"), (ThreadPoolExecutor, "submit"))
 
 
 @pytest.fixture(autouse=True)
