@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import _socket
-import _thread
 import asyncio
 import atexit
 import contextlib
@@ -150,19 +149,6 @@ def _in_thread(function: Callable[..., Any], *args: Any) -> None:
     thread.join()
 
 
-def _in_raw_thread() -> None:
-    done = _thread.allocate_lock()
-    done.acquire()
-
-    def run() -> None:
-        with contextlib.suppress(Exception):
-            _send()
-        done.release()
-
-    _thread.start_new_thread(run, ())
-    done.acquire()
-
-
 def _touch() -> list[str]:
     return ["/bin/sh", "-c", f"echo sent > {TARGET['file']}"]
 
@@ -197,7 +183,6 @@ _CONNECT: dict[str, Any] = {
     "a thread": lambda: _now(lambda: _in_thread(_send)),
     "a thread of a thread": lambda: _now(lambda: _in_thread(_in_thread, _send)),
     "a thread of a library": lambda: _now(lambda: _in_thread(UDP.sendto, b"sent", TARGET["udp"])),
-    "a thread of _thread": lambda: _now(_in_raw_thread),
     "a pool": lambda: _now(lambda: ThreadPoolExecutor().submit(_send).exception()),
     "a pool of before": lambda: _now(lambda: POOL.submit(UDP.sendto, b"sent", TARGET["udp"]).exception()),
     "a library in a pool": lambda: asyncio.to_thread(UDP.sendto, b"sent", TARGET["udp"]),
