@@ -44,7 +44,7 @@ from restate_lab.redaction import is_secret_header
 
 _SHORTEST = 4  # characters of a text that is masked within longer texts; shorter ones occur in many other texts
 _FEW = 64  # texts that are searched one by one
-_LONGEST_NAME = 6  # words of a name or an address; those of a longer text occur in many others
+_LONGEST_NAME = 6  # parts of a name or an address; a longer text has many common ones
 _SHORT_WORD = re.compile(r"\w{1,3}")
 _LONG_WORD = re.compile(r"[^\W_]{4,}")
 _BEFORE_A_WORD = r"(?:(?<!\w)|(?<=%[0-9a-f][0-9a-f])|(?<=\\[nrt]))"  # or after an escaped character
