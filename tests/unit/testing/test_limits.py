@@ -142,7 +142,7 @@ def test_other_threads_use_the_network_meanwhile() -> None:
             assert connection.getpeername() == server.getsockname()
             other.bind(("127.0.0.1", 0))
             connection.sendall(b"sent")
-            assert subprocess.run([sys.executable, "-V"], check=True, capture_output=True)
+            subprocess.run([sys.executable, "-V"], check=True, capture_output=True)
         assert socket.getaddrinfo("127.0.0.1", 80)
         HELD.set()
         thread.join()
