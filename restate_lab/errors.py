@@ -25,7 +25,7 @@ The tree::
     ├── InvocationFailed        the invocation ended with a failure
     ├── StepRan                 a step ran, or can have run, during a replay check, which was ended
     ├── NotReplayable           the recorded journal cannot be run: it is incomplete, masked, or has an unknown form
-    ├── NetworkRefused          code outside of steps used the network while a journal was run in this process
+    ├── NetworkRefused          code outside of steps used the network or started a program in a replay in this process
     ├── NotReady                the invocation has not ended, so it has no output yet
     ├── PlanExpired             the plan was already executed, or is too old: make it again
     ├── ArchiveBroken           the archive is damaged or cannot be written, or the folder is not an archive
@@ -319,7 +319,7 @@ class NotReplayable(RestateLabError):
 
 
 class NetworkRefused(RestateLabError):
-    """Put the code that uses the network into a step, or pass ``allow_network=True``; the use was refused."""
+    """Put the code that uses the network or starts a program into a step, or pass ``allow_network=True``."""
 
 
 class NotReady(RestateLabError):

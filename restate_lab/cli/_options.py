@@ -334,7 +334,9 @@ POINT_LIMIT = 30.0  # seconds, for a command that reads one invocation
 _TIMEOUT = "--timeout", "The time limit of the command: 30s, 5m, or seconds."
 Timeout = Annotated[float, duration_option(*_TIMEOUT, SCAN_LIMIT)]
 PointTimeout = Annotated[float, duration_option(*_TIMEOUT, POINT_LIMIT)]
-AllowNetwork = Annotated[bool, typer.Option("--allow-network", help="Let code outside of steps use the network.")]
+AllowNetwork = Annotated[
+    bool, typer.Option("--allow-network", help="Let code outside of steps use the network and start programs.")
+]
 Redact = Annotated[
     list[str] | None,
     typer.Option(

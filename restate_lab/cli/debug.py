@@ -82,8 +82,9 @@ def debug(
 ) -> None:
     """Step through your code on the recorded journal of an invocation, in this process, and see where it fails.
 
-    No step runs: each gets its recorded result. Code outside of steps runs, and so does the module of the app, without
-    the network. --timeout is for reading the journal; the session has no limit.
+    No step runs: each gets its recorded result. Code outside of steps runs, and so does the module of the app. The
+    network and new processes are refused to both, except to libraries in C or Rust and to threads that ran before.
+    --timeout is for reading the journal; the session has no limit.
     """
     from restate_lab.debugging.stepping import step_through
     from restate_lab.debugging.stepping.remote import parse_address

@@ -71,7 +71,8 @@ def debug(
 
     If the code raises nothing, the outcome says what it did: it returns, continues with a new command, waits, diverges,
     or needs the result of a step that has none. **No step runs**, each gets its recorded result, and no server is
-    needed. **Code outside of steps runs**, and so does the module of the app, but neither can use the network.
+    needed. **Code outside of steps runs**, and so does the module of the app. The network and new processes are refused
+    to both, but libraries in C or Rust, and threads that ran before, can use them.
 
     ``invocation_id``: an id, any text with exactly one, or the path of a record file. ``app``:
     "package.module:attribute", "package.module:create_app()", or an object: an app, an app of FastAPI or Starlette in
@@ -86,7 +87,7 @@ def debug(
         NotFound: there is no such invocation.
         NotReplayable: its journal was purged, has no payloads or masked ones, or has the form of an old server.
         ArgumentError: there is no such app or handler, or another argument is invalid.
-        NetworkRefused: the code used the network outside of a step.
+        NetworkRefused: the code used the network, or started a program, outside of a step.
         TimedOut: the journal was not read, or the code did not end, in time.
     """
     __tracebackhide__ = True

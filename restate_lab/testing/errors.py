@@ -41,7 +41,7 @@ class StepWithoutResult(ReplayError):
 
 
 class NetworkUsed(ReplayError, OSError):
-    """Put the use of the network into a step, or pass ``allow_network=True``: it was refused outside of steps.
+    """Put the use of the network or the program into a step, or pass ``allow_network=True``; it was refused.
 
     It is an OSError, so that libraries close their sockets. A use whose error was caught is raised at the end, but not
     if ``is_import``: modules try at their import whether there is a network.

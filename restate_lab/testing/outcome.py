@@ -60,6 +60,10 @@ class Outcome:
         passed = -1 if self.passed is None else self.passed
         return (self.outcome in {RETURNS, CONTINUES} and passed >= entry) or (self.outcome == WAITS and passed > entry)
 
+    def returns(self, value: Any, /) -> bool:
+        """Return whether the handler returned this value, also with its types: 1 is neither True nor 1.0."""
+        return self.outcome == RETURNS and _as_json(self.returned) == _as_json(value)
+
     @property
     def is_as_in_production(self) -> bool:
         """Return whether the handler fails with the error that it had in production: its type, message and code."""
@@ -154,6 +158,10 @@ def parse_value(content: bytes) -> Any:
         return content.decode()
     except UnicodeDecodeError:
         return content
+
+
+def _as_json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, default=repr)
 
 
 def _is_same(failure: Failure | None, production: Failure | None, *, compares_text: bool) -> bool:

@@ -72,14 +72,14 @@ class Record:
         failure. ``results`` replace recorded ones. ``run_steps`` are names of steps without a result that really run.
         ``check_payloads``: whether the arguments of calls and the values of state must be the recorded ones; None means
         yes, unless the record is masked. ``timeout``: seconds for each call of the handler; None has no limit.
-        ``allow_network`` lets code outside of steps use the network.
+        ``allow_network`` lets code outside of steps use the network and start programs.
 
         Raises:
             Exception: what the handler raised, with the frames of the user's code only.
             Diverges: the code takes another path than the record.
             StepWithoutResult: it needs the result of a step that failed in production, or did not end.
             AppNotFound, HandlerNotFound, UnusableRecord: the code cannot be called with this record.
-            NetworkUsed, ReplayTimedOut: the code used the network outside of a step, or did not end.
+            NetworkUsed, ReplayTimedOut: the code used what is refused to it, or did not end.
             ValueError: ``answers`` or ``results`` has an unknown name, or a value that is not JSON.
         """
         __tracebackhide__ = True  # pytest begins in the user's code

@@ -73,7 +73,7 @@ def replay_journal(journal: Journal, messages: Sequence[Message], app: Any, opti
     uses: list[NetworkUsed] = []
 
     async def work(thread: ReplayThread[Outcome]) -> Outcome:
-        thread.prepare = thread.cleanup.enter_context(without_network(uses, allow=options.allow_network))
+        thread.cleanup.enter_context(without_network(uses, allow=options.allow_network))
         thread.cleanup.enter_context(current_folder_importable())
         limit = options.timeout
         thread.phase(f"importing {app}", None if limit is None else max(limit, _IMPORT_LIMIT))

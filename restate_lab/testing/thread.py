@@ -37,13 +37,11 @@ class ReplayThread(Generic[T]):
     """One replay: ``work`` is called in the thread and awaited there.
 
     ``phase`` begins a part with a limit of its own. ``on_end`` is called in the loop at the end of the limit, so that
-    the attempt can end. ``prepare`` is called in each thread that the loop starts for blocking calls.
-    ``cleanup`` is closed in the thread when the code has ended, also if it was ended late.
+    the attempt can end. ``cleanup`` is closed in the thread when the code has ended, also if it was ended late.
     """
 
     work: Callable[[ReplayThread[T]], Awaitable[T]]
     on_end: Callable[[], object] = field(default=lambda: None)
-    prepare: Callable[[], object] = field(default=lambda: None)
     cleanup: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     _what: str = ""
     _limit: float | None = None
@@ -129,16 +127,13 @@ class ReplayThread(Generic[T]):
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(_Ended))
             self._done.wait(_GRACE)
 
-    def _prepare(self) -> None:
-        self.prepare()  # as it is when the thread starts
-
     def _cancel(self) -> None:
         if self._task is not None:
             self._task.cancel()
 
     def _main(self) -> None:
-        loop = self._loop = asyncio.new_event_loop()
-        executor = ThreadPoolExecutor(thread_name_prefix="restate-lab-replay", initializer=self._prepare)
+        loop = self._loop = asyncio.SelectorEventLoop()  # another, such as uvloop, connects without Python's sockets
+        executor = ThreadPoolExecutor(thread_name_prefix="restate-lab-replay")
         loop.set_default_executor(executor)
         try:
             self._task = loop.create_task(_as_coroutine(self.work(self)))

@@ -550,7 +550,7 @@ def in_project(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
 def write_test(project: Project, record: Journal, app: str, runner: str = "node") -> dict[str, str]:
     folder = project.folder / "tests"
     (folder / "journals").mkdir(parents=True, exist_ok=True)
-    files = files_of(Record(record), app, folder=folder, stem="orders_1abc", runner=runner)
+    files = files_of(app, folder=folder, stem="orders_1abc", kind="fails", last=3, runner=runner)
     for name, text in files.items():
         (folder / name).write_text(text, "utf-8")
     Record(record).save(folder / "journals" / "orders_1abc.json")
@@ -575,6 +575,106 @@ def test_a_written_test_fails_as_in_production_and_passes_with_the_fix(
     app.write_text(app.read_text("utf-8").replace("price.amount < 0", "price.amount === 0"), "utf-8")
     assert re.search(r"pass(?:ed)?\D* 1|1 passed", run_node(in_project, *RUN[runner]))
     assert in_project.steps("replayed") == []
+
+
+STEP = ({"type": "Command: Run", "result_completion_id": 1, "name": "price"},)
+PRICED = (*STEP, {"type": "Notification: Run", "completion_id": 1, "value": "1"})
+OUTPUT = {"type": "Command: Output", "value": "1"}
+KINDS: Mapping[str, tuple[str, Journal, str, tuple[str, ...]]] = {
+    "returns": ("returns", journal("place", *PRICED, OUTPUT), "price", ("another", "same", "nothing", "more", "waits")),
+    "nothing": ("returns", journal("place", *PRICED, {**OUTPUT, "value": ""}), "nothing", ("price", "more", "waits")),
+    "ends": ("ends", journal("place", *PRICED, OUTPUT, masked=("$",)), "price", ("more", "waits")),
+    "waits": ("waits", journal("place", *PRICED, status="suspended"), "waits", ("price", "nothing", "more")),
+    "continues": ("continues", journal("place", *PRICED), "more", ("waits",)),
+}
+"""The kind of a test, its record, the right code and wrong code: exports of ``VARIANTS``."""
+VARIANTS = """
+import * as restate from "@restatedev/restate-sdk";
+const never = () => { throw new Error("a step ran"); };
+const variant = (end) => restate.service({ name: "Orders", handlers: { place: async (ctx) => {
+  return end(await ctx.run("price", never), ctx);
+} } });
+export const price = variant((price) => price);
+export const another = variant((price) => price + 1);
+export const same = variant((price) => price === 1);
+export const nothing = variant(() => {});
+export const more = variant((price, ctx) => ctx.run("more", never));
+export const waits = variant((price, ctx) => ctx.awakeable().promise);
+"""
+
+
+@pytest.mark.parametrize("runner", ["node", pytest.param("vitest", marks=LONG)])
+def test_a_written_test_passes_on_right_code_and_fails_on_wrong_code(runner: str, in_project: Project) -> None:
+    """Code that returns another value, or of another type, or nothing; a step more; code that waits, or does not."""
+    if runner == "vitest":
+        (in_project.folder / "node_modules").unlink()
+        (in_project.folder / "node_modules").symlink_to(node_environment("vitest") / "node_modules")
+    (in_project.folder / "variants.mjs").write_text(VARIANTS)
+    expected = {}
+    for name, (kind, record, right, wrong) in KINDS.items():
+        last = len(record.entries) - 1 - (record.entries[-1]["type"] == "Command: Output")
+        for variant in (right, *wrong):
+            stem = f"{name}_{variant}"
+            files = files_of(
+                "variants.mjs:" + variant, folder=in_project.folder, stem=stem, kind=kind, last=last, runner=runner
+            )
+            (in_project.folder / "journals").mkdir(exist_ok=True)
+            Record(record).save(in_project.folder / "journals" / f"{stem}.json")
+            (in_project.folder / f"{stem}.test.mjs").write_text(files[f"{stem}.test.mjs"], "utf-8")
+            expected[stem] = variant == right
+    if runner == "node":  # in one process
+        (in_project.folder / "all.mjs").write_text("".join(f'import "./{stem}.test.mjs";\n' for stem in expected))
+        output = run_node(in_project, "--test-reporter=tap", "--test", "all.mjs", fails=True)
+        found = re.findall(r"^ *(not ok|ok) \d+ - (\w+)$", output, re.MULTILINE)
+    else:
+        output = run_node(in_project, *RUN["vitest"][:2], "--reporter=tap-flat", fails=True)
+        found = re.findall(r"^ *(not ok|ok) \d+ - \S+ > (\w+)", output, re.MULTILINE)
+    assert {stem: result == "ok" for result, stem in found if stem in expected} == expected, output
+    assert "a step ran" not in output
+
+
+def test_programs_and_threads_are_refused(in_project: Project) -> None:
+    """With the names that a module imports, also where the error is swallowed; then they work again."""
+    code = """
+import { exec, execFileSync, execSync, fork, spawn, spawnSync } from "node:child_process";
+import { existsSync } from "node:fs";
+import { createRequire } from "node:module";
+import { Worker } from "node:worker_threads";
+import * as restate from "@restatedev/restate-sdk";
+import { Record } from "./restate_lab_testing.mjs";
+
+const script = "require('fs').writeFileSync('sent', '')";
+const starts = {
+  spawn: () => spawn(process.execPath, ["-e", script]),
+  exec: () => exec("touch sent"),
+  fork: () => fork("typescript_serve.mjs"),
+  spawnSync: () => spawnSync(process.execPath, ["-e", script]),
+  execSync: () => execSync("touch sent"),
+  execFileSync: () => execFileSync("touch", ["sent"]),
+  Worker: () => new Worker(script, { eval: true }),
+  required: () => createRequire(import.meta.url)("child_process").spawnSync("touch", ["sent"]),
+};
+let start;
+const place = async () => { try { start(); } catch {} return 1; };
+const app = async () => ({ orders: restate.object({ name: "Orders", handlers: { place } }) });
+const record = Record.load(import.meta.url, "journal.json");
+for (const [name, each] of Object.entries(starts)) {
+  start = each;
+  console.log(name, await record.run(app).then((outcome) => outcome.outcome, (error) => error.message));
+}
+console.log(existsSync("sent"));
+start = starts.execFileSync;
+console.log((await record.run(app, { allowNetwork: true })).returned, existsSync("sent"));
+await new Promise((done) => new Worker("", { eval: true }).on("exit", done));
+process.exit(0);
+"""
+    (in_project.folder / "programs.mjs").write_text(code)
+    (in_project.folder / "journal.json").write_text(journal("place").to_json(), "utf-8")
+    *lines, before, after = run_node(in_project, "programs.mjs").splitlines()
+    refused = "the code started a {} outside of a step; set allowNetwork to allow it"
+    names = ("spawn", "exec", "fork", "spawnSync", "execSync", "execFileSync", "Worker", "required")
+    assert lines == [f"{name} {refused.format('thread' if name == 'Worker' else 'program')}" for name in names]
+    assert (before, after) == ("false", "1 true")
 
 
 def test_no_text_of_the_cluster_is_in_the_files(in_project: Project) -> None:
@@ -692,4 +792,4 @@ def test_an_argument_is_refused(change: dict[str, str], message: str, in_project
     arguments = {"app": "typescript_orders.ts:orders", "stem": "a", "runner": "node", **change}
     app = arguments.pop("app")
     with pytest.raises(errors.ArgumentError, match=re.escape(message)):
-        files_of(Record(FIXED), app, folder=in_project.folder, **arguments)
+        files_of(app, folder=in_project.folder, kind="fails", last=3, **arguments)

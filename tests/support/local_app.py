@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import _socket
 import asyncio
+import atexit
 import contextlib
+import multiprocessing
+import os
 import socket
+import subprocess
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -23,6 +29,12 @@ ID_BYTES = bytes(range(24))
 ID = "inv_1iGNiIFQWiu36yH4qRUkjeMq1EhGoQ7kAB"
 HELD = threading.Event()
 """Ends handlers that block, after a test."""
+UDP = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+"""A socket that was created at the import, as a client of statsd does."""
+atexit.register(UDP.close)
+POOL = ThreadPoolExecutor(1)
+TARGET: dict[str, Any] = {"udp": ("127.0.0.1", 9), "tcp": ("127.0.0.1", 9)}
+"""The addresses of listeners, an open connection (``connection``), and a file that a program creates (``file``)."""
 
 
 def release() -> None:
@@ -118,8 +130,38 @@ def _connect_quietly() -> None:
         _connect()
 
 
+def _connect_below() -> None:
+    with contextlib.closing(_socket.socket()) as connection:
+        connection.connect(TARGET["tcp"])
+
+
 async def _now(function: Any) -> None:
     function()
+
+
+def _send() -> None:
+    UDP.sendto(b"sent", TARGET["udp"])
+
+
+def _in_thread(function: Callable[..., Any], *args: Any) -> None:
+    thread = threading.Thread(target=function, args=args)
+    thread.start()
+    thread.join()
+
+
+def _touch() -> list[str]:
+    return ["/bin/sh", "-c", f"echo sent > {TARGET['file']}"]
+
+
+def _in_process(method: str) -> None:
+    process = multiprocessing.get_context(method).Process(target=os.getpid)
+    process.start()
+    process.join()
+
+
+async def _asyncio_program() -> None:
+    process = await asyncio.create_subprocess_exec(*_touch())
+    await process.wait()
 
 
 _CONNECT: dict[str, Any] = {
@@ -131,6 +173,25 @@ _CONNECT: dict[str, Any] = {
     "listening": lambda: asyncio.start_server(lambda *_: None, "127.0.0.1", 0),
     "a lookup": lambda: _now(lambda: socket.getaddrinfo("shop.example", 80)),
     "connect_ex": lambda: _now(lambda: _connect("connect_ex")),
+    "another lookup": lambda: _now(lambda: socket.gethostbyname("shop.example")),
+    "of _socket": lambda: _now(_connect_below),
+    "a datagram": lambda: _now(_send),
+    "a message": lambda: _now(lambda: UDP.sendmsg([b"sent"], [], 0, TARGET["udp"])),
+    "send": lambda: _now(lambda: TARGET["connection"].send(b"sent")),
+    "sendall": lambda: _now(lambda: TARGET["connection"].sendall(b"sent")),
+    "sendmsg": lambda: _now(lambda: TARGET["connection"].sendmsg([b"sent"])),
+    "a thread": lambda: _now(lambda: _in_thread(_send)),
+    "a thread of a thread": lambda: _now(lambda: _in_thread(_in_thread, _send)),
+    "a thread of a library": lambda: _now(lambda: _in_thread(UDP.sendto, b"sent", TARGET["udp"])),
+    "a pool": lambda: _now(lambda: ThreadPoolExecutor().submit(_send).exception()),
+    "a pool of before": lambda: _now(lambda: POOL.submit(UDP.sendto, b"sent", TARGET["udp"]).exception()),
+    "a library in a pool": lambda: asyncio.to_thread(UDP.sendto, b"sent", TARGET["udp"]),
+    "a program": lambda: _now(lambda: subprocess.run(_touch(), check=True)),
+    "a program of asyncio": _asyncio_program,
+    "a shell": lambda: _now(lambda: os.system(_touch()[2])),  # noqa: S605 - the path of the test
+    "a spawned program": lambda: _now(lambda: os.waitpid(os.posix_spawn("/bin/sh", _touch(), {}), 0)),
+    "a fork": lambda: _now(lambda: _in_process("fork")),
+    "a process of multiprocessing": lambda: _now(lambda: _in_process("spawn")),
 }
 
 

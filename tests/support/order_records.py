@@ -11,7 +11,7 @@ from restate_lab.testing import Record
 from restate_lab.testing.journal import Failure, Journal
 
 ID = "inv_1lIyp2ByO1ey35cGbU0hywb06imDxMEZvH"
-APP, FIXED = "support.order_services:app", "support.order_services:fixed"
+APP, FIXED, QUIET = (f"support.order_services:{name}" for name in ("app", "fixed", "quiet"))
 ORDER = {"customer": {"email": "ann@example.org", "name": "Ann"}, "sku": "mug", "count": 2}
 ERROR = Failure("KeyError", "KeyError('price')", 500, 4)
 

@@ -11,6 +11,7 @@ RAN: list[str] = []
 """The steps whose bodies ran."""
 orders = restate.Service("Orders")
 fixed_orders = restate.Service("Orders")
+quiet_orders, loud_orders = restate.Service("Orders"), restate.Service("Orders")
 
 
 def _step(name: str) -> Any:
@@ -37,5 +38,19 @@ async def place_fixed(ctx: Context, order: dict[str, Any]) -> Any:
     return await ctx.run_typed("ship", lambda: _step("ship")) + quote["amount"]
 
 
+@quiet_orders.handler("place")
+async def place_quietly(ctx: Context, order: dict[str, Any]) -> None:
+    """Return nothing."""
+    await ctx.run_typed("stock", lambda: _step("stock"))
+    await ctx.run_typed(f"quote {order['customer']['email']}", lambda: _step("quote"))
+
+
+@loud_orders.handler("place")
+async def place_loudly(ctx: Context, order: dict[str, Any]) -> bool:
+    await place_quietly(ctx, order)
+    return True
+
+
 app = restate.app([orders])
+quiet, loud = restate.app([quiet_orders]), restate.app([loud_orders])
 fixed = restate.app([fixed_orders])

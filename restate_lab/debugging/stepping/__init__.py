@@ -44,7 +44,7 @@ def step_through(
     Raises:
         ArgumentError: there is no such app or handler, no such entry, or the address cannot be used.
         NotReplayable: the app cannot follow this record.
-        NetworkRefused: the code used the network outside of a step.
+        NetworkRefused: the code used the network, or started a program, outside of a step.
     """
     out = stdout or sys.stdout
     cursor = JournalCursor(record.journal)

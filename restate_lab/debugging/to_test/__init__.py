@@ -38,7 +38,8 @@ def to_test(
     test of about 15 lines for pytest. Both are yours from then on: a second call replaces them only with ``force``. The
     code of the test has no text of the cluster. Before anything is written, the handler is run once on the record in
     this process, as ``debug`` does: **no step runs**, but code outside of steps does, and so does the module of the
-    app. ``outcome`` is the result of this run.
+    app. ``outcome`` is the result of this run, and ``notes`` has what could use the network all the same. The test
+    compares which commands the code issues and what it returns, but not the length of a sleep or of a delay.
 
     ``invocation_id``: an id, any text with exactly one, or the path of a record file. ``folder``: an existing folder,
     such as "tests". ``app``: "package.module:attribute", or "package.module:create_app()" for a factory; the test
@@ -52,15 +53,15 @@ def to_test(
     not written. For a masked record, the test does not compare payloads.
 
     ``standalone`` also writes the testing code beside a test for pytest, which then needs no restate_lab.
-    ``allow_network`` lets code outside of steps use the network in this run. ``timeout`` is the limit for reading the
-    journal; the handler may take 10 seconds.
+    ``allow_network`` lets code outside of steps use the network and start programs in this run. ``timeout`` is the
+    limit for reading the journal; the handler may take 10 seconds.
 
     Raises:
         ArgumentError: a file exists, the folder does not, a mask changes the outcome, or ``app`` is not found. Nothing
             is written then.
         NotFound: there is no such invocation.
         NotReplayable: its journal was purged, has no payloads or masked ones, or has the form of an old server.
-        NetworkRefused: the code used the network outside of a step.
+        NetworkRefused: the code used the network, or started a program, outside of a step.
         TimedOut: the journal was not read, or the code did not end, in time.
     """
     options = WritingOptions(app, mask, force, standalone, allow_network, runner)

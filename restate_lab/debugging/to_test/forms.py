@@ -9,11 +9,13 @@ from typing import Any
 
 from restate_lab.debugging.to_test.masking import parse_masks
 from restate_lab.debugging.to_test.python import PACKAGE, check_app, testing_code, write_test
-from restate_lab.debugging.to_test.trial import MaskTrial, TrialOutcome, outcome_in_node, outcome_in_python
-from restate_lab.debugging.typescript import HELPER, RUNNERS, SUFFIXES, files_of, run_once
+from restate_lab.debugging.to_test.trial import NOT_RUN, MaskTrial, TrialOutcome, outcome_in_node, outcome_in_python
+from restate_lab.debugging.typescript import HELPER, NOT_REFUSED_IN_NODE, RUNNERS, SUFFIXES, files_of, run_once
 from restate_lab.errors import ArgumentError
 from restate_lab.testing import Record
 from restate_lab.testing.journal import Journal
+from restate_lab.testing.network import NOT_REFUSED
+from restate_lab.testing.outcome import CONTINUES, RETURNS, WAITS
 
 _PYTEST = "pytest"
 _NODE_COMMANDS = {"node": "node --test", "vitest": "vitest run"}
@@ -52,9 +54,12 @@ class WritingOptions:
 
 
 class PythonForm:
-    """A test for pytest. ``planned`` has the names of all files, ``shared`` of those that several tests use."""
+    """A test for pytest. ``planned`` has the names of all files, ``shared`` of those that several tests use.
 
-    command = _PYTEST
+    ``not_refused`` can use the network in a replay all the same.
+    """
+
+    command, not_refused = _PYTEST, NOT_REFUSED
 
     def __init__(self, options: WritingOptions, stem: str) -> None:
         self._options, self._stem = options, stem
@@ -70,8 +75,7 @@ class PythonForm:
     def texts(self, trial: MaskTrial) -> dict[str, str]:
         """Return the text of each file by its name, the record first and the test second."""
         journal, name = trial.record.journal, _record_name(self._stem)
-        last = len(journal.entries) - 1 - _has_output(journal)
-        package = PACKAGE if self._copied else ""
+        package, last = PACKAGE if self._copied else "", _last(journal)
         test = write_test(self._stem, name, self._options.app, kind=_kind(trial), last=last, package=package)
         return {name: journal.to_json(), f"test_{self._stem}.py": test, **self._copied}
 
@@ -79,7 +83,7 @@ class PythonForm:
 class NodeForm:
     """A test for Node.js, with the attributes of ``PythonForm``."""
 
-    shared = frozenset({HELPER})
+    shared, not_refused = frozenset({HELPER}), NOT_REFUSED_IN_NODE
 
     def __init__(self, options: WritingOptions, folder: Path, stem: str) -> None:
         self._options, self._folder, self._stem = options, folder, stem
@@ -89,13 +93,21 @@ class NodeForm:
 
     def run(self, record: Record) -> TrialOutcome:
         """Return what the code does with a record."""
-        return outcome_in_node(record, run_once(record, self._options.app, folder=self._folder))
+        allows = self._options.allow_network
+        return outcome_in_node(record, run_once(record, self._options.app, folder=self._folder, allow_network=allows))
 
     def texts(self, trial: MaskTrial) -> dict[str, str]:
         """Return the text of each file by its name, the record first and the test second."""
-        app, test = self._options.app, f"{self._stem}.test.mjs"
-        files = files_of(trial.record, app, folder=self._folder, stem=self._stem, runner=self._runner)
-        return {_record_name(self._stem): trial.record.journal.to_json(), test: files[test], HELPER: files[HELPER]}
+        journal, test = trial.record.journal, f"{self._stem}.test.mjs"
+        files = files_of(
+            self._options.app,
+            folder=self._folder,
+            stem=self._stem,
+            runner=self._runner,
+            kind=_kind(trial),
+            last=_last(journal),
+        )
+        return {_record_name(self._stem): journal.to_json(), test: files[test], HELPER: files[HELPER]}
 
 
 def form_of(options: WritingOptions, folder: Path, stem: str) -> PythonForm | NodeForm:
@@ -112,9 +124,17 @@ def _kind(trial: MaskTrial) -> str:
     journal, outcome = trial.record.journal, trial.outcome
     if journal.error is not None:
         return "in_step" if journal.error.in_step else "fails"
-    if outcome.kind == "returns":
-        return "returns" if _has_output(journal) and not journal.masked else "continues"
-    return {"waits": "waits", "continues": "continues"}.get(outcome.kind, "fails")
+    kind = outcome.kind
+    if kind == NOT_RUN:
+        kind = RETURNS if _has_output(journal) else WAITS if journal.status == "suspended" else CONTINUES
+    if kind == RETURNS and _has_output(journal):
+        return "ends" if journal.masked else "returns"
+    return {RETURNS: "continues", WAITS: "waits", CONTINUES: "continues"}.get(kind, "fails")
+
+
+def _last(journal: Journal) -> int:
+    """Return the index of the last recorded entry before the Output."""
+    return len(journal.entries) - 1 - _has_output(journal)
 
 
 def _has_output(journal: Journal) -> bool:

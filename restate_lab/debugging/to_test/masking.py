@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import html
 import json
 import re
 from collections import Counter
@@ -20,6 +21,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 from restate_lab.errors import ArgumentError
 from restate_lab.payload_json import (
@@ -42,6 +44,11 @@ from restate_lab.redaction import is_secret_header
 
 _SHORTEST = 4  # characters of a text that is masked within longer texts; shorter ones occur in many other texts
 _FEW = 64  # texts that are searched one by one
+_LONGEST_NAME = 6  # parts of a name or an address; a longer text has many common ones
+_SHORT_WORD = re.compile(r"\w{1,3}")
+_LONG_WORD = re.compile(r"[^\W_]{4,}")
+_BEFORE_A_WORD = r"(?:(?<!\w)|(?<=%[0-9a-f][0-9a-f])|(?<=\\[nrt]))"  # or after an escaped character
+_NOT_ENCODED = "!'()*"  # by encodeURIComponent
 _DATE = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _UUID_VERSION = (14, 19)  # the characters with the version and the variant, which some models check
@@ -101,8 +108,8 @@ class MaskedRecord:
 
     ``hits`` counts the masked values by the label of the mask, ``kept`` the numbers, dates and UUIDs below a selected
     value. ``unread`` are the entries with a payload that is not JSON and was masked as a whole, ``named`` those with a
-    masked text in a name, ``changed`` those that a mask changed. ``has_fields`` tells whether a name of a field has a
-    masked text.
+    masked text in a name, ``changed`` those that a mask changed, ``with_words`` those that still have a word of a
+    masked text. ``has_fields`` tells whether a name of a field has a masked text.
     """
 
     record: dict[str, Any]
@@ -111,6 +118,7 @@ class MaskedRecord:
     unread: list[int] = field(default_factory=list)
     named: list[int] = field(default_factory=list)
     changed: list[int] = field(default_factory=list)
+    with_words: list[int] = field(default_factory=list)
     has_fields: bool = False
 
     @property
@@ -141,12 +149,14 @@ def mask_record(
     for index, entry in enumerate(entries):
         entries[index], has_names = _replace(entry, texts, masks_names=index in names, is_kept=index in kept)
         result.named += [index] * has_names
+        result.with_words += [index] * texts.has_words
+        texts.has_words = False
         result.changed += [index] * (entries[index] != before[index])
     labels = [each.label for each in masks if result.hits[each.label] or (result.unread and each not in ALWAYS)]
     result.record |= {name: texts.within(record[name]) for name in _HEAD if record.get(name)}
     result.record |= {"masked": list(dict.fromkeys([*record.get("masked", ()), *labels]))}
     if error := record.get("error"):
-        result.record["error"] = {**error, "message": texts.within_message(error["message"])}
+        result.record["error"] = {**error, "message": texts.within(error["message"])}
     result.has_fields = texts.has_fields
     return result
 
@@ -181,7 +191,7 @@ def _replace(
 
 
 def _in_failure(name: str, value: Any, texts: MaskedTexts) -> Any:
-    return texts.within_message(value) if name == "message" else _in_names(value, texts)
+    return texts.within(value) if name == "message" else _in_names(value, texts)
 
 
 def _in_names(value: Any, texts: MaskedTexts) -> Any:
@@ -301,54 +311,71 @@ class MaskSelection:
         return mask_string(text)
 
     def _mask_number(self, number: str) -> str:
-        if len(_DIGIT.findall(number)) >= _SHORTEST:
+        if _DIGIT.search(number):
             self.numbers.add(number)
         return mask_number(number)
 
 
 class MaskedTexts:
-    """Replaces masked texts wherever they are; ``has_fields`` is True once one is the name of a field."""
+    """Replaces masked texts wherever they are, in upper and lower case, and as JSON, Python and URLs write them.
+
+    A text with fewer than four characters is replaced only where it is a word. ``has_fields`` is True once a masked
+    text is the name of a field, ``has_words`` once a text is left with a word of a masked name, address or the like.
+    """
 
     def __init__(self, texts: Collection[str], numbers: Collection[str], *, masks_fields: bool) -> None:
-        self._masks = {**{each: mask_number(each) for each in numbers}, **{each: mask_string(each) for each in texts}}
-        self._numbers = {*numbers}
+        masks = {**{each: mask_number(each) for each in numbers}, **{each: mask_string(each) for each in texts}}
+        self._masks = {_fold(form): masked for each, masked in masks.items() for form in _forms(each)}
+        self._masks |= {_fold(each): masked for each, masked in masks.items()}  # also if another text has an equal form
+        self._numbers = {each for each in masks if _NUMBER.fullmatch(each) and len(_DIGIT.findall(each)) >= _SHORTEST}
         self._masks_fields = masks_fields
-        forms = {form: masked for each, masked in self._masks.items() for form in _forms(each)}
-        longest_first = sorted(forms, key=len, reverse=True)
-        self._by_start: dict[str, list[tuple[str, str]]] = {}  # a search for each of 10,000 texts would take seconds
+        longest_first = sorted(self._masks, key=len, reverse=True)
+        self._by_start: dict[str, list[str]] = {}  # a search for each of 10,000 texts would take seconds
         for each in longest_first:
             if len(each) >= _SHORTEST:
-                self._by_start.setdefault(each[:_SHORTEST], []).append((each, forms[each]))
-        self._short = [(each, forms[each]) for each in longest_first if len(each) < _SHORTEST]
-        self.has_fields = False
+                self._by_start.setdefault(each[:_SHORTEST], []).append(each)
+        short = [each for each in longest_first if len(each) < _SHORTEST and any(map(str.isalnum, each))]
+        others = [re.escape(each) for each in short if not _SHORT_WORD.fullmatch(each)]
+        pattern = "|".join([*others, _SHORT_WORD.pattern])
+        self._short = re.compile(rf"{_BEFORE_A_WORD}(?:{pattern})(?!\w)", re.IGNORECASE) if short else None
+        self._in_bytes = {form for each in masks for form in _forms(each) if len(form) >= _SHORTEST}
+        self._words = {
+            word for each in texts if len(each.split()) <= _LONGEST_NAME for word in _LONG_WORD.findall(_fold(each))
+        }
+        self.has_fields = self.has_words = False
 
     def within(self, text: str) -> str:
-        """Return a text with the masked texts in it replaced; short ones only if they are the whole text."""
-        if text in self._masks:
-            return self._masks[text]
-        if len(self._by_start) <= _FEW and not any(start in text for start in self._by_start):
+        """Return a text with the masked texts in it replaced."""
+        after = self._replaced(text)
+        self.has_words |= bool(self._words) and not self._words.isdisjoint(_LONG_WORD.findall(_fold(after)))
+        return after
+
+    def _replaced(self, text: str) -> str:
+        folded = _fold(text)
+        if folded in self._masks:
+            return self._masks[folded]
+        text = self._without_long(text, folded)
+        if self._short is None:
+            return text
+        return self._short.sub(lambda found: self._masks.get(_fold(found[0]), found[0]), text)
+
+    def _without_long(self, text: str, folded: str) -> str:
+        if len(self._by_start) <= _FEW and not any(start in folded for start in self._by_start):
             return text
         parts, done, at = [], 0, 0
         while at <= len(text) - _SHORTEST:
-            candidates = self._by_start.get(text[at : at + _SHORTEST], ())
-            found = next((pair for pair in candidates if text.startswith(pair[0], at)), None)
+            candidates = self._by_start.get(folded[at : at + _SHORTEST], ())
+            found = next((each for each in candidates if folded.startswith(each, at)), None)
             if found is None:
                 at += 1
                 continue
-            parts += [text[done:at], found[1]]
-            done = at = at + len(found[0])
+            parts += [text[done:at], self._masks[found]]
+            done = at = at + len(found)
         return "".join([*parts, text[done:]]) if parts else text
-
-    def within_message(self, text: str) -> str:
-        """Return a message with the masked texts in it replaced, also short ones that are a word."""
-        text = self.within(text)
-        for word, masked in self._short:
-            text = _with_word(text, word, masked)
-        return text
 
     def within_bytes(self, content: bytes) -> bytes:
         """Return bytes with the masked texts in them replaced by as many bytes."""
-        for each, _ in chain.from_iterable(self._by_start.values()):
+        for each in chain.from_iterable((form, form.lower(), form.upper()) for form in self._in_bytes):
             encoded = each.encode("utf-8", "surrogatepass")
             content = content.replace(encoded, b"x" * len(encoded))
         return content
@@ -387,7 +414,7 @@ class MaskedTexts:
     def _field_edits(self, text: str, node: Node) -> Iterator[Edit]:
         end = node.start
         for name, part in zip(node.names, node.parts, strict=True):
-            after = self.within(name)
+            after = self._replaced(name)
             if after != name:
                 self.has_fields = True
                 if self._masks_fields:
@@ -396,24 +423,20 @@ class MaskedTexts:
 
 
 def _forms(text: str) -> set[str]:
-    """Return a text as it is, and as JSON and Python write it within another text."""
-    return {text, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1], repr(text)[1:-1]}
+    """Return a text as it is, and as JSON, Python, HTML and URLs write it within another text."""
+    written = {json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1], repr(text)[1:-1], ascii(text)[1:-1]}
+    encodable = text.encode("utf-8", "replace")
+    urls = {quote(encodable), quote(encodable, safe=""), quote(encodable, safe=_NOT_ENCODED), quote_plus(encodable)}
+    lines = {text.replace("\r\n", "\n").replace("\n", end) for end in ("\n", "\r\n", " ")}
+    return {text, text.upper(), text.casefold(), html.escape(text), *written, *urls, *lines}
 
 
-def _with_word(text: str, word: str, masked: str) -> str:
-    """Return a text with a word replaced wherever it is not a part of a longer one."""
-    at = text.find(word)
-    while at >= 0:
-        end = at + len(word)
-        is_whole = not _is_letter(text[at - 1 : at]) and not _is_letter(text[end : end + 1])
-        if is_whole:
-            text = f"{text[:at]}{masked}{text[end:]}"
-        at = text.find(word, at + (len(masked) if is_whole else 1))
-    return text
-
-
-def _is_letter(text: str) -> bool:
-    return text.isalnum() or text == "_"
+def _fold(text: str) -> str:
+    """Return a text in lower case, with as many characters."""
+    lower = text.lower().replace("ς", "σ")  # Python writes the last one of a word in another way
+    if len(lower) == len(text):
+        return lower
+    return "".join(each if len(each.lower()) > 1 else each.lower() for each in text)
 
 
 def _containers(text: str) -> list[Node]:

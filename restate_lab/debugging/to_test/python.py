@@ -11,6 +11,7 @@ from pathlib import Path
 
 import restate_lab
 from restate_lab.errors import ArgumentError
+from restate_lab.testing.network import NOT_REFUSED
 
 _APP = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*(?::[^\W\d]\w*(?:\.[^\W\d]\w*)*(?:\(\))?)?")
 _FILE = '''\
@@ -22,22 +23,24 @@ record = Record.load(__file__, "{journal}")
 
 def test_{stem}():
     # {comment}
+    # No step runs. Code outside of steps does. The network and new processes are refused to it, but not to
+    # {not_refused}.
     outcome = record.run({app})
     assert {assertion}
 '''
-_NOTHING_RUNS = "No step runs, and nothing connects to the network."
 _COMMENTS = {
-    "fails": f"Until the code is corrected, this raises the recorded error. {_NOTHING_RUNS}",
+    "fails": "Until the code is corrected, this raises the recorded error.",
     "in_step": "The recorded failure is inside of a step: it has no result and does not run, so this raises the error\n"
     "    # StepWithoutResult. To go on, pass its result in answers={...}, or run it with run_steps=[...].",
-    "same": f"The code must follow the record to its end. {_NOTHING_RUNS}",
+    "same": "The code must follow the record to its end.",
 }
 _PASSES = "outcome.continues_past({last})"
 KINDS = {
     "fails": ("fails", _PASSES),
     "in_step": ("in_step", _PASSES),
     "continues": ("same", _PASSES),
-    "returns": ("same", "outcome.returned == record.returned"),
+    "returns": ("same", "outcome.returns(record.returned)"),
+    "ends": ("same", 'outcome.outcome == "returns"'),
     "waits": ("same", 'outcome.outcome == "waits"'),
 }
 """What a test is for → its comment and its assertion."""
@@ -93,6 +96,7 @@ def write_test(stem: str, journal: str, app: str, *, kind: str, last: int, packa
         journal=journal,
         stem=stem,
         comment=_COMMENTS[comment],
+        not_refused=NOT_REFUSED,
         app=f'"{check_app(app)}"',
         assertion=assertion.format(last=last),
     )

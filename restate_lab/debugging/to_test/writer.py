@@ -56,7 +56,10 @@ def write_recorded_test(record: Record, folder: Path, options: WritingOptions, o
         paths=paths,
         entries=len(journal.entries),
         masked=dict(trial.masked.hits),
-        notes=tuple(_mask_notes(trial, masks)),
+        notes=(
+            *_mask_notes(trial, masks),
+            f"note: a run of the test does not refuse the network to {form.not_refused}",
+        ),
         command=f"{form.command} {shlex.quote(str(paths[1]))}",
     )
 
@@ -84,9 +87,12 @@ def _mask_notes(trial: MaskTrial, masks: Iterable[Mask]) -> list[str]:
         notes.append(
             f"note: {entries} {join(map(str, masked.unread))} cannot be read as JSON and was masked as a whole"
         )
-    if masked.kept:
+    if masked.kept.total():
         kept = join(plural(count, kind, _PLURALS[kind]) for kind, count in masked.kept.items() if count)
         notes.append(f"note: below masked values, {kept} {verb_form(masked.kept.total(), 'was', 'were')} kept")
+    if masked.with_words:
+        having = f"{plural(len(masked.with_words), 'entry has', 'entries have')} a word of a masked text"
+        notes.append(f"note: {having}, such as entry {masked.with_words[0]}: review the record")
     if masked.count:
         notes.append("note: the test does not compare payloads, because the record is masked")
     if trial.kept:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from restate_lab.debugging.typescript.files import HELPER, RUNNERS, SUFFIXES, files_of
+from restate_lab.debugging.typescript.files import HELPER, NOT_REFUSED_IN_NODE, RUNNERS, SUFFIXES, files_of
 from restate_lab.debugging.typescript.run import NodeOutcome, run_once
 
-__all__ = ["HELPER", "RUNNERS", "SUFFIXES", "NodeOutcome", "files_of", "run_once"]
+__all__ = ["HELPER", "NOT_REFUSED_IN_NODE", "RUNNERS", "SUFFIXES", "NodeOutcome", "files_of", "run_once"]

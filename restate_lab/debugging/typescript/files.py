@@ -15,7 +15,6 @@ from importlib import resources
 from pathlib import Path
 
 from restate_lab.errors import ArgumentError
-from restate_lab.testing import Record
 
 HELPER = "restate_lab_testing.mjs"
 """The name of the helper that the tests of a folder share. Its text depends only on the version of restate-lab."""
@@ -34,15 +33,32 @@ const record = Record.load(import.meta.url, "journals/{stem}.json");
 const app = () => import({module});
 
 test("{stem}", async () => {{
+  // No step runs. Code outside of steps does. The network, programs and threads are refused to it, but not to
+  // {not_refused}.
   const result = await record.run(app{options}); // throws what the handler throws
-  {check} // after the fix; or compare result.returned
+  {check}
 }});
 """
 _IMPORTS = {
     "node": 'import assert from "node:assert/strict";\nimport { test } from "node:test";',
     "vitest": 'import { expect, test } from "vitest";',
 }
-_CHECKS = {"node": "assert.ok({value});", "vitest": "expect({value}).toBe(true);"}
+_CHECKS = {
+    "node": "assert.deepEqual({actual}, {expected});",
+    "vitest": "expect({actual}).toStrictEqual({expected});",
+}
+_PASSES = ("result.continuesPast({last})", "true")
+NOT_REFUSED_IN_NODE = "native addons, lookups of names, and connections and threads of before"
+"""What can use the network in a replay all the same."""
+_KINDS = {
+    "fails": _PASSES,
+    "in_step": _PASSES,
+    "continues": _PASSES,
+    "returns": ("[result.outcome, result.returned]", '["returns", record.returned]'),
+    "ends": ("result.outcome", '"returns"'),
+    "waits": ("result.outcome", '"waits"'),
+}
+"""What a test is for, as for Python → what it compares."""
 _HOW = {
     "node": "// Run it with: node --test (Node.js 22.18 or newer; before that with --experimental-strip-types)",
     "vitest": "// Run it with: vitest run",
@@ -74,12 +90,13 @@ def node_app(app: str) -> NodeApp:
 
 
 def files_of(
-    record: Record, app: str, *, folder: str | os.PathLike[str], stem: str, runner: str = "node"
+    app: str, *, folder: str | os.PathLike[str], stem: str, kind: str, last: int, runner: str = "node"
 ) -> dict[str, str]:
     """Return the texts of a test and of its helper, by name; the test reads its record from ``journals/<stem>.json``.
 
     ``app`` is "src/app.ts:orders": a path, and the names of exported services. ``folder`` is where the files will be.
-    ``stem`` is the name of the test. ``runner`` is "node" or "vitest".
+    ``stem`` is the name of the test. ``kind`` and ``last`` are those of a test for Python. ``runner`` is "node" or
+    "vitest".
 
     Raises:
         ArgumentError: there is no such file, or an argument has another form.
@@ -89,7 +106,7 @@ def files_of(
     if runner not in RUNNERS:
         raise ArgumentError(f"unknown runner {runner!r}; choose from {', '.join(RUNNERS)}.")
     module = node_app(app)
-    return {HELPER: helper_text(), f"{stem}.test.mjs": _test(record, module, Path(folder), stem, runner)}
+    return {HELPER: helper_text(), f"{stem}.test.mjs": _test(module, Path(folder), stem, runner, kind=kind, last=last)}
 
 
 def helper_text() -> str:
@@ -97,21 +114,20 @@ def helper_text() -> str:
     return resources.files(__package__).joinpath(HELPER).read_text("utf-8")
 
 
-def _test(record: Record, app: NodeApp, folder: Path, stem: str, runner: str) -> str:
+def _test(app: NodeApp, folder: Path, stem: str, runner: str, *, kind: str, last: int) -> str:
     from restate_lab import __version__  # noqa: PLC0415 - the package imports this module
 
-    error = record.journal.error
-    entry = error.entry if error is not None else None
-    value = 'result.outcome !== "waits"' if entry is None else f"result.continuesPast({int(entry)})"
+    actual, expected = _KINDS[kind]
     return _TEST.format(
         version=__version__,
         how=_HOW[runner],
         imports=_IMPORTS[runner],
         helper=HELPER,
         stem=stem,
+        not_refused=NOT_REFUSED_IN_NODE,
         module=json.dumps(_specifier(app.path, folder)),
         options=f", {{ exports: {json.dumps(list(app.exports))} }}" if app.exports else "",
-        check=_CHECKS[runner].format(value=value),
+        check=_CHECKS[runner].format(actual=actual.format(last=last), expected=expected),
     )
 
 

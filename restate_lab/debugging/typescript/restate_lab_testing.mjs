@@ -1,13 +1,14 @@
 // Replay an invocation that was recorded in production, in a test: no server, no socket, and no step runs.
 // restate-lab wrote this file beside the tests that use it. It needs @restatedev/restate-sdk and Node.js 22 only.
 
+import childProcess from "node:child_process";
 import dgram from "node:dgram";
 import { readFileSync } from "node:fs";
 import inspector from "node:inspector";
-import { createRequire } from "node:module";
+import { createRequire, syncBuiltinESMExports } from "node:module";
 import net from "node:net";
 import { URL } from "node:url";
-import { Worker } from "node:worker_threads";
+import workerThreads from "node:worker_threads";
 import { createEndpointHandler } from "@restatedev/restate-sdk/fetch";
 
 /** A recorded journal was not replayed to its end. */
@@ -22,7 +23,7 @@ export class HandlerNotFound extends ReplayError {}
 export class Diverges extends ReplayError {}
 /** The code needs the result of a step that has none; steps are not run. */
 export class StepWithoutResult extends ReplayError {}
-/** Code outside of a step, or an import, used the network. */
+/** Code outside of a step, or an import, used the network, or started a program or a thread. */
 export class NetworkUsed extends ReplayError {}
 /** The code did not end within the time limit. */
 export class ReplayTimedOut extends ReplayError {}
@@ -271,14 +272,28 @@ function withResults(entries, results) {
   return entries;
 }
 
-// The network and the time
+// The network, programs and the time
 
-/** Refuses connections and servers in this process, notes them, and returns the function that ends this. */
+const { Worker } = workerThreads;
+const PROGRAMS = ["spawnSync", "execSync", "execFileSync"]; // the others use the prototype
+let refused; // by the current replay: code can keep a replaced function of an earlier one
+
+/**
+ * Refuses connections, servers, programs and threads in this process, notes them, and returns the function that ends
+ * this. It does not see native addons, lookups of names, connections of before the replay, and threads of before it.
+ */
 function refuseNetwork(noted) {
   const replace = (prototype, name, value) => {
     const original = Object.getOwnPropertyDescriptor(prototype, name);
     Object.defineProperty(prototype, name, { ...original, value });
     return () => Object.defineProperty(prototype, name, original);
+  };
+  const refuse = (owner, name, text) => {
+    const original = owner[name];
+    return replace(owner, name, function (...args) {
+      if (refused) throw refused(text);
+      return new.target ? Reflect.construct(original, args, new.target) : original.apply(this, args);
+    });
   };
   const note = (text, isServer = false) => {
     noted.push({ text, isServer });
@@ -297,8 +312,17 @@ function refuseNetwork(noted) {
     replace(net.Socket.prototype, "connect", connect),
     replace(net.Server.prototype, "listen", listen),
     ...["bind", "connect", "send"].map((name) => replace(dgram.Socket.prototype, name, sendDatagram)),
+    refuse(childProcess.ChildProcess.prototype, "spawn", "started a program"),
+    ...PROGRAMS.map((name) => refuse(childProcess, name, "started a program")),
+    refuse(workerThreads, "Worker", "started a thread"),
   ];
-  return () => ends.forEach((end) => end());
+  refused = note;
+  syncBuiltinESMExports(); // for modules that import the names
+  return () => {
+    refused = undefined;
+    ends.forEach((end) => end());
+    syncBuiltinESMExports();
+  };
 }
 
 // Code that blocks cannot be ended from its own thread; this one then ends the process, with a message.
@@ -466,6 +490,12 @@ export class Record {
     this.entries = data.entries.filter(({ type }) => type !== "Command: Output"); // fixed code ends differently, or goes on
   }
 
+  /** What the handler returned in production; undefined if it did not. */
+  get returned() {
+    const last = this.data.entries.at(-1);
+    return last?.type === "Command: Output" && "value" in last ? valueOf(payload(last.value)) : undefined;
+  }
+
   /** Reads a record; with import.meta.url first, the path is relative to the folder of the test. */
   static load(base, path) { return new Record(JSON.parse(readFileSync(new URL(path, base), "utf8"))); }
 
@@ -479,7 +509,7 @@ export class Record {
    * @param {object} [options.results] other results for what has one
    * @param {boolean} [options.checkPayloads] whether arguments must be the recorded ones; default: unless it is masked
    * @param {number} [options.timeout] seconds
-   * @param {boolean} [options.allowNetwork] whether code outside of steps may use the network
+   * @param {boolean} [options.allowNetwork] whether code outside of steps may use the network, and start programs
    * @param {() => Promise<object>} [options.codec] the journalValueCodecProvider of the app
    */
   async run(app, options = {}) {

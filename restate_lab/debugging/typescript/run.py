@@ -50,10 +50,13 @@ class NodeOutcome:
         return self.text
 
 
-def run_once(record: Record, app: str, *, folder: str | os.PathLike[str]) -> NodeOutcome | None:
+def run_once(
+    record: Record, app: str, *, folder: str | os.PathLike[str], allow_network: bool = False
+) -> NodeOutcome | None:
     """Run a record on an app, and return what it does; None if ``node`` or the SDK is not found from ``folder``.
 
-    ``app`` is "src/app.ts:orders". No step runs, and no connection is opened. The module of the app is imported.
+    ``app`` is "src/app.ts:orders". No step runs. The module of the app is imported. ``allow_network`` lets code outside
+    of steps use the network, and start programs.
 
     Raises:
         ArgumentError: there is no such file, or ``app`` has another form.
@@ -67,7 +70,8 @@ def run_once(record: Record, app: str, *, folder: str | os.PathLike[str]) -> Nod
         found = ".".join(map(str, version))
         return NodeOutcome("not run", f"not run: node is version {found}; the SDK and the test need 22.6 or newer")
     with tempfile.TemporaryDirectory(prefix="restate-lab-") as temporary:
-        result = _run(record, module, node, version, home, Path(temporary))
+        options = {"exports": module.exports, "allowNetwork": allow_network}
+        result = _run(record, module, options, node, version, home, Path(temporary))
     return _outcome(result)
 
 
@@ -79,7 +83,13 @@ def _version(node: str) -> tuple[int, ...]:
 
 
 def _run(
-    record: Record, app: NodeApp, node: str, version: tuple[int, ...], home: Path, temporary: Path
+    record: Record,
+    app: NodeApp,
+    options: Mapping[str, Any],
+    node: str,
+    version: tuple[int, ...],
+    home: Path,
+    temporary: Path,
 ) -> Mapping[str, Any]:
     """Return what the program wrote about the record."""
     journal, target = temporary / "journal.json", temporary / "outcome.json"
@@ -90,7 +100,7 @@ def _run(
     command = [node, "--no-warnings", *strip, "--input-type=module", "-", str(journal), str(app.path.resolve())]
     try:
         done = subprocess.run(
-            [*command, json.dumps(list(app.exports)), str(target)],
+            [*command, json.dumps(options), str(target)],
             cwd=home,
             env=_environment(),
             input=program,

@@ -4,10 +4,10 @@
 import { writeFileSync } from "node:fs";
 import { pathToFileURL } from "node:url";
 
-const [journal, app, names, target] = process.argv.slice(2);
+const [journal, app, options, target] = process.argv.slice(2);
 const result = {};
 try {
-  const outcome = await Record.load(pathToFileURL(journal), "").run(() => import(pathToFileURL(app)), { exports: JSON.parse(names) });
+  const outcome = await Record.load(pathToFileURL(journal), "").run(() => import(pathToFileURL(app)), JSON.parse(options));
   Object.assign(result, { ...outcome, returned: undefined, value: JSON.stringify(outcome.returned) });
 } catch (error) {
   const kinds = [[Diverges, "diverges"], [StepWithoutResult, "step without result"], [ReplayError, "not run"]];

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import re
 from typing import Any
 
 import pytest
@@ -128,9 +129,68 @@ def test_a_short_text_is_not_masked_within_words() -> None:
     entries = (
         {"type": "Notification: Run", "completion_id": 2, "failure": {"code": 500, "message": "no ok book 'ok'"}},
     )
-    found = masked("$.a", {"a": "ok", "b": "ok", "c": "book"}, entries=entries)
-    assert values(found) == [{"a": "xx", "b": "xx", "c": "book"}]
+    found = masked("$.a", {"a": "ok", "b": "ok", "c": "book", "d": "ok_, OK: ok-ok"}, entries=entries)
+    assert values(found) == [{"a": "xx", "b": "xx", "c": "book", "d": "ok_, xx: xx-xx"}]
     assert found.record["entries"][1]["failure"]["message"] == "no xx book 'xx'"
+
+
+@pytest.mark.parametrize(
+    ("secret", "text"),
+    [
+        ("Ann", "Dear Ann, …"),
+        ("Ann", "ANN ann"),
+        ("Ann", "?to=ann%20lee&by=%20Ann"),
+        ("Ann", "'\\\\nAnn'"),
+        ("é-1", "to é-1."),
+        ("Ann.Lee@Example.org", "ann.lee@example.org"),
+        ("ann.lee@example.org", "to=Ann.Lee%40Example.org"),
+        ("Bob Müller", "q=bob+m%c3%bcller&name=Bob%20M%C3%BCller"),
+        ("René", "KeyError('Ren\\xe9')"),
+        ("René", '{"Ren\\u00e9'),
+        ("Straße 5", "STRASSE 5"),
+        ("ΑΣ ΟΔΟΣ", "ας οδος, ΑΣ ΟΔΟΣ"),
+        ("İzmir 5", "to İzmir 5"),
+        ("a & b/c", "a &amp; b/c, a%20%26%20b%2Fc"),
+        ("Main St 1\nBerlin", "Main St 1\r\nBerlin; Main St 1 Berlin"),
+    ],
+)
+def test_a_text_is_masked_in_each_way_of_writing_it(secret: str, text: str) -> None:
+    """In payloads that are JSON or not, in messages, and in names."""
+    entries = (
+        {"type": "Notification: Run", "completion_id": 2, "failure": {"code": 500, "message": text}},
+        {"type": "Notification: Run", "completion_id": 3, "value": f"raw: {text}"},
+        {"type": "Command: Run", "result_completion_id": 4, "name": f"for {text}"},
+    )
+    found = masked("$.a", {"a": secret}, {"text": f"- {text}"}, entries=entries, names=[4])
+    every = [json.loads(found.record["entries"][1]["value"])["text"]]
+    every += [found.record["entries"][2]["failure"]["message"], found.record["entries"][3]["value"]]
+    every.append(found.record["entries"][4]["name"])
+    for each in every:
+        for word in re.findall(r"\w{2,}", secret):
+            assert word.lower() not in each.lower(), every
+        assert "xx" in each
+
+
+def test_a_number_is_masked_in_texts_and_a_text_as_a_number() -> None:
+    (before, after) = values(
+        masked(["age", "phone"], {"age": 42, "phone": "4915112345"}, ["42 of 421, 142", 42, 4915112345])
+    )
+    assert before == {"age": 11, "phone": "x" * 10}
+    assert after == ["11 of 421, 142", 42, 1111111111]
+
+
+def test_bytes_have_none_of_the_texts_in_other_case() -> None:
+    content = base64.b64encode(b"\xff Ann.Lee@example.org ANN.LEE@EXAMPLE.ORG").decode()
+    entry = {"type": "Notification: Run", "completion_id": 2, "value": {"base64": content}}
+    found = masked("$.a", {"a": "Ann.Lee@example.org"}, entries=(entry,))
+    assert b"@" not in payload_bytes(found.record["entries"][1]["value"])
+
+
+def test_an_entry_with_a_word_of_a_masked_text_is_named() -> None:
+    found = masked("$.a", {"a": "Bob Miller"}, {"text": "Dear Mr. MILLER"}, {"miller": "the mill"}, {"a": "Miller"})
+    assert found.with_words == []  # "Miller" alone is masked, too
+    found = masked("$.a", {"a": "Bob Miller"}, {"text": "Dear Mr. MILLER"}, {"miller": "the mill"})
+    assert found.with_words == [1]
 
 
 def test_secret_headers_and_fields_are_masked_without_being_asked() -> None:

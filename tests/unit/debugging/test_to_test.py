@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import runpy
@@ -18,7 +19,7 @@ import restate_lab as rl
 from restate_lab.errors import ArgumentError
 from restate_lab.testing import Record, StepWithoutResult
 from restate_lab.testing.journal import Failure
-from support.order_records import APP, FIXED, ORDER, order_record
+from support.order_records import APP, FIXED, ORDER, QUIET, order_record
 from support.order_services import RAN
 from support.sample_rows import SampleRows
 
@@ -127,6 +128,17 @@ def test_a_mask_without_a_text_is_reported(write: Write) -> None:
     assert "note: the record has no text for the mask $.emial" in str(write(mask="$.emial"))
 
 
+def test_notes_name_what_was_kept_and_what_has_a_word_of_a_masked_text(write: Write) -> None:
+    order = {**ORDER, "customer": {**ORDER["customer"], "address": {"city": "Bad Berka", "paid": True}}}
+    notes = write(order_record({**order, "note": "to Berka"}), mask="address").notes
+    assert not any("below masked values" in each for each in notes)
+    assert "note: 1 entry has a word of a masked text, such as entry 0: review the record" in notes
+    order["customer"]["address"]["zip"] = 99438
+    notes = write(order_record(order), mask="address", force=True).notes
+    assert "note: below masked values, 1 number was kept" in notes
+    assert not any("a word of" in each for each in notes)
+
+
 def test_the_text_of_an_error_is_masked(write: Write) -> None:
     error = Failure("TerminalError", "no stock for Ann", 409, 4)
     output = {"type": "Command: Output", "failure": {"code": 409, "message": "no stock for Ann"}}
@@ -149,7 +161,12 @@ def test_a_failure_inside_of_a_step_is_not_said_to_be_shown(write: Write) -> Non
 @pytest.mark.parametrize(
     ("sku", "app", "ends", "assertion"),
     [
-        ("book", APP, [{"type": "Command: Output", "value": '{"sent_to": "ann@example.org"}'}], "== record.returned"),
+        (
+            "book",
+            APP,
+            [{"type": "Command: Output", "value": '{"sent_to": "ann@example.org"}'}],
+            "outcome.returns(record.returned)",
+        ),
         ("book", APP, [], "continues_past(4)"),
         ("mug", FIXED, [], "continues_past(4)"),
     ],
@@ -161,6 +178,31 @@ def test_a_path_without_a_failure_gives_a_test_that_passes(
     assert made.is_as_recorded
     assert assertion in made.paths[1].read_text()
     call(made.paths[1])
+
+
+@pytest.mark.parametrize(("mask", "kind"), [(None, "returns"), ("sku", "ends")])
+def test_a_test_of_a_returned_value_fails_with_a_step_more_or_another_value(
+    mask: str | None, kind: str, write: Write
+) -> None:
+    """A masked record proves that the code ended, and not with which value."""
+    ends = [{"type": "Command: Output", "value": "null"}]
+    made = write(order_record({**ORDER, "sku": "none"}, error=None, ends=ends), app=QUIET, mask=mask)
+    assert ("record.returned" in made.paths[1].read_text()) == (kind == "returns")
+    call(made.paths[1])
+    for wrong, is_wrong in ((FIXED, True), (QUIET.replace("quiet", "loud"), kind == "returns")):
+        test = made.paths[1].with_name(f"{made.paths[1].stem}.py")
+        test.write_text(test.read_text().replace(QUIET, wrong))
+        with pytest.raises(AssertionError) if is_wrong else contextlib.nullcontext():
+            call(test)
+        test.write_text(test.read_text().replace(wrong, QUIET))
+
+
+def test_a_card_says_what_can_use_the_network_all_the_same(write: Write) -> None:
+    made = write()
+    limit = "libraries in C or Rust (grpcio, librdkafka, libpq, ctypes) and threads that ran before"
+    assert f"note: a run of the test does not refuse the network to {limit}" in made.notes
+    assert limit in made._repr_html_()
+    assert limit in made.paths[1].read_text()
 
 
 def test_code_that_does_not_fail_as_in_production_is_reported(write: Write) -> None:

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,34 +22,107 @@ from restate_lab.testing import NetworkUsed, ReplayTimedOut
 from support import local_app
 from support.local_app import HELD, app, changed, record, value
 
-NETWORK = ("blocking", "swallowed", "in a thread", "by a name", "by an address", "listening", "a lookup", "connect_ex")
-GUARDED = ("connect", "connect_ex", "bind")
+USES = {
+    **dict.fromkeys(("blocking", "swallowed", "in a thread", "by an address", "connect_ex", "of _socket"), "opened a"),
+    **dict.fromkeys(("by a name", "a lookup", "another lookup"), "looked up"),
+    "listening": "listened on",
+    **dict.fromkeys(
+        ("a datagram", "a message", "send", "sendall", "sendmsg", "a thread", "a thread of a thread"), "sent"
+    ),
+    **dict.fromkeys(("a pool", "a pool of before", "a library in a pool"), "sent data to"),
+    **dict.fromkeys(("a program", "a program of asyncio", "a spawned program"), "started the program 'sh'"),
+    "a shell": "started a shell",
+    **dict.fromkeys(("a fork", "a process of multiprocessing"), "started a process"),
+}
+"""What the code does outside of a step, and how the message begins."""
+REPLACED = ((socket.socket, "send"), (socket.socket, "sendall"), (ThreadPoolExecutor, "submit"))
 
 
 @pytest.fixture(autouse=True)
 def released() -> Iterator[None]:
     """End the handlers that block, and wait until their threads have left the network alone."""
     HELD.clear()
-    before = {name: vars(socket.socket).get(name) for name in GUARDED}, socket.getaddrinfo
+    before = [vars(owner).get(name) for owner, name in REPLACED]
     yield
     local_app.release()
-    assert ({name: vars(socket.socket).get(name) for name in GUARDED}, socket.getaddrinfo) == before
+    assert [vars(owner).get(name) for owner, name in REPLACED] == before
     assert [each.context_managers for each in local_app.orders.handlers.values()] == [None] * len(
         local_app.orders.handlers
     )
 
 
-@pytest.mark.parametrize("how", NETWORK)
-def test_the_network_is_refused(how: str) -> None:
-    """In a handler, in a thread that it starts, and where the error is swallowed."""
-    with pytest.raises(NetworkUsed, match=r"(opened a|listened) .+(local_app\.py:\d+)?, outside of a step"):
-        record("connect", value(f'"{how}"')).run(app)
+class Listeners:
+    """Listeners for datagrams and connections, and what they received."""
+
+    def __init__(self, folder: Path) -> None:
+        self.file, self._stack = folder / "sent", contextlib.ExitStack()
+        self.udp = self._stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        self.udp.bind(("127.0.0.1", 0))
+        self._server = self._stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        connection = self._stack.enter_context(socket.create_connection(self._server.getsockname()))
+        self.tcp = self._stack.enter_context(self._server.accept()[0])
+        addresses = {"udp": self.udp.getsockname(), "tcp": self._server.getsockname()}
+        local_app.TARGET.update(addresses, file=self.file, connection=connection)
+
+    @property
+    def received(self) -> list[str]:
+        """Return the ways by which something arrived; on the loopback device, it is there when the sender goes on."""
+        found = ["program"] * self.file.exists()
+        for name, method in (("udp", self.udp.recv), ("tcp", self.tcp.recv), ("connection", self._accept)):
+            with contextlib.suppress(BlockingIOError):
+                found += [name] * bool(method(99, socket.MSG_DONTWAIT))
+        return found
+
+    def _accept(self, *_: int) -> bool:
+        self._server.settimeout(0)
+        self._server.accept()[0].close()
+        return True
+
+    def close(self) -> None:
+        self._stack.close()
 
 
-def test_the_network_can_be_allowed() -> None:
-    """The control of the trials above: then the connection is refused by the peer only."""
-    with pytest.raises(ConnectionRefusedError):
-        record("connect", value('"blocking"')).run(app, allow_network=True)
+@pytest.fixture
+def listeners(tmp_path: Path) -> Iterator[Listeners]:
+    local_app.POOL.submit(time.monotonic).result()  # its thread runs before the replay
+    listeners = Listeners(tmp_path)
+    yield listeners
+    listeners.close()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_the_network_and_programs_are_refused(listeners: Listeners) -> None:
+    """In a handler, in threads that it starts, through sockets of before, and where the error is swallowed."""
+    for how, text in USES.items():
+        with pytest.raises(NetworkUsed, match=rf"the code {text}.* at .*\w+\.py:\d+, outside of a step") as caught:
+            record("connect", value(f'"{how}"')).run(app)
+        assert not caught.value.is_import
+    assert listeners.received == []
+
+
+@pytest.mark.parametrize(
+    ("how", "received"),
+    [("a datagram", "udp"), ("send", "tcp"), ("of _socket", "connection"), ("a program", "program")],
+)
+def test_the_network_can_be_allowed(how: str, received: str, listeners: Listeners) -> None:
+    """The control of the trials above."""
+    record("connect", value(f'"{how}"')).run(app, allow_network=True)
+    assert listeners.received == [received]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_of_a_library_sends_nothing_and_is_no_error_of_the_code(listeners: Listeners) -> None:
+    """Exporters of traces send in threads of their own, also when a handler fails."""
+    assert record("connect", value('"a thread of a library"')).run(app).returned == "connected"
+    assert listeners.received == []
+
+
+def test_threads_of_others_use_the_network_meanwhile_and_later(listeners: Listeners) -> None:
+    """A panel in the same kernel reads on, and a pool that the code shares with others works after the replay."""
+    with pytest.raises(NetworkUsed):
+        record("connect", value('"a pool of before"')).run(app)
+    assert local_app.POOL.submit(local_app.UDP.sendto, b"sent", listeners.udp.getsockname()).result() == 4
+    assert listeners.received == ["udp"]
 
 
 def test_other_threads_use_the_network_meanwhile() -> None:
@@ -62,11 +136,13 @@ def test_other_threads_use_the_network_meanwhile() -> None:
     thread = threading.Thread(target=replay)
     with socket.create_server(("127.0.0.1", 0)) as server:
         thread.start()
-        while vars(socket.socket).get("connect") is None or "call" not in vars(socket.socket)["connect"].__name__:
+        while "send" not in vars(socket.socket):
             time.sleep(0.01)
         with socket.create_connection(server.getsockname()) as connection, socket.socket() as other:
             assert connection.getpeername() == server.getsockname()
             other.bind(("127.0.0.1", 0))
+            connection.sendall(b"sent")
+            subprocess.run([sys.executable, "-V"], check=True, capture_output=True)
         assert socket.getaddrinfo("127.0.0.1", 80)
         HELD.set()
         thread.join()

@@ -84,6 +84,15 @@ def test_a_recorded_result_does_not_stop_fixed_code() -> None:
     assert STEPS == []
 
 
+@pytest.mark.parametrize("other", [True, 1.0, "1", None, [1], b"1"])
+def test_a_returned_value_has_its_type(other: object) -> None:
+    assert Outcome("returns", returned=1).returns(1)
+    assert not Outcome("returns", returned=1).returns(other)
+    assert not Outcome("returns", returned={"a": [1]}).returns({"a": [other]})
+    assert Outcome("returns", returned={"a": other, "b": 1}).returns({"b": 1, "a": other})
+    assert not Outcome("continues").returns(None)
+
+
 @pytest.mark.parametrize(
     ("place", "fields", "recorded", "now"),
     [
