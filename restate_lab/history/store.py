@@ -67,6 +67,8 @@ _NOT_CONDITIONAL = (
     "conditional writes (If-None-Match), and unset AWS_S3_ALLOW_UNSAFE_RENAME."
 )
 _TRIES = 10
+_COMMITS = 10  # of a table, from one merge of its small files to the next
+_MOST_BYTES = 8 << 20  # of a day's files that are merged; to rewrite more takes too long for a visit
 _OPTIONS = {"max_retries": "3", "retry_timeout": "30s"}
 """Settings of a store: few retries, so that an error is reported within a minute."""
 
@@ -189,6 +191,27 @@ class ArchiveStore:
                 writer_properties=deltalake.WriterProperties(compression="ZSTD"),
                 commit_properties=deltalake.CommitProperties(app_transactions=transactions),
             )
+        if table.version() % _COMMITS == 0:
+            self._merge_today(str(table.metadata().name), cluster)
+
+    def _merge_today(self, name: str, cluster: str) -> None:
+        """Merge the small files that visits have added today, and write a checkpoint of the log.
+
+        Each visit reads these files and the commits after the checkpoint, many of them at once. Without merges, an
+        archiver that runs for days needs more memory, threads and CPU time at each visit.
+
+        An update that changes no value merges them, because delta-rs 1.6 accepts two compactions of the same files, and
+        then has their rows twice. It refuses two updates, and an update beside a compaction.
+        """
+        today = datetime.now(UTC).date()
+        with suppress(RestateLabError), self._translated():  # the rows are committed; a later merge has the same files
+            table = self.open(name)
+            sizes = _sizes(table, cluster, today) if "day" in TABLES[name].own else []
+            if len(sizes) > 1 and sum(sizes) <= _MOST_BYTES:
+                where = f"cluster_name = {sql_text(cluster)} AND day = '{today}'"
+                writer = _deltalake().WriterProperties(compression="ZSTD")
+                table.update(updates={"visit": "visit"}, predicate=where, writer_properties=writer)
+            self.open(name).create_checkpoint()
 
     def read(self, table: DeltaTable, columns: list[str], where: str) -> Iterator[pa.RecordBatch]:
         """Yield the rows of a table that match a condition, without string views."""
@@ -331,6 +354,13 @@ class ArchiveStore:
         if _NOT_REACHED.search(text) or _UNAVAILABLE.search(text):
             return Unreachable(f"{self}: the store did not respond: {text}")
         return ArchiveBroken(f"{self}: {text}")
+
+
+def _sizes(table: DeltaTable, cluster: str, day: date) -> list[int]:
+    """Return the bytes of each file of a cluster's day."""
+    names = ["partition.cluster_name", "partition.day", "size_bytes"]
+    files = pa.table(table.get_add_actions(flatten=True)).select(names).to_pylist()
+    return [file["size_bytes"] for file in files if (file[names[0]], file[names[1]]) == (cluster, day)]
 
 
 def last_number(table: DeltaTable, cluster: str, shard: str | None) -> int:

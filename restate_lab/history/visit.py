@@ -6,7 +6,8 @@ number than the others is repaired at the start of the next visit, as far as the
 A commit that loses a race is discarded: the visit begins again, with the ids that the other archiver wrote.
 
 An archiver of a shard does the same for its services, with numbers of its own. Two shards have no run in common, so
-their commits do not race. A visit also completes what archivers that are no longer active have left.
+their commits only race with a merge of the day's small files. A visit also completes what archivers that are no longer
+active have left.
 """
 
 from __future__ import annotations

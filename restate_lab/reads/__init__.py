@@ -51,6 +51,7 @@ _LONGEST_REASON = 300
 CHUNK = 1_000  # ids in a statement: the planning time of a server grows faster than the list
 Row = dict[Any, Any]
 T = TypeVar("T", pa.Table, pd.DataFrame)
+_Rows = TypeVar("_Rows", pa.Table, pa.RecordBatch)
 
 _OVER = "{verb} did not finish within its timeout of {timeout}; pass a longer timeout=, or request less data"
 _NOT_RECORDED = {"max_bytes", "progress", "timeout"}
@@ -210,7 +211,7 @@ class Reads(SourceWrapper):
         """
         text = complete_for(statement, self.has)
         rows = self.arrow(text, params=used_params(text, params or {}), **{"progress": False, **options})
-        return check_columns(rows, text, self)
+        return _with_utc(check_columns(rows, text, self))
 
     def query_of(self, statement: str, ids: Sequence[str], /, *, chunk: int = CHUNK) -> Iterator[Row]:
         """Yield the rows of a statement of this package for any number of ids, its parameter ``:ids``."""
@@ -223,7 +224,7 @@ class Reads(SourceWrapper):
         """Yield the batches of a statement of this package; for very many rows. ``options`` are those of ``stream``."""
         with self.stream(statement, params=params, **options) as reader:
             check_columns(reader.schema, statement, self)
-            yield from reader
+            yield from map(_with_utc, reader)
 
     def query_frame(
         self, statement: str, params: Mapping[str, Any] | None = None, /, *, timeout: DurationInput | None = None
@@ -422,7 +423,16 @@ class UntilStopped:
 def _without_views(table: pa.Table) -> pa.Table:
     """Return the same rows without string views: servers return them for expressions, and Arrow cannot filter them."""
     plain = [each.with_type(pa.large_string()) if each.type == pa.string_view() else each for each in table.schema]
-    return table.cast(pa.schema(plain))
+    return _with_utc(table.cast(pa.schema(plain)))
+
+
+def _with_utc(rows: _Rows) -> _Rows:
+    """Return the same rows with times in "UTC": pyarrow 26 leaks an object for each value in the server's "+00:00"."""
+    for index, column in enumerate(rows.schema):
+        if pa.types.is_timestamp(column.type) and column.type.tz == "+00:00":
+            times = pa.timestamp(column.type.unit, "UTC")
+            rows = rows.set_column(index, column.with_type(times), rows.column(index).cast(times))
+    return rows
 
 
 @functools.cache

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -362,3 +364,37 @@ def test_texts_can_be_filtered_however_a_server_types_them() -> None:
     assert plain.schema.types == [pa.large_string(), pa.string(), pa.null(), pa.list_(pa.uint32())]
     assert plain.filter(pa.array([True, False])).num_rows == 1
     assert _without_views(table.slice(0, 0)).num_rows == 0
+
+
+class ManyTimes(Counting):
+    """A source whose rows have a time in the zone of a server's responses."""
+
+    def rows(self, statement: str, params: Mapping[str, Any], *, timeout: Any = None) -> Any:
+        names = ("id", "target_service_name", "target_handler_name", "target_service_key", "idempotency_key")
+        texts = {name: pa.array(["x"] * 1000, pa.large_string()) for name in names}
+        return pa.table({**texts, "created_at": pa.array([NOW] * 1000, pa.timestamp("ms", "+00:00"))})
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda reads: reads.query(TIMES, {"ids": ["x"]}).to_pylist(),
+        lambda reads: list(reads.query_of(TIMES, ["x"])),
+        lambda reads: [row for batch in reads.batches(TIMES, {"ids": ["x"]}) for row in batch.to_pylist()],
+        lambda reads: reads.table("find/ids", since=NOW, service=None, limit=1000).to_pylist(),
+    ],
+    ids=["query", "query_of", "batches", "table"],
+)
+def test_times_leave_no_memory_behind(read: Callable[[Reads], list[dict[str, Any]]]) -> None:
+    """A process that reads journals for hours would grow by the object that pyarrow leaks for each time in "+00:00"."""
+    reads = Reads(ManyTimes())
+    assert read(reads)[0]["created_at"] == NOW
+    gc.collect()
+    before = sys.getallocatedblocks()
+    for _ in range(10):
+        assert len(read(reads)) == 1000
+    gc.collect()
+    assert sys.getallocatedblocks() - before < 2000
+
+
+TIMES = "SELECT id, created_at FROM sys_invocation WHERE id IN :ids"

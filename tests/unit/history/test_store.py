@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,16 @@ from deltalake import DeltaTable
 
 from restate_lab import errors
 from restate_lab.history.commits import ClusterTables, table_of_records
-from restate_lab.history.store import ArchiveStore, Deletion, LostRace, compact, delete_before, locate_store, vacuum
+from restate_lab.history.store import (
+    ArchiveStore,
+    Deletion,
+    LostRace,
+    compact,
+    delete_before,
+    last_number,
+    locate_store,
+    vacuum,
+)
 from restate_lab.history.tables import SCHEMA_VERSION, TABLES
 
 TODAY = datetime.now(UTC).date()
@@ -134,6 +144,33 @@ def test_past_days_become_few_files_and_deleted_days_are_not_archived_again(stor
     assert ids(store) == ["run 2", "run 3", "run 4", "run 5"]
     assert set(vacuum(store)["files_removed"]) == {0}, "files younger than 7 days can be in use"
     assert store.open("invocations").transaction_version("c") == 5
+
+
+def test_the_files_and_the_log_of_a_table_do_not_grow_with_its_visits(store: ArchiveStore) -> None:
+    """A visit reads all of them, many at once: growth would be memory and threads of an archiver that runs for days."""
+    log, sizes = Path(store.where, "visits", "_delta_log"), []
+    for minute in range(24):
+        record(store, datetime.now(UTC) + timedelta(minutes=minute))
+        last = max((int(each.name.partition(".")[0]) for each in log.glob("*.checkpoint.parquet")), default=0)
+        table = store.open("visits")
+        sizes.append((len(table.file_uris()), table.version() - last))
+    assert max(files for files, _ in sizes) <= 10
+    assert max(commits for _, commits in sizes) <= 10
+    assert sum(len(batch) for batch in store.read(table, ["started_at"], "cluster_name = 'c'")) == 24
+
+
+def test_archivers_that_merge_small_files_at_the_same_time_lose_and_repeat_no_row(store: ArchiveStore) -> None:
+    def archive(shard: str) -> None:
+        tables = ClusterTables(store, "c", {"invocations": store.open("invocations")}, shard=shard)
+        for number in range(1, 26):
+            assert tables.append_once("invocations", runs(f"{shard} {number:02}"), number - 1, number)
+
+    shards = ("a", "b", "c")
+    store.append(store.open("invocations"), runs("d"), cluster="d")  # now the table has the columns of a run
+    with ThreadPoolExecutor(len(shards)) as pool:
+        list(pool.map(archive, shards))
+    assert ids(store) == [*(f"{shard} {number:02}" for shard in shards for number in range(1, 26)), "d"]
+    assert [last_number(store.open("invocations"), "c", shard) for shard in shards] == [25, 25, 25]
 
 
 def test_a_day_after_the_last_complete_visit_is_refused(store: ArchiveStore) -> None:
