@@ -79,5 +79,5 @@ def test_a_plan_is_given_back(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("reason", ["…", "...", " ", "", None])
 def test_a_placeholder_is_not_a_reason(reason: Any) -> None:
-    with pytest.raises(ArgumentError, match="reason (is empty|has the placeholder)"):
+    with pytest.raises(ArgumentError, match=r"reason (is empty|has the placeholder)"):
         check_reason(reason)
