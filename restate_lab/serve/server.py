@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import resource
 import secrets
 import signal
 import socket
@@ -24,6 +25,7 @@ import platformdirs
 import uvicorn
 from starlette.types import ASGIApp, Scope
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
 
 from restate_lab import links
 from restate_lab.audit import AuditLog
@@ -36,11 +38,11 @@ from restate_lab.serve.readings import THREAD_NAME
 from restate_lab.sources import open_sources
 
 SILENCE = 10.0
-"""Seconds in which a request has to arrive."""
+"""Seconds in which a request has to arrive; with TLS, also seconds for the handshake before."""
 SHORTEST_TOKEN = 20  # characters
 _LONGEST_TOKEN = 1_000  # characters
-_MOST_CONNECTIONS = 600  # at the same time; a further one is closed
-_MOST_REQUESTS = 500  # at the same time; others get 503
+_MOST_CONNECTIONS = 600  # at the same time
+_PAUSE = 0.1  # seconds after a connection that could not be accepted
 _LAST_RESPONSES = 1  # seconds for responses that are being made at the end
 _LAST_READINGS = 0.5  # seconds for readings to end with their connections
 
@@ -65,6 +67,7 @@ def run_server(clusters: Sequence[str | None], paths: Sequence[Path], options: S
         names = ", ".join(name for name, _ in sources.items())
         options.say(f"Read-only pages of {names} at {options.address(port)}. {where}")
         options.say(f"Open, once: {app.new_link().reveal()}")
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL + 1)  # strangers could fill the log
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # viewers cannot see the terminal
             server.run(sockets=[listener])
@@ -88,7 +91,7 @@ def guarded(pages: PageServer, token: Secret, options: ServerOptions, port: int)
 
 
 def web_server(app: ASGIApp, options: ServerOptions) -> uvicorn.Server:
-    """Return the web server, which logs nothing: requests of strangers could fill the log.
+    """Return the web server, which logs nothing: connections of strangers could fill the log.
 
     Raises:
         ArgumentError: the certificate or its key cannot be used.
@@ -104,12 +107,11 @@ def web_server(app: ASGIApp, options: ServerOptions) -> uvicorn.Server:
         server_header=False,
         headers=list(HEADERS.items()),
         proxy_headers=options.behind_proxy,
-        limit_concurrency=_MOST_REQUESTS,
         timeout_graceful_shutdown=_LAST_RESPONSES,
     )
     config.load()
     config.ssl = options.tls()
-    return uvicorn.Server(config)
+    return _LimitedServer(config)
 
 
 def bind(options: ServerOptions) -> socket.socket:
@@ -199,21 +201,108 @@ def _end_readings() -> None:
         os._exit(0)
 
 
-class Connection(H11Protocol):
-    """uvicorn's connection, with a limit for their number, and for the time without a complete request.
+class _LimitedServer(uvicorn.Server):
+    """uvicorn's server with a limit for open connections, which counts them also before the TLS handshake.
 
-    uvicorn waits forever for the end of a request, so that a program without the token could use up all connections.
+    At the limit, the oldest connection that waits for its client makes room for a new one. So silent connections do
+    not keep viewers away.
     """
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._accepting: list[asyncio.Task[None]] = []
+        self._open: dict[asyncio.Task[None], Connection] = {}  # the oldest first
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept connections; asyncio's own servers, which uvicorn starts for sockets, have no limit."""
+        await super().startup(sockets=[])
+        self._accepting = [asyncio.create_task(self._accept(each)) for each in sockets or ()]
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop to accept connections, and end as uvicorn does."""
+        for each in self._accepting:
+            each.cancel()
+        await asyncio.gather(*self._accepting, return_exceptions=True)
+        await super().shutdown(sockets)
+
+    async def _accept(self, listener: socket.socket) -> None:
+        listener.settimeout(0)
+        listener.listen(self.config.backlog)
+        while True:
+            try:
+                client, _ = await asyncio.get_running_loop().sock_accept(listener)
+            except OSError:  # such as too many open files
+                await asyncio.sleep(_PAUSE)
+                continue
+            if self._has_room():
+                connection = Connection(self.config, self.server_state, self.lifespan.state)
+                task = asyncio.create_task(self._hold(client, connection))
+                self._open[task] = connection
+                task.add_done_callback(lambda ended: self._open.pop(ended, None))
+            else:
+                client.close()
+            await asyncio.sleep(0)  # others proceed, also while many connections wait to be accepted
+
+    def _has_room(self) -> bool:
+        """Return whether another connection can be opened, after the end of an older one if necessary."""
+        if len(self._open) < _most_connections():
+            return True
+        waiting = (task for task, connection in self._open.items() if connection.is_waiting)
+        oldest = next(waiting, None)
+        if oldest is None:
+            return False
+        del self._open[oldest]
+        oldest.cancel()
+        return True
+
+    async def _hold(self, client: socket.socket, connection: Connection) -> None:
+        """Serve the connection until its end, or until this task is cancelled."""
+        tls = self.config.ssl
+        limits = {"ssl_handshake_timeout": SILENCE, "ssl_shutdown_timeout": SILENCE} if tls else {}
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.connect_accepted_socket(lambda: connection, client, ssl=tls, **limits)
+            await connection.ended.wait()
+        except OSError:  # the handshake failed
+            return
+        finally:
+            if connection.transport is not None:
+                connection.transport.abort()
+
+
+def _most_connections() -> int:
+    """Return the limit of open connections: at most half of the files that this process can open."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _MOST_CONNECTIONS if files == resource.RLIM_INFINITY else min(_MOST_CONNECTIONS, files // 2)
+
+
+class Connection(H11Protocol):
+    """uvicorn's connection, with a limit for the time without a complete request, for which uvicorn waits forever."""
+
+    def __init__(self, config: uvicorn.Config, server_state: ServerState, app_state: dict[str, Any]) -> None:
+        super().__init__(config, server_state, app_state)
+        self.ended = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the client has to act: complete the TLS handshake, send a request, or read its response."""
+        cycle: Any = self.cycle  # None before the first request
+        return cycle is None or cycle.response_complete or self.flow.write_paused
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin a connection."""
         super().connection_made(transport)
         # asyncio does this only for sockets with a protocol number; a second write would wait 40 ms for the client.
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if len(self.connections) > _MOST_CONNECTIONS:
-            transport.abort()
-            return
-        self.loop.call_later(SILENCE, self._check, None)
+        self._timer = self.loop.call_later(SILENCE, self._check, None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End a connection."""
+        super().connection_lost(exc)
+        self.ended.set()
+        if self._timer is not None:
+            self._timer.cancel()  # otherwise it would keep this connection in memory until then
 
     def _check(self, before: Any) -> None:
         """Close a connection that has not completed another request since the last check, when this was its request."""
@@ -222,7 +311,7 @@ class Connection(H11Protocol):
         if self.cycle is before and self.conn.their_state in {h11.IDLE, h11.SEND_BODY}:
             self.transport.close()  # after the rest of a page that a slow viewer still receives
         else:
-            self.loop.call_later(SILENCE, self._check, self.cycle)
+            self._timer = self.loop.call_later(SILENCE, self._check, self.cycle)
 
     def send_400_response(self, msg: str) -> None:
         """Refuse bytes other than HTTP; uvicorn's own response has none of our headers."""

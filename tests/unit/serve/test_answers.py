@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import errno
 import re
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -266,6 +270,48 @@ def test_a_slow_page_and_a_slow_viewer_keep_their_connection(
         assert f"content-length: {received}\r\n".encode() in head
 
 
+def test_a_viewer_takes_the_place_of_a_connection_that_waits_for_its_client(
+    gate: Gate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The oldest one ends: silent, or its page is not read. While a page is made for all, a new one is closed."""
+    monkeypatch.setattr(server, "_MOST_CONNECTIONS", 2)
+    with running_pages({"made": SampleRows()}, tmp_path) as pages, ExitStack() as stack:
+        first = stack.enter_context(_ask(pages, "/only"))
+        assert gate.began.acquire(timeout=20)
+        silent = [stack.enter_context(_connect(pages)) for _ in range(3)]
+        for each in silent[:2]:
+            assert _rest(each) == b""
+        unread = stack.enter_context(_ask(pages, "/huge"))
+        assert _rest(silent[2]) == b""
+        assert unread.recv(12) == b"HTTP/1.1 200"
+        second = stack.enter_context(_ask(pages, "/only?number=1"))
+        assert gate.began.acquire(timeout=20)
+        assert len(_rest(unread)) < HUGE
+        assert _rest(stack.enter_context(_connect(pages))) == b""
+        gate.open.set()
+        for each in (first, second):
+            assert _rest(each).startswith(b"HTTP/1.1 200")
+
+
+def test_a_viewer_who_cannot_be_accepted_is_accepted_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """For example while readings have all files of the process open."""
+    accept = asyncio.SelectorEventLoop.sock_accept
+    failures = [errno.EMFILE, errno.ENFILE, errno.ECONNABORTED]
+
+    async def accept_later(loop: asyncio.SelectorEventLoop, listener: socket.socket) -> Any:
+        if failures:
+            raise OSError(failures.pop(), "no")
+        return await accept(loop, listener)
+
+    monkeypatch.setattr(asyncio.SelectorEventLoop, "sock_accept", accept_later)
+    with running_pages({"made": SampleRows()}, tmp_path) as pages, pages.client() as client:
+        assert client.get("/health").status_code == 200
+    assert failures == []
+    assert [each for each in caplog.records if each.name == "asyncio"] == []
+
+
 def test_a_viewer_who_leaves_does_not_end_the_reading_of_others(gate: Gate, tmp_path: Path) -> None:
     with running_pages({"made": SampleRows()}, tmp_path) as pages, ThreadPoolExecutor(1) as pool:
         leaving = _ask(pages, "/only")
@@ -291,13 +337,22 @@ def test_viewers_at_the_same_time_wait_for_one_write(tmp_path: Path, monkeypatch
         assert len(writes) < 50
 
 
+def _connect(pages: RunningPages) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", pages.port), timeout=20)
+
+
 def _ask(pages: RunningPages, path: str, *, end: str = "Connection: close\r\n") -> socket.socket:
     """Return a connection on which a page was requested."""
-    connection = socket.create_connection(("127.0.0.1", pages.port), timeout=20)
+    connection = _connect(pages)
     host = f"Host: 127.0.0.1:{pages.port}\r\nAuthorization: Bearer {TOKEN}\r\n"
     connection.sendall(f"GET {path} HTTP/1.1\r\n{host}{end}\r\n".encode())
     return connection
 
 
 def _rest(connection: socket.socket) -> bytes:
-    return b"".join(iter(lambda: connection.recv(1 << 20), b""))
+    """Return what arrives until the end or the reset of the connection."""
+    received = b""
+    with contextlib.suppress(ConnectionResetError):
+        while part := connection.recv(1 << 20):
+            received += part
+    return received

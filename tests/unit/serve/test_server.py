@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
 import socket
 import ssl
 import stat
+import struct
 import subprocess
 import sys
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 import trustme
 from cryptography.hazmat.primitives import serialization
@@ -22,6 +26,7 @@ from typer.testing import CliRunner
 
 from restate_lab.cli import app
 from restate_lab.errors import ArgumentError
+from restate_lab.serve import server
 from restate_lab.serve.options import ServerOptions
 from restate_lab.serve.server import bind, token_of
 from support.page_servers import TOKEN, running_pages
@@ -66,7 +71,28 @@ HOSTS: list[tuple[dict[str, Any], set[str]]] = [
     ({"url": "http://localhost:8000"}, {"localhost:8000"}),
 ]
 COMMAND = (sys.executable, "-c", "from restate_lab.cli import main; main()")
+FILES = 256
 SOON = 15  # seconds: half of the time limit of a reading
+
+
+def _client_hello() -> bytes:
+    """Return the first bytes of a TLS handshake."""
+    sent = ssl.MemoryBIO()
+    with contextlib.suppress(ssl.SSLWantReadError):
+        ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), sent, server_hostname="localhost").do_handshake()
+    return sent.read()
+
+
+CLIENT_HELLO = _client_hello()
+BROKEN = (
+    b"",
+    b"",
+    CLIENT_HELLO[:20],
+    CLIENT_HELLO,
+    b"GARBAGE\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: x",
+    b"\x16\x03\x01\r\n",
+)
 
 
 @pytest.mark.parametrize("message", REFUSED)
@@ -232,6 +258,64 @@ def test_without_the_extra_the_error_has_the_command(monkeypatch: pytest.MonkeyP
     assert "pip install 'restate-lab[serve]'" in " ".join(result.output.split())
 
 
+def test_silent_and_broken_connections_keep_nobody_away(
+    certificate: tuple[trustme.CA, Path, Path], tmp_path: Path
+) -> None:
+    """They are more than the files that the process may open. It serves meanwhile, writes nothing, and closes all."""
+    authority, chain, key = certificate
+    trust, token = ssl.create_default_context(), tmp_path / "token"
+    authority.configure_trust(trust)
+    token.write_text(TOKEN)
+    token.chmod(0o600)
+    tls = ("--tls-certificate", str(chain), "--tls-key", str(key))
+    with ExitStack() as stack:
+        own = ("--token-file", str(token))
+        processes = [_start(stack, "http://127.0.0.1:1", tmp_path, *own, *each, files=FILES) for each in ((), tls)]
+        for process in processes:
+            url = httpx.URL(_link_of(process)).join("/")
+            headers = {"authorization": f"Bearer {TOKEN}", "connection": "close"}
+            with httpx.Client(base_url=url, verify=trust, trust_env=False, timeout=20, headers=headers) as client:
+                with ExitStack() as strangers:
+                    _send_broken(strangers, url.port)
+                    for path in ("/health", "/page.js", "/nothing") * 5:
+                        assert client.get(path).status_code == (404 if path == "/nothing" else 200)
+                assert client.get("/health").status_code == 200
+            _wait_until_all_are_closed(process, url.port)
+            process.send_signal(signal.SIGTERM)
+            output, _ = process.communicate(timeout=SOON)
+            assert (process.returncode, output) == (0, "")
+
+
+def _send_broken(strangers: ExitStack, port: int | None) -> None:
+    """Open more connections than the server may have, all without a complete request; each eighth will be reset."""
+    for number in range(FILES * 2):
+        stranger = strangers.enter_context(socket.create_connection(("127.0.0.1", port), timeout=20))
+        with contextlib.suppress(ConnectionError):
+            stranger.sendall(BROKEN[number % len(BROKEN)])
+        if number % 8 == 0:
+            stranger.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def _wait_until_all_are_closed(process: subprocess.Popen[str], port: int | None) -> None:
+    ends = time.monotonic() + 20
+    while any(each.laddr.port == port and each.raddr for each in psutil.Process(process.pid).net_connections("tcp4")):
+        assert time.monotonic() < ends
+        time.sleep(0.05)
+
+
+def test_a_tls_handshake_has_a_time_limit(
+    certificate: tuple[trustme.CA, Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "SILENCE", 0.2)
+    _, chain, key = certificate
+    with running_pages({"made": SampleRows()}, tmp_path, certificate=chain, key=key) as pages:
+        for data in (b"", CLIENT_HELLO[:20], CLIENT_HELLO):
+            with socket.create_connection(("127.0.0.1", pages.port), timeout=20) as connection:
+                connection.sendall(data)
+                while connection.recv(65536):
+                    pass
+
+
 def _is_silent(_connection: socket.socket, _number: int) -> bool:
     return True
 
@@ -255,8 +339,13 @@ def test_a_signal_ends_the_server_soon(tmp_path: Path) -> None:
         assert not any(each.exists() for each in tokens)
 
 
-def _start(stack: ExitStack, address: str, state: Path) -> subprocess.Popen[str]:
-    command = [*COMMAND, "serve", "-e", address, "--listen", "127.0.0.1:0"]
+def _start(
+    stack: ExitStack, address: str, state: Path, *options: str, files: int | None = None
+) -> subprocess.Popen[str]:
+    """Start the command; ``files`` is the number that it may open."""
+    command = [*COMMAND, "serve", "-e", address, "--listen", "127.0.0.1:0", *options]
+    if files is not None:
+        command = ["sh", "-c", f'ulimit -n {files}; exec "$@"', "sh", *command]
     env = os.environ | {"XDG_STATE_HOME": str(state), "PYTHONUNBUFFERED": "1"}
     process = stack.enter_context(
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
@@ -268,5 +357,7 @@ def _start(stack: ExitStack, address: str, state: Path) -> subprocess.Popen[str]
 def _link_of(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None
     first, second = process.stdout.readline(), process.stdout.readline()
-    assert re.fullmatch(r"Read-only pages of \S+ at http://127\.0\.0\.1:\d+\. Programs send the token in \S+\n", first)
+    assert re.fullmatch(
+        r"Read-only pages of \S+ at https?://127\.0\.0\.1:\d+\. Programs send the token in \S+\n", first
+    )
     return second.removeprefix("Open, once: ").strip()
