@@ -60,12 +60,20 @@ class PrivateFolder:
         self._longest = longest  # characters that are read of a file
 
     def write(self, name: str, text: str) -> None:
-        """Write a file of mode 0600; a file with this name is replaced at once."""
-        self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with write_atomically(self.path / name, overwrite=True) as unfinished:
-            descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
+        """Write a file of mode 0600; a file with this name is replaced at once.
+
+        Raises:
+            OSError: the file cannot be written; ``filename`` is a path in this folder.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with write_atomically(self.path / name, overwrite=True) as unfinished:
+                descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+                with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                    file.write(text)
+        except OSError as error:  # a full disk reports no path
+            error.filename = error.filename or str(self.path / name)
+            raise
 
     def read(self, name: str) -> str:
         """Return the text of a file.

@@ -46,9 +46,14 @@ class RecordFile:
         with self._locks.setdefault(os.getpid(), threading.Lock()):
             try:
                 descriptor = os.open(self._open_path(folder), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+                length = os.fstat(descriptor).st_size
                 try:
                     _write_all(descriptor, lines.encode("utf-8", "backslashreplace"))
                     os.fsync(descriptor)
+                except OSError:  # a record that failed is not read later
+                    with contextlib.suppress(OSError):
+                        os.ftruncate(descriptor, length)
+                    raise
                 finally:
                     os.close(descriptor)
             except OSError as error:

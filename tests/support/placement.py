@@ -63,6 +63,7 @@ GROUPS = {
         "faults/test_cuts.py",
         "faults/test_early_answers.py",
         "faults/test_shell_plans.py",
+        "faults/test_streams.py",
         "faults/test_interrupts.py",
     ),
 }

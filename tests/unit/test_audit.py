@@ -84,6 +84,26 @@ def test_a_result_that_cannot_be_written_is_a_warning(tmp_path: Path, monkeypatc
     assert len(list(tmp_path.glob("*.jsonl"))) == 2
 
 
+def test_a_record_that_fails_is_not_read_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The change was not sent and the note is not known, also if their lines reached the file."""
+    log = AuditLog(tmp_path)
+    log.note(text="first")
+    for failing in ("os.fsync", "restate_lab.records._write_all"):
+        with monkeypatch.context() as patch:
+            patch.setattr(failing, _written_then_full)
+            with pytest.raises(AuditFailed, match="No space left"):
+                log.intent("kill", ["inv_1"])
+            with pytest.raises(AuditFailed, match="No space left"):
+                log.note(text="second")
+    assert [file.read_text().count("\n") for file in sorted(tmp_path.rglob("*.jsonl"))].count(1) == 1
+    assert sum(file.stat().st_size > 0 for file in tmp_path.rglob("*.jsonl")) == 1
+
+
+def _written_then_full(descriptor: int, data: bytes = b"") -> None:
+    os.write(descriptor, data[:9])
+    raise OSError(28, "No space left on device")
+
+
 def test_the_folder_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """RESTATE_LAB_AUDIT names the folder; the default is the user's state folder."""
     monkeypatch.setenv("RESTATE_LAB_AUDIT", str(tmp_path))

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 import typer
 
+from restate_lab._files import PrivateFolder
 from restate_lab.actions.plan.store import PlanStore, StoredPlan, StoredTarget
 from restate_lab.cli._errors import exit_on_error, note_change
 from restate_lab.cli._page import TextPage
@@ -81,3 +82,14 @@ def test_a_plan_is_given_back(tmp_path: Path) -> None:
 def test_a_placeholder_is_not_a_reason(reason: Any) -> None:
     with pytest.raises(ArgumentError, match=r"reason (is empty|has the placeholder)"):
         check_reason(reason)
+
+
+def test_a_full_disk_is_reported_with_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fdopen", full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        PrivateFolder(tmp_path, longest=9).write("plan", "text")
+    assert caught.value.filename == str(tmp_path / "plan")
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,470 @@
+"""Commands whose streams are closed or full, and whose files cannot be written: what they did, report and do again."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import json
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from subprocess import PIPE
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+import restate_lab as rl
+from restate_lab.cli import app
+from restate_lab.history.shards import ShardLayout
+from restate_lab.history.store import locate_store
+from restate_lab.mcp.approvals import ApprovalRequest, ApprovalStore
+from support.archives import DAY, SampleArchive, run as ended_run
+from support.fault_verbs import FaultBench
+from support.plan_racers import REASON
+from support.tcp_relay import Fault, tcp_relay
+
+pytestmark = pytest.mark.server
+
+RESTARTS = "SELECT restarted_from FROM sys_invocation_status WHERE restarted_from IN :ids"
+PROGRAM = "from restate_lab.cli import main; main()"
+SHELL = {
+    "normal": 'exec "$@"',
+    "stdout is full": 'exec "$@" >/dev/full',
+    "stdout has no reader": 'exec "$@"',
+    "stdout is closed": 'exec "$@" >&-',
+    "stdin is closed": 'exec "$@" <&-',
+    "stderr is closed": 'exec "$@" 2>&-',
+    "no file can be written": 'ulimit -f 0; exec "$@"',
+}
+"""How a shell starts a command in each state."""
+
+
+@dataclass(frozen=True)
+class Done:
+    code: int
+    out: str
+    err: str
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command that changes something, with what shows the change, and the exit code of a second try."""
+
+    arguments: Sequence[str]
+    effect: Callable[[], object]
+    after: object
+    again: int = 0
+
+
+@pytest.fixture
+def url(bench: FaultBench) -> str:
+    return str(bench.lab.settings.admin_url)
+
+
+@contextmanager
+def state_in(folder: Path) -> Iterator[None]:
+    """Use the audit log, the plans and the approvals in a folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(folder))
+        patch.setenv("RESTATE_LAB_AUDIT", str(folder / "audit"))
+        yield
+
+
+def start(folder: Path, arguments: Sequence[str], state: str = "normal", program: str = PROGRAM) -> Done:
+    """Run a command in a process of its own, whose streams or files have this state."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        out = writer if state == "stdout has no reader" else PIPE
+        command = _in_state(state, program, arguments)
+        done = subprocess.run(
+            command, stdout=out, stderr=PIPE, env=_environment(folder), text=True, timeout=120, check=False
+        )
+    finally:
+        os.close(writer)
+    return Done(done.returncode, done.stdout or "", done.stderr)
+
+
+def _in_state(state: str, program: str, arguments: Sequence[str]) -> list[str]:
+    return ["sh", "-c", SHELL[state], "sh", sys.executable, "-c", program, *arguments]
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    return {**os.environ, "XDG_STATE_HOME": str(folder), "RESTATE_LAB_AUDIT": str(folder / "audit")}
+
+
+def answered(folder: Path, arguments: Sequence[str], state: str = "normal") -> Done:
+    """Run a command that asks in a terminal, and type the requested text."""
+    ours, theirs = pty.openpty()
+    command, env = _in_state(state, PROGRAM, arguments), _environment(folder)
+    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=PIPE, env=env, text=True) as process:
+        os.close(theirs)
+        shown, answer = "", None
+        while part := _read_terminal(ours):
+            shown += part
+            if answer is None and "Answer:" in shown:
+                answer = re.search(r"To approve, type: (\S+ [a-z0-9]{4})", " ".join(shown.split()))
+                os.write(ours, f"{answer and answer[1]}\n".encode())
+        os.close(ours)
+        assert process.stderr is not None
+        return Done(process.wait(30), shown, process.stderr.read())
+
+
+def _read_terminal(terminal: int) -> str:
+    ready, _, _ = select.select([terminal], [], [], 30)
+    try:
+        return os.read(terminal, 65536).decode("utf-8", "replace") if ready else ""
+    except OSError:  # the other end is closed
+        return ""
+
+
+def call(*arguments: str) -> Any:
+    return CliRunner().invoke(app, arguments)
+
+
+def plan_of(url: str, *ids: str) -> str:
+    made = call("plan", "restart-as-new", *ids, "--json", "-e", url)
+    assert made.exit_code == 0, made.output
+    return str(json.loads(made.stdout)["plan"])
+
+
+def take(bench: FaultBench, count: int) -> list[str]:
+    return [next(bench.ended) for _ in range(count)]
+
+
+def restarts(bench: FaultBench, ids: list[str]) -> list[str]:
+    return sorted(bench.lab.sql(RESTARTS, ids=ids, progress=False)["restarted_from"])
+
+
+def execution(bench: FaultBench, url: str, _: Path) -> Command:
+    ids = sorted(take(bench, 2))
+    arguments = ["execute", plan_of(url, *ids), "--reason", REASON, "-e", url]
+    return Command(arguments, lambda: (restarts(bench, ids), list(rl.audit_log()["outcome"])), (ids, ["done"]), again=1)
+
+
+def planning(bench: FaultBench, url: str, folder: Path) -> Command:
+    plans = folder / "restate_lab" / "plans"
+    return Command(
+        ["plan", "purge", *take(bench, 1), "-e", url],
+        lambda: sorted({each.suffix for each in plans.glob("*")}),
+        [".json"],
+    )
+
+
+def noting(_: FaultBench, url: str, __: Path) -> Command:
+    return Command(["note", "INC-42: called the provider", "-e", url], lambda: len(rl.audit_log(notes=True)), 1)
+
+
+def archiving(_: FaultBench, url: str, folder: Path) -> Command:
+    where = folder / "archive"
+    arguments = [
+        "archive",
+        str(where),
+        "--cluster-name",
+        "prod",
+        "--service",
+        "Drawer",
+        "--shard",
+        "drawers",
+        "-e",
+        url,
+    ]
+    return Command(arguments, lambda: count_runs(where), 1)
+
+
+def freezing(_: FaultBench, url: str, folder: Path) -> Command:
+    path = folder / "x.evidence"
+
+    def effect() -> object:
+        return path.exists() and rl.open_evidence(path).sql("SELECT count(*) AS n FROM sys_invocation")["n"].tolist()
+
+    return Command(["freeze", str(path), "--service", "Drawer", "-e", url], effect, [1], again=2)
+
+
+def compacting(_: FaultBench, __: str, folder: Path) -> Command:
+    where = sample_archive(folder)
+    return Command(["history", "compact", str(where)], lambda: (count_runs(where), count_files(where)), (3, 2))
+
+
+def vacuuming(_: FaultBench, __: str, folder: Path) -> Command:
+    where = sample_archive(folder)
+    unused = where / "invocations" / "of-a-killed-archiver.parquet"
+    unused.write_text("")
+    os.utime(unused, (0, 0))
+    return Command(["history", "vacuum", str(where)], lambda: (count_runs(where), unused.exists()), (3, False))
+
+
+def releasing(bench: FaultBench, _: str, folder: Path) -> Command:
+    where = folder / "released"
+    rl.archive(bench.lab, where, cluster_name="prod", service="Drawer", shard="drawers")
+
+    def shards() -> list[str]:
+        return sorted(ShardLayout.of(locate_store(where).open("invocations"), "prod").active)
+
+    return Command(["history", "release", str(where), "--shard", "drawers"], shards, [], again=2)
+
+
+def deleting(_: FaultBench, __: str, folder: Path) -> Command:
+    where = str(sample_archive(folder))
+    return Command(
+        ["history", "delete-before", where, "2026-11-22", "--confirm", where], lambda: count_runs(Path(where)), 1
+    )
+
+
+def approving(_: FaultBench, __: str, folder: Path) -> Command:
+    expires = datetime.now(UTC) + timedelta(minutes=10)
+    ApprovalStore().save(ApprovalRequest("plan-1a2b3c4d", "Kill it.", "To approve, type:", "1", "digest", expires))
+    approvals = folder / "restate_lab" / "approvals"
+    return Command(["mcp", "approve", "plan-1a2b3c4d"], lambda: len(list(approvals.glob("*.approved"))), 1)
+
+
+COMMANDS = {
+    "execute": execution,
+    "plan": planning,
+    "note": noting,
+    "archive": archiving,
+    "freeze": freezing,
+    "history compact": compacting,
+    "history vacuum": vacuuming,
+    "history release": releasing,
+    "history delete-before": deleting,
+    "mcp approve": approving,
+}
+STATES = [state for state in SHELL if state != "normal"]
+DAILY = [
+    ("execute", "stdout is full"),
+    ("execute", "stdout has no reader"),
+    ("plan", "stdout is full"),
+    ("note", "stdout is closed"),
+    ("archive", "stdout has no reader"),
+    ("freeze", "stdin is closed"),
+    ("history compact", "stdin is closed"),
+    ("history vacuum", "stdout is closed"),
+    ("history release", "stderr is closed"),
+    ("history delete-before", "no file can be written"),
+    ("mcp approve", "stderr is closed"),
+    ("note", "no file can be written"),
+]
+"""The cells of the day: each command once, and each state at least twice."""
+
+
+def sample_archive(folder: Path) -> Path:
+    """Write an archive with one day of one invocation and one of two."""
+    archive = SampleArchive(folder / "sample")
+    archive.visit(DAY + timedelta(hours=30), [ended_run(1, DAY + timedelta(hours=3))])
+    for number in (2, 3):
+        archive.visit(DAY + timedelta(hours=60 + number), [ended_run(number, DAY + timedelta(hours=50))])
+    return archive.path
+
+
+def count_runs(where: Path) -> int:
+    store = locate_store(where)
+    return int(store.open("invocations").count()) if store.exists() else 0
+
+
+def count_files(where: Path) -> int:
+    return len(locate_store(where).open("invocations").file_uris())
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A command in a state of its streams or files, in a folder of its own."""
+
+    name: str
+    state: str
+    folder: Path
+    command: Command
+    before: object
+
+    def run(self, state: str) -> Done:
+        """Run the command in a process."""
+        return (answered if self.name == "mcp approve" else start)(self.folder, self.command.arguments, state)
+
+    def check(self, first: Done) -> None:
+        """Check the report and the effect of the first run, and that a second one acts on nothing twice."""
+        acts, code = self._expected()
+        assert (first.code, self.command.effect()) == (code, self.command.after if acts else self.before), first
+        assert "Traceback" not in first.err, first.err
+        if code == 0 and self.state.startswith("stdout"):
+            assert re.fullmatch(r"(?s).*restate-lab: .*; the result could not be printed \(.*", first.err), first.err
+            assert "othing was" not in first.err, first.err
+        second = self._run_again()
+        assert (second.code, self.command.effect()) == (self.command.again if acts else 0, self.command.after), second
+
+    def _run_again(self) -> Done:
+        if self.name == "mcp approve":
+            return self.run("normal")
+        result = call(*self.command.arguments)  # in this process, which is faster
+        return Done(result.exit_code, result.stdout, result.stderr)
+
+    def _expected(self) -> tuple[bool, int]:
+        """Return whether the command acts, and its exit code."""
+        if self.state == "no file can be written":
+            return False, 1
+        if self.name == "mcp approve" and not self.state.startswith("stderr"):
+            return False, 2  # no terminal
+        return True, int(self.name == "plan" and self.state.startswith("stdout"))
+
+
+def try_cells(bench: FaultBench, folder: Path, cells: Sequence[tuple[str, str]]) -> None:
+    """Run each cell, two at a time, and check it."""
+    prepared = []
+    for number, (name, state) in enumerate(cells):
+        (place := folder / str(number)).mkdir()
+        with state_in(place):
+            command = COMMANDS[name](bench, str(bench.lab.settings.admin_url), place)
+            prepared.append(Cell(name, state, place, command, command.effect()))
+    with ThreadPoolExecutor(2) as pool:
+        first = list(pool.map(lambda cell: cell.run(cell.state), prepared))
+    faults = {}
+    for cell, done in zip(prepared, first, strict=True):
+        with state_in(cell.folder):
+            try:
+                cell.check(done)
+            except AssertionError as error:
+                faults[cell.name, cell.state] = str(error)
+    assert not faults, "\n\n".join(f"{cell}: {text}" for cell, text in faults.items())
+
+
+def test_a_change_whose_streams_or_files_fail(bench: FaultBench, tmp_path: Path) -> None:
+    """The exit code is that of the outcome, stderr is true, and a second try acts on nothing twice."""
+    try_cells(bench, tmp_path, DAILY)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_change_in_each_state(bench: FaultBench, tmp_path: Path, name: str) -> None:
+    try_cells(bench, tmp_path, [(name, state) for state in STATES])
+
+
+READS = {
+    ("doctor", "stdout is closed"): "standard output is closed",
+    ("waits", "stdout is closed"): "standard output is closed",
+    ("plan cancel -", "stdin is closed"): "standard input is closed",
+}
+
+
+def test_a_command_that_only_reads_reports_a_closed_stream_in_one_line(url: str, tmp_path: Path) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        done = pool.map(lambda cell: start(tmp_path, [*cell[0].split(), "-e", url], cell[1]), READS)
+        for (name, _), message, result in zip(READS, READS.values(), done, strict=True):
+            assert (result.code, result.out) == (1, ""), name
+            assert re.fullmatch(rf"restate-lab: .*{message}\.?\n", result.err), result.err
+
+
+def refuse(patch: pytest.MonkeyPatch, call_of_os: str, folder: Path, number: int, *, passes: int = 0) -> None:
+    """Let a function of ``os`` fail in a folder with this errno, from its call ``passes`` on."""
+    function, calls = getattr(os, call_of_os), itertools.count()
+
+    def failing(path: Any, *args: Any, **options: Any) -> Any:
+        if folder in Path(os.fsdecode(path)).parents and next(calls) >= passes:
+            raise OSError(number, os.strerror(number), str(path))
+        return function(path, *args, **options)
+
+    patch.setattr(os, call_of_os, failing)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS], ids=["ENOSPC", "EROFS"])
+@pytest.mark.parametrize(("call_of_os", "folder"), [("open", "audit"), ("rename", "restate_lab/plans")])
+def test_an_execution_that_cannot_write_before_its_first_request_sends_nothing(
+    bench: FaultBench, url: str, tmp_path: Path, call_of_os: str, folder: str, number: int
+) -> None:
+    """Neither the claim nor the intent: the plan can be executed afterwards, once."""
+    ids = take(bench, 1)
+    with state_in(tmp_path):
+        arguments = ["execute", plan_of(url, *ids), "--reason", REASON, "-e", url]
+        with pytest.MonkeyPatch.context() as patch:
+            refuse(patch, call_of_os, tmp_path / folder, number)
+            refused = call(*arguments)
+        assert (refused.exit_code, restarts(bench, ids)) == (1, []), refused.output
+        assert os.strerror(number) in " ".join(refused.stderr.split())
+        assert [call(*arguments).exit_code for _ in range(2)] == [0, 1]
+        assert restarts(bench, ids) == ids
+        assert rl.audit_log()["outcome"].tolist() == ["done"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS], ids=["ENOSPC", "EROFS"])
+def test_a_result_that_cannot_be_recorded_keeps_the_exit_code(
+    bench: FaultBench, url: str, tmp_path: Path, number: int
+) -> None:
+    """The request was sent: stderr says that the record is missing, and the plan is used up."""
+    ids = take(bench, 1)
+    with state_in(tmp_path):
+        arguments = ["execute", plan_of(url, *ids), "--reason", REASON, "-e", url]
+        with pytest.MonkeyPatch.context() as patch:
+            refuse(patch, "open", tmp_path / "audit", number, passes=1)
+            done = call(*arguments)
+        assert (done.exit_code, restarts(bench, ids)) == (0, ids), done.output
+        message = " ".join(done.stderr.split())
+        assert "the outcome of the change is done, but the audit record cannot be written" in message
+        assert "othing was sent" not in message
+        again = call(*arguments)
+        assert (again.exit_code, restarts(bench, ids)) == (1, ids)
+        assert "was started before" in " ".join(again.stderr.split())
+        assert rl.audit_log()["outcome"].tolist() == [None]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS], ids=["ENOSPC", "EROFS"])
+def test_a_plan_and_a_note_that_cannot_be_written_are_not_there(
+    bench: FaultBench, url: str, tmp_path: Path, number: int
+) -> None:
+    with state_in(tmp_path):
+        for name, words in (("plan", "could not be stored in"), ("note", "the audit record cannot be written in")):
+            command = COMMANDS[name](bench, url, tmp_path)
+            with pytest.MonkeyPatch.context() as patch:
+                refuse(patch, "open", tmp_path, number)
+                refused = call(*command.arguments)
+            assert (refused.exit_code, words in " ".join(refused.stderr.split())) == (1, True), refused.output
+            assert not command.effect()
+            assert (call(*command.arguments).exit_code, command.effect()) == (0, command.after)
+
+
+def test_a_connection_that_fails_before_the_first_request_gives_the_plan_back(
+    bench: FaultBench, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("restate_lab.actions.reader.RETRY_WITHIN", 0.2)
+    ids = take(bench, 1)
+    fault = Fault(b"/query", times=1000, passes=0, end="reset", armed=False)
+    with state_in(tmp_path), tcp_relay(url, fault=fault) as relay:
+        arguments = ["execute", plan_of(relay.url, *ids), "--reason", REASON, "-e", relay.url]
+        fault.armed = True
+        refused = call(*arguments)
+        fault.armed = False
+        assert (refused.exit_code, restarts(bench, ids)) == (3, []), refused.output
+        assert "No request was sent: the plan can be executed again" in " ".join(refused.stderr.split())
+        assert [call(*arguments).exit_code for _ in range(2)] == [0, 1]
+        assert restarts(bench, ids) == ids
+
+
+KILLED = f"""import os, signal
+rename = os.rename
+def claim(*args):
+    rename(*args)
+    os.kill(os.getpid(), signal.SIGKILL)
+os.rename = claim
+{PROGRAM}"""
+
+
+def test_a_process_that_is_killed_before_its_first_request_has_used_up_its_plan(
+    bench: FaultBench, url: str, tmp_path: Path
+) -> None:
+    """The refusal says how to know that nothing was sent, and the audit log has no record of it."""
+    ids = take(bench, 1)
+    with state_in(tmp_path):
+        arguments = ["execute", plan_of(url, *ids), "--reason", REASON, "-e", url]
+        assert start(tmp_path, arguments, program=KILLED).code == -signal.SIGKILL
+        again = call(*arguments)
+        assert (again.exit_code, restarts(bench, ids)) == (1, [])
+        assert "If the audit log has no record of it, it sent nothing" in " ".join(again.stderr.split())
+        assert rl.audit_log().empty
