@@ -218,7 +218,7 @@ def releasing(bench: FaultBench, _: str, folder: Path) -> Command:
 def deleting(_: FaultBench, __: str, folder: Path) -> Command:
     where = str(sample_archive(folder))
     return Command(
-        ["history", "delete-before", where, "2026-11-22", "--confirm", where], lambda: count_runs(Path(where)), 1
+        ["history", "delete-before", where, "2026-11-22", "--confirm", where], lambda: count_runs(Path(where)), 2
     )
 
 
