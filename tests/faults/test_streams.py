@@ -345,7 +345,8 @@ def test_a_change_whose_streams_or_files_fail(bench: FaultBench, tmp_path: Path)
 @pytest.mark.long
 @pytest.mark.parametrize("name", COMMANDS)
 def test_each_change_in_each_state(bench: FaultBench, tmp_path: Path, name: str) -> None:
-    try_cells(bench, tmp_path, [(name, state) for state in STATES])
+    states = [state for state in STATES if (name, state) != ("mcp approve", "stdout has no reader")]  # a terminal
+    try_cells(bench, tmp_path, [(name, state) for state in states])
 
 
 READS = {
