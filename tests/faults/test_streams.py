@@ -218,7 +218,7 @@ def releasing(bench: FaultBench, _: str, folder: Path) -> Command:
 def deleting(_: FaultBench, __: str, folder: Path) -> Command:
     where = str(sample_archive(folder))
     return Command(
-        ["history", "delete-before", where, "2026-11-22", "--confirm", where], lambda: count_runs(Path(where)), 1
+        ["history", "delete-before", where, "2026-11-22", "--confirm", where], lambda: count_runs(Path(where)), 2
     )
 
 
@@ -345,7 +345,8 @@ def test_a_change_whose_streams_or_files_fail(bench: FaultBench, tmp_path: Path)
 @pytest.mark.long
 @pytest.mark.parametrize("name", COMMANDS)
 def test_each_change_in_each_state(bench: FaultBench, tmp_path: Path, name: str) -> None:
-    try_cells(bench, tmp_path, [(name, state) for state in STATES])
+    states = [state for state in STATES if (name, state) != ("mcp approve", "stdout has no reader")]  # a terminal
+    try_cells(bench, tmp_path, [(name, state) for state in states])
 
 
 READS = {
