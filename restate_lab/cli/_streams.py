@@ -50,12 +50,19 @@ class _Stdout(io.FileIO):
         if self.is_over:
             return memoryview(data).nbytes
         try:
-            return super().write(data)
+            return self._write_all(memoryview(data).cast("B"))
         except OSError as error:
             if error.errno == errno.EBADF:
                 raise OSError(errno.EBADF, "standard output is closed") from error
             error.filename = "standard output"
             raise
+
+    def _write_all(self, data: memoryview) -> int:
+        """Write everything: a disk that becomes full takes a part first, which is no error without a buffer above."""
+        done = 0
+        while done < len(data):
+            done += super().write(data[done:]) or 0
+        return done
 
 
 class _Stderr(io.FileIO):
@@ -93,11 +100,11 @@ def _descriptor_of(stream: TextIO | None) -> int:
 
 def _text_stream(raw: io.FileIO, replaced: TextIO | None) -> io.TextIOWrapper:
     """Return a text stream with the encoding and the buffering of the one that it replaces."""
-    buffer = io.BufferedWriter(raw)
     if replaced is None:
-        return io.TextIOWrapper(buffer, encoding="utf-8", errors="replace")
+        return io.TextIOWrapper(io.BufferedWriter(raw), encoding="utf-8", errors="replace")
     is_line_buffered = getattr(replaced, "line_buffering", False)
-    through = getattr(replaced, "write_through", False)
+    through = getattr(replaced, "write_through", False)  # with PYTHONUNBUFFERED, Python also has no buffer below
+    buffer: Any = raw if through else io.BufferedWriter(raw)
     return io.TextIOWrapper(
         buffer, replaced.encoding, replaced.errors, line_buffering=is_line_buffered, write_through=through
     )

@@ -242,13 +242,13 @@ def test_a_note_holds_while_deployments_are_replaced_one_by_one_until_none_of_it
     fail(prod, DOWN, 2)
     assert note(port.address, "before the release").exit_code == 0
     assert visit(tmp_path, port.address) == [("acknowledged", "Payments/charge")]
-    prod.admin.delete_deployment(prod.deployment, force=True)
+    prod.admin.delete_deployment(prod.deployment, force=True, reason="INC-42: replaced")
     assert storm_findings(port.address)["known"].tolist() == [True]
     prod.admin.create_deployment(uri=prod.uri)
     fail(prod, DOWN, 1)
     assert storm_findings(port.address)["known"].tolist() == [True]
     assert visit(tmp_path, port.address) == []
-    prod.admin.delete_deployment(first, force=True)
+    prod.admin.delete_deployment(first, force=True, reason="INC-42: replaced")
     (row,) = storm_findings(port.address).to_dict("records")
     assert (row["known"], row["note"].partition("; ")[2]) == (False, REASON)
     assert visit(tmp_path, port.address) == [("opened", "Payments/charge")]

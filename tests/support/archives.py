@@ -18,6 +18,8 @@ from restate_lab.history.store import locate_store
 from restate_lab.history.tables import SCHEMA_VERSION, TABLES, to_archive
 
 DAY = datetime(2026, 11, 20, tzinfo=UTC)
+DEPLOYED = DAY - timedelta(days=1)
+"""The time at which the first deployment of an archive was created."""
 SERVER_SCHEMA: str = Path(__file__).with_name("server_schema.json").read_text("utf-8")
 """What a 1.7.12 server reports about the tables that an archive copies."""
 _TABLES = json.loads(SERVER_SCHEMA)["tables"]
@@ -97,7 +99,7 @@ class SampleArchive:
             "events", [event | {"id": each["id"]} for each, event in events], [self._own(e) for e, _ in events]
         )
         if self._number == 1:
-            self.deploy("dp_1", "Orders", created=at, seen=at)
+            self.deploy("dp_1", "Orders", created=DEPLOYED, seen=at)
         for table, rows in (("agent_steps", steps), ("samples", samples)):
             if rows:
                 self._write(table, [self._visit(at) | dict(each) for each in rows])

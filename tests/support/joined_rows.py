@@ -14,7 +14,7 @@ import pyarrow as pa
 from restate_lab.audit import AuditLog
 from restate_lab.evidence.engine import create_view
 from restate_lab.source import Source
-from support.archives import SERVER_SCHEMA, TYPES
+from support.archives import DEPLOYED, SERVER_SCHEMA, TYPES
 from support.table_source import TableSource, table_of
 
 STATE = pa.schema([("service_key", pa.large_string()), ("value_utf8", pa.large_string())])
@@ -39,7 +39,7 @@ class ServedRows(TableSource):
     admin = SimpleNamespace(list_services=list)
 
     def __init__(self, now: datetime, **tables: list[dict[str, Any]]) -> None:
-        tables.setdefault("sys_deployment", [{"id": "dp_1"}])
+        tables.setdefault("sys_deployment", [{"id": "dp_1", "created_at": DEPLOYED}])
         super().__init__({name: table_of(each, tables.get(name, [])) for name, each in SCHEMAS.items()}, now=now)
         create_view(self._context, _VIEW, _SCHEMA["views"][_VIEW], [name for name, *_ in _SCHEMA["tables"][_VIEW]])
         self.before: Callable[[str], None] = lambda _: None

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from restate_lab.analysis.find import needle
+from restate_lab.debugging.to_test import masking
 from support.structure import STRUCTURE
 
 METHODS = {"search", "match", "fullmatch", "sub", "subn", "split", "findall", "finditer"}
@@ -197,8 +198,9 @@ MADE_AT_RUN_TIME = {
         for text in ("order-4711", "a\\/b", "\\\\\\", "\\u00fc", "////", "üüüü")
         for has_case in (True, False)
     ],
+    masking.__name__: [masking._short_pattern(texts) for texts in (["Ann"], ["a-b", "x.", "%%%"])],
 }
-"""A module whose pattern is made from the text of a user, and its patterns for some texts."""
+"""A module whose pattern is made from texts of a user or a record, and its patterns for some texts."""
 
 
 class TooLong(Exception):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -47,6 +48,18 @@ def test_an_output_error_after_a_change_keeps_the_exit_code(
             TextPage().paragraph("done")
     assert ended.value.exit_code == code
     assert capfd.readouterr().err.startswith("restate-lab: executed; the result could not be printed (")
+
+
+def test_an_output_without_a_buffer_is_written_at_once() -> None:
+    """Containers often set PYTHONUNBUFFERED; a footer on stderr must not come before the table."""
+    reader, writer = os.pipe()
+    with open(reader, "rb", buffering=0) as end, open(writer, "wb", buffering=0) as raw:
+        unbuffered = io.TextIOWrapper(raw, write_through=True)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "stdout", unbuffered)
+            with standard_streams():
+                sys.stdout.write("a row")
+                assert end.read(100) == b"a row"
 
 
 def test_a_full_stdout_and_stderr_have_the_exit_code_of_an_error() -> None:

@@ -159,12 +159,11 @@ def _run_checks(chosen: Sequence[Check], context: CheckContext) -> list[_CheckOu
 
 
 def _run_check(check: Check, context: CheckContext) -> _CheckOutcome:
-    reason = _reason_not_to_apply(check, context)
-    if reason:
-        return _not_run(check, reason, applies=False)
     context.excluded.clear()
     before, started = len(context.source.statements), time.monotonic()
     try:
+        if reason := _reason_not_to_apply(check, context):
+            return _not_run(check, reason, applies=False)
         check_supported(context.source, "this check", needs_open=check.needs_open)
         if check.needs_payloads and not context.source.has("sys_journal"):
             return _not_run(check, "this source has no sys_journal")
@@ -195,7 +194,7 @@ def _not_run(check: Check, reason: str, *, applies: bool = True) -> _CheckOutcom
 
 
 def _reason_not_to_apply(check: Check, context: CheckContext) -> str:
-    """Return why a check does not apply to a source, as far as that is known without a read; "" if it applies."""
+    """Return why a check does not apply to a source, as far as its version and its features tell; "" if it applies."""
     source, coverage, period = context.source, context.source.coverage, check.needs_period
     reasons = (
         (

@@ -83,6 +83,13 @@ ALWAYS = (Mask("headers", HEADERS), Mask("secrets", SECRETS))
 _WHOLE = "$"
 
 
+def _short_pattern(texts: Iterable[str]) -> re.Pattern[str]:
+    """Return the pattern of a whole word that can be one of these short texts."""
+    others = [re.escape(each) for each in texts if not _SHORT_WORD.fullmatch(each)]
+    pattern = "|".join([*others, _SHORT_WORD.pattern])
+    return re.compile(rf"{_BEFORE_A_WORD}(?:{pattern})(?!\w)", re.IGNORECASE)
+
+
 def parse_masks(masks: str | Iterable[str] | None) -> tuple[Mask, ...]:
     """Return the masks of the user: "$" for all texts, a path, or a name for the fields of this name at any depth.
 
@@ -335,9 +342,7 @@ class MaskedTexts:
             if len(each) >= _SHORTEST:
                 self._by_start.setdefault(each[:_SHORTEST], []).append(each)
         short = [each for each in longest_first if len(each) < _SHORTEST and any(map(str.isalnum, each))]
-        others = [re.escape(each) for each in short if not _SHORT_WORD.fullmatch(each)]
-        pattern = "|".join([*others, _SHORT_WORD.pattern])
-        self._short = re.compile(rf"{_BEFORE_A_WORD}(?:{pattern})(?!\w)", re.IGNORECASE) if short else None
+        self._short = _short_pattern(short) if short else None
         self._in_bytes = {form for each in masks for form in _forms(each) if len(form) >= _SHORTEST}
         self._words = {
             word for each in texts if len(each.split()) <= _LONGEST_NAME for word in _LONG_WORD.findall(_fold(each))
