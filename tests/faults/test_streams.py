@@ -436,7 +436,7 @@ def test_a_connection_that_fails_before_the_first_request_gives_the_plan_back(
 ) -> None:
     monkeypatch.setattr("restate_lab.actions.reader.RETRY_WITHIN", 0.2)
     ids = take(bench, 1)
-    fault = Fault(b"/query", times=1000, passes=0, end="reset", armed=False)
+    fault = Fault(b"/query", number=1, times=1000, passes=0, end="reset", armed=False)  # after the identity
     with state_in(tmp_path), tcp_relay(url, fault=fault) as relay:
         arguments = ["execute", plan_of(relay.url, *ids), "--reason", REASON, "-e", relay.url]
         fault.armed = True

@@ -53,7 +53,7 @@ def test_an_output_error_after_a_change_keeps_the_exit_code(
 def test_an_output_without_a_buffer_is_written_at_once() -> None:
     """Containers often set PYTHONUNBUFFERED; a footer on stderr must not come before the table."""
     reader, writer = os.pipe()
-    with open(reader, "rb", buffering=0) as end, open(writer, "wb", buffering=0) as raw:
+    with os.fdopen(reader, "rb", buffering=0) as end, os.fdopen(writer, "wb", buffering=0) as raw:
         unbuffered = io.TextIOWrapper(raw, write_through=True)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(sys, "stdout", unbuffered)
