@@ -58,7 +58,7 @@ class _Stdout(io.FileIO):
             raise
 
     def _write_all(self, data: memoryview) -> int:
-        """Write everything: a disk that becomes full takes a part first, which is no error without a buffer above."""
+        """Write everything: a disk that becomes full takes a part first, and no error is raised for it."""
         done = 0
         while done < len(data):
             done += super().write(data[done:]) or 0

@@ -191,7 +191,8 @@ class ArchiveStore:
                 writer_properties=deltalake.WriterProperties(compression="ZSTD"),
                 commit_properties=deltalake.CommitProperties(app_transactions=transactions),
             )
-        if table.version() % _COMMITS == 0:
+        # A merge would end a commit of another shard at the same time, which must then begin again.
+        if shard is None and table.version() % _COMMITS == 0:
             self._merge_today(str(table.metadata().name), cluster)
 
     def _merge_today(self, name: str, cluster: str) -> None:
