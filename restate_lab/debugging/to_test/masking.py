@@ -84,7 +84,7 @@ _WHOLE = "$"
 
 
 def _short_pattern(texts: Iterable[str]) -> re.Pattern[str]:
-    """Return the pattern of a whole word that can be one of these short texts."""
+    """Return a pattern that finds each of these short texts where it is not a part of a longer one."""
     others = [re.escape(each) for each in texts if not _SHORT_WORD.fullmatch(each)]
     pattern = "|".join([*others, _SHORT_WORD.pattern])
     return re.compile(rf"{_BEFORE_A_WORD}(?:{pattern})(?!\w)", re.IGNORECASE)
