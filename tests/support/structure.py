@@ -1,7 +1,7 @@
 """The structure of the package in figures: its modules, their imports, and the length of functions.
 
-``python tests/support/structure.py`` prints them. They are read from the source, so nothing is imported; an import
-under ``TYPE_CHECKING`` or within a function counts like any other.
+``python tests/support/structure.py`` prints them, with ``--sizes`` the weight of each package instead. They are read
+from the source, so nothing is imported; an import under ``TYPE_CHECKING`` or within a function counts like any other.
 """
 
 from __future__ import annotations
@@ -11,15 +11,24 @@ import gc
 import statistics
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import networkx as nx
 
 PACKAGE = Path(__file__).parents[2] / "restate_lab"
+TESTS = PACKAGE.parent / "tests"
 SMALL = 60  # lines; a smaller module that only one other module imports may be a part of that one
+
+
+class Weight(NamedTuple):
+    """How much code there is. Denser code has fewer statements of more expressions, so neither says it alone."""
+
+    statements: int
+    expressions: int
 
 
 @dataclass(frozen=True)
@@ -34,13 +43,16 @@ class Structure:
 
     @cached_property
     def trees(self) -> dict[str, ast.Module]:
-        """Return the syntax tree of each module; garbage collections would make it three times as slow."""
-        gc.disable()
-        try:
-            return {name: ast.parse(path.read_text("utf-8")) for name, path in self.files.items()}
-        finally:
-            gc.freeze()  # the trees stay
-            gc.enable()
+        return _parsed(self.files)
+
+    @cached_property
+    def weights(self) -> dict[str, Weight]:
+        """Return the weight of each module."""
+        return {name: _weight(tree) for name, tree in self.trees.items()}
+
+    @property
+    def weight(self) -> Weight:
+        return _sum(self.weights.values())
 
     @cached_property
     def lines(self) -> dict[str, int]:
@@ -100,7 +112,6 @@ class Structure:
         return {
             "modules": count,
             "lines": sum(lines),
-            "statements": sum(isinstance(node, ast.stmt) for tree in self.trees.values() for node in ast.walk(tree)),
             "lines of a module, median": statistics.median(lines),
             "lines of a module, 90th percentile": lines[int(count * 0.9)],
             "lines of a module, most": lines[-1],
@@ -117,6 +128,43 @@ class Structure:
 
 
 STRUCTURE = Structure()
+
+
+def _parsed(files: Mapping[str, Path]) -> dict[str, ast.Module]:
+    """Return the syntax tree of each file; garbage collections would make it three times as slow."""
+    gc.disable()
+    try:
+        return {name: ast.parse(path.read_text("utf-8")) for name, path in files.items()}
+    finally:
+        gc.freeze()  # the trees stay
+        gc.enable()
+
+
+def _weight(tree: ast.Module) -> Weight:
+    nodes = list(ast.walk(tree))
+    statements = sum(isinstance(node, ast.stmt) for node in nodes)
+    return Weight(statements, sum(isinstance(node, ast.expr) for node in nodes))
+
+
+def _sum(weights: Iterable[Weight]) -> Weight:
+    total = Weight(0, 0)
+    for each in weights:
+        total = Weight(total.statements + each.statements, total.expressions + each.expressions)
+    return total
+
+
+def _print_sizes() -> None:
+    """Print statements and expressions of each package, and of the tests; those of a package include its packages."""
+    for structure in (STRUCTURE, Structure(TESTS)):
+        groups = defaultdict(list)
+        for name, weight in structure.weights.items():
+            parts = name.split(".")
+            for depth in range(1, min(len(parts), 3) + 1):
+                groups[".".join(parts[:depth])].append(weight)
+        for name in sorted(groups):
+            statements, expressions = _sum(groups[name])
+            if len(groups[name]) > 1:
+                sys.stdout.write(f"{statements:>8,} statements {expressions:>9,} expressions  {name}\n")
 
 
 def _name(path: Path, package: Path) -> str:
@@ -139,6 +187,13 @@ def _body_length(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     return (node.end_lineno or 0) - body[0].lineno + 1 if body else 0
 
 
-if __name__ == "__main__":
-    for name, value in Structure(*map(Path, sys.argv[1:])).figures.items():
+def _print_figures() -> None:
+    for name, value in STRUCTURE.figures.items():
         sys.stdout.write(f"{value:>8,} {name}\n")
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["--sizes"]:
+        _print_sizes()
+    else:
+        _print_figures()
