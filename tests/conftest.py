@@ -149,12 +149,6 @@ def incident(request: pytest.FixtureRequest, clusters: Clusters) -> Cluster:
     return cluster_of(clusters, request.param, "incident")
 
 
-@pytest.fixture(scope="module", params=[pytest.param(kind, marks=pytest.mark.server, id=kind) for kind in KINDS])
-def second(request: pytest.FixtureRequest, clusters: Clusters) -> Cluster:
-    """Give each kind of server in turn, with an incident under other names (`support.demo.hospital`)."""
-    return cluster_of(clusters, request.param, "hospital")
-
-
 @pytest.fixture(scope="module", params=[pytest.param(kind, marks=pytest.mark.server, id=kind) for kind in KINDS[1:]])
 def healthy(request: pytest.FixtureRequest, clusters: Clusters) -> Cluster:
     """Give each kind of server in turn, except the oldest, on which nothing is wrong."""

@@ -43,8 +43,7 @@ class Embedded(Stoppable):
     ``folder`` contains everything: ``data`` (of the server), ``audit``, logs, ``roles.json``. If the folder was used
     before, the demo continues with its data. ``roles`` maps each role of the story to an id; use ``steps.ids`` for
     roles with several invocations. ``vqueues`` has the meaning that it has for a `RestateServer`, and ``env`` has more
-    settings for the server. ``program`` has the arguments with which Python serves the services, ``more`` the programs
-    that serve others.
+    settings for the server. ``more`` has the programs that serve other services.
     """
 
     def __init__(
@@ -56,7 +55,6 @@ class Embedded(Stoppable):
         unix_sockets: bool = False,
         story: Sequence[StoryStep] = FIRST_LOOK,
         env: Mapping[str, str] = NO_SETTINGS,
-        program: Sequence[str] = DEMO_SERVICES,
         more: Sequence[MoreServices] = (),
     ) -> None:
         self.folder = folder
@@ -66,7 +64,7 @@ class Embedded(Stoppable):
             # Started first, so stopped last: without services, a running server would record failures.
             self.model, model = start_model(folder)
             started.enter_context(self.model)
-            self.services, address = start_services(folder, *program, model=model)
+            self.services, address = start_services(folder, model=model)
             started.enter_context(self.services)
             addresses = {"deployment": address}
             self.more: dict[str, Process] = {}

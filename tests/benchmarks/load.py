@@ -1,60 +1,91 @@
 """Time and memory of each verb on a large server: ``load.py --rows 1000000 --suspended 3000``.
 
-Every verb runs in a fresh process, after the same verb on very little data; the figures are the time relative to curl's
-for the standard columns of all rows (the floor), and the growth of the process's peak of memory, also as a multiple of
-the bytes of these rows. Linux only. ``--only freeze`` runs the verbs whose names contain this text.
+Every verb runs in a fresh process, after the same verb on very little data. The figures are its seconds, also relative
+to curl's for the standard columns of all rows (the floor) and to the server's count of all invocations in the same
+round, and the growth of the process's peak of memory. Linux only. ``--only freeze`` runs the verbs whose names contain
+this text. An incident: ``--rows 0 --trouble large``.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import statistics
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from populate import arguments, populated
-from query import QUERIES, Floor
-from rounds import MIB, Figure, growth_since, in_fresh_process, reset_peak, say, show, table, timed, versions
+from rounds import MIB, growth_since, in_fresh_process, reset_peak, say, table, timed, versions
 
 import restate_lab as rl
 
-STD = QUERIES["std"]
+STD = (
+    "SELECT id, target, target_service_name, target_handler_name, target_service_key, target_service_ty, status, "
+    "created_at, modified_at, running_at, completed_at, retry_count, last_failure, pinned_deployment_id, "
+    "journal_size FROM sys_invocation"
+)
 SMALL = f"{STD} LIMIT 1000"
-SQL, PARQUET, FREEZE = "lab.sql, std", "lab.to_parquet, std", "freeze, redacted"
+ONE = "SELECT id FROM sys_invocation_status WHERE status = 'suspended' AND target_handler_name = 'follow' LIMIT 1"
+COUNT = "count(*)"
+ASKED = ("overview", "terminal_failures", "largest_payloads", "oldest_unmoved", "open_awakeables")
 
 Verb = Callable[[rl.Lab, Path], object]
 
 
-def _freeze(lab: rl.Lab, path: Path, **options: Any) -> Path:
+def _sql(statement: str) -> Verb:
+    return lambda lab, _: lab.sql(statement, progress=False)
+
+
+def _parquet(statement: str) -> Verb:
+    return lambda lab, path: lab.to_parquet(statement, path, progress=False)
+
+
+def _of_one(verb: Callable[[rl.Lab, str], object]) -> Verb:
+    return lambda lab, _: [verb(lab, id_) for id_ in lab.sql(ONE, progress=False)["id"]]
+
+
+def _panel(lab: rl.Lab, _: Path, **options: Any) -> object:
+    with closing(rl.Panel(lab, refresh=None, **options)) as panel:
+        if panel.error:
+            raise RuntimeError(panel.error)
+        return panel.frame
+
+
+def _freeze(lab: rl.Lab, path: Path, **options: Any) -> object:
     return rl.freeze(lab, path, progress=False, **options)
 
 
-def _panel(lab: rl.Lab, _: Path, id_: str | None = None) -> object:
-    panel = rl.Panel(lab, refresh=None, id=id_)
-    if panel.error:
-        raise RuntimeError(panel.error)
-    panel.close()
-    return panel.frame
+def _check(lab: rl.Lab, _: Path) -> object:
+    return rl.doctor(lab, checks="old_protocols")
 
 
-_FREEZE_LITTLE: Verb = partial(_freeze, tables=["sys_service"])
+def _ask(name: str) -> Verb:
+    return lambda lab, _: rl.ask(lab, name)
+
+
+LITTLE_PANEL: Verb = partial(_panel, id="inv_1" + "0" * 33)
 VERBS: dict[str, tuple[Verb, Verb]] = {
-    SQL: (lambda lab, _: lab.sql(SMALL, progress=False), lambda lab, _: lab.sql(STD, progress=False)),
-    PARQUET: (
-        lambda lab, path: lab.to_parquet(SMALL, path, progress=False),
-        lambda lab, path: lab.to_parquet(STD, path, progress=False),
-    ),
-    'ask, "overview"': (lambda *_: rl.questions(), lambda lab, _: rl.ask(lab, "overview")),
-    "doctor": (lambda lab, _: rl.doctor(lab, checks="old_protocols"), lambda lab, _: rl.doctor(lab)),
-    "waits": (lambda lab, _: rl.doctor(lab, checks="old_protocols"), lambda lab, _: rl.waits(lab)),
-    "Panel": (partial(_panel, id_="inv_1" + "0" * 33), _panel),
-    "freeze": (_FREEZE_LITTLE, _freeze),
-    FREEZE: (_FREEZE_LITTLE, partial(_freeze, payloads=True, redact=["failures"])),
-    "freeze of one service": (_FREEZE_LITTLE, partial(_freeze, service="Trouble")),
+    COUNT: (_sql(SMALL), _sql("SELECT count(*) AS n FROM sys_invocation_status")),
+    "lab.sql, std": (_sql(SMALL), _sql(STD)),
+    "lab.sql, std of the suspended": (_sql(SMALL), _sql(f"{STD} WHERE status = 'suspended'")),
+    "lab.to_parquet, std": (_parquet(SMALL), _parquet(STD)),
+    **{f"ask {name}": (_check, _ask(name)) for name in ASKED},
+    "doctor": (_check, lambda lab, _: rl.doctor(lab)),
+    "waits": (_check, lambda lab, _: rl.waits(lab)),
+    "why": (_of_one(rl.why), _of_one(rl.why)),
+    "journal": (_of_one(rl.journal), _of_one(rl.journal)),
+    "Panel": (LITTLE_PANEL, _panel),
+    "Panel of one service": (LITTLE_PANEL, partial(_panel, service="Trouble")),
+    "Panel, overview": (LITTLE_PANEL, partial(_panel, view="overview")),
+    "Panel, queues": (LITTLE_PANEL, partial(_panel, view="queues")),
+    "freeze of one service": (partial(_freeze, tables=["sys_service"]), partial(_freeze, service="Trouble")),
 }
 """Each verb on very little data, and on everything."""
 
@@ -68,32 +99,37 @@ def main() -> None:
     if options.verb:
         sys.stdout.write(json.dumps(_measured(options.admin_url, *VERBS[options.verb])))
         return
+    names = [name for name in VERBS if name == COUNT or options.only in name]
     with populated(options) as population:
         say(f"{population}, {options.rounds} rounds; {versions(population.version)}")
-        floor = Floor(population.admin_url)
-        floor(STD)
-        floors, taken = [], {verb: [] for verb in VERBS if options.only in verb}
-        for _ in range(options.rounds):
-            floors.append(floor(STD))
-            for verb, each in taken.items():
-                each.append(in_fresh_process(__file__, "--verb", verb, "--admin-url", population.admin_url))
-        rows, growths = [("curl, std", f"{statistics.median(floors):.2f}", "1.00", "", "")], {}
-        for verb, each in taken.items():
-            seconds = statistics.median(one["seconds"] for one in each)
-            times = statistics.median(one["seconds"] / of for one, of in zip(each, floors, strict=True))
-            growths[verb] = growth = statistics.median(one["growth"] for one in each)
-            rows.append((verb, f"{seconds:.2f}", f"{times:.2f}", f"{growth / MIB:,.0f}", f"{growth / floor.size:.2f}"))
-        say(table(("verb", "s", "× curl", "growth MiB", "× bytes of std"), rows))
-        limits = {SQL: (floor.size, "bytes of std", 1.7), PARQUET: (MIB, "MiB", 150), FREEZE: (MIB, "MiB", 300)}
-        say(
-            show(
-                [
-                    Figure(f"{verb}, growth in {unit}", growths[verb] / size, at_most=most)
-                    for verb, (size, unit, most) in limits.items()
-                    if verb in growths
-                ]
-            )
-        )
+        curl(population.admin_url)
+        rounds = [measured_round(population.admin_url, names) for _ in range(options.rounds)]
+    rows = []
+    for name in names:
+        figures = zip(*(each[name] for each in rounds), strict=True)
+        rows.append((name, *(f"{statistics.median(figure):.2f}" for figure in figures)))
+    say(table(("verb", "s", "× curl", f"× {COUNT}", "growth MiB"), rows))
+
+
+def measured_round(admin_url: str, names: Sequence[str]) -> dict[str, tuple[float, ...]]:
+    """Return the seconds of each verb, the same relative to curl and to the count, and the growth of memory."""
+    floor = curl(admin_url)
+    taken = {name: in_fresh_process(__file__, "--verb", name, "--admin-url", admin_url) for name in names}
+    count = taken[COUNT]["seconds"]
+    return {
+        name: (each["seconds"], each["seconds"] / floor, each["seconds"] / count, each["growth"] / MIB)
+        for name, each in taken.items()
+    }
+
+
+def curl(admin_url: str) -> float:
+    """Return the seconds of a request by curl, which discards the response; the start of its process is not counted."""
+    headers = ("-H", "accept: application/vnd.apache.arrow.stream", "-H", "content-type: application/json")
+    options = ("-s", "-S", "--fail", "-o", os.devnull, "-w", "%{time_total}", "-d", json.dumps({"query": STD}))
+    done = subprocess.run(
+        [shutil.which("curl") or "curl", *headers, *options, f"{admin_url}/query"], check=True, capture_output=True
+    )
+    return float(done.stdout)
 
 
 def _measured(admin_url: str, little: Verb, everything: Verb) -> dict[str, float]:

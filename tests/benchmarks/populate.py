@@ -2,21 +2,19 @@
 
 ``--rows`` counts invocations without trouble: most are ``scheduled`` calls, appended 500 at a time by one invocation (6
 to 9 thousand a second on two cores); a share is executed and leaves journals, some with failures. ``--trouble`` adds a
-cluster in trouble: invocations that are suspended, back off, have failed, and queue for keys, old deployments, states,
-and one long journal; ``small`` (26,000 invocations) is ready within a minute. ``large`` (126,000) takes several
-minutes, and almost half an hour for its 2,000 deployments, each of which takes the server longer than the one before.
+cluster in trouble: invocations that are suspended, back off, have failed, and queue for keys; ``small`` (26,000
+invocations) is ready within a minute, ``large`` (126,000) after several.
 
-Only deployments are registered through the Admin API. Without addresses a temporary server is filled and kept until
+Only a deployment is registered through the Admin API. Without addresses a temporary server is filled and kept until
 Enter is pressed. The other benchmarks call ``populated()``.
 """
 
 from __future__ import annotations
 
 import argparse
-import socket
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,10 +24,9 @@ from typing import Any
 
 import httpx
 
+from restate_lab.demo.embedded import start_services
 from restate_lab.demo.install import PINNED, install_server
-from restate_lab.demo.process import Process
 from restate_lab.demo.server import RestateServer
-from restate_lab.environment import clean_environment
 
 BATCH = 500  # calls that one invocation appends
 AT_ONCE = 4  # invocations of the filler
@@ -41,21 +38,15 @@ TROUBLE = {
         "retrying": 3_000,
         "failed": 3_000,
         "queued": 100,
-        "deployments": 50,
-        "states": 50,  # a hundred values each
-        "journal": 2_000,
     },
     "large": {
-        "suspended": 99_980,  # including those that hold a key, and the long journal
+        "suspended": 99_980,  # besides those that hold a key
         "retrying": 5_000,
         "failed": 20_000,
         "queued": 1_000,
-        "deployments": 2_000,
-        "states": 1_000,
-        "journal": 100_000,
     },
 }
-"""The number of each kind in a population; options of the same names add to it."""
+"""The number of each kind in a population; ``--suspended`` adds to it."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +72,6 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--executed", type=float, default=0.05, help="the share of new rows that really runs (0.05)")
     parser.add_argument("--trouble", choices=TROUBLE, default="none", help="a cluster in trouble besides (none)")
     parser.add_argument("--suspended", type=int, default=0, help="suspended invocations: asleep, calling, asking (0)")
-    parser.add_argument("--agents", type=int, default=0, help="completed runs of agents with three steps (0)")
-    parser.add_argument("--stories", type=int, nargs="*", default=(), help="the members of a story, for each (none)")
     parser.add_argument("--rounds", type=int, default=7, help="rounds, five or more to mean anything (7)")
     parser.add_argument("--admin-url", help="a running server; without it a temporary one is started")
     parser.add_argument("--ingress-url", help="its ingress")
@@ -109,38 +98,28 @@ def _filled(admin_url: str, ingress_url: str | None, options: argparse.Namespace
         existing = sum(_statuses(admin).values())
         trouble = {} if existing else dict(TROUBLE[options.trouble])
         trouble["suspended"] = trouble.get("suspended", 0) + options.suspended
-        trouble["agents"] = options.agents
-        if existing < options.rows or any(trouble.values()) or options.stories:
-            _fill(admin, ingress, range(existing, options.rows), trouble, options.executed, options.stories)
+        if existing < options.rows or any(trouble.values()):
+            _fill(admin, ingress, range(existing, options.rows), trouble, options.executed)
         return Population(admin_url, ingress, version["version"], _statuses(admin))
 
 
 def _fill(
-    admin: httpx.Client,
-    ingress_url: str,
-    numbers: range,
-    trouble: Mapping[str, int],
-    executed_share: float,
-    stories: Iterable[int],
+    admin: httpx.Client, ingress_url: str, numbers: range, trouble: Mapping[str, int], executed_share: float
 ) -> None:
     started = time.monotonic()
     executed = round(len(numbers) * executed_share)
     first_scheduled = numbers.start + executed
     before = _statuses(admin)
-    with _services() as address:
-        # The last one has the latest revision of every service.
-        for path in (*(f"/release-{number}" for number in range(trouble.get("deployments", 0))), ""):
-            admin.post("/deployments", json={"uri": address + path, "force": True}).raise_for_status()
-        with httpx.Client(base_url=ingress_url, timeout=600) as ingress:
+    program = str(Path(__file__).with_name("services.py"))
+    with TemporaryDirectory(prefix="restate-lab-") as folder:
+        services, address = start_services(Path(folder), program)
+        with services, httpx.Client(base_url=ingress_url, timeout=600) as ingress:
+            admin.post("/deployments", json={"uri": address, "force": True}).raise_for_status()
             _append(ingress, "execute", range(numbers.start, first_scheduled))
             _append(ingress, "schedule", range(first_scheduled, numbers.stop))
-            for kind in ("suspended", "retrying", "failed", "queued", "agents", "states"):
+            for kind in ("suspended", "retrying", "failed", "queued"):
                 _append(ingress, kind, range(trouble.get(kind, 0)))
-            for members in stories:
-                _append(ingress, "story", range(members, members + 1))
-            if entries := trouble.get("journal", 0):
-                ingress.post("/Journals/long/write/send", json=entries).raise_for_status()
-        _settle(admin, before.get("invoked", 0) + trouble.get("retrying", 0))
+            _settle(admin, before.get("invoked", 0) + trouble.get("retrying", 0))
     seconds = time.monotonic() - started
     sys.stderr.write(f"{sum(_statuses(admin).values()):,} invocations after {seconds:.0f} s\n")
 
@@ -177,22 +156,6 @@ def _rows(admin: httpx.Client, query: str) -> list[dict[str, Any]]:
     answer = admin.post("/query", json={"query": query}, headers={"accept": "application/json"}).raise_for_status()
     rows: list[dict[str, Any]] = answer.json()["rows"]
     return rows
-
-
-@contextmanager
-def _services() -> Iterator[str]:
-    """Give the address of the filling services."""
-    host = Path(__file__).with_name("services.py")
-    with TemporaryDirectory(prefix="restate-lab-") as folder, socket.create_server(("127.0.0.1", 0)) as listening:
-        command = [sys.executable, str(host), "--fd", str(listening.fileno())]
-        with Process(
-            command, env=clean_environment(), log=Path(folder) / "services.log", pass_fds=(listening.fileno(),)
-        ) as process:
-            try:
-                yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-            except httpx.HTTPError:
-                sys.stderr.write(process.last_lines())
-                raise
 
 
 def main() -> None:

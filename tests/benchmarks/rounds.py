@@ -68,11 +68,6 @@ def timed(method: Callable[[], object], clock: Callable[[], float] = time.perf_c
     return measure
 
 
-def ratio(numerators: Sequence[float], denominators: Sequence[float]) -> float:
-    """Return the median of the ratios within each round."""
-    return statistics.median(a / b for a, b in zip(numerators, denominators, strict=True))
-
-
 def in_fresh_process(script: str, *options: str) -> dict[str, float]:
     """Return what a benchmark prints as JSON when it runs with these options in its own process."""
     done = subprocess.run([sys.executable, script, *options], check=True, stdout=subprocess.PIPE)

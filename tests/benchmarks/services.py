@@ -5,8 +5,6 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable
 
-import restate
-from agent_payloads import CITIES, RESPONSES
 from restate import Context, InvocationRetryPolicy, ObjectContext, Service, TerminalError, VirtualObject
 
 from restate_lab.demo.services_host import application, serve_inherited
@@ -17,8 +15,6 @@ AT_ONCE = dt.timedelta(milliseconds=100)
 CUSTOMERS = 50_000
 REFUSED = 10  # one of this many executed orders fails
 ACCOUNTS = 10
-PARTS = 100  # calls of one member of a story
-VALUES_OF_ONE = 100
 LONG_NAME = 1_000  # characters
 WORDS = (
     *("card", "address", "parcel", "voucher", "discount", "invoice", "seat", "refund", "coupon", "signature"),
@@ -36,11 +32,6 @@ orders = Service("Orders")
 baskets = VirtualObject("Baskets")
 trouble = Service("Trouble", inactivity_timeout=AT_ONCE)
 accounts = VirtualObject("Accounts", inactivity_timeout=AT_ONCE)
-assistants = Service("Assistants")
-tales = Service("Tales")
-shelves = VirtualObject("Shelves")
-# A suspended invocation receives its whole journal when it continues, so this one waits only at its end.
-journals = VirtualObject("Journals", inactivity_timeout=dt.timedelta(seconds=5))
 
 
 @filler.handler()
@@ -111,39 +102,11 @@ async def refuse(ctx: Context, number: int) -> None:
     raise TerminalError(msg, status_code=402)
 
 
-@assistants.handler()
-async def answer(ctx: Context, number: int) -> str:
-    """Journal two responses of a model and a tool call, in the shapes of the integrations; no model is called."""
-    response = RESPONSES[number % len(RESPONSES)]
-    city = CITIES[number % len(CITIES)]
-    await ctx.run_typed("call LLM", lambda: response(number, city, None))
-    await ctx.run_typed(f"get weather {city}", lambda: {"city": city, "celsius": number % 40})
-    await ctx.run_typed("call LLM", lambda: response(number, city, f"It is {number % 40} degrees in {city}."))
-    return f"It is {number % 40} degrees in {city}."
-
-
 @accounts.handler()
 async def lock(ctx: ObjectContext, number: int) -> str:
     """Hold the key and wait for an awakeable, which is never resolved."""
     _, answer = ctx.awakeable(type_hint=str)
     return f"{number} {await answer}"
-
-
-@shelves.handler()
-async def keep(ctx: ObjectContext, count: int) -> None:
-    for number in range(count):
-        ctx.set(f"item-{number}", number)
-
-
-@journals.handler()
-async def write(ctx: ObjectContext, entries: int) -> None:
-    """Write a journal of this many entries, a fifth of them runs with their results, and wait."""
-    for _ in range(0, entries, 100):
-        await restate.gather(*(ctx.run_typed(f"step {number}", lambda: 1) for number in range(10)))
-        for number in range(80):
-            ctx.set(f"item-{number}", number)
-    _, answer = ctx.awakeable(type_hint=str)
-    await answer
 
 
 @orders.handler()
@@ -165,20 +128,7 @@ async def check_out(ctx: ObjectContext, order: dict[str, int]) -> int:
     return count
 
 
-@tales.handler()
-async def tell(ctx: Context, members: int) -> int:
-    """Send to a hundred others, which share the members that are left, or do two steps if there are none."""
-    parts = min(members - 1, PARTS)
-    for number in range(parts):
-        ctx.service_send(tell, (members - 1 + number) // parts)
-    if not parts:
-        await ctx.run_typed("reserve", lambda: members)
-        await ctx.run_typed("charge", lambda: members)
-    return members
-
-
-SERVICES = (filler, orders, baskets, trouble, accounts, assistants, shelves, journals, tales)
-OLD_RELEASES = 2_000
+SERVICES = (filler, orders, baskets, trouble, accounts)
 KINDS: dict[str, Callable[[Context, int], object]] = {
     "schedule": lambda ctx, number: _send_order(ctx, number, LATER),
     "execute": _send_order,
@@ -186,13 +136,9 @@ KINDS: dict[str, Callable[[Context, int], object]] = {
     "retrying": lambda ctx, number: ctx.service_send(charge, number),
     "failed": lambda ctx, number: ctx.service_send(refuse, number),
     "queued": _send_queued,
-    "agents": lambda ctx, number: ctx.service_send(answer, number),
-    "story": lambda ctx, number: ctx.service_send(tell, number),
-    "states": lambda ctx, number: ctx.object_send(keep, f"shelf-{number}", VALUES_OF_ONE),
 }
-"""The calls of the filler; "states" writes a hundred values for each number, which for "story" is that of members."""
+"""The calls of the filler."""
 
 
 if __name__ == "__main__":
-    old = {(f"release-{number}", "1"): (orders,) for number in range(OLD_RELEASES)}
-    serve_inherited(application({("", "1"): SERVICES, **old}, {}))
+    serve_inherited(application({("", "1"): SERVICES}, {}))

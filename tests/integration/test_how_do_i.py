@@ -23,7 +23,7 @@ import duckdb
 import nbformat
 import polars as pl
 import pytest
-from typer.main import get_command
+import typer.main
 from typer.testing import CliRunner
 
 import restate_lab as rl
@@ -260,7 +260,7 @@ def new_code(own: Embedded) -> str:
 
 def parse_commands(code: str) -> None:
     """Parse each command of restate-lab as the shell would, without running it."""
-    commands: Any = get_command(app)
+    commands: Any = typer.main.get_command(app)
     for line in code.splitlines():
         program, *arguments = shlex.split(line)
         if Path(program).name == "restate-lab":

@@ -13,6 +13,7 @@ import restate_lab as rl
 from restate_lab import errors
 from restate_lab.analysis.waits import Waits, waits
 from restate_lab.reads import Reads
+from support.advice import contradictions
 from support.bench import wait_for
 from support.clusters import KINDS, OLDEST, Cluster, server_binary
 from support.wait_services import running_waits
@@ -234,6 +235,14 @@ def test_a_small_limit_still_counts_the_queues(planted: Planted) -> None:
     keys = found.edges[(found.edges["kind"] == "key") & (found.edges["blocker"] == planted.ids["held"])]
     assert len(keys) < 7 <= row["direct_waiting"]
     assert "not everything was read" in repr(found)
+
+
+def test_the_doctor_and_why_agree_about_the_waits(planted: Planted) -> None:
+    diagnosis = rl.doctor(planted.lab)
+    assert {"deadlocks", "blocked_keys"} <= set(diagnosis.findings["check"])
+    details = "\n".join(diagnosis.findings["details"])
+    assert "holds the key Depot/through and waits for Office/fetch, which waits for a" in details
+    assert contradictions(planted.lab, diagnosis) == []
 
 
 def test_the_way_out_leads_out(planted: Planted) -> None:

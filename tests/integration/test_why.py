@@ -237,12 +237,6 @@ def test_the_doctor_and_why_never_contradict_each_other(lab: Lab) -> None:
     assert contradictions(lab, diagnosis) == []
 
 
-@pytest.mark.long  # as the test above, with the faults of the other story
-def test_the_doctor_and_why_agree_in_another_story(second: Cluster, tmp_path: Path) -> None:
-    with rl.connect(second.admin_url, audit=tmp_path, read_only=True) as lab:
-        assert contradictions(lab, rl.doctor(lab)) == []
-
-
 def test_actions_on_the_root_come_first(told: dict[str, Explanation], incident: Cluster) -> None:
     options = told["storm_caller_1"].options
     ids = list(dict.fromkeys(options["id"]))

@@ -23,7 +23,6 @@ from restate_lab.demo.stories.player import play
 from restate_lab.demo.stories.steps import StoryStep, ids
 from support import imitation
 from support.demo.healthy import HEALTHY
-from support.demo.hospital import HOSPITAL
 from support.demo.saturated import TWO_AT_A_TIME, saturated_story
 from support.isolation import original_environment
 
@@ -52,9 +51,6 @@ NEEDS_FLAG = pytest.mark.skipif(PHASE == "rolled-back", reason="the server itsel
 _NOT_MIGRATED = "SELECT count(*) AS n FROM sys_invocation_status WHERE vqueue_id IS NULL AND status <> 'completed'"
 OLD = "1.5.3"
 """A version older than any supported one; npm has no other."""
-
-# Only a path: importing the services would import OpenAI Agents, which takes seconds.
-SERVICES = str(Path(__file__).with_name("demo") / "services" / "deployments.py")
 
 
 @dataclass(frozen=True)
@@ -177,7 +173,6 @@ def _start(stack: contextlib.ExitStack, kind: str, story: str) -> Cluster:
             unix_sockets=True,
             story=_steps_of(story, vqueues=has_vqueues(kind)),
             env=env,
-            program=(SERVICES,),
         )
     )
     return Cluster(
@@ -198,7 +193,7 @@ def _migrated(stack: contextlib.ExitStack, folder: Path, story: Sequence[StorySt
     """Play a story without vqueues, and start the server again for each phase; the services stay the same."""
     model, model_url = start_model(folder)
     stack.enter_context(model)
-    services, address = start_services(folder, SERVICES, model=model_url)
+    services, address = start_services(folder, model=model_url)
     stack.enter_context(services)
     *earlier, last = PHASES[PHASE]
     for settings in earlier:
@@ -254,5 +249,5 @@ def _api(server: RestateServer, folder: Path) -> Api:
 
 
 def _steps_of(story: str, *, vqueues: bool) -> tuple[StoryStep, ...]:
-    stories = {**STORIES, "healthy": HEALTHY, "hospital": HOSPITAL, "saturated": saturated_story(vqueues=vqueues)}
+    stories = {**STORIES, "healthy": HEALTHY, "saturated": saturated_story(vqueues=vqueues)}
     return stories[story]

@@ -49,6 +49,7 @@ GROUPS = {
         "integration/test_result_texts.py",
         "integration/test_without_jupyter.py",
         "integration/test_mcp.py",
+        "integration/test_suggestions.py",
         "integration/test_serve_pages.py",
     ),
     "the demo on every kind of server": (
@@ -68,7 +69,7 @@ GROUPS = {
     ),
 }
 """The modules of each group in their order, the slowest group first."""
-STORIES = ("newest", "cluster", "saturated", "healthy", "second")  # by how long they take to play
+STORIES = ("newest", "cluster", "saturated", "healthy")  # by how long they take to play
 LONG_WITHOUT_SERVER = ("test_every_plot.py", "test_history.py", "test_guide.py", "test_patterns.py", "test_suite.py")
 
 _TESTS = Path(__file__).parents[1]

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from typer.main import get_command
+import typer.main
 
 import restate_lab
 from restate_lab.analysis.suggestions import (
@@ -174,7 +174,7 @@ def test_several_ids_are_one_plan() -> None:
     """A command parses back to its plan; of very many ids it has only the first, with a note."""
     words = one(plan_call("cancel", IDS[:3]), SourceOptions("prod"))
     assert words[:2] == ["restate-lab", "plan"]
-    context = get_command(app).commands["plan"].make_context("plan", words[2:])
+    context = typer.main.get_command(app).commands["plan"].make_context("plan", words[2:])
     wanted = ("action", "ids", "cluster")
     assert [context.params[each] for each in wanted] == ["cancel", IDS[:3], "prod"]
     note, line = commands([plan_call("cancel", IDS, total=2_000)], HERE) or []
@@ -200,7 +200,7 @@ def test_a_replay_asks_and_takes_some_ids() -> None:
     words = shlex.split(line)
     assert words[:3] == ["restate-lab", "replay", "http://…"]
     assert words[-2:] == ["--evidence", "my evidence"]
-    context = get_command(app).commands["replay"].make_context("replay", words[2:-2])
+    context = typer.main.get_command(app).commands["replay"].make_context("replay", words[2:-2])
     assert (context.params["deployment"], context.params["id_"]) == ("http://…", IDS[:20])
 
 

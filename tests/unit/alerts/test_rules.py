@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.main import get_command
+import typer.main
 
 import restate_lab
 from restate_lab.alerts.metrics import MetricsState
@@ -133,7 +133,7 @@ def test_rules_and_commands_of_the_guide_are_valid_and_it_names_each_key_and_met
     (rules,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
     assert len(rules_of(tmp_path, rules).rules) == 6
     (lines,) = re.findall(r"```bash\n(.*?)```", page, re.DOTALL)
-    commands: Any = get_command(app)
+    commands: Any = typer.main.get_command(app)
     for line in lines.splitlines():
         _, name, *arguments = shlex.split(line)
         commands.commands[name].make_context(name, arguments)

@@ -548,15 +548,24 @@ def test_the_limit_of_an_awakeable_is_that_of_its_own_handler() -> None:
     assert {(row["where"], row["severity"]): set(row["ids"]) for row in rows} == expected
 
 
-def test_a_pause_without_a_failure_is_a_warning_and_with_one_critical() -> None:
+def test_a_pause_is_a_warning_and_with_a_failure_or_a_caller_critical() -> None:
     failure = {"restate_doc_error_code": "RT0007", "error_message": "down", "related_command_name": "pay"}
     events = [
         {"id": id_, "event_type": "Paused", "event_json": json.dumps(event), "appended_at": BEFORE}
         for id_, event in ((A, {"ty": "Paused"}), (B, {"ty": "Paused", "last_failure": failure}))
     ]
     status = [invocation(id_, "paused") for id_ in (A, B)]
-    rows = found(diagnose(SampleRows(sys_invocation_status=status, sys_journal_events=events)), "paused")
-    assert [(row["severity"], row["ids"]) for row in rows] == [("critical", [B]), ("warning", [A])]
+
+    def pauses(callers: list[dict[str, Any]], journal: list[dict[str, Any]]) -> list[tuple[str, list[str], list[str]]]:
+        rows = [*status, *callers]
+        source = SampleRows(sys_invocation_status=rows, sys_journal_events=events, sys_journal=journal)
+        return [(row["severity"], row["ids"], row["blocked"]) for row in found(diagnose(source), "paused")]
+
+    assert pauses([], []) == [("critical", [B], []), ("warning", [A], [])]
+    status[0] = invocation(A, "paused", invoked_by_id=C)
+    caller = invocation(C, handler="caller", **waiting_columns(2))
+    called = command(C, 1, "Call", invocation_id=A, result_completion_id=2)
+    assert pauses([caller], [called]) == [("critical", [A], [C]), ("critical", [B], [])]
 
 
 def test_three_failures_of_one_kind_at_a_tenth_of_the_ends_are_a_warning_with_the_failed_callers() -> None:
