@@ -39,7 +39,7 @@ from restate_lab.analysis.why.explanation import Explanation as Explanation
 from restate_lab.audit import audit_log as audit_log
 from restate_lab.client.admin import AdminClient as AdminClient
 from restate_lab.client.ingress import IngressClient as IngressClient
-from restate_lab.client.lab import Lab as Lab, connect as connect
+from restate_lab.client.lab import Lab as Lab
 from restate_lab.debugging import Outcome as Outcome, debug as debug
 from restate_lab.debugging.to_test import to_test as to_test
 from restate_lab.debugging.to_test.result import RecordedTest as RecordedTest
@@ -50,6 +50,7 @@ from restate_lab.evidence.store import Evidence as Evidence, open_evidence as op
 from restate_lab.export.dataset import save_dataset as save_dataset
 from restate_lab.export.files import save as save
 from restate_lab.export.spans import export_spans as export_spans
+from restate_lab.history import connect as connect
 from restate_lab.history.archive import archive as archive
 from restate_lab.history.joined import JoinedHistory as JoinedHistory
 from restate_lab.history.opening import open_history as open_history

@@ -30,6 +30,7 @@ from restate_lab.status import describe_impossible_status
 T = TypeVar("T")
 
 _FEW = 3
+_OPENERS: dict[str, Callable[[Source, str | datetime | timedelta], Source]] = {}
 ENGINE = b"restate_lab.engine"
 """The key in the metadata of columns for the engine that answered a statement, if a source has two."""
 TABLES = """
@@ -268,6 +269,16 @@ class Source(ABC):
         Columns: ``table, column, type`` (as Arrow names it) and ``nullable``.
         """
         return self.sql(TABLES, progress=False)
+
+
+def register_past(opener: Callable[[Source, str | datetime | timedelta], Source]) -> None:
+    """Register the function that opens a live cluster at an earlier time; the package ``history`` has it."""
+    _OPENERS["past"] = opener
+
+
+def open_past(source: Source, time: str | datetime | timedelta) -> Source:
+    """Return a live cluster as it was at an earlier time."""
+    return _OPENERS["past"](source, time)
 
 
 class SourceWrapper(Source):

@@ -87,7 +87,7 @@ def _open(cluster: str | None, evidence: Path | None, live: str | None) -> Itera
     The path of evidence can be the path of an archive; ``cluster`` then is the name of a cluster in it, and ``live``
     names the cluster itself, to read both as one source.
     """
-    from restate_lab.client.lab import connect
+    from restate_lab.history import connect  # with the earlier times of at=
 
     if evidence is None:
         _check_without_archive(live)

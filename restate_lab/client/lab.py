@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib
 import math
 import os
 import time
@@ -19,6 +18,7 @@ import httpx
 import pandas as pd
 import pyarrow as pa
 
+import restate_lab
 from restate_lab._public import explained, nearest_names, with_explained_calls
 from restate_lab.audit import AuditLog
 from restate_lab.client._server_info import COUNT_LIMIT, INFO_LIFETIME, ServerInfoCache, StatusCard
@@ -36,7 +36,7 @@ from restate_lab.payload_json import PayloadFunction
 from restate_lab.progress import Progress, RowsLine, progress_of
 from restate_lab.redaction import Secret, as_secret
 from restate_lab.server import NEWEST, OLDEST, has_vqueues, is_newer, is_older
-from restate_lab.source import TABLES, Source, SourceWrapper, recorded_frame
+from restate_lab.source import TABLES, Source, SourceWrapper, open_past, recorded_frame
 from restate_lab.status import COUNTS_SQL
 
 if TYPE_CHECKING:
@@ -265,9 +265,7 @@ class Lab(Source):
             MissingExtra: DataFusion is not installed (``pip install 'restate-lab[evidence]'``).
             RestateLabError: any error of the server.
         """
-        # It is in a layer above this one.
-        past: Source = importlib.import_module("restate_lab.history.past").open_past(self, time)
-        return past
+        return open_past(self, time)
 
     def check(self) -> Self:
         """Read the server's version once, so that a wrong address fails here."""
@@ -285,8 +283,7 @@ class Lab(Source):
         def __getattr__(self, name: str) -> NoReturn:
             if name.startswith("_"):
                 raise AttributeError(f"'Lab' object has no attribute {name!r}")
-            public = importlib.import_module("restate_lab").__all__
-            calls = {each: f"rl.{each}(lab)" for each in public if each.islower()}
+            calls = {each: f"rl.{each}(lab)" for each in restate_lab.__all__ if each.islower()}
             calls |= {each: f"lab.{each}" for each in dir(self) if not each.startswith("_")}
             near = " or ".join(calls[each] for each in nearest_names(name, calls))
             raise NoSuchName(f"'Lab' object has no attribute {name!r}. {near and f'Did you mean {near}?'}".rstrip(". "))

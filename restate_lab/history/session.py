@@ -10,7 +10,6 @@ of creation, so that ids are unique, and statements may join by them.
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -348,8 +347,9 @@ def _register(context: SessionContext, name: str, table: DeltaTable, period: His
         else:
             context.register_dataset(registered, days)
     else:
-        cache = importlib.import_module("restate_lab.history.cache")  # it needs deltalake
-        context.register_dataset(registered, cache.cached_dataset(table))
+        from restate_lab.history.cache import cached_dataset  # noqa: PLC0415 - it needs deltalake
+
+        context.register_dataset(registered, cached_dataset(table))
     if missing:
         nulls = ", ".join(
             f"arrow_cast(NULL, '{_TYPE_NAMES[kind]}') AS {quote_name(each)}" for each, kind in missing.items()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib
 import json
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -114,8 +113,9 @@ class History(EngineSource):
         self._days = DaySessions(context, cluster_name, len(days), functools.partial(self._session_of_days, schema))
         self._user_engine, self._engine = engine, None
         if engine is not None:
-            spark = importlib.import_module("restate_lab.history.spark.engine")  # it needs sqlglot
-            self._engine = spark.SparkEngine(engine, context, tables, self._visited_until)
+            from restate_lab.history.spark.engine import SparkEngine  # noqa: PLC0415 - it needs sqlglot
+
+            self._engine = SparkEngine(engine, context, tables, self._visited_until)
         self._has_payload_columns = "entry_json" in {each.name for each in tables["journal"].schema().fields}
         self._first = self._read_first_end(days)
         self._runs_open_then = self._count_open_then()

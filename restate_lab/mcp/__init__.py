@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from restate_lab._public import import_extra
+from restate_lab._public import require_packages
 
 
 def serve(cluster: str | None = None, evidence: Sequence[Path] = (), *, allow_changes: bool = False) -> None:
@@ -25,5 +25,7 @@ def serve(cluster: str | None = None, evidence: Sequence[Path] = (), *, allow_ch
         MissingExtra: the SDK is not installed (``pip install 'restate-lab[mcp]'``).
         ArgumentError: changes are allowed without a cluster, or with a read-only connection.
     """
-    module = import_extra("restate_lab.mcp.server", "mcp", purpose="the server requires the MCP SDK")
-    module.run_server(cluster, evidence, allow_changes=allow_changes)
+    require_packages("the server", "mcp", extra="mcp")
+    from restate_lab.mcp.server import run_server  # noqa: PLC0415 - it needs the extra
+
+    run_server(cluster, evidence, allow_changes=allow_changes)

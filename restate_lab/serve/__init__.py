@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from restate_lab._public import import_extra
+from restate_lab._public import require_packages
+from restate_lab.serve.options import ServerOptions
 
 
 def serve(clusters: Sequence[str | None] = (), paths: Sequence[Path] = (), **options: Any) -> None:
@@ -22,5 +23,7 @@ def serve(clusters: Sequence[str | None] = (), paths: Sequence[Path] = (), **opt
         MissingExtra: the web server is not installed (``pip install 'restate-lab[serve]'``).
         ArgumentError: an option or a file is invalid, a cluster was named twice, or the port is in use.
     """
-    module = import_extra("restate_lab.serve.server", "serve", purpose="serve requires Starlette and uvicorn")
-    module.run_server(clusters, paths, module.ServerOptions(**options))
+    require_packages("serve", "starlette", "uvicorn", extra="serve")
+    from restate_lab.serve.server import run_server  # noqa: PLC0415 - it needs the extra
+
+    run_server(clusters, paths, ServerOptions(**options))

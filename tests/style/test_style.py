@@ -37,6 +37,30 @@ def test_every_module_has_a_docstring() -> None:
     assert [name for name, tree in STRUCTURE.trees.items() if not ast.get_docstring(tree)] == []
 
 
+def test_no_module_imports_another_one_by_its_name() -> None:
+    """Then the layers would not be checked; the package itself, which has the public names, is the lowest layer."""
+    named = [
+        f"{name}:{node.lineno}"
+        for name, tree in STRUCTURE.trees.items()
+        for node in ast.walk(tree)
+        if name != "restate_lab" and isinstance(node, ast.Call) and _names_a_module(node)
+    ]
+    assert named == []
+
+
+def _names_a_module(call: ast.Call) -> bool:
+    """Return whether a call of any function that imports has the name of one of our modules."""
+    first = call.args[0].value if call.args and isinstance(call.args[0], ast.Constant) else ""
+    return "import" in ast.unparse(call.func) and str(first).startswith("restate_lab")
+
+
+@pytest.mark.parametrize("text", ["importlib.import_module({})", "import_extra({}, 'x')", "__import__({})"])
+def test_an_import_by_name_is_found(text: str) -> None:
+    calls = [ast.walk(ast.parse(text.format(repr(name)))) for name in ("restate_lab.serve", "numpy")]
+    found = [[_names_a_module(node) for node in each if isinstance(node, ast.Call)] for each in calls]
+    assert found == [[True], [False]]
+
+
 KNOWS_SOURCES = {"client", "evidence"}  # it has the classes, and is_lab(), which decides whether changes are possible
 
 

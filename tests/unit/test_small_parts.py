@@ -161,17 +161,21 @@ def test_importing_loads_nothing_heavy() -> None:
 
 
 def test_connecting_loads_what_a_query_needs(tmp_path: Path) -> None:
-    """``connect()`` loads pandas, pyarrow and httpx, and nothing that only some calls need."""
+    """``connect()`` loads pandas, pyarrow and httpx, and ``at()`` loads the parts that only some calls need."""
     script = f"""
 import sys
 import restate_lab
-restate_lab.connect("http://127.0.0.1:9", check=False)
+lab = restate_lab.connect("http://127.0.0.1:9", check=False, timeout=1)
 needless = {NOT_FOR_CONNECT!r}
 print([name for name in needless if name in sys.modules], all(name in sys.modules for name in ("pandas", "httpx")))
+try:
+    lab.at("2h")
+except (restate_lab.errors.Unreachable, restate_lab.errors.TimedOut) as error:
+    print("restate_lab.history.past" in sys.modules, "127.0.0.1:9" in str(error))
 """
     variables = {**os.environ, "HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)}
     out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=variables)
-    assert out.stdout.strip() == "[] True"
+    assert out.stdout.splitlines() == ["[] True", "True True"]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -90,11 +91,7 @@ def test_a_session_freezes_a_few_times_only(server: LabServer) -> None:
 
 
 def test_without_the_sdk_the_error_has_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
-
-    def fail(_: str) -> None:
-        raise ImportError("no module named mcp")
-
-    monkeypatch.setattr("restate_lab._public.importlib.import_module", fail)
+    monkeypatch.setitem(sys.modules, "mcp", None)
     with pytest.raises(MissingExtra, match=r"restate-lab\[mcp\]"):
         serve("http://127.0.0.1:9070")
 
