@@ -1,13 +1,15 @@
-"""``restate-lab debug``: step through a handler on a recorded journal."""
+"""``restate-lab debug``: run a handler on a recorded journal, and debug it."""
 
 from __future__ import annotations
 
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from restate_lab.cli._errors import exit_on_error
+from restate_lab._text import escape_invisible
+from restate_lab.cli._errors import ERROR, exit_on_error
 from restate_lab.cli._options import (
     POINT_LIMIT,
     AllowNetwork,
@@ -18,6 +20,7 @@ from restate_lab.cli._options import (
     examples,
     open_source,
 )
+from restate_lab.errors import ArgumentError
 
 if TYPE_CHECKING:
     from restate_lab.testing import Record
@@ -32,39 +35,34 @@ Recorded = Annotated[
     str,
     typer.Argument(metavar="ID|FILE", help="An invocation, any text with exactly one id, or the path of a record."),
 ]
-StopAt = Annotated[
-    int | None,
-    typer.Option(
-        "--stop-at", metavar="N", min=0, help="Stop first at entry N of the journal, and not at the first line."
-    ),
-]
+Pdb = Annotated[bool, typer.Option("--pdb", help="Stop at the first line of the handler, with the prompt of pdb.")]
 Listen = Annotated[
     str | None,
     typer.Option(
         "--listen",
         metavar="[HOST:]PORT",
-        help="Wait for an editor on a port of this machine, instead of a prompt. It needs debugpy.",
+        help="Stop at the first line of the handler, for an editor that connects to a port of this machine. It needs "
+        "debugpy.",
     ),
 ]
 
 app = typer.Typer(rich_markup_mode=None)
-_PROMPT = """\b
-At the prompt of pdb:
-  ne       continue to the next entry; its recorded result is shown first
-  entries  list the entries with their recorded results
-  until N  continue to entry N; unt N is the until of pdb, for lines
-  q        end the replay
+_EXIT_CODES = """\b
+Exit codes:
+  0  the code raised nothing, or the session was ended
+  1  the code raised an exception, or the record cannot be used
+  2  invalid usage
 
 """
 
 
 @app.command(
-    short_help="Step through your code on a recorded journal.",
-    epilog=_PROMPT
+    short_help="Run your code on a recorded journal, and debug it.",
+    epilog=_EXIT_CODES
     + examples(
         "restate-lab debug shop.app:app inv_1…",
         "restate-lab debug shop.app:app inv_1… --evidence incident.evidence",
-        "restate-lab debug shop.app:app tests/journals/checkout.json --stop-at 7",
+        "restate-lab debug shop.app:app tests/journals/checkout.json --pdb",
         "restate-lab debug shop.app:app inv_1… --listen 5678",
     ),
 )
@@ -72,7 +70,7 @@ def debug(
     app_: App,
     recorded: Recorded,
     *,
-    stop_at: StopAt = None,
+    with_pdb: Pdb = False,
     listen: Listen = None,
     allow_network: AllowNetwork = False,
     timeout: PointTimeout = POINT_LIMIT,
@@ -80,19 +78,28 @@ def debug(
     evidence: EvidencePath = None,
     live: Live = None,
 ) -> None:
-    """Step through your code on the recorded journal of an invocation, in this process, and see where it fails.
+    """Run your code on the recorded journal of an invocation, in this process, and see where it fails.
 
-    No step runs: each gets its recorded result. Code outside of steps runs, and so does the module of the app. The
-    network and new processes are refused to both, except to libraries in C or Rust and to threads that ran before.
-    --timeout is for reading the journal; the session has no limit.
+    Each entry is printed with its recorded result and the line of your code, and the exception of production is raised.
+    `breakpoint()` in your code works. No step runs: each gets its recorded result. Code outside of steps runs, and so
+    does the module of the app. The network and new processes are refused to both, except to libraries in C or Rust and
+    to threads that ran before. --timeout is for reading the journal; the code has no limit.
     """
-    from restate_lab.debugging.stepping import step_through
-    from restate_lab.debugging.stepping.remote import parse_address
+    from restate_lab.debugging import session
 
     with exit_on_error():
-        address = None if listen is None else parse_address(listen)
+        if with_pdb and listen is not None:
+            raise ArgumentError("--pdb and --listen cannot be combined; choose one.")
+        address = None if listen is None else session.parse_address(listen)
         record = _read(recorded, cluster, evidence, live, timeout)
-        step_through(record, app_, stop_at=stop_at, address=address, allow_network=allow_network)
+        if address is not None:
+            session.listen(address)
+        hand_over = session.stop_with_pdb if with_pdb else session.stop_with_debugpy if address else None
+        outcome = session.run_session(record, app_, hand_over=hand_over, allow_network=allow_network)
+        if outcome is None or outcome.exception is None:
+            return
+        typer.echo(escape_invisible("".join(traceback.format_exception(outcome.exception))), err=True, nl=False)
+        raise typer.Exit(ERROR)
 
 
 def _read(recorded: str, cluster: str | None, evidence: Path | None, live: str | None, timeout: float) -> Record:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ from restate_lab._public import explained, public
 from restate_lab.analysis.ids import ids_in, invocation_id_in
 from restate_lab.client.arguments import check_seconds
 from restate_lab.client.schema import translate_errors
+from restate_lab.debugging.entries import describe_journal, follow, say
 from restate_lab.debugging.reader import read_journal_of
 from restate_lab.durations import DurationInput
 from restate_lab.reads import begin
@@ -64,15 +66,17 @@ def debug(
     timeout: DurationInput = "30s",
     handler_timeout: DurationInput | None = "10s",
 ) -> Outcome:
-    """Run the code of a handler on a recorded journal in this process, and raise the exception of production.
+    """Print a recorded journal beside the code that runs on it in this process, and raise the exception of production.
 
         rl.debug(lab, id, "shop.app:app")        # KeyError: 'price', with the frames of your code only
         %debug                                   # in the next cell
 
-    If the code raises nothing, the outcome says what it did: it returns, continues with a new command, waits, diverges,
-    or needs the result of a step that has none. **No step runs**, each gets its recorded result, and no server is
-    needed. **Code outside of steps runs**, and so does the module of the app. The network and new processes are refused
-    to both, but libraries in C or Rust, and threads that ran before, can use them.
+    Each entry is printed once, with its recorded result and the line of code that issues it. Secret headers and fields
+    with a secret name are masked. If the code raises nothing, the outcome says what it did: it returns, continues with
+    a new command, waits, diverges, or needs the result of a step that has none. **No step runs**, each gets its
+    recorded result, and no server is needed. **Code outside of steps runs**, and so does the module of the app. The
+    network and new processes are refused to both, but libraries in C or Rust, and threads that ran before, can use
+    them.
 
     ``invocation_id``: an id, any text with exactly one, or the path of a record file. ``app``:
     "package.module:attribute", "package.module:create_app()", or an object: an app, an app of FastAPI or Starlette in
@@ -93,7 +97,14 @@ def debug(
     __tracebackhide__ = True
     record = read_record(source, invocation_id, timeout=timeout)
     limit = None if handler_timeout is None else check_seconds("handler_timeout", handler_timeout)
+    attempts = itertools.count()
+
+    def print_entries(context: Any) -> None:
+        if next(attempts) == 0:
+            follow(record.journal, context, say)
+
     with as_errors():
+        say(describe_journal(record.journal))
         outcome = record.outcome(
             app,
             answers=answers,
@@ -102,6 +113,7 @@ def debug(
             check_payloads=check_payloads,
             timeout=limit,
             allow_network=allow_network,
+            on_enter=print_entries,
         )
     if outcome.exception is not None:
         raise outcome.exception

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,15 +105,18 @@ class Record:
         check_payloads: bool | None = None,
         timeout: float | None = _LIMIT,
         allow_network: bool = False,
+        on_enter: Callable[[Any], object] | None = None,
     ) -> Outcome:
         """Return what ``run`` would raise or return, as an outcome; the arguments are those of ``run``.
+
+        ``on_enter`` is called with the SDK's context each time that the handler is entered.
 
         Raises:
             ReplayError: the code was not called, used the network, or did not end.
         """
         steps = frozenset([run_steps] if isinstance(run_steps, str) else run_steps)
         checked = not self.journal.masked if check_payloads is None else check_payloads
-        options = Options(answers or {}, steps, checked, timeout, allow_network)
+        options = Options(answers or {}, steps, checked, timeout, allow_network, on_enter)
         return replay_journal(self.journal, with_results(self.journal, results or {}), app, options)
 
     def reproduces(self, app: Any, **options: Any) -> bool:

@@ -52,8 +52,8 @@ _IMPORT_LIMIT = 60.0  # seconds, or the limit of the caller if that is longer: a
 class Options:
     """How a journal is replayed; ``Record.run`` describes most of them.
 
-    ``debugger`` is called with the SDK's context when the handler is entered. The replay then is in the thread of the
-    caller, which has the terminal, and has no time limit.
+    ``on_enter`` is called with the SDK's context when the handler is entered, in each attempt. With ``is_here``, the
+    replay is in the thread of the caller, which has the terminal, and has no time limit.
     """
 
     answers: Mapping[str, Any]
@@ -61,7 +61,8 @@ class Options:
     check_payloads: bool
     timeout: float | None
     allow_network: bool
-    debugger: Callable[[Any], object] | None = None
+    on_enter: Callable[[Any], object] | None = None
+    is_here: bool = False
 
 
 def replay_journal(journal: Journal, messages: Sequence[Message], app: Any, options: Options) -> Outcome:
@@ -91,14 +92,14 @@ def replay_journal(journal: Journal, messages: Sequence[Message], app: Any, opti
             journal.start(),
             on_begin=lambda: thread.phase("the handler", limit),
         )
-        process.hook.on_enter = options.debugger or process.hook.on_enter
+        process.hook.on_enter = options.on_enter or process.hook.on_enter
         thread.cleanup.enter_context(process.hook.watching(handler))
         thread.on_end = process.end
         return await _JournalReplay(process, journal, Path(messages), options).run()
 
     try:
         thread = ReplayThread(work)
-        outcome = thread.run() if options.debugger is None else thread.run_here()
+        outcome = thread.run_here() if options.is_here else thread.run()
     except NetworkUsed:
         raise
     except Exception as error:

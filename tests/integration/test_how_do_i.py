@@ -69,7 +69,7 @@ NO_CODE = {
     'RESTATE_LAB_SCREENSHOTS=build/screenshots .venv/bin/pytest -m "" tests/browser tests/integration/test_plots.py',
     "python -m restate_lab.guide --pictures build/screenshots",
     "restate-lab to-test inv_1… --app shop.app:app",
-    *("%debug", "restate-lab debug shop.app:app inv_1…", "restate-lab debug shop.app:app inv_1… --listen 5678"),
+    *("%debug", "restate-lab debug shop.app:app inv_1… --pdb", "restate-lab debug shop.app:app inv_1… --listen 5678"),
     *("build/docs", "pip install 'restate-lab[docs]'", "python -m restate_lab.guide"),
 }
 """Variables, files, addresses, commands with the id of an invocation, and what other tests run: the guide, Spark."""

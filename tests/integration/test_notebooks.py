@@ -126,6 +126,8 @@ def test_new_code_is_checked_and_corrected_before_it_is_deployed(kind: str, tmp_
             steps = re.findall(r"Run +(.+)", plain["journal"])
             assert steps == ["book pallet", "estimate delivery", "send receipt"]
             assert "rl.debug(lab, " in plain["refund"]
+            printed = output.pop("debug")[0]
+            assert "entry 0: Input" in printed.text
             assert "'paid_for': []" in plain["debug"]
             assert "fails as in production: ZeroDivisionError" in plain["to-test"]
             assert "ZeroDivisionError" in plain["before-fix"]

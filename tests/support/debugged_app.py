@@ -85,24 +85,14 @@ def write_app(folder: Path, code: str = CODE) -> Path:
     return folder
 
 
+COMMAND = (sys.executable, "-c", "from restate_lab.cli import main; main()", "debug", "shop", "record.json")
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(Path.cwd()), "PYTHONDONTWRITEBYTECODE": "1"}
+
+
 def start_session(folder: Path, *options: str, **settings: Any) -> subprocess.Popen[str]:
     """Start ``restate-lab debug`` in a folder with its app and its record."""
-    command = [sys.executable, "-c", "from restate_lab.cli import main; main()", "debug", "shop", "record.json"]
-    environment = {**os.environ, "PYTHONPATH": str(Path.cwd()), "PYTHONDONTWRITEBYTECODE": "1"}
-    return subprocess.Popen(
-        [*command, *options],
-        cwd=folder,
-        env=environment,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        **settings,
-    )
-
-
-def run_session(folder: Path, *commands: str, options: Iterable[str] = ()) -> str:
-    """Return what a session shows that gets these commands, and then the end of its input."""
-    with start_session(folder, *options) as session:
-        output, _ = session.communicate("".join(f"{each}\n" for each in commands), timeout=60)
-    return output
+    streams: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    return subprocess.Popen([*COMMAND, *options], cwd=folder, env=environment(), text=True, **{**streams, **settings})
