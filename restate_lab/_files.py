@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from restate_lab.errors import ArgumentError
+from restate_lab.errors import ArgumentError, WriteFailed
 
 
 @contextlib.contextmanager
@@ -63,17 +63,14 @@ class PrivateFolder:
         """Write a file of mode 0600; a file with this name is replaced at once.
 
         Raises:
-            OSError: the file cannot be written; ``filename`` is a path in this folder.
+            WriteFailed: the file cannot be written.
         """
-        try:
+        with self._changing(name):
             self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
             with write_atomically(self.path / name, overwrite=True) as unfinished:
                 descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
                 with os.fdopen(descriptor, "w", encoding="utf-8") as file:
                     file.write(text)
-        except OSError as error:  # a full disk reports no path
-            error.filename = error.filename or str(self.path / name)
-            raise
 
     def read(self, name: str) -> str:
         """Return the text of a file.
@@ -92,11 +89,17 @@ class PrivateFolder:
         return (self.path / name).exists()
 
     def claim(self, name: str, claimed: str) -> bool:
-        """Return whether this call gave a file its new name: of several threads and processes, one does."""
-        try:
-            (self.path / name).rename(self.path / claimed)
-        except FileNotFoundError:
-            return False
+        """Return whether this call gave a file its new name: of several threads and processes, one does.
+
+        Raises:
+            WriteFailed: the folder cannot be changed.
+        """
+        with self._changing(name):
+            try:
+                (self.path / name).rename(self.path / claimed)
+            except FileNotFoundError:
+                return False
+            _store_names(self.path)
         return True
 
     def remove(self, *names: str) -> None:
@@ -110,6 +113,23 @@ class PrivateFolder:
             with contextlib.suppress(FileNotFoundError):  # another process removed it
                 if time.time() - path.stat().st_mtime > seconds:
                     path.unlink()
+
+    @contextlib.contextmanager
+    def _changing(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise WriteFailed(f"{self.path / name} cannot be changed: {error.strerror}") from error
+
+
+def _store_names(folder: Path) -> None:
+    """Write the names of a folder to the disk, so that a new name also remains after a power failure."""
+    with contextlib.suppress(OSError):  # not every file system can do this
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _check_owner(name: str, status: os.stat_result, forbidden: int, advice: str) -> None:

@@ -34,6 +34,7 @@ The tree::
     ├── MissingProgram          a required program, such as Chromium, is not installed
     ├── ReadOnly                the connection is read-only, so the change was not sent
     ├── AuditFailed             the audit record cannot be written, so nothing was sent
+    ├── WriteFailed             a file cannot be written, for example because the disk is full
     └── OutcomeUnknown          a change was sent, but its response was lost: read the state before you repeat it
 
 ``Interrupted`` is a KeyboardInterrupt outside of the tree: you interrupted an execution. Its outcome is complete.
@@ -106,6 +107,7 @@ __all__ = [
     "UnknownName",
     "Unreachable",
     "UntriedServer",
+    "WriteFailed",
     "tracebacks",
 ]
 
@@ -358,6 +360,10 @@ class ReadOnly(RestateLabError, PermissionError):
 
 class AuditFailed(RestateLabError):
     """Make the audit folder writable; nothing was sent."""
+
+
+class WriteFailed(RestateLabError, OSError):
+    """Make room on the disk that the message names, or pass another path: a file could not be written."""
 
 
 class OutcomeUnknown(RestateLabError):

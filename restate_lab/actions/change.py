@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -94,7 +94,7 @@ class ExecutionRequest:
 
     ``unrestarted`` are the ids for which the plan found no restart. ``created`` has the creation time of each reviewed
     run, if it is known: another run of the id is not acted on. The plan has checked the ids, the options and the
-    reason.
+    reason. ``begin`` is called once, just before the first request; if it raises, nothing is sent.
 
     Raises:
         ArgumentError: an id occurs twice: a restart would happen twice.
@@ -105,6 +105,7 @@ class ExecutionRequest:
     reason: str
     unrestarted: frozenset[str] = frozenset()
     created: Mapping[str, datetime] = field(default_factory=dict)
+    begin: Callable[[], None] | None = None
 
     def __post_init__(self) -> None:
         twice = [id_ for id_, n in Counter(self.ids).items() if n > 1]

@@ -29,7 +29,7 @@ from restate_lab.cli._options import (
     with_output,
     with_table,
 )
-from restate_lab.errors import ArgumentError, Interrupted
+from restate_lab.errors import ArgumentError, Interrupted, WriteFailed
 from restate_lab.interrupts import Shield
 from restate_lab.progress import notify
 
@@ -230,11 +230,10 @@ def execute(
     store = PlanStore()
     stored = store.load(plan)
     with connect(cluster) as lab:
-        made = stored.on(lab)
+        made = stored.on(lab, store)
         made.check_execution(reason=reason, expect=expect)
         stored.check_cluster(lab, cluster)
         with Shield():  # an interrupt is raised within the execution, or when the plan was given back
-            store.claim(stored)
             outcome, is_interrupted = _execute(made, stored, store, reason=reason, expect=expect)
         code = INTERRUPTED if is_interrupted else _exit_code(outcome)
         if made.is_executed:
@@ -385,8 +384,8 @@ def _store(made: Plan, identity: ClusterIdentity) -> StoredPlan | None:
     stored, store = StoredPlan.of(made, identity), PlanStore()
     try:
         store.save(stored)
-    except OSError as error:
-        warn(f"the plan cannot be executed, because it could not be stored in {store.folder}: {error.strerror}")
+    except WriteFailed as error:
+        warn(f"the plan cannot be executed, because it could not be stored: {error}")
         return None
     return stored
 
@@ -401,7 +400,7 @@ def _command(made: Plan, stored: StoredPlan, cluster: str | None) -> str:
 def _execute(
     made: Plan, stored: StoredPlan, store: PlanStore, *, reason: str, expect: int | None
 ) -> tuple[pd.DataFrame, bool]:
-    """Return the outcome of a claimed plan, and whether it was interrupted; give it back if no request was sent."""
+    """Return the outcome of a plan, and whether it was interrupted; give it back if no request was sent."""
     try:
         return made.execute(reason=reason, expect=expect), False
     except Interrupted as error:

@@ -21,7 +21,7 @@ from restate_lab.actions.rules import ACTIONS
 from restate_lab.analysis.replay import replay as replay_journals
 from restate_lab.analysis.replay.check import CONTACT, deployment_address, encryption_warning
 from restate_lab.client.arguments import check_reason
-from restate_lab.errors import ArgumentError, PlanExpired
+from restate_lab.errors import ArgumentError, PlanExpired, RestateLabError
 from restate_lab.export.results import replay_json
 from restate_lab.identity import ClusterIdentity, why_not_same
 from restate_lab.mcp.approvals import ApprovalRequest, ApprovalStore, new_request_id
@@ -37,6 +37,7 @@ _LIFETIME = timedelta(minutes=15)
 _EXECUTE = "To execute it, call execute_plan; a person must approve that."
 _READ_ONLY = "This server is read-only, so it cannot execute the plan: the person can restart it with --allow-changes."
 _MOST_SHOWN = 10  # ids of a replay that a person confirms
+_IN_A_TERMINAL = "in a terminal"
 
 PlanId = Annotated[str, Field(description="The id of a plan (plan-…).", max_length=40)]
 Reason = Annotated[
@@ -102,6 +103,7 @@ class ChangeTools:
         self._lock = threading.RLock()
         self._plans: dict[str, tuple[Plan, ClusterIdentity]] = {}
         self._requests: dict[str, ApprovalRequest] = {}
+        self._unused: set[str] = set()  # the digests of approvals that were given back
 
     def tools(self) -> list[Callable[..., ToolOutput]]:
         """Return the tools that send nothing."""
@@ -190,7 +192,12 @@ class ChangeTools:
         if plan.digest != request.targets:
             raise PlanExpired("the plan changed after its approval, so nothing was sent; make a new one.")
         note = f"{reason} (through restate-lab mcp for {client}, approved {how})"
-        outcome = plan.execute(reason=note, expect=int(request.expected), progress=False)
+        try:
+            outcome = plan.execute(reason=note, expect=int(request.expected), progress=False)
+        except RestateLabError:
+            if how == _IN_A_TERMINAL and not plan.is_executed:
+                self._give_back(["execute_plan", plan_id, reason], request)
+            raise
         counts = {str(name): int(count) for name, count in outcome["outcome"].value_counts().items()}
         data = {
             "plan": plan_id,
@@ -222,9 +229,9 @@ class ChangeTools:
         if approval.declined:
             self._forget(request)
             raise ArgumentError("the person declined, so nothing was sent; do not ask again without a new reason.")
-        if approval.answer is None:
-            return "in a terminal" if self._take_or_save(request) else None
         request.check_time()
+        if approval.answer is None:
+            return _IN_A_TERMINAL if self._take_or_save(request) else None
         if approval.answer.strip() != request.expected:
             raise ArgumentError("the answer of the person is not the requested text, so nothing was sent.")
         self._forget(request)
@@ -236,13 +243,22 @@ class ChangeTools:
         Of several calls, one gets the approval, and no other call stores the request again.
         """
         with self._lock:
-            if self._store.take(request):
+            if request.digest in self._unused or self._store.take(request):
                 self._forget(request)
                 return True
             if not any(each is request for each in self._requests.values()):
                 raise ArgumentError("another call used or dropped this request, so this call sent nothing; call again.")
             self._store.save(request)
         return False
+
+    def _give_back(self, key: list[str], request: ApprovalRequest) -> None:
+        """Keep the approval of a request that sent nothing, for a call with the same arguments.
+
+        It is kept in memory: nothing was sent because a file could not be written, and the same disk has the approvals.
+        """
+        with self._lock:
+            self._requests[json.dumps(key)] = request
+            self._unused.add(request.digest)
 
     def _waiting(self, request: ApprovalRequest) -> ToolOutput:
         data = {
@@ -282,6 +298,7 @@ class ChangeTools:
     def _forget(self, request: ApprovalRequest) -> None:
         self._store.discard(request)
         with self._lock:
+            self._unused.discard(request.digest)
             self._requests = {name: each for name, each in self._requests.items() if each.id != request.id}
 
     def _targets(self, ids: list[str] | None, question: str | None, parameters: Mapping[str, Any]) -> Any:

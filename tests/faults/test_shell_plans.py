@@ -199,7 +199,8 @@ def test_of_many_processes_that_execute_one_plan_one_acts(bench: FaultBench, url
     codes = race(url, plan_of(url, "restart-as-new", *ids)["plan"], count)
     assert sorted(codes) == [0, *[1] * (count - 1)]
     assert restarts(bench, ids) == ids
-    assert rl.audit_log()["outcome"].tolist() == ["done"]
+    outcomes = sorted(rl.audit_log()["outcome"])
+    assert outcomes == ["done", *["not sent"] * (len(outcomes) - 1)]
 
 
 @pytest.mark.parametrize(
@@ -243,7 +244,10 @@ def _executing(url: str, plan: str) -> Iterator[subprocess.Popen[bytes]]:
 
 @pytest.mark.long
 def test_kills_at_random_times_never_act_twice(bench: FaultBench, url: str) -> None:
-    """After a kill, the plan is used up or unused; each restart has its intent in the audit log, before or after."""
+    """After a kill, the plan is used up or unused; each restart has its intent in the audit log.
+
+    A process that is killed between its intent and its claim leaves an intent and an unused plan.
+    """
     ids = take(bench, 60)
     plans = [str(plan_of(url, "restart-as-new", id_)["plan"]) for id_ in ids]
     kill(url, plans, seed=43)
@@ -253,5 +257,5 @@ def test_kills_at_random_times_never_act_twice(bench: FaultBench, url: str) -> N
     intents = pd.Series([row for targets in log["targets"] for row in targets])
     for id_, code in zip(ids, codes, strict=True):
         assert there.count(id_) <= 1
-        assert there.count(id_) <= (intents == id_).sum() <= 1
+        assert there.count(id_) <= (intents == id_).sum() <= 2
         assert code == 1 or there.count(id_) == 1

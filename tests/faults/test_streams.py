@@ -377,9 +377,11 @@ def refuse(patch: pytest.MonkeyPatch, call_of_os: str, folder: Path, number: int
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS], ids=["ENOSPC", "EROFS"])
-@pytest.mark.parametrize(("call_of_os", "folder"), [("open", "audit"), ("rename", "restate_lab/plans")])
+@pytest.mark.parametrize(
+    ("call_of_os", "folder", "recorded"), [("open", "audit", []), ("rename", "restate_lab/plans", ["not sent"])]
+)
 def test_an_execution_that_cannot_write_before_its_first_request_sends_nothing(
-    bench: FaultBench, url: str, tmp_path: Path, call_of_os: str, folder: str, number: int
+    bench: FaultBench, url: str, tmp_path: Path, call_of_os: str, folder: str, recorded: list[str], number: int
 ) -> None:
     """Neither the claim nor the intent: the plan can be executed afterwards, once."""
     ids = take(bench, 1)
@@ -392,7 +394,7 @@ def test_an_execution_that_cannot_write_before_its_first_request_sends_nothing(
         assert os.strerror(number) in " ".join(refused.stderr.split())
         assert [call(*arguments).exit_code for _ in range(2)] == [0, 1]
         assert restarts(bench, ids) == ids
-        assert rl.audit_log()["outcome"].tolist() == ["done"]
+        assert rl.audit_log()["outcome"].tolist() == [*recorded, "done"]
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS], ids=["ENOSPC", "EROFS"])
@@ -421,7 +423,7 @@ def test_a_plan_and_a_note_that_cannot_be_written_are_not_there(
     bench: FaultBench, url: str, tmp_path: Path, number: int
 ) -> None:
     with state_in(tmp_path):
-        for name, words in (("plan", "could not be stored in"), ("note", "the audit record cannot be written in")):
+        for name, words in (("plan", "could not be stored: "), ("note", "the audit record cannot be written in")):
             command = COMMANDS[name](bench, url, tmp_path)
             with pytest.MonkeyPatch.context() as patch:
                 refuse(patch, "open", tmp_path, number)
@@ -448,24 +450,55 @@ def test_a_connection_that_fails_before_the_first_request_gives_the_plan_back(
         assert restarts(bench, ids) == ids
 
 
-KILLED = f"""import os, signal
+KILLED = """import os, signal
 rename = os.rename
 def claim(*args):
-    rename(*args)
+    {}
     os.kill(os.getpid(), signal.SIGKILL)
 os.rename = claim
-{PROGRAM}"""
+from restate_lab.cli import main; main()"""
 
 
-def test_a_process_that_is_killed_before_its_first_request_has_used_up_its_plan(
-    bench: FaultBench, url: str, tmp_path: Path
-) -> None:
-    """The refusal says how to know that nothing was sent, and the audit log has no record of it."""
+def test_a_process_that_is_killed_before_its_claim_leaves_the_plan(bench: FaultBench, url: str, tmp_path: Path) -> None:
+    """The claim comes just before the first request; the plan is executed afterwards, once."""
     ids = take(bench, 1)
     with state_in(tmp_path):
         arguments = ["execute", plan_of(url, *ids), "--reason", REASON, "-e", url]
-        assert start(tmp_path, arguments, program=KILLED).code == -signal.SIGKILL
+        assert start(tmp_path, arguments, program=KILLED.format("pass")).code == -signal.SIGKILL
+        assert restarts(bench, ids) == []
+        assert [call(*arguments).exit_code for _ in range(2)] == [0, 1]
+        assert restarts(bench, ids) == ids
+        assert rl.audit_log()["outcome"].fillna("killed").tolist() == ["killed", "done"]
+
+
+def test_a_process_that_is_killed_after_its_claim_has_used_up_its_plan(
+    bench: FaultBench, url: str, tmp_path: Path
+) -> None:
+    ids = take(bench, 1)
+    with state_in(tmp_path):
+        arguments = ["execute", plan_of(url, *ids), "--reason", REASON, "-e", url]
+        assert start(tmp_path, arguments, program=KILLED.format("rename(*args)")).code == -signal.SIGKILL
         again = call(*arguments)
         assert (again.exit_code, restarts(bench, ids)) == (1, [])
-        assert "If the audit log has no record of it, it sent nothing" in " ".join(again.stderr.split())
-        assert rl.audit_log().empty
+        assert "was started before" in " ".join(again.stderr.split())
+        assert rl.audit_log()["outcome"].tolist() == [None]
+
+
+def test_an_execution_that_another_one_overtakes_sends_nothing(bench: FaultBench, url: str, tmp_path: Path) -> None:
+    """Both are alive and have read the targets; the second one to claim neither sends nor gives the plan back."""
+    ids, others = take(bench, 1), []
+    rename = os.rename
+
+    def overtaken(*args: Any) -> None:
+        patch.undo()
+        others.append(call(*arguments).exit_code)
+        rename(*args)
+
+    with state_in(tmp_path), pytest.MonkeyPatch.context() as patch:
+        arguments = ["execute", plan_of(url, *ids), "--reason", REASON, "-e", url]
+        patch.setattr(os, "rename", overtaken)
+        late = call(*arguments)
+        assert (others, late.exit_code, call(*arguments).exit_code) == ([0], 1, 1), late.output
+        assert "can be executed again" not in " ".join(late.stderr.split())
+        assert restarts(bench, ids) == ids
+        assert rl.audit_log()["outcome"].tolist() == ["not sent", "done"]

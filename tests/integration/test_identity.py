@@ -19,7 +19,7 @@ from restate_lab.alerts.reader import ClusterReader
 from restate_lab.alerts.rules import Rule, Rules
 from restate_lab.alerts.store import AlertStore
 from restate_lab.cli import app
-from restate_lab.errors import PlanExpired
+from restate_lab.errors import AuditFailed, PlanExpired
 from restate_lab.mcp.approvals import ApprovalStore
 from restate_lab.mcp.changes import Approval, ChangeTools, ReplayTargets
 from restate_lab.sources import Sources
@@ -154,7 +154,10 @@ def test_a_plan_is_executed_on_its_cluster_only_and_is_not_used_up_elsewhere(
 def test_an_approval_of_an_assistant_is_for_its_cluster_only(
     pair: tuple[Bench, Bench], port: ForwardedPort, tmp_path: Path
 ) -> None:
-    """The approval is not used up at another cluster, and a replay is asked for again."""
+    """The approval is not used up at another cluster, or by an audit log that cannot be written.
+
+    A replay is asked for again at another cluster.
+    """
     store = ApprovalStore(tmp_path / "approvals")
     with contextlib.ExitStack() as stack:
         lab = stack.enter_context(rl.connect(port.address))
@@ -175,6 +178,11 @@ def test_an_approval_of_an_assistant_is_for_its_cluster_only(
         assert tools.replay_request(pair[0].uri, targets) is tools.replay_request(pair[0].uri, targets)
         assert rl.audit_log().empty
         port.to(pair[0])
+        (tmp_path / "audit").write_text("not a folder")
+        with pytest.raises(AuditFailed):
+            tools.execute(plan[0], "INC-42", Approval(), "test")
+        (tmp_path / "audit").unlink()
+        assert "waiting" in str(tools.execute(plan[0], "INC-43", Approval(), "test")), "another reason"
         assert "executed" in str(tools.execute(plan[0], "INC-42", Approval(), "test"))
         assert len(rl.audit_log()) == 1
 

@@ -85,7 +85,7 @@ def redrive_orders(bench: RedriveBench, prefix: str, count: int, seed: int, *, s
     if store is not None:
         stored = StoredPlan.of(made, read_identity(bench.lab))
         store.save(stored)
-        made = store.load(stored.name).on(bench.lab)
+        made = store.load(stored.name).on(bench.lab, store)
     assert set(made.targets) == set(ids)
     with bench.repaired():
         frame = made.execute(reason=WHY, expect=count, progress=NoProgress())

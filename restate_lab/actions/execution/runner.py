@@ -28,7 +28,7 @@ from restate_lab.analysis.ids import describe_new_run
 from restate_lab.client.lab import Lab
 from restate_lab.client.sql.bind import chunks
 from restate_lab.client.transport import ChangeRecord
-from restate_lab.errors import RestateLabError, TimedOut
+from restate_lab.errors import PlanExpired, RestateLabError, TimedOut, WriteFailed
 from restate_lab.progress import Progress, notify
 from restate_lab.reads import Reads
 
@@ -76,6 +76,7 @@ class Runner(ABC):
         self._lost: dict[str, _LostCall] = {}
         self._lost_in_a_row = 0
         self._prefetched: _Prefetch | None = None
+        self._has_begun = False
 
     @property
     def _reads(self) -> Reads:
@@ -87,6 +88,8 @@ class Runner(ABC):
         self._stop = stop
         try:
             self._act(progress)
+        except (PlanExpired, WriteFailed):  # of begin()
+            raise
         except RestateLabError as error:  # a read that failed after all retries
             self.halt = str(error)
 
@@ -179,6 +182,8 @@ class Runner(ABC):
         self._lost = {}
         while pending and not self._should_stop():
             pending = select(self._drop_settled(pending))
+            if pending:
+                self._begin()
             try:
                 self._sender.send(change, pending)
             finally:
@@ -190,6 +195,11 @@ class Runner(ABC):
                 reasons = (result for id_ in pending if (result := results[id_]) is not None)
                 self._wait(next(reasons, CallResult("not taken")), pause, give_up)
             pause = min(pause * 2, 2.0)
+
+    def _begin(self) -> None:
+        if not self._has_begun and self._request.begin is not None:
+            self._request.begin()
+        self._has_begun = True
 
     def _drop_settled(self, ids: Sequence[str]) -> list[str]:
         """Read the effects of earlier requests whose responses were lost; return the ids without an effect."""

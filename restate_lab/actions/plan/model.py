@@ -18,7 +18,7 @@ from restate_lab.actions.plan.text import LIFETIME, Execution, PlanReview, selec
 from restate_lab.actions.rules import ACTIONS
 from restate_lab.analysis.ids import Targets, is_other_run, parse_created, parse_ids
 from restate_lab.client.arguments import check_count, check_reason
-from restate_lab.errors import ArgumentError, AuditFailed, Interrupted, PlanExpired, ReadOnly
+from restate_lab.errors import ArgumentError, AuditFailed, Interrupted, PlanExpired, ReadOnly, WriteFailed
 from restate_lab.interrupts import Shield
 from restate_lab.progress import Progress
 
@@ -146,7 +146,7 @@ class Plan(PlanReview):
             targets = self._claim_targets(expect)
             try:
                 outcome = self._run(targets, reason, progress, stop)
-            except (ReadOnly, AuditFailed, ArgumentError):  # nothing was sent
+            except (ReadOnly, AuditFailed, ArgumentError, PlanExpired, WriteFailed):  # nothing was sent
                 self._release(targets)
                 raise
             except Interrupted as error:
@@ -228,7 +228,7 @@ class Plan(PlanReview):
             return outcome_frame([])
         created = {id_: self._created[id_] for id_ in targets if id_ in self._created}
         unrestarted = self._unrestarted.intersection(targets)
-        request = ExecutionRequest(self.change.only(targets), targets, reason, unrestarted, created)
+        request = ExecutionRequest(self.change.only(targets), targets, reason, unrestarted, created, self._begin)
         return execute(self._lab, request, progress=progress, stop=stop)
 
 

@@ -3,8 +3,8 @@
 A file has what ``execute`` sends: the action and its options, the runs of the targets with the status in which they
 were reviewed, and the address and identity of the cluster. It has no key of a target and no payload. The name of a plan
 is the beginning of the digest of its content, so a changed file is not the plan that was reviewed. A plan is claimed by
-one rename, before anything is sent: a process that is killed afterwards has used it up. An execution that sends no
-request gives it back.
+one rename, just before the first request: of several processes, one sends, and a process that is killed before it
+leaves the plan as it is. An execution that sends no request gives it back.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ import json
 import re
 import secrets
 import shlex
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,8 +33,9 @@ from restate_lab.actions.plan.preview import COLUMNS, prefix_frame
 from restate_lab.actions.plan.text import LIFETIME
 from restate_lab.actions.rules import ACTIONS
 from restate_lab.client.lab import Lab
-from restate_lab.errors import ArgumentError, PlanExpired
+from restate_lab.errors import ArgumentError, PlanExpired, WriteFailed
 from restate_lab.identity import ClusterIdentity
+from restate_lab.interrupts import Shield
 from restate_lab.reads import why_not_the_cluster
 from restate_lab.result import unread
 
@@ -136,8 +139,10 @@ class StoredPlan:
         ends = [text for name, value in options.items() if value is not None for text in (name, str(value))]
         return " ".join([shlex.join(words), *rest, shlex.join(ends)]).strip()
 
-    def on(self, lab: Lab) -> Plan:
+    def on(self, lab: Lab, store: PlanStore) -> Plan:
         """Return the plan on the cluster for which it was made; nothing is read of its targets.
+
+        Its execution claims it in the store.
 
         Raises:
             ArgumentError: the connection is to another address.
@@ -167,6 +172,7 @@ class StoredPlan:
             _ids=tuple(created),
             _created=created,
             _unrestarted=frozenset(each.id for each in self.targets if each.is_restarted is False),
+            _begin=partial(store.claim, self),
         )
 
     def _frame(self) -> pd.DataFrame:
@@ -183,11 +189,7 @@ class PlanStore:
     def __init__(self, folder: Path | None = None) -> None:
         path = folder or platformdirs.user_state_path("restate_lab") / "plans"
         self._files = PrivateFolder(path, longest=_LONGEST_FILE)
-
-    @property
-    def folder(self) -> Path:
-        """Return the folder of the files."""
-        return self._files.path
+        self._claimed: set[str] = set()  # by this object
 
     def save(self, plan: StoredPlan) -> None:
         """Store a plan under its name; plans of the days before are removed."""
@@ -220,18 +222,25 @@ class PlanStore:
 
         Raises:
             PlanExpired: another process claimed it, or it is too old.
+            WriteFailed: the folder cannot be changed.
         """
         plan.check_time()
         name = plan.name
-        if self._files.has(_claimed_name(name)) or not self._files.claim(_file_name(name), _claimed_name(name)):
-            raise PlanExpired(_executed(name))
+        with Shield():
+            if self._files.has(_claimed_name(name)) or not self._files.claim(_file_name(name), _claimed_name(name)):
+                raise PlanExpired(_executed(name))
+            self._claimed.add(name)
 
     def give_back(self, plan: StoredPlan) -> bool:
-        """Undo a claim after an execution that sent no request; return False if the plan stays used up."""
-        try:
-            return self._files.claim(_claimed_name(plan.name), _file_name(plan.name))
-        except OSError:  # the folder can no longer be changed
-            return False
+        """Undo the claim of this object, if there is one, after an execution that sent no request.
+
+        Return whether the plan can be executed again; another process can have claimed it.
+        """
+        name = plan.name
+        if name in self._claimed:
+            with suppress(WriteFailed):  # the plan stays used up
+                self._files.claim(_claimed_name(name), _file_name(name))
+        return self._files.has(_file_name(name)) and not self._files.has(_claimed_name(name))
 
 
 def _file_name(name: str) -> str:
@@ -249,7 +258,7 @@ def _claimed_name(name: str) -> str:
 def _executed(name: str) -> str:
     return (
         f"{name} was started before, and a plan is executed once, so nothing was sent now: restate-lab audit shows its "
-        f"outcome. If the audit log has no record of it, it sent nothing. Make a new plan."
+        f"outcome. Make a new plan."
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -99,6 +99,7 @@ class PlanReview(Result):
     _failures: RepeatedFailures = field(default_factory=RepeatedFailures)
     _shared: SharedExecution = field(default_factory=SharedExecution)
     _execution: Execution = field(default_factory=Execution)
+    _begin: Callable[[], None] | None = None  # of a stored plan, as in ExecutionRequest
 
     @property
     def action(self) -> ACTIONS:
