@@ -261,6 +261,8 @@ def test_run_all_writes_no_second_note_and_says_when_a_new_text_is_needed(lab: r
     worse = rl.note(lab, "INC-42", finding=row_of(count=30), until="2h")
     assert worse.ended == "30 now, 15 when it was noted"
     assert "use another text" in worse._repr_html_()
+    grown = rl.note(lab, "INC-42", finding=row_of(affected=30), until="2h")
+    assert grown.ended == "30 affected now, 15 when it was noted"
     for text, found in (("INC-42, again", row), ("INC-42", row_of(TITLES[1])), ("INC-42", None)):
         assert rl.note(lab, text, finding=found).is_new
     assert len(read_notes(lab.transport.audit.folder).notes) == 4
