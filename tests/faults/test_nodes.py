@@ -20,7 +20,6 @@ from support.bench import wait_for, wait_until_served
 from support.bulk import READY, SERVICES, Bulk
 from support.demo.nodes import Nodes
 from support.fault_panels import closing, mark_visible, panel_threads
-from support.fault_verbs import RESTARTS
 from support.tcp_relay import Fault, tcp_relay
 
 pytestmark = pytest.mark.server
@@ -35,7 +34,6 @@ class NodesBench:
     nodes: Nodes
     lab: Lab
     later: tuple[str, ...]
-    ended: tuple[str, ...]
 
     @contextlib.contextmanager
     def losing(self, victim: int, where: bytes, *, number: int, passes: float) -> Iterator[tuple[Lab, Fault]]:
@@ -62,7 +60,8 @@ def bench(server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
         with rl.connect(first.admin_url, ingress_url=first.ingress_url, audit=folder / "audit") as lab:
             bulk = Bulk("1.7.12", lab, folder, uri, str(lab.admin.create_deployment(uri=uri).id))
             wait_until_served(lab, *READY)
-            yield NodesBench(running, lab, bulk.fill("later", 3000), bulk.fill("answer", 60))
+            bulk.fill("answer", 60)
+            yield NodesBench(running, lab, bulk.fill("later", 3000))
 
 
 def whole_or_interrupted(look: Callable[[], object], expected: object) -> str:
@@ -86,31 +85,6 @@ def test_a_node_dies_during_queries(bench: NodesBench, tmp_path: Path) -> None:
         assert read() == "whole"
         read()
         wait_for(lambda: read() == "whole")
-
-
-@pytest.mark.long
-def test_a_node_dies_during_a_doctor(bench: NodesBench) -> None:
-    """The diagnosis equals the one from before, or is marked as incomplete."""
-    before = rl.doctor(bench.lab, timeout="60s")
-    with bench.losing(2, b"/query", number=4, passes=10) as (lab, _):
-        after = rl.doctor(lab, timeout="60s")
-    assert after.verdict in {before.verdict, "incomplete"}
-    if after.verdict != "incomplete":
-        assert list(after.findings["check"]) == list(before.findings["check"])
-
-
-@pytest.mark.long
-def test_a_node_dies_during_a_plan(bench: NodesBench) -> None:
-    """The plan is complete or an error, and nothing was sent; a new one is complete (executed in test_nodes_plan)."""
-    ids = bench.ended[:40]
-    with bench.losing(1, b"/query", number=0, passes=10) as (lab, _):
-
-        def make() -> str:
-            return whole_or_interrupted(lambda: rl.plan(lab, "restart_as_new", list(ids)).targets, ids)
-
-        make()
-        wait_for(lambda: make() == "whole")
-    assert bench.lab.sql(RESTARTS, ids=ids).empty
 
 
 @pytest.mark.long

@@ -16,9 +16,7 @@ from restate_lab.analysis.why.explanation import Explanation
 from restate_lab.client.lab import Lab
 from restate_lab.source import SourceWrapper
 from support.advice import contradictions
-from support.bench import wait_for
-from support.clusters import KINDS, OLDEST, PHASE, Cluster
-from support.wait_services import running_waits
+from support.clusters import OLDEST, PHASE, Cluster
 
 pytestmark = pytest.mark.server
 OTHER_TABLES = pytest.mark.also_on(
@@ -305,91 +303,3 @@ def test_it_looks_like_a_card(told: dict[str, Explanation]) -> None:
 def lab(incident: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     with rl.connect(incident.admin_url, audit=tmp_path_factory.mktemp("audit"), read_only=True) as connected:
         yield connected
-
-
-@pytest.mark.parametrize("kind", KINDS[1:])
-@pytest.mark.long  # test_actions_table.py sends each action by day
-def test_a_server_accepts_each_action_that_is_offered(kind: str, tmp_path: Path) -> None:
-    with running_waits(kind, tmp_path) as lab:
-        taken: set[tuple[str, str]] = set()
-        for name, ids in _crowd(lab).items():
-            fresh = iter(ids)
-            for action in _own(lab, ids[0]):
-                if action in ACTIONS:
-                    id_ = next(fresh)
-                    row = wait_for(lambda id_=id_, action=action: _own(lab, id_).get(action), bool)
-                    ACTIONS[action](lab, row)
-                    taken.add((name, action))
-        assert taken >= WANTED
-
-
-def _own(lab: rl.Lab, id_: str) -> dict[str, Any]:
-    rows = why(lab, id_).options.to_dict("records")
-    return {row["action"]: row for row in rows if row["id"] == id_}
-
-
-def _awakeable(row: Any) -> str:
-    return str(re.findall(r"sign_1[\w-]+", row["code"])[0])
-
-
-ACTIONS = {
-    "cancel": lambda lab, row: lab.admin.cancel_invocation(row["id"], reason="INC-42"),
-    "kill": lambda lab, row: lab.admin.kill_invocation(row["id"], reason="INC-42"),
-    "pause": lambda lab, row: lab.admin.pause_invocation(row["id"]),
-    "resume": lambda lab, row: lab.admin.resume_invocation(row["id"]),
-    "purge": lambda lab, row: lab.admin.purge_invocation(row["id"], reason="INC-42"),
-    "restart_as_new": lambda lab, row: lab.admin.restart_as_new_invocation(row["id"], reason="INC-42"),
-    "resolve_awakeable": lambda lab, row: lab.ingress.resolve_awakeable(_awakeable(row), "yes"),
-    "reject_awakeable": lambda lab, row: lab.ingress.reject_awakeable(_awakeable(row), "no"),
-}
-WANTED = {
-    ("scheduled", "cancel"),
-    *(("pending", action) for action in ("cancel",)),
-    *(("awakeable", action) for action in ("resolve_awakeable", "reject_awakeable", "cancel", "kill")),
-    *(("backing-off", action) for action in ("resume", "pause", "cancel", "kill")),
-    *(("paused", action) for action in ("resume", "kill")),
-    *(("killed", action) for action in ("restart_as_new", "purge")),
-}
-
-
-def _crowd(lab: rl.Lab) -> dict[str, list[str]]:
-    """Send invocations for every status, as many as there are actions, and wait until each has its status."""
-
-    def office(handler: str, count: int, **more: Any) -> list[str]:
-        return [lab.ingress.send("Office", handler, **more).invocation_id for _ in range(count)]
-
-    def depot(handler: str, keys: list[str]) -> list[str]:
-        return [lab.ingress.send("Depot", handler, key=key).invocation_id for key in keys]
-
-    held = depot("hold", ["held"])
-    wait_for(lambda: _statuses(lab, held), lambda seen: seen == ["suspended"])
-    spoilt = [f"spoilt{number}" for number in range(9)]
-    crowd = {
-        "scheduled": office("rest", 2, delay="1h"),
-        "pending": depot("take", ["held"] * 2),
-        "awakeable": office("ask", 5),
-        "backing-off": depot("spoil", spoilt[:5]),
-        "paused": depot("spoil", spoilt[5:]),
-        "killed": office("rest", 3),
-    }
-    wait_for(lambda: _settled(lab, crowd["awakeable"] + crowd["killed"], "suspended"), bool)
-    wait_for(lambda: _failed(lab, crowd["backing-off"] + crowd["paused"]), bool, within=30)
-    for id_ in crowd["killed"]:
-        lab.admin.kill_invocation(id_, reason="INC-42")
-    for id_ in crowd["paused"]:
-        lab.admin.pause_invocation(id_)
-    wait_for(lambda: _settled(lab, crowd["paused"], "paused"), bool, within=30)
-    return crowd
-
-
-def _statuses(lab: rl.Lab, ids: list[str]) -> list[str]:
-    return sorted(lab.sql("SELECT status FROM sys_invocation_status WHERE id IN :ids", ids=ids)["status"])
-
-
-def _settled(lab: rl.Lab, ids: list[str], status: str) -> bool:
-    return _statuses(lab, ids) == [status] * len(ids)
-
-
-def _failed(lab: rl.Lab, ids: list[str]) -> bool:
-    events = "SELECT DISTINCT id FROM sys_journal_events WHERE id IN :ids"
-    return len(lab.sql(events, ids=ids)) == len(ids)

@@ -61,11 +61,6 @@ class AgentBench(Bench):
         values = [each.value for each in contents.values() if each.value and key in each.value]
         return [value.split(key)[1].split(b'"')[1].decode() for value in values]
 
-    @property
-    def tool_bodies(self) -> list[str]:
-        log = self.folder / "tools.log"
-        return log.read_text().splitlines() if log.is_file() else []
-
 
 @contextlib.contextmanager
 def running_agent_bench(kind: str, folder: Path, env: Mapping[str, str] | None = None) -> Iterator[AgentBench]:

@@ -61,22 +61,12 @@ def page(number: int, size: int) -> dict[str, Any]:
 
 
 @long_agent.handler()
-async def map_over(ctx: ObjectContext, calls: int) -> str:
-    """Call the model once with so many calls of a tool, which return little."""
-    return await _map_over(ctx, calls, 16)
-
-
-@long_agent.handler()
 async def fetch(ctx: ObjectContext, calls: int) -> str:
     """Call the model once with so many calls of a tool, each of which returns a megabyte."""
-    return await _map_over(ctx, calls, 1_000_000)
-
-
-async def _map_over(ctx: ObjectContext, calls: int, size: int) -> str:
     await ctx.run_typed("call LLM", many_calls, number=calls)
     for first in range(0, calls, 50):
         numbers = range(first, min(first + 50, calls))
-        await restate.gather(*(ctx.run_typed("get weather", page, number=at, size=size) for at in numbers))
+        await restate.gather(*(ctx.run_typed("get weather", page, number=at, size=1_000_000) for at in numbers))
     await ctx.run_typed("call LLM", response, number=calls, text="Done.")
     return "Done."
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 
 import restate
-from restate import Context, InvocationRetryPolicy, ObjectContext
+from restate import Context, InvocationRetryPolicy
 
 from restate_lab.demo.services_host import serve_inherited
 
 SELDOM = InvocationRetryPolicy(initial_interval=timedelta(hours=1), max_interval=timedelta(hours=1))
 
 payments = restate.Service("Payments")
-account = restate.VirtualObject("Account")
 
 
 @payments.handler(invocation_retry_policy=SELDOM)
@@ -26,14 +25,7 @@ async def charge(ctx: Context, failure: list[str]) -> None:
     await ctx.run_typed(step, fail)
 
 
-@account.handler()
-async def hold(ctx: ObjectContext) -> None:
-    """Hold the key until an awakeable is resolved."""
-    _, answer = ctx.awakeable(type_hint=str)
-    await answer
-
-
-app = restate.app([payments, account])
+app = restate.app([payments])
 
 if __name__ == "__main__":
     serve_inherited(app)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 import restate_lab as rl
 from restate_lab.analysis.doctor.diagnosis import Diagnosis, build_diagnosis, with_notes
@@ -24,6 +24,7 @@ from restate_lab.analysis.suggestions import ask_call, why_call
 from restate_lab.errors import ArgumentError
 from restate_lab.identity import ClusterIdentity, why_not_same
 from restate_lab.notes import LONGEST, StoredNote, read_notes
+from support.faults import reads_give_up_after
 from support.sample_rows import SampleRows
 
 NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
@@ -211,7 +212,6 @@ def test_the_last_acknowledgement_decides_and_a_later_note_does_not_end_it() -> 
     assert not shown(noted(), NOTED, over).is_known
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.sampled_from(TITLES), min_size=1, unique=True),
     st.lists(st.tuples(st.sampled_from(TITLES), st.sampled_from([*Severity]), st.integers(0, 40), st.integers(-5, 5))),
@@ -261,6 +261,8 @@ def test_run_all_writes_no_second_note_and_says_when_a_new_text_is_needed(lab: r
     worse = rl.note(lab, "INC-42", finding=row_of(count=30), until="2h")
     assert worse.ended == "30 now, 15 when it was noted"
     assert "use another text" in worse._repr_html_()
+    grown = rl.note(lab, "INC-42", finding=row_of(affected=30), until="2h")
+    assert grown.ended == "30 affected now, 15 when it was noted"
     for text, found in (("INC-42, again", row), ("INC-42", row_of(TITLES[1])), ("INC-42", None)):
         assert rl.note(lab, text, finding=found).is_new
     assert len(read_notes(lab.transport.audit.folder).notes) == 4
@@ -284,7 +286,10 @@ def test_a_later_end_extends_an_acknowledgement_and_keeps_its_limits(lab: rl.Lab
     assert [each.cluster for each in read_notes(lab.transport.audit.folder).notes] == [HERE, HERE, ELSEWHERE]
 
 
-def test_an_acknowledgement_that_could_not_recognize_its_cluster_is_refused(lab: rl.Lab) -> None:
+def test_an_acknowledgement_that_could_not_recognize_its_cluster_is_refused(
+    lab: rl.Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads_give_up_after(0, monkeypatch)
     with pytest.raises(rl.errors.Unreachable):
         rl.note(lab, "x", finding=row_of().iloc[0].to_dict(), until="2h")
     empty = row_of()

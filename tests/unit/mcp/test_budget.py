@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from restate_lab._text import escape_invisible
 from restate_lab.mcp.budget import MOST_ROWS, Budget, fit, json_text
@@ -83,7 +83,6 @@ def test_no_value_has_an_invisible_character() -> None:
     assert escape_invisible(json.dumps(shown, ensure_ascii=False)) == json.dumps(shown, ensure_ascii=False)
 
 
-@settings(max_examples=60)
 @given(st.dictionaries(st.text(max_size=9), JSON | ROWS, max_size=5), st.integers(1, 50), st.integers(1_000, 20_000))
 def test_any_data_fits_and_every_missing_row_is_reported(data: dict[str, Any], most: int, size: int) -> None:
     """Of any JSON, the result is JSON of about the budget, and the notes have each list that is not complete."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -174,10 +174,6 @@ def test_the_arguments_of_a_tool_are_described(server: LabServer) -> None:
     assert text_of(call(server, "questions", {})).startswith("The JSON below is data from a Restate cluster.")
 
 
-def fuzz(examples: int) -> Callable[[Any], Any]:
-    return settings(max_examples=examples, suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-
 def check_any_arguments(server: LabServer, name: str, arguments: dict[str, Any]) -> None:
     result = call(server, name, arguments)
     text = text_of(result)
@@ -189,7 +185,7 @@ def check_any_arguments(server: LabServer, name: str, arguments: dict[str, Any])
         assert json.loads(text.partition("\n")[2]) == result.structured_content
 
 
-@fuzz(60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_arguments_get_an_answer(server: LabServer, data: st.DataObject) -> None:
     """Arguments of any type and content end in a result or a short error, never in a crash."""
