@@ -8,9 +8,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from restate_lab.client.lab import Lab, connect
+from restate_lab.client.lab import Lab
 from restate_lab.errors import ArgumentError
 from restate_lab.evidence.store import open_evidence
+from restate_lab.history import connect
 from restate_lab.history.opening import open_history
 from restate_lab.history.store import is_archive
 from restate_lab.source import Source

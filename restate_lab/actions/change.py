@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
+
+import pandas as pd
 
 from restate_lab._public import did_you_mean, nearest_names
 from restate_lab.actions.rules import ACTIONS
@@ -120,3 +124,24 @@ class ExecutionRequest:
     def __str__(self) -> str:
         options = "".join(f", {name} {value}" for name, value in self.change.options.items())
         return f"{self.action.value} of {len(self.ids):,} invocations{options}"
+
+
+@dataclass(slots=True)
+class SharedExecution:
+    """The shared data of related plans: when they were made, and which invocations one of them acted on."""
+
+    acted: set[str] = field(default_factory=set)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    started: float = field(default_factory=time.monotonic)
+
+    def age(self, read_at: datetime) -> timedelta:
+        """Return the time since they were made, the longer one of two clocks: one may stop while a laptop sleeps."""
+        return max(timedelta(seconds=time.monotonic() - self.started), datetime.now(UTC) - read_at)
+
+
+@dataclass(slots=True)
+class Execution:
+    """The targets and the outcome of one plan's execution; None before it."""
+
+    targets: tuple[str, ...] | None = None
+    outcome: pd.DataFrame | None = None

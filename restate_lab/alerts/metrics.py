@@ -13,8 +13,8 @@ from datetime import timedelta
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+from restate_lab._public import require_packages
 from restate_lab._text import escape_invisible, one_line
-from restate_lab.alerts.delivery import import_library
 from restate_lab.alerts.reader import MOST_KEYS, ClusterVisit
 from restate_lab.errors import ArgumentError
 
@@ -110,7 +110,9 @@ def serve_metrics(state: MetricsState, address: str) -> WSGIServer:
         MissingExtra: prometheus-client is not installed.
     """
     host, port = parse_address(address)
-    prometheus = import_library("prometheus_client")
+    require_packages("restate-lab watch", "prometheus_client", extra="watch")
+    import prometheus_client as prometheus  # noqa: PLC0415 - an extra
+
     registry = prometheus.CollectorRegistry()
     registry.register(state)
     try:
@@ -170,7 +172,9 @@ def _single(values: Mapping[str, float]) -> list[tuple[Labels, float]]:
 
 
 def _metric(name: str, text: str, labels: Labels, values: Iterable[tuple[Labels, float]], kind: str = "Gauge") -> Any:
-    family = getattr(import_library("prometheus_client.core"), f"{kind}MetricFamily")
+    from prometheus_client import core  # noqa: PLC0415 - an extra
+
+    family = getattr(core, f"{kind}MetricFamily")
     metric = family(f"restate_lab_{name}", text, labels=labels)
     for series, value in values:
         metric.add_metric(series, value)

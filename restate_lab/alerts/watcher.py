@@ -1,8 +1,8 @@
 """The loop of ``watch``: visits of all clusters at intervals, their records, and the delivery of messages.
 
-Each visit runs in a thread of its own, and so do the deliveries to each receiver. So a cluster or a receiver that does
-not respond, or a long visit of the archive, delays nothing else. The main thread alone reads and writes the state, and
-waits for nothing but the results of these threads.
+Each visit runs in a thread of its own, and another process sends the messages. So a cluster or a receiver that does not
+respond, or a long visit of the archive, delays nothing else. Only the main thread reads and writes the state, and it
+waits for nothing but results.
 """
 
 from __future__ import annotations
@@ -15,12 +15,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import partial
 
 from restate_lab._text import plural
 from restate_lab.alerts import THREAD_NAME
 from restate_lab.alerts.alert import Alert, Event
-from restate_lab.alerts.delivery import DELIVERY_SECONDS, Courier, DeliveryResult, Receiver
+from restate_lab.alerts.delivery import DELIVERY_SECONDS, Courier, DeliveryResult, Receiver, Senders
 from restate_lab.alerts.metrics import MetricsState
 from restate_lab.alerts.reader import ClusterReader, ClusterVisit, KnownAlert, reason_of
 from restate_lab.alerts.store import AlertStore
@@ -68,6 +67,7 @@ class Watcher:
     readers: Sequence[ClusterReader]
     store: AlertStore
     receivers: Sequence[Receiver]
+    senders: Senders
     report: Callable[[Event, Alert], None]
     warn: Callable[[str], None]
     metrics: MetricsState = field(default_factory=MetricsState)
@@ -91,7 +91,7 @@ class Watcher:
         removed = self.store.set_receivers([each.id for each in self.receivers], self.now())
         if removed:
             self.warn(f"removed {plural(removed, 'waiting message')}: their receivers are not used any more.")
-        self._couriers = [Courier(each, self._results.put, self.limit) for each in self.receivers]
+        self._couriers = [Courier(each, self.senders, self._results.put, self.limit) for each in self.receivers]
         self._measure()
 
     def once(self) -> bool:
@@ -188,16 +188,18 @@ class Watcher:
                 self._conclude(late)
             if courier.is_free and not (self._is_once and courier.was_late):
                 self._start_next(courier)
+        self.senders.end_if_idle()
         return any(courier.is_busy for courier in self._couriers)
 
     def _start_next(self, courier: Courier) -> None:
         """Begin the next delivery to a receiver: first the open alerts, which must not end while messages fail."""
         receiver, now, skip = courier.receiver, self.now(), self._failed if self._is_once else ()
-        if courier.refreshes:
-            courier.refreshes = False
-            courier.start(None, partial(receiver.refresh, self.store.open_alerts(), now))
+        repetition = receiver.repetition(self.store.open_alerts(), now) if courier.refreshes else None
+        courier.refreshes = False
+        if repetition is not None:
+            courier.start(None, repetition)
         elif message := self.store.next_message(receiver.id, now, waits=not self._is_once, skip=skip):
-            courier.start(message, partial(receiver.send, message))
+            courier.start(message, receiver.content(message))
 
     def _conclude(self, result: DeliveryResult) -> None:
         courier, message, reason = result.courier, result.message, result.reason

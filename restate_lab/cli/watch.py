@@ -140,19 +140,21 @@ def watch(
     with _without_shutdown(), exit_on_error():
         interrupt_on_sigterm()
         with _stopped_by_interrupt(is_error=once), ExitStack() as stack:
-            from restate_lab.alerts.delivery import create_receivers
+            from restate_lab.alerts.delivery import Senders, create_receivers
             from restate_lab.alerts.rules import Rules, load_rules
             from restate_lab.alerts.watcher import Watcher
 
             keep = timedelta(seconds=_MISSED * every + timeout)  # of an alert that no visit repeats
             chosen = load_rules(rules) if rules else Rules()
-            receivers = create_receivers(to or [], alertmanager or [], keep=keep)
+            senders = Senders()
+            stack.callback(senders.close)
+            receivers = create_receivers(senders, to or [], alertmanager or [], keep=keep)
             options = {"timeout": timeout, "causes": not no_causes, "link_base": _checked_link_base(link_base)}
             options |= {"measures": bool(metrics), "archives": bool(archive)}
             archiver = _create_archiver(archive, shard, service)
             readers = _create_readers(cluster or [None], chosen, **options)
             store, numbers = _open_store(state, stack), _serve(metrics, stack)
-            watcher = Watcher(readers, store, receivers, _report, warn, metrics=numbers, archiver=archiver)
+            watcher = Watcher(readers, store, receivers, senders, _report, warn, metrics=numbers, archiver=archiver)
             watcher.start()
             if not once:
                 _repeat(watcher, every)

@@ -17,12 +17,13 @@ from itertools import groupby
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 from typer.testing import CliRunner
 
 import restate_lab as rl
 from restate_lab.alerts.alert import Alert, Event
-from restate_lab.alerts.delivery import create_receivers
+from restate_lab.alerts.delivery import Senders, create_receivers
 from restate_lab.alerts.reader import ClusterReader
 from restate_lab.alerts.rules import Rules
 from restate_lab.alerts.store import AlertStore
@@ -105,16 +106,17 @@ def watch(*arguments: str) -> int:
 def visit(folder: Path, receiver: Receiver, address: str, *, times: int = 1) -> list[tuple[Event, Alert]]:
     """ClusterVisit a cluster under the name "prod" as a new process would, and return the changes."""
     changes: list[tuple[Event, Alert]] = []
-    store = AlertStore(folder / "watch.sqlite")
+    store, senders = AlertStore(folder / "watch.sqlite"), Senders()
     try:
         reader = ClusterReader(name="prod", option=address, rules=Rules(), commands=_commands, link_base=PAGES)
-        receivers = create_receivers([receiver.to], [receiver.alertmanager], keep=timedelta(minutes=5))
+        receivers = create_receivers(senders, [receiver.to], [receiver.alertmanager], keep=timedelta(minutes=5))
         report = lambda event, alert: changes.append((event, alert))  # noqa: E731
-        watcher = Watcher([reader], store, receivers, report, pytest.fail)
+        watcher = Watcher([reader], store, receivers, senders, report, pytest.fail)
         watcher.start()
         for _ in range(times):
             assert watcher.once()
     finally:
+        senders.close()
         store.close()
     return changes
 
@@ -223,6 +225,7 @@ def test_kills_and_lost_receivers_lose_nothing(
     addresses = [clusters.get(NEWEST, story).admin_url for story in ("incident", "healthy")]
     arguments = ("-e", "prod", "--state", str(tmp_path / "watch.sqlite"), "--to", receiver.to)
     receiver.received.delay = 0.05
+    processes: list[psutil.Process] = []
     for number in range(rounds):
         environments(prod=addresses[number % 2])
         _disturb(receiver, STATES[number % len(STATES)])
@@ -231,7 +234,10 @@ def test_kills_and_lost_receivers_lose_nothing(
         with contextlib.suppress(AssertionError):  # nothing arrives at a receiver that is away
             wait_for(lambda: receiver.received.requests > before, within=3)  # noqa: B023 - called at once
         time.sleep(chance.uniform(0, 0.6))
+        processes += psutil.Process(pid).children()
         watchers.kill(pid)
+    assert psutil.wait_procs(processes, timeout=10)[1] == [], "a process that sends ends with its parent"
+    assert processes
     _restore(receiver)
     environments(prod=addresses[0])
     opened = wait_for(lambda: _settle(watchers, arguments), lambda count: count == len(set(FAULTS.values())))

@@ -15,9 +15,8 @@ from restate_lab.actions.change import Change
 from restate_lab.actions.execution.outcomes import COLUMNS
 from restate_lab.actions.plan import make_plan, plan
 from restate_lab.actions.plan.impact import find_callees
-from restate_lab.actions.plan.model import Plan
+from restate_lab.actions.plan.model import LIFETIME, Plan
 from restate_lab.actions.plan.preview import read_prefixes
-from restate_lab.actions.plan.text import LIFETIME
 from restate_lab.actions.reader import read_invocations
 from restate_lab.actions.rules import ACTIONS, GONE
 from restate_lab.audit import audit_log

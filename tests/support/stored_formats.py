@@ -24,7 +24,7 @@ if __name__ == "__main__":
 
 import restate_lab as rl
 from restate_lab.actions.plan.store import PlanStore, StoredPlan
-from restate_lab.alerts.delivery import create_receivers
+from restate_lab.alerts.delivery import Senders, create_receivers
 from restate_lab.alerts.reader import ClusterReader
 from restate_lab.alerts.rules import Rules
 from restate_lab.alerts.store import AlertStore
@@ -126,11 +126,11 @@ def _write_watch_state(lab: Lab, folder: Path) -> None:
     stuck = [str(lab.ingress.send("OpenAIAgent", each, "[stuck] Rome").invocation_id) for each in ("chat", "responses")]
     for id_ in stuck:
         wait_for(lambda: _is_paused(lab, id_))  # noqa: B023 - called at once
-    store = AlertStore(folder / "watch.sqlite")
+    store, senders = AlertStore(folder / "watch.sqlite"), Senders()
     try:
         reader = ClusterReader(name=CLUSTER, option=lab.address, rules=Rules(), commands=lambda *_: None)
-        receivers = create_receivers([RECEIVER], [], keep=timedelta(minutes=5))
-        watcher = Watcher([reader], store, receivers, lambda *_: None, lambda _: None)
+        receivers = create_receivers(senders, [RECEIVER], [], keep=timedelta(minutes=5))
+        watcher = Watcher([reader], store, receivers, senders, lambda *_: None, lambda _: None)
         watcher.start()
         watcher.once()
         lab.admin.kill_invocation(stuck[1], reason="INC-42")
@@ -142,6 +142,7 @@ def _write_watch_state(lab: Lab, folder: Path) -> None:
         with mock.patch.dict(os.environ, {"RESTATE_LAB_AUDIT": str(lab.transport.audit.folder)}):
             watcher.once()
     finally:
+        senders.close()
         store.close()
 
 

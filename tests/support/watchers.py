@@ -15,7 +15,6 @@ import signal
 import subprocess
 import sys
 import threading
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,10 +76,10 @@ def running_watchers(folder: Path) -> Iterator[Watchers]:
 
 def main() -> None:
     """Fork watchers until stdin is closed."""
-    from restate_lab.alerts.delivery import create_receivers
     from restate_lab.cli import app
 
     for module in (
+        "alerts.delivery",
         "alerts.metrics",
         "alerts.reader",
         "alerts.watcher",
@@ -89,7 +88,6 @@ def main() -> None:
         "history.cluster",
     ):
         importlib.import_module(f"restate_lab.{module}")
-    create_receivers(["json://127.0.0.1/x"], [], keep=None)  # type: ignore[arg-type] - loads the plugins of apprise
     lock = threading.Lock()  # a thread that prints during a fork would leave its lock to the child
     for line in sys.stdin:
         with lock:
@@ -121,5 +119,4 @@ def say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    warnings.simplefilter("ignore", DeprecationWarning)
     main()

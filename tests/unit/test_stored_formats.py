@@ -19,7 +19,7 @@ from restate import TerminalError
 import restate_lab as rl
 from restate_lab.actions.plan.store import PlanStore, StoredPlan, StoredTarget
 from restate_lab.alerts.alert import Event
-from restate_lab.alerts.delivery import create_receivers
+from restate_lab.alerts.delivery import Senders, create_receivers
 from restate_lab.alerts.reader import AcknowledgedAlert, ClusterVisit
 from restate_lab.alerts.store import AlertStore
 from restate_lab.audit import AuditLog
@@ -91,7 +91,8 @@ def test_evidence_opens_and_is_compared_with_the_archive_of_its_cluster(tmp_path
 def test_the_state_of_watch_goes_on(tmp_path: Path) -> None:
     """Waiting messages are delivered once; an open alert is sent again, because its cluster is not known."""
     file = unpack("watch-1", tmp_path) / "watch.sqlite"
-    (receiver,) = create_receivers([RECEIVER], [], keep=timedelta(minutes=5))
+    with closing(Senders()) as senders:
+        (receiver,) = create_receivers(senders, [RECEIVER], [], keep=timedelta(minutes=5))
     delivered: list[tuple[str, str]] = []
     opened: list[str] = []
     for _ in range(2):  # the second process finds nothing to do

@@ -11,7 +11,7 @@ import pandas as pd
 
 from restate_lab._public import did_you_mean
 from restate_lab._text import format_duration
-from restate_lab.actions.change import Change, action_of
+from restate_lab.actions.change import Change, SharedExecution, action_of
 from restate_lab.actions.plan.failures import add_failures, find_repeated_failures
 from restate_lab.actions.plan.gate import open_gate, restart_indexes
 from restate_lab.actions.plan.impact import find_callees, find_impact
@@ -20,7 +20,6 @@ from restate_lab.actions.plan.places import find_places
 from restate_lab.actions.plan.preview import prefix_frame, preview_targets, read_prefixes
 from restate_lab.actions.plan.reader import has_deployment
 from restate_lab.actions.plan.steps import find_open_steps
-from restate_lab.actions.plan.text import SharedExecution
 from restate_lab.actions.reader import SCAN_TIMEOUT, read_any_restarts
 from restate_lab.actions.rules import ACTIONS, NOT_BEGUN, RETENTION
 from restate_lab.analysis.ids import Targets, parse_created, parse_ids

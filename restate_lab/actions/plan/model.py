@@ -4,28 +4,53 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 
 import pandas as pd
 
+from restate_lab._html import render
 from restate_lab._public import public
-from restate_lab._text import format_time
-from restate_lab.actions.change import ExecutionRequest
+from restate_lab._text import format_time, plural
+from restate_lab.actions.change import Change, Execution, ExecutionRequest, SharedExecution
 from restate_lab.actions.execution import execute
 from restate_lab.actions.execution.outcomes import outcome_frame
-from restate_lab.actions.plan.text import LIFETIME, Execution, PlanReview, select_rows
-from restate_lab.actions.rules import ACTIONS
+from restate_lab.actions.plan.failures import RepeatedFailures
+from restate_lab.actions.plan.gate import CheckedTargets, check_warnings
+from restate_lab.actions.plan.places import Places
+from restate_lab.actions.plan.preview import repeat_frame
+from restate_lab.actions.plan.steps import step_frame
+from restate_lab.actions.plan.text import (
+    KEPT,
+    LOSSES,
+    REMOVED,
+    count_rows,
+    describe_open_steps,
+    list_lines,
+    list_tables,
+    select_rows,
+    status_parts,
+)
+from restate_lab.actions.rules import ACTIONS, NOT_BEGUN
 from restate_lab.analysis.ids import Targets, is_other_run, parse_created, parse_ids
+from restate_lab.analysis.replay.result import Replay
 from restate_lab.client.arguments import check_count, check_reason
+from restate_lab.client.lab import Lab
 from restate_lab.errors import ArgumentError, AuditFailed, Interrupted, PlanExpired, ReadOnly, WriteFailed
 from restate_lab.interrupts import Shield
 from restate_lab.progress import Progress
+from restate_lab.result import Result
+from restate_lab.status import STATUSES
+
+LIFETIME = timedelta(minutes=15)
+_APPROVED_REST, _REVIEWED_REST = "; the tool show_plan lists them", "; --json lists them"
+_RED, _ORANGE, _GREY = STATUSES["failed"].colour, STATUSES["backing-off"].colour, STATUSES["ready"].colour
 
 
 @public
-@dataclass(frozen=True, repr=False, eq=False)
-class Plan(PlanReview):
+@dataclass(frozen=True, repr=False, eq=False, kw_only=True)
+class Plan(Result):
     """What an action would do to which invocations; ``plan()`` makes it and describes its attributes.
 
     ``only()`` and ``first()`` return smaller, related plans. Across related plans, each invocation is acted on at most
@@ -58,6 +83,221 @@ class Plan(PlanReview):
     again; missing if a number is unknown; tokens of called invocations are not included). ``repeats`` has these columns
     per failed command. The audit log has each ``from_index``.
     """
+
+    _whole_list = "What will happen:"
+    change: Change
+    frame: pd.DataFrame
+    impact: pd.DataFrame
+    prefixes: pd.DataFrame
+    restarted: frozenset[str]
+    address: str
+    server: str
+    _ids: tuple[str, ...]
+    _lab: Lab
+    open_steps: pd.DataFrame = field(default_factory=lambda: step_frame([]))
+    _has_retention: bool = False
+    _unrestarted: frozenset[str] = frozenset()
+    _created: Mapping[str, datetime] = field(default_factory=dict)
+    _checked: CheckedTargets | None = None
+    _places: Places | None = None
+    _failures: RepeatedFailures = field(default_factory=RepeatedFailures)
+    _shared: SharedExecution = field(default_factory=SharedExecution)
+    _execution: Execution = field(default_factory=Execution)
+    _begin: Callable[[], None] | None = None  # of a stored plan, as in ExecutionRequest
+
+    @property
+    def action(self) -> ACTIONS:
+        """Return the action."""
+        return self.change.action
+
+    @property
+    def deployment(self) -> str | None:
+        """Return the deployment to continue on; None if none was chosen."""
+        return self.change.deployment
+
+    @property
+    def from_index(self) -> int | None:
+        """Return the index of the last journal entry to keep; None if it was not chosen or differs per target."""
+        return self.change.from_index
+
+    @property
+    def where(self) -> str:
+        """Return the environment's name and address, and the server's version."""
+        return f"{self.source} at {self.address} ({self.server})"
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Return the ids that would be acted on, in order: not excluded, and not acted on through a related plan.
+
+        After execution: the ids that the plan acted on.
+        """
+        if self._execution.targets is not None:
+            return self._execution.targets
+        return tuple(id_ for id_ in self._ids if id_ not in self._shared.acted)
+
+    @property
+    def is_executed(self) -> bool:
+        """Return whether it was executed; a plan can be executed only once."""
+        return self._execution.targets is not None
+
+    @property
+    def rows(self) -> pd.DataFrame:
+        """Return the rows of ``frame`` for ``targets``."""
+        return select_rows(self.frame, "id", set(self.targets))
+
+    @property
+    def counts(self) -> pd.DataFrame:
+        """Return how many invocations would be acted on: one row per service and status, highest number first.
+
+        Columns: ``service, status, invocations``.
+        """
+        return self._of_source(count_rows(self.rows))
+
+    @property
+    def repeats(self) -> pd.DataFrame:
+        """Return what would run again in a redrive: one row per service and failed command; empty for other plans.
+
+        Columns: ``service, failed_type, failed_name`` (the pattern of similar names; None without a failed command),
+        ``invocations``, ``failure`` (their messages), ``kept_steps``, ``repeated_steps``, ``repeated_for`` (how long
+        these took) and ``repeated_tokens`` (the journaled tokens of their calls of models), in total.
+        """
+        return self._of_source(repeat_frame(self.rows))
+
+    @property
+    def excluded(self) -> pd.DataFrame:
+        """Return the excluded invocations with the reason: one row each (``id, target, status, reason``)."""
+        rows = self.frame.loc[self.frame["excluded"].notna(), ["id", "target", "status", "excluded"]]
+        return rows.rename(columns={"excluded": "reason"}).reset_index(drop=True)
+
+    @property
+    def undo(self) -> str:
+        """Return whether and how the action can be undone, in one sentence."""
+        return f"{self.action.rule.undo}." if self.targets else "It changes nothing."
+
+    @property
+    def at_once(self) -> int | None:
+        """Return how many targets of a resume could run at once under the limits as they are; None if not known."""
+        return None if self._places is None or self._places.failure else self._places.count(self.targets)
+
+    @property
+    def capacity(self) -> str:
+        """Return the same with the limits that have too few places, as one sentence; "" for other plans."""
+        return "" if self._places is None or not self.targets else self._places.describe(self.targets)
+
+    @property
+    def places(self) -> pd.DataFrame:
+        """Return the limits that apply to the targets of a resume, those with the fewest free places first."""
+        return self._of_source((self._places or Places()).frame(self.targets))
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Return the warnings to read before executing."""
+        action, rows = self.action, self.rows
+        warnings = [LOSSES[action]] if action in LOSSES and len(rows) else []
+        if len(rows):
+            indexes = self.change.only(rows["id"]).from_indexes.values() or [self.from_index or 0]
+            warnings += check_warnings(self._checked, rows, keeps_entries=max(indexes) > 0)
+        warnings += filter(None, [self._failures.warning(list(rows["id"]))])
+        warnings += describe_open_steps(action, select_rows(self.open_steps, "id", set(rows["id"])))
+        kinds = self.impact["kind"].value_counts()
+        one_way, calls = int(kinds.get("one-way call", 0)), int(kinds.get("call", 0))
+        if action is ACTIONS.KILL and one_way + calls:
+            warnings.append(
+                f"{plural(one_way + calls, 'callee is', 'callees are')} also killed, "
+                f"{one_way:,} of them one-way calls: see plan.impact."
+            )
+        if action is ACTIONS.CANCEL and calls:
+            warnings.append(f"{plural(calls, 'callee is', 'callees are')} also cancelled: see plan.impact.")
+        vanish = int(rows["status"].isin(NOT_BEGUN).sum())
+        if vanish and action in {ACTIONS.CANCEL, ACTIONS.KILL}:
+            warnings.append(f"{vanish:,} have not started: {KEPT if self._has_retention else REMOVED}.")
+        restarted = len(self.restarted.intersection(rows["id"])) if self.restarted else 0
+        if restarted:
+            warnings.append(f"{restarted:,} were already restarted: their work would be done again.")
+        return tuple(warnings)
+
+    @property
+    def approval_text(self) -> str:
+        """Return the text that a person approves if another program executes the plan: without the next step in code.
+
+        Warnings, limitations and the titles of lists are always whole; long cells and lists are shortened with a mark.
+        """
+        return "\n".join(replace(self, prefixes=self.prefixes.iloc[:0])._lines(_APPROVED_REST))  # noqa: SLF001 - a plan
+
+    @property
+    def review_text(self) -> str:
+        """Return the text that a person reviews in a shell, without the next step, which is another command there."""
+        return "\n".join(self._lines(_REVIEWED_REST))
+
+    @property
+    def replay(self) -> Replay | None:
+        """Return the replay of the targets that ``check=`` made; None without a check."""
+        return None if self._checked is None else self._checked.replay
+
+    @property
+    def expires_at(self) -> datetime:
+        """Return the time until which it can be executed, UTC."""
+        return self.read_at + LIFETIME
+
+    @property
+    def summary(self) -> str:
+        """Return the action, the number of targets, and whether it was executed."""
+        done = "executed" if self.is_executed else "nothing sent yet"
+        return f"{self.action} {len(self.targets):,} of {len(self.frame):,}, {done}"
+
+    def _title(self, rows: pd.DataFrame) -> str:
+        if self.frame.empty:
+            return f"{self.action}: no invocation was selected"
+        number, excluded = len(rows), int(self.frame["excluded"].notna().sum())
+        options = "".join(f", {name}={value}" for name, value in self.change.only(rows["id"]).options.items())
+        acted = len(self.frame) - excluded - number
+        rest = [f"{excluded:,} excluded"] if excluded else []
+        rest += [f"{acted:,} acted on through a related plan"] if acted else []
+        return f"{self.action} {number:,} of {len(self.frame):,} invocations{options}" + (
+            f" ({', '.join(rest)})" if rest else ""
+        )
+
+    def _notes(self) -> list[str]:
+        duplicates = self.frame.attrs.get("duplicates", 0)
+        notes = [f"{duplicates:,} duplicate ids were merged"] if duplicates else []
+        return [*notes, *self.reasons]
+
+    def _next_step(self, number: int) -> str:
+        if self.is_executed:
+            return "The plan was executed; plan.outcome has the result."
+        if not number:
+            return "There is nothing to do."
+        expect = f", expect={number}" if number > self.action.rule.expect_above else ""
+        return f'Nothing was sent. To execute before {format_time(self.expires_at)}: plan.execute(reason="…"{expect})'
+
+    def _lines(self, rest: str = "") -> list[str]:
+        """Return the text without the next step; ``rest`` tells where the rows of a shortened list are."""
+        rows = self.rows
+        warnings = [f"! {warning}" for warning in self.warnings]
+        lists = list_lines(self.frame, rows, self.impact, self.prefixes, rest)
+        head = [self.where, self._title(rows), self.undo, *filter(None, [self.capacity])]
+        return [*head, *warnings, *lists, *(f"- {note}" for note in self._notes())]
+
+    def _text(self) -> str:
+        return "\n".join([*self._lines(), self._next_step(len(self.targets))])
+
+    def _card(self) -> str:
+        rows = self.rows
+        accent = _RED if self.action.rule.destructive or self.action is ACTIONS.CANCEL else _ORANGE
+        return render(
+            "actions/plan/card.html.j2",
+            title=f"{self.source} · {self.address}",
+            place=self.server,
+            lines=[*self._notes(), self._next_step(len(rows))],
+            accent=accent if len(rows) else _GREY,
+            heading=self._title(rows),
+            undo=self.undo,
+            capacity=self.capacity,
+            warnings=self.warnings,
+            warning=_RED,
+            parts=status_parts(count_rows(rows)),
+            tables=list_tables(self.frame, rows, self.impact, self.prefixes),
+        )
 
     @property
     def digest(self) -> str:

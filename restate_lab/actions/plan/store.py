@@ -28,9 +28,8 @@ from restate_lab._files import PrivateFolder
 from restate_lab._text import format_time
 from restate_lab.actions.change import Change
 from restate_lab.actions.plan.impact import COLUMNS as IMPACT_COLUMNS
-from restate_lab.actions.plan.model import Plan
+from restate_lab.actions.plan.model import LIFETIME, Plan
 from restate_lab.actions.plan.preview import COLUMNS, prefix_frame
-from restate_lab.actions.plan.text import LIFETIME
 from restate_lab.actions.rules import ACTIONS
 from restate_lab.client.lab import Lab
 from restate_lab.errors import ArgumentError, PlanExpired, WriteFailed

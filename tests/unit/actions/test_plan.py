@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from restate_lab._text import escape_invisible
-from restate_lab.actions.change import Change, ExecutionRequest
+from restate_lab.actions.change import Change, ExecutionRequest, SharedExecution
 from restate_lab.actions.execution.outcomes import ActionOutcome, outcome_frame
 from restate_lab.actions.plan import model, plan
 from restate_lab.actions.plan.failures import (
@@ -29,9 +29,8 @@ from restate_lab.actions.plan.failures import (
     find_repeated_failures,
 )
 from restate_lab.actions.plan.impact import COLUMNS as IMPACT_COLUMNS
-from restate_lab.actions.plan.model import Plan
+from restate_lab.actions.plan.model import LIFETIME, Plan
 from restate_lab.actions.plan.steps import find_open_steps, step_frame
-from restate_lab.actions.plan.text import LIFETIME, SharedExecution
 from restate_lab.actions.rules import ACTIONS
 from restate_lab.analysis.failure_reasons import FailureReason, fails_again
 from restate_lab.errors import (

@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import queue
 import re
+import signal
+import subprocess
+import sys
+import threading
 import urllib.parse
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import httpx
+import psutil
 import pytest
 import requests
 
+from restate_lab.alerts import sender
 from restate_lab.alerts.alert import Alert, Event, Message, without_markup
-from restate_lab.alerts.delivery import AlertmanagerReceiver, AppriseReceiver, create_receivers
+from restate_lab.alerts.delivery import (
+    AlertmanagerReceiver,
+    AppriseReceiver,
+    Receiver as AlertReceiver,
+    Senders,
+    create_receivers,
+)
 from restate_lab.alerts.store import OpenAlert
 from restate_lab.errors import ArgumentError
 from support.alert_receiver import alert_receiver
@@ -41,15 +55,31 @@ def message(event: Event, *, previous: str = "") -> Message:
     return Message(1, "one", event, ALERT, AT, AT + timedelta(minutes=2), previous)
 
 
-def alertmanager(answer: Callable[[httpx.Request], httpx.Response]) -> AlertmanagerReceiver:
-    return AlertmanagerReceiver("x", "alertmanager 1", "http://am:9093", KEEP, httpx.MockTransport(answer))
+ALERTMANAGER = AlertmanagerReceiver("x", "alertmanager 1", "http://am:9093", KEEP)
 
 
-def test_a_message_has_a_title_and_one_fact_per_line() -> None:
+@pytest.fixture(scope="module")
+def senders() -> Iterator[Senders]:
+    with contextlib.closing(Senders()) as running:
+        yield running
+
+
+def send(senders: Senders, receiver: AlertReceiver, event: Event = Event.OPENED) -> str:
+    """Send a message through the process, and return the reason of a failure."""
+    reasons: queue.SimpleQueue[str] = queue.SimpleQueue()
+    senders.get().send(receiver.address, receiver.content(message(event)), lambda _, reason: reasons.put(reason))
+    return reasons.get(timeout=60)
+
+
+def process_of(senders: Senders) -> psutil.Process:
+    return psutil.Process(senders.get()._process.pid)
+
+
+def test_a_message_has_a_title_and_one_fact_per_line(senders: Senders) -> None:
     with alert_receiver() as receiver:
-        (service,) = create_receivers([receiver.to], [], keep=KEEP)
-        assert service.send(message(Event.OPENED)) == ""
-        assert service.send(message(Event.RESOLVED)) == ""
+        (service,) = create_receivers(senders, [receiver.to], [], keep=KEEP)
+        assert send(senders, service) == ""
+        assert send(senders, service, Event.RESOLVED) == ""
     opened, resolved = receiver.received.messages
     assert opened["title"] == "[CRITICAL] prod: 2 invocations of Payments/payout are paused"
     assert opened["message"].splitlines() == [
@@ -68,31 +98,23 @@ def test_a_message_has_a_title_and_one_fact_per_line() -> None:
     assert "Next:" not in resolved["message"]
 
 
-def test_a_refusal_has_the_status_and_no_address(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_refusal_has_the_status_and_no_address(senders: Senders, capfd: pytest.CaptureFixture[str]) -> None:
     with alert_receiver() as receiver:
         receiver.received.status = 503
-        (service,) = create_receivers([f"{receiver.to}?token=geheim"], [], keep=KEEP)
+        (service,) = create_receivers(senders, [f"{receiver.to}?token=geheim"], [], keep=KEEP)
         assert service.label == "json 1"
-        assert service.send(message(Event.OPENED)) == "it refused the message with HTTP 503"
-    reason = service.send(message(Event.OPENED))
+        assert send(senders, service) == "it refused the message with HTTP 503"
+    reason = send(senders, service)
+    assert "geheim" not in repr(service)
     assert reason == "it did not accept the message"
     assert capfd.readouterr() == ("", "")
 
 
 def test_counts_and_texts_for_alertmanager_are_annotations_and_labels_never_change() -> None:
-    posted: list[Any] = []
-
-    def accept(request: httpx.Request) -> httpx.Response:
-        assert request.url == "http://am:9093/api/v2/alerts"
-        posted.append(json.loads(request.content))
-        return httpx.Response(200)
-
-    receiver = alertmanager(accept)
-    assert receiver.send(message(Event.OPENED)) == ""
-    assert receiver.send(message(Event.RESOLVED)) == ""
-    assert receiver.refresh([OpenAlert(ALERT, AT)], AT + timedelta(hours=1)) == ""
-    assert receiver.refresh([], AT) == ""
-    opened, resolved, refreshed = (each[0] for each in posted)
+    (opened,) = ALERTMANAGER.content(message(Event.OPENED))
+    (resolved,) = ALERTMANAGER.content(message(Event.RESOLVED))
+    (refreshed,) = ALERTMANAGER.repetition([OpenAlert(ALERT, AT)], AT + timedelta(hours=1)) or ()
+    assert ALERTMANAGER.repetition([], AT) is None
     assert opened["labels"] == resolved["labels"] == refreshed["labels"]
     assert opened["labels"] == {
         "alertname": "paused",
@@ -108,52 +130,42 @@ def test_counts_and_texts_for_alertmanager_are_annotations_and_labels_never_chan
     assert opened["endsAt"] == (AT + timedelta(minutes=7)).isoformat()
     assert resolved["endsAt"] == (AT + timedelta(minutes=2)).isoformat()
     assert refreshed["endsAt"] == (AT + timedelta(minutes=65)).isoformat()
-    assert receiver.send(message(Event.WORSE, previous="warning")) == ""
-    worse, before = posted[-1]
+    worse, before = ALERTMANAGER.content(message(Event.WORSE, previous="warning"))
     assert (worse["labels"]["severity"], before["labels"]["severity"]) == ("critical", "warning")
     assert before["endsAt"] < worse["endsAt"]
-    receiver.refresh([OpenAlert(ALERT, AT + timedelta(days=30))], AT)
-    ((ahead,),) = posted[-1:]
+    (ahead,) = ALERTMANAGER.repetition([OpenAlert(ALERT, AT + timedelta(days=30))], AT) or ()
     assert ahead["startsAt"] <= ahead["endsAt"], "Alertmanager refuses all alerts of the request otherwise"
 
 
 def test_alertmanager_gets_no_markup_and_the_same_fingerprint() -> None:
-    posted: list[Any] = []
-
-    def accept(request: httpx.Request) -> httpx.Response:
-        posted.extend(json.loads(request.content))
-        return httpx.Response(200)
-
     texts = dict.fromkeys(
         ("subject", "title", "cause", "shared", "forecast", "blocks", "note"), "<!channel> evil.example"
     )
     alert = replace(ALERT, **texts, ids=("<!channel>",))  # type: ignore[arg-type]
-    assert alertmanager(accept).send(replace(message(Event.OPENED), alert=alert)) == ""
-    (sent,) = posted
+    (sent,) = ALERTMANAGER.content(replace(message(Event.OPENED), alert=alert))
     assert "<!channel>" not in json.dumps(sent)
     assert "evil.example" not in json.dumps(sent)
     assert sent["labels"]["fingerprint"] == alert.fingerprint
 
 
-def test_a_refusal_of_alertmanager_has_its_status_and_a_lost_connection_its_kind() -> None:
-    assert (
-        alertmanager(lambda _: httpx.Response(400)).send(message(Event.OPENED)) == "it refused the alerts with HTTP 400"
-    )
-
-    def lose(request: httpx.Request) -> httpx.Response:
-        raise httpx.ConnectError("refused", request=request)
-
-    assert alertmanager(lose).send(message(Event.OPENED)) == "it did not respond (ConnectError)"
+def test_a_refusal_of_alertmanager_has_its_status_and_a_lost_connection_its_kind(senders: Senders) -> None:
+    with alert_receiver() as receiver:
+        receiver.received.status = 400
+        (service,) = create_receivers(senders, [], [receiver.alertmanager], keep=KEEP)
+        assert send(senders, service) == "it refused the alerts with HTTP 400"
+    assert send(senders, service) == "it did not respond (ConnectError)"
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize("scheme", ["json", "xml", "form", "alertmanager"])
-def test_a_redirect_is_a_failure_whose_reason_has_the_host_to_which_it_leads(scheme: str, status: int) -> None:
+def test_a_redirect_is_a_failure_whose_reason_has_the_host_to_which_it_leads(
+    senders: Senders, scheme: str, status: int
+) -> None:
     with alert_receiver() as receiver:
         receiver.received.status, receiver.received.location = status, "https://sso.example:8443/login?token=geheim"
         to = [] if scheme == "alertmanager" else [f"{scheme}://127.0.0.1:{receiver.port}/x?redirect=yes"]
-        (service,) = create_receivers(to, [] if to else [receiver.alertmanager], keep=KEEP)
-        reason = service.send(message(Event.OPENED))
+        (service,) = create_receivers(senders, to, [] if to else [receiver.alertmanager], keep=KEEP)
+        reason = send(senders, service)
     assert reason == "it redirects to https://sso.example:8443; use the address to which it redirects"
 
 
@@ -178,13 +190,13 @@ PAGES = (
     ],
 )
 def test_a_page_with_status_200_is_a_failure_with_its_reason(
-    scheme: str, content_type: str, body: bytes, *, is_accepted: bool
+    senders: Senders, scheme: str, content_type: str, body: bytes, *, is_accepted: bool
 ) -> None:
     with alert_receiver() as receiver:
         receiver.received.page = (content_type, body)
         to = [] if scheme == "alertmanager" else [f"{scheme}://127.0.0.1:{receiver.port}/{'x' * 24}"]
-        (service,) = create_receivers(to, [] if to else [receiver.alertmanager], keep=KEEP)
-        reason = service.send(message(Event.OPENED))
+        (service,) = create_receivers(senders, to, [] if to else [receiver.alertmanager], keep=KEEP)
+        reason = send(senders, service)
     assert receiver.received.requests == 1
     assert ("HTML page, such as a login page" in reason) is not is_accepted
     assert (reason == "") is is_accepted
@@ -238,6 +250,7 @@ def test_a_text_without_markup_has_no_sign_that_a_chat_reads_and_stays_readable(
     assert without_markup(text).isprintable()
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of apprise
 @pytest.mark.parametrize("address", SERVICES, ids=lambda address: address.partition("://")[0])
 def test_what_is_sent_about_a_cluster_has_no_mention_link_or_formatting(
     address: str, monkeypatch: pytest.MonkeyPatch
@@ -252,61 +265,100 @@ def test_what_is_sent_about_a_cluster_has_no_mention_link_or_formatting(
         response.status_code, response._content, response.url = 200, b"ok", str(request.url)
         return response
 
-    def send(title: str, cause: str) -> str:
+    def sent(title: str, cause: str) -> str:
         posted.clear()
         alert = replace(ALERT, link="", page="", title=title, cause=cause, note=title, blocks=title, ids=(title,))
-        service.send(replace(message(Event.OPENED), alert=alert))
+        content = AppriseReceiver("x", "x", address).content(replace(message(Event.OPENED), alert=alert))
+        assert sender.send(address, content) == ""
         assert "Fingerprint" in "".join(posted)
         return "".join(posted).encode().decode("unicode_escape" if "\\u" in "".join(posted) else "utf-8")
 
     monkeypatch.setattr(requests.Session, "send", accept)
-    (service,) = create_receivers([address], [], keep=KEEP)
-    assert isinstance(service, AppriseReceiver)
-    service.service.request_rate_per_sec = 0
-    before, after = send("words", "words"), send("@all [x](https://evil.example)", " ".join(HOSTILE))
+    sender.service(address).request_rate_per_sec = 0
+    before, after = sent("words", "words"), sent("@all [x](https://evil.example)", " ".join(HOSTILE))
     for name in ("evil.example", "java.lang", "://evil", "://10", "/kill", ":fire:", "(met)", "](", "&colon;", "&#64;"):
         assert name not in after
     for sign in "@#[]*~`|":  # those of the service itself, such as its own bold title
         assert after.count(sign) == before.count(sign)
 
 
-def test_an_optional_receiver_that_fails_is_a_failure() -> None:
+def test_an_optional_receiver_that_fails_is_a_failure(senders: Senders) -> None:
     with alert_receiver() as receiver:
         receiver.received.status = 503
-        (service,) = create_receivers([f"{receiver.to}?optional=yes"], [], keep=KEEP)
-        assert service.send(message(Event.OPENED)) == "it refused the message with HTTP 503"
+        (service,) = create_receivers(senders, [f"{receiver.to}?optional=yes"], [], keep=KEEP)
+        assert send(senders, service) == "it refused the message with HTTP 503"
 
 
 @pytest.mark.parametrize("address", ["slack://", "nonsense://secret-token", "secret-token", "mailto://"])
 def test_a_wrong_address_is_refused_with_its_position_and_without_its_token(
-    address: str, capfd: pytest.CaptureFixture[str]
+    senders: Senders, address: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(ArgumentError, match="receiver number 2 of --to") as raised:
-        create_receivers(["json://127.0.0.1:9/x", address], [], keep=KEEP)
+        create_receivers(senders, ["json://127.0.0.1:9/x", address], [], keep=KEEP)
     assert "secret-token" not in str(raised.value)
     assert "json://host:port/path" in str(raised.value)
     assert capfd.readouterr() == ("", "")
 
 
-def test_an_address_without_scheme_or_host_and_a_repeated_receiver_are_refused() -> None:
+def test_an_address_without_scheme_or_host_and_a_repeated_receiver_are_refused(senders: Senders) -> None:
     for address in ("localhost:9093", "ftp://x", "http://"):
         with pytest.raises(ArgumentError, match=r"use for example http://127\.0\.0\.1:9093"):
-            create_receivers([], [address], keep=KEEP)
+            create_receivers(senders, [], [address], keep=KEEP)
     with pytest.raises(ArgumentError, match="a receiver is there twice"):
-        create_receivers(["json://h/a", "json://h/a"], [], keep=KEEP)
+        create_receivers(senders, ["json://h/a", "json://h/a"], [], keep=KEEP)
 
 
-def test_the_identity_of_a_receiver_has_its_service_and_no_token() -> None:
+def test_the_identity_of_a_receiver_has_its_service_and_no_token(senders: Senders) -> None:
     to = ["json://geheim@h/a", "jsons://geheim@h/a", f"slack://T1JJ3T3L2/A1BRTD4JD/{'t' * 24}"]
-    receivers = create_receivers(to, ["http://am:9093", "https://am:9093"], keep=KEEP)
+    receivers = create_receivers(senders, to, ["http://am:9093", "https://am:9093"], keep=KEEP)
     kinds = [each.id.partition(":")[0] for each in receivers]
     assert kinds == ["json", "json", "slack", "alertmanager", "alertmanager"]
     assert len({each.id for each in receivers}) == len(receivers)
     assert all(re.fullmatch(r"\w+:[0-9a-f]{12}", each.id) for each in receivers)
 
 
-def test_the_key_of_pagerduty_is_the_fingerprint() -> None:
-    (receiver,) = create_receivers([f"pagerduty://{'a' * 20}@{'b' * 32}?action=map"], [], keep=KEEP)
-    assert isinstance(receiver, AppriseReceiver)
-    receiver._set_fingerprint(message(Event.OPENED))
-    assert receiver.service.dedup == ALERT.fingerprint
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of apprise
+def test_the_key_of_pagerduty_is_the_fingerprint(monkeypatch: pytest.MonkeyPatch) -> None:
+    posted: list[Any] = []
+    monkeypatch.setattr(requests.Session, "send", lambda _, request, **__: posted.append(json.loads(request.body)))
+    address = f"pagerduty://{'a' * 20}@{'b' * 32}?action=map"
+    with contextlib.suppress(AttributeError):  # there is no response
+        sender.send(address, AppriseReceiver("x", "x", address).content(message(Event.OPENED)))
+    assert posted[0]["dedup_key"] == ALERT.fingerprint
+
+
+def test_the_process_has_no_address_and_no_signal_of_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The address is in a variable of ``watch``, and Ctrl-C or SIGTERM for all processes ends no delivery."""
+    with alert_receiver() as receiver, contextlib.closing(Senders()) as own:
+        receiver.received.delay = 0.3
+        to = f"{receiver.to}?token=geheim"
+        monkeypatch.setenv("RESTATE_LAB_WATCH_TO", to)
+        (service,) = create_receivers(own, [to], [], keep=KEEP)
+        process = process_of(own)
+        assert not any("geheim" in text for text in (*process.cmdline(), *process.environ().values()))
+        assert os.getsid(process.pid) == process.pid
+        threading.Timer(0.1, process.send_signal, [signal.SIGTERM]).start()
+        assert send(own, service) == ""
+        assert process_of(own) == process
+
+
+def test_the_process_ends_with_its_parent_and_a_delivery_without_it_is_a_failure() -> None:
+    with alert_receiver() as receiver, contextlib.closing(Senders()) as own:
+        receiver.received.drips = "body"
+        (service,) = create_receivers(own, [receiver.to], [], keep=KEEP)
+        process, pipe = process_of(own), own.get()._process.stdin
+        threading.Timer(0.1, pipe.close).start()  # as the end of the parent does
+        assert send(own, service) == "its process ended before there was a response"
+        assert not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+        receiver.received.drips = ""
+        assert send(own, service) == ""
+
+
+def test_the_process_imports_only_what_it_needs() -> None:
+    script = (
+        f"import runpy, sys; runpy.run_path({sender.__file__!r}); print(len(sys.modules), 'restate_lab' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-P", "-c", script], capture_output=True, text=True, check=True)
+    number, has_package = done.stdout.split()
+    assert int(number) < 150
+    assert has_package == "False"

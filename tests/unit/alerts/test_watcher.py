@@ -13,9 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from restate_lab.alerts import THREAD_NAME
 from restate_lab.alerts.alert import Alert, Event
-from restate_lab.alerts.delivery import create_receivers
+from restate_lab.alerts.delivery import Senders, create_receivers
 from restate_lab.alerts.reader import ClusterReader, ClusterVisit
 from restate_lab.alerts.rules import Rule, Rules
 from restate_lab.alerts.store import AlertStore
@@ -27,6 +26,14 @@ from support.compared_rows import charges
 from support.sample_rows import SampleRows, sample_id
 
 KEEP = timedelta(minutes=5)
+SENDERS = Senders()
+LIMIT = 2.0  # seconds of a delivery, with the start of its process
+
+
+@pytest.fixture(scope="module", autouse=True)
+def closed_senders() -> Iterator[None]:
+    with contextlib.closing(SENDERS):
+        yield
 
 
 @pytest.fixture
@@ -48,8 +55,10 @@ def reader(name: str = "prod", address: str = "http://127.0.0.1:1") -> ClusterRe
 
 
 def watcher(store: AlertStore, to: Sequence[str] = (), alertmanager: Sequence[str] = ()) -> Watcher:
-    receivers = create_receivers(to, alertmanager, keep=KEEP)
-    result = Watcher([reader()], store, receivers, lambda _event, _alert: None, lambda _text: None, limit=0.5)
+    receivers = create_receivers(SENDERS, to, alertmanager, keep=KEEP)
+    result = Watcher(
+        [reader()], store, receivers, SENDERS, lambda _event, _alert: None, lambda _text: None, limit=LIMIT
+    )
     result.start()
     return result
 
@@ -75,14 +84,50 @@ def test_a_receiver_that_sends_one_byte_at_a_time_delays_no_other(
             assert store.count_messages() == {}
             return
         assert list(store.count_messages().values()) == [1]
-        ends = time.monotonic() + 10
-        while any(each.name == THREAD_NAME for each in threading.enumerate()):
-            assert time.monotonic() < ends
-            time.sleep(0.05)
         receiver.received.drips = ""
         watcher(store, **slow).once()
         assert store.count_messages() == {}
         assert receiver.received.events or receiver.received.alerts
+
+
+def test_a_late_delivery_ends_no_other_one_and_begins_again_after_its_process(
+    store: AlertStore, receiver: Receiver
+) -> None:
+    """Both are in one process, which ends when the other delivery is over; the next ones are in another process."""
+    receiver.received.drips = "body"
+    with alert_receiver() as other:
+        other.received.delay = 1.0
+        watch = watcher(store, [receiver.to, other.to])
+        late, patient = watch._couriers
+        late.limit = 0.5
+        first = SENDERS.get()
+        assert not watch.once()
+        assert not first.is_usable
+        assert patient.was_late is False
+        assert [event for _, event in other.received.events] == ["opened"]
+        first._process.wait(10)
+        assert late.is_free
+        receiver.received.drips = ""
+        late.limit = LIMIT
+        assert not watch.once(), "a receiver that was late is not tried again by this process"
+        watcher(store, [receiver.to, other.to]).once()
+        assert [event for _, event in receiver.received.events] == ["opened"]
+        assert len(other.received.events) == 1
+
+
+def test_one_process_sends_everything_and_ends_when_nothing_is_to_send(
+    store: AlertStore, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch = watcher(store, [receiver.to], [receiver.alertmanager])
+    process = SENDERS.get()
+    record(store, "a", "b")
+    watch.once()
+    assert SENDERS.get() is process
+    assert len(receiver.received.events) == 3
+    assert len(receiver.received.firing) == 3
+    monkeypatch.setattr("restate_lab.alerts.delivery._IDLE", 0.0)
+    watch.once()
+    assert process.is_over
 
 
 def test_a_delivery_that_takes_too_long_is_a_reason_and_a_metric(store: AlertStore, receiver: Receiver) -> None:
@@ -206,7 +251,7 @@ def test_a_defect_or_a_panic_in_a_visit_is_one_alert_and_later_visits_go_on(
 def test_a_refused_message_delays_no_other_and_the_end_of_its_alert_comes_after_it(
     store: AlertStore, receiver: Receiver
 ) -> None:
-    receivers = create_receivers([receiver.to], [], keep=KEEP)
+    receivers = create_receivers(SENDERS, [receiver.to], [], keep=KEEP)
     store.set_receivers([each.id for each in receivers], datetime.now(UTC))
     fingerprints = record(store, "poison", "a", "b")
     record(store, "c")  # the others are over
@@ -225,7 +270,7 @@ def test_a_refused_message_delays_no_other_and_the_end_of_its_alert_comes_after_
 def test_alerts_of_a_cluster_that_is_not_watched_any_more_are_resolved_with_the_cause(
     store: AlertStore, receiver: Receiver
 ) -> None:
-    receivers = create_receivers([receiver.to], [receiver.alertmanager], keep=KEEP)
+    receivers = create_receivers(SENDERS, [receiver.to], [receiver.alertmanager], keep=KEEP)
     store.set_receivers([each.id for each in receivers], datetime.now(UTC))
     (gone,) = record(store, "x", cluster="former").values()
     watch = watcher(store, [receiver.to], [receiver.alertmanager])
