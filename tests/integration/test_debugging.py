@@ -419,11 +419,6 @@ def test_debug_works_in_a_kernel(trial: Trial) -> None:
     try:
         client.start_channels()
         client.wait_for_ready(timeout=120)
-        failed = client.execute_interactive(code, timeout=120, output_hook=lambda _: None)["content"]
-        assert (failed["ename"], failed["evalue"]) == ("KeyError", "'prise'")
-        shown = re.sub(r"\x1b\[[\d;]*m", "", "\n".join(failed["traceback"]))
-        assert "_missing_key" in shown
-        assert "/restate/" not in shown
         answers, printed = ["p values", "up", "p name", "q"], []
 
         def answer(message: dict[str, Any]) -> None:
@@ -432,6 +427,13 @@ def test_debug_works_in_a_kernel(trial: Trial) -> None:
         def keep(message: dict[str, Any]) -> None:
             printed.append(str(message["content"].get("text", "")))
 
+        failed = client.execute_interactive(code, timeout=120, output_hook=keep)["content"]
+        assert "entry 0: Input ->" in "".join(printed), "the entries are in the output of the cell"
+        assert (failed["ename"], failed["evalue"]) == ("KeyError", "'prise'")
+        shown = re.sub(r"\x1b\[[\d;]*m", "", "\n".join(failed["traceback"]))
+        assert "_missing_key" in shown
+        assert "/restate/" not in shown
+        printed.clear()
         client.execute_interactive("%debug", timeout=120, allow_stdin=True, stdin_hook=answer, output_hook=keep)
         assert "[]" in "".join(printed)
         assert "'missing key'" in "".join(printed)
