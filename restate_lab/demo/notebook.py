@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import re
 import sys
 import tempfile
 import time
-from collections.abc import Coroutine, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import indent
@@ -29,7 +28,6 @@ from restate_lab.environment import kernel_environment
 
 _LIMIT = 600.0  # seconds for one cell
 _SLICE = 0.5  # seconds
-_CLEANS_UP_WITHIN = 8.0  # seconds; a kernel that does not respond is killed after five
 _COLORS = re.compile(r"\x1b\[[\d;]*m")
 
 
@@ -100,7 +98,7 @@ def _execute(client: NotebookClient, env: Mapping[str, str]) -> str:
     client.on_cell_start = lambda cell, cell_index: begun.append(cell)  # noqa: ARG005 - names of nbclient
     with tempfile.TemporaryFile() as log:
         try:
-            _run_in_thread(client.async_execute(env=env, stdout=log, stderr=log))
+            _run(client, env=env, stdout=log, stderr=log)
         except CellExecutionError as error:
             details = error.traceback
         except CellControlSignal as error:  # the time limit
@@ -115,30 +113,23 @@ def _execute(client: NotebookClient, env: Mapping[str, str]) -> str:
     return f"{head}\n\n{_COLORS.sub('', details).strip()}"
 
 
-def _run_in_thread(work: Coroutine[Any, Any, Any]) -> None:
-    """Run the work in another thread: in the main thread, nbclient would replace the signal handlers.
+def _run(client: NotebookClient, **options: Any) -> None:
+    """Execute the notebook in another thread: in the main thread, nbclient would replace the signal handlers.
 
-    If the caller is interrupted, the work is cancelled and its kernel is shut down before this function returns.
+    If the caller is interrupted, the kernel is killed, which ends the execution.
     """
-    started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Task[None] | None]] = Future()
-
-    async def run() -> None:
-        started.set_result((asyncio.get_running_loop(), asyncio.current_task()))
-        await work
-
     with ThreadPoolExecutor(1) as pool:
-        running = pool.submit(asyncio.run, run())
+        running = pool.submit(asyncio.run, client.async_execute(**options))
         try:
             while not running.done():  # short waits: a signal that another thread receives does not end a wait
                 wait([running], _SLICE)
-            running.result()
         except BaseException:
-            loop, task = started.result()
-            while not running.done():  # asyncio can lose a cancellation that arrives together with the awaited result
-                with contextlib.suppress(RuntimeError):  # the loop is closed
-                    loop.call_soon_threadsafe(task.cancel) if task else None
-                wait([running], _CLEANS_UP_WITHIN)
+            while not running.done():  # the kernel may only be started later
+                if client.km is not None and client.km.has_kernel:
+                    client.km.provisioner.process.kill()
+                wait([running], _SLICE)
             raise
+        running.result()
 
 
 def _visible_texts(content: NotebookNode) -> Iterator[str]:

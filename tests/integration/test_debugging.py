@@ -13,7 +13,6 @@ import json
 import os
 import re
 import socket
-import subprocess
 import sys
 import threading
 import traceback
@@ -388,31 +387,13 @@ with rl.connect({url!r}, audit={audit!r}) as lab:
 """
 
 
-def _session(trial: Trial, kind: str) -> tuple[str, dict[str, str]]:
-    """Return a program that debugs a record, and the environment for it."""
-    _, record = trial.one(kind)
-    lab, folder = trial.bench.lab, trial.versions[0].folder
-    code = SESSION.format(url=lab.settings.admin_url, audit=str(folder / "audit"), id=record.journal.id)
-    modules = os.pathsep.join([str(SERVICES.parents[2]), str(SERVICES.parent)])
-    return code, python_environment(**{FOLDER_VARIABLE: str(folder), "PYTHONPATH": modules})
-
-
-def test_debug_works_in_a_plain_interpreter(trial: Trial) -> None:
-    """The traceback ends in the user's code, and post-mortem debugging starts there."""
-    code, env = _session(trial, "missing key")
-    program = f"import sys, pdb\nsys.excepthook = lambda *error: pdb.post_mortem(error[2]){code}"
-    typed = "p values\nup\np name\nq\n"
-    done = subprocess.run(
-        [sys.executable, "-c", program], input=typed, env=env, capture_output=True, text=True, check=False
-    )
-    assert "_missing_key()" in done.stdout
-    assert "(Pdb) []" in done.stdout
-    assert "'missing key'" in done.stdout
-
-
 def test_debug_works_in_a_kernel(trial: Trial) -> None:
     """The cell raises production's exception without frames of the SDK, and %debug in the next one has its locals."""
-    code, env = _session(trial, "missing key")
+    _, record = trial.one("missing key")
+    folder = trial.versions[0].folder
+    code = SESSION.format(url=trial.bench.lab.settings.admin_url, audit=str(folder / "audit"), id=record.journal.id)
+    modules = os.pathsep.join([str(SERVICES.parents[2]), str(SERVICES.parent)])
+    env = python_environment(**{FOLDER_VARIABLE: str(folder), "PYTHONPATH": modules})
     manager = KernelManager()
     manager.start_kernel(env=env, independent=False)
     client = manager.blocking_client()

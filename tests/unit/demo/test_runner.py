@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import os
 import signal
 import sys
@@ -15,7 +13,6 @@ import nbformat
 import psutil
 import pytest
 
-from restate_lab.demo import notebook as runner
 from restate_lab.demo.notebook import run_notebook
 from support.demos import command_of
 
@@ -84,28 +81,6 @@ def test_ctrl_c_saves_the_copy_and_leaves_no_kernel(tmp_path: Path) -> None:
     assert outputs(tmp_path / "o.ipynb")[0].text == "before\n"
     assert not (tmp_path / "ended").exists()
     assert not kernels()
-
-
-def test_a_cancellation_that_is_lost_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Asyncio loses a cancellation that comes together with a message of the kernel; Ctrl-C still ends the run."""
-    monkeypatch.setattr(runner, "_CLEANS_UP_WITHIN", 0.1)
-    seen: list[str] = []
-
-    async def work() -> None:
-        await asyncio.sleep(0.2)
-        os.kill(os.getpid(), signal.SIGINT)
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.sleep(60)
-        seen.append("lost")
-        try:
-            await asyncio.sleep(60)
-        except asyncio.CancelledError:
-            seen.append("cancelled")
-            raise
-
-    with pytest.raises(KeyboardInterrupt):
-        runner._run_in_thread(work())
-    assert seen == ["lost", "cancelled"]
 
 
 def kernels() -> list[psutil.Process]:
