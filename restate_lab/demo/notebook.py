@@ -125,8 +125,9 @@ def _run(client: NotebookClient, **options: Any) -> None:
                 wait([running], _SLICE)
         except BaseException:
             while not running.done():  # the kernel may only be started later
-                if client.km is not None and client.km.has_kernel:
-                    client.km.provisioner.process.kill()
+                kernel: Any = client.km
+                if kernel is not None and kernel.has_kernel:
+                    kernel.provisioner.process.kill()
                 wait([running], _SLICE)
             raise
         running.result()
