@@ -46,15 +46,14 @@ def pip_environment() -> dict[str, str]:
     return _allowed_variables((*_PROGRAM, *_NETWORK)) | _matching_variables(os.environ, ("PIP_*",))
 
 
-def kernel_environment(pass_env: Iterable[str] = (), **settings: str) -> dict[str, str]:
-    """Return the variables for the kernel of a notebook, and ``settings``.
+def kernel_environment() -> dict[str, str]:
+    """Return the variables for the kernel of a notebook.
 
     These are the variables for Python, proxies and certificates, Jupyter, matplotlib, and RESTATE_* for connections.
-    Variables with a secret name are not passed, except RESTATE_AUTH_TOKEN. ``pass_env`` adds more variables by name, or
-    by a pattern such as "AWS_*".
+    Variables with a secret name are not passed, except RESTATE_AUTH_TOKEN.
     """
     listed = _allowed_variables((*_PROGRAM, *_PYTHON, *_NETWORK, *_NOTEBOOK))
-    return listed | _matching_variables(os.environ, (_TOKEN, *pass_env)) | settings
+    return listed | _matching_variables(os.environ, (_TOKEN,))
 
 
 def _allowed_variables(patterns: Iterable[str]) -> dict[str, str]:

@@ -68,7 +68,7 @@ class _Commands(TyperGroup):
 app = typer.Typer(
     cls=_Commands,
     help="See, explain and repair what a Restate cluster is doing.",
-    epilog="Only execute and demo, and report and mcp with --allow-changes, change a cluster. Exit codes: 0 success, "
+    epilog="Only execute and demo, and mcp with --allow-changes, change a cluster. Exit codes: 0 success, "
     "1 error, 2 invalid usage; doctor, waits, forecast, execute, watch, report and replay have more.",
     no_args_is_help=True,
     rich_markup_mode=None,

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from restate_lab.cli._errors import ERROR, exit_on_error, in_a_shell, warn
+from restate_lab.cli._errors import exit_on_error, in_a_shell
 from restate_lab.cli._options import (
     SCAN_LIMIT,
     At,
     Cluster,
+    EvidencePath,
     Live,
     OutputFormat,
     Overwrite,
@@ -20,8 +21,6 @@ from restate_lab.cli._options import (
     duration_option,
     examples,
     open_source,
-    parse_parameters,
-    parse_value,
     with_output,
 )
 from restate_lab.errors import ArgumentError
@@ -30,67 +29,18 @@ if TYPE_CHECKING:
     from restate_lab.source import Source
 
 INCOMPLETE = 4
-_LIMIT = 600.0  # seconds
-Notebook = Annotated[
-    Path | None,
-    typer.Argument(metavar="NOTEBOOK", help="The notebook to execute (.ipynb). Default: write the incident report."),
-]
-Output = Annotated[
-    Path | None,
-    typer.Option(
-        "--output",
-        "-o",
-        metavar="FILE",
-        help="The report file, .html or .pdf. An executed notebook is saved beside it as NAME.executed.ipynb.",
-    ),
-]
-Title = Annotated[str | None, typer.Option("--title", metavar="TEXT", help="The title of the incident report.")]
-Summary = Annotated[
-    str, typer.Option("--summary", metavar="TEXT", help="Your own text for the first page of the incident report.")
-]
+REPORT_LIMIT = 600.0  # seconds
+_NBCONVERT = "RESTATE_LAB_READ_ONLY=1 jupyter nbconvert --execute --to html"
+File = Annotated[Path | None, typer.Argument(metavar="FILE", hidden=True)]
+Output = Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="The report file, .html or .pdf.")]
+Title = Annotated[str | None, typer.Option("--title", metavar="TEXT", help="The title of the report.")]
+Summary = Annotated[str, typer.Option("--summary", metavar="TEXT", help="Your own text for the first page.")]
 Since = Annotated[
     str,
-    typer.Option("--since", metavar="TIME", help="The start of the incident report's timeline: 2h, 24h, or a time."),
+    typer.Option("--since", metavar="TIME", help="The start of the timeline: 2h, 24h, or a time."),
 ]
-NotebookParameters = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--param",
-        "-p",
-        metavar="NAME=VALUE",
-        help="A parameter of the notebook; repeatable. The cell tagged `parameters` contains the defaults, as in "
-        "papermill. A number, true, false, null or a list in JSON syntax has that JSON type; other values are text.",
-    ),
-]
-NotebookEvidence = Annotated[
-    Path | None,
-    typer.Option(
-        "--evidence",
-        metavar="PATH",
-        help="Read this frozen evidence, or this archive, instead of a cluster. A notebook gets the path of the "
-        "verified evidence as the parameter `evidence`.",
-    ),
-]
-AllowChanges = Annotated[
-    bool,
-    typer.Option(
-        "--allow-changes", help="Allow the notebook to change the cluster. Default: every connection is read-only."
-    ),
-]
-CellTimeout = Annotated[
-    float,
-    duration_option(
-        "--timeout", "The time limit of all reads of the incident report, or of one cell: 30s, 5m, or seconds.", _LIMIT
-    ),
-]
-PassEnv = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--pass-env",
-        metavar="NAME",
-        help="An environment variable for the notebook, or a pattern such as `AWS_*`; repeatable. Default: the "
-        "notebook gets RESTATE_* and no other secrets of this process.",
-    ),
+ReportTimeout = Annotated[
+    float, duration_option("--timeout", "The time limit of all reads: 30s, 5m, or seconds.", REPORT_LIMIT)
 ]
 Paper = Annotated[Literal["A4", "Letter"], typer.Option("--paper", help="The paper size of a PDF.")]
 Length = Annotated[
@@ -118,88 +68,54 @@ app = typer.Typer(rich_markup_mode=None)
 _EXIT_CODES = """\b
 Exit codes:
   0  the report is written; it can be about an incident
-  1  error: the cluster cannot be reached, or a cell of the notebook failed
+  1  error: the cluster cannot be reached
   2  invalid usage
-  4  the incident report is written, but some checks could not run
+  4  the report is written, but some checks could not run
 
 """
 
 
 @app.command(
-    short_help="Write the report of an incident, or of a notebook.",
+    short_help="Write the report of an incident.",
     epilog=_EXIT_CODES
     + examples(
         "restate-lab report -o inc-42.html -e prod",
         "restate-lab report -o inc-42.html --length short",
-        "restate-lab report incident.ipynb -o inc-42.html -p service=agent",
         "restate-lab report -o inc-42.pdf --evidence inc-42.evidence",
     ),
 )
 def report(
-    notebook: Notebook = None,
+    file: File = None,
     *,
     output: Output = None,
     title: Title = None,
     summary: Summary = "",
     since: Since = "24h",
     length: Length = None,
-    param: NotebookParameters = None,
     cluster: Cluster = None,
-    evidence: NotebookEvidence = None,
+    evidence: EvidencePath = None,
     live: Live = None,
     at: At = None,
-    allow_changes: AllowChanges = False,
-    timeout: CellTimeout = _LIMIT,
+    timeout: ReportTimeout = REPORT_LIMIT,
     paper: Paper = "A4",
-    pass_env: PassEnv = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Write a report, one file that you can open anywhere: of the incident, or of a notebook that is executed.
+    """Write the report of an incident: one file that you can open anywhere.
 
-    The incident report has the doctor's findings, a timeline, and the actions taken. A notebook is executed read-only;
-    if a cell fails, the report starts with the error. The report states whether changes were allowed.
+    It has the doctor's findings, a timeline, and the actions taken.
     """
     with exit_on_error():
-        if output is None:
-            is_report = notebook is not None and notebook.suffix.lower() in {".html", ".pdf"}
-            name = notebook if is_report else "report.html"
-            raise ArgumentError(f"the name of the report is missing: restate-lab report -o {name}.")
-        if notebook is None:
-            _refuse({"--param": param, "--allow-changes": allow_changes, "--pass-env": pass_env}, "a notebook")
-            from restate_lab.reports.output import resolve_output
+        if file is not None and file.suffix.lower() == ".ipynb":
+            raise ArgumentError(f"a notebook is executed by Jupyter: {_NBCONVERT} {shlex.quote(str(file))}")
+        if file is not None or output is None:
+            raise ArgumentError(f"name the report with -o: restate-lab report -o {file or 'report.html'}.")
+        from restate_lab.reports.output import resolve_output
 
-            resolve_output(output, overwrite=overwrite)  # before anything is read
-            options: dict[str, Any] = {"title": title, "summary": summary, "since": since, "timeout": timeout}
-            with open_source(cluster, evidence, live, at) as source:
-                code = _write_incident(source, output, overwrite=overwrite, paper=paper, length=length, **options)
-            raise typer.Exit(code)
-        own = {"--at": at, "--live": live, "--title": title, "--summary": summary, "--length": length}
-        _refuse(own | {"--cluster": cluster}, "the incident report")
-
-        from restate_lab.reports.notebook import notebook_report
-
-        written = notebook_report(
-            notebook,
-            output,
-            parameters={name: parse_value(text) for name, text in parse_parameters(param or []).items()},
-            evidence=evidence,
-            allow_changes=allow_changes,
-            timeout=timeout,
-            overwrite=overwrite,
-            paper=paper,
-            pass_env=pass_env or [],
-        )
-        typer.echo(written.path)
-        failure = written.failure
-        if failure is not None:
-            warn(f"cell {failure.number} failed: {failure.error}. The report starts with the error.")
-    raise typer.Exit(0 if failure is None else ERROR)
-
-
-def _refuse(options: Mapping[str, object], owner: str) -> None:
-    wrong = [name for name, value in options.items() if value]
-    if wrong:
-        raise ArgumentError(f"{', '.join(wrong)} can be used only for {owner}.")
+        resolve_output(output, overwrite=overwrite)  # before anything is read
+        options: dict[str, Any] = {"title": title, "summary": summary, "since": since, "timeout": timeout}
+        with open_source(cluster, evidence, live, at) as source:
+            code = _write_incident(source, output, overwrite=overwrite, paper=paper, length=length, **options)
+    raise typer.Exit(code)
 
 
 def _write_incident(source: Source, output: Path, **options: Any) -> int:

@@ -84,7 +84,7 @@ def _stop_in(handler: Any, hand_over: HandOver) -> None:
 
 def stop_with_pdb(frame: FrameType) -> None:
     """Open the prompt of pdb at the first line that runs in a frame; it does not step into the SDK."""
-    debugger = pdb.Pdb(skip=_SKIPPED)
+    debugger = pdb.Pdb(skip=_SKIPPED, nosigint=True)
     debugger.reset()
     debugger.botframe = stack_of(sys._getframe())[-1]  # noqa: SLF001 - not a coroutine, in which pdb stops at each await
     debugger.set_next(frame)

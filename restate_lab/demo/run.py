@@ -185,14 +185,14 @@ def notebook_environment(folder: Path, admin_url: str, ingress_url: str) -> dict
 def _execute(demo: Embedded, name: str, *, kept: bool) -> int:
     notebook = demo.folder / "notebooks" / name
     _print(f"Executing {notebook.name}, read-only …\n")
-    from restate_lab.reports.notebook.runner import run_notebook  # noqa: PLC0415 - takes seconds, and only --once uses it
+    from restate_lab.demo.notebook import run_notebook  # noqa: PLC0415 - takes seconds, and only --once uses it
 
     run = run_notebook(notebook, demo.folder / "executed" / notebook.name, env=_environment(demo))
     _print(run.text + "\n")
     _print(f"{run}" + (f"; the executed copy is {run.executed}" if kept else ""))
     if run.failure:
-        sys.stderr.write(f"\n{run.notebook.name}, {run.failure}\n")
-    return 0 if run.ok else 1
+        sys.stderr.write(f"\n{notebook.name}, {run.failure}\n")
+    return 1 if run.failure else 0
 
 
 def _open(demo: Embedded, notebook: str, *, browser: bool) -> int:

@@ -1,7 +1,7 @@
 """Show a figure in a notebook in the colors of the notebook's theme: a transparent SVG inside of the page.
 
 Gray lines and text become the text color of the page, light tints become transparent, and the colors of statuses stay.
-If the page shows no SVG, as an untrusted notebook and a report do not, the same figure as an opaque PNG appears.
+If the page shows no SVG, as an untrusted notebook does not, the same figure as an opaque PNG appears.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Reports as single files that open anywhere, and executed notebooks."""
+"""Reports as single files that open anywhere."""

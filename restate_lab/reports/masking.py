@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from restate_lab.payload_json import HEADERS, mask
@@ -78,17 +78,17 @@ class Masker:
         return f"<Masker of {len(self.__known)} known secrets>"
 
 
-def masker_for(source: object = None, *, env: Mapping[str, str] | None = None, more: Sequence[str] = ()) -> Masker:
+def masker_for(source: object = None, *, env: Mapping[str, str] | None = None) -> Masker:
     """Return a masker that knows the source's token and the secrets in the environment variables.
 
-    ``env`` None means the variables of this process. ``more`` has further secret values.
+    ``env`` None means the variables of this process.
     """
     variables = os.environ if env is None else env
     known = [value for name, value in variables.items() if is_secret_name(name) and name not in _FOLDERS]
     token = getattr(getattr(source, "settings", None), "token", None)
     if isinstance(token, Secret):
         known.append(token.reveal())
-    return Masker([*known, *more])
+    return Masker(known)
 
 
 def _mask_match(match: re.Match[str]) -> str:

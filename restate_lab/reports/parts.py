@@ -73,19 +73,9 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """HTML that restate_lab has escaped or sanitized; ``is_text`` marks running text."""
+    """HTML that restate_lab has escaped."""
 
     html: Markup
-    is_text: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Code:
-    """Preformatted text; ``folded`` is the label that unfolds it, "" shows it at once."""
-
-    text: str
-    folded: str = ""
-    is_error: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +128,7 @@ class Statement:
     printed: bool = True
 
 
-Part: TypeAlias = Table | Picture | OmittedPicture | Heading | Prose | Notice | Card | Code | Findings
+Part: TypeAlias = Table | Picture | OmittedPicture | Heading | Prose | Notice | Card | Findings
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,5 +224,4 @@ class Section:
     statements: tuple[Statement, ...] = ()
     lead: tuple[str, ...] = ()
     accent: str = ""
-    is_notebook: bool = False
     is_appendix: bool = False

@@ -154,9 +154,8 @@ class Report:
         target = resolve_output(path, overwrite=overwrite)
         chapters = [each for each in self.sections if not each.is_appendix]
         appendix = [each for each in self.sections if each.is_appendix]
-        front = FrontMatter(self.title, tuple(_facts(self)), tuple(_footer(self)), self.summary, self.first_page)
         sections = (*chapters, *self._change_sections(), *appendix)
-        return write_page(front, sections, target, overwrite=overwrite, paper=paper)
+        return _write_page(self, sections, target, overwrite=overwrite, paper=paper)
 
     def __repr__(self) -> str:
         of = f" of {self.about.name}" if self.about else ""
@@ -176,19 +175,8 @@ def with_values(report: Report, **values: Any) -> Report:
     return changed
 
 
-@dataclass(frozen=True, slots=True)
-class FrontMatter:
-    """The content around the sections: the title and facts at the top, the summary, and the facts in the footer."""
-
-    title: str
-    facts: tuple[Fact, ...]
-    footer: tuple[Fact, ...]
-    summary: tuple[str, ...] = ()
-    first_page: FirstPage | None = None
-
-
-def write_page(
-    front: FrontMatter, sections: Sequence[Section], target: Path, *, overwrite: bool, paper: Paper
+def _write_page(
+    report: Report, sections: Sequence[Section], target: Path, *, overwrite: bool, paper: Paper
 ) -> ReportFile:
     """Write a report as HTML or as PDF, depending on the suffix of the target; ``paper`` is the page size of a PDF."""
     is_pdf = target.suffix.lower() == ".pdf"
@@ -196,15 +184,15 @@ def write_page(
     accent = next((each.accent for each in sections if each.accent), "#5b8db8")
     html = render(
         "reports/templates/report.html.j2",
-        title=front.title,
+        title=report.title,
         sections=sections,
-        summary=front.summary,
+        summary=report.summary,
         lead=lead,
-        first_page=front.first_page,
+        first_page=report.first_page,
         accent=accent,
-        facts=front.facts,
-        footer=front.footer,
-        css=_stylesheet(front.title, paper if is_pdf else None),
+        facts=_facts(report),
+        footer=_footer(report),
+        css=_stylesheet(report.title, paper if is_pdf else None),
         is_pdf=is_pdf,
     )
     with write_atomically(target, overwrite=overwrite) as unfinished:
@@ -214,7 +202,7 @@ def write_page(
             unfinished.write_text(html, encoding="utf-8", errors="backslashreplace")
         size = unfinished.stat().st_size
     written = ReportFile(target)
-    written.title, written.lead, written.accent, written.size = front.title, lead, accent, size
+    written.title, written.lead, written.accent, written.size = report.title, lead, accent, size
     if target.absolute().is_relative_to(Path.cwd()):
         written.href = quote(target.absolute().relative_to(Path.cwd()).as_posix())
     return written

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -225,25 +225,20 @@ def source_changes_section(
         return Section(TITLE, (Prose(_NO_ADDRESS),))
     changes, unreadable = read_actions(source, since=since, folder=folder)
     span = f"since {format_timestamp(since, zone=builder.zone)}"
-    return _changes_section(
-        changes,
-        unreadable,
-        builder,
-        without=f"This user made no changes to {about.name} with restate_lab on this machine {span}, "
-        "and wrote no notes.",
-        caption=f"Changes and notes that this user made with restate_lab on this machine {span}, oldest first.",
-    )
-
-
-def process_changes_section(pid: int, builder: TableBuilder, *, since: datetime, folders: Sequence[Path]) -> Section:
-    """Return the section with the changes of one process."""
-    logs = [_read_log(folder) for folder in folders] or [_read_log(None)]
-    texts = dict.fromkeys(text for each in logs for text in (each.unreadable, each.unreadable_notes) if text)
-    changes = pd.concat([log.actions for log in logs]) if folders else logs[0].actions.head(0)
-    changes = changes[(changes["pid"] == pid) & (changes["time"] >= since)].sort_values("time", ignore_index=True)
-    without = "This notebook made no changes with restate_lab, and wrote no notes."
-    caption = "Changes and notes that this notebook made, oldest first."
-    return _changes_section(changes, "; ".join(texts), builder, without=without, caption=caption)
+    incomplete = f"The audit log is incomplete: {builder.masker.text(unreadable)}."
+    parts: list[Part] = [Notice(incomplete)] if unreadable else []
+    if changes.empty:
+        without = (
+            f"This user made no changes to {about.name} with restate_lab on this machine {span}, and wrote no notes."
+        )
+        return Section(TITLE, (Prose(without), Prose(_ELSEWHERE), *parts))
+    every = builder.table(changes, columns=("time",), file="actions", rows=len(changes))  # for its download
+    folded = fold_changes(changes)
+    columns = [each for each in _COLUMNS if each != "changes" or len(folded) < len(changes)]
+    table = builder.table(folded, columns=columns, rows=200, drop_empty=True)
+    table = replace(table, note=f"{table.note} {every.note}".strip(), download=every.download)
+    caption = f"Changes and notes that this user made with restate_lab on this machine {span}, oldest first."
+    return Section(TITLE, (*parts, table), caption=f"{caption} {_ELSEWHERE}")
 
 
 def read_changes(source: Source, *, since: datetime, folder: Path | None) -> tuple[pd.DataFrame, str]:
@@ -286,22 +281,6 @@ def _handler(row: Any) -> str:
 
 def _is_present(value: Any) -> bool:
     return value is not None and not pd.isna(value) and str(value) != ""
-
-
-def _changes_section(
-    changes: pd.DataFrame, unreadable: str, builder: TableBuilder, *, without: str, caption: str
-) -> Section:
-    parts: list[Part] = (
-        [Notice(f"The audit log is incomplete: {builder.masker.text(unreadable)}.")] if unreadable else []
-    )
-    if changes.empty:
-        return Section(TITLE, (Prose(without), Prose(_ELSEWHERE), *parts))
-    every = builder.table(changes, columns=("time",), file="actions", rows=len(changes))  # for its download
-    folded = fold_changes(changes)
-    columns = [each for each in _COLUMNS if each != "changes" or len(folded) < len(changes)]
-    table = builder.table(folded, columns=columns, rows=200, drop_empty=True)
-    table = replace(table, note=f"{table.note} {every.note}".strip(), download=every.download)
-    return Section(TITLE, (*parts, table), caption=f"{caption} {_ELSEWHERE}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -357,11 +336,10 @@ def _describe_notes(notes: pd.DataFrame) -> pd.DataFrame:
             "user": row["user"],
             "error": None,
             "address": row["address"],
-            "pid": row["pid"],
         }
         for row in notes.to_dict("records")
     ]
-    columns = ["time", "action", "what", "outcome", "reason", "user", "error", "address", "pid"]
+    columns = ["time", "action", "what", "outcome", "reason", "user", "error", "address"]
     frame = pd.DataFrame(rows, columns=columns)
     frame["time"] = pd.to_datetime(frame["time"], utc=True)
     return frame

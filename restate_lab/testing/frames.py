@@ -73,12 +73,6 @@ def place_in_frames(frames: Iterable[FrameType]) -> CodePlace | None:
     return next((place for place in places if is_own_code(place.file)), None)
 
 
-def user_frame(frame: FrameType | None) -> FrameType | None:
-    """Return the innermost frame of the user's own code that led to a frame; of a library if there is no other."""
-    frames = [each for each in stack_of(frame) if not is_machinery(each.f_code.co_filename)]
-    return next((each for each in frames if is_own_code(each.f_code.co_filename)), next(iter(frames), None))
-
-
 def place_in_text(stack: str) -> CodePlace | None:
     """Return the innermost line of the user's own code in the text of a stack, of Python or Node; None without one."""
     python = [CodePlace(match["file"], int(match["line"]), match["function"]) for match in _PRODUCTION.finditer(stack)]

@@ -3,34 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-import nbformat
 import pandas as pd
 import pytest
 from playwright.sync_api import Browser, Page
 
 import restate_lab as rl
-from restate_lab.demo.run import notebook_environment
-from restate_lab.demo.stories.incident import INCIDENT
-from restate_lab.reports.notebook import notebook_report
-from restate_lab.reports.notebook.sanitizer import sanitize
-from support.clusters import NEWEST, Cluster, Clusters, running_demo
-from support.hostile_html import HOSTILE_HTML
+from support.clusters import NEWEST, Cluster, Clusters
 
-NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "05_evidence_and_report.ipynb"
 WIDE, NARROW = 1280, 390
 GROUND = "getComputedStyle(document.body).backgroundColor"
 FITS = "document.documentElement.scrollWidth <= window.innerWidth"
-FORBIDDEN = """[...document.body.querySelectorAll("*")].flatMap(each => [
-    ...(/^(style|script|template|iframe|object|embed|link|meta|base|form|input|video|audio)$/.test(each.localName)
-        || each.namespaceURI !== "http://www.w3.org/1999/xhtml" ? [each.localName] : []),
-    ...(getComputedStyle(each).position !== "static" ? ["position"] : []),
-    ...[...each.attributes].map(each => each.name).filter(each => /^on|^(id|name|srcset)$/.test(each)),
-])"""
 SEEN = "[...document.images].every(each => each.complete && each.naturalWidth > 0)"
 
 
@@ -173,73 +158,13 @@ def test_cards_are_readable_in_a_narrow_cell(browser: Browser, server: Path, clu
 
 
 HOSTILE = "<img src=x onerror=\"document.title='owned'\"></script><script>document.title='owned'</script>"
-SHOW = """
-from IPython.display import HTML, SVG, Javascript, display
-display(HTML(hostile), HTML('<a href="javascript:document.title=1">x</a><iframe srcdoc="<script>1</script>"></iframe>'))
-display(Javascript("document.title = 'owned'"))
-display(SVG('<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9" onload="document.title=1"/>'))
-print(hostile)
-"""
-
-
-def test_hostile_html_does_nothing(browser: Browser) -> None:
-    """Cleaned HTML runs, loads and covers nothing, also in a page without restrictions, unlike a report."""
-    page = browser.new_context().new_page()
-    events: list[str] = []
-    page.on("request", lambda request: events.append(request.url))
-    page.on("console", lambda message: events.append(message.text))
-    page.expose_function("hit", lambda *_: events.append("hit"))
-    page.route("**/*", lambda route: route.abort())
-    for html in HOSTILE_HTML:
-        page.set_content(str(sanitize(html)), wait_until="commit")
-        assert page.evaluate(FORBIDDEN) == [], html
-    page.wait_for_timeout(200)
-    assert [each for each in events if not each.startswith("data:")] == []
-    page.set_content("<img src=https://e.example/x onerror=hit()>")
-    assert page.evaluate(FORBIDDEN) == ["onerror"]
-    page.wait_for_timeout(200)
-    assert {"hit", "https://e.example/x"} <= set(events)
 
 
 def test_hostile_text_does_nothing(browser: Browser, tmp_path: Path) -> None:
-    """Text from a cluster, and the output of a notebook, is read and not run."""
+    """Text from a cluster is read and not run."""
     frame = pd.DataFrame({HOSTILE: [HOSTILE]})
     path = rl.Report("safe", summary=HOSTILE).add(frame, caption=HOSTILE).add(HOSTILE).write(tmp_path / "r.html")
-    made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(f"# safe\n\n{HOSTILE}")])
-    made.cells.append(nbformat.v4.new_code_cell(f"hostile = {HOSTILE!r}{SHOW}"))
-    nbformat.write(made, tmp_path / "n.ipynb")
-    done = notebook_report(tmp_path / "n.ipynb", tmp_path / "n.html")
-    assert done.failure is None, done.failure
-    for each in (path, done.path):
-        with opened(browser, each) as page:
-            assert page.title() == "safe"
-            assert page.evaluate(SEEN)
-            assert page.get_by_text("document.title='owned'").count()
-
-
-@pytest.mark.long  # test_notebooks runs it without a browser
-def test_the_fifth_notebook_as_a_report(
-    browser: Browser, server: Path, tmp_path: Path, screenshots: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Freeze, purge, ask, compare, report: the notebook's page and both pages that it writes open without a network."""
-    notebook = tmp_path / NOTEBOOK.name
-    shutil.copy(NOTEBOOK, notebook)
-    with running_demo(NEWEST, tmp_path / "demo", story=INCIDENT) as demo:
-        for name, value in notebook_environment(demo.folder, demo.server.admin_url, demo.server.ingress_url).items():
-            monkeypatch.setenv(name, value)
-        done = notebook_report(notebook, tmp_path / "notebook.html", allow_changes=True)
-    assert done.failure is None, done.failure
-    for name in ("notebook.html", "INC-42.html", "INC-42-incident.html"):
-        for scheme in ("light", "dark"):
-            with opened(browser, tmp_path / name, scheme=scheme) as page:
-                assert page.evaluate(SEEN)
-                assert page.evaluate(FITS)
-                page.screenshot(path=screenshots / f"{name}-{scheme}.png", full_page=True)
-    with opened(browser, tmp_path / "notebook.html") as page:
-        code = page.locator("details.code pre", has_text="rl.freeze(lab").first
-        assert not code.is_visible()
-        page.locator("details.code", has_text="rl.freeze(lab").first.locator("summary").click()
-        assert code.is_visible()
-        for text in ("Query the frozen evidence", "Changes", "allowed", "24 removed"):
-            assert page.get_by_text(text).first.is_visible(), text
-    assert os.fspath(done.executed).endswith("notebook.executed.ipynb")
+    with opened(browser, path) as page:
+        assert page.title() == "safe"
+        assert page.evaluate(SEEN)
+        assert page.get_by_text("document.title='owned'").count()

@@ -20,9 +20,9 @@ import restate_lab as rl
 from restate_lab import demo
 from restate_lab.demo.embedded import Embedded
 from restate_lab.demo.install import install_agents
+from restate_lab.demo.notebook import run_notebook
 from restate_lab.demo.run import NOTEBOOKS, agent_services, notebook_environment
 from restate_lab.demo.stories.agents import AGENTS
-from restate_lab.reports.notebook.runner import run_notebook
 from support.clusters import NEWEST, PLAIN, running_demo
 from support.isolation import original_environment
 from support.statuses import statuses
@@ -158,7 +158,7 @@ def test_the_notebook_explains_every_agent(story: Story, tmp_path: Path) -> None
     env = notebook_environment(running.folder, running.server.admin_url, running.server.ingress_url)
     for attempt in (1, 2):
         done = run_notebook(NOTEBOOK, tmp_path / f"{attempt}.ipynb", env=env)
-        assert done.ok, done.failure
+        assert not done.failure, done.failure
         cells = nbformat.read(done.executed, as_version=4).cells
         output = {cell.id: cell.outputs for cell in cells if cell.cell_type == "code"}
         assert not [each for each in chain(*output.values()) if each.output_type == "stream"]

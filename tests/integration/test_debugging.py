@@ -13,7 +13,6 @@ import json
 import os
 import re
 import socket
-import subprocess
 import sys
 import threading
 import traceback
@@ -388,42 +387,19 @@ with rl.connect({url!r}, audit={audit!r}) as lab:
 """
 
 
-def _session(trial: Trial, kind: str) -> tuple[str, dict[str, str]]:
-    """Return a program that debugs a record, and the environment for it."""
-    _, record = trial.one(kind)
-    lab, folder = trial.bench.lab, trial.versions[0].folder
-    code = SESSION.format(url=lab.settings.admin_url, audit=str(folder / "audit"), id=record.journal.id)
-    modules = os.pathsep.join([str(SERVICES.parents[2]), str(SERVICES.parent)])
-    return code, python_environment(**{FOLDER_VARIABLE: str(folder), "PYTHONPATH": modules})
-
-
-def test_debug_works_in_a_plain_interpreter(trial: Trial) -> None:
-    """The traceback ends in the user's code, and post-mortem debugging starts there."""
-    code, env = _session(trial, "missing key")
-    program = f"import sys, pdb\nsys.excepthook = lambda *error: pdb.post_mortem(error[2]){code}"
-    typed = "p values\nup\np name\nq\n"
-    done = subprocess.run(
-        [sys.executable, "-c", program], input=typed, env=env, capture_output=True, text=True, check=False
-    )
-    assert "_missing_key()" in done.stdout
-    assert "(Pdb) []" in done.stdout
-    assert "'missing key'" in done.stdout
-
-
 def test_debug_works_in_a_kernel(trial: Trial) -> None:
     """The cell raises production's exception without frames of the SDK, and %debug in the next one has its locals."""
-    code, env = _session(trial, "missing key")
+    _, record = trial.one("missing key")
+    folder = trial.versions[0].folder
+    code = SESSION.format(url=trial.bench.lab.settings.admin_url, audit=str(folder / "audit"), id=record.journal.id)
+    modules = os.pathsep.join([str(SERVICES.parents[2]), str(SERVICES.parent)])
+    env = python_environment(**{FOLDER_VARIABLE: str(folder), "PYTHONPATH": modules})
     manager = KernelManager()
     manager.start_kernel(env=env, independent=False)
     client = manager.blocking_client()
     try:
         client.start_channels()
         client.wait_for_ready(timeout=120)
-        failed = client.execute_interactive(code, timeout=120, output_hook=lambda _: None)["content"]
-        assert (failed["ename"], failed["evalue"]) == ("KeyError", "'prise'")
-        shown = re.sub(r"\x1b\[[\d;]*m", "", "\n".join(failed["traceback"]))
-        assert "_missing_key" in shown
-        assert "/restate/" not in shown
         answers, printed = ["p values", "up", "p name", "q"], []
 
         def answer(message: dict[str, Any]) -> None:
@@ -432,6 +408,13 @@ def test_debug_works_in_a_kernel(trial: Trial) -> None:
         def keep(message: dict[str, Any]) -> None:
             printed.append(str(message["content"].get("text", "")))
 
+        failed = client.execute_interactive(code, timeout=120, output_hook=keep)["content"]
+        assert "entry 0: Input ->" in "".join(printed), "the entries are in the output of the cell"
+        assert (failed["ename"], failed["evalue"]) == ("KeyError", "'prise'")
+        shown = re.sub(r"\x1b\[[\d;]*m", "", "\n".join(failed["traceback"]))
+        assert "_missing_key" in shown
+        assert "/restate/" not in shown
+        printed.clear()
         client.execute_interactive("%debug", timeout=120, allow_stdin=True, stdin_hook=answer, output_hook=keep)
         assert "[]" in "".join(printed)
         assert "'missing key'" in "".join(printed)

@@ -1,4 +1,4 @@
-"""Reports on real servers of every kind: the ready one, every addition, and notebooks as reports."""
+"""Reports on real servers of every kind: the ready one, every addition, and the guide's line for a notebook."""
 
 from __future__ import annotations
 
@@ -21,17 +21,16 @@ import nbformat
 import pandas as pd
 import pyarrow as pa
 import pytest
-from typer.testing import CliRunner
 
 import restate_lab as rl
-from restate_lab.cli import app
+from restate_lab.environment import python_environment
 from restate_lab.errors import ArgumentError
-from restate_lab.reports.notebook import notebook_report
 from restate_lab.reports.pdf import find_chromium
 from restate_lab.source import SourceWrapper
 from support.clusters import NEWEST, Cluster
 from support.sample_reports import Page
 
+PACKAGE = Path(rl.__file__).parent
 CHAPTERS = (
     "What is wrong",
     "Timeline",
@@ -312,121 +311,31 @@ def test_an_end_in_the_middle_leaves_no_broken_pdf(number: signal.Signals, progr
     assert left == ([".unfinished"] if number == signal.SIGKILL else [])
 
 
-NOTEBOOK = (
-    "# What the agent does",
-    ("parameters", "service = 'nobody'\nevidence = None"),
-    ("", "import restate_lab as rl\nsource = rl.open_evidence(evidence) if evidence else rl.connect()\nsource"),
-    "## Invocations",
-    ("", "rl.ask(source, 'overview', service=service)"),
-    ("", "rl.Panel(source, service=service)"),
-)
-ACTS = (
-    "",
-    """while not (plan := rl.plan(source, 'resume', rl.ask(source, 'retry_storm_ids'))).targets:
-    pass  # it is in an attempt just now
-plan.execute(reason='from a notebook')""",
-)
-
-
-def notebook(folder: Path, *cells: Any) -> Path:
-    made = nbformat.v4.new_notebook()
-    for each in cells:
-        if isinstance(each, str):
-            made.cells.append(nbformat.v4.new_markdown_cell(each))
-        else:
-            made.cells.append(nbformat.v4.new_code_cell(each[1], metadata={"tags": [each[0]] if each[0] else []}))
-    path = folder / "agent.ipynb"
-    nbformat.write(made, path)
-    return path
-
-
-def report(cluster: Cluster, *arguments: Any, **env: str) -> Any:
-    return CliRunner().invoke(
-        app, ["report", *map(str, arguments)], env={"RESTATE_ADMIN_URL": cluster.admin_url, **env}
-    )
-
-
-@pytest.mark.long  # the next test also runs a notebook, read-only and with changes
-@pytest.mark.server
-def test_a_notebook_as_a_report(newest: Cluster, tmp_path: Path) -> None:
-    """Read-only by default, with parameters, cluster and version in it, and a panel as its static table."""
-    source, out = notebook(tmp_path, *NOTEBOOK), tmp_path / "out.html"
-    done = report(newest, source, "-o", out, "-p", "service=agent", RESTATE_AUTH_TOKEN="a-token-of-this-test")
-    assert (done.exit_code, done.stdout.strip()) == (0, str(out))
-    page = Page(out.read_text("utf-8"))
-    assert not list(page.loaded_addresses())
-    assert not list(page.active_parts())
-    for text in (
-        "What the agent does", "not allowed: the kernel was read-only", "service = 'agent'", newest.admin_url,
-        f"{newest.admin_url}, restate {newest.version}, vqueues ", newest.roles["agent_denver"],
-        "invocations", f"restate_lab {rl.__version__}",
-    ):  # fmt: skip
-        assert text in page.text
-    assert "no static form" not in page.text
-    assert "a-token-of-this-test" not in page.html + (tmp_path / "out.executed.ipynb").read_text()
-    again = report(newest, source, "-o", out)
-    assert again.exit_code == 2
-    assert "already exists" in again.stderr
+CELL = """
+import os
+import restate_lab as rl
+lab = rl.connect()
+service = os.environ["SERVICE"]
+print(*lab.sql("SELECT id FROM sys_invocation WHERE target_service_name = :service", service=service)["id"])
+try:
+    lab.admin.kill_invocation(os.environ["AGENT"], reason="from a notebook")
+except rl.errors.ReadOnly:
+    print("refused by a read-only connection")
+"""
 
 
 @pytest.mark.server
-def test_a_notebook_may_act_only_when_told(newest: Cluster, tmp_path: Path) -> None:
-    """Without --allow-changes the first change fails, is shown and is exit code 1; with it, the audit log is shown."""
-    source = notebook(tmp_path, *NOTEBOOK[:3], ACTS)
-    audit = {"RESTATE_LAB_AUDIT": str(tmp_path / "audit")}
-    refused = report(newest, source, "-o", tmp_path / "refused.html", **audit)
-    assert refused.exit_code == 1
-    assert "cell 3 failed: ReadOnly" in refused.stderr
-    page = Page((tmp_path / "refused.html").read_text("utf-8"))
-    assert "The notebook failed" in page.text
-    assert (tmp_path / "refused.executed.ipynb").exists()
-    assert not list((tmp_path / "audit").glob("*"))
-    allowed = report(newest, source, "-o", tmp_path / "allowed.html", "--allow-changes", **audit)
-    assert allowed.exit_code == 0, allowed.output
-    page = Page((tmp_path / "allowed.html").read_text("utf-8"))
-    assert "Changes allowed" in page.text
-    assert page.text.rindex("Actions taken") < page.text.rindex("from a notebook")
-
-
-@pytest.mark.long  # runs one more notebook
-@pytest.mark.server
-def test_a_notebook_on_evidence(newest: Cluster, tmp_path: Path) -> None:
-    """--evidence checks it, hands it to the notebook, and its sha256 is in the report; no cluster is read."""
-    with rl.connect(newest.admin_url) as lab:
-        path = rl.freeze(lab, tmp_path / "inc.evidence")
-    source = notebook(tmp_path, *NOTEBOOK)
-    options = ("--evidence", path, "-p", "service=agent")
-    done = report(newest, source, "-o", tmp_path / "out.html", *options, RESTATE_ADMIN_URL="http://127.0.0.1:9")
-    assert done.exit_code == 0, done.output
-    page = Page((tmp_path / "out.html").read_text("utf-8"))
-    with rl.open_evidence(path) as frozen:
-        assert frozen.digest in page.text
-    assert newest.roles["agent_denver"] in page.text
-    (path / "sys_service.parquet").write_bytes(b"x")
-    broken = report(newest, source, "-o", tmp_path / "b.html", *options)
-    assert broken.exit_code == 1
-    assert "sys_service.parquet was changed or damaged" in broken.stderr
-    assert not (tmp_path / "b.html").exists()
-
-
-@pytest.mark.long  # runs one more notebook
-@pytest.mark.server
-def test_a_report_leaves_no_temporary_file_or_process_behind(newest: Cluster, tmp_path: Path, monkeypatch: Any) -> None:
-    own = tmp_path / "tmp"
-    own.mkdir()
-    monkeypatch.setenv("TMPDIR", str(own))
-    monkeypatch.setattr("tempfile.tempdir", None)
-    made = notebook(tmp_path, ("", "1 + 1"))
-    done = notebook_report(made, tmp_path / "out.html")
-    assert done.failure is None
-    with rl.connect(newest.admin_url) as lab:
-        frame = pd.DataFrame({"n": range(1000)})
-        rl.Report("r", source=lab).add(frame).write(tmp_path / "r.html")
-    assert sorted(each.name for each in tmp_path.iterdir()) == [
-        "agent.ipynb",
-        "out.executed.ipynb",
-        "out.html",
-        "r.html",
-        "tmp",
-    ]
-    assert not list(own.iterdir())
+def test_the_line_of_the_guide_executes_a_notebook_read_only(newest: Cluster, tmp_path: Path) -> None:
+    """Jupyter writes the page, a parameter is an environment variable, and a change is refused."""
+    lines = (PACKAGE / "guide" / "report.md").read_text("utf-8").splitlines()
+    (line,) = (each for each in lines if "nbconvert" in each)
+    cells = [nbformat.v4.new_code_cell(CELL)]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "notebook.ipynb")
+    agent = newest.roles["agent_denver"]
+    env = python_environment(RESTATE_ADMIN_URL=newest.admin_url, SERVICE="agent", AGENT=agent)
+    env |= {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}", "HOME": str(tmp_path)}
+    command = ["/bin/sh", "-c", line]
+    subprocess.run(command, cwd=tmp_path, env=env, check=True, capture_output=True, timeout=120)
+    page = (tmp_path / "notebook.html").read_text("utf-8")
+    assert agent in page
+    assert "refused by a read-only connection\n" in page

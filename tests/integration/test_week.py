@@ -16,9 +16,9 @@ import pytest
 
 import restate_lab as rl
 from restate_lab.demo.embedded import Embedded
+from restate_lab.demo.notebook import run_notebook
 from restate_lab.demo.run import NOTEBOOKS, copy_notebooks, notebook_environment
 from restate_lab.demo.stories import SETTINGS, STORIES
-from restate_lab.reports.notebook.runner import run_notebook
 from support.bench import wait_for
 from support.clusters import NEWEST, PLAIN, running_demo
 
@@ -108,7 +108,7 @@ def test_the_notebook_finds_both_changes(story: Story, tmp_path: Path) -> None:
     env = notebook_environment(running.folder, running.server.admin_url, running.server.ingress_url)
     for attempt in (1, 2):
         done = run_notebook(running.folder / "notebooks" / NOTEBOOKS["week"], tmp_path / f"{attempt}.ipynb", env=env)
-        assert done.ok, done.failure
+        assert not done.failure, done.failure
         cells = nbformat.read(done.executed, as_version=4).cells
         output = {cell.id: cell.outputs for cell in cells if cell.cell_type == "code"}
         assert not [each for each in chain(*output.values()) if each.output_type == "stream"]

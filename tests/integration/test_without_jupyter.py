@@ -27,7 +27,6 @@ MISSING = {
     "plot": f"a plot requires matplotlib, {INSTALL}",
     "plots": f"a plot requires matplotlib, {INSTALL}",
     "extension": f"the extension requires IPython, {INSTALL}",
-    "notebook": f"the report of a notebook requires nbclient, {INSTALL}",
     "demo": "the demo requires jupyterlab, which is not installed: run pip install 'restate-lab[demo]'.",
     "evidence": "pip install 'restate-lab[evidence]'",
     "archive": "pip install 'restate-lab[history]'",
@@ -88,9 +87,6 @@ def test_a_part_that_is_missing_is_one_error_with_the_command_that_installs_it(r
     errors = results["missing"]
     assert {name: text for name, text in errors.items() if MISSING[name] not in text} == {}
     assert errors.keys() == MISSING.keys()
-    notebook = results["report of a notebook"]
-    assert (notebook["code"], notebook["out"]) == (1, "")
-    assert notebook["errors"] == f"restate-lab: {MISSING['notebook']}\n"
 
 
 @pytest.mark.parametrize(("name", "pictures"), [("report", "5 pictures"), ("report of waits", "1 picture")])

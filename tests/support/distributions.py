@@ -17,7 +17,7 @@ import restate_lab
 
 PACKAGE = Path(restate_lab.__file__).parent
 PROJECT = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text("utf-8"))["project"]
-NOTEBOOK = ("anywidget", "ipywidgets", "jupyterlab", "matplotlib", "nbclient", "nbconvert")
+NOTEBOOK = ("anywidget", "ipywidgets", "jupyterlab", "matplotlib")
 """The required distributions that a container does not have."""
 EXTRAS = ("history", "mcp", "serve", "watch")
 """The extras of a container."""

@@ -21,13 +21,13 @@ from pathlib import Path
 from typing import Any
 
 NOT_IN_A_CONTAINER = (
-    *("panels", "plots", "magics.", "reports.notebook", "reports.figures", "demo", "guide.__main__"),
+    *("panels", "plots", "magics.", "reports.figures", "demo", "guide.__main__"),
     "history.spark.",
 )
 """What needs Jupyter or Spark."""
 ABSENT = (
-    *("anywidget", "ipywidgets", "jupyterlab", "matplotlib", "nbclient", "nbconvert"),
-    *("IPython", "ipykernel", "jupyter_client", "nbformat", "traitlets"),  # which only the first six require
+    *("anywidget", "ipywidgets", "jupyterlab", "matplotlib"),
+    *("IPython", "ipykernel", "jupyter_client", "nbclient", "nbconvert", "nbformat", "traitlets"),  # what they require
 )
 """The modules that a container does not have."""
 NAME, TOKEN = "lab.example.com", "token-of-twenty-characters"
@@ -94,9 +94,6 @@ def html_of(result: Any) -> str:
 def missing(rl: Any, folder: Path) -> dict[str, str]:
     """Return the error of each part that needs another distribution."""
 
-    def notebook() -> None:
-        importlib.import_module("restate_lab.reports.notebook")
-
     def demo() -> None:
         importlib.import_module("restate_lab.demo.run").run_demo()
 
@@ -105,7 +102,6 @@ def missing(rl: Any, folder: Path) -> dict[str, str]:
         "plot": lambda: rl.plot,
         "plots": lambda: importlib.import_module("restate_lab.plots"),
         "extension": lambda: rl.load_ipython_extension(None),
-        "notebook": notebook,
         "demo": demo,
         "evidence": lambda: rl.open_evidence(folder / "frozen.evidence"),
         "archive": lambda: rl.archive(rl.connect("127.0.0.1:9", check=False), folder / "history"),
@@ -133,7 +129,6 @@ def extra_results(rl: Any, lab: Any, address: str, folder: Path) -> dict[str, An
         "frozen": frozen,
         "ended": ended,
         "doctor": command("doctor", "-e", address, "--json"),
-        "report of a notebook": command("report", str(folder / "a.ipynb"), "-o", str(folder / "b.html")),
         "watch": command("watch", "-e", address, "--once", "--state", str(folder / "watch.sqlite")),
         "pages": pages(address, folder),
     }

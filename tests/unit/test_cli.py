@@ -670,11 +670,9 @@ def test_a_finding_leads_with_its_sentence_and_not_with_the_name_of_its_check() 
     [
         (["inc.html"], "restate-lab report -o inc.html"),
         ([], "restate-lab report -o report.html"),
-        (["-o", "inc.html", "-p", "a=1"], "--param can be used only for a notebook"),
-        (["a.ipynb", "-o", "inc.html", "--length", "short"], "--length can be used only for the incident report"),
+        (["a.ipynb"], "RESTATE_LAB_READ_ONLY=1 jupyter nbconvert --execute --to html a.ipynb"),
+        (["a b.IPYNB", "-o", "inc.html"], "jupyter nbconvert --execute --to html 'a b.IPYNB'"),
         (["-o", "inc.html", "--length", "brief"], "'short', 'full'"),
-        (["-o", "inc.html", "--allow-changes"], "--allow-changes can be used only for a notebook"),
-        (["a.ipynb", "-o", "inc.html", "-e", "prod"], "--cluster can be used only for the incident report"),
         (["-o", "inc.docx", "-e", "http://127.0.0.1:1"], "unknown format of 'inc.docx'"),
     ],
 )

@@ -15,9 +15,9 @@ import pytest
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import KernelManager, start_new_kernel
 
+from restate_lab.demo.notebook import run_notebook
 from restate_lab.panels._base import front_end
 from restate_lab.panels._base.front_end import AnswerWatch
-from restate_lab.reports.notebook.runner import run_notebook
 from support.stored_formats import unpack
 
 MESSAGE = "No front end answered this panel within 5 seconds."
@@ -108,7 +108,7 @@ def test_nbclient_is_not_a_front_end(evidence: Path, tmp_path: Path) -> None:
         cells=[nbformat.v4.new_code_cell(each) for each in (code, "import asyncio; await asyncio.sleep(6)")]
     )
     nbformat.write(notebook, tmp_path / "a.ipynb")
-    assert run_notebook(tmp_path / "a.ipynb", tmp_path / "b.ipynb").failure is None
+    assert run_notebook(tmp_path / "a.ipynb", tmp_path / "b.ipynb").failure == ""
     text = (tmp_path / "b.ipynb").read_text("utf-8")
     assert SAVED in text
     assert MESSAGE not in text
