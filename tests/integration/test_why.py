@@ -17,13 +17,11 @@ from restate_lab.client.lab import Lab
 from restate_lab.source import SourceWrapper
 from support.advice import contradictions
 from support.bench import wait_for
-from support.clusters import KINDS, OLDEST, PHASE, Cluster
+from support.clusters import KINDS, PHASE, PLAIN, Cluster
 from support.wait_services import running_waits
 
 pytestmark = pytest.mark.server
-OTHER_TABLES = pytest.mark.also_on(
-    OLDEST, reason="without vqueues holders, queues and attempts are in other tables, and 1.6 has an older SQL engine"
-)
+OTHER_TABLES = pytest.mark.also_on(PLAIN, reason="without vqueues holders, queues and attempts are in other tables")
 
 NOBODY = "inv_1" + "0" * 33
 TRYING = {"backing-off", "running", "ready"}
@@ -313,7 +311,7 @@ def lab(incident: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield connected
 
 
-@pytest.mark.parametrize("kind", KINDS[1:])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.long  # test_actions_table.py sends each action by day
 def test_a_server_accepts_each_action_that_is_offered(kind: str, tmp_path: Path) -> None:
     with running_waits(kind, tmp_path) as lab:
