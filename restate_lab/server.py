@@ -12,10 +12,9 @@ import re
 from collections.abc import Mapping
 from typing import Protocol
 
-OLDEST = "1.6.1"
-"""The oldest server version that restate_lab is tested with, in every test run."""
-NEWEST = "1.8"
-"""The newest minor version that restate_lab is tested with; for 1.8 it was an imitation."""
+OLDEST, NEWEST = "1.7", "1.8"
+"""The minor versions that are supported; for 1.8, the tests use an imitation."""
+SUPPORTED = f"{OLDEST} and {NEWEST}"
 _ALWAYS = ("1.8.0", {"vqueues": True, "scoped_virtual_objects": True, "protocol_v7": True, "invoker_yield": True,
                      "unique_random_seeds": True, "vqueues_migration_skip_completed": False})  # fmt: skip
 """The features that a server of this version or a newer one has without reporting their flags."""
@@ -40,7 +39,7 @@ def is_older(version: str, than: str = OLDEST) -> bool:
 
 
 def is_newer(version: str) -> bool:
-    """Return whether a server has a newer minor version than the newest tested one; False if it is not a number."""
+    """Return whether a server has a newer minor version than the supported ones; False if it is not a number."""
     ours, newest = _number(version), _number(NEWEST)
     return ours is not None and newest is not None and ours[:2] > newest[:2]
 

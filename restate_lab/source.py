@@ -24,7 +24,7 @@ from restate_lab.frames import DtypeBackend, to_frame
 from restate_lab.payload_json import Decoding, PayloadFunction
 from restate_lab.progress import Progress
 from restate_lab.redaction import MASK, is_secret_name
-from restate_lab.server import OLDEST, is_older
+from restate_lab.server import SUPPORTED, is_older
 from restate_lab.status import describe_impossible_status
 
 T = TypeVar("T")
@@ -356,18 +356,21 @@ def read_table(reader: pa.RecordBatchReader) -> pa.Table:
     return pa.Table.from_batches(batches, reader.schema)
 
 
-def check_supported(source: Source, what: str, *, needs_open: bool = False, needs_present: bool = False) -> None:
-    """Refuse to interpret the tables of a server that is older than the tested versions.
+def check_supported(
+    source: Source, what: str, *, needs_open: bool = False, needs_present: bool = False, any_version: bool = False
+) -> None:
+    """Refuse to interpret the tables of a server that is older than the supported versions.
 
-    With ``needs_open``, also refuse a source without open invocations, such as a history; with ``needs_present``, a
-    cluster at an earlier time, which lacks attempts and queues.
+    Evidence and archives of such a server are read, and with ``any_version`` the server itself, too. With
+    ``needs_open``, also refuse a source without open invocations, such as a history; with ``needs_present``, a cluster
+    at an earlier time, which lacks attempts and queues.
 
     Raises:
-        NotOnThisServer: the source is older than ``OLDEST``; columns that it does not have could look like "no rows".
+        NotOnThisServer: the server is older than ``OLDEST``; columns that it does not have could look like "no rows".
     """
-    if is_older(source.version):
+    if source.live and not any_version and is_older(source.version):
         raise NotOnThisServer(
-            f"{what} needs restate {OLDEST} or newer; {source.name} has {source.version}. "
+            f"{what} supports restate {SUPPORTED}; {source.name} has {source.version}. "
             f"lab.sql(), lab.tables(), lab.admin and lab.ingress still work there."
         )
     if needs_present and source.coverage.is_past:

@@ -149,9 +149,9 @@ def incident(request: pytest.FixtureRequest, clusters: Clusters) -> Cluster:
     return cluster_of(clusters, request.param, "incident")
 
 
-@pytest.fixture(scope="module", params=[pytest.param(kind, marks=pytest.mark.server, id=kind) for kind in KINDS[1:]])
+@pytest.fixture(scope="module", params=[pytest.param(kind, marks=pytest.mark.server, id=kind) for kind in KINDS])
 def healthy(request: pytest.FixtureRequest, clusters: Clusters) -> Cluster:
-    """Give each kind of server in turn, except the oldest, on which nothing is wrong."""
+    """Give each kind of server in turn, on which nothing is wrong."""
     return cluster_of(clusters, request.param, "healthy")
 
 
@@ -175,7 +175,7 @@ def server(isolated: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def old_server(isolated: Path) -> Path:
-    """Give the binary of a server that is too old and has other settings (mark tests that use it `server`)."""
+    """Give the binary of a server that is too old (mark tests that use it `server`)."""
     return binary_of(OLD)
 
 

@@ -1,6 +1,6 @@
 """The table of actions on invocations: the effect of each action in each status, on each kind of server.
 
-Plans, panels, documentation and the live test read it. Every row was observed on 1.6.1 and 1.7.12, with vqueues and
+Plans, panels, documentation and the live test read it. Every row was observed on 1.7.12, with vqueues and
 without; the live test fails if a server behaves differently.
 """
 
@@ -13,7 +13,6 @@ from types import MappingProxyType
 
 import pandas as pd
 
-from restate_lab.server import OLDEST
 from restate_lab.status import ENDED, STATUSES
 
 GONE = "gone"
@@ -48,10 +47,10 @@ class ActionRule:
 
     ``undo`` is whether and how it can be undone, in one sentence without its period. ``operation`` is the operationId,
     which is also the method of AdminClient. ``batch`` is the last segment of the batch endpoint's path. Both are
-    missing (None) for ``move_to``, which combines other actions. ``options`` are its arguments. ``since`` is the oldest
-    server version on which it was tested. ``destructive``: it permanently removes data. ``expect_above``: for more
-    targets, the user must confirm their exact number. ``settles`` has the statuses that show that the action had its
-    effect; empty if no status shows that. ``with_retention`` has the effects on a server with the feature RETENTION.
+    missing (None) for ``move_to``, which combines other actions. ``options`` are its arguments. ``destructive``: it
+    permanently removes data. ``expect_above``: for more targets, the user must confirm their exact number. ``settles``
+    has the statuses that show that the action had its effect; empty if no status shows that. ``with_retention`` has the
+    effects on a server with the feature RETENTION.
     """
 
     operation: str | None
@@ -66,7 +65,6 @@ class ActionRule:
     moved: Mapping[str, Effect] = field(default_factory=dict)
     moved_with_vqueues: Mapping[str, Effect] = field(default_factory=dict)
     with_retention: Mapping[str, Effect] = field(default_factory=dict)
-    since: str = OLDEST
 
     @property
     def expect_above(self) -> int:

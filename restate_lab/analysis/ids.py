@@ -3,12 +3,12 @@
 An awakeable's id contains its invocation's id and the index of a signal.
 
 ``inv_1`` is followed by the partition key and the invocation's own number in base62. ``sign_1`` is followed by the
-bytes of both and the index in base64. Checked against the ids that ``ctx.awakeable()`` returns on 1.6.1 and 1.7.12.
+bytes of both and the index in base64. Checked against the ids that ``ctx.awakeable()`` returns on 1.7.12.
 
 A workflow and a call with an idempotency key get the same id again after the earlier run has expired or was purged. A
 run is identified by (id, created_at). The server stores ``created_at`` in milliseconds. Pause, resume, cancel, kill,
-purge of the journal, restart as new, a retry and the start of a scheduled call do not change it (observed on 1.6.1 and
-on 1.7.12 with and without vqueues).
+purge of the journal, restart as new, a retry and the start of a scheduled call do not change it (observed on 1.7.12
+with and without vqueues).
 """
 
 from __future__ import annotations

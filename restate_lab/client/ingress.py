@@ -32,7 +32,6 @@ from restate_lab.errors import (
     ArgumentError,
     Conflict,
     InvocationFailed,
-    NotOnThisServer,
     NotReady,
     RequestRefused,
     RestateLabError,
@@ -108,13 +107,6 @@ class IngressTransport(Transport):
                 advice = "A virtual object or workflow needs key=; a service must not have it."
                 message = f"{request_line}: 400 {error_response.reason}. {advice}"
                 return RequestRefused(message, status=400, reason=error_response.reason)
-            # 1.6 has this message for a path that it does not know, and no header of later versions.
-            is_unknown = (error_response.status, error_response.reason) == (404, "not found")
-            if is_unknown and request_line.endswith(_STATUS) and "x-restate-error-source" not in response.headers:
-                return NotOnThisServer(
-                    f"{request_line}: this ingress has no status endpoint, which needs Restate 1.7. Use output(), "
-                    f"which raises NotReady until the invocation ends, or lab.sql() with sys_invocation."
-                )
             return super()._response_error(response, request_line)
         id_ = mask_request_secrets(response.headers.get("x-restate-id", ""), response)
         if error_response.status == 409 and error_response.reason == _SECOND_RUN:
@@ -284,7 +276,6 @@ class IngressClient:
 
         Raises:
             NotFound: it does not exist, or it was removed.
-            NotOnThisServer: the ingress has no such endpoint, for example before 1.7.
             TimedOut: no response arrived within ``timeout``.
         """
         path = _invocation_path(invocation_id, workflow, service, handler, key, idempotency_key)

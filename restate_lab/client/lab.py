@@ -35,7 +35,7 @@ from restate_lab.errors import ArgumentError, NoSuchName, QueryRefused, UntriedS
 from restate_lab.payload_json import PayloadFunction
 from restate_lab.progress import Progress, RowsLine, progress_of
 from restate_lab.redaction import Secret, as_secret
-from restate_lab.server import NEWEST, OLDEST, has_vqueues, is_newer, is_older
+from restate_lab.server import NEWEST, OLDEST, SUPPORTED, has_vqueues, is_newer, is_older
 from restate_lab.source import TABLES, Source, SourceWrapper, open_past, recorded_frame
 from restate_lab.status import COUNTS_SQL
 
@@ -49,12 +49,12 @@ if TYPE_CHECKING:
 DEFAULT_TIMEOUT = 120.0
 _GREY, _ORANGE = "#8a8f98", "#e8710a"
 _UNTRIED = (
-    f"{{name}} has restate {{version}}; restate_lab needs {OLDEST} or newer. lab.sql(), lab.tables(), "
-    f"lab.admin and lab.ingress work if the server supports their requests, and doctor() is incomplete. Functions that "
-    f"explain the tables, plan actions or change state raise NotOnThisServer."
+    f"{{name}} has restate {{version}}; restate_lab supports {SUPPORTED}. lab.sql(), lab.tables(), lab.admin and "
+    f"lab.ingress work if the server supports their requests, and doctor() is incomplete. Functions that explain the "
+    f"tables, plan actions or change state raise NotOnThisServer."
 )
 _NEWER = (
-    f"{{name}} has restate {{version}}, and restate_lab was tested with versions up to {NEWEST}. It treats this server "
+    f"{{name}} has restate {{version}}; restate_lab supports {SUPPORTED}. It treats this server "
     f"as {NEWEST}: compare an answer that matters with the web UI, and look for a newer version of restate_lab."
 )
 _NOW = "SELECT now() AS now"
@@ -310,8 +310,8 @@ class Lab(Source):
         info = self._server.last
         if info is None:
             return ""
-        age = f", older than {OLDEST}, the oldest tested version" if is_older(info.version) else ""
-        age = f", newer than {NEWEST}, the newest tested version" if is_newer(info.version) else age
+        age = f", older than {OLDEST}, the oldest supported version" if is_older(info.version) else ""
+        age = f", newer than {NEWEST}, the newest supported version" if is_newer(info.version) else age
         return f", restate {info.version}{age}{', vqueues' if has_vqueues(info) else ''}"
 
     def _count_statuses(self) -> pa.Table:
@@ -361,7 +361,7 @@ def connect(
     payloads are shown like this, too. ``set_state`` writes an encoded value only with ``encode``, the reverse function.
 
     ``check=False`` sends nothing. Otherwise one request is sent, so that a wrong address fails at once. It warns
-    (UntriedServer) if the server is older than 1.6.1 or newer than 1.8, the versions that restate_lab was tested with.
+    (UntriedServer) if the server is older than 1.7 or newer than 1.8, the versions that restate_lab supports.
 
     Raises:
         SettingsError: the environment does not exist, a variable contradicts it, or a configuration file is invalid.

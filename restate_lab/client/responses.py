@@ -54,7 +54,7 @@ _NOT_PASSED_ON = (
     "the partition is too busy",
     "cannot find node for partition",
 )
-_REFUSED_QUERY = ("Datafusion error: ", "datafusion failed: ")  # the latter with 500, before 1.6
+_REFUSED_QUERY = "Datafusion error: "
 _TITLE = re.compile(r"<title[^<>]*>([^<]*)", re.IGNORECASE)
 _LONGEST_REASON = 600
 _LONGEST_TEXT = 64_000  # characters
@@ -193,9 +193,8 @@ _GATEWAY_ADVICE = {
 
 def _request_error(error: ErrorResponse, where: str, *, is_query: bool) -> RestateLabError:
     details = {"status": error.status, "code": error.code, "reason": error.reason}
-    sign = next((sign for sign in _REFUSED_QUERY if error.reason.startswith(sign)), None)
-    if is_query and sign:
-        reason = error.reason.removeprefix(sign)
+    if is_query and error.reason.startswith(_REFUSED_QUERY):
+        reason = error.reason.removeprefix(_REFUSED_QUERY)
         message = f"the server refused the query: {truncate(reason, _LONGEST_REASON)}{_query_advice(reason)}"
         return QueryRefused(message, status=error.status, code=error.code, reason=reason)
     if error.status >= 500:
@@ -322,7 +321,7 @@ _OF_AN_INVOCATION = Success((200,), "any", header=_INVOCATION_ID)
 
 SUCCESS: Mapping[str, Success] = MappingProxyType(
     {
-        # Admin API: the names are its operationIds; observed on 1.6.1 and 1.7.12
+        # Admin API: the names are its operationIds; observed on 1.7.12
         "health": _OK,
         "create_deployment": Success((200, 201), "object", ("id", "services")),
         "update_deployment": Success((200,), "object", ("id", "services")),

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 def state_version(state: Mapping[str, bytes]) -> str:
     """Return the version of a complete state (key → value); the empty state also has a version.
 
-    It is a hash of all keys, in order, and their values. The server computes the same (observed on 1.6.1 and 1.7.12).
+    It is a hash of all keys, in order, and their values. The server computes the same (observed on 1.7.12).
     """
     digest = hashlib.sha256()
     for position, key in enumerate(sorted(state, key=str.encode)):

@@ -130,11 +130,9 @@ class RestateServer(Stoppable):
 
 
 def settings_for(binary: Path, *, vqueues: bool = True) -> dict[str, str]:
-    """Return the settings that depend on the version of the server: its number of partitions, and its features."""
-    version = _version(binary)
-    # With few partitions, version 1.6 plans filters on partition_key incorrectly.
-    partitions = {} if " 1.6." in version else {"RESTATE_DEFAULT_NUM_PARTITIONS": "4"}
-    return partitions | (dict(FLAGS_OF_1_8) if vqueues and " 1.7." in version else {})
+    """Return the number of partitions, and the flags of features; 1.8 has these features without flags."""
+    flags = dict(FLAGS_OF_1_8) if vqueues and " 1.7." in _version(binary) else {}
+    return {"RESTATE_DEFAULT_NUM_PARTITIONS": "4"} | flags
 
 
 @functools.cache

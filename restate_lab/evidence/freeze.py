@@ -57,7 +57,7 @@ _STATUS_TABLE = "sys_invocation_status"
 _ID_COLUMNS = {
     **dict.fromkeys(("sys_journal", "sys_journal_events", "sys_invocation_state", "sys_inbox"), "id"),
     **dict.fromkeys(("sys_vqueues", "sys_vqueue_entry_status"), "entry_id"),
-    **dict.fromkeys(("sys_idempotency", "sys_keyed_service_status"), "invocation_id"),
+    "sys_keyed_service_status": "invocation_id",
 }
 _OF_A_WORKFLOW = ("state", "sys_promise")  # purged with its run
 _COLUMNS = ("id", "created_at", "target_service_ty", "target_service_name", "target_service_key")

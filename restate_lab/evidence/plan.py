@@ -21,12 +21,9 @@ from restate_lab.evidence.selection import InvocationSelection, statement_chunks
 from restate_lab.evidence.tables import SourceSchema, SourceTable, quote_name
 
 _BY_ID = {
-    **dict.fromkeys(("sys_invocation_status", "sys_journal", "sys_journal_events"), "id"),
+    **dict.fromkeys(("sys_invocation_status", "sys_invocation_state", "sys_journal", "sys_journal_events"), "id"),
     **dict.fromkeys(("sys_vqueues", "sys_vqueue_entry_status"), "entry_id"),
-    "sys_idempotency": "invocation_id",
 }
-# 1.6.1 returns rows of this table twice for `id IN`. The table has only current attempts: it is read and then filtered.
-_ATTEMPTS = "sys_invocation_state"
 _BY_KEY = ("state", "sys_promise", "sys_inbox", "sys_keyed_service_status")
 _BY_QUEUE = {"sys_vqueue_meta": "id", "sys_scheduler": "id"}
 _BY_LOCK = {"sys_locks": "lock_name"}
@@ -166,8 +163,6 @@ def _rows_of(table: str, selection: InvocationSelection | None) -> TableRows | N
     """Return which rows of a table are frozen; None if it is unknown which of them belong to the selection."""
     if selection is None or table in _WHOLE:
         return TableRows()
-    if table == _ATTEMPTS:
-        return TableRows(keep=RowFilter(("id",), frozenset((id_,) for id_ in selection.ids)))
     if table in _BY_KEY:
         services = sorted({service for service, _ in selection.keys})
         keys = statement_chunks(sorted({key for _, key in selection.keys}))

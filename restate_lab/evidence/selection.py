@@ -48,12 +48,10 @@ SELECT DISTINCT coalesce(
     'InvocationId')) AS id
 FROM sys_journal WHERE id IN :ids
   AND entry_type IN ('Command: Call', 'Command: OneWayCall', 'Command: AttachInvocation')"""
-_WAITED = (
-    "SELECT target_service_name, target_service_key FROM sys_invocation_status WHERE id IN :ids AND status = 'inboxed'"
-)
 _HOLDERS = """
-SELECT service_name, service_key, invocation_id AS id FROM sys_keyed_service_status
-WHERE service_key IN :keys AND service_name IN :services AND invocation_id IS NOT NULL"""
+SELECT DISTINCT h.invocation_id AS id FROM sys_keyed_service_status h
+JOIN sys_invocation_status s ON s.target_service_name = h.service_name AND s.target_service_key = h.service_key
+WHERE s.id IN :ids AND s.status = 'inboxed' AND h.invocation_id IS NOT NULL"""
 _LOCKERS = """
 SELECT DISTINCT l.acquired_by AS id FROM sys_locks l
 JOIN sys_invocation_status s ON s.target_service_name || '/' || s.target_service_key = l.lock_name
@@ -172,8 +170,8 @@ def _related(
     notes: list[str],
 ) -> set[str]:
     """Return the matches with their callers, callees, and holders of keys; for a story only with the holders."""
-    down: list[Finder] = [partial(_ids_of, reads, _LOCKERS)] if "sys_locks" in columns else []
-    down += [partial(_holders, reads)] if "sys_keyed_service_status" in columns else []
+    holders = {"sys_locks": _LOCKERS, "sys_keyed_service_status": _HOLDERS}
+    down: list[Finder] = [partial(_ids_of, reads, text) for table, text in holders.items() if table in columns]
     if wanted.is_story:
         return matches.union(*(find(sorted(matches)) for find in down))
     down += [partial(_ids_of, reads, text) for text in (_CALLED, *([_CALLEES] if "sys_journal" in columns else []))]
@@ -183,16 +181,6 @@ def _related(
 
 def _ids_of(reads: Reads, statement: str, ids: Iterable[str]) -> set[str]:
     return {row["id"] for row in _rows(reads, statement, ids)}
-
-
-def _holders(reads: Reads, ids: Iterable[str]) -> set[str]:
-    """Return the holders of the keys that these invocations wait for; 1.6.1 loses rows of a join of both tables."""
-    keys = {(row["target_service_name"], row["target_service_key"]) for row in _rows(reads, _WAITED, ids)}
-    services, found = sorted({service for service, key in keys if key is not None}), set()
-    for chunk in statement_chunks(sorted({key for _, key in keys if key is not None})):
-        rows = reads.query(_HOLDERS, {"services": services, "keys": chunk}, progress=None).to_pylist()
-        found |= {row["id"] for row in rows if (row["service_name"], row["service_key"]) in keys}
-    return found
 
 
 def statement_chunks(values: Iterable[str]) -> Iterator[list[str]]:

@@ -22,7 +22,7 @@ from restate_lab.reads import Reads
 
 _FIRST = (
     *("sys_scheduler", "sys_vqueue_meta", "sys_vqueues", "sys_vqueue_entry_status", "sys_locks", "sys_user_limits"),
-    *("sys_inbox", "sys_keyed_service_status", "sys_idempotency", "sys_invocation_state", "sys_invocation_status"),
+    *("sys_inbox", "sys_keyed_service_status", "sys_invocation_state", "sys_invocation_status"),
 )
 """The first tables in the order of reading, up to the invocations; all other tables are read after them."""
 _LAST = ("sys_service", "sys_deployment")

@@ -29,7 +29,7 @@ def _action_section(action: ACTIONS, rows: list[dict[object, object]]) -> str:
     rule = action.rule
     kind = "Destructive. " if rule.destructive else ""
     options = f" Options: {', '.join(f'`{each}`' for each in sorted(rule.options))}." if rule.options else ""
-    head = f"{kind}Condition: {rule.needs}. Tested since {rule.since}.{options}\n{rule.undo}."
+    head = f"{kind}Condition: {rule.needs}.{options}\n{rule.undo}."
     lines = "".join(f"| {row['status']} | {row['without_vqueues']} | {row['with_vqueues']} |\n" for row in rows)
     return f"## {action.value}\n{head}\n\n{_COLUMNS}{lines}"
 

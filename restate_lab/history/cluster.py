@@ -91,7 +91,7 @@ def retention_json(services: Iterable[Service]) -> str:
     """Return how long the server keeps the runs of each handler, in milliseconds.
 
     If it depends on the call, this is the shortest: for a call from another handler, ``completion_retention`` is the
-    journal's. A journal is kept no longer than its run (observed on 1.6.1 and 1.7.12).
+    journal's. A journal is kept no longer than its run (observed on 1.7.12).
     """
     return _json([_retention(service, handler) for service in services for handler in service.handlers or ()])
 

@@ -35,7 +35,7 @@ from restate_lab.history.session import ServerSchema
 from restate_lab.history.table_rows import RowFetcher, ids_of
 from restate_lab.progress import Progress, RowsLine, SharedProgress, progress_of
 from restate_lab.reads import Reads
-from restate_lab.source import Coverage, CoverageGap, Source
+from restate_lab.source import Coverage, CoverageGap, Source, check_supported
 from restate_lab.status import PAST_ONLY, UNKNOWN
 
 _JOURNALS = ("sys_journal", "sys_journal_events")
@@ -81,6 +81,7 @@ class PastCluster(EngineSource):
     """
 
     def __init__(self, source: Source, time: datetime, services: Iterable[Service]) -> None:
+        check_supported(source, "at()")
         self._source = source
         self._lab: Lab = require_lab(innermost_source(source), "at()")
         self._time = time

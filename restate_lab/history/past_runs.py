@@ -81,7 +81,7 @@ class PastRuns:
         created = {row["id"]: row["created_at"] for row in rows if self._is_past(row["running_at"])}
         evidence: dict[str, _RunTraces] = defaultdict(_RunTraces)
         for row in self._traces(_ENTRIES, created):
-            if row["appended_at"] is None:  # the input of an invocation that has not started, on 1.6.1
+            if row["appended_at"] is None:  # an input that 1.6 wrote, of an invocation without a completed attempt
                 continue
             known = evidence[row["id"]]
             if row["appended_at"] <= self.time:

@@ -21,10 +21,10 @@ from restate_lab.history.session import OF_ENTRIES
 from restate_lab.history.table_rows import Columns, RowFetcher, Values, ids_of
 from restate_lab.history.tables import to_archive
 
-_STATUS, _ATTEMPTS, _JOURNAL = "sys_invocation_status", "sys_invocation_state", "sys_journal"
+_STATUS, _JOURNAL = "sys_invocation_status", "sys_journal"
 _LISTED = ("id", "created_at", "completed_at")
 # The state before the status, as the status is used if both have changed.
-_IN_ORDER = (_ATTEMPTS, _JOURNAL, "journal_entries", "sys_journal_events", "agent_steps", _STATUS)
+_IN_ORDER = ("sys_invocation_state", _JOURNAL, "journal_entries", "sys_journal_events", "agent_steps", _STATUS)
 _ALWAYS_BY_ID, _MOST_BY_ID, _SHARE_BY_ID = 1_000, 20_000, 10
 _LATE = timedelta(minutes=1)  # a run can become visible after its end, and nodes have clocks of their own
 _TARGET = ("target_service_name", "target_handler_name")
@@ -157,9 +157,6 @@ class ServerRows(RowFetcher):
         columns = None if columns is None else {"id", *columns}
         if not len(kept):
             return self.empty(name, columns)
-        if name == _ATTEMPTS:
-            # 1.6.1 repeats its rows for ids of several partitions; the statement filters the ids again
-            return self.fetch(name, columns, {key: texts for key, texts in values.items() if key != "id"}, kept)
         if runs.by_id or wanted is not None:
             ids = frozenset(_texts(kept))
             return self.fetch(name, columns, {**values, "id": ids if wanted is None else ids & wanted}, kept)

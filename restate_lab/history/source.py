@@ -47,7 +47,7 @@ _FEW = 5
 _ONLY_ENDED = "an archive has only invocations that have ended"
 _LIVE_TABLES = (
     *("state", "sys_inbox", "sys_keyed_service_status", "sys_promise", "sys_locks", "sys_rules", "sys_scheduler"),
-    *("sys_user_limits", "sys_vqueue_entry_status", "sys_vqueue_meta", "sys_vqueues", "sys_idempotency"),
+    *("sys_user_limits", "sys_vqueue_entry_status", "sys_vqueue_meta", "sys_vqueues"),
 )
 
 

@@ -18,12 +18,12 @@ import pytest
 
 import restate_lab as rl
 from restate_lab import errors
-from restate_lab.client.models import DeleteRule, GoogleIdTokenAuth, UpsertRule
+from restate_lab.client.models import DeleteRule, UpsertRule
 from restate_lab.client.state_version import state_version
 from restate_lab.redaction import MASK, Secret
 from support import imitation
 from support.bench import Bench, running_bench, wait_for
-from support.clusters import KINDS, OLDEST, PLAIN, has_vqueues, server_binary
+from support.clusters import KINDS, PLAIN, has_vqueues, server_binary
 
 CANARY = "canary-91c2"
 NO_INVOCATION = "inv_1gAaZyCx2a2b3ZBGB0x5Xx5wTjfHW9aaaa"
@@ -32,10 +32,8 @@ NO_SUBSCRIPTION = "sub_15VqmTOnXH3Vv2pl5HOG7UB"
 NO_VQUEUE = "vq_1gKrtw7jHPrP6oObi5TfrnpEzkKPuKJphp"
 
 pytestmark = pytest.mark.server
-OTHER_FEATURES = pytest.mark.also_on(OLDEST, PLAIN, reason="each kind has other features and operations")
-NOT_ON_OLDEST = pytest.mark.also_on(OLDEST, reason="1.6 lacks it")
+OTHER_FEATURES = pytest.mark.also_on(PLAIN, reason="each kind has other features and operations")
 OTHER_EFFECTS = pytest.mark.also_on(PLAIN, reason="without vqueues these actions do something else")
-ON_NEWER = pytest.mark.parametrize("bench", KINDS[1:], indirect=True)
 WITH_VQUEUES = pytest.mark.parametrize("bench", [each for each in KINDS if has_vqueues(each)], indirect=True)
 QUEUED_CHANGES = pytest.mark.also_on(PLAIN, reason="without vqueues a change of state has no place in the queue")
 
@@ -79,7 +77,6 @@ def test_version_health_and_members(bench: Bench) -> None:
     assert bench.admin.health() is None
     if about.version.startswith("1.8"):
         return  # it reports neither its flags nor its members: test_migration.py
-    assert (about.features is None) is bench.is_old
     assert ("vqueues" in (about.on or ())) is bench.has_vqueues
     cluster = bench.admin.cluster_health()
     assert cluster.members == (1,)
@@ -129,18 +126,6 @@ def test_an_address_without_an_sdk_gives_meta0003(bench: Bench) -> None:
     with pytest.raises(errors.ServerFailed) as stranger:
         bench.admin.create_deployment(uri=bench.lab.transport.address, use_http_11=True)
     assert stranger.value.code == "META0003"
-
-
-@NOT_ON_OLDEST
-def test_an_option_that_the_server_would_ignore_is_not_sent(bench: Bench, other_uri: str) -> None:
-    """`auth` is refused before it reaches a server that would ignore it.
-
-    A server that has it would ask Google for a token, so there the test only checks that it exists.
-    """
-    if bench.is_old:
-        with pytest.raises(errors.NotOnThisServer, match=r"auth=….*1\.6\.1"):
-            bench.admin.create_deployment(uri=other_uri, auth=GoogleIdTokenAuth(audience="tests"), dry_run=True)
-    assert bench.admin._catalog.has("create_deployment", "auth") is not bench.is_old
 
 
 def test_a_deployment_is_moved_and_its_headers_replaced(bench: Bench, other: str, other_uri: str) -> None:
@@ -264,9 +249,7 @@ def test_a_service_is_configured(bench: Bench) -> None:
 
 
 def state_of(bench: Bench, service: str, key: str) -> dict[str, bytes]:
-    sql = "SELECT key, value FROM state WHERE service_name = :service AND service_key = :key"
-    if not bench.is_old:
-        sql += " AND scope IS NULL"
+    sql = "SELECT key, value FROM state WHERE service_name = :service AND service_key = :key AND scope IS NULL"
     return {row["key"]: row["value"] for row in bench.lab.arrow(sql, service=service, key=key).to_pylist()}
 
 
@@ -335,14 +318,9 @@ def test_a_service_without_state_is_an_error(bench: Bench) -> None:
     assert bench.admin.modify_service_state("Signup", "k", new_state={"name": b'"x"'}, reason="INC-42").applied
 
 
-@NOT_ON_OLDEST
 def test_a_scope_never_changes_the_object_without(bench: Bench) -> None:
     change = {"new_state": {"a": b"1"}, "scope": "blue", "reason": "INC-42"}
-    if bench.is_old:
-        with pytest.raises(errors.NotOnThisServer, match=r"scope=….*1\.6\.1"):
-            bench.admin.modify_service_state("Counter", "scoped", **change)  # type: ignore[arg-type]
-    else:
-        assert bench.admin.modify_service_state("Counter", "scoped", **change).applied  # type: ignore[arg-type]
+    assert bench.admin.modify_service_state("Counter", "scoped", **change).applied  # type: ignore[arg-type]
     assert state_of(bench, "Counter", "scoped") == {}
 
 
@@ -526,7 +504,6 @@ def test_subscriptions(bench: Bench) -> None:
         admin.delete_subscription(NO_SUBSCRIPTION, reason="INC-42")
 
 
-@ON_NEWER
 def test_kafka_clusters(bench: Bench) -> None:
     """Created, changed, listed and removed, with their subscriptions visible; passwords are not shown."""
     admin, properties = bench.admin, {"bootstrap.servers": "127.0.0.1:1", "oauth.token": Secret(CANARY)}
@@ -559,7 +536,6 @@ def test_kafka_clusters(bench: Bench) -> None:
         admin.update_kafka_cluster("a-cluster", properties={"bootstrap.servers": "127.0.0.1:2"})
 
 
-@ON_NEWER
 def test_limit_rules(bench: Bench) -> None:
     """Rules are made and replaced as a whole, all or none, under preconditions; removing returns the removed rules."""
     admin = bench.admin
@@ -608,26 +584,12 @@ def test_vqueues(bench: Bench) -> None:
             turn(NO_VQUEUE)
 
 
+@pytest.mark.parametrize("bench", [each for each in KINDS if not has_vqueues(each)], indirect=True)
 @OTHER_FEATURES
-def test_an_operation_that_a_server_lacks_is_named(bench: Bench) -> None:
-    admin, properties = bench.admin, {"bootstrap.servers": "127.0.0.1:1"}
-    since_1_7: dict[str, Callable[[], Any]] = {
-        "list_kafka_clusters": admin.list_kafka_clusters,
-        "get_kafka_cluster": lambda: admin.get_kafka_cluster("k"),
-        "create_kafka_cluster": lambda: admin.create_kafka_cluster("k", properties=properties),
-        "update_kafka_cluster": lambda: admin.update_kafka_cluster("k", properties=properties),
-        "delete_kafka_cluster": lambda: admin.delete_kafka_cluster("k", reason="INC-42"),
-        "upsert_rules": lambda: admin.upsert_rules([UpsertRule("a")]),
-        "bulk_delete_rules": lambda: admin.bulk_delete_rules(["a"], reason="INC-42"),
-    }
-    vqueues: dict[str, Callable[[], Any]] = {
-        "pause_vqueue": lambda: admin.pause_vqueue(NO_VQUEUE),
-        "resume_vqueue": lambda: admin.resume_vqueue(NO_VQUEUE),
-    }
-    lacking = (since_1_7 if bench.is_old else {}) | ({} if bench.has_vqueues else vqueues)
-    for name, ask in lacking.items():
-        with pytest.raises(errors.NotOnThisServer, match=f"{name}.*{bench.lab.version}"):
-            ask()
+def test_a_queue_of_a_server_without_vqueues_is_not_paused(bench: Bench) -> None:
+    for change in (bench.admin.pause_vqueue, bench.admin.resume_vqueue):
+        with pytest.raises(errors.NotOnThisServer, match=f"{change.__name__}.*{bench.lab.version}"):
+            change(NO_VQUEUE)
 
 
 def test_the_audit_log_names_the_operation_and_has_no_body(bench: Bench) -> None:

@@ -31,7 +31,7 @@ from support.agent_ledger import parsed, steps_in_ledger, steps_of
 from support.agent_replays import is_recorded_end, recorded_end, replay_agents
 from support.archive_bench import tables_of
 from support.bench import wait_for
-from support.clusters import NEWEST, OLDEST, PLAIN
+from support.clusters import NEWEST, PLAIN
 
 pytestmark = pytest.mark.server
 
@@ -148,9 +148,7 @@ class Trial:
             self.bench.until(self.restarted, "completed")
 
 
-@pytest.fixture(
-    scope="module", params=[NEWEST, *(pytest.param(kind, marks=pytest.mark.long) for kind in (PLAIN, OLDEST))]
-)
+@pytest.fixture(scope="module", params=[NEWEST, pytest.param(PLAIN, marks=pytest.mark.long)])
 def trial(request: pytest.FixtureRequest, server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trial]:
     with running_agent_bench(request.param, tmp_path_factory.mktemp("agents")) as bench:
         trial = Trial(bench)

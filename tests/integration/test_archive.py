@@ -29,13 +29,14 @@ import restate_lab as rl
 from restate_lab import errors
 from restate_lab.cli import app
 from restate_lab.client.lab import Lab
+from restate_lab.demo.server import FLAGS_OF_1_8
 from restate_lab.history.commits import table_of_records
 from restate_lab.history.store import ArchiveStore, LostRace, locate_store
 from restate_lab.history.tables import TABLES, to_archive
 from restate_lab.history.visit import WrongClock
 from support.archive_bench import KEPT_LONG, check_archive, running_archive_bench, tables_of
 from support.bench import wait_for
-from support.clusters import KINDS, NEWEST, OLDEST, PLAIN, Cluster, server_binary
+from support.clusters import KINDS, NEWEST, PLAIN, Cluster
 from support.proxy import Proxy, connect_through
 from support.stored_formats import CLUSTER, unpack
 from support.tcp_relay import Fault, tcp_relay
@@ -110,20 +111,20 @@ def test_four_shards_at_once_lose_and_double_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(1_800)
-def test_an_upgrade_of_the_server_between_visits_loses_only_runs_in_a_gap(tmp_path: Path) -> None:
-    with running_archive_bench(OLDEST, tmp_path) as bench:
-        bench.next_binary = server_binary(PLAIN)
+def test_an_upgrade_to_vqueues_between_visits_loses_only_runs_in_a_gap(tmp_path: Path) -> None:
+    with running_archive_bench(PLAIN, tmp_path) as bench:
+        bench.next_settings |= FLAGS_OF_1_8
         bench.run(12, restart_at=4, away=18)  # longer than the runs are kept
         counts = check_archive(bench)
     sys.stdout.write(f"upgrade {counts}\n")  # the figures of the closing note
     visits = tables_of(bench.where)["visits"].to_pylist()
-    versions = {row["server_version"] for row in visits if row["outcome"] == "complete"}
-    assert versions == {OLDEST, NEWEST}
+    features = [json.loads(row["features"]) for row in visits if row["outcome"] == "complete"]
+    assert {each["vqueues"] for each in features} == {False, True}
     assert counts["lost in a gap"] > 10
     with rl.open_history(bench.where) as history:
-        assert history.version == NEWEST
         assert len(history.sql("SELECT id FROM sys_invocation")) == counts["archived"]
-        assert {"entry_lite_json", "completed"} <= set(history.tables().query("table == 'sys_journal'")["column"])
+        vqueues = history.sql("SELECT DISTINCT vqueue_id IS NOT NULL AS is_in FROM sys_invocation")
+        assert set(vqueues["is_in"]) == {False, True}
 
 
 @pytest.mark.long

@@ -16,9 +16,7 @@ import restate_lab as rl
 from restate_lab.client.admin import AdminClient
 from restate_lab.client.models import DeleteRule, UpsertRule
 from restate_lab.client.responses import SUCCESS
-from support.clusters import KINDS, OLDEST, Cluster
-
-OWN_DOCUMENT = pytest.mark.also_on(OLDEST, reason="each version has its own document")
+from support.clusters import Cluster
 
 IS_LAB_SQL = "query"
 RENAMED = {"from": "from_index"}
@@ -73,7 +71,6 @@ def missing(document: Mapping[str, Any], client: type) -> list[str]:
     return found
 
 
-@OWN_DOCUMENT
 def test_every_operation_and_parameter_has_its_place(document: dict[str, Any], cluster: Cluster) -> None:
     served_by = httpx.get(f"{cluster.own_url}/version", trust_env=False, timeout=60).json()["version"]
     assert document["info"]["version"] == served_by  # the document of the server itself
@@ -108,7 +105,6 @@ def test_every_operation_is_tried_on_a_server(document: dict[str, Any]) -> None:
     assert [name for name in names if f".{name}(" not in tests] == []
 
 
-@OWN_DOCUMENT
 def test_the_table_of_successes_is_that_of_the_document(document: dict[str, Any]) -> None:
     changes = {
         operation["operationId"]: operation["responses"]
@@ -123,7 +119,6 @@ def test_the_table_of_successes_is_that_of_the_document(document: dict[str, Any]
         assert has_body == [SUCCESS[name].body != "nothing"] * len(good), name
 
 
-@pytest.mark.parametrize("cluster", KINDS[1:], indirect=True)  # the oldest has other tables
 def test_the_page_of_tables_is_complete(cluster: Cluster) -> None:
     text = (Path(__file__).parents[2] / ".github" / "CONTRIBUTING.md").read_text("utf-8")
     page = text.partition("## What a source knows")[2].partition("\n## ")[0]

@@ -37,7 +37,7 @@ from restate_lab.environment import python_environment
 from restate_lab.protocol import messages
 from restate_lab.testing import Outcome, Record, UnusableRecord
 from restate_lab.testing.hook import HandlerHook
-from support.clusters import NEWEST, OLDEST, PLAIN
+from support.clusters import NEWEST, PLAIN
 from support.debug_bench import SERVICES, DebugBench, running_debug_bench
 from support.debug_cases import BUGS, KINDS, Case, Expected, answers_for, random_cases, value_of
 from support.replay_bench import Version
@@ -46,7 +46,7 @@ pytestmark = pytest.mark.server
 
 APP = "debug_services:app"
 REPEATS = 20
-ALL_TYPES = 28
+ALL_TYPES = 30
 """The types of entries of programs, without the two for keys of a state that are read lazily."""
 CONNECTED: list[str] = []
 """The events of sockets in threads of replays, as Python's audit reports them."""
@@ -94,9 +94,7 @@ class Trial:
 CANCEL = "Notification: Signal", 1
 """After it, the SDK sends signals to its callees; signals before it are those of the program."""
 SHORT = (NEWEST, len(KINDS))
-LONG = [
-    pytest.param((kind, 300), marks=[pytest.mark.long, pytest.mark.timeout(1_800)]) for kind in (NEWEST, PLAIN, OLDEST)
-]
+LONG = [pytest.param((kind, 300), marks=[pytest.mark.long, pytest.mark.timeout(1_800)]) for kind in (NEWEST, PLAIN)]
 
 
 @pytest.fixture(scope="module", params=[SHORT, *LONG], ids=lambda param: f"{param[0]}-{param[1]}")
@@ -105,7 +103,7 @@ def trial(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     folder = tmp_path_factory.mktemp("debugging")
     note_connections()
     with running_debug_bench(kind, folder) as bench, pytest.MonkeyPatch.context() as patch:
-        cases = list(random_cases(7, number, is_oldest=kind == OLDEST))
+        cases = list(random_cases(7, number))
         records = []
         for at, record in enumerate(bench.record(cases)):
             records.append(Record.load(record.save(folder / f"{at}.json")))
@@ -134,8 +132,7 @@ def test_each_outcome_is_the_expected_one(trial: Trial) -> None:
     pinned = [record.journal.sdk for record in trial.records if len(record.journal.entries) > 1]
     assert {sdk.partition("/")[0] for sdk in pinned} == {"restate-sdk-python"}
     kinds = {entry["type"] for record in trial.records for entry in record.journal.entries}
-    lazy_keys = 0 if trial.bench.lab.version == OLDEST else 2
-    assert len(trial.cases) < 300 or len(kinds) == ALL_TYPES + lazy_keys, kinds
+    assert len(trial.cases) < 300 or len(kinds) == ALL_TYPES, kinds
 
 
 def test_a_test_is_written_from_every_source_that_has_the_journal(trial: Trial, tmp_path: Path) -> None:

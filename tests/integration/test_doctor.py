@@ -30,13 +30,11 @@ from restate_lab.demo.stories import incident as incident_story
 from restate_lab.errors import TimedOut, Truncated
 from restate_lab.source import SourceWrapper
 from support.bench import once_served, wait_for
-from support.clusters import NEWEST, OLDEST, Cluster, Clusters, server_binary
+from support.clusters import NEWEST, PLAIN, Cluster, Clusters, server_binary
 from support.every_status import SERVICES as STATUS_SERVICES
 
 pytestmark = pytest.mark.server
-OTHER_TABLES = pytest.mark.also_on(
-    OLDEST, reason="without vqueues what is ready or waits for a slot is in other tables"
-)
+OTHER_TABLES = pytest.mark.also_on(PLAIN, reason="without vqueues what is ready or waits for a slot is in other tables")
 
 LOOK_AHEAD = timedelta(hours=2)
 
@@ -100,7 +98,7 @@ def test_every_fault_has_its_check() -> None:
     assert set(INCIDENT) == set(incident_story.FAULTS)
 
 
-@pytest.mark.also_on(OLDEST, reason="without vqueues, and with an older SQL engine, the SQL is another")
+@pytest.mark.also_on(PLAIN, reason="without vqueues the SQL is another")
 class TestIncident:
     """The order system on a bad day."""
 
@@ -237,13 +235,8 @@ class TestIncident:
     def test_deaf_waits_do_not_hide_a_storm(self, incident: Cluster, lab: rl.Lab) -> None:
         """If the waits are unknown, failures are still reported, and the verdict is incomplete."""
         diagnosis = doctor(Deaf(lab, "sys_journal"))
-        storms = diagnosis.findings[diagnosis.findings["check"] == "retry_storm"]
-        # Since 1.7 the reason of a retry can be only in the journal's events, so that storms are unknown too.
-        if incident.kind == OLDEST:
-            assert players(incident, "storm_503") <= named(storms)
-        else:
-            assert "retry_storm" in set(diagnosis.not_read["part"])
-        assert "deadlocks" in set(diagnosis.not_read["part"])
+        # The reason of a retry can be only in the journal's events, so that storms are unknown too.
+        assert {"retry_storm", "deadlocks"} <= set(diagnosis.not_read["part"])
         assert (diagnosis.verdict, diagnosis.worst) == ("incomplete", "critical")
 
 

@@ -23,9 +23,8 @@ from restate_lab.errors import ArgumentError, EvidenceWarning, NotOnThisServer
 from restate_lab.evidence.freeze import freeze
 from restate_lab.evidence.store import Evidence, open_evidence
 from restate_lab.source import Source
-from support.clusters import OLDEST, PHASE, PLAIN, Cluster
+from support.clusters import PHASE, PLAIN, Cluster
 
-OTHER_COLUMNS = pytest.mark.also_on(OLDEST, PLAIN, reason="each kind has other tables and columns")
 OTHER_TABLES = pytest.mark.also_on(PLAIN, reason="without vqueues other tables say what fails and who holds a key")
 
 REQUIRED = {
@@ -142,18 +141,11 @@ def is_answered(lab: Lab, ask: Callable[[Any], pd.DataFrame]) -> bool:
 def test_frozen_results_of_every_question_equal_the_live_results(lab: Lab, incident: Cluster, tmp_path: Path) -> None:
     asked = {name: question(name, incident) for name in names()}
     there = {name: ask for name, ask in asked.items() if is_answered(lab, ask)}
-    # Before 1.7 this question counts the bytes of sys_journal.raw, which is never frozen.
-    without_raw = {"largest_payloads"} if incident.version == "1.6.1" else set()
-    assert (
-        until_equal(lab, incident, tmp_path, {name: there[name] for name in there.keys() - without_raw}, payloads=True)
-        == {}
-    )
+    assert until_equal(lab, incident, tmp_path, there, payloads=True) == {}
     freeze(lab, tmp_path / "evidence")
     with open_evidence(tmp_path / "evidence") as evidence:
-        for name in (asked.keys() - there.keys()) | without_raw:
-            with pytest.raises(
-                NotOnThisServer, match="^sys_journal.entry_json is excluded from" if name in without_raw else name
-            ):
+        for name in asked.keys() - there.keys():
+            with pytest.raises(NotOnThisServer, match=name):
                 asked[name](evidence)
 
 
@@ -191,7 +183,7 @@ def test_frozen_findings_and_explanations_equal_those_of_the_cluster(
     assert diagnosis.not_read["reason"].str.contains("sys_").any()
 
 
-@OTHER_COLUMNS
+@OTHER_TABLES
 def test_tables_and_views_hold_what_the_cluster_held(lab: Lab, incident: Cluster, tmp_path: Path) -> None:
     """Every row that did not change around the freeze is in it, to the last cell; the view is rebuilt from them.
 
@@ -260,17 +252,6 @@ def test_a_scoped_freeze_has_the_named_invocations_with_callers_and_waits(
     with open_evidence(tmp_path / "service") as evidence:
         assert set(evidence.sql("SELECT id FROM sys_invocation")["id"]) == set(incident.ids("paused"))
         assert evidence.sql("SELECT count(*) AS n FROM sys_deployment")["n"][0] > 1
-
-
-@pytest.mark.also_on(OLDEST, reason="1.6 gives them twice")
-def test_a_retrying_invocation_of_1_6_1_is_frozen_once(lab: Lab, incident: Cluster, tmp_path: Path) -> None:
-    freeze(lab, tmp_path / "part", service="Payments")
-    with open_evidence(tmp_path / "part") as evidence:
-        ids = evidence.sql("SELECT id FROM sys_invocation")["id"]
-        states = evidence.sql("SELECT id FROM sys_invocation_state")["id"]
-    assert ids.is_unique
-    assert states.is_unique
-    assert set(states) <= set(ids)
 
 
 @OTHER_TABLES

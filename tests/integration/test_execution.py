@@ -24,14 +24,14 @@ from restate_lab.audit import audit_log
 from restate_lab.progress import NoProgress
 from support.bench import wait_for
 from support.bulk import Bulk, running_bulk
-from support.clusters import IMITATION, KINDS, NEWEST, OLDEST, PLAIN, server_binary
+from support.clusters import IMITATION, KINDS, NEWEST, PLAIN, server_binary
 from support.proxy import Proxy, connect_through, is_batch, is_change, not_leader_response
 from support.tcp_relay import Cut, tcp_relay
 
 pytestmark = pytest.mark.server
 OTHER_EFFECTS = pytest.mark.also_on(PLAIN, reason="without vqueues a suspended one cannot be paused")
 
-MANY = {OLDEST: 1000, PLAIN: 2500, NEWEST: 2000, IMITATION: 2000}
+MANY = {PLAIN: 2500, NEWEST: 2000, IMITATION: 2000}
 RESTARTS = "SELECT id, restarted_from FROM sys_invocation_status WHERE restarted_from IN :ids"
 
 

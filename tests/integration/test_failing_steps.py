@@ -23,7 +23,7 @@ DIFFERENT = ("charge card", "send email", "book flight", "pay")
 SELDOM = 24
 
 
-@pytest.fixture(scope="module", params=KINDS[1:])
+@pytest.fixture(scope="module", params=KINDS)
 def sent(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[rl.Lab, Any]]:
     """Start a server on which the steps fail, and give its connection and the ids by handler."""
     with running_bench(request.param, tmp_path_factory.mktemp("steps"), SERVICES, ready=None, env={}) as bench:

@@ -14,11 +14,10 @@ import pytest
 import restate_lab as rl
 from restate_lab.client.lab import Lab
 from support.bulk import Bulk, running_bulk
-from support.clusters import NEWEST, OLDEST, Cluster
+from support.clusters import NEWEST, Cluster
 
 ORDER = "ord-1401"
 INPUTS = "SELECT id, entry_json FROM sys_journal WHERE index = 0 AND entry_json IS NOT NULL"
-UNKNOWN = "SELECT id FROM sys_journal WHERE index = 0 AND entry_json IS NULL"  # of an old SDK, on 1.6.1
 MANY, AT_ONCE = 100_500, 5_000
 LIMITS: dict[str, dict[str, Any]] = {
     "bytes": {"max_bytes": 90_000},
@@ -40,7 +39,6 @@ def with_text(lab: Lab, text: str) -> set[str]:
     return {id_ for id_, payload in payloads.items() if text.encode() in payload}
 
 
-@pytest.mark.also_on(OLDEST, reason="it has inputs only as JSON, and no raw_length")
 def test_an_order_is_found_by_a_field_of_its_input(
     lab: Lab, incident: Cluster, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -52,7 +50,6 @@ def test_an_order_is_found_by_a_field_of_its_input(
     assert set(found.frame["path"]) == {"input.order"}
     assert (found.looked, found.ended_by) == (found.total, "")
     counts = {reason.partition(" ")[2]: int(reason.partition(" ")[0]) for reason in found.reasons}
-    assert counts.pop("inputs of an unknown form", 0) == len(lab.sql(UNKNOWN, progress=False))
     kept = lab.sql("SELECT id FROM sys_journal WHERE index = 0", progress=False)
     assert counts.pop("inputs whose journal was not kept, or is not in the source", 0) == found.looked - len(kept)
     assert counts == {}

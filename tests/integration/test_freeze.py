@@ -25,7 +25,7 @@ from restate_lab.evidence.freeze import freeze
 from restate_lab.evidence.store import open_evidence
 from restate_lab.redaction import MASK
 from support.bench import once_served, running_bench, wait_for
-from support.clusters import NEWEST, OLDEST, Cluster
+from support.clusters import NEWEST, PLAIN, Cluster
 
 SERVICES = str(Path(__file__).parents[1] / "support" / "secret_services.py")
 HEADER, TOKEN, CARD, FAILURE, KEY = "canary-header", "canary-token", "canary-card", "canary-failure", "canary-key"
@@ -41,7 +41,7 @@ class SecretBench:
     kept: str
 
 
-@pytest.fixture(scope="module", params=[OLDEST, NEWEST])
+@pytest.fixture(scope="module", params=[PLAIN, NEWEST])
 def bench(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, isolated: Path
 ) -> Iterator[SecretBench]:

@@ -13,7 +13,7 @@ from restate_lab.demo.stories.incident import FAULTS, INCIDENT, VICTIMS
 from restate_lab.demo.stories.player import read_roles
 from restate_lab.status import PAST_ONLY, STATUSES
 from support.bench import wait_for
-from support.clusters import NEWEST, OLDEST, PHASE, Cluster, running_demo
+from support.clusters import NEWEST, PHASE, PLAIN, Cluster, running_demo
 from support.demo.healthy import HEALTHY
 from support.statuses import (
     expected_statuses,
@@ -25,7 +25,7 @@ from support.statuses import (
 
 pytestmark = pytest.mark.server
 OTHER_STATUSES = pytest.mark.also_on(
-    OLDEST, reason="without vqueues a long back-off and a wait for a slot have another status"
+    PLAIN, reason="without vqueues a long back-off and a wait for a slot have another status"
 )
 
 

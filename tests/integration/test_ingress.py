@@ -16,13 +16,12 @@ from restate_lab import errors
 from restate_lab.client.ingress import InvocationStage, SentInvocation
 from restate_lab.redaction import Secret
 from support.bench import Bench, running_bench, wait_for
-from support.clusters import KINDS, OLDEST, server_binary
+from support.clusters import KINDS, server_binary
 
 CANARY = "canary-4b8e"
 NO_INVOCATION = "inv_1gAaZyCx2a2b3ZBGB0x5Xx5wTjfHW9aaaa"
 
 pytestmark = pytest.mark.server
-UNNAMED_ERRORS = pytest.mark.also_on(OLDEST, reason="the ingress of 1.6 does not say whose an error is")
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -53,7 +52,6 @@ def test_a_call_sends_and_returns_json(bench: Bench) -> None:
     assert bench.ingress.call("Echo", "say", "x", raw=True) == b'"x"'
 
 
-@UNNAMED_ERRORS
 def test_a_handler_may_return_a_page(bench: Bench) -> None:
     """A handler may return an HTML page: the ingress adds the invocation's id, which a login page does not have."""
     page = b"<html><title>Sign in</title></html>"
@@ -88,7 +86,6 @@ def test_headers_reach_the_handler_and_no_record(bench: Bench) -> None:
     assert CANARY not in json.dumps(records(bench))
 
 
-@UNNAMED_ERRORS
 def test_a_failure_of_the_handler_is_its_answer(bench: Bench) -> None:
     """A terminal failure is InvocationFailed with the handler's code and message; the audit log has "done"."""
     with pytest.raises(errors.InvocationFailed, match=r"inv_.*\[418\] no coffee") as caught:
@@ -99,7 +96,6 @@ def test_a_failure_of_the_handler_is_its_answer(bench: Bench) -> None:
     assert (result["outcome"], result["status"]) == ("done", 418)
 
 
-@UNNAMED_ERRORS
 @pytest.mark.parametrize("code", [401, 404, 429, 470, 502, 503, 504])
 def test_the_code_of_a_failure_is_the_handlers_own(bench: Bench, code: int) -> None:
     """A handler that fails with the status of a gateway, a limit or a login is still InvocationFailed."""
@@ -116,7 +112,6 @@ def test_the_code_of_a_failure_is_the_handlers_own(bench: Bench, code: int) -> N
     assert time.monotonic() - started < 9  # repeated, each would take ten
 
 
-@UNNAMED_ERRORS
 def test_what_the_ingress_refuses_is_not_the_handlers(bench: Bench) -> None:
     """An unknown service or handler, a missing key, a body of the wrong kind: refused, not failed."""
     refused: list[tuple[type[errors.RequestRefused], str, Callable[[], Any]]] = [
@@ -209,7 +204,6 @@ def test_what_has_not_ended_is_not_ready(bench: Bench) -> None:
     assert bench.ingress.output(id_) == "got done"
 
 
-@UNNAMED_ERRORS
 def test_what_does_not_exist_is_not_found(bench: Bench) -> None:
     for ask in (bench.ingress.output, bench.ingress.attach):
         with pytest.raises(errors.NotFound):
@@ -222,9 +216,8 @@ def test_what_does_not_exist_is_not_found(bench: Bench) -> None:
                 ask(**name)
 
 
-@UNNAMED_ERRORS
 def test_the_stage_of_an_invocation_by_each_name(bench: Bench) -> None:
-    """status() does not wait: it returns the stage by id, idempotency key or workflow. 1.6 does not have it."""
+    """status() does not wait: it returns the stage by id, idempotency key or workflow."""
     ingress = bench.ingress
     waiting = ingress.send("Counter", "hold", key="by/stage", idempotency_key="held").invocation_id
     failed = ingress.send("Echo", "fail", "no").invocation_id
@@ -242,13 +235,9 @@ def test_the_stage_of_an_invocation_by_each_name(bench: Bench) -> None:
         (lambda: ingress.status(failed), InvocationStage(failed, "completed", 418, "no")),
     ]
     for read, expected in stages:
-        if bench.is_old:
-            with pytest.raises(errors.NotOnThisServer, match=r"needs Restate 1\.7"):
-                read()
-        else:
-            assert read() == expected
+        assert read() == expected
     for missing in ({"workflow": "Signup", "key": "none"}, {**by_request, "key": "none"}):
-        with pytest.raises(errors.NotOnThisServer if bench.is_old else errors.NotFound):
+        with pytest.raises(errors.NotFound):
             ingress.status(**missing)  # type: ignore[arg-type]
     for id_ in (waiting, later, workflow):
         bench.admin.kill_invocation(id_, reason="INC-42")

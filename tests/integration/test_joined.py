@@ -22,7 +22,7 @@ from restate_lab.client.lab import Lab
 from restate_lab.history.joined import JoinedHistory
 from restate_lab.source import Source
 from support.bench import wait_for
-from support.clusters import KINDS, OLDEST
+from support.clusters import KINDS, PLAIN
 from support.every_status import status_server
 from support.tcp_relay import Fault, tcp_relay
 from support.union_rows import OF_RUNS, AtTime, UnionRows
@@ -98,7 +98,7 @@ def joined(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
             yield Joined(lab, where, source, ids)
 
 
-@pytest.mark.also_on(OLDEST, reason="it has fewer columns, and other tables")
+@pytest.mark.also_on(PLAIN, reason="without vqueues it has other rows in its tables")
 def test_all_rows_are_those_of_the_union_with_the_types_of_the_server(joined: Joined) -> None:
     with rl.open_history(joined.where) as history:
         union = UnionRows(history, joined.lab)

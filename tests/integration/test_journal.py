@@ -14,12 +14,11 @@ from restate_lab.analysis.journal.diff import journal_diff
 from restate_lab.errors import NotFound, Truncated
 from restate_lab.redaction import MASK
 from support.bench import wait_for
-from support.clusters import KINDS, OLDEST, Cluster
+from support.clusters import KINDS, PLAIN, Cluster
 from support.journal_bench import SECRET, JournalBench, published_output, running_journal_bench
 
 pytestmark = pytest.mark.server
-OTHER_COLUMNS = pytest.mark.also_on(OLDEST, reason="1.6 has fewer columns, and other contents in some")
-OTHER_COUNTS = pytest.mark.also_on(OLDEST, reason="without vqueues attempts are counted in other tables")
+OTHER_COUNTS = pytest.mark.also_on(PLAIN, reason="without vqueues attempts are counted in other tables")
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -62,7 +61,6 @@ EVERY = [
 ]
 
 
-@OTHER_COLUMNS
 def test_every_type_of_entry_is_one_row_paired_with_its_notifications(bench: JournalBench) -> None:
     frame = of(bench, "every")
     assert shown(frame, "entry_type", "name", "status", "result") == EVERY
@@ -74,7 +72,6 @@ def test_every_type_of_entry_is_one_row_paired_with_its_notifications(bench: Jou
     assert frame.attrs["target"] == "Tour/k1/every"
 
 
-@OTHER_COLUMNS
 def test_an_entry_names_what_it_touches(bench: JournalBench) -> None:
     """Callees exist under their target; state keys, wake-up times, awakeables and failures are in their columns."""
     frame = of(bench, "every")
@@ -95,12 +92,8 @@ def test_an_entry_names_what_it_touches(bench: JournalBench) -> None:
     assert (completed["awakeable_id"], completed["callee"]) == (published_output(bench, "wait"), bench.roles["wait"])
 
 
-@OTHER_COLUMNS
 def test_the_size_of_an_entry_is_that_of_its_command_and_notifications(bench: JournalBench) -> None:
     sizes = of(bench, "every")["size"]
-    if bench.is_old:
-        assert sizes.isna().all()
-        return
     rows = bench.lab.sql("SELECT raw_length FROM sys_journal WHERE id = :id", id=bench.roles["every"])
     assert sizes.sum() == rows["raw_length"].sum()
 
@@ -114,7 +107,6 @@ def test_a_command_starts_when_appended_and_completes_with_its_notification(benc
         assert (row.started, row.completed) == (written[row.index], written[at])
 
 
-@OTHER_COLUMNS
 def test_lazy_state_promises_and_signals_are_paired(bench: JournalBench) -> None:
     """Fetched state, promises on both sides, and received signals are rows like all others."""
     assert shown(of(bench, "lazily"), "entry_type", "state_key", "result", "status")[1:4] == [
@@ -133,7 +125,6 @@ def test_lazy_state_promises_and_signals_are_paired(bench: JournalBench) -> None
     assert shown(of(bench, "listen"), "entry_type", "name", "status")[1] == ("Signal", "bell", "done")
 
 
-@OTHER_COLUMNS
 def test_what_is_open_is_marked(bench: JournalBench) -> None:
     """The open entry is the wait of a suspended invocation, with the time, the callee or the name."""
     nap = of(bench, "napping").query("open").iloc[0]
@@ -146,7 +137,6 @@ def test_what_is_open_is_marked(bench: JournalBench) -> None:
     assert of(bench, "always").query("open")["name"].tolist() == ["get weather"]
 
 
-@OTHER_COLUMNS
 def test_an_awaited_awakeable_is_open_under_the_id_that_resolves_it(bench: JournalBench) -> None:
     """The id made of invocation and signal equals the SDK's, and the ingress accepts it."""
     frame = of(bench, "wait_for_two")
@@ -160,13 +150,10 @@ def test_an_awaited_awakeable_is_open_under_the_id_that_resolves_it(bench: Journ
     assert not of(bench, "waiting")["open"].any()
 
 
-@OTHER_COLUMNS
-def test_a_named_signal_is_open_where_the_server_tells_of_it(bench: JournalBench) -> None:
-    """Since 1.7 the name of an awaited signal is known before it arrives; on 1.6 it is unknown, and not invented."""
+def test_a_named_signal_is_open_before_it_arrives(bench: JournalBench) -> None:
     bench.send("listening", "Helper/listen")
     bench.until("listening", "suspended")
-    expected = [] if bench.is_old else [("Signal", "bell")]
-    assert shown(of(bench, "listening").query("open"), "entry_type", "name") == expected
+    assert shown(of(bench, "listening").query("open"), "entry_type", "name") == [("Signal", "bell")]
 
 
 def test_an_open_command_of_an_ended_invocation_is_abandoned(bench: JournalBench) -> None:
@@ -190,7 +177,6 @@ def test_a_failed_step_and_output_have_their_reason_without_payloads(bench: Jour
     ]
 
 
-@OTHER_COLUMNS
 def test_payloads_are_values_and_secret_headers_are_masked(bench: JournalBench) -> None:
     frame = of(bench, "every", payloads=True).set_index("entry_type", append=True)
     values = {(row, type_): payload for (row, type_), payload in frame["payload"].items() if payload is not None}
@@ -271,7 +257,6 @@ def test_a_limit_per_level_warns_with_the_number_of_missing_callees(bench: Journ
     assert "truncated" not in of(bench, "fan", depth=2).attrs
 
 
-@OTHER_COLUMNS
 def test_an_empty_journal_has_its_reason_and_its_columns(bench: JournalBench) -> None:
     with pytest.raises(NotFound, match="has no invocation"):
         journal(bench.lab, bench.roles["every"][:-5] + "aaaaa")

@@ -53,5 +53,4 @@ def test_what_the_server_refuses_is_marked(ip: Shell) -> None:
 def test_completions_are_names_of_this_server(ip: Shell, cluster: Cluster) -> None:
     assert "sys_invocation table" in ip.complete("%restate SELECT id FROM sys_inv|")
     assert ip.complete("%%restate\nSELECT i.target_service_n| FROM sys_invocation i") == ["target_service_name column"]
-    offered = ip.complete("%restate SELECT * FROM sys_sched|")
-    assert offered == ([] if cluster.version.startswith("1.6") else ["sys_scheduler table"])
+    assert ip.complete("%restate SELECT * FROM sys_sched|") == ["sys_scheduler table"]

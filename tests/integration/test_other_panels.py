@@ -180,7 +180,7 @@ def _state(panel: Panel) -> None:
     assert "read-only" in view.why_not.text
 
 
-@pytest.fixture(scope="module", params=KINDS[1:])
+@pytest.fixture(scope="module", params=KINDS)
 def drawers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[rl.Lab]:
     """Give a server of its own, with an object whose handlers write and hold."""
     folder = tmp_path_factory.mktemp("panels")

@@ -28,7 +28,7 @@ from restate_lab.mcp.server import LabServer, build_server
 from restate_lab.source import Source
 from restate_lab.sources import Sources
 from support.bench import wait_for
-from support.clusters import KINDS, NEWEST, has_vqueues
+from support.clusters import KINDS, NEWEST, PLAIN, has_vqueues
 from support.page_servers import running_pages
 from support.past_bench import PastBench, compare, running_past_bench
 
@@ -50,6 +50,7 @@ def bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         yield bench
 
 
+@pytest.mark.also_on(PLAIN, reason="without vqueues attempts leave other traces")
 def test_no_status_of_an_earlier_time_is_wrong(bench: PastBench) -> None:
     """The cluster at the time of a poll has the polled invocations, each with its polled status or "unknown"."""
     seen = compare(bench, bench.lab, times=2, pairs=1_000, after=0.3)

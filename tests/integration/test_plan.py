@@ -26,12 +26,12 @@ from restate_lab.panels.actions.form import PlanForm
 from restate_lab.reads import Reads
 from restate_lab.status import STATUSES_SQL
 from support.bench import wait_for
-from support.clusters import KINDS, OLDEST, Cluster, server_binary
+from support.clusters import KINDS, PLAIN, Cluster, server_binary
 from support.every_status import status_server
 
 pytestmark = pytest.mark.server
 OTHER_TABLES = pytest.mark.also_on(
-    OLDEST, reason="without vqueues statuses, queues and holders of keys are in other tables"
+    PLAIN, reason="without vqueues statuses, queues and holders of keys are in other tables"
 )
 
 WHY = "INC-42: a test"
@@ -86,7 +86,6 @@ def family(lab: Lab) -> tuple[str, dict[str, str]]:
 
 
 @OTHER_TABLES
-@pytest.mark.also_on(OLDEST, reason="1.6 has an older SQL engine")
 def test_a_plan_shows_what_is_and_changes_nothing(incident: Cluster) -> None:
     """Every invocation of the incident has its true status in the plan, also a long back-off; nothing is sent."""
     with rl.connect(incident.admin_url, read_only=True) as lab:
@@ -109,7 +108,6 @@ def test_a_plan_shows_what_is_and_changes_nothing(incident: Cluster) -> None:
 
 
 @OTHER_TABLES
-@pytest.mark.also_on(OLDEST, reason="1.6 has an older SQL engine")
 def test_a_plan_and_why_agree_on_which_invocations_fail_again(incident: Cluster) -> None:
     """For each handler and status, a resume has the reason of ``why``; the text, the card and the form have a count."""
     with rl.connect(incident.admin_url, read_only=True) as lab:

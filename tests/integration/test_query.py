@@ -28,14 +28,9 @@ from restate_lab.client._server_info import StatusCard
 from restate_lab.client.lab import Lab
 from restate_lab.client.responses import SUCCESS
 from support.bench import wait_for
-from support.clusters import OLDEST, Cluster
+from support.clusters import PLAIN, Cluster
 from support.sample_rows import SampleRows
 from support.wrappers import WRAPPERS, check_same_answers
-
-OTHER_FEATURES = pytest.mark.also_on(OLDEST, reason="it has other features, tables and columns")
-OTHER_ENGINE = pytest.mark.also_on(
-    OLDEST, reason="1.6 has an older SQL engine, with other messages, and does not compress"
-)
 
 BREAKS_HALF_WAY = (
     "SELECT value, cast(CASE WHEN value > 20000 THEN 'x' ELSE '1' END AS int) AS n FROM generate_series(1, 40000)"
@@ -56,7 +51,7 @@ def newest_lab(newest: Cluster, tmp_path: Path) -> Iterator[Lab]:
         yield lab
 
 
-@OTHER_FEATURES
+@pytest.mark.also_on(PLAIN, reason="it has other features")
 def test_name_version_features_and_clock_are_the_servers_own(lab: Lab, cluster: Cluster) -> None:
     assert isinstance(lab, rl.Source)
     assert lab.version == cluster.version
@@ -79,18 +74,15 @@ def test_real_invocations_come_as_a_frame(lab: Lab, cluster: Cluster) -> None:
     assert (frame["created_at"] <= pd.Timestamp(lab.now)).all()
 
 
-@OTHER_FEATURES
 def test_tables_are_those_of_the_server(lab: Lab, cluster: Cluster) -> None:
     tables = lab.tables()
     assert list(tables.columns) == ["table", "column", "type", "nullable"]
-    assert {"sys_invocation", "sys_journal", "state"} <= set(tables["table"])
-    assert ("sys_vqueues" in set(tables["table"])) is (cluster.version != "1.6.1")
+    assert {"sys_invocation", "sys_journal", "state", "sys_vqueues"} <= set(tables["table"])
     for table in sorted(set(tables["table"])):
         listed = list(tables.loc[tables["table"] == table, "column"])
         assert lab.arrow(f'SELECT * FROM "{table}" LIMIT 0').column_names == listed
 
 
-@OTHER_ENGINE
 def test_an_answer_that_breaks_off_is_an_error(lab: Lab) -> None:
     """A row that cannot be computed ends the response under status 200: QueryInterrupted, with the rows so far."""
     with pytest.raises(errors.QueryInterrupted, match="ended early, after") as caught:
@@ -112,7 +104,6 @@ def test_a_broken_stream_and_file_are_errors_too(lab: Lab, tmp_path: Path) -> No
     assert not list(tmp_path.glob("x*"))
 
 
-@OTHER_ENGINE
 def test_types_are_exact(lab: Lab) -> None:
     """Integers, times, durations, lists and bytes come back unchanged, beside nulls."""
     row = (
@@ -130,7 +121,6 @@ def test_types_are_exact(lab: Lab) -> None:
     assert second.isna().all()
 
 
-@OTHER_ENGINE
 def test_a_timedelta_comes_back_as_a_timedelta(lab: Lab, tmp_path: Path) -> None:
     """It holds for every kind of server and for evidence's engine: as a frame, in nested values, and as Parquet."""
     day = timedelta(days=1, microseconds=5)
@@ -147,7 +137,6 @@ def test_a_timedelta_comes_back_as_a_timedelta(lab: Lab, tmp_path: Path) -> None
         lab.to_parquet("SELECT INTERVAL '1 month' AS m", tmp_path / "m.parquet")
 
 
-@OTHER_ENGINE
 def test_times_within_nested_values_are_the_servers(lab: Lab) -> None:
     """now() within structs, lists and maps is exact and UTC; two fields of one name are refused."""
     frame = lab.sql(
@@ -174,7 +163,6 @@ def test_names_that_come_twice_are_told_apart(lab: Lab) -> None:
     assert list(frame.columns) == ["id", "id_2"]
 
 
-@OTHER_ENGINE
 @pytest.mark.parametrize(
     ("statement", "best"),
     [
@@ -190,7 +178,6 @@ def test_unknown_names_suggest_the_nearest(lab: Lab, statement: str, best: str) 
     assert caught.value.suggestions[0] == best
 
 
-@OTHER_ENGINE
 @pytest.mark.parametrize("statement", ["SELECT 1 +", "SELECT 1/0", "SELECT id FROM sys_invocation WHERE id = 'nope'"])
 def test_refusals_have_the_servers_words(lab: Lab, statement: str) -> None:
     """Whether the server responds 400 or 500, a statement that it cannot run is QueryRefused."""
@@ -199,7 +186,6 @@ def test_refusals_have_the_servers_words(lab: Lab, statement: str) -> None:
     assert caught.value.status in {400, 500}
 
 
-@OTHER_ENGINE
 def test_limits_stop_runaway_queries(lab: Lab) -> None:
     """Too many bytes, too much time with rows, and too much time without any each have their error."""
     with pytest.raises(errors.ResultTooLarge):
@@ -351,7 +337,7 @@ def test_the_variable_for_read_only_wins_over_the_argument(newest: Cluster, monk
             lab.transport.change("PATCH", "/invocations/inv_1/kill", action="kill", targets=["inv_1"], success=killed)
 
 
-@pytest.mark.also_on(OLDEST, reason="without vqueues a long back-off is in another table")
+@pytest.mark.also_on(PLAIN, reason="without vqueues a long back-off is in another table")
 def test_the_card_names_the_cluster_and_counts(lab: Lab, cluster: Cluster) -> None:
     """The card shows address and counts by status; with vqueues, too, back-offs are counted as such."""
     deadline = time.monotonic() + 20

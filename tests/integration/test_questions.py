@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,9 +17,9 @@ from restate_lab.analysis.questions.catalog import names
 from restate_lab.client.lab import Lab
 from restate_lab.errors import ArgumentError, NotOnThisServer, Truncated
 from restate_lab.reads import Reads, used_params
-from support.clusters import NEEDS_FLAG, OLDEST, PHASE, Cluster
+from support.clusters import NEEDS_FLAG, PHASE, PLAIN, Cluster
 
-pytestmark = pytest.mark.also_on(OLDEST, reason="without vqueues, and with an older SQL engine, the SQL is another")
+pytestmark = pytest.mark.also_on(PLAIN, reason="without vqueues the SQL is another")
 
 
 STORM = ("storm_503", "storm_timeout")
@@ -531,7 +530,7 @@ def test_a_limit_ends_the_scan_early(lab: Lab, incident: Cluster, name: str) -> 
     params = used_params(statement, {"service": None, "older_than": pd.Timedelta(0), "now": lab.now, "limit": 10})
     plan = lab.sql(f"EXPLAIN {statement}", params=params)["plan"].str.cat()
     (scan,) = [line for line in plan.splitlines() if 'table_name: "sys_invocation_status"' in line]
-    assert ("DynamicFilter" in scan) is (incident.version != OLDEST)  # which reads all rows
+    assert "DynamicFilter" in scan
 
 
 def test_a_shortened_message_is_sent_alone(lab: Lab) -> None:
@@ -543,11 +542,3 @@ def test_a_shortened_message_is_sent_alone(lab: Lab) -> None:
         params = used_params(statement, dict.fromkeys(("service", "handler", "error_code", "step")) | {"limit": 10})
         schema = lab.arrow(statement, params=params).schema
         assert pa.types.is_large_string(schema.field("message").type)
-
-
-def test_ids_are_ordered_by_the_column_that_is_meant(lab: rl.Lab) -> None:
-    """No filter drops a column below ORDER BY … LIMIT: 1.6.1 then applies the threshold to another column."""
-    asked = rl.ask(lab, "ids_by_status", status="suspended").attrs
-    plan = lab.sql("EXPLAIN " + asked["sql"], status="suspended", service=None, limit=3)["plan"].iloc[-1]
-    assert "TopK" in plan
-    assert not re.search(r"FilterExec: .*projection=", plan)

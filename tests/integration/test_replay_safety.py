@@ -24,7 +24,7 @@ from restate_lab.payload_json import read
 from restate_lab.protocol import messages
 from restate_lab.protocol.entries import entry_of, message_of
 from restate_lab.protocol.messages import MESSAGE_TYPES
-from support.clusters import NEWEST, OLDEST
+from support.clusters import NEWEST
 from support.replay_bench import SERVICES, ReplayBench, Version, running_replay_bench
 from support.replay_cases import OPEN, VALUES
 
@@ -251,14 +251,6 @@ def test_a_journal_that_changes_while_it_is_read_is_not_checked(
     assert result.rows["id"].tolist() == ids[1:]
     assert result.not_read[["part", "reason"]].to_numpy().tolist() == [[ids[0], "it changed while it was read"]]
     assert result.verdict == "cannot say"
-
-
-@pytest.mark.long
-def test_journals_of_1_6_1_are_encoded_from_json_with_the_same_verdicts(server: Path, tmp_path: Path) -> None:
-    with running_replay_bench(OLDEST, tmp_path) as bench:
-        ids = started(bench, (RUN, RUN), (RUN, [["run", "b"], OPEN]), (RUN, [["run", "a"], ["raise", "x"]]))
-        assert bench.replay(ids).rows["verdict"].tolist() == ["fits", "diverges", "fails"]
-        assert bench.new.steps == []
 
 
 def command(bench: ReplayBench, *arguments: str) -> Any:

@@ -8,13 +8,13 @@ import pytest
 
 import restate_lab as rl
 from restate_lab.serve.pages import PAGES
-from support.clusters import OLDEST, PLAIN, Cluster
+from support.clusters import PLAIN, Cluster
 from support.page_servers import running_pages
 
 pytestmark = pytest.mark.server
 
 
-@pytest.mark.also_on(OLDEST, PLAIN, reason="each kind has other tables, and statements choose their parts by them")
+@pytest.mark.also_on(PLAIN, reason="each kind has other tables, and statements choose their parts by them")
 def test_each_page_is_read_completely(incident: Cluster, tmp_path: Path) -> None:
     """No part of a page is missing, and the list has the invocations that are retried.
 

@@ -19,7 +19,7 @@ from restate_lab.analysis.ids import FIRST_AWAKEABLE, awakeable_id
 from restate_lab.client.state_version import state_version
 from support import state_services
 from support.bench import Bench, running_bench, wait_for
-from support.clusters import KINDS, OLDEST, PLAIN, Cluster, server_binary
+from support.clusters import KINDS, PLAIN, Cluster, server_binary
 from support.table_source import TableSource
 
 pytestmark = pytest.mark.server
@@ -154,7 +154,6 @@ def test_deleting_and_clearing_are_said(drawers: Drawers) -> None:
 
 
 @QUEUED_CHANGES
-@pytest.mark.also_on(OLDEST, reason="1.6 has no vqueues")
 def test_a_fault_of_the_server_is_reported_with_each_change(
     drawers: Drawers, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -259,13 +258,7 @@ def test_a_workflow_has_state_like_an_object(drawers: Drawers) -> None:
     assert drawers.raw("w", "Errand") == {"a": b"1", "b": b"2"}
 
 
-@pytest.mark.also_on(OLDEST, reason="1.6 has no scopes")
 def test_a_scope_is_another_object(drawers: Drawers) -> None:
-    """With a scope the scoped object is read and changed; a server without scopes gets no request."""
-    if drawers.kind == "1.6.1":
-        with pytest.raises(errors.NotOnThisServer, match=r"1\.6\.1"):
-            drawers.set("scoped", {"a": 1}, scope="blue")
-        return
     drawers.put("scoped", a=0)
     assert dict(drawers.set("scoped", {"a": 1}, scope="blue")) == {"a": 1}
     assert dict(state(drawers.lab, "Drawer", "scoped", scope="blue")) == {"a": 1}

@@ -20,12 +20,9 @@ from restate_lab.client.sql.bind import BODY_LIMIT, bind
 from restate_lab.client.sql.limits import MAX_NESTING, MAX_OPERATORS, MAX_QUERIES, MAX_TABLES
 from restate_lab.client.sql.tokenizer import tokens
 from restate_lab.errors import RestateLabError, StatementError
-from support.clusters import OLDEST, Cluster
+from support.clusters import Cluster
 
 pytestmark = pytest.mark.server
-OTHER_ENGINE = pytest.mark.also_on(
-    OLDEST, reason="1.6 has an older SQL engine: other intervals, tokens and depths of recursion"
-)
 
 on_server = settings(
     max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
@@ -88,7 +85,6 @@ def test_aware_datetimes_come_back_as_the_same_time(lab: Lab, values: list[datet
     assert all(value.utcoffset() == timedelta(0) for value in came)
 
 
-@OTHER_ENGINE
 @on_server
 @given(values=many(st.integers(-INT_MAX, INT_MAX)))  # the one below is pandas' NaT
 @example(values=[0, 1, -1, 1000, 10**9, 86_400 * 10**9, 31 * 86_400 * 10**9])
@@ -110,7 +106,6 @@ def test_in_lists_select_what_python_selects(lab: Lab, rows: list[str], wanted: 
     assert sorted(outside["v"].to_pylist()) == sorted(row for row in rows if row not in params["wanted"])
 
 
-@OTHER_ENGINE
 def test_times_compare_with_columns_and_now(lab: Lab) -> None:
     """A datetime equals the column it came from; intervals work with now() and between columns."""
     row = lab.arrow("SELECT id, created_at AS t FROM sys_invocation WHERE created_at IS NOT NULL LIMIT 1").to_pylist()[
@@ -132,7 +127,6 @@ def test_times_compare_with_columns_and_now(lab: Lab) -> None:
     assert one(lab, "SELECT now() - :t < :age AND :t < now() AS v", t=moment, age=timedelta(days=36500)) is True
 
 
-@OTHER_ENGINE
 def test_durations_compare(lab: Lab) -> None:
     """`completed_at - created_at` compares with a timedelta to the millisecond, days or not."""
     took = "SELECT count(*) AS n FROM (SELECT arrow_cast(:ms, 'Duration(Millisecond)') AS d) WHERE "
@@ -160,9 +154,7 @@ def test_bytes_equal_the_state_that_they_came_from(lab: Lab) -> None:
 def test_big_keys_optional_filters_limit_and_offset(lab: Lab) -> None:
     keys = lab.arrow("SELECT partition_key AS k FROM sys_invocation_status ORDER BY k DESC LIMIT 3")["k"].to_pylist()
     assert keys[0] > INT_MAX
-    # 1.6.1 plans a partition_key filter wrongly when its partitions are few; an expression is not pruned.
-    column = "nullif(partition_key, 0)" if lab.version == "1.6.1" else "partition_key"
-    found = lab.arrow(f"SELECT partition_key AS k FROM sys_invocation_status WHERE {column} IN :keys", keys=keys)
+    found = lab.arrow("SELECT partition_key AS k FROM sys_invocation_status WHERE partition_key IN :keys", keys=keys)
     assert set(found["k"].to_pylist()) == set(keys)
     optional = "SELECT count(*) AS n FROM sys_invocation WHERE (:service IS NULL OR target_service_name = :service)"
     assert one(lab, optional, service=None) > one(lab, optional, service="no such service") == 0
@@ -226,7 +218,6 @@ BIGGEST: dict[str, Callable[[], str]] = {
 }
 
 
-@OTHER_ENGINE
 @pytest.mark.parametrize("shape", BIGGEST)
 def test_the_biggest_shapes_are_answered(lab: Lab, shape: str) -> None:
     """The largest allowed statement of each dangerous shape is answered, and the server survives."""
@@ -235,7 +226,6 @@ def test_the_biggest_shapes_are_answered(lab: Lab, shape: str) -> None:
     assert one(lab, "SELECT 1 AS still_there") == 1
 
 
-@OTHER_ENGINE
 @on_server
 @given(text=st.text(alphabet="'\"$a\\ \n/*-eExX1,;", max_size=30))
 def test_strings_and_comments_end_where_the_server_ends_them(cluster: Cluster, text: str) -> None:

@@ -12,12 +12,12 @@ import pytest
 from restate_lab.analysis.story import story
 from restate_lab.analysis.story.result import Story
 from support.bench import wait_for
-from support.clusters import KINDS, OLDEST
+from support.clusters import KINDS, PLAIN
 from support.story_bench import Script, StoryBench, running_story_bench
 from support.story_graphs import RandomGraph
 
 pytestmark = pytest.mark.server
-OTHER_JOURNALS = pytest.mark.also_on(OLDEST, reason="1.6 has fewer columns, and entries without times")
+OTHER_ATTEMPTS = pytest.mark.also_on(PLAIN, reason="without vqueues attempts and suspensions are recorded otherwise")
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -48,7 +48,7 @@ def calls(bench: StoryBench, tag: str, script: Script = (), **more: Any) -> list
     return ["call", "Node", None, "do", [bench.log(tag), *script], *more.values()]
 
 
-@OTHER_JOURNALS
+@OTHER_ATTEMPTS
 def test_every_kind_of_edge(bench: StoryBench) -> None:
     """Calls, one-way calls, awakeables, signals, cancellations and promises connect a story."""
     flow = bench.unique("flow")
@@ -167,7 +167,7 @@ def test_reused_ids_are_different_runs(bench: StoryBench) -> None:
     assert ("invoked", "row") in set(purged.edges[["kind", "known_from"]].itertuples(index=False, name=None))
 
 
-@OTHER_JOURNALS
+@OTHER_ATTEMPTS
 def test_a_killed_caller_and_an_open_story(bench: StoryBench) -> None:
     root = bench.send(
         [

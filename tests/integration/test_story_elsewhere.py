@@ -20,7 +20,7 @@ from restate_lab.export.results import rows_of
 from restate_lab.mcp.reads import ReadTools
 from restate_lab.sources import Sources
 from support.bench import Bench, running_bench
-from support.clusters import NEWEST, OLDEST
+from support.clusters import NEWEST, PLAIN
 from support.raw_server import raw_server, respond_with
 
 SERVICES = Path(__file__).parents[1] / "support" / "story_services.py"
@@ -49,7 +49,7 @@ class Order:
         return str(members.loc[members["target"] == target, "id"].iloc[-1])
 
 
-@pytest.fixture(scope="module", params=[NEWEST, pytest.param(OLDEST, marks=pytest.mark.long)])
+@pytest.fixture(scope="module", params=[NEWEST, pytest.param(PLAIN, marks=pytest.mark.long)])
 def order(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Order]:
     folder = tmp_path_factory.mktemp("story")
     with running_bench(request.param, folder, SERVICES, ready=("Node", "do", [])) as bench:

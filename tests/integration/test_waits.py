@@ -15,12 +15,12 @@ from restate_lab.analysis.waits import Waits, waits
 from restate_lab.reads import Reads
 from support.advice import contradictions
 from support.bench import wait_for
-from support.clusters import KINDS, OLDEST, Cluster, server_binary
+from support.clusters import KINDS, PLAIN, Cluster, server_binary
 from support.wait_services import running_waits
 
 pytestmark = [
     pytest.mark.server,
-    pytest.mark.also_on(OLDEST, reason="without vqueues, queues and holders of keys are in other tables"),
+    pytest.mark.also_on(PLAIN, reason="without vqueues, queues and holders of keys are in other tables"),
 ]
 
 HOSTILE = "a/\"b'é✓"
@@ -212,7 +212,6 @@ def test_the_card_and_the_line_say_it(planted: Planted) -> None:
     assert planted.found.not_read.empty
 
 
-@pytest.mark.also_on(OLDEST, reason="1.6.1 compares with the wrong column where a filter's column is not selected")
 def test_a_scan_reads_the_commands_that_are_read_by_id(planted: Planted) -> None:
     reads = Reads(planted.lab)
     suspended = reads.table("waits/suspended", limit=1_000)["id"].to_pylist()
@@ -256,7 +255,6 @@ def test_the_way_out_leads_out(planted: Planted) -> None:
     assert not waits(planted.lab).deadlocks["certain"].any()
 
 
-@pytest.mark.also_on(OLDEST, reason="1.6 has promises without a scope")
 def test_the_waits_of_the_incident_are_found_by_role(incident: Cluster) -> None:
     with rl.connect(incident.admin_url) as lab:
         found = waits(lab)

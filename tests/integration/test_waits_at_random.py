@@ -64,7 +64,7 @@ class PlantedWaits:
         return self.holders[self.orders[key][number].removeprefix("~")]
 
 
-@pytest.fixture(scope="module", params=KINDS[1:])
+@pytest.fixture(scope="module", params=KINDS)
 def planted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlantedWaits]:
     """Give a planted in which every holder has a key and then, on a sign, waits for keys of others."""
     with running_waits(request.param, tmp_path_factory.mktemp("random")) as lab:

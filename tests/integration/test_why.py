@@ -16,12 +16,10 @@ from restate_lab.analysis.why.explanation import Explanation
 from restate_lab.client.lab import Lab
 from restate_lab.source import SourceWrapper
 from support.advice import contradictions
-from support.clusters import OLDEST, PHASE, Cluster
+from support.clusters import PHASE, PLAIN, Cluster
 
 pytestmark = pytest.mark.server
-OTHER_TABLES = pytest.mark.also_on(
-    OLDEST, reason="without vqueues holders, queues and attempts are in other tables, and 1.6 has an older SQL engine"
-)
+OTHER_TABLES = pytest.mark.also_on(PLAIN, reason="without vqueues holders, queues and attempts are in other tables")
 
 NOBODY = "inv_1" + "0" * 33
 TRYING = {"backing-off", "running", "ready"}

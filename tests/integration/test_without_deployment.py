@@ -17,7 +17,7 @@ from restate_lab.cli import app
 from restate_lab.demo.embedded import start_services
 from restate_lab.demo.process import Process
 from support.bench import once_served, wait_for
-from support.clusters import NEWEST, OLDEST, PLAIN, KindServer
+from support.clusters import NEWEST, PLAIN, KindServer
 
 SERVICES = Path(__file__).parents[1] / "support" / "removed_services.py"
 OPEN = "SELECT id, status FROM sys_invocation WHERE status <> 'completed'"
@@ -49,7 +49,7 @@ def send(lab: rl.Lab, service: str, handler: str, body: str, key: str | None = N
     return once_served(lambda: lab.ingress.send(service, handler, body, key=key, delay=delay)).invocation_id
 
 
-@pytest.fixture(params=[NEWEST, OLDEST, PLAIN])
+@pytest.fixture(params=[NEWEST, PLAIN])
 def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TwoDeployments]:
     """Give a server with calls in each status of a deployment to be removed, and others that another one serves."""
     with contextlib.ExitStack() as stack:

@@ -122,8 +122,8 @@ class ArchiveBench:
     sent: int = 0
     purged: set[str] = field(default_factory=set)
     """The ids of runs that were purged: a visit may never have seen them, and no gap contains them."""
-    next_binary: Path | None = None
-    """The server of another version, which replaces the server when it is restarted."""
+    next_settings: dict[str, str] = field(default_factory=dict)
+    """More settings of the server when it is restarted."""
     _stop: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _began: dict[int, tuple[Mapping[str, Any], datetime]] = field(default_factory=dict)
@@ -249,7 +249,7 @@ class ArchiveBench:
                     if turn == restart_at:
                         self.server.kill()
                         self._round(archivers, "", two=False)
-                        self.server.binary = self.next_binary or self.server.binary
+                        self.server.environment |= self.next_settings
                         self.server.start()
                         wait_for(self.server.is_ready)
                         time.sleep(away)

@@ -57,10 +57,6 @@ class Bench:
     def has_vqueues(self) -> bool:
         return has_vqueues(self.kind)
 
-    @property
-    def is_old(self) -> bool:
-        return self.kind.startswith("1.6")
-
     def status(self, invocation_id: str) -> str | None:
         """Return an invocation's status, None if it has no row."""
         rows = self.lab.arrow("SELECT status FROM sys_invocation WHERE id = :id", id=invocation_id).to_pylist()

@@ -26,14 +26,13 @@ from support.demo.healthy import HEALTHY
 from support.demo.saturated import TWO_AT_A_TIME, saturated_story
 from support.isolation import original_environment
 
-OLDEST = "1.6.1"
 PLAIN = "1.7.12-plain"
 """Version 1.7.12 with its own defaults: without vqueues, protocol 7, or another feature that 1.8 always has."""
 NEWEST = "1.7.12"
 """Version 1.7.12 with the features that 1.8 always has."""
 IMITATION = "1.8"
 """The server of ``NEWEST`` behind the proxy that makes it a 1.8.1: `support.imitation`."""
-KINDS = (OLDEST, PLAIN, NEWEST, IMITATION)
+KINDS = (PLAIN, NEWEST, IMITATION)
 """The kinds of server; ``support.kinds`` has which of them a test runs on."""
 BEHIND = os.environ.get("RESTATE_LAB_TESTS_BEHIND", "")
 """The form of the proxy before each server of ``NEWEST``, for a run that imitates 1.8 everywhere; "" means none."""
@@ -49,8 +48,8 @@ PHASES: Mapping[str, Sequence[Mapping[str, str]]] = {
 """The settings of the servers that read the same data, one after another; the story is played on the first."""
 NEEDS_FLAG = pytest.mark.skipif(PHASE == "rolled-back", reason="the server itself reports no vqueues")
 _NOT_MIGRATED = "SELECT count(*) AS n FROM sys_invocation_status WHERE vqueue_id IS NULL AND status <> 'completed'"
-OLD = "1.5.3"
-"""A version older than any supported one; npm has no other."""
+OLD = "1.6.1"
+"""A version older than the supported ones."""
 
 
 @dataclass(frozen=True)

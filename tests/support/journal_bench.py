@@ -50,7 +50,6 @@ def _play(bench: JournalBench) -> None:
         bench.send(f"changes_{how}", "Retries/changes", how)
     for role in ("wait", "wait_for_two", "listen", "nap", "fails"):
         bench.send(role, f"Helper/{role}")
-    # without a key 1.6 would keep nothing of it, not even its row
     bench.send("forgets", "Helper/forgets", idempotency_key="k1")
     bench.send("waiting", "Helper/wait")
     bench.send("napping", "Helper/nap")

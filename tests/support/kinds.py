@@ -4,7 +4,7 @@ A test that asks for a kind of server, with a fixture such as ``incident`` or as
 The case on the newest server is always part of the suite. A case on another kind is part of it only if the behavior
 under test differs there, which the test states in one line:
 
-@pytest.mark.also_on(OLDEST, PLAIN, reason="each kind has its own SQL")
+@pytest.mark.also_on(PLAIN, reason="each kind has its own SQL")
 
 Every other case is marked ``long``: it runs at night, and with ``-m long``.
 """

@@ -213,8 +213,7 @@ def compare(bench: PastBench, source: Any, *, times: int, pairs: int, after: flo
     chance, comparison = random.Random(1), Comparison()  # noqa: S311 - no secret
     changes: dict[str, list[datetime]] = {}
     for row in bench.lab.arrow(CHANGES, progress=False).to_pylist():
-        if row["at"] is not None:  # the input of an invocation that has not started, on 1.6.1
-            changes.setdefault(row["id"], []).append(row["at"])
+        changes.setdefault(row["id"], []).append(row["at"])
     numbers = [
         number for number in range(int(len(bench.polls) * after), len(bench.polls)) if _near(bench.polls, number)
     ]

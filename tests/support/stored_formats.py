@@ -3,7 +3,8 @@
 An example is what the product of its time wrote about a real server 1.7.12: an archive with two visits, evidence, the
 state of ``watch`` with waiting messages, the audit log, notes, a plan, a request of an assistant, and tests with their
 records. Examples of released formats do not change; a new version of a format gets a new example, and the product must
-still open the old ones.
+still open the old ones. Those of 1.6.1 have the services of the journal bench. They cannot be written again: the
+product does not support this server any more.
 """
 
 from __future__ import annotations

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from support.clusters import IMITATION, KINDS, NEWEST, OLDEST, PLAIN
+from support.clusters import IMITATION, KINDS, NEWEST, PLAIN
 from support.kinds import kinds_of, mark_kinds
 
 ROOT = Path(__file__).parents[2]
 CASES = """
 import pytest
-from support.clusters import KINDS, OLDEST, PLAIN
+from support.clusters import IMITATION, KINDS, PLAIN
 
 @pytest.fixture(params=KINDS)
 def cluster(request):
@@ -24,11 +24,11 @@ def test_plain(cluster): ...
 @pytest.mark.also_on(PLAIN, reason="other tables")
 def test_tables(cluster): ...
 
-@pytest.mark.also_on(OLDEST, PLAIN, reason="other SQL")
+@pytest.mark.also_on(IMITATION, PLAIN, reason="other SQL")
 class TestSql:
     def test_sql(self, cluster): ...
 
-@pytest.mark.parametrize("kind", KINDS[3:])
+@pytest.mark.parametrize("kind", KINDS[2:])
 def test_parameter(kind): ...
 """
 
@@ -66,7 +66,7 @@ def collect(folder: Path, source: str, marker: str) -> Collected:
 
 def test_another_kind_is_for_the_night_unless_the_test_names_it(tmp_path: Path) -> None:
     always = {f"test_plain[{NEWEST}]"} | {f"test_tables[{kind}]" for kind in (NEWEST, PLAIN)}
-    always |= {f"test_sql[{kind}]" for kind in (NEWEST, PLAIN, OLDEST)}
+    always |= {f"test_sql[{kind}]" for kind in KINDS}
     names = {f"test_{name}[{kind}]" for name in ("plain", "tables", "sql") for kind in KINDS}
     long = names - always | {f"test_parameter[{IMITATION}]"}
     assert collect(tmp_path, CASES, "not long").names == always
@@ -77,7 +77,7 @@ def test_another_kind_is_for_the_night_unless_the_test_names_it(tmp_path: Path) 
     ("marker", "message"),
     [
         ("also_on(PLAIN)", "also_on has no reason; say what differs"),
-        ('also_on(reason="other SQL")', f"also_on names []; choose from {OLDEST}, {PLAIN}, {IMITATION}"),
+        ('also_on(reason="other SQL")', f"also_on names []; choose from {PLAIN}, {IMITATION}"),
         ('also_on("1.0", reason="other SQL")', "also_on names ['1.0']; choose from"),
     ],
 )

@@ -91,12 +91,11 @@ def test_headers_named_like_credentials_are_masked_and_others_are_not(name: str)
 @pytest.mark.parametrize(
     ("version", "expected"),
     [
-        ("1.6.0", True),
-        ("1.5.3", True),
+        ("1.6.2", True),
         ("0.9.12-dev", True),
         ("1.6", True),
         (OLDEST, False),
-        ("1.6.1-rc.2", False),
+        ("1.7.0-rc.2", False),
         ("1.10.0", False),
         ("2.0", False),
         ("", False),
@@ -200,7 +199,7 @@ def test_features_that_a_version_always_has_are_added(
 @pytest.mark.parametrize(
     ("version", "expected"),
     [
-        ("1.6.1", False), ("1.7.0-rc.1", True), ("1.7.0", True), ("1.7.12", True), ("1.7.13", False), ("1.8.0", False),
+        ("1.7.0-rc.1", True), ("1.7.0", True), ("1.7.12", True), ("1.7.13", False), ("1.8.0", False),
         ("my own", False),
     ],
 )  # fmt: skip

@@ -39,6 +39,12 @@ from restate_lab.notes import read_notes
 from restate_lab.testing import Record
 from support.stored_formats import CLUSTER, RECEIVER, RECORDED_APP, unpack
 
+ANSWERED_BY_1_6 = {
+    "overview": 14, "blocked_keys": 1, "open_promises": 1, "paused": 1, "retry_storm": 7, "state_sizes": 2, "usage": 6,
+    "latency_parts": 17, "waiting_on": 8,
+}  # fmt: skip
+"""The questions that choose between columns, each with its number of rows."""
+
 
 def test_an_archive_opens_and_says_once_what_is_not_known(tmp_path: Path) -> None:
     """Every question is answered or explained; the card has one line about what its visits did not read."""
@@ -86,6 +92,38 @@ def test_evidence_opens_and_is_compared_with_the_archive_of_its_cluster(tmp_path
         assert found.invocations.attrs["in_both"] == 28
         assert found.deployments.empty
         assert rl.doctor(evidence).worst == "warning"
+
+
+def test_evidence_of_1_6_answers_all_but_what_needs_vqueues_and_sizes(tmp_path: Path) -> None:
+    """Its tables have fewer columns, and its inputs and requests for all keys have another form."""
+    with rl.open_evidence(unpack("evidence-of-1.6.1", tmp_path)) as evidence:
+        assert {name: len(rl.ask(evidence, name)) for name in ANSWERED_BY_1_6} == ANSWERED_BY_1_6
+        for name in ("blocked_heads", "limits", "queues", "scopes", "largest_payloads"):
+            with pytest.raises(rl.errors.NotOnThisServer, match=f"question {name} is not available"):
+                rl.ask(evidence, name)
+        ids = dict(evidence.sql("SELECT target, min(id) FROM sys_invocation GROUP BY target").to_numpy())
+        lazily = rl.journal(evidence, ids["LazyTour/k1/lazily"])
+        assert lazily["entry_type"].tolist() == ["Input", "SetState", "GetLazyState", "GetLazyStateKeys", "Output"]
+        held = rl.ask(evidence, "blocked_keys")["holder_id"].iloc[0]
+        assert set(rl.story(evidence, held).phases["kind"]) == {"retrying", "running"}
+        assert "Every attempt fails" in str(rl.why(evidence, held))
+        assert len(rl.waits(evidence).edges) == 9
+        assert dict(rl.state(evidence, "LazyTour", "k1")) != {}
+        assert rl.compare(evidence, evidence).state.empty
+        assert "1 input of an unknown form" in rl.find(evidence, "acme", since="3650d").reasons
+        upgrade = rl.doctor(evidence, checks="upgrade", partitions=4).findings.set_index("check")
+        assert upgrade.loc["upgrade_version", "severity"] == "critical"
+        assert "Upgrade all nodes to the latest 1.7" in upgrade.loc["upgrade_version", "details"]
+        assert upgrade.loc["upgrade_migration", "count"] == len(evidence.sql("SELECT id FROM sys_invocation"))
+
+
+def test_an_archive_of_1_6_answers_all_about_ended_invocations(tmp_path: Path) -> None:
+    with rl.open_history(unpack("archive-of-1.6.1", tmp_path)) as history:
+        assert history.version == "1.6.1"
+        assert [len(rl.ask(history, name)) for name in ("usage", "latency_parts")] == [6, 17]
+        ids = dict(history.sql("SELECT target, min(id) FROM sys_invocation GROUP BY target").to_numpy())
+        assert "GetLazyStateKeys" in set(rl.journal(history, ids["LazyTour/k1/lazily"])["entry_type"])
+        assert rl.doctor(history, checks="terminal_failures").findings["count"].tolist() == [3]
 
 
 def test_the_state_of_watch_goes_on(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Send one lifecycle call for many invocations: through the batch endpoint if it exists, otherwise one by one.
 
-The batch endpoint belongs to the web UI and is not documented (observed on 1.6.1 and 1.7.12). It accepts at most 1000
+The batch endpoint belongs to the web UI and is not documented (observed on 1.7.12). It accepts at most 1000
 ids per call. One malformed id makes it refuse all of them with 422. With status 200, its response lists the failed ids.
 A gateway can block it. This module sends nothing twice: it reports the requests that the server did not accept, and the
 caller decides.

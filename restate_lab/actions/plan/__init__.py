@@ -27,11 +27,11 @@ from restate_lab.analysis.suggestions import unknown_names
 from restate_lab.client.lab import Lab
 from restate_lab.client.schema import translate_errors
 from restate_lab.durations import DurationInput
-from restate_lab.errors import ArgumentError, NotOnThisServer, TimedOut
+from restate_lab.errors import ArgumentError, TimedOut
 from restate_lab.progress import Progress
-from restate_lab.reads import Reads
+from restate_lab.reads import Reads, begin
 from restate_lab.result import unread
-from restate_lab.server import has_feature, has_vqueues, is_older
+from restate_lab.server import has_feature, has_vqueues
 from restate_lab.source import Source
 
 __all__ = ["Plan", "Refinement", "make_plan", "move_to", "plan"]
@@ -106,7 +106,7 @@ def plan(
         ArgumentError: the action is unknown or does not have the option, the targets are ambiguous, or ``confirm`` is
             not the address.
         StepRan: the deployment ran a step, or did not stop after the journal; the check was ended.
-        NotOnThisServer: the server is older than the oldest version on which this action was tested.
+        NotOnThisServer: the server is older than the supported versions.
         TimedOut: not everything was read and checked within ``timeout``.
         RestateLabError: reading or the check failed.
     """
@@ -132,7 +132,7 @@ def make_plan(
     ``reads`` is a wrapper of ``lab`` that reads instead of it, and ``progress`` is updated by the check.
     """
     change.check_options(lab)
-    limited = Reads(reads or lab, change.timeout, verb=verb)
+    limited = begin(reads or lab, verb, change.timeout)
     _check_server(limited, change)
     gate = open_gate(lab, limited, change, progress)
     read_at, shared = datetime.now(UTC), SharedExecution()
@@ -196,14 +196,11 @@ def _creation_times(rows: pd.DataFrame) -> dict[str, datetime]:
 
 
 def _check_server(reads: Reads, change: Change) -> None:
-    action, deployment = change.action, change.deployment
+    deployment = change.deployment
     if deployment not in {None, "latest", "keep"} and not has_deployment(reads, str(deployment)):
         known = unknown_names(reads, deployment=deployment)
         hint = (did_you_mean(known[0].nearest) if known else "") or "lab.admin.list_deployments() lists them."
         raise ArgumentError(f"unknown deployment {deployment!r} on {reads.name}. {hint}")
-    if is_older(reads.version, action.rule.since):
-        since = action.rule.since
-        raise NotOnThisServer(f"{action} needs restate {since} or newer; {reads.name} has {reads.version}.")
 
 
 def _add_callees(reads: Reads, change: Change, rows: pd.DataFrame) -> pd.DataFrame:

@@ -1,6 +1,6 @@
 """Find the other effects of a plan: callees that also end, keys that become free or stay held, and their queues.
 
-Observed on 1.6.1 and 1.7.12: a kill also kills all direct and indirect callees of its target that have not ended,
+Observed on 1.7.12: a kill also kills all direct and indirect callees of its target that have not ended,
 including one-way calls and scheduled ones. A cancel also cancels callees of calls, but not of one-way calls. A paused
 invocation keeps its key. A change of state through the Admin API waits for its key in the same queue as calls.
 """

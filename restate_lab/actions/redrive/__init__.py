@@ -71,7 +71,7 @@ def redrive(
 
     ``help(rl.Plan)`` describes the frames of the plan; everything else is as in ``plan()``.
 
-    Source: observed on 1.6.1 and 1.7.12. A restart that keeps entries needs protocol 6, according to the server's code.
+    Source: observed on 1.7.12. A restart that keeps entries needs protocol 6, according to the server's code.
 
     Raises:
         ArgumentError: the deployment is unknown, an override has no target, the targets are ambiguous, or ``confirm``

@@ -18,7 +18,7 @@ from restate_lab.errors import ArgumentError, Conflict, OutcomeUnknown, StateCon
 from restate_lab.progress import notify
 from restate_lab.reads import Reads
 
-_MAX_BYTES = 2 << 20  # of the request's body; the limit of 1.6.1 and 1.7.12
+_MAX_BYTES = 2 << 20  # of the request's body; the limit of 1.7.12
 _SETTLING_TIME = 1.0  # seconds in which the invocations before the change are collected
 _QUIET_WAIT = 2.0  # seconds; a longer wait is reported
 _LAST_READ_TIMEOUT = 5.0  # seconds beyond the time limit, so that the last read can find the holder of the object

@@ -195,8 +195,6 @@ def _uses_vqueues(reads: Reads) -> bool:
     """Return whether changes of state can be in vqueues; without the flag, the cluster can have been moved back."""
     if has_vqueues(reads):
         return True
-    if not reads.has("sys_vqueues"):
-        return False
     try:
         return bool(reads.query(_ANY_ENTRY).num_rows)
     except RestateLabError:  # not known, so the warning is shown

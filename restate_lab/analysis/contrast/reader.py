@@ -193,8 +193,7 @@ class ContrastReader:
         A server hashes and sorts no ids for it. A partition key is random only without key and scope: those with the
         same key or scope are in the same place.
         """
-        has_scope = self.reads.has("sys_invocation_status.scope")
-        if not self._is_large or not has_scope or any(expected <= _SHARE * most for _, expected in sides):
+        if not self._is_large or any(expected <= _SHARE * most for _, expected in sides):
             return []
         which = " ".join(f"WHEN {each.where} THEN {at}" for at, (each, _) in enumerate(sides))
         shares = [each.also(f"partition_key < {_KEYS * _SHARE * most // expected}").where for each, expected in sides]

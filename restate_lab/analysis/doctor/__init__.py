@@ -164,7 +164,9 @@ def _run_check(check: Check, context: CheckContext) -> _CheckOutcome:
     try:
         if reason := _reason_not_to_apply(check, context):
             return _not_run(check, reason, applies=False)
-        check_supported(context.source, "this check", needs_open=check.needs_open)
+        check_supported(
+            context.source, "this check", needs_open=check.needs_open, any_version=check.is_for_every_version
+        )
         if check.needs_payloads and not context.source.has("sys_journal"):
             return _not_run(check, "this source has no sys_journal")
         if check.needs_payloads and content_column(context.source, context.source.has) is None:

@@ -73,7 +73,8 @@ class Check:
     ``needs_present`` is set if it examines attempts, or which deployments were removed: neither is recorded for an
     earlier time. ``until`` is the version from which it does not apply. ``is_compared`` is set if its findings are
     about failing or waiting invocations that healthy ones of the same handler can be compared with, and
-    ``is_about_ended`` if they are about invocations that have ended.
+    ``is_about_ended`` if they are about invocations that have ended. ``is_for_every_version`` is set if it also applies
+    to servers that are not supported.
     """
 
     name: str
@@ -90,6 +91,7 @@ class Check:
     until: str | None = None
     is_compared: bool = False
     is_about_ended: bool = False
+    is_for_every_version: bool = False
 
 
 class CheckContext(DoctorReader):

@@ -19,7 +19,7 @@ MOST_ROWS = 100_000
 """The most invocations of a window; the newest are searched."""
 
 _WITHOUT_TEXT = """
-SELECT id, {content} IS NULL AS is_null
+SELECT id, {content} IS NULL OR {size} IS NULL AS is_null
 FROM sys_journal
 WHERE id IN :ids AND index = 0"""
 
@@ -55,9 +55,10 @@ class FindReader:
     def without_text(self, ids: Sequence[str]) -> dict[str, bool]:
         """Return which of these invocations have an input, and whether it has no content that can be read.
 
-        On 1.6.1, the journals of old SDKs have an input without ``entry_json``.
+        An input that 1.6 wrote can lack ``entry_json`` and ``raw_length``.
         """
-        rows = self.reads.query(_WITHOUT_TEXT.format(content=self._content), {"ids": list(ids)})
+        size = "raw_length" if self.reads.has("sys_journal.raw_length") else self._content
+        rows = self.reads.query(_WITHOUT_TEXT.format(content=self._content, size=size), {"ids": list(ids)})
         return {row["id"]: row["is_null"] for row in to_rows(rows)}
 
     def values(self, service: str) -> Generator[Row]:

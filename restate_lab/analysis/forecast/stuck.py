@@ -1,6 +1,6 @@
 """The open calls that would be stuck without a deployment: counted and listed, not simulated.
 
-Observed on 1.6.1 and 1.7.12 when a deployment is removed with force: a call that is pinned to it fails on every attempt
+Observed on 1.7.12 when a deployment is removed with force: a call that is pinned to it fails on every attempt
 (RT0011). A call without a pin runs on the deployment with the next lower revision of its service, and if there is none,
 it waits. The key that such a call holds stays held.
 """

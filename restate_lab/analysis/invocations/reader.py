@@ -30,7 +30,6 @@ _COUNT_WITHIN = 5.0  # seconds; the list works without a count
 _PREFIX = r"^\[\d[^\]]*\] "  # of the failure of an invocation that is retried: "[500 Internal] "
 _BINS = 720  # so that a short part of the window still has bars
 # Servers return scheduled_start_at only if scheduled_at is also selected.
-# Every filtered column must also be selected: otherwise servers of version 1.6 compare another column.
 _COLUMNS = """
   id, target, target_service_name, target_handler_name, target_service_key, target_service_ty, status,
   created_at, modified_at, scheduled_start_at, completed_at, retry_count, next_retry_at, error_code,

@@ -14,12 +14,10 @@ from typing import Any
 
 from restate_lab.payload_json import Decoding, read
 from restate_lab.protocol.wire import bytes_field, bytes_of, messages_of, number_field, text_of
-from restate_lab.server import is_older
 from restate_lab.source import Source
 
 _Body = Mapping[str, Any]
 _VOID, _VALUE, _FAILURE = "Void", "Success", "Failure"
-_WITH_RAW = "1.7.0"
 _HEADERS, _PAYLOAD, _HEADER_NAME, _HEADER_VALUE, _CONTENT = 1, 14, 1, 2, 1  # the fields of the message of an Input
 NO_INPUTS = "the source has no inputs; evidence and an archive have them if they were written with payloads=True"
 """Why no input can be read from a source without a ``content_column``."""
@@ -32,10 +30,10 @@ _IN_COMMAND, _IN_NOTIFICATION, _COMPLETED = (13, 14, 15), (4, 5, 6), (0, 2, 3)
 def content_column(source: Source, has: Callable[[str], bool]) -> str | None:
     """Return the column of ``sys_journal`` with the entries' payloads; None if the source has no payloads.
 
-    ``has`` returns whether the source has a column. Evidence and archives do not have ``raw``, and on 1.6.1 it is null.
+    ``has`` returns whether the source has a column. Evidence and archives do not have ``raw``.
     """
-    has_raw = source.live and not has("origins.origin") and not is_older(source.version, _WITH_RAW)
-    column = "raw" if has_raw and has("sys_journal.raw") else "entry_json"
+    has_raw = source.live and not has("origins.origin") and has("sys_journal.raw")
+    column = "raw" if has_raw else "entry_json"
     return column if has(f"sys_journal.{column}") else None
 
 

@@ -259,7 +259,7 @@ def parse_content(entry_type: str | None, text: str | None) -> EntryContent:
 
 def _describe_command(command: EntryContent, body: Mapping[str, Any]) -> EntryContent:
     type_, key, awakeable = command.entry_type, text_or_none(body.get("key")), text_or_none(body.get("id"))
-    # 1.6 records a request for all keys as a request for the key ""; only its notification has the right name
+    # 1.6 recorded a request for all keys as a request for the key ""; only its notification has the right name
     is_for_all_keys = type_ == "GetLazyState" and body.get("key") == ""
     return command._replace(
         entry_type="GetLazyStateKeys" if is_for_all_keys else type_,

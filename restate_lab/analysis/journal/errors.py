@@ -1,7 +1,6 @@
 """Errors of attempts: the events of a journal, assigned to their entries, and Restate's error codes.
 
-The error codes of attempts are in ``last_failure_error_code`` and in the journal's events; observed on 1.6.1 and
-1.7.12.
+The error codes of attempts are in ``last_failure_error_code`` and in the journal's events; observed on 1.7.12.
 """
 
 from __future__ import annotations

@@ -6,8 +6,7 @@
 -- :service = none (text) only this service
 -- :limit = 10000 (number) maximum number of rows
 --
--- The first read of questions whose details are cheap to read by id and expensive to scan. Filtered columns are also
--- selected: otherwise 1.6.1 applies the threshold of ORDER BY … LIMIT to the wrong column.
+-- The first read of questions whose details are cheap to read by id and expensive to scan.
 SELECT id, status AS raw_status, modified_at
 FROM sys_invocation_status
 WHERE status = :status AND (:service IS NULL OR target_service_name = :service)

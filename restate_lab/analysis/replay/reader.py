@@ -1,7 +1,7 @@
 """Read what a replay needs: the invocations, the shapes of their journals, the journals themselves, a deployment.
 
-A journal is read from ``raw``, which is the body of each message. Evidence does not have ``raw``, and on 1.6.1 it is
-null. Then ``entry_json`` is read, which contains the same and is about four times as large; evidence has it only with
+A journal is read from ``raw``, which is the body of each message. Evidence does not have ``raw``.
+Then ``entry_json`` is read, which contains the same and is about four times as large; evidence has it only with
 payloads.
 """
 
@@ -130,7 +130,7 @@ class RecordingReader:
     def _entries(self, ids: Sequence[str]) -> defaultdict[str, list[Row]]:
         content = content_column(self.source, self.source.has)
         if content == "entry_json" and self.source.has("sys_journal.raw"):
-            content = "entry_json, raw"  # on 1.6.1, only entries of the older form have it
+            content = "entry_json, raw"  # an input of the older form has only the latter
         statement = _ENTRIES.format(content=f", {content}" if content else "")
         entries: defaultdict[str, list[Row]] = defaultdict(list)
         for row in self.source.query_of(statement, ids):

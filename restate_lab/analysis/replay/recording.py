@@ -115,7 +115,7 @@ def recording_of(
 def _as_current(entry: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return an input of the older form as one of the current form; other entries unchanged.
 
-    On 1.6.1, a journal has the older form until its code has issued a command. Its value is not a message there.
+    1.6 wrote the older form, which a journal has until its code has issued a command. Its value is not a message.
     """
     if entry["entry_type"] != _OLD_INPUT or entry.get("raw") is None:
         return entry

@@ -149,7 +149,7 @@ def _entries(run: StoryRun, rows: Iterable[Sequence[Any]]) -> list[StoryEntry]:
     entries: list[StoryEntry] = []
     signals: list[tuple[Any, ...]] = []
     for type_, index, name, status, begun, completed, callee, target, promise, awakeable, result, size in rows:
-        # 1.6 has an input without a time
+        # an input that 1.6 wrote can have no time
         started = run.created if begun is None and completed is None else begun
         if run.restarted is not None and (completed if started is None else started) < run.created:
             continue

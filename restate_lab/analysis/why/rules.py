@@ -331,4 +331,4 @@ RULES: tuple[OptionRule, ...] = (
     ),
     OptionRule("purge", _COMPLETED_STATUSES, _constant("removes it and its journal permanently"), _plan_for("purge")),
 )
-"""The rules in the order of the options; servers 1.6.1 and 1.7.12 accept the actions in these statuses."""
+"""The rules in the order of the options; 1.7.12 accepts the actions in these statuses."""

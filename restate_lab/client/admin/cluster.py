@@ -94,7 +94,7 @@ class Cluster(Operations):
     def _set_paused(self, vqueue_id: str, reason: str | None, *, is_paused: bool) -> ChangeResult:
         id_, verb = check_id("vqueue_id", vqueue_id, "vqueue"), "pause" if is_paused else "resume"
         operation = f"{verb}_vqueue"
-        if self._catalog.has(operation) and not has_vqueues(self._catalog):
+        if not has_vqueues(self._catalog):
             raise NotOnThisServer(
                 f"{operation} was not sent: vqueues are disabled on this server, Restate {self._catalog.version}."
             )

@@ -63,10 +63,10 @@ class Deployments(Operations):
         """Register an HTTP deployment by ``uri``, or a Lambda deployment by ``arn``; the server discovers its services.
 
         If the address is already registered, nothing changes; ``force=True`` discovers it again, which can break
-        invocations that have not ended. (In the server's API document ``force`` is true by default, but 1.6 and 1.7
-        behave as if it is false. So does this method.) ``breaking`` allows services that are incompatible with their
+        invocations that have not ended. (In the server's API document ``force`` is true by default, but 1.7
+        behaves as if it is false. So does this method.) ``breaking`` allows services that are incompatible with their
         earlier revision. ``dry_run`` stores nothing; the returned id is invented. ``additional_headers`` are sent with
-        every request to the deployment; their values may be ``Secret``. ``auth`` (since 1.7) and ``use_http_11`` are
+        every request to the deployment; their values may be ``Secret``. ``auth`` and ``use_http_11`` are
         for HTTP, ``assume_role_arn`` is for Lambda.
 
         Raises:

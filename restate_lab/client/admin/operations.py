@@ -20,11 +20,6 @@ from restate_lab.errors import NotOnThisServer, OutcomeUnknown, RequestRefused, 
 from restate_lab.server import is_older
 from restate_lab.source import Source
 
-_NEEDS_1_7 = frozenset({
-    "list_kafka_clusters", "create_kafka_cluster", "get_kafka_cluster", "update_kafka_cluster", "delete_kafka_cluster",
-    "upsert_rules", "bulk_delete_rules", "pause_vqueue", "resume_vqueue",
-    "create_deployment.auth", "modify_service_state.scope",
-})  # fmt: skip
 _MOST_REFERENCES = 20  # from one to the next
 M = TypeVar("M", bound=Model)
 V = TypeVar("V")
@@ -156,8 +151,7 @@ class OperationCatalog:
         if self._operations:
             known = self._operations.get(operation)
             return known is not None and (parameter is None or parameter in known)
-        is_new = (f"{operation}.{parameter}" if parameter else operation) in _NEEDS_1_7
-        return not is_new or not is_older(self.version, "1.7")
+        return not is_older(self.version)
 
     def ids_request(self, operation: str, path: str) -> IdsRequest:
         """Return the form of a POST with a list of ids, from the server's API document.

@@ -115,8 +115,7 @@ class States(Operations):
         )
 
     def _state(self, service: str, key: str, scope: str | None) -> dict[str, bytes]:
-        has_scope = self._catalog.has("modify_service_state", "scope")
-        which = " AND scope = :scope" if scope is not None else " AND scope IS NULL" if has_scope else ""
+        which = " AND scope IS NULL" if scope is None else " AND scope = :scope"
         rows = self._rows(_STATE + which, service=service, key=key, **drop_none(scope=scope))
         return {row["key"]: row["value"] for row in rows}
 

@@ -1,15 +1,13 @@
 """Refuse statements whose shape crashes or stalls a server, although each of their parts is harmless.
 
-A server parses and plans recursively. On 1.6.1 and 1.7.12 its stack overflows, and the whole process ends, at
+A server parses and plans recursively. On 1.7.12 its stack overflows, and the whole process ends, at
 
-    ===============================================  =====  ======
-    shape                                            1.6.1  1.7.12
-    ===============================================  =====  ======
-    operators in one expression (OR, AND, +, ||, ::)   840    1920
-    INTERSECT and EXCEPT                               190     240
-    tables joined, by JOIN or by commas                380     340
-    UNION                                             1600    2880
-    ===============================================  =====  ======
+    ===================================================  ====
+    operators in one expression (OR, AND, +, ``||``, ::)  1920
+    INTERSECT and EXCEPT                                  240
+    tables joined, by JOIN or by commas                   340
+    UNION                                                2880
+    ===================================================  ====
 
 Planning takes twice as long for each function, CASE or JSON arrow inside another, and for each column of a CUBE: 7 s
 at 22 functions, and it cannot be stopped. The limits here are four times lower, and six levels lower for nesting. Lists

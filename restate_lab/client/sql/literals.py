@@ -160,7 +160,7 @@ def _datetime(value: datetime) -> str:
 def _timedelta(value: timedelta) -> str:
     """Return an interval in its smallest unit only.
 
-    Servers of 1.6 cannot subtract a Duration from a time, and an interval of 1 day is not equal to one of 24 hours.
+    An interval of 1 day is not equal to one of 24 hours.
     """
     microseconds = (value.days * 86_400 + value.seconds) * 1_000_000 + value.microseconds
     nanoseconds = microseconds * 1000 + getattr(value, "nanoseconds", 0)

@@ -45,8 +45,7 @@ _ENDS = "CASE WHEN completion_result = 'success' THEN 'succeeded' ELSE 'failed' 
 _QUEUES = f"""(SELECT entry_id, CAST(retry_attempts AS BIGINT) AS retry_attempts, status = 'backing-off' AS waits
   FROM {_Q} WHERE status = 'backing-off' OR retry_attempts > 0) q RIGHT JOIN {_S} s ON s.id = q.entry_id"""  # noqa: S608
 _COUNT = f"SELECT count(*) AS invocations, count(*) FILTER (WHERE status <> 'completed') AS open FROM {_S}"  # noqa: S608
-# status is selected because it is filtered: otherwise 1.6.1 compares another column.
-_FIRST = f"SELECT id, status FROM {_S} WHERE status <> 'completed' ORDER BY id LIMIT :limit"  # noqa: S608
+_FIRST = f"SELECT id FROM {_S} WHERE status <> 'completed' ORDER BY id LIMIT :limit"  # noqa: S608
 _PASSED = f"SELECT count(*) AS invocations FROM {_S} WHERE status = 'completed' AND created_at > :then"  # noqa: S608
 _OPEN, _SLICE = "s.status <> 'completed'", "s.status <> 'completed' AND s.id <= :last"
 _IDS, _IDS_OF_HISTORY = "s.id IN :ids", "split_part(s.id, '@', 1) IN :ids"

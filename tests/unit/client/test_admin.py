@@ -488,4 +488,4 @@ def test_an_unknown_queue_is_not_found_and_without_vqueues_nothing_is_sent(serve
     without = serve({**answers, "GET /version": {"version": "1.7.12", "features": {"vqueues": False}}}, [])
     with pytest.raises(errors.NotOnThisServer, match="vqueues are disabled"):
         without.admin.pause_vqueue(VQ)
-    assert [request.method for request in without.requests] == ["GET", "GET"]
+    assert [request.method for request in without.requests] == ["GET"]

@@ -240,12 +240,9 @@ def test_a_login_page_is_not_the_outcome_of_an_invocation(serve: Callable[..., I
         (httpx.Response(200, json=[]), errors.ServerFailed),
         (httpx.Response(404, json={"message": "invocation not found"}, headers=INGRESS), errors.NotFound),
         (httpx.Response(404, html="<html><title>Not here</title></html>"), errors.NotFound),
-        (httpx.Response(404, json={"message": "not found"}), errors.NotOnThisServer),
     ],
 )
-def test_a_page_is_not_a_stage_and_an_unknown_invocation_is_not_a_missing_endpoint(
-    serve: Callable[..., Ingress], answer: httpx.Response, kind: type[Exception]
-) -> None:
+def test_a_page_is_not_a_stage(serve: Callable[..., Ingress], answer: httpx.Response, kind: type[Exception]) -> None:
     with pytest.raises(kind):
         serve(answer).client.status(INV)
 

@@ -205,9 +205,7 @@ def test_an_unfinished_edit_keeps_its_object_open(make_view: Callable[..., Panel
     assert view.editor.text.value == "{}"
 
 
-@pytest.mark.parametrize(
-    ("version", "vqueues"), [("1.7.12", True), ("1.7.12", False), ("1.8.1", True), ("1.6.1", False)]
-)
+@pytest.mark.parametrize(("version", "vqueues"), [("1.7.12", True), ("1.7.12", False), ("1.8.1", True)])
 def test_a_change_that_can_be_lost_is_marked_in_its_form(
     make_view: Callable[..., Panel], server: Server, version: str, vqueues: bool
 ) -> None:

@@ -8,10 +8,10 @@
 -- :slow_ms = required (number) milliseconds from which a successful invocation is slow
 -- :outlived = required (time) completed invocations whose retention ended before then should have been removed
 --
--- Most checks share this scan. Servers return scheduled_start_at only if scheduled_at is also selected. On 1.6.1 a
--- FILTER counts rows for which its condition is null. Since 1.7 the server creates an idempotency key (a ULID) for
--- calls without one; keys that look like a ULID are not counted as keyed. one_id and other_id are in flight or recent and
--- have a step; their journals show whether the handler is an agent. An archived invocation does not expire.
+-- Most checks share this scan. Servers return scheduled_start_at only if scheduled_at is also selected. The server
+-- creates an idempotency key (a ULID) for calls without one; keys that look like a ULID are not counted as keyed. one_id
+-- and other_id are in flight or recent and have a step; their journals show whether the handler is an agent. An archived
+-- invocation does not expire.
 WITH everybody AS (
   SELECT target_service_name, target_handler_name, status,
     CASE

@@ -14,8 +14,7 @@
 -- :limit = required (number) maximum number of rows
 --
 -- The cost of a scan hardly depends on its filter, so one scan reads all kinds. It runs only if the census counted few
--- enough. The filter is also for ids: an invocation can have changed since sample_ids.sql found it. Columns in the
--- filter are also selected; otherwise 1.6.1 compares with the wrong column.
+-- enough. The filter is also for ids: an invocation can have changed since sample_ids.sql found it.
 SELECT
   id,
   status,

@@ -13,7 +13,6 @@ from restate_lab.analysis.doctor.context import Check, CheckContext
 from restate_lab.analysis.doctor.model import Finding, Severity
 from restate_lab.analysis.doctor.upgrade.reader import (
     BEFORE,
-    ENDED,
     KINDS,
     RUNNING,
     TARGET,
@@ -81,7 +80,7 @@ def upgrade_migration(context: CheckContext) -> list[Finding]:
     progress = read_progress(context)
     if not progress.left and not (progress.moved and progress.is_before):
         return []
-    call = SuggestedCall("lab.sql", (ENDED if is_older(context.source.version, BEFORE) else KINDS,))
+    call = SuggestedCall("lab.sql", (KINDS,))
     if not progress.left:
         title = f"the upgrade has nothing to migrate: {_are(progress.moved)} in vqueues already"
         return [finding(Severity.NOTE, title, call, subject="migration", count=progress.moved)]
@@ -167,6 +166,8 @@ _CHECKS = (
 )
 # Every check of the group ``upgrade`` by name; none of them is part of an ordinary diagnosis.
 UPGRADE = {
-    run.__name__: Check(run.__name__, description, 1.6, run, needs_open=True, until=until)
+    run.__name__: Check(
+        run.__name__, description, 1.6, run, needs_open=True, until=until, is_for_every_version=run is upgrade_version
+    )
     for run, description, until in _CHECKS
 }

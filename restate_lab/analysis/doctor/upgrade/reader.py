@@ -19,7 +19,6 @@ KINDS = (
     "SELECT vqueue_id IS NULL AS legacy, status = 'completed' AS ended, count(*) AS invocations "
     "FROM sys_invocation_status GROUP BY 1, 2"
 )
-ENDED = "SELECT status = 'completed' AS ended, count(*) AS invocations FROM sys_invocation_status GROUP BY 1"
 PINNED = (
     "SELECT id, target, status, pinned_deployment_id FROM sys_invocation_status "
     "WHERE pinned_service_protocol_version <= 3 AND status <> 'completed'"

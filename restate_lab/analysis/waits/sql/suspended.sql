@@ -4,9 +4,7 @@
 -- needs: sys_invocation_status
 -- with: awaited
 -- :limit = required (number) maximum number of rows
---
--- Columns in the filter are also selected; otherwise 1.6.1 compares with the wrong column.
-SELECT id, status, target, modified_at, created_at, invoked_by_id, completions, signals
+SELECT id, target, modified_at, created_at, invoked_by_id, completions, signals
 FROM awaited
 WHERE status = 'suspended'
 ORDER BY modified_at, id
