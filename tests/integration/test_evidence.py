@@ -178,7 +178,7 @@ def test_frozen_findings_and_explanations_equal_those_of_the_cluster(
     ids = [incident.roles[role] for role in ("hot_key_holder", "deadlock_pair_1", "declined_1", "restock_tomorrow")]
     found: dict[str, Callable[[Any], pd.DataFrame]] = {
         "doctor": lambda source: doctor(source).findings.drop(
-            columns=["title", "details", "ids", "suggested_code", "forecast", "deleted_at"]  # only of a live cluster
+            columns=["title", "details", "ids", "suggested_code", "draining", "deleted_at"]  # only of a live cluster
         ),
         "not checked": lambda source: doctor(source).not_read.query("part != 'scheduler_gaps'"),  # it reads twice
         "why": lambda source: pd.DataFrame({"why": [str(why(source, id_)) for id_ in ids]}),

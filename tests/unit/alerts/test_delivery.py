@@ -125,7 +125,7 @@ def test_alertmanager_gets_no_markup_and_the_same_fingerprint() -> None:
         return httpx.Response(200)
 
     texts = dict.fromkeys(
-        ("subject", "title", "cause", "shared", "forecast", "blocks", "note"), "<!channel> evil.example"
+        ("subject", "title", "cause", "shared", "draining", "blocks", "note"), "<!channel> evil.example"
     )
     alert = replace(ALERT, **texts, ids=("<!channel>",))  # type: ignore[arg-type]
     assert alertmanager(accept).send(replace(message(Event.OPENED), alert=alert)) == ""
