@@ -138,8 +138,8 @@ def test_a_window_of_more_than_one_finding_has_one_time_limit(monkeypatch: pytes
     ("rows", "sentence"),
     [
         (
-            backlog(200, ended=10),
-            "The backlog of Svc, 200 waiting, is draining: empty in 20m at this rate; 0.0 arrive and 10.0 end a minute.",
+            backlog(90, ended=10),
+            "The backlog of Svc, 90 waiting, is draining: empty in 9m at this rate; 0.0 arrive and 10.0 end a minute.",
         ),
         (
             backlog(200, ended=2, begun=3),

@@ -216,8 +216,8 @@ def test_hot_keys_and_queues_have_rows_of_their_own_and_equal_keys_of_services_a
     ("rows", "sentence"),
     [
         (
-            calls(10, 200),
-            "The backlog of Svc, 200 waiting, is draining: empty in 20m at this rate; 0.0 arrive and 10.0 end a minute.",
+            calls(10, 90),
+            "The backlog of Svc, 90 waiting, is draining: empty in 9m at this rate; 0.0 arrive and 10.0 end a minute.",
         ),
         (calls(2, 200, begun=4), "The backlog of Svc, 200 waiting, is growing: 4.0 arrive and 2.0 end a minute."),
         (
