@@ -128,6 +128,9 @@ def question(name: str, incident: Cluster) -> Callable[[Any], pd.DataFrame]:
     if "id" in params:
         params["id"] = params["id"][-1]
     params |= AHEAD.get(name, {})
+    if name == "stuck_without":
+        deployment = "SELECT min(id) AS id FROM sys_deployment"
+        return lambda source: rl.ask(source, name, limit=None, deployment=source.sql(deployment)["id"][0])
     return lambda source: rl.ask(source, name, limit=None, **params)
 
 

@@ -248,6 +248,8 @@ def test_the_page_of_the_queues_has_the_same(bench: Bench, tmp_path: Path) -> No
     assert data["queues"][0]["waits_for"] == "a free place in rule blue (2 of 2 used)"
     assert [row["mark"] for row in data["limits"]] == ["▲ full", "▲ full", "▲ full", "", ""]
     assert data["queues"][0]["waits_for"] in page.text
+    assert {row["service"]: row["waiting"] for row in data["draining"]["rows"]} == {"Work": 7, "Item": 6}
+    assert "standing still" in page.text or "growing" in page.text
     assert f"/invocation/{data['queues'][0]['oldest_id']}" in page.text
 
 
