@@ -53,6 +53,8 @@ async def queues_page(request: PageRequest) -> WebPage:
         request.try_to_read("question", ask, name="draining", values={}, timeout=request.timeout),
     )
     data = {**data_of(queues, queues_json), "draining": data_of(draining, question_json)}
+    if isinstance(queues, Missing) and isinstance(draining, Missing):
+        return WebPage("Queues", [queues], data)
     return WebPage("Queues", [queues, "Does each backlog drain? The rates of the last 30 minutes:", draining], data)
 
 
