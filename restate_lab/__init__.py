@@ -13,8 +13,8 @@
     rl.contrast(lab, "failed")          # what the failing ones share that healthy ones do not
     rl.plan(lab, "resume", ids)         # nothing is sent before .execute(reason="INC-42: …")
 
-- read: ``connect, Lab, Source, doctor, questions, ask, why, story, find, contrast, waits, forecast, journal,
-  journal_diff, state``; ``show`` any frame
+- read: ``connect, Lab, Source, doctor, questions, ask, why, story, find, contrast, waits, journal, journal_diff,
+  state``; ``show`` any frame
 - weeks and months: ``archive, open_history, before_after``, and the questions per day
 - agents: ``agent_runs, conversation, export_spans, save_dataset``
 - check new code: ``replay``; run a recorded invocation on your code, without a server: ``debug``; write
@@ -24,8 +24,8 @@
 - change: ``ACTIONS, plan, move_to, redrive, set_state, wait_for``, and the methods of ``lab.admin`` and ``lab.ingress``
 - my incident: ``note, audit_log``
 - save and share: ``freeze, open_evidence, compare, save, Report, incident_report``
-- types for annotations, not in the menu: ``Plan, Diagnosis, Explanation, Story, Waits, Forecast, Replay, Comparison,
-  Contrast, Matches, BeforeAfter, State, Conversation, Outcome, Note, RecordedTest, Evidence, History, JoinedHistory,
+- types for annotations, not in the menu: ``Plan, Diagnosis, Explanation, Story, Waits, Replay, Comparison, Contrast,
+  Matches, BeforeAfter, State, Conversation, Outcome, Note, RecordedTest, Evidence, History, JoinedHistory,
   PastCluster, Thresholds, AdminClient, IngressClient``; for your own source: ``Source, Coverage``; to read agents with
   payloads of your own: ``ModelStep, ToolCall``
 - other: ``errors``, ``tracebacks("full")`` for developers, ``load_ipython_extension`` for ``%load_ext restate_lab``
@@ -71,6 +71,10 @@ _TYPES = {
     "Waits",
 }
 """Public types of results, clients and sources, for annotations and subclasses; they are not in the menu."""
+_FORMER = {
+    "forecast": 'Use rl.ask(lab, "draining"), or rl.ask(lab, "stuck_without", deployment="dp_…")',
+}
+"""Former names → what to use instead."""
 __all__ = sorted(_MODULES)  # noqa: PLE0605 - a type checker reads the names in the stub
 
 
@@ -85,7 +89,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'restate_lab' has no attribute {name!r}")
     names = __all__ if name[:1].isupper() else __dir__()
     public = importlib.import_module("restate_lab._public")
-    hint = public.did_you_mean(public.nearest_names(name, names))
+    hint = _FORMER.get(name.lower()) or public.did_you_mean(public.nearest_names(name, names))
     errors = importlib.import_module("restate_lab.errors")
     raise errors.NoSuchName(f"module 'restate_lab' has no attribute {name!r}. {hint}".removesuffix(". "))
 

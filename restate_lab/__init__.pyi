@@ -23,8 +23,6 @@ from restate_lab.analysis.doctor.diagnosis import Diagnosis as Diagnosis
 from restate_lab.analysis.doctor.thresholds import Thresholds as Thresholds
 from restate_lab.analysis.find import find as find
 from restate_lab.analysis.find.result import Matches as Matches
-from restate_lab.analysis.forecast import forecast as forecast
-from restate_lab.analysis.forecast.result import Forecast as Forecast
 from restate_lab.analysis.journal import journal as journal
 from restate_lab.analysis.journal.diff import journal_diff as journal_diff
 from restate_lab.analysis.questions import questions as questions

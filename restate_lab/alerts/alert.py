@@ -14,7 +14,7 @@ from restate_lab._text import escape_invisible, format_timestamp, join, one_line
 from restate_lab.analysis.doctor.model import SEVERITY_RANKS, fingerprint_of, shorten_title
 from restate_lab.redaction import mask_user_info
 
-_ADDITIONS = ("forecast", "shared", "deletion")
+_ADDITIONS = ("draining", "shared", "deletion")
 _LONGEST_TITLE = 240
 _LONGEST_CAUSE = 500
 
@@ -94,7 +94,7 @@ class Alert:
     """One problem of one cluster at the time of a visit.
 
     ``rule`` is the check or the question, and ``subject`` what the problem is about, without counts, ids of invocations
-    and times. ``shared`` is what distinguishes the invocations from healthy ones, ``forecast`` whether its backlog
+    and times. ``shared`` is what distinguishes the invocations from healthy ones, ``draining`` whether its backlog
     drains, and ``deletion`` when its evidence is deleted, all as they were when the alert opened.
     ``ids`` are at most three examples. ``link`` is the address in the web UI, and ``page`` that of ``restate-lab
     serve``. ``causes`` is the number of findings with this rule and subject. ``note`` is
@@ -108,7 +108,7 @@ class Alert:
     title: str
     cause: str = ""
     shared: str = ""
-    forecast: str = ""
+    draining: str = ""
     deletion: str = ""
     blocks: str = ""
     ids: tuple[str, ...] = ()
@@ -222,7 +222,7 @@ class Message:
         facts = {
             "Cause": alert.cause,
             "Shared": alert.shared,
-            "Forecast": alert.forecast,
+            "Backlog": alert.draining,
             "Evidence": alert.deletion,
             "Note": alert.note,
             "Blocks": alert.blocks,

@@ -11,15 +11,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-import pandas as pd
-
 from restate_lab._text import format_timestamp, plural
-from restate_lab.analysis.doctor.additions import forecast_sentence
 from restate_lab.analysis.doctor.diagnosis import Diagnosis
 from restate_lab.analysis.doctor.model import Subject
 from restate_lab.analysis.doctor.reader import timestamp_of
-from restate_lab.analysis.forecast.result import DRAINS, EMPTY, GROWING, name_of
-from restate_lab.analysis.suggestions import SuggestedCall
+from restate_lab.analysis.draining.model import DRAINING, GROWING, group_of, sentence_about
+from restate_lab.analysis.suggestions import SuggestedCall, ask_call
 
 WILL_NOT_DRAIN, EVIDENCE_DELETED = "will_not_drain", "evidence_deleted"
 _SOON, _NEAR = timedelta(hours=2), timedelta(hours=3)
@@ -41,7 +38,7 @@ class Prospect:
 
 
 def growing_backlogs(rows: Sequence[Mapping[Any, Any]]) -> Iterator[Prospect]:
-    """Yield the backlogs that grow, and as near ones those that may drain late or whose forecast is unknown.
+    """Yield the backlogs that grow, and as near ones those that are standing still or unknown.
 
     A service is near the limit, too, if it grows because of its keys or scopes, which are reported themselves.
     """
@@ -50,17 +47,16 @@ def growing_backlogs(rows: Sequence[Mapping[Any, Any]]) -> Iterator[Prospect]:
         if row["answer"] == GROWING and row["level"] != "service":
             parts[row["service"]] += row["waiting"]
     for row in rows:
-        drains = row["answer"] == DRAINS and not pd.isna(row["latest"])
-        if row["answer"] == EMPTY or drains:
+        if row["answer"] == DRAINING:
             continue
         by_parts = row["level"] == "service" and parts[row["service"]] >= _PART * row["waiting"]
-        name, call = name_of(dict(row)), SuggestedCall("forecast", (), {"service": str(row["service"])})
+        name = str(group_of(row))
         yield Prospect(
             check=WILL_NOT_DRAIN,
             subject=Subject(name, (str(row["service"]),)),
-            title=f"the backlog of {name} grows and will not drain: {plural(row['waiting'], 'call')} waiting",
-            cause=forecast_sentence(dict(row)),
-            calls=(call,),
+            title=f"the backlog of {name} grows: {plural(row['waiting'], 'call')} waiting",
+            cause=sentence_about(row),
+            calls=(ask_call("draining", service=row["service"]),),
             is_near=row["answer"] != GROWING or by_parts,
         )
 

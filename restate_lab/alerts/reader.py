@@ -30,7 +30,6 @@ from restate_lab.analysis.doctor.checks import CHECKS
 from restate_lab.analysis.doctor.diagnosis import EMPTY, deletion_text, gap_reasons, unread_checks, unread_notes
 from restate_lab.analysis.doctor.model import Finding, Severity, Subject
 from restate_lab.analysis.doctor.reader import timestamp_of
-from restate_lab.analysis.forecast import forecast
 from restate_lab.analysis.questions.catalog import read_question
 from restate_lab.analysis.suggestions import SuggestedCall, ask_call
 from restate_lab.client.arguments import time_limit
@@ -226,9 +225,7 @@ class ClusterReader:
         """Yield what the opt-in checks find, those that a rule names."""
         if self.rules.asks(WILL_NOT_DRAIN):
             try:
-                yield from growing_backlogs(
-                    records(forecast(source, apart=None, timeout=self.timeout, progress=False).frame)
-                )
+                yield from growing_backlogs(records(run_any_question(source, "draining", timeout=self.timeout)))
             except RestateLabError as error:
                 gaps.append(f"{WILL_NOT_DRAIN}: {' '.join(str(error).split())}")
                 unread.add(WILL_NOT_DRAIN)
@@ -275,7 +272,7 @@ class ClusterReader:
             title=row["title"],
             cause=row["details"] if self.causes else "",
             shared=row["shared"] if self.causes else "",
-            forecast=row["forecast"],
+            draining=row["draining"],
             deletion=deletion_text(timestamp_of(row["deleted_at"])),
             blocks=row["blocks"],
             ids=ids,

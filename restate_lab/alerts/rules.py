@@ -29,7 +29,7 @@ OWN_CHECKS: Mapping[str, str] = {
     "unreachable": "the cluster cannot be read",
     "incomplete": "some checks or questions could not run",
     "archive": "a visit of the archive failed",
-    WILL_NOT_DRAIN: "a backlog grows and will not drain",
+    WILL_NOT_DRAIN: "a backlog grows",
     EVIDENCE_DELETED: "the evidence of an open finding is deleted in less than 2 hours",
 }
 """The checks of ``watch`` itself, and the problem that each of them reports; ``outlook`` has the opt-in checks."""

@@ -1,4 +1,4 @@
-"""Ask any named question: those in SQL, those about agents, and the one about the coverage of a history.
+"""Ask any named question: those in SQL, and those that are functions.
 
 The questions about agents are functions, because only the shape of a payload shows what a step is.
 """
@@ -18,6 +18,8 @@ from restate_lab.analysis.agents.model import TOKENS, ModelStep
 from restate_lab.analysis.agents.prices import PriceTable, price_table
 from restate_lab.analysis.agents.reader import MOST_RUNS, AgentReader, RunSelection, Scope, select_runs
 from restate_lab.analysis.agents.tools import read_selected_runs, tools_frame
+from restate_lab.analysis.draining import read_draining
+from restate_lab.analysis.draining.stuck import read_stuck_without
 from restate_lab.analysis.questions import QuestionFunction, run_question
 from restate_lab.client.schema import translate_errors
 from restate_lab.durations import DurationInput
@@ -46,8 +48,8 @@ def ask(source: Source, name: str, /, *, timeout: DurationInput | None = "2m", *
 
     ``frame.attrs`` records the request: ``question, variant`` (the file), ``sql`` (with its parameters unbound),
     ``params, source, version, asked_at, read_at, seconds``, and ``truncated`` if the limit removed rows. In this case
-    there is also a warning (Truncated). The questions about agents need payloads and send several statements: ``sql``
-    is "", ``queries`` has the statements, and ``not_read`` tells which payloads and journals were not read.
+    there is also a warning (Truncated). The questions about agents and backlogs send several statements: ``sql`` is "",
+    ``queries`` has the statements, and ``not_read`` lists the parts that were not read, such as payloads.
 
     Raises:
         ArgumentError: the question or a parameter is unknown, a value is invalid, or the result is empty and its
@@ -190,6 +192,8 @@ QUESTION_FUNCTIONS: Mapping[str, QuestionFunction] = {
     "agent_loops": _loops,
     "agent_waits": _waits,
     "coverage": _coverage,
+    "draining": read_draining,
+    "stuck_without": read_stuck_without,
 }
 
 

@@ -18,7 +18,6 @@ from restate_lab.cli import (
     debug,
     demo,
     diagnose,
-    forecast,
     mcp,
     note,
     query,
@@ -42,6 +41,7 @@ ELSEWHERE: Mapping[str, str] = MappingProxyType(
         "set-state": "Use: restate kv edit SERVICE KEY, or rl.set_state in Python, which writes an audit log.",
         "state": "Use: restate kv get SERVICE KEY, or rl.state in Python.",
         "deployments": "Use: restate deployments list, or restate-lab ask deployment_pins.",
+        "forecast": "Use: restate-lab ask draining, or restate-lab ask stuck_without -p deployment=ID.",
         "invocations": "Use: restate-lab ask overview, or restate invocations list.",
         "list": "Use: restate-lab ask overview, or restate invocations list.",
         "register": "Use: restate deployments register ADDRESS.",
@@ -69,12 +69,12 @@ app = typer.Typer(
     cls=_Commands,
     help="See, explain and repair what a Restate cluster is doing.",
     epilog="Only execute and demo, and mcp with --allow-changes, change a cluster. Exit codes: 0 success, "
-    "1 error, 2 invalid usage; doctor, waits, forecast, execute, watch, report and replay have more.",
+    "1 error, 2 invalid usage; doctor, waits, execute, watch, report and replay have more.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for module in (demo, query, diagnose, story, forecast, act, note, debug, replay, to_test, copies, watch, report, serve):
+for module in (demo, query, diagnose, story, act, note, debug, replay, to_test, copies, watch, report, serve):
     app.add_typer(module.app)
 app.add_typer(mcp.app, name="mcp", short_help="Serve tools for an AI assistant.")
 

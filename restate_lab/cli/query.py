@@ -126,7 +126,8 @@ def ask(
 ) -> None:
     """Run a named question and print the rows.
 
-    If a limit cuts the rows, a message on stderr reports it; -p limit=none returns all rows.
+    If a limit cuts the rows, a message on stderr reports it; -p limit=none returns all rows. Other messages list the
+    parts that were not read, such as payloads.
     """
     if context.args:
         raise ArgumentError(f"unexpected argument {context.args[0]}; pass parameters as -p name=value.")
@@ -143,6 +144,8 @@ def ask(
         warn(truncated["message"])
         if form.kind != "parquet":  # only Parquet can store this note in the file
             del frame.attrs["truncated"]
+    for each in frame.attrs.get("not_read", ()):
+        warn(f"Not read: {each}.")
     write_frame(frame, form, about=about)
 
 

@@ -57,8 +57,8 @@ _FAMILY_NAMES = {
         burn_rate_1d burn_rate_1h total_ms days longest_pause invocations_7d invocations_before block bin
         completion_ms journal_ms partition changes timers vqueues value_length scheduled running paused usage
         concurrency_limit usage_share waiting_queues position num_attempts lock_share rules_share slots_share
-        memory_share deployment_share throttling_share minute arrivals delayed_arrivals ends retrying wakes_ms
-        length_ms total rule_version""",
+        memory_share deployment_share throttling_share arrivals stuck_arrivals ends behind_keys in_paused
+        under_limits retrying total rule_version""",
     "flag": """is_known can_be_removed is_latest is_paused in_flight public ended sent holds nullable
         came_back is_open is_wasteful in_vqueue is_pinned legacy disabled is_null""",
     "time": """now created_at modified_at completed_at inboxed_at running_at scheduled_at scheduled_start_at

@@ -17,7 +17,6 @@ from restate_lab.actions.plan.model import Plan
 from restate_lab.analysis.agents.result import Conversation
 from restate_lab.analysis.contrast import Contrast
 from restate_lab.analysis.doctor.diagnosis import Diagnosis
-from restate_lab.analysis.forecast.result import Forecast
 from restate_lab.analysis.invocations.reader import Rows
 from restate_lab.analysis.journal.payloads import mask_payloads
 from restate_lab.analysis.queues import Queues
@@ -154,21 +153,6 @@ def story_json(story: Story) -> dict[str, Any]:
         "edges": story.edges,
         "path": story.path,
         "phases": story.phases,
-    }
-
-
-def forecast_json(forecast: Forecast) -> dict[str, Any]:
-    """Return the backlogs with their rates and answers, or the calls that would be stuck without a deployment.
-
-    Times that are unknown or later than 24 hours are missing.
-    """
-    about = {**_origin_json(forecast), "not_read": forecast.not_read}
-    if forecast.without_deployment is None:
-        return about | {"backlogs": forecast.frame}
-    return about | {
-        "without_deployment": forecast.without_deployment,
-        "counts": forecast.stuck_counts,
-        "stuck": forecast.stuck,
     }
 
 

@@ -10,10 +10,9 @@ The named questions: `rl.ask(lab, "name", parameter=value)`. `restate-lab ask NA
 rows in a shell.
 
 A question is a SQL file in `restate_lab/analysis/questions`. Where servers differ, `-- if:` in the file chooses its
-parts. The questions about agents are functions, because only the shape of a
-payload shows what a step is; their files have no statement. The cost is *point* (a read by id), *scan* (a read of all
-rows of a table) or *heavy* (a read of journals or payloads, with a message before it runs). `limit=None` returns all
-rows. If a limit cuts rows, `ask` warns (`Truncated`).
+parts. The questions about agents and backlogs are functions, and their files have no statement. The cost is *point*
+(a read by id), *scan* (a read of all rows of a table) or *heavy* (a read of journals or payloads, with a message before
+it runs). `limit=None` returns all rows. If a limit cuts rows, `ask` warns (`Truncated`).
 
 """
 

@@ -24,7 +24,6 @@ from restate_lab.analysis.ask import run_any_question
 from restate_lab.analysis.before_after import before_after as compare_blocks
 from restate_lab.analysis.contrast import compare_sides
 from restate_lab.analysis.doctor import doctor as diagnose
-from restate_lab.analysis.forecast import forecast as compute_forecast
 from restate_lab.analysis.journal import read_journal
 from restate_lab.analysis.questions import questions as list_questions
 from restate_lab.analysis.story import Story, story as read_story
@@ -41,7 +40,6 @@ from restate_lab.export.results import (
     conversation_json,
     diagnosis_json,
     explanation_json,
-    forecast_json,
     journal_json,
     rows_of,
     story_json,
@@ -54,7 +52,6 @@ from restate_lab.source import Source
 from restate_lab.sources import Sources
 
 TIMEOUT = "45s"  # clients give up after a minute
-_APART = "20s"
 _FREEZE_TIMEOUT = "5m"
 _MOST_FROZEN = 5  # in a session: each is a copy of the cluster's tables on this machine
 _SMALL, _MEDIUM, _LARGE = (Budget(rows, size) for rows, size in ((20, 16_000), (50, 32_000), (50, 64_000)))
@@ -123,7 +120,7 @@ class ReadTools:
         """Return the tools, in the order in which a client lists them."""
         return [
             self.doctor, self.contrast, self.why, self.waits, self.ask, self.questions, self.journal, self.story,
-            self.forecast, self.conversation, self.state, self.before_after, self.compare, self.sources, self.at,
+            self.conversation, self.state, self.before_after, self.compare, self.sources, self.at,
         ]  # fmt: skip
 
     def sources(self) -> ToolOutput:
@@ -180,7 +177,7 @@ class ReadTools:
 
         Each finding is one cause, with the number of affected invocations and up to ten of their ids, the invocations
         that it blocks, and the next step as Python code for the person. shared is what distinguishes 20 or more failing
-        invocations from healthy ones, forecast whether a backlog drains, and deleted_at when the cluster deletes the
+        invocations from healthy ones, draining whether a backlog drains, and deleted_at when the cluster deletes the
         next ended invocation. known is whether the person has acknowledged the finding, and note is the text;
         such a problem is still there. A check in not_read could not run, so its problem is unknown, not absent.
         """
@@ -240,7 +237,7 @@ class ReadTools:
         rows: Rows = _MEDIUM.rows,
         skip: Skip = 0,
     ) -> ToolOutput:
-        """Ask a named question, such as overview, retry_storm, latency, error_families or ids_by_status."""
+        """Ask a named question, such as overview, draining, retry_storm, latency, error_families or ids_by_status."""
         recorder = Reads(self._sources.get(source))
         frame = run_named_question(recorder, question, parameters)
         names = ("question", "params", "truncated", "not_read")
@@ -298,33 +295,6 @@ class ReadTools:
             self._sources.get(source), invocation_id, key=key, since=since, search=search, timeout=TIMEOUT
         )
         return _result_output(found, _story_data(found), Budget(rows, _MEDIUM.bytes), skip)
-
-    def forecast(
-        self,
-        service: Annotated[str | None, Field(description="Only this service.", max_length=300)] = None,
-        without_deployment: Annotated[
-            str | None,
-            Field(description="A deployment (dp_…): list what would be stuck if it were gone.", max_length=200),
-        ] = None,
-        source: SourceName = None,
-        rows: Rows = _SMALL.rows,
-        skip: Skip = 0,
-    ) -> ToolOutput:
-        """Forecast whether each backlog drains, and when, from the calls that began and ended in the last hour.
-
-        answer is drains, growing, unknown or empty; the time until a backlog is empty is between earliest and latest in
-        80 % of the cases. It assumes that nothing changes. With without_deployment, it only lists the open calls that
-        would be stuck.
-        """
-        result = compute_forecast(
-            self._sources.get(source),
-            service=service,
-            without_deployment=without_deployment,
-            apart=_APART,
-            timeout=TIMEOUT,
-            progress=False,
-        )
-        return _result_output(result, forecast_json(result), Budget(rows, _MEDIUM.bytes), skip)
 
     def conversation(
         self,

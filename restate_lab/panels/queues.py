@@ -11,8 +11,8 @@ import ipywidgets as widgets
 import pandas as pd
 
 from restate_lab._text import one_line, plural
-from restate_lab.analysis.forecast import Forecast, forecast
-from restate_lab.analysis.forecast.result import DRAINS, UNKNOWN, describe
+from restate_lab.analysis.ask import run_any_question
+from restate_lab.analysis.draining.model import Group, describe, group_of
 from restate_lab.analysis.queues import MOST, QueueReader, Queues, read_queues, why_without_queues
 from restate_lab.analysis.queues.result import bar_of_counter, bar_of_queue, largest_queue
 from restate_lab.analysis.queues.text import LEGEND, describe_load, describe_queue, describe_usage, upsert_call
@@ -36,7 +36,7 @@ _DRAIN = "Will it drain?"
 _COLUMNS = ("queue", "waits_for", "waiting", "load", "oldest", "course")
 _HEADS = {
     "waits_for": "its head waits for", "load": "use of the limit", "oldest": "oldest wait", "course": "since open",
-    "drains": "forecast", "counted": "counts", "used": "use", "mark": "full?",
+    "draining": "does it drain?", "counted": "counts", "used": "use", "mark": "full?",
 }  # fmt: skip
 _RULE_COLUMNS = ("rule", "counted", "used", "mark", "waiting", "description")
 _ABOUT_LIMITS = Block("Limits", "A click on a rule shows the call that would change it.")
@@ -48,7 +48,7 @@ class QueuesView(View):
 
     A click on a queue lists its calls: ``list_ids`` gets their ids and a name. A click on a rule shows the call that
     would change it: ``opened`` gets its pattern. ``frame`` has the queues, ``limits`` the counters of the rules, and
-    ``selected`` the ids of the selected queues, which are described below the table. ``forecast`` is the last answer to
+    ``selected`` the ids of the selected queues, which are described below the table. ``draining`` is the last answer to
     "Will it drain?", None before it.
     """
 
@@ -69,11 +69,11 @@ class QueuesView(View):
         self._course: dict[str, deque[int]] = {}
         self._opened: str | None = None
         self._list_ids = list_ids
-        self.forecast: Forecast | None = None
+        self.draining: pd.DataFrame | None = None
         self._background = BackgroundAction()
         self.summary, self.detail, self.rule, self.about = Blocks(), Blocks(), Blocks(), Blocks(_ABOUT_LIMITS)
-        self.drain = widgets.Button(description=_DRAIN, tooltip="Forecast from the last hour; only reads")
-        self.drain.on_click(host.guard(lambda _: self._start_forecast()))
+        self.drain = widgets.Button(description=_DRAIN, tooltip="The rates of the last 30 minutes; only reads")
+        self.drain.on_click(host.guard(lambda _: self._start_draining()))
         options: dict[str, Any] = {
             "tz": tz, "is_read": False, "heads": _HEADS, "frozen_at": None if self.source.live else self.source.now,
         }  # fmt: skip
@@ -81,7 +81,7 @@ class QueuesView(View):
             noun="queues", height=420, ages=["oldest"], flex="waits_for", bars={"load": "bar"},
             lines={"course": "points"}, widths={"queue": 232, "load": 160, "course": 118},
             empty="No queue has an open call.",
-            narrow={"course": "", "drains": "waits_for", "load": "", "waits_for": "queue", "oldest": ""}, **options,
+            narrow={"course": "", "draining": "waits_for", "load": "", "waits_for": "queue", "oldest": ""}, **options,
         )  # fmt: skip
         self.limit_grid = Grid(
             noun="counters", height=240, flex="description", bars={"used": "bar"}, compact=True,
@@ -156,11 +156,11 @@ class QueuesView(View):
         yield self.summary.static_html() if self._content is None else self._content._repr_html_()
 
     def wait_for_action(self, within: float, /) -> bool:
-        """Wait at most ``within`` seconds for a forecast in progress; return whether it has ended."""
+        """Wait at most ``within`` seconds for an answer in progress; return whether it has ended."""
         return self._background.wait(within)
 
     def close_parts(self) -> None:
-        """Stop the forecast and close the widgets."""
+        """Stop reading and close the widgets."""
         self._background.close()
         for part in (self.summary, self.grid, self.drain, self.detail, self.about, self.limit_grid, self.rule):
             part.close()
@@ -193,15 +193,15 @@ class QueuesView(View):
         }
         columns["bar"] = [bar_of_queue(row, largest).lengths for row in rows]
         columns["points"] = [list(self._course[id_]) for id_ in self._rows]
-        if self.forecast is not None:
-            columns["drains"] = _forecast_texts(self.forecast, rows)
+        if self.draining is not None:
+            columns["draining"] = _draining_texts(self.draining, rows)
         return _frame(columns)
 
     def _show_detail(self) -> None:
         """Describe the selected queues, or those that are paused."""
         rows = [self._rows[id_] for id_ in self.grid.selected if id_ in self._rows]
         rows = rows or [row for row in self._rows.values() if row["paused_vqueue_id"] is not None]
-        texts = [None] * len(rows) if self.forecast is None else _forecast_texts(self.forecast, rows)
+        texts = [None] * len(rows) if self.draining is None else _draining_texts(self.draining, rows)
         blocks: list[Block] = []
         for row, text in list(zip(rows, texts, strict=True))[:_FEW]:
             is_paused = row["paused_vqueue_id"] is not None
@@ -248,19 +248,18 @@ class QueuesView(View):
         first = f", the first {MOST_LISTED:,}" if len(ids) == MOST_LISTED else ""
         self._list_ids(ids, f"queue {name}{first}")
 
-    def _start_forecast(self) -> None:
+    def _start_draining(self) -> None:
         def work() -> None:
             try:
-                self.forecast = forecast(
-                    PanelSource(self.source, self._background.stop), apart=None, timeout=_WITHIN, progress=False
-                )
+                source = PanelSource(self.source, self._background.stop)
+                self.draining = run_any_question(source, "draining", timeout=_WITHIN)
                 self.grid.refresh(self._table())
-                self.grid.columns = [*_COLUMNS, "drains"]
+                self.grid.columns = [*_COLUMNS, "draining"]
                 self._show_detail()
             finally:
                 self.drain.description, self.drain.disabled = _DRAIN, False
 
-        self.drain.description, self.drain.disabled = "Forecasting …", True
+        self.drain.description, self.drain.disabled = "Reading …", True
         self._background.run(self.host.guard(work, by_reader=False))
 
 
@@ -273,30 +272,22 @@ def _course_text(course: deque[int]) -> str:
     return f"{change:+,}" if (change := course[-1] - course[0]) else "±0"
 
 
-def _forecast_texts(result: Forecast, rows: Sequence[Mapping[Any, Any]]) -> list[str | None]:
+def _draining_texts(frame: pd.DataFrame, rows: Sequence[Mapping[Any, Any]]) -> list[str | None]:
     """Return the answer about each queue; that about its whole service is named so."""
-    answers = {
-        tuple(row[name] for name in ("service", "key", "scope", "limit_key")): row for row in records(result.frame)
-    }
+    answers = {group_of(row): describe(row) for row in records(frame)}
     texts: list[str | None] = []
     for row in rows:
         service = row["target_service_name"]
         key = None if row["lock_name"] is None else row["lock_name"].removeprefix(f"{service}/")
-        own = answers.get((service, key, row["scope"], row["limit_key"]))
-        whole = answers.get((service, None, None, None))
+        own = answers.get(Group(service, key, row["scope"], row["limit_key"]))
+        whole = answers.get(Group(service))
         if not row["waiting"]:
             texts.append(None)
         elif own is not None:
-            texts.append(_forecast_text(own))
+            texts.append(own)
         else:
-            texts.append(None if whole is None else f"whole service: {_forecast_text(whole)}")
+            texts.append(None if whole is None else f"whole service: {whole}")
     return texts
-
-
-def _forecast_text(row: dict[Any, Any]) -> str:
-    """Return the answer so that it can be read without its header: on a narrow page it is under another text."""
-    text = describe(row)
-    return {DRAINS: f"empty in {text} (80 %)", UNKNOWN: f"forecast {text}"}.get(row["answer"], text)
 
 
 def _limit_table(counters: Sequence[Mapping[Any, Any]]) -> pd.DataFrame:

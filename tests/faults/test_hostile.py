@@ -197,8 +197,8 @@ def objects(source: Lab, vandalised: Vandalised) -> Iterator[Any]:
     yield rl.doctor(source)
     yield rl.waits(source)
     yield read_queues(source)
-    yield rl.forecast(source)
-    yield from (rl.forecast(source, without_deployment=each.id) for each in source.admin.list_deployments())
+    yield rl.ask(source, "draining")
+    yield from (rl.ask(source, "stuck_without", deployment=each.id) for each in source.admin.list_deployments())
     yield rl.plan(source, "resume", list(vandalised.retrying.values()))
     yield source
     yield from (rl.why(source, vandalised.retrying[name]) for name in HALF)
@@ -404,14 +404,6 @@ COMMAND_LINES: dict[str, Callable[[Vandalised, Path], list[list[str]]]] = {
     ],
     "journal": lambda all_, _: [["journal", all_.retrying[name], "--depth", "2"] for name in HALF],
     "waits": lambda _, __: [["waits"], ["waits", "--json"]],
-    "forecast": lambda all_, _: [
-        *(["forecast", *form] for form in ([], ["--json"])),
-        *(
-            ["forecast", "--without-deployment", id_, *form]
-            for id_ in (all_.lab.admin.list_deployments()[0].id, HOSTILE["ansi"])
-            for form in ([], ["--json"])
-        ),
-    ],
     "story": lambda all_, _: [
         *(["story", all_.retrying[name]] for name in OTHER_HALF),
         *(["story", all_.failed[name], "--search", *form] for name in OPENED[:1] for form in ([], ["--json"])),

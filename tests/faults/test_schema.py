@@ -149,7 +149,11 @@ def _compare(lab: Lab, _: dict[str, Any], __: Path) -> Any:
 
 
 def _ask_question(name: str) -> Verb:
-    return lambda lab, ids, _: rl.ask(lab, name, **{"callers": {"ids": ids["open"]}, **_NEEDS}.get(name, {}))
+    def run(lab: Lab, ids: dict[str, Any], _: Path) -> Any:
+        needs = {"callers": {"ids": ids["open"]}, "stuck_without": {"deployment": ids["deployment"]}, **_NEEDS}
+        return rl.ask(lab, name, **needs.get(name, {}))
+
+    return run
 
 
 _NEEDS: dict[str, dict[str, Any]] = {"ids_by_status": {"status": "completed"}}
@@ -268,9 +272,10 @@ def tried(cluster: Cluster, folder: Path) -> Try:
     with rl.connect(cluster.admin_url, audit=folder / "audit") as lab:
         rows = lab.sql(STATUSES, progress=False)
         thing = lab.sql(OBJECTS, progress=False).iloc[0]
+        deployment = lab.sql("SELECT min(id) AS id FROM sys_deployment", progress=False)["id"][0]
     going = rows[rows["status"] != "completed"].groupby("status").head(2)
     ended = rows[(rows["status"] == "completed") & (rows["journal_size"] > 0)].head(2)
-    ids = {"open": list(going["id"]), "ended": list(ended["id"]), "object": tuple(thing)}
+    ids = {"open": list(going["id"]), "ended": list(ended["id"]), "object": tuple(thing), "deployment": deployment}
     return Try(cluster, folder, ReshapingProxy(), ids)
 
 

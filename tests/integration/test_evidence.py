@@ -127,6 +127,9 @@ def question(name: str, incident: Cluster) -> Callable[[Any], pd.DataFrame]:
     if "id" in params:
         params["id"] = params["id"][-1]
     params |= AHEAD.get(name, {})
+    if name == "stuck_without":
+        deployment = "SELECT min(id) AS id FROM sys_deployment"
+        return lambda source: rl.ask(source, name, limit=None, deployment=source.sql(deployment)["id"][0])
     return lambda source: rl.ask(source, name, limit=None, **params)
 
 
@@ -170,7 +173,7 @@ def test_frozen_findings_and_explanations_equal_those_of_the_cluster(
     ids = [incident.roles[role] for role in ("hot_key_holder", "deadlock_pair_1", "declined_1", "restock_tomorrow")]
     found: dict[str, Callable[[Any], pd.DataFrame]] = {
         "doctor": lambda source: doctor(source).findings.drop(
-            columns=["title", "details", "ids", "suggested_code", "forecast", "deleted_at"]  # only of a live cluster
+            columns=["title", "details", "ids", "suggested_code", "draining", "deleted_at"]  # only of a live cluster
         ),
         "not checked": lambda source: doctor(source).not_read.query("part != 'scheduler_gaps'"),  # it reads twice
         "why": lambda source: pd.DataFrame({"why": [str(why(source, id_)) for id_ in ids]}),

@@ -208,17 +208,35 @@ def test_a_paused_queue_shows_the_call_that_resumes_it(bench: Bench) -> None:
     assert list(page.resumes()) == [("Item/k", f"lab.admin.resume_vqueue('{queue}', reason=\"…\")")]
 
 
-def test_the_forecast_stands_beside_each_queue_on_request(bench: Bench) -> None:
+def test_calls_that_never_end_are_stuck_and_others_that_end_are_not_their_rate(bench: Bench) -> None:
+    """The seven calls of Work and two of Item wait for full limits, four of Item for a key that is held."""
+    ask_when_blocked(bench, "queues")
+
+    def ask() -> pd.DataFrame:
+        for _ in range(5):
+            bench.ingress.call("Work", "say", "x")
+        return rl.ask(bench.lab, "draining", window="3s")
+
+    frame = wait_for(ask, lambda frame: set(frame["answer"]) == {"standing still"})
+    assert rows(frame, "service", "waiting", "stuck", "empty_in", "reason") == [
+        ("Work", 7, 7, None, "stuck: 7 under a full limit"),
+        ("Item", 6, 6, None, "stuck: 4 behind a held key, 2 under a full limit"),
+    ]
+    assert frame["completions"].iloc[0] > 0
+    assert frame["arrivals"].iloc[1] == 0
+
+
+def test_the_answer_stands_beside_each_queue_on_request(bench: Bench) -> None:
     ask_when_blocked(bench, "queues")
     with contextlib.closing(Panel(bench.lab, view="queues", refresh=None)) as panel:
-        assert "drains" not in panel.view.grid.frame
+        assert "draining" not in panel.view.grid.frame
         panel.click("Will it drain?")
         assert panel.wait(action=True)
         assert panel.error == ""
         table = panel.view.grid.frame.set_index("queue")
-        assert table.loc["Item/k", "drains"] == "whole service: forecast unknown: fewer than 30 completions"
-        assert table["drains"].notna().tolist() == (table["waiting"] > 0).tolist()
-        assert panel.view.grid.columns[-1] == "drains"
+        assert table.loc["Item/k", "draining"].startswith("whole service: ")
+        assert table["draining"].notna().tolist() == (table["waiting"] > 0).tolist()
+        assert panel.view.grid.columns[-1] == "draining"
 
 
 def test_the_page_of_the_queues_has_the_same(bench: Bench, tmp_path: Path) -> None:
@@ -230,6 +248,8 @@ def test_the_page_of_the_queues_has_the_same(bench: Bench, tmp_path: Path) -> No
     assert data["queues"][0]["waits_for"] == "a free place in rule blue (2 of 2 used)"
     assert [row["mark"] for row in data["limits"]] == ["▲ full", "▲ full", "▲ full", "", ""]
     assert data["queues"][0]["waits_for"] in page.text
+    assert {row["service"]: row["waiting"] for row in data["draining"]["rows"]} == {"Work": 7, "Item": 6}
+    assert "standing still" in page.text or "growing" in page.text
     assert f"/invocation/{data['queues'][0]['oldest_id']}" in page.text
 
 

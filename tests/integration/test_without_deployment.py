@@ -1,4 +1,4 @@
-"""What would be stuck without a deployment: the forecast, and what is stuck once it is really removed."""
+"""What would be stuck without a deployment: the question, and what is stuck once it is really removed."""
 
 from __future__ import annotations
 
@@ -96,8 +96,8 @@ def is_settled(calls: dict[str, str]) -> bool:
 def test_the_calls_that_are_stuck_when_the_deployment_is_removed_were_listed(server: TwoDeployments) -> None:
     """The ids are equal, also of calls that wait for the key of such a call; callers are only counted."""
     lab = server.lab
-    result = rl.forecast(lab, without_deployment=server.removed)
-    command = ["forecast", "--without-deployment", server.removed, "--json"]
+    stuck = rl.ask(lab, "stuck_without", deployment=server.removed)
+    command = ["ask", "stuck_without", "-p", f"deployment={server.removed}", "--json"]
     shell = CliRunner().invoke(app, command, env={"RESTATE_ADMIN_URL": lab.settings.admin_url})
     lab.admin.delete_deployment(server.removed, force=True, reason="INC-42")
     server.process.stop()
@@ -110,11 +110,11 @@ def test_the_calls_that_are_stuck_when_the_deployment_is_removed_were_listed(ser
 
     left = wait_for(server.open_calls, is_over)
     names = {id_: name for name, id_ in server.ids.items()}
-    causes = {names.get(row["id"], "called"): row["cause"] for row in result.stuck.to_dict("records")}
+    causes = {names.get(row["id"], "called"): row["cause"] for row in stuck.to_dict("records")}
     assert causes.keys() == left.keys() - {"caller"}
     assert Counter(causes.values()) == {"pinned": 8, "service": 3, "handler": 1, "key": 2}
-    assert result.stuck_counts["calls"].sum() == len(result.stuck) == 14
-    assert result.reasons == ["1 open caller of these calls, which may wait for them"]
-    assert shell.exit_code == 3
-    assert {row["id"] for row in json.loads(shell.stdout)["stuck"]} == set(result.stuck["id"])
-    assert result.summary == f"14 open calls would be stuck without {server.removed}"
+    note = "1 open caller of these calls, which may wait for them"
+    assert stuck.attrs["not_read"] == [note]
+    assert shell.exit_code == 0
+    assert note in shell.stderr
+    assert {row["id"] for row in json.loads(shell.stdout)} == set(stuck["id"])

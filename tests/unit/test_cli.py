@@ -122,7 +122,7 @@ def _ends_with_3(*, form: OutputFormat) -> int:
 
 COMMANDS = (
     *("demo", "sql", "ask", "questions", "doctor", "contrast", "why", "waits", "journal", "agents", "story"),
-    *("forecast", "plan", "execute", "audit", "note"),
+    *("plan", "execute", "audit", "note"),
     *("debug", "replay", "to-test", "freeze", "archive", "watch", "report", "compare", "serve", "mcp"),
 )
 
@@ -593,7 +593,7 @@ def test_an_alert_leads_with_what_is_wrong_and_where(
         fingerprint="06f07fc5ff48e7e7",
         blocks="3 Orders/place",
         cause="",
-        additions={"shared": "All 15 failing were called by Backfill.", "forecast": ""},
+        additions={"shared": "All 15 failing were called by Backfill.", "draining": ""},
         link="",
         page="https://pages.example.com/?source=prod",
         next_step="restate-lab why inv_1",
@@ -635,7 +635,7 @@ def test_a_finding_leads_with_its_sentence_and_not_with_the_name_of_its_check() 
         "blocks": "3 Orders/place",
         "details": "",
         "shared": "",
-        "forecast": "",
+        "draining": "",
         "deleted_at": None,
         "since": NOW,
         "suggested_code": "",

@@ -63,6 +63,9 @@ def test_the_menu_has_no_types_of_results() -> None:
         rl.wait  # noqa: B018
     with pytest.raises(AttributeError, match=r"'Wait'\. Did you mean 'Waits'"):
         rl.Wait  # noqa: B018
+    for former in ("forecast", "Forecast"):
+        with pytest.raises(AttributeError, match=rf"'{former}'\. Use rl\.ask\(lab, \"draining\"\)"):
+            getattr(rl, former)
 
 
 def test_a_name_that_a_lab_does_not_have_suggests_the_call() -> None:

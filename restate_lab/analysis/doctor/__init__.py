@@ -72,9 +72,9 @@ def doctor(
     normal on this cluster, for example ``{"awakeable": "10m", "failure_rate": 0.3}``; ``Thresholds`` lists all of them.
 
     A finding with 20 or more failing invocations ends with what distinguishes them from healthy ones of their handler,
-    if something does (``contrast`` compares more). A finding about calls that wait has the forecast of their backlog
-    (``forecast`` has all backlogs), and one about invocations that have ended has the time at which the cluster deletes
-    them. These additions read no payloads, in the time that the checks leave.
+    if something does (``contrast`` compares more). A finding about calls that wait has a sentence about their backlog
+    (the question ``draining`` has all backlogs), and one about invocations that have ended has the time at which the
+    cluster deletes them. These additions read no payloads, in the time that the checks leave.
 
     ``help(rl.Diagnosis)`` describes the frames of the result.
 

@@ -13,26 +13,26 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from restate_lab._text import one_line, plural, sentences
+from restate_lab._text import one_line, sentences
 from restate_lab.analysis.contrast import compare_sides
 from restate_lab.analysis.doctor.checks import CHECKS
 from restate_lab.analysis.doctor.context import CheckContext
 from restate_lab.analysis.doctor.model import Finding, rank_findings
 from restate_lab.analysis.doctor.reader import Row, first_of, timestamp_of
-from restate_lab.analysis.forecast import forecast
-from restate_lab.analysis.forecast.reader import Group
-from restate_lab.analysis.forecast.result import DRAINS, EMPTY, GROWING, ORDER, describe, name_of
+from restate_lab.analysis.draining import read_draining
+from restate_lab.analysis.draining.model import ORDER, group_of, sentence_about
+from restate_lab.analysis.questions import run_question
 from restate_lab.errors import RestateLabError, TimedOut
 from restate_lab.frames import records
 from restate_lab.reads import Reads
 
 LEAST = 20  # invocations of a finding that is compared
-SHARED, FORECAST, DELETED = "shared", "forecast", "deleted_at"
+SHARED, DRAINING, DELETED = "shared", "draining", "deleted_at"
 _COUNTS = 4  # all additions together may take as long as this many counts of all invocations
 _CENSUS = 3  # counts; the census takes about as long
 _FLOOR = 3.0  # seconds that they may take in any case: on a small cluster, a request takes longer than the count
 _LONGEST = 200  # characters of a reason
-_PART = 0.5  # of the time for the forecast, which the comparisons also need
+_PART = 0.5  # of the time for the backlogs, which the comparisons also need
 
 Wanted = Callable[[Finding, str], bool]
 """Whether an addition, by the name of its field, is added to a finding."""
@@ -44,11 +44,11 @@ def is_compared(check: str, count: int, ids: Sequence[str]) -> bool:
 
 
 def add_to_findings(findings: Iterable[Finding], context: CheckContext, is_wanted: Wanted) -> list[Finding]:
-    """Return the findings, worst first, with their additions: the time of deletion, the forecast, what they share."""
+    """Return the findings, worst first, with their additions: the time of deletion, the backlog, what they share."""
     ranked = list(rank_findings(findings))
     wanted = {
         name: [at for at, each in enumerate(ranked) if _applies(name, each, context) and is_wanted(each, name)]
-        for name in (DELETED, FORECAST, SHARED)
+        for name in (DELETED, DRAINING, SHARED)
     }
     if not any(wanted.values()):
         return ranked
@@ -56,7 +56,7 @@ def add_to_findings(findings: Iterable[Finding], context: CheckContext, is_wante
     source = Reads(context.source, remembers=True)  # the findings share the counts of all handlers
     values: dict[str, Sequence[Any]] = {
         DELETED: _deletions([ranked[at] for at in wanted[DELETED]], context, ends),
-        FORECAST: _forecasts([ranked[at] for at in wanted[FORECAST]], source, ends),
+        DRAINING: _backlogs([ranked[at] for at in wanted[DRAINING]], source, ends),
         SHARED: [_shared_text(ranked[at], source, ends) for at in wanted[SHARED]],
     }
     for name, places in wanted.items():
@@ -68,7 +68,7 @@ def add_to_findings(findings: Iterable[Finding], context: CheckContext, is_wante
 def _applies(name: str, finding: Finding, context: CheckContext) -> bool:
     if name == SHARED:
         return is_compared(finding.check, finding.count, finding.ids)
-    if name == FORECAST:  # the flows of the last hour say nothing about a time that lies ahead
+    if name == DRAINING:  # the rates until now say nothing about a time that lies ahead
         return bool(finding.backlogs) and context.source.live and context.now == context.clock
     is_about_ended = finding.check in CHECKS and CHECKS[finding.check].is_about_ended
     return is_about_ended and context.source.live and bool(finding.ids)
@@ -97,48 +97,31 @@ def _deletions(findings: Sequence[Finding], context: CheckContext, ends: float) 
     return [first_of(later.get(id_) for id_ in each.ids) for each in findings]
 
 
-def _forecasts(findings: Sequence[Finding], source: Reads, ends: float) -> list[str]:
-    """Return the forecast of the backlog of each finding as a sentence, from one result for all of them."""
+def _backlogs(findings: Sequence[Finding], source: Reads, ends: float) -> list[str]:
+    """Return a sentence about the backlog of each finding, from one answer for all of them."""
     left = min(_PART * (ends - time.monotonic()), source.seconds_left)
     if not findings:
         return []
     if left <= 0:
-        return [_no_forecast("no time was left")] * len(findings)
+        return [_not_observed("no time was left")] * len(findings)
     try:
-        rows = records(forecast(source, apart=None, timeout=left, progress=False).frame)
+        rows = records(run_question(source, "draining", {"draining": read_draining}, timeout=left))
     except TimedOut:
-        return [_no_forecast("no time was left")] * len(findings)
+        return [_not_observed("no time was left")] * len(findings)
     except RestateLabError as error:
-        return [_no_forecast(one_line(str(error), _LONGEST))] * len(findings)
-    return [_forecast_text(each, rows) for each in findings]
+        return [_not_observed(one_line(str(error), _LONGEST))] * len(findings)
+    return [_backlog_text(each, rows) for each in findings]
 
 
-def _forecast_text(finding: Finding, rows: Sequence[Row]) -> str:
+def _backlog_text(finding: Finding, rows: Sequence[Row]) -> str:
     """Return the sentence about the backlog of a finding; about the worst one if it has several."""
-    found = [row for row in rows if _group_of(row) in finding.backlogs and row["answer"] != EMPTY]
+    found = [row for row in rows if group_of(row) in finding.backlogs]
     worst = min(found, key=lambda row: (ORDER.index(row["answer"]), -row["waiting"]), default=None)
-    return forecast_sentence(worst) if worst is not None else ""
+    return sentence_about(worst) if worst is not None else ""
 
 
-def forecast_sentence(row: Row) -> str:
-    """Return the forecast of a backlog as one sentence."""
-    backlog = f"The backlog of {one_line(name_of(row), 80)}, {row['waiting']:,} waiting"
-    rates = f"{row['arrivals']:,.1f} arrive and {row['completions']:,.1f} end a minute"
-    if row["answer"] == GROWING:
-        return f"{backlog}, grows: {rates}; it will not drain."
-    if row["answer"] == DRAINS:
-        return f"{backlog}, will be empty in {describe(row)} (80 %)."
-    if not row["completions"]:
-        return f"{backlog}: nothing of it has ended in the last {plural(row['minutes'], 'minute')}."
-    return f"{backlog}: it is unknown when it will be empty ({row['reason']})."
-
-
-def _group_of(row: Row) -> Group:
-    return Group(*(row[name] for name in Group._fields))
-
-
-def _no_forecast(reason: str) -> str:
-    return sentences(f"No forecast of the backlog: {reason}")
+def _not_observed(reason: str) -> str:
+    return sentences(f"Not known whether the backlog drains: {reason}")
 
 
 def _shared_text(finding: Finding, source: Reads, ends: float) -> str:

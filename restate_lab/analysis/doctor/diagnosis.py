@@ -66,7 +66,7 @@ class Diagnosis(Result):
     - ``.findings``: ``severity, check, title`` (the affected invocations and the problem, in one short line),
       ``details`` (more about the cause, such as the error message; may be ""), ``shared`` (what distinguishes 20 or
       more failing invocations from healthy ones, or why they were not compared; otherwise ""), ``since`` (UTC; None if
-      unknown), ``forecast`` (whether and when the backlog of a finding about waiting calls drains; otherwise ""),
+      unknown), ``draining`` (whether the backlog of a finding about waiting calls drains; otherwise ""),
       ``deleted_at`` (UTC; when the cluster deletes the next one of the ended invocations; otherwise None),
       ``count, affected`` (the stuck invocations, and these plus the invocations that they block),
       ``where, ids`` (at most 1,000 per row; deployment ids for findings about deployments), ``blocks`` (how many
@@ -278,7 +278,7 @@ def _finding_frame(findings: Sequence[Finding]) -> pd.DataFrame:
         "details": [each.details for each in findings],
         "shared": [each.shared for each in findings],
         "since": [each.since for each in findings],
-        "forecast": [each.forecast for each in findings],
+        "draining": [each.draining for each in findings],
         "deleted_at": [each.deleted_at for each in findings],
         "count": [each.count for each in findings],
         "affected": [each.affected for each in findings],
@@ -408,8 +408,8 @@ def lines_of(finding: Mapping[Any, Any]) -> list[str]:
 
 
 def addition_lines(finding: Mapping[Any, Any]) -> list[str]:
-    """Return the additions of a row of ``findings`` as sentences: its forecast, what it shares, and its deletion."""
-    return [each for each in (finding["forecast"], finding["shared"], deletion_text(finding["deleted_at"])) if each]
+    """Return the additions of a row of ``findings`` as sentences: its backlog, what it shares, and its deletion."""
+    return [each for each in (finding["draining"], finding["shared"], deletion_text(finding["deleted_at"])) if each]
 
 
 def deletion_text(at: datetime | None) -> str:

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from restate_lab.analysis.doctor.reader import timestamp_of
-from restate_lab.analysis.forecast.reader import Group
+from restate_lab.analysis.draining.model import Group
 from restate_lab.analysis.suggestions import SuggestedCall
 
 MAX_IDS = 1_000  # ids in a finding; its count includes the others
@@ -81,7 +81,7 @@ class Finding:
     ``title`` names the affected invocations and the problem; it is short, and a longer one is cut. ``details`` has more
     about the cause, such as the error message, as sentences; it may be "".
     ``shared`` is what distinguishes the invocations from healthy ones, or why they were not compared; it may be "".
-    ``forecast`` is whether and when its backlog drains, or why that is unknown; "" for a finding without a backlog.
+    ``draining`` is whether its backlog drains, or why that is unknown; "" for a finding without a backlog.
     ``deleted_at`` (UTC) is the time at which the cluster deletes the first journal or record of the invocations; None
     if they have not ended. ``backlogs`` are the services, keys and scopes whose backlog the finding is about.
     ``count`` is the number of all of them. ``since`` (UTC) is the earliest known time of the problem; None if unknown.
@@ -104,7 +104,7 @@ class Finding:
     blocked: Blocked = NONE_BLOCKED
     details: str = ""
     shared: str = ""
-    forecast: str = ""
+    draining: str = ""
     deleted_at: datetime | None = None
     backlogs: tuple[Group, ...] = ()
     check: str = ""

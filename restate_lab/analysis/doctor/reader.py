@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from restate_lab._cells import is_missing
 from restate_lab._text import join
-from restate_lab.analysis.forecast.reader import Group
+from restate_lab.analysis.draining.model import Group
 from restate_lab.analysis.questions import run_question
 from restate_lab.analysis.questions.catalog import parse_question
 from restate_lab.client.arguments import time_limit

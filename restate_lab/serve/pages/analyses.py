@@ -21,7 +21,7 @@ from restate_lab.analysis.waits import find_waits
 from restate_lab.errors import ArgumentError, NotFound
 from restate_lab.export.results import agent_runs_json, contrast_json, question_json, queues_json, waits_json
 from restate_lab.frames import records
-from restate_lab.serve.page import Missing, PageRequest, WebPage, data_of
+from restate_lab.serve.page import Missing, PageRequest, WebPage, data_of, together
 from restate_lab.serve.pages.findings import FINDING, read_finding
 from restate_lab.serve.pages.invocations import read_counts
 from restate_lab.serve.rendering import part_of
@@ -46,10 +46,16 @@ async def waits_page(request: PageRequest) -> WebPage:
 
 
 async def queues_page(request: PageRequest) -> WebPage:
-    """Return the queues with what their heads wait for, and the limits."""
+    """Return the queues with what their heads wait for, the limits, and whether each backlog drains."""
     request.check_params()
-    queues = await request.try_to_read("queues", read_queues, timeout=request.timeout)
-    return WebPage("Queues", [queues], data_of(queues, queues_json))
+    queues, draining = await together(
+        request.try_to_read("queues", read_queues, timeout=request.timeout),
+        request.try_to_read("question", ask, name="draining", values={}, timeout=request.timeout),
+    )
+    data = {**data_of(queues, queues_json), "draining": data_of(draining, question_json)}
+    if isinstance(queues, Missing) and isinstance(draining, Missing):
+        return WebPage("Queues", [queues], data)
+    return WebPage("Queues", [queues, "Does each backlog drain? The rates of the last 30 minutes:", draining], data)
 
 
 async def contrast_page(request: PageRequest) -> WebPage:

@@ -139,7 +139,7 @@ def test_counts_and_texts_for_alertmanager_are_annotations_and_labels_never_chan
 
 def test_alertmanager_gets_no_markup_and_the_same_fingerprint() -> None:
     texts = dict.fromkeys(
-        ("subject", "title", "cause", "shared", "forecast", "blocks", "note"), "<!channel> evil.example"
+        ("subject", "title", "cause", "shared", "draining", "blocks", "note"), "<!channel> evil.example"
     )
     alert = replace(ALERT, **texts, ids=("<!channel>",))  # type: ignore[arg-type]
     (sent,) = ALERTMANAGER.content(replace(message(Event.OPENED), alert=alert))

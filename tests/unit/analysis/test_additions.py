@@ -1,8 +1,7 @@
-"""What the doctor adds to a finding: what its invocations share, its forecast and its deletion; none is a check."""
+"""What the doctor adds to a finding: what its invocations share, its backlog and its deletion; none is a check."""
 
 from __future__ import annotations
 
-import re
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import timedelta
@@ -18,7 +17,7 @@ from restate_lab.analysis.doctor.additions import add_to_findings
 from restate_lab.analysis.doctor.context import CheckContext
 from restate_lab.analysis.doctor.model import Finding, Severity
 from restate_lab.analysis.doctor.thresholds import Thresholds
-from restate_lab.analysis.forecast.reader import Group
+from restate_lab.analysis.draining.model import Group
 from restate_lab.analysis.suggestions import ask_call
 from restate_lab.cli._result_pages import doctor_exit_code
 from restate_lab.errors import QueryRefused
@@ -138,33 +137,36 @@ def test_a_window_of_more_than_one_finding_has_one_time_limit(monkeypatch: pytes
 @pytest.mark.parametrize(
     ("rows", "sentence"),
     [
-        (backlog(200, ended=10), r"The backlog of Svc, 200 waiting, will be empty in \d+m.* to \d+m.* \(80 %\)\."),
+        (
+            backlog(90, ended=10),
+            "The backlog of Svc, 90 waiting, is draining: empty in 9m at this rate; 0.0 arrive and 10.0 end a minute.",
+        ),
         (
             backlog(200, ended=2, begun=3),
-            r"The backlog of Svc, 200 waiting, grows: 3\.0 arrive and 2\.0 end a minute; it will not drain\.",
+            "The backlog of Svc, 200 waiting, is growing: 3.0 arrive and 2.0 end a minute.",
         ),
-        (backlog(200, ended=0), r"The backlog of Svc, 200 waiting: nothing of it has ended in the last 60 minutes\."),
+        (backlog(200, ended=0), "The backlog of Svc, 200 waiting, is standing still: 0.0 arrive and 0.0 end a minute."),
     ],
     ids=["drains", "grows", "stuck"],
 )
-def test_a_finding_about_waiting_calls_has_their_forecast_wherever_it_is_shown(
+def test_a_finding_about_waiting_calls_has_a_sentence_about_their_backlog_wherever_it_is_shown(
     rows: list[dict[str, Any]], sentence: str
 ) -> None:
     source = LiveRows(sys_invocation_status=rows)
     diagnosis = doctor(source, checks="backlog")
     (row,) = diagnosis.findings.to_dict("records")
-    assert re.fullmatch(sentence, row["forecast"])
-    assert row["forecast"] in " ".join(str(diagnosis).split())
-    assert row["forecast"].split(":")[0] in diagnosis._repr_html_()
+    assert row["draining"] == sentence
+    assert row["draining"] in " ".join(str(diagnosis).split())
+    assert row["draining"].split(":")[0] in diagnosis._repr_html_()
     plain = doctor(SampleRows(sys_invocation_status=rows), checks="backlog")
-    assert plain.findings["forecast"].tolist() == [""], "a source that is not live has no next minutes"
+    assert plain.findings["draining"].tolist() == [""], "a source that is not live has no next minutes"
     assert (plain.verdict, plain.subjects) == (diagnosis.verdict, diagnosis.subjects)
     assert plain.findings["fingerprint"].tolist() == [row["fingerprint"]]
     ahead = doctor(source, checks="backlog", now=NOW + timedelta(hours=1))
-    assert ahead.findings["forecast"].tolist() == [""]
+    assert ahead.findings["draining"].tolist() == [""]
 
 
-def test_one_forecast_is_read_for_all_findings_and_its_failure_is_only_a_sentence(
+def test_one_answer_is_read_for_all_findings_and_its_failure_is_only_a_sentence(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rows = backlog(30, ended=1, service="A") + backlog(30, ended=1, service="B")
@@ -176,12 +178,12 @@ def test_one_forecast_is_read_for_all_findings_and_its_failure_is_only_a_sentenc
     findings = [replace(finding, backlogs=(Group(name),)) for name in ("A", "B")]
     source.asked.clear()
     added = add_to_findings(findings, context, lambda *_: True)
-    assert [each.forecast.split(",")[0] for each in added] == ["The backlog of A", "The backlog of B"]
-    assert len([each for each in source.asked if "AS delayed_arrivals" in each]) == 1
+    assert [each.draining.split(",")[0] for each in added] == ["The backlog of A", "The backlog of B"]
+    assert len([each for each in source.asked if "AS stuck_arrivals" in each]) == 1
     monkeypatch.setattr(additions, "_FLOOR", 0.0)
     monkeypatch.setattr(additions, "_COUNTS", 0)
     none = add_to_findings(findings, context, lambda *_: True)
-    assert [each.forecast for each in none] == ["No forecast of the backlog: no time was left."] * 2
+    assert [each.draining for each in none] == ["Not known whether the backlog drains: no time was left."] * 2
 
 
 def test_a_finding_about_ended_invocations_has_the_time_at_which_the_next_one_is_deleted() -> None:

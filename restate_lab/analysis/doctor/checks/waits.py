@@ -14,7 +14,7 @@ from restate_lab.analysis.doctor.census import Handler, handler_of_target
 from restate_lab.analysis.doctor.context import CheckContext
 from restate_lab.analysis.doctor.model import MAX_IDS, Blocked, Finding, Severity, Subject
 from restate_lab.analysis.doctor.reader import Row, earliest, timestamp_of
-from restate_lab.analysis.forecast.reader import Group
+from restate_lab.analysis.draining.model import Group
 from restate_lab.analysis.patterns import group_by
 from restate_lab.analysis.suggestions import Placeholder, SuggestedCall, ask_call, plan_call, why_call
 from restate_lab.analysis.waits import blocker_frame, deadlock_frame

@@ -1,4 +1,4 @@
-"""The open calls that would be stuck without a deployment: counted and listed, not simulated.
+"""The open calls that would be stuck without a deployment; the question ``stuck_without``.
 
 Observed on 1.7.12 when a deployment is removed with force: a call that is pinned to it fails on every attempt
 (RT0011). A call without a pin runs on the deployment with the next lower revision of its service, and if there is none,
@@ -8,75 +8,66 @@ it waits. The key that such a call holds stays held.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 
 from restate_lab._text import plural
+from restate_lab.analysis.questions import ALL_ROWS
 from restate_lab.analysis.suggestions import unknown_names
 from restate_lab.client.arguments import time_limit
 from restate_lab.client.lab import innermost_source, is_lab
 from restate_lab.client.models import Deployment
 from restate_lab.errors import ArgumentError
+from restate_lab.frames import rows_to_table, to_frame
 from restate_lab.reads import Reads, Row
 
-MOST_LISTED = 1_000
-"""The listed calls of each service, status and cause; all are counted."""
-STUCK = ("id", "target", "service", "status", "cause", "reason", "created_at")
-COUNTS = ("service", "status", "cause", "calls")
-REASONS: Mapping[str, str] = {
+_COLUMNS: Mapping[str, pa.DataType] = {
+    **dict.fromkeys(("id", "target", "service", "status", "cause", "reason"), pa.string()),
+    "created_at": pa.timestamp("ms", "UTC"),
+}
+_REASONS: Mapping[str, str] = {
     "pinned": "pinned to it",
     "service": "no other deployment has the service",
     "handler": "the next deployment of the service does not have the handler",
-    "key": "waits for the key of a call that would be stuck",
+    "key": "waits for the key {key}, which {holder_id} holds",
 }
 """Why calls would be stuck, by ``cause``."""
 
 
-@dataclass(frozen=True, slots=True)
-class StuckCalls:
-    """The calls that would be stuck, how many they are, and what this does not show."""
-
-    rows: pd.DataFrame
-    counts: pd.DataFrame
-    limitations: tuple[str, ...] = ()
-
-
-def find_stuck(reads: Reads, deployment: str, service: str | None) -> StuckCalls:
-    """Read the open calls that would be stuck without a deployment; ``service`` None means all services.
+def read_stuck_without(reads: Reads, values: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the rows of the question ``stuck_without``; ``attrs["not_read"]`` has what they do not show.
 
     Raises:
         ArgumentError: the deployment does not exist.
     """
+    deployment, limit = values["deployment"], values["limit"]
     if unknown := unknown_names(reads, deployment=deployment):
         raise ArgumentError(unknown[0].message)
     served = {
-        row["id"]: set() if row["services"] is None else set(row["services"]) for row in reads.rows("forecast/served")
+        row["id"]: set(() if row["services"] is None else row["services"]) for row in reads.rows("draining/served")
     }
     own = served.pop(deployment, set())
     elsewhere = own & set().union(*served.values())
-    handlers, limitations = _lost_handlers(reads, deployment, elsewhere)
+    handlers, unread = _lost_handlers(reads, deployment, elsewhere)
     rows = reads.rows(
-        "forecast/stuck",
+        "draining/stuck",
         deployment=deployment,
         services=sorted(own - elsewhere) or [""],
         handlers=sorted(handlers) or [""],
-        service=service,
-        most=MOST_LISTED,
+        service=values["service"],
+        limit=ALL_ROWS if limit is None else limit + 1,
     )
-    counts = _count(rows)
-    hidden = int(counts["calls"].sum()) - len(rows)
-    if hidden:
-        limitations.append(
-            f"{hidden:,} more calls are counted and not listed: only the first {MOST_LISTED:,} of each service, status "
-            f"and cause are"
-        )
-    return StuckCalls(_to_frame(rows), counts, (*limitations, *_callers(reads, rows)))
+    found = [row | {"reason": _REASONS[row["cause"]].format(**row)} for row in rows]
+    frame = to_frame(rows_to_table(found, _COLUMNS))
+    frame.attrs = {"not_read": [*unread, *_callers(reads, rows)]}
+    return frame
 
 
 def _lost_handlers(reads: Reads, deployment: str, services: set[str]) -> tuple[set[str], list[str]]:
     """Return the handlers of these services that are gone with the deployment, although the service is not."""
-    latest = {row["name"] for row in reads.rows("forecast/latest") if row["deployment_id"] == deployment}
+    latest = {row["name"] for row in reads.rows("draining/latest") if row["deployment_id"] == deployment}
     moved = services & latest
     connection = innermost_source(reads)
     if not moved:
@@ -115,23 +106,5 @@ def _callers(reads: Reads, rows: list[Row]) -> list[str]:
     """Return how many open calls called these and may wait for them."""
     listed = {row["id"] for row in rows}
     callers = sorted({row["invoked_by_id"] for row in rows if row["invoked_by_id"]} - listed)
-    waiting = sum(1 for _ in reads.rows_of("forecast/open_of", callers)) if callers else 0
+    waiting = sum(1 for _ in reads.rows_of("draining/open_of", callers)) if callers else 0
     return [f"{plural(waiting, 'open caller')} of these calls, which may wait for them"] if waiting else []
-
-
-def _count(rows: list[Row]) -> pd.DataFrame:
-    totals = {(row["service"], row["status"], row["cause"]): row["total"] for row in rows}
-    counts = pd.DataFrame([(*group, total) for group, total in totals.items()], columns=list(COUNTS))
-    by = ["calls", "service", "status", "cause"]
-    return counts.astype({"calls": "int64"}).sort_values(by, ascending=[False, True, True, True], ignore_index=True)
-
-
-def _to_frame(rows: list[Row]) -> pd.DataFrame:
-    reasons = [REASONS[row["cause"]] if row["cause"] != "key" else _wait(row) for row in rows]
-    values = [{**row, "reason": reason} for row, reason in zip(rows, reasons, strict=True)]
-    frame = pd.DataFrame(values, columns=list(STUCK), dtype="object")
-    return frame.assign(created_at=pd.to_datetime(frame["created_at"], utc=True))
-
-
-def _wait(row: Row) -> str:
-    return f"waits for the key {row['key']}, which {row['holder_id']} holds"

@@ -1,17 +1,12 @@
 -- Which keys of objects, and which queues of a scope, have the most waiting calls?
 -- row: one key, or one scope with its limit key, of a service; the most waiting calls first
 -- cost: scan (the status of every invocation)
--- needs: sys_invocation_status
+-- needs: sys_invocation_status.scope
 -- :service = none (text) only this service
 -- :least = required (number) only those with at least this many waiting calls
 -- :limit = required (number) maximum number of rows
 WITH queued AS (
-  SELECT target_service_name AS service,
-  -- if: sys_invocation_status.scope
-  CASE WHEN scope IS NULL THEN target_service_key END AS key, scope, limit_key
-  -- else
-  target_service_key AS key, CAST(NULL AS VARCHAR) AS scope, CAST(NULL AS VARCHAR) AS limit_key
-  -- end
+  SELECT target_service_name AS service, CASE WHEN scope IS NULL THEN target_service_key END AS key, scope, limit_key
   FROM sys_invocation_status
   WHERE status = 'inboxed' AND (:service IS NULL OR target_service_name = :service))
 SELECT service, key, scope, limit_key, count(*) AS waiting

@@ -1,12 +1,12 @@
 -- Which open calls would be stuck if a deployment were gone?
--- row: one open invocation, at most some of each service, status and cause; total is the number of all of them
+-- row: one open invocation, the oldest first
 -- cost: scan (the status of every invocation, twice, every entry of the vqueues, and the held keys)
 -- needs: open invocations, sys_invocation_status, sys_invocation_state
 -- :deployment = required (text) the deployment
 -- :services = required (ids) the services that no other deployment has
 -- :handlers = required (ids) the handlers, as "service/handler", that the next deployment of their service does not have
 -- :service = none (text) only this service
--- :most = required (number) maximum number of rows of each service, status and cause
+-- :limit = required (number) maximum number of rows
 -- with: backing_off, holders, queued
 --
 -- cause is "pinned", "service", "handler", or "key": it waits for a key that one of the others holds.
@@ -33,19 +33,11 @@ behind AS (
   FROM holders h
   JOIN calls c ON c.id = h.holder_id
   JOIN queued q ON q.key = h.key AND q.scope IS NOT DISTINCT FROM h.scope
-  WHERE c.cause IS NOT NULL),
-stuck AS (
-  SELECT c.id, c.target, c.target_service_name, c.invoked_by_id, c.created_at, c.status,
-    coalesce(c.cause, 'key') AS cause, w.key, w.holder_id
-  FROM calls c
-  LEFT JOIN behind w ON w.id = c.id
-  WHERE c.cause IS NOT NULL OR w.id IS NOT NULL),
-numbered AS (
-  SELECT id, target, target_service_name, invoked_by_id, created_at, status, cause, key, holder_id,
-    count(*) OVER (PARTITION BY target_service_name, status, cause) AS total,
-    row_number() OVER (PARTITION BY target_service_name, status, cause ORDER BY created_at, id) AS position
-  FROM stuck)
-SELECT id, target, target_service_name AS service, invoked_by_id, created_at, status, cause, key, holder_id, total
-FROM numbered
-WHERE position <= :most
-ORDER BY created_at, id
+  WHERE c.cause IS NOT NULL)
+SELECT c.id, c.target, c.target_service_name AS service, c.invoked_by_id, c.created_at, c.status,
+  coalesce(c.cause, 'key') AS cause, w.key, w.holder_id
+FROM calls c
+LEFT JOIN behind w ON w.id = c.id
+WHERE c.cause IS NOT NULL OR w.id IS NOT NULL
+ORDER BY c.created_at, c.id
+LIMIT :limit
