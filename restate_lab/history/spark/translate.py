@@ -227,7 +227,7 @@ def _literal(_: Translator, node: exp.Literal) -> Any:
 
 
 def _divide(_: Translator, node: exp.Div) -> Any:
-    """Write a division: one by an integer, as a parameter or a literal, is of integers."""
+    """Write a division; one by an integer parameter or literal gives an integer."""
     is_whole = isinstance(node.expression, exp.Cast) and node.expression.is_type("bigint")
     return _sql("(l DIV r)" if is_whole else "(l / r)", l=node.this, r=node.expression)
 
