@@ -37,7 +37,7 @@ GUIDE = Path(str(files("restate_lab.guide")))
 _LONG_AGO = "3650d"
 _IGNORED = frozenset({
     *("timeout", "progress", "max_bytes", "overwrite", "shapes", "prices", "limit", "filesystem", "title", "summary"),
-    *("tz", "audit", "paper", "redact", "until", "without_deployment", "apart", "scope", "partitions"),
+    *("tz", "audit", "paper", "length", "redact", "until", "without_deployment", "apart", "scope", "partitions"),
 })  # fmt: skip
 """Arguments of verbs that change no statement of a history, or that only verbs on a live cluster have."""
 _OF_IDS = frozenset({"ask", "debug", "note", "replay", "to_test", "wait_for"})
@@ -157,11 +157,11 @@ def _values(history: rl.History) -> dict[str, Any]:
         "thresholds": {"slow": "1s"},
         "depth": 2,
         "session": True,
+        "deployment": "dp_1",
         "key": "Orders/eu-1",
         "trace": "0" * 32,
         "search": True,
         "tables": ["sys_journal"],
-        "length": "short",
         "at_least": 1,
         "older_than": "1s",
         "pause": 1,
@@ -195,16 +195,19 @@ def _verbs(history: rl.History, folder: Path) -> Iterator[tuple[str, Call]]:
         "journal_diff": [(first, second)],
         "save_dataset": [(values["ids"], folder / "dataset.jsonl")],
         "state": [("Orders", "eu-1")],
-        "story": [(first,), ()],
+        "story": [(first,)],
         "why": [(first,)],
     }
+    yield "story of a key", partial(_call, rl.story, (), {"key": "Orders/eu-1", "since": _LONG_AGO})
     for name, function in _functions():
         keywords = [each for each in _keywords(function) if each not in _IGNORED]
-        for position in positions.get(name, [()]):
+        first_position, *others = positions.get(name, [()])
+        base = {"since": _LONG_AGO} if "since" in keywords else {}
+        for position in (first_position, *others):
             yield name, partial(_call, function, _unused(position, name), {})
-            for each in keywords:
-                base = {"since": _LONG_AGO} if "since" in keywords else {}
-                yield f"{name}, {each}", partial(_call, function, _unused(position, each), {**base, each: values[each]})
+        for each in keywords:
+            position = _unused(first_position, each)
+            yield f"{name}, {each}", partial(_call, function, position, {**base, each: values[each]})
 
 
 def _unused(position: tuple[Any, ...], name: str) -> tuple[Any, ...]:
@@ -248,11 +251,11 @@ def _lists() -> Iterator[tuple[str, Call]]:
         "text": "stock",
         "limit": 10,
     }
-    every = [{}, *({name: value} for name, value in filters.items()), filters, *({"sort": each} for each in SORTS)]
-    for chosen in every:
+    every = [{}, *({name: value} for name, value in filters.items()), {"text": "ας"}, filters]
+    for chosen in (*every, *({"sort": each} for each in SORTS)):
         shown = Filters(**{"status": ("all",), **chosen})
         yield f"rows {', '.join(chosen)}", partial(_call, read_first_rows, (shown,), {})
-        yield f"counts {', '.join(chosen)}", partial(_call, count_by_status, (shown,), {})
-    yield "rows, a Greek text", partial(_call, read_first_rows, (Filters(status=("all",), text="ας"),), {})
+    yield "counts", partial(_call, count_by_status, (Filters(),), {})
+    yield "counts, filters", partial(_call, count_by_status, (Filters(**filters),), {})
     yield "histogram", partial(_call, read_histogram, (Filters(**filters),), {"window": timedelta(days=30)})
     yield "events", partial(_call, read_events, (), {"since": _LONG_AGO, "timeout": 60})
