@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -31,6 +32,7 @@ T = TypeVar("T")
 
 _FEW = 3
 _OPENERS: dict[str, Callable[[Source, str | datetime | timedelta], Source]] = {}
+_IS_OWN: ContextVar[bool] = ContextVar("is_own", default=False)
 ENGINE = b"restate_lab.engine"
 """The key in the metadata of columns for the engine that answered a statement, if a source has two."""
 TABLES = """
@@ -47,6 +49,21 @@ def read_once(function: Callable[[Any], T]) -> cached_property[T]:
     once = cached_property(function)
     setattr(once, "lock", nullcontext())  # noqa: B010 - the type has none
     return once
+
+
+@contextmanager
+def own_statement() -> Iterator[None]:
+    """Mark the statements that this thread sends in the block as those of this package, and not of a user."""
+    token = _IS_OWN.set(True)
+    try:
+        yield
+    finally:
+        _IS_OWN.reset(token)
+
+
+def is_own_statement() -> bool:
+    """Return whether the statement that is sent now is one of this package."""
+    return _IS_OWN.get()
 
 
 def recorded_frame(
@@ -268,7 +285,8 @@ class Source(ABC):
 
         Columns: ``table, column, type`` (as Arrow names it) and ``nullable``.
         """
-        return self.sql(TABLES, progress=False)
+        with own_statement():
+            return self.sql(TABLES, progress=False)
 
 
 def register_past(opener: Callable[[Source, str | datetime | timedelta], Source]) -> None:

@@ -53,11 +53,12 @@ def open_history(
 
         history = rl.open_history("history", live=lab)
 
-    With ``engine``, a SparkSession, Spark answers the statements over many runs, and this process those about given ids
-    and small tables. The results are the same; a statement whose result could differ is refused. It needs
-    ``pip install 'restate-lab[spark]'``, and excludes ``live``.
+    With ``engine``, a SparkSession, Spark answers the verbs' statements over many runs, and this process those about
+    given ids and small tables. The results are the same. SQL of your own is that of Spark, in ``history.spark``. It
+    needs ``pip install 'restate-lab[spark]'``, and excludes ``live``.
 
         history = rl.open_history("s3://bucket/history", engine=spark)
+        history.spark.sql("SELECT count(*) FROM sys_invocation_status").show()
 
     Raises:
         ArgumentError: the archive does not exist or does not have the cluster, an argument is malformed, ``live`` is

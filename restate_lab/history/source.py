@@ -19,7 +19,8 @@ from restate_lab._public import public
 from restate_lab._text import format_duration, format_timestamp, join, plural
 from restate_lab.analysis.times import TimeInput, to_datetime
 from restate_lab.client.sql.bind import bind
-from restate_lab.errors import ArgumentError
+from restate_lab.client.sql.tokenizer import tokens
+from restate_lab.errors import ArgumentError, StatementError
 from restate_lab.evidence.engine import EngineSource, read, result_schema
 from restate_lab.history.days import DaySessions
 from restate_lab.history.gaps import covered_until, gaps
@@ -36,11 +37,12 @@ from restate_lab.history.store import (
 )
 from restate_lab.payload_json import PayloadFunction
 from restate_lab.server import complete_features
-from restate_lab.source import ENGINE, Coverage, CoverageGap, read_once
+from restate_lab.source import ENGINE, Coverage, CoverageGap, is_own_statement, read_once
 
 if TYPE_CHECKING:
     from datafusion import SessionContext
     from deltalake import DeltaTable
+    from pyspark.sql import SparkSession
 
 _ACCENT = "#7a5c99"
 _FEW = 5
@@ -115,7 +117,7 @@ class History(EngineSource):
         if engine is not None:
             from restate_lab.history.spark.engine import SparkEngine  # noqa: PLC0415 - it needs sqlglot
 
-            self._engine = SparkEngine(engine, context, tables, self._visited_until)
+            self._engine = SparkEngine(engine, context, tables)
         self._has_payload_columns = "entry_json" in {each.name for each in tables["journal"].schema().fields}
         self._first = self._read_first_end(days)
         self._runs_open_then = self._count_open_then()
@@ -148,6 +150,26 @@ class History(EngineSource):
     def now(self) -> datetime:
         """Return the end of the last visit, or the end of the period if that is earlier, UTC."""
         return self._visited_until
+
+    @property
+    def spark(self) -> SparkSession:
+        """Return the session of Spark that answers the verbs, with the tables of this history as temporary views.
+
+            history.spark.sql("SELECT target, count(*) FROM sys_invocation_status GROUP BY target")
+
+        The statement is in Spark's dialect, with Spark's types, and the result is a DataFrame of Spark. The session is
+        on the cluster of ``engine``, and the views are dropped by ``close()``.
+
+        Raises:
+            ArgumentError: the history was opened without ``engine``, or cannot be.
+            StatementError: the history is closed.
+        """
+        if self._engine is None:
+            raise ArgumentError("history.spark needs a history of Spark: rl.open_history(where, engine=spark).")
+        if self._context is None:
+            raise StatementError(f"{self!r} is closed; open it again.")
+        session: SparkSession = self._engine.session
+        return session
 
     @property
     def _visited_until(self) -> datetime:
@@ -229,7 +251,13 @@ class History(EngineSource):
     def _read(
         self, context: SessionContext, query: str, deadline: float | None, max_bytes: float
     ) -> tuple[pa.Schema, Generator[pa.RecordBatch]]:
-        """Return the columns and rows of a statement; with an engine, the metadata of the columns have its name."""
+        """Return the columns and rows of a statement; with an engine, the metadata of the columns have its name.
+
+        Raises:
+            StatementError: with an engine, the statement is one of the user.
+        """
+        if self._engine is not None and not is_own_statement():
+            raise StatementError(_own_dialect(query))
         if self._engine is not None and self._engine.answers(query):
             rows = self._engine.read(query, result_schema(context, query), deadline, max_bytes)
             return rows.schema.with_metadata({ENGINE: "spark"}), (batch for batch in rows.to_batches())
@@ -408,6 +436,13 @@ class History(EngineSource):
         """Return rows of the archive's own tables, with the cluster as ``:name``."""
         _, batches = read(self._archive, bind(statement, name=self.cluster_name, **named))
         return [row for batch in batches for row in batch.to_pylist()]
+
+
+def _own_dialect(query: str) -> str:
+    """Return why a statement of the user is refused in a history of Spark; it names a view that the statement reads."""
+    names = (each.text.lower() for each in tokens(query) if each.kind == "word" and each.text.startswith("SYS_"))
+    view = next(names, "sys_invocation_status")
+    return f"a history with engine= takes no SQL of DataFusion: use history.spark.sql(…), where {view} is a view."
 
 
 def _latest(visits: pd.DataFrame, column: str) -> str:

@@ -9,7 +9,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.resources import files
@@ -35,6 +35,7 @@ from restate_lab.source import (
     SourceWrapper,
     check_supported,
     engine_of,
+    own_statement,
     query_json,
     read_once,
     read_table,
@@ -276,22 +277,25 @@ class Reads(SourceWrapper):
         if self._stop is not None:
             options["progress"] = UntilStopped(self._stop) if self.live else False
 
-        def send() -> Any:
+        @contextmanager
+        def send() -> Iterator[pa.RecordBatchReader]:
             left = self._remaining(limit)
             self._record(statement, {**(params or {}), **options})
-            return self._source.stream(statement, params=params, timeout=left, **options)
+            with ExitStack() as stack:
+                with own_statement():
+                    sent = self._source.stream(statement, params=params, timeout=left, **options)
+                    reader = stack.enter_context(sent)
+                note_response()
+                self._record_engine(statement, reader.schema)
+                yield reader
 
         if not self._remembers:
             with send() as reader:
-                note_response()
-                self._record_engine(statement, reader.schema)
                 yield reader
             return
 
         def read() -> pa.Table:
             with send() as reader:
-                note_response()
-                self._record_engine(statement, reader.schema)
                 return read_table(reader)
 
         values = {**(params or {}), **options, "progress": None}

@@ -38,7 +38,6 @@ SMALL_FOR_A_REASON = {
     "restate_lab.mcp": "works without the extra: all other importers of the SDK are loaded by it",
     "restate_lab.serve.pages": "the table of the pages; a module has those of one topic",
     "restate_lab.serve": "works without the extra: all other importers of the web server are loaded by it",
-    "restate_lab.history.spark.patterns": "the syntax of regular expressions, beside the rules for SQL",
     "restate_lab.client.admin": "the public class, made of one module for each kind of operation",
 }
 VERBS = (

@@ -154,7 +154,8 @@ class SampleArchive:
 
     def _append(self, table: str, rows: Sequence[Mapping[str, Any]], own: Sequence[Mapping[str, Any]]) -> None:
         archived = TABLES[table]
-        columns = [each for each in _TABLES[archived.copies] if each[0] not in archived.left_out | archived.payloads]
+        without = archived.left_out | {each for each in archived.payloads if not any(each in row for row in rows)}
+        columns = [each for each in _TABLES[archived.copies] if each[0] not in without]
         copied = to_archive(
             pa.table({name: pa.array([row.get(name) for row in rows], TYPES[kind]) for name, kind, _ in columns})
         )

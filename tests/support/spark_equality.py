@@ -1,7 +1,8 @@
-"""Compare a history that DataFusion reads with the same history in Spark: every statement over many runs, on both.
+"""Compare Spark with DataFusion over an archive: every statement of the closed set, and every view.
 
-``compare_engines(where, spark)`` returns a frame with one row per statement. As a program in the folder ``tests``, it
-prints the table for an archive: ``python -m support.spark_equality ARCHIVE [MASTER or "connect"] [PART OF A NAME]``.
+``python -m support.spark_equality ARCHIVE SMALL [MASTER or "connect"]`` in the folder ``tests`` prints the comparison.
+``SMALL`` is an archive of the same period with fewer runs, in which the statements are recorded. With ``--store`` after
+the master, statements that are equal are stored as proven.
 """
 
 from __future__ import annotations
@@ -11,118 +12,73 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 
 import restate_lab as rl
-from restate_lab.client.sql.bind import bind
-from restate_lab.errors import ArgumentError, NotOnThisServer, RestateLabError
-from restate_lab.history.spark.translate import is_over_runs
-from restate_lab.source import ENGINE, SourceWrapper
-from support.spark_statements import OWN
+from restate_lab.errors import RestateLabError
+from restate_lab.evidence.engine import result_schema
+from support.spark_set import PROVEN, digests_of, read_all, record, views
 
 _CLOSE = 1e-9
-_LONG_AGO = "3650d"
+PERIODS: tuple[Mapping[str, Any], ...] = (
+    {},
+    {"since": timedelta(days=2, hours=3)},
+    {"since": timedelta(days=3, hours=5), "until": timedelta(days=2, hours=2)},
+)
+"""Histories with other views: all runs, some of which have an id of another one, and parts of the period."""
 
 
-def verbs(history: rl.History) -> dict[str, Callable[[Any], Any]]:
-    """Return the verbs that read many runs: each question that a history answers, and others."""
-    middle = history.coverage.since + (history.now - history.coverage.since) / 2
-    named = rl.questions(full=True)
-    calls: dict[str, Callable[[Any], Any]] = {}
-    for row in named.to_dict("records"):
-        params = {"since": _LONG_AGO} if "since=" in row["parameters"] else {}
-        calls[f"ask {row['name']}"] = lambda source, name=row["name"], params=params: rl.ask(source, name, **params)
-    deployments = history.sql("SELECT id FROM sys_deployment ORDER BY created_at DESC, id LIMIT 1")["id"]
-    calls["before_after, a time"] = lambda source: rl.before_after(source, middle, window="60d", timeout=None)
-    calls["before_after, hours"] = lambda source: rl.before_after(
-        source, middle, window="60d", block="6h", timeout=None
-    )
-    if len(deployments):
-        last = str(deployments.iloc[0])
-        calls["before_after, a deployment"] = lambda source: rl.before_after(source, last, window="60d", timeout=None)
-    for kind in ("failed", "slow"):
-        calls[f"contrast {kind}"] = lambda source, kind=kind: rl.contrast(source, kind, timeout=None)
-    calls["doctor"] = lambda source: rl.doctor(source, timeout="1h")
-    return calls
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """One statement in both engines: its first difference, "" if it is equal, and the seconds that it took."""
+
+    name: str
+    digest: str
+    difference: str
+    rows: int
+    seconds: tuple[float, float]
+
+    def __str__(self) -> str:
+        mark = "UNEQUAL" if self.difference else "equal  "
+        times = "DataFusion {:>6.2f} s  Spark {:>6.2f} s".format(*self.seconds)
+        return f"{mark} {self.name:<44} {self.rows:>8} rows  {times}  {self.difference[:300]}"
 
 
-class Recorder(SourceWrapper):
-    """Records the statements of a verb over many runs, with their literals."""
+def compare(where: Any, small: Any, spark: Any) -> Iterator[Compared]:
+    """Yield the comparison of each statement and view: the same rows, types and order, floats to 1e-9.
 
-    def __init__(self, source: Any) -> None:
-        super().__init__(source)
-        self.statements: dict[str, None] = {}
-
-    def stream(self, statement: str, /, **options: Any) -> AbstractContextManager[pa.RecordBatchReader]:
-        named = {
-            key: value for key, value in options.items() if key not in {"params", "timeout", "max_bytes", "progress"}
-        }
-        self.statements[bind(statement, options.get("params"), **named)] = None
-        return super().stream(statement, **options)
-
-
-def statements_over_runs(history: rl.History, only: str = "") -> Iterator[tuple[str, str]]:
-    """Yield the name and the bound statement of everything that should run in Spark."""
-    seen: set[str] = set()
-    for name, call in verbs(history).items():
-        if only not in name:
-            continue
-        recorder = Recorder(history)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with suppress(NotOnThisServer, ArgumentError):  # of questions about open invocations, or about given ids
-                call(recorder)
-        for number, statement in enumerate(recorder.statements):
-            if statement not in seen and is_over_runs(statement):
-                seen.add(statement)
-                yield (f"{name} {number + 1}" if number else name), statement
-    for name, statement in OWN.items():
-        if only not in f"own: {name}":
-            continue
-        yield f"own: {name}", bind(statement)
-
-
-def compare_engines(
-    where: Any, spark: Any, *, only: str = "", report: Callable[[dict[str, Any]], None] = lambda _: None, **options: Any
-) -> pd.DataFrame:
-    """Return ``name, equal, rows, datafusion_s, spark_s, difference, sql``; ``report`` gets each row when it is there.
-
-    ``options`` are those of ``open_history``; ``only`` is a part of the names of the statements. Equal: same rows,
-    types and order, floats to 1e-9. Rows of a statement without ORDER BY are sorted first.
+    Rows of a statement without ORDER BY are sorted first.
     """
-    rows = []
-    with rl.open_history(where, **options) as alone, rl.open_history(where, engine=spark, **options) as sparked:
-        for name, statement in statements_over_runs(alone, only):
-            expected, plain = _timed(alone, statement)
-            found, of_spark = _timed(sparked, statement)
-            difference = difference_of(expected, found, is_ordered="ORDER BY" in statement.rpartition(")")[2])
-            if isinstance(found, pa.Table) and (found.schema.metadata or {}).get(ENGINE) != b"spark":
-                difference = "Spark did not answer it"
-            rows.append(
-                {
-                    "name": name,
-                    "equal": not difference,
-                    "rows": len(expected) if isinstance(expected, pa.Table) else None,
-                    "datafusion_s": plain,
-                    "spark_s": of_spark,
-                    "difference": difference,
-                    "sql": statement,
-                }
-            )
-            report(rows[-1])
-    return pd.DataFrame(rows)
+    for period in PERIODS:
+        with rl.open_history(small, **period) as recorded:
+            statements = {} if period else {query: (name, query) for query, name in record(recorded).items()}
+            statements |= {query: (name, f"SELECT * FROM {name.split()[1]}") for query, name in views(recorded).items()}
+            digests = {query: next(iter(digests_of(recorded, {query: ""}))) for query in statements}
+        with rl.open_history(where, **period) as alone, rl.open_history(where, engine=spark, **period) as sparked:
+            for query, (name, statement) in statements.items():
+                yield _compare(alone, sparked, statement, name, digests[query])
 
 
-def _timed(history: rl.History, statement: str) -> tuple[pa.Table | str, float]:
+def _compare(alone: rl.History, sparked: rl.History, query: str, name: str, digest: str) -> Compared:
+    context, engine = alone._context, sparked._engine
+    expected, plain = _timed(lambda: read_all(context, query))
+    found, of_spark = _timed(lambda: engine.read(query, result_schema(context, query), None, math.inf))
+    difference = difference_of(expected, found, is_ordered="ORDER BY" in query.rpartition(")")[2])
+    rows = len(expected) if isinstance(expected, pa.Table) else 0
+    return Compared(name, digest, difference, rows, (plain, of_spark))
+
+
+def _timed(function: Callable[[], pa.Table]) -> tuple[pa.Table | str, float]:
     started = time.monotonic()
     try:
-        result: pa.Table | str = history.arrow(statement, progress=False)
+        result: pa.Table | str = function()
     except RestateLabError as error:
         result = f"{type(error).__name__}: {error}"
     return result, round(time.monotonic() - started, 2)
@@ -209,21 +165,19 @@ def spark_session(master: str = "local[2]") -> Iterator[Any]:
             spark.stop()
 
 
-def show(row: dict[str, Any]) -> None:
-    """Print one row of the comparison."""
-    mark = "equal  " if row["equal"] else "UNEQUAL"
-    times = f"DataFusion {row['datafusion_s']:>6.2f} s  Spark {row['spark_s']:>6.2f} s"
-    sys.stdout.write(f"{mark} {row['name']:<44} {row['rows']!s:>8} rows  {times}  {row['difference'][:300]}\n")
-    sys.stdout.flush()
-
-
-def main(where: str, master: str = "local[2]", only: str = "") -> int:
+def main(where: str, small: str, master: str = "local[2]", *options: str) -> int:
     """Compare the engines over an archive, and return the exit code."""
+    compared: list[Compared] = []
     with spark_session(master) as spark:
-        table = compare_engines(where, spark, only=only, report=show)
-    times = table["spark_s"].sum() / table["datafusion_s"].sum()
-    sys.stdout.write(f"{table['equal'].sum()} of {len(table)} are equal; Spark took × {times:.1f}\n")
-    return 0 if table["equal"].all() else 1
+        for each in compare(where, small, spark):
+            compared.append(each)
+            sys.stdout.write(f"{each}\n")
+            sys.stdout.flush()
+    equal = {each.digest: each.name for each in compared if not each.difference}
+    sys.stdout.write(f"{sum(not each.difference for each in compared)} of {len(compared)} are equal\n")
+    if "--store" in options:
+        PROVEN.write_text("".join(f"{digest} {name}\n" for digest, name in sorted(equal.items())), "utf-8")
+    return 0 if all(not each.difference for each in compared) else 1
 
 
 if __name__ == "__main__":

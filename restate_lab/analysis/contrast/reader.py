@@ -80,7 +80,7 @@ FROM (
   FROM sys_invocation_status
   WHERE ({failing}) OR ({healthy}))
 GROUP BY is_failing, {names}
-ORDER BY n DESC
+ORDER BY n DESC, is_failing, {names}
 LIMIT {limit}"""
 
 

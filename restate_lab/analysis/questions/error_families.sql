@@ -53,7 +53,7 @@ by_day AS (
   FROM messages
   GROUP BY target_service_name, target_handler_name, kind, code, message, date_bin(INTERVAL '1 day', at)),
 numbered AS (
-  SELECT *, CAST(date_part('epoch', day) / 86400 AS BIGINT) AS day_number
+  SELECT *, CAST(date_part('epoch', day) / 86400.0 AS BIGINT) AS day_number
   FROM by_day),
 pauses AS (
   SELECT *, day_number - 1 - lag(day_number) OVER (

@@ -1,7 +1,8 @@
-"""Run statements of a history in the user's Spark: in a session of its own, with views of the archive.
+"""Run the package's statements about a history in the user's Spark: in a session of its own, with views of the archive.
 
 The session shares the cluster with the user's session, and has its own settings and views. So the settings of the user
-are not changed, and do not change results.
+are not changed, and do not change results. Each view has two names: the package's statements read the one that begins
+with ``restate_lab_``, and the other, that of the server's table, is for the user's own statements in Spark's dialect.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, wait
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -22,8 +22,15 @@ import pyarrow as pa
 from restate_lab._text import one_line
 from restate_lab.errors import ArgumentError, QueryRefused, StatementError, TimedOut
 from restate_lab.evidence.engine import read
-from restate_lab.history.spark.rules import MOST_FIRST
-from restate_lab.history.spark.translate import Translator, is_over_runs, parse_view, rows_of
+from restate_lab.history.spark.translate import (
+    MOST_FIRST,
+    Translator,
+    is_over_runs,
+    parse_view,
+    rows_of,
+    tables_of,
+    view_name,
+)
 
 if TYPE_CHECKING:
     from datafusion import SessionContext
@@ -78,23 +85,46 @@ class SparkEngine:
         ArgumentError: the session has another setting that changes results, and does not allow to change it.
     """
 
-    def __init__(self, spark: Any, context: SessionContext, tables: Mapping[str, DeltaTable], now: datetime) -> None:
+    def __init__(self, spark: Any, context: SessionContext, tables: Mapping[str, DeltaTable]) -> None:
         self._context, self._tables = context, tables
         is_connect = "connect" in type(spark).__module__
         # In Connect, a new session does not have the user's settings, such as those of a store.
         self._spark = spark.cloneSession() if is_connect else spark.newSession()
         # In a classic session, only the thread that has a tag of the session can interrupt its jobs.
         self._jobs = _Jobs.of_session(self._spark) if is_connect else _Jobs.of_context(self._spark.sparkContext)
-        for name, value in {**_WANTED, **_NEEDED}.items():
-            with suppress(Exception):  # a cluster can fix a setting
-                self._spark.conf.set(name, value)
-        for name, value in _NEEDED.items():
-            if str(self._spark.conf.get(name, "")).lower() != value.lower():
-                raise ArgumentError(f"engine has another value of {name} than {value}, and does not let it be changed.")
-        self._translator = Translator.of(context, f"restate_lab_{uuid.uuid4().hex[:12]}", now)
+        self._set(_WANTED)
+        self._check_settings()
+        self._translator = Translator.of(context)
         self._definitions = {(row["schema"], row["name"]): row["definition"] for row in rows_of(context, _VIEWS)}
         self._created: set[tuple[str, str]] = set()
         self._lock = threading.RLock()
+
+    @property
+    def session(self) -> Any:
+        """Return the session, with a view of each table of the history under the name of the server."""
+        self._check_settings()
+        for schema, table in self._translator.types:
+            if schema == "public":
+                self._create(schema, table)
+        return self._spark
+
+    def _set(self, settings: Mapping[str, str]) -> None:
+        for name, value in settings.items():
+            with suppress(Exception):  # a cluster can fix a setting
+                self._spark.conf.set(name, value)
+
+    def _check_settings(self) -> None:
+        """Set what changes results; the user can have changed it in the session."""
+        changed = {name: value for name, value in _NEEDED.items() if self._setting(name) != value.lower()}
+        self._set(changed)
+        for name, value in changed.items():
+            if self._setting(name) != value.lower():
+                raise ArgumentError(f"engine has another value of {name} than {value}, and does not let it be changed.")
+
+    def _setting(self, name: str) -> str:
+        with suppress(Exception):  # a cluster can hide a setting
+            return str(self._spark.conf.get(name)).lower()
+        return ""
 
     def answers(self, query: str) -> bool:
         """Return whether a bound statement runs in Spark."""
@@ -116,7 +146,8 @@ class SparkEngine:
         def collect() -> pa.Table:
             self._jobs.add_tag(tag)
             try:
-                for name in self._translator.tables_of(query):
+                self._check_settings()
+                for name in tables_of(query):
                     self._create(*name)
                 frame = self._spark.sql(statement).toDF(*(f"c{at}" for at in range(len(schema))))
                 # A limit takes the rows from all workers in any order, so each row keeps its place.
@@ -138,8 +169,9 @@ class SparkEngine:
     def close(self) -> None:
         """Drop the views."""
         with self._lock, suppress(Exception):  # the session can have ended
-            for name in self._created:
-                self._spark.catalog.dropTempView(self._translator.names[name])
+            for schema, table in self._created:
+                for name in _names_of(schema, table):
+                    self._spark.catalog.dropTempView(name)
             self._created.clear()
 
     def _create(self, schema: str, table: str) -> None:
@@ -150,7 +182,7 @@ class SparkEngine:
             definition = self._definitions.get((schema, table))
             if definition is not None:
                 select = parse_view(definition)
-                for name in self._translator.tables_of(select):
+                for name in tables_of(select):
                     self._create(*name)
                 frame = self._spark.sql(self._translator.translate(select))
             elif schema == "archive":
@@ -158,7 +190,8 @@ class SparkEngine:
             else:
                 columns, batches = read(self._context, f'SELECT * FROM {schema}."{table}"')  # noqa: S608
                 frame = self._spark.createDataFrame(pa.Table.from_batches(batches, columns))
-            frame.createOrReplaceTempView(self._translator.names[schema, table])
+            for view in _names_of(schema, table):
+                frame.createOrReplaceTempView(view)
             self._created.add((schema, table))
 
     def _wait(self, collect: Callable[[], pa.Table], tag: str, deadline: float | None) -> pa.Table:
@@ -191,6 +224,11 @@ class SparkEngine:
             while not future.done():
                 self._jobs.cancel(tag)
                 wait([future], 1)
+
+
+def _names_of(schema: str, table: str) -> tuple[str, ...]:
+    """Return the names of the view of a table; those of the schema "public" also have the name of the server."""
+    return (view_name(schema, table), *([table] if schema == "public" else []))
 
 
 def _least_bytes(schema: pa.Schema) -> float:

@@ -1,33 +1,25 @@
-"""Translate a statement of DataFusion to one of Spark, with the same rows, order and types.
+"""Translate the package's own statements about a history to Spark, with the same rows, order and types.
 
-sqlglot parses it, finds the type of each part, and writes the statement of Spark; ``rules`` has what differs. A
-function without a rule there is refused, because its result could differ.
+These statements are a closed set: a test records all of them, and the long tests compare the rows of each with those of
+DataFusion. So the rules know what these statements contain, and the conventions of the package's SQL: ``arrow_cast(…,
+'Int64')`` is about times and durations, an integer is divided only by a parameter or a literal, and regular expressions
+have no part that Java understands in another way. A function that no statement contains is refused.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from functools import cached_property
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from sqlglot import exp, parse_one
-from sqlglot.dialects.postgres import Postgres
 from sqlglot.errors import ErrorLevel, SqlglotError
-from sqlglot.optimizer.annotate_types import TypeAnnotator, annotate_types
-from sqlglot.optimizer.qualify import qualify
-from sqlglot.optimizer.scope import traverse_scope
-from sqlglot.schema import MappingSchema
 
 from restate_lab._text import one_line
-from restate_lab.client.sql.literals import literal
-from restate_lab.client.sql.tokenizer import tokens
 from restate_lab.errors import StatementError
 from restate_lab.evidence.engine import read
-from restate_lab.history.spark.rules import apply_rules, check_parts
-from restate_lab.history.spark.types import COERCIONS, DURATION_OF, INTERVALS, TIMES, kind_of, type_named
 
 if TYPE_CHECKING:
     from datafusion import SessionContext
@@ -37,15 +29,35 @@ OVER_RUNS = frozenset({
     *("agent_steps", "journal_entries", "invocations", "journal", "events"),
 })  # fmt: skip
 """The tables with rows per run; the last three are in the schema ``archive``."""
+MOST_FIRST = 1_000_000
+"""From this LIMIT on, Spark sorts all rows, and then takes them from all workers in any order."""
+_MOST = 2**31 - 1  # rows of a LIMIT in Spark; no result that is collected has more
 _IDS = frozenset({"id", "invoked_by_id", "restarted_from", "earlier_id", "run_id"})
 _COLUMNS = """
 SELECT table_schema AS schema, table_name AS "table", column_name AS name, data_type AS type
-FROM information_schema.columns WHERE table_schema <> 'information_schema'
-ORDER BY table_schema, table_name, ordinal_position"""
-_UNDERLINE = re.compile(r"\x1b\[[0-9;]*m")  # in the errors of sqlglot
-_LONGEST = 400  # characters of such an error
-Columns = Mapping[str, Mapping[str, str]]
-"""The columns of each table of a schema, with their types as Arrow names them."""
+FROM information_schema.columns WHERE table_schema <> 'information_schema'"""
+_LONGEST = 400  # characters of an error of sqlglot
+_TYPES = (
+    (r"(?:Large)?Utf8(?:View)?", "STRING"),
+    ("Boolean", "BOOLEAN"),
+    ("Int(?:8|16|32)", "INT"),
+    ("Int64|UInt(?:8|16|32)", "BIGINT"),
+    ("UInt64", "DECIMAL(20, 0)"),
+    ("Float(?:32|64)", "DOUBLE"),
+    ("Date32", "DATE"),
+    (r"(?:Large)?Binary(?:View)?", "BINARY"),
+    (r"Timestamp\((?:ms|us|µs|Millisecond|Microsecond)\b.*", "TIMESTAMP"),
+    (r"Duration\(.*", "INTERVAL DAY TO SECOND"),
+)
+_LIST = re.compile(r"(?:Large)?List\((?:nullable |non-null )?(\w+).*\)")
+_FUNCTIONS: tuple[Any, ...] = (exp.Func, exp.Lateral, exp.Values)
+_SAME: tuple[Any, ...] = (
+    *(exp.And, exp.Or, exp.Case, exp.If, exp.Coalesce, exp.Concat, exp.Count, exp.Exists, exp.Lag, exp.Length),
+    *(exp.Max, exp.Min, exp.Least, exp.Greatest, exp.MD5, exp.Nullif, exp.RowNumber, exp.Sum, exp.Translate, exp.Chr),
+    *(exp.Cast, exp.Ln, exp.Round, exp.Substring, exp.SplitPart, exp.SHA2Digest, exp.StrPosition, exp.Lower),
+)
+"""Functions that both engines compute equally for the values that the statements have."""
+Rule = Callable[["Translator", Any], Any]
 
 
 def rows_of(context: SessionContext, statement: str) -> Iterator[dict[str, Any]]:
@@ -55,87 +67,12 @@ def rows_of(context: SessionContext, statement: str) -> Iterator[dict[str, Any]]
         yield from batch.to_pylist()
 
 
-@dataclass(frozen=True)
-class Translator:
-    """Translates the statements of one history.
-
-    - ``schemas``: the columns of each schema ("public", "archive", …) and table.
-    - ``names``: schema and table → the name of its view in Spark.
-    - ``now``: what ``now()`` returns.
-    """
-
-    schemas: Mapping[str, Columns]
-    names: Mapping[tuple[str, str], str]
-    now: datetime
-
-    @classmethod
-    def of(cls, context: SessionContext, prefix: str, now: datetime) -> Translator:
-        """Return the translator for the tables of a session; the names in Spark begin with a prefix."""
-        schemas: dict[str, dict[str, dict[str, str]]] = {}
-        for row in rows_of(context, _COLUMNS):
-            schemas.setdefault(row["schema"], {}).setdefault(row["table"], {})[row["name"]] = row["type"]
-        names = {(schema, table): f"{prefix}_{schema}_{table}" for schema in schemas for table in schemas[schema]}
-        return cls(schemas, names, now)
-
-    @cached_property
-    def _schema(self) -> MappingSchema:
-        tables: dict[str, object] = {
-            schema: {
-                table: {name: type_named(kind) for name, kind in columns.items()} for table, columns in tables.items()
-            }
-            for schema, tables in self.schemas.items()
-        }
-        return MappingSchema(tables, dialect="postgres", normalize=False)
-
-    def translate(self, query: str) -> str:
-        """Return the statement of Spark for a bound statement.
-
-        Raises:
-            StatementError: it has a part whose result could differ in Spark.
-        """
-        try:
-            return self._translate(query)
-        except (SqlglotError, RecursionError) as error:
-            reason = one_line(_UNDERLINE.sub("", str(error)), _LONGEST)
-            raise StatementError(f"the statement cannot be translated for Spark: {reason}") from error
-
-    def _translate(self, query: str) -> str:
-        tree = parse_one(query, dialect="postgres")
-        check_parts(tree)
-        _type_functions(tree, self.now)
-        for table in _tables(tree):
-            if not table.db:
-                table.set("db", exp.to_identifier("public"))
-        tree = qualify(tree, dialect="postgres", schema=self._schema, validate_qualify_columns=False)
-        tree = annotate_types(
-            tree,
-            schema=self._schema,
-            expression_metadata={**Postgres.EXPRESSION_METADATA, **_METADATA},
-            coerces_to=COERCIONS,
-            dialect="postgres",
-        )
-        for table in _tables(tree):
-            self._rename(table)
-        written: str = apply_rules(tree).sql(dialect="spark", identify=True, unsupported_level=ErrorLevel.RAISE)
-        return written
-
-    def tables_of(self, query: str) -> list[tuple[str, str]]:
-        """Return schema and name of each table that a statement reads."""
-        names = [(each.db or "public", _name_of(each)) for each in _tables(parse_one(query, dialect="postgres"))]
-        return list(dict.fromkeys(names))
-
-    def _rename(self, table: exp.Table) -> None:
-        name = self.names.get((table.db, table.name))
-        if name is None:
-            raise StatementError(f"the table {table.db}.{table.name} is not available on Spark.")
-        for part in ("catalog", "db"):
-            table.set(part, None)
-        table.set("this", exp.to_identifier(name, quoted=True))
-
-
-def parse_view(definition: str) -> str:
-    """Return the SELECT of a CREATE VIEW."""
-    return definition.partition(" AS ")[2]
+def spark_type(name: str) -> str:
+    """Return the type in Spark of a type that Arrow names; "" if it has none."""
+    if items := _LIST.fullmatch(name):
+        item = spark_type(items[1])
+        return f"ARRAY<{item}>" if item else ""
+    return next((kind for pattern, kind in _TYPES if re.fullmatch(pattern, name)), "")
 
 
 def is_over_runs(query: str) -> bool:
@@ -143,112 +80,270 @@ def is_over_runs(query: str) -> bool:
 
     This is the only place that decides which engine answers a statement.
     """
-    first = next((token.text for token in tokens(query) if token.kind == "word"), "")
-    if first not in {"SELECT", "WITH"}:
-        return False  # EXPLAIN, SHOW, DESCRIBE or VALUES
     try:
         tree = parse_one(query, dialect="postgres")
     except SqlglotError:
-        return bool(re.search(rf"\b(?:{'|'.join(OVER_RUNS)})\b", query))
-    if not isinstance(tree, exp.Query) or not OVER_RUNS & {_name_of(table) for table in _tables(tree)}:
+        return False
+    if not isinstance(tree, exp.Query) or not OVER_RUNS & {each.name for each in _tables(tree)}:
         return False
     return not any(_compares_id(each) for each in tree.find_all(exp.EQ, exp.In))
 
 
 def _compares_id(node: Any) -> bool:
     """Return whether a comparison compares an id with literals."""
-    sides = [(node.this, node.expressions)] if isinstance(node, exp.In) else []
-    if isinstance(node, exp.EQ):
-        sides = [(node.this, [node.expression]), (node.expression, [node.this])]
-    return any(_names_id(each) and bool(values) and all(map(_is_text, values)) for each, values in sides)
+    values = node.expressions if isinstance(node, exp.In) else [node.expression]
+    is_id = isinstance(node.this, exp.Column) and node.this.name in _IDS
+    return is_id and bool(values) and all(isinstance(each, exp.Literal) for each in values)
 
 
-def _names_id(node: Any) -> bool:
-    return isinstance(node, exp.Column) and node.name in _IDS
+def parse_view(definition: str) -> str:
+    """Return the SELECT of a CREATE VIEW."""
+    return definition.partition(" AS ")[2]
 
 
-def _is_text(node: Any) -> bool:
-    return isinstance(node, exp.Literal) and node.is_string
+def tables_of(query: str) -> list[tuple[str, str]]:
+    """Return schema and name of each table that a statement reads."""
+    names = [(each.db or "public", each.name) for each in _tables(parse_one(query, dialect="postgres"))]
+    return list(dict.fromkeys(names))
 
 
 def _tables(tree: Any) -> list[exp.Table]:
     """Return the tables of a statement, without the names of its common table expressions."""
-    found: dict[int, exp.Table] = {}
-    for scope in traverse_scope(tree):
-        for source in scope.sources.values():
-            if isinstance(source, exp.Table):
-                found[id(source)] = source
-    return list(found.values())
+    own = {each.alias for each in tree.find_all(exp.CTE)}
+    return [each for each in tree.find_all(exp.Table) if each.db or each.name not in own]
 
 
-def _name_of(table: exp.Table) -> str:
-    is_quoted = isinstance(table.this, exp.Identifier) and table.this.args.get("quoted")
-    return table.name if is_quoted else table.name.lower()
+@dataclass(frozen=True)
+class Translator:
+    """Translates the statements of one history.
 
+    - ``types``: schema and table → the types of the columns by name, as Arrow names them.
+    """
 
-def _type_functions(tree: Any, now: datetime) -> None:
-    """Give the functions their types that sqlglot does not know, as casts, which ``rules`` removes again."""
-    for node in list(tree.find_all(exp.Anonymous, exp.CurrentTimestamp, exp.CurrentDate)):
-        if isinstance(node, exp.CurrentTimestamp) or node.name.lower() == "now":
-            value = parse_one(literal(now), dialect="postgres").expressions[0]
-            node.replace(exp.Cast(this=value, to=type_named("Timestamp(ns)")))
-        elif isinstance(node, exp.CurrentDate) or node.name.lower() == "today":
-            node.replace(exp.Cast(this=exp.Literal.string(now.date().isoformat()), to=type_named("Date32")))
-        elif node.name.lower() == "arrow_cast":
-            value, target = node.expressions
-            node.replace(exp.Cast(this=value.copy(), to=type_named(target.name)))
-        elif node.name.lower() in _RETURNS:
-            typed = exp.Cast(this=node.copy(), to=type_named(_RETURNS[node.name.lower()]))
-            typed.meta["typed"] = True
-            node.replace(typed)
+    types: Mapping[tuple[str, str], Mapping[str, str]]
 
+    @classmethod
+    def of(cls, context: SessionContext) -> Translator:
+        """Return the translator for the tables of a session."""
+        types: dict[tuple[str, str], dict[str, str]] = {}
+        for row in rows_of(context, _COLUMNS):
+            types.setdefault((row["schema"], row["table"]), {})[row["name"]] = row["type"]
+        return cls(types)
 
-_RETURNS = {
-    **dict.fromkeys(("json_get_str", "json_as_text", "json_get_json", "right"), "Utf8"),
-    **dict.fromkeys(("json_get_int", "octet_length", "bit_length"), "Int64"),
-    **dict.fromkeys(("json_length", "cardinality"), "UInt64"),
-    "json_get_float": "Float64",
-    **dict.fromkeys(("json_get_bool", "json_contains"), "Boolean"),
-}
+    def translate(self, query: str) -> str:
+        """Return the statement of Spark for a bound statement of this package, or of the server's views.
 
+        Raises:
+            StatementError: it has a part that no statement of the closed set has.
+        """
+        try:
+            tree = parse_one(query, dialect="postgres")
+            for table in _tables(tree):
+                self._rename(table)
+            for node in reversed(list(tree.walk())):
+                new = self._replacement(node)
+                if new is not node:
+                    node.replace(new)
+            return str(tree.sql(dialect="spark", identify=True, comments=False, unsupported_level=ErrorLevel.RAISE))
+        except SqlglotError as error:
+            raise StatementError(
+                f"a statement cannot be translated for Spark: {one_line(str(error), _LONGEST)}"
+            ) from error
 
-def _annotate_difference(annotator: TypeAnnotator, node: Any) -> Any:
-    left, right = kind_of(node.this), kind_of(node.expression)
-    if left in TIMES and right in TIMES:
-        unit = right if right in COERCIONS.get(left, ()) else left
-        annotator._set_type(node, DURATION_OF[unit])  # noqa: SLF001 - sqlglot has no public way
+    def _rename(self, table: exp.Table) -> None:
+        name = table.db or "public", table.name
+        if name not in self.types:
+            raise StatementError(f"the table {'.'.join(name)} is not available in Spark.")
+        if not table.alias:
+            table.set("alias", exp.TableAlias(this=exp.to_identifier(table.name)))
+        table.set("db", None)
+        table.set("this", exp.to_identifier(view_name(*name)))
+
+    def _replacement(self, node: Any) -> Any:
+        name = node.name.lower() if isinstance(node, exp.Anonymous) else type(node)
+        rule = _RULES.get(name)
+        if rule is not None:
+            return rule(self, node)
+        if isinstance(node, _FUNCTIONS) and not isinstance(node, _SAME):
+            raise _refusal(str(node.name if isinstance(node, exp.Anonymous) else node.key))
         return node
-    return _annotate_sum(annotator, node)
+
+    def arrow_cast(self, node: exp.Anonymous) -> Any:
+        """Write a cast; that of a time or a duration to a number gives its milliseconds."""
+        value, target = node.expressions
+        name = spark_type(target.name)
+        kinds = (
+            {columns.get(value.name, "") for columns in self.types.values()} if isinstance(value, exp.Column) else ()
+        )
+        if not name:
+            raise _refusal(f"a cast to {target.name}")
+        if target.name.startswith("Duration"):
+            return _sql("(CAST(v AS BIGINT) * INTERVAL '0.001' SECOND)", v=value)
+        if target.name != "Int64" or isinstance(value, exp.Null):
+            return _sql(f"CAST(v AS {name})", v=value)
+        if any(each.startswith("Duration") for each in kinds):
+            value = _sql("(CAST('1970-01-01T00:00:00Z' AS TIMESTAMP) + v)", v=value)
+        return _sql("unix_millis(v)", v=value)
 
 
-def _annotate_sum(annotator: TypeAnnotator, node: Any) -> Any:
-    for one, other in ((node.this, node.expression), (node.expression, node.this)):
-        if kind_of(one) in TIMES and kind_of(other) in INTERVALS:
-            annotator._set_type(node, kind_of(one))  # noqa: SLF001
-            return node
-    annotator._annotate_binary(node)  # noqa: SLF001
+def view_name(schema: str, table: str) -> str:
+    """Return the name of the view of a table that the package's own statements read."""
+    return f"restate_lab_{schema}_{table}"
+
+
+def _refusal(what: str) -> StatementError:
+    return StatementError(f"{what} is in no statement that was compared in Spark; open the history without engine=.")
+
+
+def _sql(text: str, **parts: Any) -> Any:
+    """Return a part of a Spark statement from its text, with other parts for its names."""
+    tree: Any = exp.maybe_parse(text, dialect="spark")
+    for column in list(tree.find_all(exp.Column)):
+        if column.name in parts:
+            column.replace(parts[column.name].copy())
+    return tree
+
+
+def _text_of(node: Any) -> str:
+    """Return a text, also one that is joined of several."""
+    if isinstance(node, exp.DPipe):
+        return _text_of(node.this) + _text_of(node.expression)
+    if not isinstance(node, exp.Literal):
+        raise _refusal(f"{node.sql()}, which is not a literal,")
+    return str(node.this)
+
+
+def _literal(_: Translator, node: exp.Literal) -> Any:
+    """Write 1.5 as a double, which is a decimal in Spark, and integers in arithmetic with 64 bits."""
+    if node.is_string:
+        return node
+    if not node.this.isdigit():
+        return _sql(f"CAST('{node.this}' AS DOUBLE)")
+    above = node.parent
+    while isinstance(above, exp.Paren | exp.Neg):
+        above = above.parent
+    is_operand = isinstance(above, exp.Add | exp.Sub | exp.Mul | exp.Div | exp.Mod)
+    return _sql(f"CAST({node.this} AS BIGINT)") if is_operand else node
+
+
+def _divide(_: Translator, node: exp.Div) -> Any:
+    """Write a division; one by an integer parameter or literal gives an integer."""
+    is_whole = isinstance(node.expression, exp.Cast) and node.expression.is_type("bigint")
+    return _sql("(l DIV r)" if is_whole else "(l / r)", l=node.this, r=node.expression)
+
+
+def _date_bin(_: Translator, node: exp.DateBin) -> Any:
+    interval = node.this.unnest()
+    unit = f"{str(interval.args['unit']).lower().removesuffix('s')}s"
+    size = timedelta(**{unit: float(interval.this.this)}) // timedelta(microseconds=1)
+    return _sql(f"timestamp_micros(unix_micros(t) - pmod(unix_micros(t), {size}))", t=node.expression)
+
+
+def _extract(_: Translator, node: exp.Extract) -> Any:
+    if node.name.upper() != "EPOCH":
+        raise _refusal(f"date_part {node.name}")
+    return _sql("(unix_micros(t) / CAST('1e6' AS DOUBLE))", t=node.expression)
+
+
+def _java_pattern(node: Any) -> exp.Literal:
+    r"""Return the pattern of Java for one of Rust: "." excludes only "\n", "$" is the end, and letters are Unicode."""
+    text = _text_of(node)
+    return exp.Literal.string("(?dU)" + (text[:-1] + r"\z" if text.endswith("$") else text))
+
+
+def _matches(_: Translator, node: exp.RegexpLike) -> Any:
+    return exp.RegexpLike(this=node.this, expression=_java_pattern(node.expression))
+
+
+def _replace(_: Translator, node: exp.RegexpReplace) -> Any:
+    """Write a replacement of all matches, or of the only one, at the beginning of the text."""
+    if node.args.get("modifiers") is None and not _text_of(node.expression).startswith("^"):
+        raise _refusal("regexp_replace of the first match")
+    new = exp.Literal.string(_text_of(node.args["replacement"]).replace("\\", "$"))
+    return exp.Anonymous(this="regexp_replace", expressions=[node.this, _java_pattern(node.expression), new])
+
+
+def _first_or_last(_: Translator, node: Any) -> Any:
+    """Write an ordered aggregate; null is the largest value."""
+    order = node.this
+    if not isinstance(order, exp.Order) or any(each.args.get("desc") for each in order.expressions):
+        raise _refusal("first_value in another order than an ascending one")
+    keys = [part for each in order.expressions for part in (_sql("(v IS NULL)", v=each.this), each.this.copy())]
+    name = "min_by" if isinstance(node, exp.FirstValue | exp.First) else "max_by"
+    return exp.Anonymous(this=name, expressions=[order.this.copy(), exp.Anonymous(this="struct", expressions=keys)])
+
+
+def _percentile(_: Translator, node: exp.PercentileCont) -> Any:
+    """Write a quantile without the last digits of its share: DataFusion rounds 0.9, and needs 0.900000000000001."""
+    share = node.expression.find(exp.Literal)
+    return _sql(f"percentile(v, CAST('{round(float(share.this), 12)}' AS DOUBLE))", v=node.this)
+
+
+def _limit(_: Translator, node: exp.Limit) -> Any:
+    """Omit a LIMIT that is so high that it limits nothing; refuse one whose rows Spark would take in any order."""
+    above, count = node.parent, int(node.expression.this)
+    if above is not None and count > _MOST:
+        above.set("limit", None)
+    elif above is not None and above.args.get("order") and count >= MOST_FIRST:
+        raise StatementError(
+            f"limit= of {MOST_FIRST:,} or more is not supported in Spark; pass limit=None for all rows."
+        )
     return node
 
 
-def _annotate_part(annotator: TypeAnnotator, node: Any) -> Any:
-    annotator._set_type(node, exp.DType.DOUBLE if node.name.upper() == "EPOCH" else exp.DType.INT)  # noqa: SLF001
+def _column(_: Translator, node: exp.Column) -> Any:
+    node.set("db", None)  # archive.journal.id
     return node
 
 
-def _annotate_as_argument(annotator: TypeAnnotator, node: Any) -> Any:
-    annotator._set_type(node, kind_of(node.this))  # noqa: SLF001
-    return node
+def _json_at(node: exp.Anonymous, value: str) -> Any:
+    """Return the JSON of the first member with a key, if it matches a pattern; the text can be cut off after it."""
+    text, key = node.expressions
+    name = f'"{re.escape(key.name)}"'
+    pattern = f"^{_BLANK}\\{{(?:{_BLANK}(?!{name}){_MEMBER}{_VALUE}{_BLANK},)*+{_BLANK}{name}{_BLANK}:{_BLANK}({value})"
+    return _sql("nullif(regexp_extract(t, p, 1), '')", t=text, p=exp.Literal.string(pattern))
 
 
-_METADATA: Mapping[Any, Any] = {
-    exp.Sub: {"annotator": _annotate_difference},
-    exp.Add: {"annotator": _annotate_sum},
-    exp.DateBin: {"returns": exp.DType.TIMESTAMP_NS},
-    exp.Encode: {"returns": exp.DType.VARCHAR},
-    **{
-        kind: {"returns": exp.DType.DOUBLE} for kind in (exp.PercentileCont, exp.Median, exp.Floor, exp.Ceil, exp.Round)
-    },
-    exp.Extract: {"annotator": _annotate_part},
-    exp.TimestampTrunc: {"annotator": _annotate_as_argument},
-    exp.StringToArray: {"returns": type_named("List(Utf8)")},
+def _json_text(_: Translator, node: exp.Anonymous) -> Any:
+    return _sql("try_variant_get(try_parse_json(j), '$', 'string')", j=_json_at(node, _STRING))
+
+
+def _json(_: Translator, node: exp.Anonymous) -> Any:
+    return _json_at(node, _VALUE)
+
+
+def _nested(depth: int) -> str:
+    """Return the pattern of a JSON value with at most so many levels; no part of it goes back."""
+    plain = rf"{_STRING}|-?(?:0|[1-9]\d*+)(?:\.\d++)?+(?:[eE][+-]?\d++)?+|true|false|null"
+    if not depth:
+        return f"(?:{plain})"
+    item = f"(?:{_MEMBER})?+{_nested(depth - 1)}{_BLANK}(?:,(?!{_BLANK}[]}}])|(?=[]}}])){_BLANK}"
+    return rf"(?:{plain}|[\[{{]{_BLANK}(?:{item})*+[]}}])"
+
+
+_BLANK = r"[ \t\n\r]*+"
+_STRING = r'"(?:[^"\\\x00-\x1f]++|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*+"'
+_MEMBER = f"{_STRING}{_BLANK}:{_BLANK}"
+_VALUE = _nested(6)
+
+
+_UNSIGNED = {exp.DType.UINT: "BIGINT", exp.DType.UBIGINT: "DECIMAL(20, 0)"}
+_RULES: Mapping[Any, Rule] = {
+    "arrow_cast": Translator.arrow_cast,
+    "cardinality": lambda _, node: node,
+    "json_get_str": _json_text,
+    "json_get_json": _json,
+    exp.DataType: lambda _, node: exp.DataType.build(_UNSIGNED[node.this]) if node.this in _UNSIGNED else node,
+    exp.Literal: _literal,
+    exp.Column: _column,
+    exp.Div: _divide,
+    exp.Avg: lambda _, node: _sql("avg(CAST(v AS DOUBLE))", v=node.this),
+    exp.Encode: lambda _, node: _sql("sha2(v, 256)", v=node.this.this),
+    exp.DateBin: _date_bin,
+    exp.Extract: _extract,
+    exp.RegexpLike: _matches,
+    exp.RegexpReplace: _replace,
+    **dict.fromkeys((exp.FirstValue, exp.LastValue, exp.First, exp.Last), _first_or_last),
+    exp.PercentileCont: _percentile,
+    exp.Limit: _limit,
 }

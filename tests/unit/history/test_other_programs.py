@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
 import random
-import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -19,9 +15,7 @@ import pytest
 from deltalake import DeltaTable
 
 import restate_lab as rl
-from restate_lab.environment import clean_environment
 from support.archives import DAY, SampleArchive, run
-from support.integrations.environments import python_environment_of
 
 QUESTIONS = {
     "runs": "SELECT count(*) AS n FROM invocations",
@@ -43,7 +37,6 @@ QUESTIONS = {
         "AND i.created_at = j.created_at WHERE i.completion_result = 'failure' GROUP BY j.entry_type"
     ),
 }
-SPARK = Path(__file__).parents[2] / "support" / "spark_program.py"
 IDS = [run(number, DAY)["id"] for number in range(300)]
 
 
@@ -108,27 +101,6 @@ def test_duckdb_and_polars_return_every_cell_of_the_history(
 ) -> None:
     assert expected[name]
     assert _plain(program(path, _asked(QUESTIONS[name]))) == expected[name]
-
-
-@pytest.mark.long
-@pytest.mark.timeout(900)
-def test_spark_on_two_worker_processes_returns_every_cell_of_the_history(
-    path: Path, expected: dict[str, list[list[Any]]], tmp_path: Path
-) -> None:
-    if shutil.which("java") is None:
-        pytest.fail("Spark needs Java; install for example Debian's default-jre-headless.", pytrace=False)
-    tables = {name: (str(path / name), DeltaTable(path / name).file_uris()) for name in ("invocations", "journal")}
-    questions = list(map(_asked, QUESTIONS.values()))
-    task = tmp_path / "task.json"
-    task.write_text(json.dumps({"tables": tables, "questions": questions}))
-    java = {name: os.environ[name] for name in ("JAVA_HOME",) if name in os.environ}
-    environment = clean_environment(TZ="UTC", SPARK_LOCAL_IP="127.0.0.1", SPARK_LOCAL_DIRS=str(tmp_path), **java)
-    command = [str(python_environment_of("spark")), str(SPARK), str(task)]
-    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-4_000:]
-    answers = dict(zip(QUESTIONS, map(json.loads, done.stdout.splitlines()), strict=True))
-    for name in QUESTIONS:
-        assert sorted(answers[name], key=repr) == expected[name], name
 
 
 def _plain(rows: list[dict[str, Any]]) -> list[list[Any]]:
