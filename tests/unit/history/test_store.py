@@ -14,15 +14,13 @@ from deltalake import DeltaTable
 
 from restate_lab import errors
 from restate_lab.history.commits import ClusterTables, table_of_records
+from restate_lab.history.maintenance import compact, delete_before, vacuum
 from restate_lab.history.store import (
     ArchiveStore,
     Deletion,
     LostRace,
-    compact,
-    delete_before,
     last_number,
     locate_store,
-    vacuum,
 )
 from restate_lab.history.tables import SCHEMA_VERSION, TABLES
 
