@@ -258,6 +258,7 @@ class History(EngineSource):
         Returns one row per table with ``table, files_before, files_after``. The history itself does not change.
 
         Raises:
+            ArchiveBroken: another compaction began later; it goes on, and this one ended.
             RestateLabError: the archive could not be changed.
         """
         return compact(self._store)

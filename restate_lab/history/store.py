@@ -362,6 +362,11 @@ def _sizes(table: DeltaTable, cluster: str, day: date) -> list[int]:
     return [file["size_bytes"] for file in files if (file[names[0]], file[names[1]]) == (cluster, day)]
 
 
+def set_properties(table: DeltaTable, properties: dict[str, str]) -> None:
+    """Commit properties of a table; commits by programs that have opened the table before are refused."""
+    table.alter.set_table_properties(properties, raise_if_not_exists=False)
+
+
 def last_number(table: DeltaTable, cluster: str, shard: str | None) -> int:
     """Return the number of the last transaction of a cluster, or of its shard, in a table; 0 if there is none."""
     return table.transaction_version(_transactions_of(cluster, shard)) or 0
