@@ -88,6 +88,11 @@ def process_info() -> dict[str, Any]:
     return {"user": user, "host": socket.gethostname(), "pid": os.getpid()}
 
 
+def describe_process() -> str:
+    """Return the user, the host and the id of this process as one text."""
+    return "{user}@{host} {pid}".format(**process_info())
+
+
 def read_records(
     files: Iterable[Path], kinds: Mapping[str, FieldChecks], unreadable: list[str], *, newest: int = FORMAT
 ) -> Iterator[dict[str, Any]]:

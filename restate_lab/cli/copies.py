@@ -218,7 +218,10 @@ def coverage(
 def compact(
     where: HistoryWhere, *, cluster_name: OneCluster = None, wide: Wide = False, full_ids: FullIds = False
 ) -> None:
-    """Merge the small files of the days that are over, so that they are read faster; archiving may continue."""
+    """Merge the small files of the days that are over, so that they are read faster; archiving may continue.
+
+    If two compactions run at the same time, the one that began first ends with exit code 1.
+    """
     _print(where, cluster_name, lambda archived: archived.compact(), "compacted", wide=wide, full_ids=full_ids)
 
 

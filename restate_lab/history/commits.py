@@ -23,7 +23,7 @@ from restate_lab.durations import DurationInput
 from restate_lab.errors import ArchiveBroken
 from restate_lab.history.store import ArchiveStore, LostRace, last_number, sql_text
 from restate_lab.history.tables import SCHEMA_VERSION, TABLES
-from restate_lab.records import process_info
+from restate_lab.records import describe_process
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
@@ -200,7 +200,6 @@ class VisitOptions:
 
 def common_record(lab: Lab, options: VisitOptions, started: datetime) -> Record:
     """Return the values of a record that each visit has."""
-    info = process_info()
     return {
         "cluster_name": options.cluster,
         "day": started.date(),
@@ -210,7 +209,7 @@ def common_record(lab: Lab, options: VisitOptions, started: datetime) -> Record:
         "schema_version": SCHEMA_VERSION,
         "started_at": started,
         "address": lab.address,
-        "archived_by": f"{info['user']}@{info['host']} {info['pid']}",
+        "archived_by": describe_process(),
         "restate_lab_version": version("restate-lab"),
         "new_runs": 0,
         "payloads": options.payloads,

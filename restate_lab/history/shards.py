@@ -21,7 +21,7 @@ from restate_lab.client.arguments import check_name
 from restate_lab.errors import ArgumentError
 from restate_lab.history.cluster import NAME
 from restate_lab.history.commits import ClusterTables
-from restate_lab.history.store import ArchiveStore
+from restate_lab.history.store import ArchiveStore, set_properties
 from restate_lab.history.tables import describe_format
 
 if TYPE_CHECKING:
@@ -56,10 +56,9 @@ class ShardLayout:
         return cls(active, frozenset(value["released"]), value["whole"], is_stored=True)
 
     def store_in(self, invocations: DeltaTable, cluster: str) -> None:
-        """Commit the layout; commits by programs that have opened the table before are refused."""
+        """Commit the layout."""
         value = {"active": self.active, "released": sorted(self.released), "whole": self.is_whole}
-        text = json.dumps(value, sort_keys=True)
-        invocations.alter.set_table_properties({_PROPERTY + cluster: text}, raise_if_not_exists=False)
+        set_properties(invocations, {_PROPERTY + cluster: json.dumps(value, sort_keys=True)})
 
     @property
     def shards(self) -> frozenset[str]:

@@ -24,16 +24,14 @@ from restate_lab.errors import ArgumentError, StatementError
 from restate_lab.evidence.engine import EngineSource, read, result_schema
 from restate_lab.history.days import DaySessions
 from restate_lab.history.gaps import covered_until, gaps
+from restate_lab.history.maintenance import compact, delete_before, vacuum
 from restate_lab.history.session import EARLIER_RUNS, HistoryPeriod, ServerSchema, history_session
 from restate_lab.history.shards import ShardLayout, describe_active, release
 from restate_lab.history.store import (
     ArchiveStore,
-    compact,
-    delete_before,
     locate_store,
     sql_text,
     sql_time,
-    vacuum,
 )
 from restate_lab.payload_json import PayloadFunction
 from restate_lab.server import complete_features
@@ -288,6 +286,7 @@ class History(EngineSource):
         Returns one row per table with ``table, files_before, files_after``. The history itself does not change.
 
         Raises:
+            ArchiveBroken: another compaction began later; it goes on, and this one ended.
             RestateLabError: the archive could not be changed.
         """
         return compact(self._store)

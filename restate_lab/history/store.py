@@ -1,4 +1,4 @@
-"""The folder of an archive: its Delta tables, numbered commits, and the maintenance of its files.
+"""The folder of an archive: its Delta tables, and numbered commits.
 
 Each row belongs to a cluster. A commit of rows has a transaction number of its cluster, or of its shard, one more than
 the commit before it. Delta refuses the second of two commits that both follow the same version of a table, so two
@@ -22,7 +22,6 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import pyarrow as pa
 from pyarrow import fs
 
@@ -36,9 +35,8 @@ if TYPE_CHECKING:
 
 _MARKER = re.compile(r"restate_lab archive, schema (\d+)")
 _LAST = "visits"  # created last: its existence shows that the other tables exist
-_DELETED = "restate_lab.deleted_before"
-_DELETED_UNTIL = "restate_lab.deleted_until"
-_IN_ORDER = ("journal", "events", "agent_steps", "samples", "invocations", "visits")  # the runs of a journal last
+DELETED = "restate_lab.deleted_before"
+DELETED_UNTIL = "restate_lab.deleted_until"
 _DENIED = re.compile(
     r"\b40[13] [A-Z]|privileges|forbidden|unauthorized|access ?denied|credential|InvalidAccessKey|SignatureDoes",
     re.IGNORECASE,
@@ -237,7 +235,7 @@ class ArchiveStore:
     def deletion(self, table: DeltaTable) -> Deletion:
         """Return which runs were deleted from the archive; ``table`` is ``invocations``."""
         values = table.metadata().configuration
-        before, until = values.get(_DELETED), values.get(_DELETED_UNTIL)
+        before, until = values.get(DELETED), values.get(DELETED_UNTIL)
         return Deletion(
             before=date.fromisoformat(before) if before else None,
             until=datetime.fromisoformat(until) if until else None,
@@ -364,6 +362,11 @@ def _sizes(table: DeltaTable, cluster: str, day: date) -> list[int]:
     return [file["size_bytes"] for file in files if (file[names[0]], file[names[1]]) == (cluster, day)]
 
 
+def set_properties(table: DeltaTable, properties: dict[str, str]) -> None:
+    """Commit properties of a table; commits by programs that have opened the table before are refused."""
+    table.alter.set_table_properties(properties, raise_if_not_exists=False)
+
+
 def last_number(table: DeltaTable, cluster: str, shard: str | None) -> int:
     """Return the number of the last transaction of a cluster, or of its shard, in a table; 0 if there is none."""
     return table.transaction_version(_transactions_of(cluster, shard)) or 0
@@ -409,60 +412,6 @@ def _usable(address: str) -> str:
             f"'|', '\\\\', control characters, and '%' before two hexadecimal digits. Choose another folder."
         )
     return address
-
-
-def compact(store: ArchiveStore) -> pd.DataFrame:
-    """Rewrite the small files of each day that is over as few large ones; it is safe while archivers write.
-
-    Columns: ``table, files_before, files_after`` of the rewritten days. The old files remain until ``vacuum``.
-    """
-    today = datetime.now(UTC).date().isoformat()
-    rows = []
-    for name in TABLES:
-        past = [("day", "<", today)] if "day" in TABLES[name].own else None
-        done = store.change(name, lambda table, past=past: table.optimize.compact(partition_filters=past))  # type: ignore[misc]
-        rows.append({"table": name, "files_before": done["numFilesRemoved"], "files_after": done["numFilesAdded"]})
-    return pd.DataFrame(rows)
-
-
-def vacuum(store: ArchiveStore) -> pd.DataFrame:
-    """Remove the files that no table has used for 7 days, also those of archivers that were killed.
-
-    Columns: ``table, files_removed``.
-    """
-    removed = {name: store.change(name, lambda table: table.vacuum(dry_run=False, full=True)) for name in TABLES}
-    return pd.DataFrame([{"table": name, "files_removed": len(files)} for name, files in removed.items()])
-
-
-def delete_before(store: ArchiveStore, day: date) -> pd.DataFrame:
-    """Delete the rows of all clusters before a day (UTC), and do not archive such runs again.
-
-    A day before that of an earlier call takes this limit back: runs are archived again if the server still has them.
-    Deployments and services remain. Columns: ``table, rows_deleted``. The files remain until ``vacuum``.
-
-    Raises:
-        ArgumentError: no complete visit was made on this day or later, or the day is in the future.
-    """
-    now = datetime.now(UTC)
-    last = _last_complete_day(store, now)
-    if last is None or day > last:
-        raise ArgumentError(
-            f"day is {day}: the last complete visit of {store} was made on {last or 'no day'}, so everything would be "
-            f"deleted. Pass a day until then, such as {last or now.date()}."
-        )
-    earlier = store.deletion(store.open("invocations"))
-    until = min(earlier.end, now) if earlier.end and earlier.end.date() > day else None
-    properties = {_DELETED: day.isoformat()} | ({_DELETED_UNTIL: until.isoformat()} if until else {})
-    store.change("invocations", lambda table: table.alter.set_table_properties(properties, raise_if_not_exists=False))
-    deleted = {name: store.change(name, lambda table: table.delete(f"day < '{day}'")) for name in _IN_ORDER}
-    return pd.DataFrame([{"table": name, "rows_deleted": each["num_deleted_rows"]} for name, each in deleted.items()])
-
-
-def _last_complete_day(store: ArchiveStore, now: datetime) -> date | None:
-    """Return the day of the last complete visit of any cluster; a visit in the future had a wrong clock."""
-    batches = store.read(store.open("visits"), ["started_at"], "outcome = 'complete'")
-    starts = [row["started_at"] for batch in batches for row in batch.to_pylist() if row["started_at"] <= now]
-    return max(starts).date() if starts else None
 
 
 def sql_text(text: str) -> str:

@@ -24,8 +24,11 @@ from typing import Any
 from restate_lab.testing.errors import NetworkUsed
 from restate_lab.testing.frames import CodePlace, place_in_frames, stack_of
 
-NOT_REFUSED = "libraries in C or Rust (grpcio, librdkafka, libpq, ctypes) and threads that ran before"
-"""What can use the network in a replay all the same."""
+NOT_REFUSED = (
+    "libraries in C or Rust (grpcio, librdkafka, libpq, ctypes), threads that ran before, and threads that code starts "
+    "with _thread or under debugpy"
+)
+"""What can use the network in a replay all the same: the text of each written test, its card, and the guide."""
 _USES = MappingProxyType(
     {
         "socket.connect": "opened a connection to",

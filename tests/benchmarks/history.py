@@ -31,7 +31,8 @@ from rounds import MIB, growth_since, in_fresh_process, reset_peak, say, table, 
 
 import restate_lab as rl
 from restate_lab.history.commits import ArchivedIds, ClusterTables, with_repeated
-from restate_lab.history.store import compact, delete_before, locate_store, vacuum
+from restate_lab.history.maintenance import compact, delete_before, vacuum
+from restate_lab.history.store import locate_store
 from support.large_archive import CLUSTER, LAST_DAY, write_archive
 
 COUNT = "SELECT target_service_name, completion_result, count(*) AS runs FROM archive.invocations GROUP BY 1, 2"

@@ -15,7 +15,8 @@ import pytest
 import restate_lab as rl
 from restate_lab import errors
 from restate_lab.environment import clean_environment
-from restate_lab.history.store import compact, locate_store, vacuum
+from restate_lab.history.maintenance import compact, vacuum
+from restate_lab.history.store import locate_store
 from restate_lab.progress import NoProgress, Progress
 from support.archive_bench import check_archive, running_archive_bench, tables_of
 from support.bench import wait_for

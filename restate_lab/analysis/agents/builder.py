@@ -16,6 +16,7 @@ from restate_lab.analysis.agents.notes import (
     WITHOUT_PAYLOADS,
     WITHOUT_STATUS,
     describe_encoded,
+    describe_uncounted,
     describe_unread,
 )
 from restate_lab.analysis.agents.prices import PriceTable
@@ -160,6 +161,7 @@ class ConversationBuilder:
             self.notes.append(f"the SDK encrypted {payloads} of {id_}; connect(decode=…) decodes payloads for showing")
         if lacks_payloads(table):
             self.notes.append(f"{id_}: {WITHOUT_PAYLOADS}")
+        self.notes += describe_uncounted([each.model for each in entries if each.model], id_)
         self.notes += describe_encoded({each.at: ENCODED for each in entries if _is_encoded_call(each)}, id_)
         return entries
 

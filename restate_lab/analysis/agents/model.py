@@ -48,7 +48,8 @@ class ModelStep(NamedTuple):
     those of calls in this response, if the provider or the client executed them before it was journaled.
     ``cache_write_tokens`` are the input tokens that were written to a cache, and ``cache_write_1h_tokens`` those that
     it keeps for an hour: they are for the cost, as is ``provider``, the id of the provider in the package genai-prices,
-    for a model whose name alone has no price.
+    for a model whose name alone has no price. ``uncounted`` is what was paid beside these numbers, such as
+    "compaction"; then they are unknown.
     """
 
     framework: str
@@ -69,6 +70,7 @@ class ModelStep(NamedTuple):
     cache_write_tokens: int | None = None
     cache_write_1h_tokens: int | None = None
     provider: str | None = None
+    uncounted: str | None = None
 
 
 def record(value: Any, key: str | None = None) -> Mapping[str, Any]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from restate_lab._text import plural
+from restate_lab.analysis.agents.model import ModelStep
 
 MOST_BYTES = 16 << 20
 ENCRYPTED, ENCODED, NOT_STORED = "encrypted", "encoded", "not stored"
@@ -25,6 +26,15 @@ def describe_encoded(encoded: Mapping[int, str], of: str = "") -> list[str]:
         else:
             notes.append(f"the SDK {how} {responses}, so tokens are unknown; {_DECODE}")
     return notes
+
+
+def describe_uncounted(steps: Iterable[ModelStep], of: str = "") -> list[str]:
+    """Return a note about responses with tokens in no number, unless there are none; ``of`` is their invocation."""
+    return [
+        f"{plural(number, 'response')} of a model{f' of {of}' if of else ''} had a {what}, whose tokens are paid and in "
+        f"no number, so tokens are unknown"
+        for what, number in Counter(step.uncounted for step in steps if step.uncounted).items()
+    ]
 
 
 def describe_unread(payloads: int, of: str = "") -> list[str]:

@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 from restate_lab._text import join
 from restate_lab.analysis.agents.entries import is_named_like_model, is_own_step
 from restate_lab.analysis.agents.model import TOKENS, ModelStep
-from restate_lab.analysis.agents.notes import WITHOUT_STATUS, describe_encoded, describe_unread
+from restate_lab.analysis.agents.notes import WITHOUT_STATUS, describe_encoded, describe_uncounted, describe_unread
 from restate_lab.analysis.agents.prices import PriceTable
 from restate_lab.analysis.agents.reader import ModelSteps, Row
 from restate_lab.analysis.ids import FIRST_AWAKEABLE
@@ -270,6 +270,7 @@ class _Runs:
             if entries[number] and not steps[number] and not found.encoded:
                 notes.append("no step has the shape of a model response")
             notes += [*describe_unread(found.excluded), *describe_encoded(found.encoded)]
+            notes += describe_uncounted(found.steps.values())
             if self.rows[number]["status"] == UNKNOWN:
                 notes.append(WITHOUT_STATUS)
             if unknown[number]:

@@ -11,8 +11,6 @@ from typing import Any, NamedTuple
 
 from restate_lab.analysis.agents.paths import Read, no_value
 
-_NUMBERS = ("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens")
-
 
 class Parts(Enum):
     """Whether a provider's number of input or output tokens includes the parts that a ``Usage`` has beside them."""
@@ -45,16 +43,16 @@ class Usage(NamedTuple):
     uncounted: tuple[str, str] = ("", "")
 
 
-def read_tokens(usage: Usage, value: Any) -> dict[str, int | None]:
+def read_tokens(usage: Usage, value: Any) -> dict[str, Any]:
     """Return the numbers of tokens in an object; a part that is more than its whole is unknown, and so is the whole."""
     if _has_uncounted(usage, value):
-        return dict.fromkeys(_NUMBERS)
+        return {"uncounted": usage.uncounted[1]}
     into, out = usage.input(value), usage.output(value)
     if usage.input_beside or usage.output_beside:
         into, out = _wholes(usage, value, into, out)
     into, cached = _whole_and_part(into, usage.cached(value))
     out, reasoning = _whole_and_part(out, usage.reasoning(value))
-    tokens = dict(zip(_NUMBERS, (into, cached, out, reasoning), strict=True))
+    tokens = {"input_tokens": into, "cached_tokens": cached, "output_tokens": out, "reasoning_tokens": reasoning}
     written = usage.written(value)
     return tokens if written is None else tokens | _written(usage, value, written, into, cached)
 

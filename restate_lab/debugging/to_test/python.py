@@ -7,6 +7,7 @@ record. The name of its files has only ASCII letters, digits and _; the app is t
 from __future__ import annotations
 
 import re
+import textwrap
 from pathlib import Path
 
 import restate_lab
@@ -23,11 +24,15 @@ record = Record.load(__file__, "{journal}")
 
 def test_{stem}():
     # {comment}
-    # No step runs. Code outside of steps does. The network and new processes are refused to it, but not to
-    # {not_refused}.
+    # {network}
     outcome = record.run({app})
     assert {assertion}
 '''
+_NETWORK = (
+    "No step runs. Code outside of steps does. The network and new processes are refused to it, but not to "
+    f"{NOT_REFUSED}."
+)
+_WIDTH = 110
 _COMMENTS = {
     "fails": "Until the code is corrected, this raises the recorded error.",
     "in_step": "The recorded failure is inside of a step: it has no result and does not run, so this raises the error\n"
@@ -96,7 +101,7 @@ def write_test(stem: str, journal: str, app: str, *, kind: str, last: int, packa
         journal=journal,
         stem=stem,
         comment=_COMMENTS[comment],
-        not_refused=NOT_REFUSED,
+        network="\n    # ".join(textwrap.wrap(_NETWORK, _WIDTH)),
         app=f'"{check_app(app)}"',
         assertion=assertion.format(last=last),
     )

@@ -364,6 +364,8 @@ def test_a_run_without_entries_or_tokens_has_unknown_numbers_and_a_note() -> Non
     assert (plain["input_tokens"], plain["spent_tokens"], plain["model_calls"]) == (None, None, 1)
     assert plain["note"].startswith("not read, because they have more than 16 MiB or are nested too deeply: 1 ")
     assert plain["note"].endswith("the tokens of 1 of 1 model calls are unknown")
+    compacted = run(JOURNAL[0].entry, models=ModelSteps({2: ModelStep("message", text="Hi", uncounted="compaction")}))
+    assert compacted["note"].startswith("1 response of a model had a compaction, whose tokens are paid")
 
 
 @pytest.mark.parametrize("content", [b"\xff\xff", b"\x0a", b"", b"\x2a\x02\x0a\x05"])

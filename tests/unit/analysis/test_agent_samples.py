@@ -11,6 +11,7 @@ import pytest
 
 from restate_lab.analysis.agents.entries import AgentEntry, Content, recognize, with_models
 from restate_lab.analysis.agents.model import ModelStep
+from restate_lab.analysis.agents.notes import describe_uncounted
 from restate_lab.analysis.agents.prices import PriceTable, price_table
 from restate_lab.analysis.agents.reader import _may_have_model
 from restate_lab.analysis.agents.shapes import SIGNATURES
@@ -182,19 +183,24 @@ def test_input_is_unknown_if_a_part_beside_it_may_be_missing(usage: dict[str, An
 
 
 @pytest.mark.parametrize(
-    ("iterations", "numbers"),
+    ("iterations", "numbers", "notes"),
     [
-        (None, (120, 90)),
-        ([{"type": "message", "input_tokens": 120, "output_tokens": 90}], (120, 90)),
-        ([{"type": "compaction", "input_tokens": 9_000, "output_tokens": 400}, {"type": "message"}], (None, None)),
+        (None, (120, 90), []),
+        ([{"type": "message", "input_tokens": 120, "output_tokens": 90}], (120, 90), []),
+        (
+            [{"type": "compaction", "input_tokens": 9_000, "output_tokens": 400}, {"type": "message"}],
+            (None, None),
+            ["1 response of a model had a compaction, whose tokens are paid and in no number, so tokens are unknown"],
+        ),
     ],
 )
-def test_tokens_are_unknown_if_a_compaction_was_paid_beside_them(
-    iterations: Any, numbers: tuple[int | None, int | None]
+def test_tokens_are_unknown_and_a_note_says_why_if_a_compaction_was_paid_beside_them(
+    iterations: Any, numbers: tuple[int | None, int | None], notes: list[str]
 ) -> None:
     step = recognize(ANTHROPIC | {"usage": {"input_tokens": 120, "output_tokens": 90, "iterations": iterations}})
     assert step is not None
     assert (step.input_tokens, step.output_tokens) == numbers
+    assert describe_uncounted([step]) == notes
 
 
 @pytest.mark.parametrize(

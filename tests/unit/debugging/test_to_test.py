@@ -19,6 +19,7 @@ import restate_lab as rl
 from restate_lab.errors import ArgumentError
 from restate_lab.testing import Record, StepWithoutResult
 from restate_lab.testing.journal import Failure
+from restate_lab.testing.network import NOT_REFUSED
 from support.order_records import APP, FIXED, ORDER, QUIET, order_record
 from support.order_services import RAN
 from support.sample_rows import SampleRows
@@ -197,12 +198,15 @@ def test_a_test_of_a_returned_value_fails_with_a_step_more_or_another_value(
         test.write_text(test.read_text().replace(wrong, QUIET))
 
 
-def test_a_card_says_what_can_use_the_network_all_the_same(write: Write) -> None:
+def test_the_card_the_test_and_the_guide_name_all_that_can_use_the_network(write: Write) -> None:
     made = write()
-    limit = "libraries in C or Rust (grpcio, librdkafka, libpq, ctypes) and threads that ran before"
-    assert f"note: a run of the test does not refuse the network to {limit}" in made.notes
-    assert limit in made._repr_html_()
-    assert limit in made.paths[1].read_text()
+    for limit in ("grpcio", "librdkafka", "libpq", "ctypes", "threads that ran before", "with _thread", "debugpy"):
+        assert limit in NOT_REFUSED
+    assert f"note: a run of the test does not refuse the network to {NOT_REFUSED}" in made.notes
+    guide = Path(rl.__file__).with_name("guide") / "before-a-deployment.md"  # the sample of a test, and the text
+    texts = {made._repr_html_(): 1, made.paths[1].read_text(): 1, guide.read_text("utf-8"): 2}
+    for text, times in texts.items():
+        assert " ".join(text.replace("    # ", "").split()).count(NOT_REFUSED) == times
 
 
 def test_code_that_does_not_fail_as_in_production_is_reported(write: Write) -> None:

@@ -11,8 +11,9 @@ import pytest
 
 from restate_lab.errors import ArgumentError
 from restate_lab.history.commits import ClusterTables, table_of_records
+from restate_lab.history.maintenance import delete_before
 from restate_lab.history.shards import ShardLayout, claim, parse_shard, release
-from restate_lab.history.store import ArchiveStore, LostRace, delete_before, locate_store
+from restate_lab.history.store import ArchiveStore, LostRace, locate_store
 from restate_lab.history.tables import TABLES
 
 NOW = datetime.now(UTC)

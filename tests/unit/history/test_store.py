@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import sys
+import uuid
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
+from subprocess import PIPE, Popen
 from typing import Any
 
 import pyarrow as pa
@@ -14,15 +19,13 @@ from deltalake import DeltaTable
 
 from restate_lab import errors
 from restate_lab.history.commits import ClusterTables, table_of_records
+from restate_lab.history.maintenance import compact, delete_before, vacuum
 from restate_lab.history.store import (
     ArchiveStore,
     Deletion,
     LostRace,
-    compact,
-    delete_before,
     last_number,
     locate_store,
-    vacuum,
 )
 from restate_lab.history.tables import SCHEMA_VERSION, TABLES
 
@@ -171,6 +174,74 @@ def test_archivers_that_merge_small_files_at_the_same_time_lose_and_repeat_no_ro
         list(pool.map(archive, shards))
     assert ids(store) == [*(f"{shard} {number:02}" for shard in shards for number in range(1, 26)), "d"]
     assert [last_number(store.open("invocations"), "c", shard) for shard in shards] == [25, 25, 25]
+
+
+def with_small_files(store: ArchiveStore, count: int) -> list[str]:
+    """Add a run of yesterday in a commit of its own, ``count`` times, and return the ids in the archive."""
+    for number in range(count):
+        rows = runs(f"run {uuid.uuid4().hex}", day=TODAY - timedelta(days=1), number=str(number))
+        store.append(store.open("invocations"), rows, cluster="c")
+    return ids(store)
+
+
+@pytest.mark.parametrize("opened", [1, 2])
+def test_a_compaction_that_another_one_overtakes_repeats_no_row(
+    store: ArchiveStore, monkeypatch: pytest.MonkeyPatch, opened: int
+) -> None:
+    """Between the first or the second opening of a table and the commit, another program compacts all tables."""
+    there, openings, original = with_small_files(store, 3), Counter[str](), ArchiveStore.open
+
+    def open_and_wait(self: ArchiveStore, table: str) -> DeltaTable:
+        handle = original(self, table)
+        openings[table] += 1
+        if table == "invocations" and openings[table] == opened:
+            monkeypatch.setattr(ArchiveStore, "open", original)
+            assert compact(store).set_index("table").at["invocations", "files_before"] == 3
+        return handle
+
+    monkeypatch.setattr(ArchiveStore, "open", open_and_wait)
+    if opened == 1:
+        assert compact(store)["files_before"].sum() == 0
+    else:
+        with pytest.raises(errors.ArchiveBroken, match=r"another compaction, of \S*@.* began later and goes on"):
+            compact(store)
+    assert ids(store) == there
+    assert compact(store)["files_before"].sum() == 0
+
+
+COMPACTING = """
+import sys
+from restate_lab.errors import ArchiveBroken
+from restate_lab.history.maintenance import compact
+from restate_lab.history.store import locate_store
+for line in sys.stdin:
+    try:
+        compact(locate_store(sys.argv[1]))
+        print("done", flush=True)
+    except ArchiveBroken as error:
+        print(error, flush=True)
+"""
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_processes_that_compact_while_an_archiver_commits_lose_and_repeat_no_row(store: ArchiveStore) -> None:
+    tables, outcomes = ClusterTables(store, "c", store.open_all()), []
+    command = [sys.executable, "-c", COMPACTING, store.where]
+    with ExitStack() as stack:
+        programs = [Popen(command, stdin=PIPE, stdout=PIPE, text=True, bufsize=1) for _ in range(3)]
+        started = [stack.enter_context(each) for each in programs]
+        for number in range(20):
+            there = with_small_files(store, 10)
+            for each in started:
+                print(file=each.stdin)
+            for _ in range(3):
+                there.append(f"today {uuid.uuid4().hex}")
+                tables.append_once("invocations", runs(there[-1]))
+            outcomes += [each.stdout.readline().strip() for each in started if each.stdout]
+            assert ids(store) == sorted(there), f"round {number}: {outcomes[-3:]}"
+    assert all(outcome == "done" or "another compaction" in outcome for outcome in outcomes), outcomes
+    assert outcomes.count("done") >= 20
 
 
 def test_a_day_after_the_last_complete_visit_is_refused(store: ArchiveStore) -> None:
