@@ -8,10 +8,13 @@ from __future__ import annotations
 import errno
 import io
 import os
+import select
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO
+
+import typer
 
 _LAST_DESCRIPTOR = 2  # of the standard streams
 
@@ -40,39 +43,55 @@ def standard_streams() -> Iterator[None]:
         sys.stdin, sys.stdout, sys.stderr = before
 
 
-class _Stdout(io.FileIO):
+def print_line(text: str) -> None:
+    """Print a line on stdout; on stderr, as everything afterwards, if stdout is closed, full or not read any more."""
+    try:
+        typer.echo(text)
+    except OSError:
+        sys.stdout = sys.stderr
+        typer.echo(text)
+
+
+class _Stream(io.FileIO):
+    def _write_all(self, data: memoryview) -> None:
+        """Write everything: a disk that becomes full takes a part first, and no error is raised for it."""
+        done = 0
+        while done < len(data):
+            written = super().write(data[done:])
+            if written is None:  # the descriptor does not block, and its reader is slower
+                select.select([], [self], [])
+            done += written or 0
+
+
+class _Stdout(_Stream):
     """Writes to stdout; an error has the name of the stream. When it ``is_over``, nothing is written any more."""
 
     is_over = False
 
     def write(self, data: Any, /) -> int:
         """Write to the descriptor."""
+        rest = memoryview(data).cast("B")
         if self.is_over:
-            return memoryview(data).nbytes
+            return rest.nbytes
         try:
-            return self._write_all(memoryview(data).cast("B"))
+            self._write_all(rest)
         except OSError as error:
             if error.errno == errno.EBADF:
                 raise OSError(errno.EBADF, "standard output is closed") from error
             error.filename = "standard output"
             raise
-
-    def _write_all(self, data: memoryview) -> int:
-        """Write everything: a disk that becomes full takes a part first, and no error is raised for it."""
-        done = 0
-        while done < len(data):
-            done += super().write(data[done:]) or 0
-        return done
+        return rest.nbytes
 
 
-class _Stderr(io.FileIO):
+class _Stderr(_Stream):
     """Writes to stderr, and drops what it does not accept."""
 
     def write(self, data: Any, /) -> int:
         """Write to the descriptor."""
+        rest = memoryview(data).cast("B")
         with suppress(OSError):
-            return super().write(data)
-        return memoryview(data).nbytes
+            self._write_all(rest)
+        return rest.nbytes
 
 
 class _ClosedStdin(io.RawIOBase):

@@ -9,6 +9,7 @@ import typer
 
 from restate_lab.cli._errors import exit_on_error
 from restate_lab.cli._options import examples
+from restate_lab.cli._streams import print_line
 
 NoBrowser = Annotated[
     bool, typer.Option("--no-browser", help="Start JupyterLab and print its address, but do not open a browser.")
@@ -82,6 +83,9 @@ def demo(
     """
     from restate_lab.demo.run import run_demo
 
+    browser = not no_browser
     with exit_on_error():
-        code = run_demo(server=server, keep=keep, vqueues=vqueues, browser=not no_browser, once=once, story=story)
+        code = run_demo(
+            server=server, keep=keep, vqueues=vqueues, browser=browser, once=once, story=story, say=print_line
+        )
     raise typer.Exit(code)

@@ -9,6 +9,7 @@ import typer
 
 from restate_lab.cli._errors import exit_on_error, warn
 from restate_lab.cli._options import POINT_LIMIT, Clusters, duration_option, examples
+from restate_lab.cli._streams import print_line
 
 EvidencePaths = Annotated[
     list[Path] | None, typer.Option("--evidence", metavar="PATH", help="Also serve this frozen evidence; repeatable.")
@@ -79,6 +80,6 @@ def serve(
             behind_proxy=behind_proxy,
             payloads=payloads,
             timeout=timeout,
-            say=typer.echo,
+            say=print_line,
             warn=warn,
         )

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 import webbrowser
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType, MappingProxyType
 from typing import Any
@@ -64,13 +64,14 @@ def run_demo(
     browser: bool = True,
     once: bool = False,
     story: str = "incident",
+    say: Callable[[str], object] = print,
 ) -> int:
     """Start the demo, run it until it is stopped, and return the exit code.
 
     ``server`` is the path of a restate-server; None finds or installs one. ``keep`` is a folder for the data, which a
     later demo can continue; None means a temporary folder. ``once`` executes the notebook of the story without a
     browser and exits. ``vqueues`` has the meaning that it has for a `RestateServer`. ``story`` is one of ``STORIES``; a
-    kept folder continues its own story.
+    kept folder continues its own story. ``say`` prints a text.
 
     Raises:
         MissingExtra: the extra ``demo`` is not installed.
@@ -87,13 +88,15 @@ def run_demo(
         story = _story_of(folder, story)
         more = agent_services(folder) if story == NEEDS_AGENTS else ()
         playing = ", and playing a week in 40 seconds" if story == "week" else ""
-        _print(f"Starting restate-server and the sample services{playing} …")
+        say(f"Starting restate-server and the sample services{playing} …")
         env = SETTINGS.get(story, NO_SETTINGS)
         with Embedded(binary, folder, vqueues=vqueues, story=STORIES[story], env=env, more=more) as demo:
             version, admin, ingress = demo.server.version, demo.server.admin_url, demo.server.ingress_url
-            _print(f"restate-server {version} runs at {admin},\nand its ingress at {ingress}.")
+            say(f"restate-server {version} runs at {admin},\nand its ingress at {ingress}.")
             notebook = NOTEBOOKS[story]
-            return _execute(demo, notebook, kept=keep is not None) if once else _open(demo, notebook, browser=browser)
+            if once:
+                return _execute(demo, notebook, say, kept=keep is not None)
+            return _open(demo, notebook, say, browser=browser)
 
 
 def _check_format(folder: Path) -> None:
@@ -182,25 +185,25 @@ def notebook_environment(folder: Path, admin_url: str, ingress_url: str) -> dict
     }
 
 
-def _execute(demo: Embedded, name: str, *, kept: bool) -> int:
+def _execute(demo: Embedded, name: str, say: Callable[[str], object], *, kept: bool) -> int:
     notebook = demo.folder / "notebooks" / name
-    _print(f"Executing {notebook.name}, read-only …\n")
+    say(f"Executing {notebook.name}, read-only …\n")
     from restate_lab.demo.notebook import run_notebook  # noqa: PLC0415 - takes seconds, and only --once uses it
 
     run = run_notebook(notebook, demo.folder / "executed" / notebook.name, env=_environment(demo))
-    _print(run.text + "\n")
-    _print(f"{run}" + (f"; the executed copy is {run.executed}" if kept else ""))
+    say(run.text + "\n")
+    say(f"{run}" + (f"; the executed copy is {run.executed}" if kept else ""))
     if run.failure:
         sys.stderr.write(f"\n{notebook.name}, {run.failure}\n")
     return 1 if run.failure else 0
 
 
-def _open(demo: Embedded, notebook: str, *, browser: bool) -> int:
-    _print("Starting JupyterLab …")
+def _open(demo: Embedded, notebook: str, say: Callable[[str], object], *, browser: bool) -> int:
+    say("Starting JupyterLab …")
     with JupyterLab(demo.folder / "notebooks", demo.folder / "jupyter", env=_environment(demo)) as jupyter:
         url = jupyter.url(notebook)
         opened = browser and webbrowser.open(_write_redirect(url, demo.folder))
-        _print(
+        say(
             f"JupyterLab is {'open in your browser' if opened else 'ready'}:\n\n    {url}\n\n"
             "Press Ctrl-C to stop the demo."
         )
@@ -208,7 +211,7 @@ def _open(demo: Embedded, notebook: str, *, browser: bool) -> int:
             while jupyter.process.exit_code is None:  # until the user has shut down JupyterLab
                 demo.check()
                 time.sleep(POLL_INTERVAL)
-        _print("\nStopping …")
+        say("\nStopping …")
     return 0
 
 
@@ -266,12 +269,3 @@ def working_folder(keep: Path | None) -> Iterator[Path]:
         except BlockingIOError as error:
             raise RestateLabError(f"another demo is running in {folder}; stop it, or use another folder") from error
         yield folder
-
-
-def _print(text: str) -> None:
-    """Print a text, or write it to stderr if stdout is closed or full; the demo goes on if both are."""
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError):
-            stream.write(text + "\n")
-            stream.flush()
-            return

@@ -31,6 +31,7 @@ from restate_lab.cli._errors import exit_on_error, in_a_shell
 from restate_lab.cli._options import OutputFormat, output_format, parse_seconds, parse_value, with_output
 from restate_lab.cli._page import Part, TextPage
 from restate_lab.cli._result_pages import _print_finding, doctor_exit_code, waits_exit_code
+from restate_lab.cli._streams import print_line
 from restate_lab.cli._table import TableView, TerminalTable, plain_lines
 from restate_lab.cli.diagnose import FailingStatus, _parse_prices
 from restate_lab.cli.shell_code import SourceOptions
@@ -76,6 +77,7 @@ def test_each_option_reaches_the_demo_and_its_exit_code_the_shell(
         "vqueues": False,
         "server": Path("/bin/sh"),
         "story": "incident",
+        "say": print_line,
     }
 
 

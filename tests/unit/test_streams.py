@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import os
+import select
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from restate_lab._files import PrivateFolder
 from restate_lab.actions.plan.store import PlanStore, StoredPlan, StoredTarget
 from restate_lab.cli._errors import exit_on_error, note_change
 from restate_lab.cli._page import TextPage
-from restate_lab.cli._streams import standard_streams
+from restate_lab.cli._streams import print_line, standard_streams
 from restate_lab.cli.act import _exit_code
 from restate_lab.client.arguments import check_reason
 from restate_lab.errors import ArgumentError, WriteFailed
@@ -48,6 +50,37 @@ def test_an_output_error_after_a_change_keeps_the_exit_code(
             TextPage().paragraph("done")
     assert ended.value.exit_code == code
     assert capfd.readouterr().err.startswith("restate-lab: executed; the result could not be printed (")
+
+
+@pytest.mark.parametrize("state", ["full", "no reader", "closed"])
+def test_a_line_that_stdout_refuses_is_on_stderr_and_is_no_error_at_the_end(
+    state: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with open(2, "w", closefd=False) as errors, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stderr", errors)
+        with stdout_that_is(state), standard_streams(), exit_on_error():
+            print_line("ready")
+            print_line("stopping")
+    assert capfd.readouterr().err == "ready\nstopping\n"
+
+
+@pytest.mark.parametrize("name", ["stdout", "stderr"])
+def test_a_slow_reader_of_a_stream_that_does_not_block_gets_everything(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other programs can make the pipe or terminal non-blocking, which they share; the command waits."""
+    text, waits, wait = "x" * 300_000, [], select.select
+    monkeypatch.setattr(select, "select", lambda *streams: waits.append(streams) or wait(*streams))
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with os.fdopen(reader, "rb") as end, ThreadPoolExecutor(1) as threads:
+        with os.fdopen(writer, "w") as stream:
+            monkeypatch.setattr(sys, name, stream)
+            with standard_streams():
+                received = threads.submit(lambda: (wait([], [], [], 0.2), end.read())[1])
+                getattr(sys, name).write(text)
+        assert received.result(10).decode() == text
+    assert waits
 
 
 def test_an_output_without_a_buffer_is_written_at_once() -> None:
