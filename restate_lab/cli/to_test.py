@@ -80,7 +80,7 @@ def to_test(
     """Write the journal of an invocation as a file to review, and a test that replays it on your code.
 
     Your app is imported, and its handler runs once in this process. No step runs. The network and new processes are
-    refused to it; the test says what is not refused.
+    refused to it; the test names the libraries and threads to which they are not.
     The files are yours; they have inputs and results, so review them before you commit them.
     """
     from restate_lab.cli._output import write_result

@@ -187,6 +187,7 @@ LONGEST = 0.5  # seconds of processor time for one text: only endless ones reach
 APPLIED_BY = {
     # the method of patterns that are not applied by name, but from a table or a dataclass
     "restate_lab.client.address": "fullmatch",
+    "restate_lab.history.spark.translate": "fullmatch",
     "restate_lab.magics.completion": "match",
 }
 OUR_OWN_TEXT = {"restate_lab.guide.__main__": "the pages of our own guide, when it is built"}

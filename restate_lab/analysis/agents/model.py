@@ -48,8 +48,8 @@ class ModelStep(NamedTuple):
     those of calls in this response, if the provider or the client executed them before it was journaled.
     ``cache_write_tokens`` are the input tokens that were written to a cache, and ``cache_write_1h_tokens`` those that
     it keeps for an hour: they are for the cost, as is ``provider``, the id of the provider in the package genai-prices,
-    for a model whose name alone has no price. ``uncounted`` is what was paid beside these numbers, such as
-    "compaction"; then they are unknown.
+    for a model whose name alone has no price. ``uncounted`` names a part that is paid and in none of these numbers,
+    such as "compaction"; then they are unknown.
     """
 
     framework: str

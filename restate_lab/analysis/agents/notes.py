@@ -31,8 +31,8 @@ def describe_encoded(encoded: Mapping[int, str], of: str = "") -> list[str]:
 def describe_uncounted(steps: Iterable[ModelStep], of: str = "") -> list[str]:
     """Return a note about responses with tokens in no number, unless there are none; ``of`` is their invocation."""
     return [
-        f"{plural(number, 'response')} of a model{f' of {of}' if of else ''} had a {what}, whose tokens are paid and in "
-        f"no number, so tokens are unknown"
+        f"{plural(number, 'response')} of a model{f' of {of}' if of else ''} had a {what}, whose tokens are paid and "
+        f"in no number, so tokens are unknown"
         for what, number in Counter(step.uncounted for step in steps if step.uncounted).items()
     ]
 

@@ -36,7 +36,7 @@ def test_a_test_is_about_15_lines_of_python(kind: str, package: str) -> None:
     )
     tree = ast.parse(text)
     assert [each.name for each in tree.body if isinstance(each, ast.FunctionDef)] == ["test_orders_place_1"]
-    assert len(text.splitlines()) <= 18
+    assert len(text.splitlines()) <= 19
     assert max(map(len, text.splitlines())) <= 120
 
 

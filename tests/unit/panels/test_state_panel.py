@@ -210,7 +210,7 @@ def test_a_change_that_can_be_lost_is_marked_in_its_form(
     make_view: Callable[..., Panel], server: Server, version: str, vqueues: bool
 ) -> None:
     """The editor has the fault of 1.7 with vqueues and what to do, while editing and reviewing; others have none."""
-    source = live()
+    source = LiveRows(state=STATE, sys_service=SERVICES, vqueues=True)  # 1.7 has the tables in any case
     source.version, source.features = version, {"vqueues": vqueues}
     panel = make_view(source, "Cart", "a_b")
     panel.click("open", row="items")
