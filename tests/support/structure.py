@@ -11,7 +11,7 @@ import gc
 import statistics
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -43,7 +43,13 @@ class Structure:
 
     @cached_property
     def trees(self) -> dict[str, ast.Module]:
-        return _parsed(self.files)
+        """Return the syntax tree of each module; garbage collections would make it three times as slow."""
+        gc.disable()
+        try:
+            return {name: ast.parse(path.read_text("utf-8")) for name, path in self.files.items()}
+        finally:
+            gc.freeze()  # the trees stay
+            gc.enable()
 
     @cached_property
     def weights(self) -> dict[str, Weight]:
@@ -112,6 +118,8 @@ class Structure:
         return {
             "modules": count,
             "lines": sum(lines),
+            "statements": self.weight.statements,
+            "expressions": self.weight.expressions,
             "lines of a module, median": statistics.median(lines),
             "lines of a module, 90th percentile": lines[int(count * 0.9)],
             "lines of a module, most": lines[-1],
@@ -130,27 +138,14 @@ class Structure:
 STRUCTURE = Structure()
 
 
-def _parsed(files: Mapping[str, Path]) -> dict[str, ast.Module]:
-    """Return the syntax tree of each file; garbage collections would make it three times as slow."""
-    gc.disable()
-    try:
-        return {name: ast.parse(path.read_text("utf-8")) for name, path in files.items()}
-    finally:
-        gc.freeze()  # the trees stay
-        gc.enable()
-
-
 def _weight(tree: ast.Module) -> Weight:
     nodes = list(ast.walk(tree))
     statements = sum(isinstance(node, ast.stmt) for node in nodes)
     return Weight(statements, sum(isinstance(node, ast.expr) for node in nodes))
 
 
-def _sum(weights: Iterable[Weight]) -> Weight:
-    total = Weight(0, 0)
-    for each in weights:
-        total = Weight(total.statements + each.statements, total.expressions + each.expressions)
-    return total
+def _sum(weights: Collection[Weight]) -> Weight:
+    return Weight(sum(each.statements for each in weights), sum(each.expressions for each in weights))
 
 
 def _print_sizes() -> None:
@@ -187,8 +182,8 @@ def _body_length(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     return (node.end_lineno or 0) - body[0].lineno + 1 if body else 0
 
 
-def _print_figures() -> None:
-    for name, value in STRUCTURE.figures.items():
+def _print_figures(structure: Structure) -> None:
+    for name, value in structure.figures.items():
         sys.stdout.write(f"{value:>8,} {name}\n")
 
 
@@ -196,4 +191,4 @@ if __name__ == "__main__":
     if sys.argv[1:] == ["--sizes"]:
         _print_sizes()
     else:
-        _print_figures()
+        _print_figures(Structure(*map(Path, sys.argv[1:])))
