@@ -16,7 +16,8 @@ from restate_lab.analysis.doctor.diagnosis import Diagnosis
 from restate_lab.analysis.doctor.model import Subject
 from restate_lab.analysis.doctor.reader import timestamp_of
 from restate_lab.analysis.draining.model import DRAINING, GROWING, group_of, sentence_about
-from restate_lab.analysis.suggestions import SuggestedCall, ask_call
+from restate_lab.analysis.suggestions import ask_call
+from restate_lab.calls import SuggestedCall
 
 WILL_NOT_DRAIN, EVIDENCE_DELETED = "will_not_drain", "evidence_deleted"
 _SOON, _NEAR = timedelta(hours=2), timedelta(hours=3)

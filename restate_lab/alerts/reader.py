@@ -31,7 +31,8 @@ from restate_lab.analysis.doctor.diagnosis import EMPTY, deletion_text, gap_reas
 from restate_lab.analysis.doctor.model import Finding, Severity, Subject
 from restate_lab.analysis.doctor.reader import timestamp_of
 from restate_lab.analysis.questions.catalog import read_question
-from restate_lab.analysis.suggestions import SuggestedCall, ask_call
+from restate_lab.analysis.suggestions import ask_call
+from restate_lab.calls import SuggestedCall
 from restate_lab.client.arguments import time_limit
 from restate_lab.client.lab import Lab, connect
 from restate_lab.errors import RestateLabError

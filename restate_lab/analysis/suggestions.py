@@ -1,19 +1,17 @@
-"""Suggestions for users, as data: the next call to make, and the correct name for a misspelled one.
+"""Suggestions for users: the next call to make, as data, and the correct name for a misspelled one.
 
-The doctor and ``why`` suggest calls. Each front end renders them in its own syntax: this module renders Python, and the
-command line has its own renderer. ``unknown_names`` explains an empty result by a name that does not exist.
+``unknown_names`` explains an empty result by a name that does not exist.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import TypeAlias
+from dataclasses import dataclass
 
 from restate_lab._public import did_you_mean, nearest_names
-from restate_lab._text import escape_invisible, is_invisible, join
+from restate_lab._text import join
+from restate_lab.calls import Placeholder, SuggestedCall, Value
 from restate_lab.client.arguments import time_limit
 from restate_lab.client.lab import registered_services
 from restate_lab.errors import ArgumentError, NotOnThisServer, RestateLabError
@@ -21,61 +19,8 @@ from restate_lab.reads import Reads
 from restate_lab.source import Source
 from restate_lab.status import STATUSES
 
-_FEW = 3  # ids that fit on a line
 _MOST_NAMES = 8  # known names that a message lists
 _MOST_SECONDS = 5.0  # limit for reading the names
-_READS = frozenset(
-    {
-        *("agent_runs", "ask", "conversation", "journal", "journal_diff", "lab.admin.version", "lab.sql", "replay"),
-        *("debug", "rl.audit_log", "story", "to_test", "wait_for", "waits", "why"),
-    }
-)
-_EXECUTE = '.execute(reason="…"), and then'
-
-
-@dataclass(frozen=True, slots=True)
-class Placeholder:
-    """A value that the user must fill in, such as the result that an awakeable waits for; code shows its name."""
-
-    name: str
-
-
-Value: TypeAlias = str | int | float | bool | tuple[str, ...] | Placeholder
-Names: TypeAlias = Mapping[tuple[str, ...], str]
-
-
-@dataclass(frozen=True, slots=True)
-class SuggestedCall:
-    """One call: ``verb`` is a function of restate_lab ("plan") or, with a dot, a method ("lab.admin.get_deployment").
-
-    A function takes the connection before ``arguments``. ``result`` is the relevant attribute of the returned value
-    ("deadlocks", "frame"), "" for the value itself. ``comment`` explains the call to the user. ``total`` is the
-    number of all ids if ``arguments`` has only the first ones, else 0.
-    """
-
-    verb: str
-    arguments: tuple[Value, ...] = ()
-    options: Mapping[str, Value] = field(default_factory=dict)
-    result: str = ""
-    comment: str = ""
-    total: int = 0
-
-    @property
-    def ids(self) -> tuple[str, ...]:
-        """Return the ids that the call is about; () if it takes no list of ids."""
-        return next((each for each in self.arguments if isinstance(each, tuple)), ())
-
-    @property
-    def is_for_present(self) -> bool:
-        """Return whether the call needs the cluster itself, as it is now: a change, or a copy of it."""
-        return self.verb not in _READS
-
-    @property
-    def note(self) -> str:
-        """Return the comment on one line; if the call does not contain all ids, a note about that instead."""
-        if self.total > len(self.ids):
-            return f"the first {len(self.ids):,} of {self.total:,}; check again afterwards"
-        return escape_invisible(" ".join(self.comment.split()))
 
 
 def ask_call(question: str, *, comment: str = "", **params: Value | None) -> SuggestedCall:
@@ -119,50 +64,6 @@ def why_call(invocation: str) -> SuggestedCall:
 def story_call(invocation: str) -> SuggestedCall:
     """Return the call that shows everything that belongs to one invocation."""
     return SuggestedCall("story", (invocation,))
-
-
-def python_code(calls: Iterable[SuggestedCall], names: Names = MappingProxyType({})) -> str:
-    """Return the calls as Python code with ``rl`` and ``lab``, one per line; "" if there are no calls.
-
-    ``names`` maps lists of ids to code, which replaces the list if it has more than three ids.
-    """
-    every_call = tuple(calls)
-    return "\n".join(_code_line(call, names, is_last=call is every_call[-1]) for call in every_call)
-
-
-def _code_line(call: SuggestedCall, names: Names, *, is_last: bool) -> str:
-    is_method = "." in call.verb
-    arguments = [] if is_method else ["lab"]
-    arguments += [_literal(value, names) for value in call.arguments]
-    arguments += [f"{name}={_literal(value, names)}" for name, value in call.options.items()]
-    code = f"{call.verb if is_method else f'rl.{call.verb}'}({', '.join(arguments)})"
-    code += f".{call.result}" if call.result else ""
-    # A plan sends nothing by itself: the next call needs the plan to be executed first.
-    note = call.note or (_EXECUTE if call.verb == "plan" and not is_last else "")
-    return f"{code}  # {note}" if note else code
-
-
-def _literal(value: Value, names: Names) -> str:
-    if isinstance(value, Placeholder):
-        return value.name
-    if isinstance(value, tuple):
-        if len(value) > _FEW and value in names:
-            return names[value]
-        return f"[{', '.join(map(_quote, value))}]"
-    return _quote(value) if isinstance(value, str) else repr(value)
-
-
-def _quote(text: str) -> str:
-    """Return a text as a Python literal in double quotes; invisible characters are escaped."""
-    return f'"{"".join(map(_escape, text))}"'
-
-
-def _escape(character: str) -> str:
-    if character in {'"', "\\"}:
-        return f"\\{character}"
-    if not is_invisible(character):
-        return character
-    return character.encode("unicode_escape").decode("ascii")
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,9 +31,10 @@ from restate_lab.analysis.replay.result import Replay
 from restate_lab.analysis.replay.verdict import DIVERGES, FAILS, OTHER_RESULT
 from restate_lab.analysis.story.result import Story
 from restate_lab.analysis.story.text import CRITICAL as CRITICAL_LEGEND, agents_line, origin_line, path_line, tree_lines
-from restate_lab.analysis.suggestions import SuggestedCall, plan_call, python_code, why_call
+from restate_lab.analysis.suggestions import plan_call, why_call
 from restate_lab.analysis.waits import Waits
 from restate_lab.analysis.why.explanation import Explanation
+from restate_lab.calls import SuggestedCall, python_code
 from restate_lab.cli._errors import in_a_shell
 from restate_lab.cli._page import GRAY_BLUE, ORANGE, SEVERITY_STYLES, STATUS_STYLES, TextPage, truncate_cells
 from restate_lab.cli.shell_code import SourceOptions, code_for, plan_of_rows

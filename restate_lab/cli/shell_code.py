@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from restate_lab.analysis.questions.parameters import parse_texts
-from restate_lab.analysis.suggestions import SuggestedCall
+from restate_lab.calls import SuggestedCall
 from restate_lab.cli._options import parse_value
 from restate_lab.cli._page import IN_PYTHON
 from restate_lab.client.address import is_address

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from restate_lab.alerts.rules import Rules
     from restate_lab.alerts.store import AlertStore
     from restate_lab.alerts.watcher import Archiver, Watcher
-    from restate_lab.analysis.suggestions import SuggestedCall
+    from restate_lab.calls import SuggestedCall
 
 INCOMPLETE = 4
 _MINUTE = 60.0  # seconds

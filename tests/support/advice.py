@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 import restate_lab as rl
 from restate_lab.analysis.doctor.diagnosis import planned_call
-from restate_lab.analysis.suggestions import SuggestedCall
+from restate_lab.calls import SuggestedCall
 from restate_lab.source import Source
 
 _SAMPLED = 2  # invocations of a finding

@@ -26,7 +26,8 @@ from restate_lab._text import (
 )
 from restate_lab.analysis.doctor.known import NotedFinding, match_notes
 from restate_lab.analysis.doctor.model import Finding, Severity, Subject, fingerprint_of
-from restate_lab.analysis.suggestions import SuggestedCall, plan_call, python_code
+from restate_lab.analysis.suggestions import plan_call
+from restate_lab.calls import SuggestedCall, python_code
 from restate_lab.frames import with_card
 from restate_lab.identity import ClusterIdentity
 from restate_lab.notes import NO_NOTES, NoteList, StoredNote

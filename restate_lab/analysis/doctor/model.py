@@ -12,7 +12,7 @@ from typing import Any
 
 from restate_lab.analysis.doctor.reader import timestamp_of
 from restate_lab.analysis.draining.model import Group
-from restate_lab.analysis.suggestions import SuggestedCall
+from restate_lab.calls import SuggestedCall
 
 MAX_IDS = 1_000  # ids in a finding; its count includes the others
 MAX_TERMS = 25  # in a title

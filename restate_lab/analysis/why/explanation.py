@@ -11,8 +11,8 @@ import pandas as pd
 from restate_lab._html import render
 from restate_lab._public import public
 from restate_lab._text import format_age
-from restate_lab.analysis.suggestions import SuggestedCall, python_code
 from restate_lab.analysis.why.options import Option, option_frame
+from restate_lab.calls import SuggestedCall, python_code
 from restate_lab.result import Result
 from restate_lab.status import STATUSES
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from restate_lab.analysis.suggestions import python_code
 from restate_lab.analysis.waits.text import Deadlock
 from restate_lab.analysis.why.chain import Chain
 from restate_lab.analysis.why.details import InvocationDetails
 from restate_lab.analysis.why.rules import RULES, Calls, plan_calls
+from restate_lab.calls import python_code
 
 
 @dataclass(frozen=True, slots=True)

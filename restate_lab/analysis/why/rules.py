@@ -13,16 +13,10 @@ from typing import TypeAlias
 import pandas as pd
 
 from restate_lab.analysis.journal.errors import UNREACHABLE
-from restate_lab.analysis.suggestions import (
-    Placeholder,
-    SuggestedCall,
-    debug_calls,
-    move_call,
-    plan_call,
-    replay_call,
-)
+from restate_lab.analysis.suggestions import debug_calls, move_call, plan_call, replay_call
 from restate_lab.analysis.why.details import InvocationDetails
 from restate_lab.analysis.why.reasons import format_time
+from restate_lab.calls import Placeholder, SuggestedCall
 from restate_lab.status import STATUSES
 
 Calls: TypeAlias = tuple[SuggestedCall, ...]

@@ -19,7 +19,7 @@ from restate_lab.alerts.reader import ClusterReader, ClusterVisit
 from restate_lab.alerts.rules import Rule, Rules
 from restate_lab.alerts.store import AlertStore
 from restate_lab.alerts.watcher import Archiver, Watcher
-from restate_lab.analysis.suggestions import SuggestedCall
+from restate_lab.calls import SuggestedCall
 from restate_lab.errors import ArchiveBroken
 from support.alert_receiver import Receiver, alert_receiver
 from support.compared_rows import charges

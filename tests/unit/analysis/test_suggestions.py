@@ -11,18 +11,8 @@ import pytest
 import restate_lab as rl
 from restate_lab import errors
 from restate_lab._text import escape_invisible
-from restate_lab.analysis.suggestions import (
-    Placeholder,
-    SuggestedCall,
-    Value,
-    ask_call,
-    move_call,
-    plan_call,
-    python_code,
-    replay_call,
-    unknown_names,
-    why_call,
-)
+from restate_lab.analysis.suggestions import ask_call, move_call, plan_call, replay_call, unknown_names, why_call
+from restate_lab.calls import Placeholder, SuggestedCall, Value, python_code
 from support.sample_rows import SampleRows, invocation
 
 NAMES = (

@@ -26,7 +26,8 @@ from restate_lab.analysis.doctor.model import MAX_IDS, Finding, RetryingInvocati
 from restate_lab.analysis.doctor.reader import first_of
 from restate_lab.analysis.journal.entries import OPEN, entries_of
 from restate_lab.analysis.patterns import group_by
-from restate_lab.analysis.suggestions import SuggestedCall, plan_call, why_call
+from restate_lab.analysis.suggestions import plan_call, why_call
+from restate_lab.calls import SuggestedCall
 from restate_lab.errors import RestateLabError
 
 _SAMPLED = 20  # journals of one handler

@@ -10,7 +10,8 @@ from restate_lab._text import join, plural, sentences, verb_form
 from restate_lab.analysis.doctor.context import CheckContext
 from restate_lab.analysis.doctor.model import MAX_IDS, DeploymentInfo, Finding, Severity, Subject
 from restate_lab.analysis.doctor.reader import PINNED_INVOCATIONS, SERVICES, first_of
-from restate_lab.analysis.suggestions import SuggestedCall, ask_call
+from restate_lab.analysis.suggestions import ask_call
+from restate_lab.calls import SuggestedCall
 from restate_lab.client.lab import innermost_source, is_lab
 from restate_lab.errors import NotOnThisServer
 

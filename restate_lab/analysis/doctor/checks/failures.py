@@ -16,7 +16,8 @@ from restate_lab.analysis.doctor.model import MAX_IDS, Blocked, Finding, Severit
 from restate_lab.analysis.doctor.reader import Row, earliest, handlers_of, services_of, timestamp_of
 from restate_lab.analysis.journal.errors import MISMATCH, deprecated_deployment, is_stale_timer
 from restate_lab.analysis.patterns import cause_paths, common_message, group_by, message_kinds, summarize_messages
-from restate_lab.analysis.suggestions import SuggestedCall, ask_call, plan_call, why_call
+from restate_lab.analysis.suggestions import ask_call, plan_call, why_call
+from restate_lab.calls import SuggestedCall
 
 _LONG_AGO = datetime.fromtimestamp(0, UTC)
 _MAX_KINDS = 5  # kinds of failures of one handler with a finding of their own

@@ -33,7 +33,8 @@ from restate_lab.analysis.doctor.reader import (
 from restate_lab.analysis.failure_reasons import FailureReason
 from restate_lab.analysis.journal.errors import deprecated_deployment, is_stale_timer
 from restate_lab.analysis.patterns import group_by, summarize_messages
-from restate_lab.analysis.suggestions import SuggestedCall, ask_call, plan_call, why_call
+from restate_lab.analysis.suggestions import ask_call, plan_call, why_call
+from restate_lab.calls import SuggestedCall
 
 _FEW = 3  # keys with their holders in a text
 _CONFIRM = 1.0  # seconds between two reads: an entry that is starting at the first one has started at the second one

@@ -20,7 +20,8 @@ from restate_lab.analysis.doctor.scopes import (
     waiting_heads,
 )
 from restate_lab.analysis.scopes import scope_key_of
-from restate_lab.analysis.suggestions import SuggestedCall, ask_call, why_call
+from restate_lab.analysis.suggestions import ask_call, why_call
+from restate_lab.calls import SuggestedCall
 
 
 def starved_scopes(context: CheckContext) -> list[Finding]:

@@ -8,7 +8,8 @@ from restate_lab.analysis.doctor.context import CheckContext
 from restate_lab.analysis.doctor.grouping import group_by_step
 from restate_lab.analysis.doctor.model import MAX_IDS, Finding, Severity, Subject
 from restate_lab.analysis.doctor.reader import timestamp_of
-from restate_lab.analysis.suggestions import SuggestedCall, ask_call
+from restate_lab.analysis.suggestions import ask_call
+from restate_lab.calls import SuggestedCall
 from restate_lab.frames import records
 
 _MAX_JOURNALS = 100  # long journals to list

@@ -36,7 +36,8 @@ from restate_lab.analysis.doctor.reader import (
 from restate_lab.analysis.doctor.scopes import RULE, counter_of, covered_queues, waiting_heads
 from restate_lab.analysis.patterns import group_by
 from restate_lab.analysis.queues.text import RESOURCES
-from restate_lab.analysis.suggestions import SuggestedCall, ask_call, why_call
+from restate_lab.analysis.suggestions import ask_call, why_call
+from restate_lab.calls import SuggestedCall
 from restate_lab.errors import NotOnThisServer
 from restate_lab.server import has_vqueues
 

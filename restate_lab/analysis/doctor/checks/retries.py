@@ -22,7 +22,8 @@ from restate_lab.analysis.doctor.model import (
 from restate_lab.analysis.doctor.reader import Row, earliest, first_of, handlers_of, timestamp_of
 from restate_lab.analysis.failure_reasons import FailureReason, failure_reason
 from restate_lab.analysis.patterns import group_by, summarize_messages
-from restate_lab.analysis.suggestions import SuggestedCall, ask_call, move_call, replay_call, why_call
+from restate_lab.analysis.suggestions import ask_call, move_call, replay_call, why_call
+from restate_lab.calls import SuggestedCall
 
 _FAILING_STATUSES = {"backing-off", "running", "ready", "paused", "pending"}
 

@@ -16,9 +16,10 @@ from restate_lab.analysis.doctor.model import MAX_IDS, Blocked, Finding, Severit
 from restate_lab.analysis.doctor.reader import Row, earliest, timestamp_of
 from restate_lab.analysis.draining.model import Group
 from restate_lab.analysis.patterns import group_by
-from restate_lab.analysis.suggestions import Placeholder, SuggestedCall, ask_call, plan_call, why_call
+from restate_lab.analysis.suggestions import ask_call, plan_call, why_call
 from restate_lab.analysis.waits import blocker_frame, deadlock_frame
 from restate_lab.analysis.waits.model import Edge, edges_by_waiter
+from restate_lab.calls import Placeholder, SuggestedCall
 from restate_lab.frames import records
 
 _MAX_CANCELLED = 20  # deadlocks of one kind in a suggested call

@@ -27,7 +27,8 @@ from restate_lab.analysis.doctor.upgrade.work import (
     upgrade_running,
     upgrade_state_changes,
 )
-from restate_lab.analysis.suggestions import SuggestedCall, ask_call
+from restate_lab.analysis.suggestions import ask_call
+from restate_lab.calls import SuggestedCall
 from restate_lab.server import is_older
 
 _REPORTED, _IN = 140_000_000, timedelta(minutes=15)  # Restate pull request 5138

@@ -25,7 +25,8 @@ from restate_lab.analysis.doctor.upgrade.reader import (
     state_changes,
     uses_vqueues,
 )
-from restate_lab.analysis.suggestions import SuggestedCall, ask_call, plan_call, why_call
+from restate_lab.analysis.suggestions import ask_call, plan_call, why_call
+from restate_lab.calls import SuggestedCall
 from restate_lab.server import is_older
 
 _CONSISTENT = "1.7.13"  # from here on, all replicas apply a change of state (Restate issue 5416)
