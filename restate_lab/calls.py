@@ -64,6 +64,23 @@ class SuggestedCall:
         return escape_invisible(" ".join(self.comment.split()))
 
 
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a reader can do next: calls in order. A surface writes them as Python, as a command, or as a link.
+
+    ``label`` is the text before the calls. ``code`` is their Python if it is not ``python_code(calls)``.
+    """
+
+    calls: tuple[SuggestedCall, ...]
+    label: str = "next"
+    code: str = ""
+
+    @property
+    def python(self) -> str:
+        """Return the calls as Python."""
+        return self.code or python_code(self.calls)
+
+
 def python_code(calls: Iterable[SuggestedCall], names: Names = MappingProxyType({})) -> str:
     """Return the calls as Python code with ``rl`` and ``lab``, one per line; "" if there are no calls.
 

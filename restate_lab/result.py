@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from datetime import datetime
+from datetime import UTC, datetime, tzinfo
 from itertools import accumulate, groupby
 from typing import Any, ClassVar
 
 import pandas as pd
 
 from restate_lab._text import escape_invisible, format_timestamp, one_line, plural, truncate
+from restate_lab.document import Document, Gaps
+from restate_lab.document.html import html_of
+from restate_lab.document.text import COLUMNS, ROWS, count_rows, text_of
 
-ROWS, COLUMNS = 40, 100
-"""A screen, in characters."""
 _LISTED = (10, 5, 3, 2, 1)
 _LONGEST = 4 * COLUMNS  # characters of a line of a text that does not fit
 _LAST_ROWS = 12  # of a text without its middle
 _MORE = re.compile(r" +… and ([\d,]+) more")
-
-
-def count_rows(text: str) -> int:
-    """Return how many rows of a screen a text needs."""
-    return sum(max(1, math.ceil(len(line) / COLUMNS)) for line in text.split("\n"))
 
 
 def fit_screen(text: str, whole_list: str = "") -> str:
@@ -121,11 +116,16 @@ class Result:
         """Return the reasons of ``not_read``."""
         return list(self.not_read["reason"])
 
+    def document(self, zone: tzinfo = UTC) -> Document:
+        """Return the result as blocks, which every surface draws; ``zone`` is that of the times in them."""
+        where = f"{self.source}, restate {self.version}, {format_timestamp(self.read_at, zone=zone)}"
+        return Document(self.summary, where, (Gaps(self.reasons),), page=self.link)
+
     def _text(self) -> str:
-        return "\n".join([self.summary, self.where, *(f"Not read: {reason}." for reason in self.reasons)])
+        return text_of(self.document())
 
     def _card(self) -> str:
-        raise NotImplementedError
+        return html_of(self.document())
 
     def _brief(self) -> str:
         return f"{self.where}: {self.summary}"

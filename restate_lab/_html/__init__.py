@@ -11,25 +11,36 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from restate_lab._text import escape_invisible, split_ids
+from restate_lab.calls import Step
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
 
-_ADDRESS_OF: ContextVar[Callable[[str], str]] = ContextVar("address_of", default=lambda _: "")
+PageOf: TypeAlias = Callable[[Step], tuple[str, str]]
+
+
+def _no_page(_: Step) -> tuple[str, str]:
+    return "", ""
+
+
+_LINKS: ContextVar[tuple[Callable[[str], str], PageOf]] = ContextVar("links", default=(lambda _: "", _no_page))
 
 
 @contextmanager
-def linked_ids(address_of: Callable[[str], str]) -> Iterator[None]:
-    """Make each id in a template of this block a link to ``address_of(id)``, a URL; "" for an id without a page."""
-    reset = _ADDRESS_OF.set(address_of)
+def linked_ids(address_of: Callable[[str], str], page_of: PageOf = _no_page) -> Iterator[None]:
+    """Make each id in a template of this block a link to ``address_of(id)``, a URL; "" for an id without a page.
+
+    ``page_of`` returns the label and the address of the page that shows the result of a step.
+    """
+    reset = _LINKS.set((address_of, page_of))
     try:
         yield
     finally:
-        _ADDRESS_OF.reset(reset)
+        _LINKS.reset(reset)
 
 
 def render(template: str, **values: Any) -> str:
@@ -38,7 +49,11 @@ def render(template: str, **values: Any) -> str:
 
 
 def _address_of(id_: str) -> str:
-    return _ADDRESS_OF.get()(id_)
+    return _LINKS.get()[0](id_)
+
+
+def _page_of(step: Step) -> tuple[str, str]:
+    return _LINKS.get()[1](step)
 
 
 @cache
@@ -53,7 +68,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals["address_of"] = _address_of
+    environment.globals |= {"address_of": _address_of, "page_of": _page_of}
     environment.filters["thousands"] = "{:,}".format
     environment.filters["split_ids"] = split_ids
     environment.filters["visible"] = escape_invisible

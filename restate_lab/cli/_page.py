@@ -20,6 +20,8 @@ from rich.console import Console
 from rich.text import Text
 
 from restate_lab._text import escape_invisible
+from restate_lab.document import Document
+from restate_lab.document.text import Layout, TextRow
 
 Part: TypeAlias = "str | tuple[str, str]"  # a text, or a text and its style
 
@@ -50,6 +52,9 @@ STATUS_STYLES: Mapping[str, str] = MappingProxyType(
 SEVERITY_STYLES: Mapping[str, str] = MappingProxyType(
     {"critical": "red", "warning": "yellow", "note": "dim", "incomplete": "yellow", "healthy": "green"}
 )
+_STYLES = {**STATUS_STYLES, **SEVERITY_STYLES, "strong": "bold", "quiet": _DIM}
+"""Tone → its style."""
+_LONG = 24  # rows; below a longer document its title is repeated
 _WORD = r"""(?:'[^']*'|"[^"]*"|\\.|[^\s'"\\])+"""
 _PART_OF_COMMAND = re.compile(rf"(?:-\w|--[a-z-]+) (?!-){_WORD}|{_WORD}")
 """One argument of a shell command, or an option with its value."""
@@ -81,6 +86,23 @@ class TextPage:
         )
         if isinstance(self._stream, io.TextIOWrapper):
             self._stream.reconfigure(errors="replace")  # for terminals that cannot show a character
+
+    def document(self, document: Document, layout: Layout) -> None:
+        """Print a result, with calls in the syntax of the layout."""
+        rows = list(layout.rows(document))
+        self._row(rows[0], "bold ")
+        for row in rows[1:]:
+            self._row(row)
+        if len(rows) > _LONG:
+            self.blank()
+            self._row(rows[0], "bold ")
+
+    def _row(self, row: TextRow, weight: str = "") -> None:
+        if row.is_code:
+            self.commands(row.parts[0].text, first=row.first.text)
+            return
+        parts = [(each.text, weight + _STYLES.get(each.tone, "")) for each in row.parts]
+        self.paragraph(*parts, first=row.first.text, style=_STYLES.get(row.first.tone, ""))
 
     def blank(self) -> None:
         self._print(Text())

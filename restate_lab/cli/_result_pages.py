@@ -33,7 +33,6 @@ from restate_lab.analysis.story.result import Story
 from restate_lab.analysis.story.text import CRITICAL as CRITICAL_LEGEND, agents_line, origin_line, path_line, tree_lines
 from restate_lab.analysis.suggestions import plan_call, why_call
 from restate_lab.analysis.waits import Waits
-from restate_lab.analysis.why.explanation import Explanation
 from restate_lab.calls import SuggestedCall, python_code
 from restate_lab.cli._errors import in_a_shell
 from restate_lab.cli._page import GRAY_BLUE, ORANGE, SEVERITY_STYLES, STATUS_STYLES, TextPage, truncate_cells
@@ -165,45 +164,6 @@ def _print_condition(row: Mapping[Any, Any], page: TextPage, *, is_sure: bool) -
             f"  {met:,} of {total:,}",
             first=f"   {side}  ",
         )
-
-
-def print_explanation(explanation: Explanation, target: SourceOptions, page: TextPage) -> None:
-    status = str(explanation.status)
-    page.paragraph((str(explanation.target), "bold"), " is ", (status, f"bold {STATUS_STYLES.get(status, '')}"))
-    page.paragraph((f"{explanation.id}; {explanation.where}", "dim"))
-    page.blank()
-    width = max((len(label) for label, _ in explanation.facts), default=0)
-    for label, value in explanation.facts:
-        page.paragraph(value, first=f"{label:<{width}}  ")
-    if len(explanation.chain) > 1:
-        page.blank()
-        page.paragraph(("From this invocation to the root blocker:", "bold"))
-        for row in explanation.chain.to_dict("records"):
-            status, waits = (
-                str(row["status"]),
-                " ".join(str(each) for each in (row["waits_for"], row["detail"]) if each),
-            )
-            page.paragraph(
-                f"{row['id']} {row['target']} is ",
-                (status, STATUS_STYLES.get(status, "")),
-                f": {waits}" if waits else "",
-                first=f"{row['step']:>3}. ",
-            )
-    if explanation.story_call is not None:
-        story_calls = (explanation.story_call,)
-        page.blank()
-        page.paragraph(("All invocations that belong to it:", "bold"))
-        page.commands(code_for(story_calls, python_code(story_calls), target), first="    ")
-    if explanation.suggested_calls:
-        page.blank()
-        page.paragraph(("Possible actions (a plan sends nothing; the restate CLI asks before a change):", "bold"))
-        for row, calls in zip(explanation.options.to_dict("records"), explanation.suggested_calls, strict=True):
-            about = "" if row["id"] == explanation.id else f" {row['target']}"
-            page.paragraph((f"{row['action']}{about}", "bold"), f": {row['effect']}", first="  ")
-            if calls:
-                page.commands(code_for(calls, row["code"], target), first="    ")
-    for each in explanation.reasons:
-        page.paragraph((f"Incomplete: {each}.", "yellow"))
 
 
 def print_replay(result: Replay, page: TextPage) -> None:

@@ -312,8 +312,8 @@ def why(
         from restate_lab.analysis.why import why as explain
         from restate_lab.cli._output import print_json
         from restate_lab.cli._page import TextPage
-        from restate_lab.cli._result_pages import print_explanation
-        from restate_lab.cli.shell_code import SourceOptions
+        from restate_lab.cli.shell_code import SourceOptions, writer
+        from restate_lab.document.text import Layout
         from restate_lab.export.results import explanation_json
 
         with open_source(cluster, evidence, live, at) as source:
@@ -322,9 +322,9 @@ def why(
         if as_json:
             print_json(explanation_json(explanation))
         elif explanation.status is None:
-            warn(str(explanation))
+            warn(explanation.summary)
         else:
-            print_explanation(explanation, where, TextPage())
+            TextPage().document(explanation.document(), Layout(writer(where)))
     raise typer.Exit(ERROR if explanation.status is None else 0)
 
 

@@ -20,6 +20,7 @@ from restate_lab.calls import SuggestedCall
 from restate_lab.cli._options import parse_value
 from restate_lab.cli._page import IN_PYTHON
 from restate_lab.client.address import is_address
+from restate_lab.document.text import Write
 from restate_lab.errors import ArgumentError
 from restate_lab.source import Source
 
@@ -88,6 +89,11 @@ def code_for(calls: Iterable[SuggestedCall], python: str, source: SourceOptions)
     if lines is not None:
         return "\n".join(lines)
     return f"{IN_PYTHON}\n{python}" if "\n" in python else f"{IN_PYTHON} {python}"
+
+
+def writer(source: SourceOptions) -> Write:
+    """Return the syntax of this command line for the calls of a document."""
+    return lambda step: code_for(step.calls, step.python, source)
 
 
 def commands(calls: Iterable[SuggestedCall], source: SourceOptions) -> list[str] | None:

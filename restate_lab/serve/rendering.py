@@ -16,8 +16,9 @@ from markupsafe import Markup
 
 from restate_lab._html import linked_ids, render
 from restate_lab._html.table import frame_html
-from restate_lab._text import format_ago, format_timestamp
+from restate_lab._text import format_ago, format_timestamp, shorten_id
 from restate_lab.analysis.ids import invocation_of_awakeable
+from restate_lab.calls import Step
 from restate_lab.serve.page import AT, Missing, PageRequest, WebPage
 
 NAVIGATION: Mapping[str, str] = {
@@ -32,6 +33,8 @@ NAVIGATION: Mapping[str, str] = {
 }
 """The pages in the navigation → their labels; the other pages are about one thing."""
 _PARENTS = {"invocation": "invocations", "story": "invocations", "question": "questions"}
+_PAGES = {"ask": "/question", "journal": "/invocation", "story": "/story", "waits": "/waits", "why": "/invocation"}
+"""The verb of a call → the page with its result, before its arguments."""
 _ROWS = 250  # of a frame without a template of its own
 _OK = 200
 _EMPTY: Mapping[str, Any] = {
@@ -46,7 +49,8 @@ def render_page(page: WebPage, *, name: str) -> str:
     """Return a page as HTML; ``name`` is its name in the path."""
     if page.document is not None:
         return _with_bar(page, name)
-    with linked_ids(functools.partial(address_of, page.request)):
+    request = page.request
+    with linked_ids(functools.partial(address_of, request), functools.partial(page_of, request)):
         parts = [part_html(each) for each in page.parts]
     return render("serve/page.html.j2", parts=parts, css=asset("page.css"), **_context(page, name))
 
@@ -101,6 +105,16 @@ def address_of(request: PageRequest | None, id_: str) -> str:
         return request.link("/invocations", deployment=id_, status="all")
     invocation = id_ if id_.startswith("inv_") else invocation_of_awakeable(id_)
     return request.link(f"/invocation/{invocation}") if invocation else ""
+
+
+def page_of(request: PageRequest | None, step: Step) -> tuple[str, str]:
+    """Return the label and the address of the page that shows the result of a step; "" if there is none."""
+    call = step.calls[0]
+    if request is None or request.is_about_all or len(step.calls) > 1 or call.verb not in _PAGES or call.result:
+        return "", ""
+    path = "/".join([_PAGES[call.verb], *map(str, call.arguments)])
+    texts = {name: ",".join(each) if isinstance(each, tuple) else each for name, each in call.options.items()}
+    return shorten_id(" ".join([call.verb, *map(str, call.arguments)])), request.link(path, **texts)
 
 
 def _context(page: WebPage, name: str) -> dict[str, Any]:

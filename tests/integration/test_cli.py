@@ -23,8 +23,9 @@ from typer.testing import CliRunner
 import restate_lab as rl
 from restate_lab.cli import app
 from restate_lab.cli._page import TextPage
-from restate_lab.cli._result_pages import JournalPage, WaitsPage, print_diagnosis, print_explanation
-from restate_lab.cli.shell_code import SourceOptions
+from restate_lab.cli._result_pages import JournalPage, WaitsPage, print_diagnosis
+from restate_lab.cli.shell_code import SourceOptions, writer
+from restate_lab.document.text import Layout
 from support.bench import wait_for
 from support.clusters import NEWEST, Cluster, Clusters
 
@@ -167,7 +168,7 @@ def test_no_line_is_wider_than_the_terminal(clusters: Clusters, monkeypatch: pyt
         print_diagnosis(diagnosis, target, TextPage(terminal))
         WaitsPage(waits, target, TextPage(terminal), top=10).print()
         for explanation in explanations:
-            print_explanation(explanation, target, TextPage(terminal))
+            TextPage(terminal).document(explanation.document(), Layout(writer(target)))
         JournalPage(journal, TextPage(terminal), "linear", 200).print(target)
         wide = [line for line in terminal.getvalue().splitlines() if cell_len(line) > width]
         assert [line for line in wide if " " in line.strip(" \\") and "'SELECT" not in line] == []

@@ -10,7 +10,7 @@ from urllib.parse import quote_plus
 import pytest
 
 import restate_lab as rl
-from restate_lab.result import ROWS, count_rows
+from restate_lab.document.text import ROWS, count_rows
 from support.clusters import Cluster
 
 pytestmark = pytest.mark.server

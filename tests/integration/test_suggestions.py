@@ -21,8 +21,9 @@ from typer.testing import CliRunner
 import restate_lab as rl
 from restate_lab.cli import app
 from restate_lab.cli._page import TextPage
-from restate_lab.cli._result_pages import WaitsPage, print_diagnosis, print_explanation
-from restate_lab.cli.shell_code import SourceOptions
+from restate_lab.cli._result_pages import WaitsPage, print_diagnosis
+from restate_lab.cli.shell_code import SourceOptions, writer
+from restate_lab.document.text import Layout
 from restate_lab.errors import EvidenceWarning, Truncated
 from restate_lab.source import Source
 from support.clusters import NEWEST, PLAIN, Clusters, KindServer
@@ -114,7 +115,7 @@ def printed(result: Any, options: SourceOptions) -> str:
     if isinstance(result, rl.Diagnosis):
         print_diagnosis(result, options, page)
     elif isinstance(result, rl.Explanation):
-        print_explanation(result, options, page)
+        page.document(result.document(), Layout(writer(options)))
     else:
         WaitsPage(result, options, page, top=10).print()
     return output.getvalue()

@@ -289,7 +289,7 @@ def test_it_looks_like_a_card(told: dict[str, Explanation]) -> None:
     """The text has the options below the summary, the repr is a line, and the card shows text from the cluster."""
     found = told["hot_key_caller_1"]
     assert isinstance(found, Explanation)
-    assert str(found).startswith(found.summary)
+    assert str(found).startswith(f"{found.target} is {found.status}")
     assert "rl.plan(lab" in str(found)
     assert re.fullmatch(rf"<Explanation of {found.id}: Orders/bill is suspended; print\(\) shows it>", repr(found))
     html = found._repr_html_()

@@ -19,7 +19,9 @@ from restate_lab._html import render
 from restate_lab._html.table import TableCell, TableColumn, show
 from restate_lab._text import shorten_id
 from restate_lab.analysis.waits.picture import WaitPicture
+from restate_lab.document.html import COLOURS
 from restate_lab.errors import ArgumentError
+from support.documents import hostile_document
 from support.sample_rows import sample_id
 
 PACKAGE = Path(restate_lab.__file__).parent
@@ -152,10 +154,7 @@ CARDS: dict[str, dict[str, Any]] = {
     | {"causes": [FINDING], "notes": [FINDING], "more_causes": 1_200, "note_count": 1_200, "not_checked": [HOSTILE]}
     | {"known": [FINDING]}
     | {"incomplete": "red", "checks": [(HOSTILE, HOSTILE), ("x", "")], "is_healthy": True},
-    "analysis/why/card.html.j2": CARD
-    | BADGES
-    | {"summary": HOSTILE, "options": [dict.fromkeys(("action", "description", "code"), HOSTILE)], "story": HOSTILE}
-    | {"chain": [dict.fromkeys(("step", "target", "id", "status", "waits", "since"), HOSTILE) | {"colour": "red"}]},
+    "document/card.html.j2": {"document": hostile_document(HOSTILE, page=PAGE["page"]), "colours": COLOURS},
     "analysis/waits/card.html.j2": CARD
     | {"deadlocks": [DEADLOCK], "more_deadlocks": HOSTILE, "picture": PICTURE}
     | {
@@ -288,7 +287,7 @@ def test_ids_are_short_and_whole() -> None:
 
 @pytest.mark.parametrize(
     ("template", "count"),
-    [("analysis/doctor/card.html.j2", 6), ("analysis/why/card.html.j2", 2), ("analysis/waits/card.html.j2", 1)],
+    [("analysis/doctor/card.html.j2", 6), ("document/card.html.j2", 9), ("analysis/waits/card.html.j2", 1)],
 )
 def test_a_click_selects_the_code_of_a_card_to_copy_it(template: str, count: int) -> None:
     """A card has no script, so it has no button for that; a tooltip tells it."""

@@ -12,7 +12,8 @@ import restate_lab as rl
 from restate_lab.analysis.doctor.diagnosis import CheckGap, Diagnosis, build_diagnosis
 from restate_lab.analysis.doctor.model import Finding, Severity
 from restate_lab.analysis.suggestions import ask_call
-from restate_lab.result import ROWS, count_rows, fit_screen
+from restate_lab.document.text import ROWS, count_rows
+from restate_lab.result import fit_screen
 from support.sample_rows import NOW, SampleRows, invocation, sample_id
 
 LINES = st.lists(st.one_of(st.text(st.characters(exclude_categories=["C", "Z"]), max_size=300), st.just("  x" * 30)))

@@ -28,10 +28,11 @@ from restate_lab.analysis.doctor.known import NotedFinding, match_notes
 from restate_lab.analysis.doctor.model import Finding, Severity, Subject, fingerprint_of
 from restate_lab.analysis.suggestions import plan_call
 from restate_lab.calls import SuggestedCall, python_code
+from restate_lab.document.text import ROWS, count_rows
 from restate_lab.frames import with_card
 from restate_lab.identity import ClusterIdentity
 from restate_lab.notes import NO_NOTES, NoteList, StoredNote
-from restate_lab.result import ROWS, Result, count_rows
+from restate_lab.result import Result
 from restate_lab.source import Coverage
 from restate_lab.status import STATUSES
 

@@ -37,8 +37,8 @@ def why(source: Source, invocation_id: str, /, *, timeout: DurationInput = "30s"
     """Explain one invocation: its state, why it does not continue, its waiters, and the possible actions.
 
     ``invocation_id`` is an id, or any text with exactly one, such as a log line or a URL of the web UI.
-    ``print()`` shows the paragraph ``summary``, then the chain and the options. ``help(rl.Explanation)`` describes
-    its frames.
+    ``print()`` shows the facts, the chain and the options; ``summary`` is a paragraph of them. ``help(rl.Explanation)``
+    describes its frames.
 
     Everything is read by ids and keys, hop by hop, within ``timeout``. When the timeout is over, ``not_read`` names the
     unread data, and the result is incomplete. If an invocation waits for several things, the chain follows the worst: a

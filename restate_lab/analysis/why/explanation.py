@@ -1,24 +1,23 @@
-"""The explanation of one invocation: a text with frames, calls and a card."""
+"""The explanation of one invocation: a document with frames and calls."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
 from typing import Any
 
 import pandas as pd
 
-from restate_lab._html import render
 from restate_lab._public import public
 from restate_lab._text import format_age
 from restate_lab.analysis.why.options import Option, option_frame
-from restate_lab.calls import SuggestedCall, python_code
+from restate_lab.calls import Step, SuggestedCall
+from restate_lab.document import Calls, Document, Facts, Fold, Gaps, Item, Items, Text, Word
+from restate_lab.frames import records
 from restate_lab.result import Result
-from restate_lab.status import STATUSES
 
-_GREY = STATUSES["suspended"].colour
-_STORY = "All invocations that belong to it:"
-_HEAD = "What you can do (a plan sends nothing before its .execute(reason=…)):"
+_OPTIONS = "What you can do (a plan sends nothing before it is executed with a reason)"
 
 
 @public
@@ -74,67 +73,40 @@ class Explanation(Result):
         """Return the calls of each option as data, in the order of ``options``; ``code`` is the same as Python."""
         return tuple(option.calls for option in self._choices)
 
-    @property
-    def _story_code(self) -> str:
-        return "" if self.story_call is None else python_code([self.story_call])
-
-    def _text(self) -> str:
-        lines = [self.summary]
-        if len(self.chain) > 1:
-            lines += ["", "From this invocation to the root blocker:", *map(_chain_line, self.chain.to_dict("records"))]
-        if self.story_call is not None:
-            lines += ["", f"{_STORY} {self._story_code}"]
-        if self._choices:
-            lines += ["", _HEAD]
-        for option in self._choices:
-            about = "" if option.id == self.id else f" {option.target}"
-            lines.append(f"- {option.action}{about}: {option.effect}")
-            lines += [f"      {line}" for line in option.code.splitlines()]
-        return "\n".join([*lines, *([""] if self.reasons else []), *_gap_lines(self)])
+    def document(self, zone: tzinfo = UTC) -> Document:
+        """Return the explanation as blocks."""
+        story = self.story_call
+        blocks = (
+            Facts(self.facts) if self.facts else Text(self.summary),
+            Items(_chain_items(self.chain, self.read_at), "From this invocation to the root blocker"),
+            *((Calls(Step((story,), "All invocations that belong to it")),) if story else ()),
+            Items(tuple(_option_item(each, self.id) for each in self._choices), _OPTIONS),
+            Gaps(self.reasons),
+            *((Fold("As text", (Text(self.summary),), is_aside=True),) if self.facts else ()),
+        )
+        where = super().document(zone).place
+        if self.target is None or self.status is None:
+            return Document("Invocation not found", self.id, blocks, foot=(where,), page=self.link)
+        title = (Word(self.target), " is ", Word(self.status, self.status))
+        return Document(title, self.id, blocks, self.status, (where,), self.link)
 
     def _brief(self) -> str:
         state = f"{self.target} is {self.status}" if self.target else "not found"
         return f"{self.id}: {state}; print() shows it"
 
-    def _card(self) -> str:
-        status, chain = self.status, self.chain
-        colour = STATUSES[status].colour if status in STATUSES else _GREY
-        abouts = [("" if each.id == self.id else f"{each.target}: ", each) for each in self._choices]
-        return render(
-            "analysis/why/card.html.j2",
-            title=self.target or "Invocation not found",
-            place=self.id,
-            page=self.link,
-            lines=[*_gap_lines(self), self.where],
-            accent=colour,
-            badges=[(status, "status", colour)] if status else [],
-            facts=self.facts,
-            summary=self.summary,
-            story=self._story_code,
-            chain=[_chain_row(row, self) for row in chain.to_dict("records")] if len(chain) > 1 else [],
-            options=[
-                {"action": each.action, "description": f"{about}{each.effect}", "code": each.code}
-                for about, each in abouts
-            ],
-        )
+
+def _chain_items(chain: pd.DataFrame, now: datetime) -> tuple[Item, ...]:
+    """Return the links to the root blocker; () for an invocation that is its own."""
+    return tuple(_chain_item(row, now) for row in records(chain)) if len(chain) > 1 else ()
 
 
-def _gap_lines(explanation: Explanation) -> list[str]:
-    return [f"Incomplete: {reason}." for reason in explanation.reasons]
+def _chain_item(row: Mapping[Any, Any], now: datetime) -> Item:
+    waits = " ".join(filter(None, (row["waits_for"], row["detail"])))
+    status = Word(row["status"], row["status"])
+    title = (f"{row['target']} {row['id']} is ", status, f": {waits}" if waits else "")
+    return Item(title, Word(f"{row['step']}.", "quiet"), format_age(row["since"], now))
 
 
-def _chain_line(row: Mapping[Any, Any]) -> str:
-    waits = " ".join(each for each in (row["waits_for"], row["detail"]) if each)
-    return f"{row['step']:>3}. {row['id']} {row['target']} is {row['status']}{f': {waits}' if waits else ''}"
-
-
-def _chain_row(row: dict[Any, Any], explanation: Explanation) -> dict[str, str]:
-    return {
-        "step": str(row["step"]),
-        "target": row["target"],
-        "id": row["id"],
-        "status": row["status"],
-        "colour": STATUSES[row["status"]].colour if row["status"] in STATUSES else _GREY,
-        "waits": f"{row['waits_for'] or ''} {row['detail'] or ''}".strip(),
-        "since": format_age(row["since"], explanation.read_at) if pd.notna(row["since"]) else "",
-    }
+def _option_item(option: Option, id_: str) -> Item:
+    about = "" if option.id == id_ else f" {option.target}"
+    return Item((Word(f"{option.action}{about}"), f": {option.effect}"), steps=(Step(option.calls, ""),))

@@ -30,7 +30,8 @@ from restate_lab.analysis.contrast.result import Contrast
 from restate_lab.analysis.contrast.wording import percent
 from restate_lab.cli._page import TextPage
 from restate_lab.cli._result_pages import print_contrast
-from restate_lab.result import COLUMNS, ROWS, count_rows, unread
+from restate_lab.document.text import COLUMNS, ROWS, count_rows
+from restate_lab.result import unread
 from restate_lab.status import STATUSES
 from support.contrast_samples import column, field, sample_of
 from support.contrast_worlds import null_world, plant_world

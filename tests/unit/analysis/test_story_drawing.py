@@ -14,7 +14,7 @@ from restate_lab.analysis.story.model import EDGE_KINDS, PHASES, Member
 from restate_lab.analysis.story.result import Story
 from restate_lab.analysis.story.text import agent_text, path_line, tree_lines
 from restate_lab.analysis.story.waterfall import MOST_ROWS, WaterfallRow, waterfall
-from restate_lab.result import count_rows
+from restate_lab.document.text import count_rows
 from support.stories import (
     NOW,
     ROOT,

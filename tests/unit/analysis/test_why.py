@@ -216,7 +216,7 @@ def test_a_chain_with_too_many_links_is_cut_with_a_message() -> None:
         world.suspend(f"c{number}", "Call", f"c{number + 1}")
     found = explained(world, "c0", timeout="5m")
     assert f"only the first {why_reader.MAX_HOPS} links of the chain were followed" in found.reasons
-    assert "Incomplete: only" in str(found)
+    assert "Not read: only" in str(found)
 
 
 def test_an_invocation_that_waits_for_itself_through_others_is_in_a_deadlock() -> None:

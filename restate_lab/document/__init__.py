@@ -1,0 +1,98 @@
+"""A result as blocks, which every surface draws: ``text`` for print(), pipes and terminals, ``html`` for pages.
+
+Text is text: no block has markup, a width, a color, or a word that only one surface understands. What a reader can do
+is a ``Step``. A tone says what a word is: "strong", "quiet", "code", a status, or a severity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from restate_lab.calls import Step
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A part of a line with a tone."""
+
+    text: str
+    tone: str = "strong"
+
+
+Line: TypeAlias = str | Word | tuple[str | Word, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A paragraph."""
+
+    line: Line
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Labels with their values."""
+
+    rows: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One of a list: its title after a mark, how long it exists, and what a reader can do."""
+
+    title: Line
+    mark: Word | None = None
+    age: str = ""
+    steps: tuple[Step, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """A list; a surface takes the items that it shows as a slice."""
+
+    items: Sequence[Item]
+    heading: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """What a reader can do, outside of a list."""
+
+    step: Step
+
+
+@dataclass(frozen=True, slots=True)
+class Gaps:
+    """Reasons why something is missing."""
+
+    reasons: Sequence[str]
+    label: str = "Not read"
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """Blocks below a heading, which a page folds; a text leaves out the blocks that are an ``aside``."""
+
+    heading: str
+    blocks: tuple[Block, ...]
+    is_aside: bool = False
+
+
+Block: TypeAlias = Text | Facts | Items | Calls | Gaps | Fold
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A result: its title in a tone, its source or id, its blocks, and lines about how it was read.
+
+    ``page`` is the address of the page with the result; "" without one.
+    """
+
+    title: Line
+    place: str
+    blocks: tuple[Block, ...]
+    tone: str = "quiet"
+    foot: tuple[str, ...] = ()
+    page: str = ""

@@ -1,0 +1,157 @@
+"""A document as rows of text, and as a text for print() that fits on a screen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import TypeAlias
+
+from restate_lab._text import escape_invisible, truncate
+from restate_lab.calls import Step
+from restate_lab.document import Block, Calls, Document, Facts, Fold, Gaps, Item, Items, Line, Text, Word
+
+ROWS, COLUMNS = 40, 100
+"""A screen, in characters."""
+Write: TypeAlias = Callable[[Step], str]
+"""The syntax of a surface for calls; "" for a step that it cannot express."""
+_ALL = 1_000_000_000
+_NOTHING = Word("", "quiet")
+_SHORTENED = "This text is shortened; the frames of the result have everything."
+
+
+def count_rows(text: str) -> int:
+    """Return how many rows of a screen a text needs."""
+    return sum(max(1, math.ceil(len(line) / COLUMNS)) for line in text.split("\n"))
+
+
+@dataclass(frozen=True, slots=True)
+class TextRow:
+    """A paragraph after its ``first`` word, by which further rows are indented, or calls, whose lines are not split."""
+
+    parts: tuple[Word, ...] = ()
+    first: Word = _NOTHING
+    is_code: bool = False
+
+    @property
+    def plain(self) -> str:
+        """Return the row as text."""
+        text = "".join(each.text for each in self.parts)
+        return f"{self.first.text}{text}".replace("\n", f"\n{' ' * len(self.first.text)}").rstrip()
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a text is written: the syntax of calls, and how much of a document it has.
+
+    It has the first ``most`` rows of each list: ``full`` items with everything, further ones up to ``called`` with
+    their first step, and the others with their title. ``longest`` is the number of characters of a paragraph. ``more``
+    is the line about rows that are not shown.
+    """
+
+    write: Write = lambda step: step.python
+    most: int = _ALL
+    full: int = _ALL
+    called: int = _ALL
+    longest: int = _ALL
+    more: str = "… and {more:,} more"
+
+    def rows(self, document: Document) -> Iterator[TextRow]:
+        """Yield the rows of a document; an empty one is between blocks."""
+        yield TextRow(self._words(document.title, document.tone))
+        yield TextRow(self._words("; ".join(filter(None, (document.place, *document.foot))), "quiet"))
+        for block in document.blocks:
+            yield from self._block(block, TextRow())
+
+    def _block(self, block: Block, *before: TextRow) -> Iterator[TextRow]:
+        rows = self._rows_of(block)
+        for first in islice(rows, 1):
+            yield from (*before, first)
+        yield from rows
+
+    def _rows_of(self, block: Block) -> Iterator[TextRow]:
+        match block:
+            case Text():
+                yield TextRow(self._words(block.line))
+            case Facts():
+                width = max((len(label) for label, _ in block.rows), default=0)
+                for label, value in block.rows[: self.most]:
+                    yield TextRow(self._words(value), self._first(f"{label:<{width}}  "))
+            case Items():
+                yield from self._items(block)
+            case Calls():
+                yield from self._step(block.step, "")
+            case Gaps():
+                shown = block.reasons[: self.most]
+                for reason in shown:
+                    yield TextRow(self._words(f"{block.label}: {reason}.", "incomplete"))
+                yield from self._more(len(block.reasons) - len(shown))
+            case Fold(is_aside=False):
+                yield self._heading(block.heading)
+                for each in block.blocks:
+                    yield from self._block(each)
+
+    def _items(self, block: Items) -> Iterator[TextRow]:
+        shown = block.items[: self.most]
+        if shown and block.heading:
+            yield self._heading(block.heading)
+        for at, item in enumerate(shown):
+            yield from self._item(item, at)
+        yield from self._more(len(block.items) - len(shown))
+
+    def _item(self, item: Item, at: int) -> Iterator[TextRow]:
+        age = (Word(f" · for {item.age}", "quiet"),) if item.age else ()
+        first = self._first("- ") if item.mark is None else self._first(f"{item.mark.text.upper()} ", item.mark.tone)
+        yield TextRow((*self._words(item.title), *age), first)
+        for step in item.steps[: None if at < self.full else at < self.called]:
+            yield from self._step(step, "  ")
+
+    def _step(self, step: Step, indent: str) -> Iterator[TextRow]:
+        code = self.write(step)
+        if code and len(code) <= max(self.longest, 4 * COLUMNS):  # calls are never cut
+            first = f"{indent}{step.label}: " if step.label else f"{indent}  "
+            yield TextRow((Word(code, ""),), self._first(first), is_code=True)
+
+    def _heading(self, heading: str) -> TextRow:
+        return TextRow(self._words(f"{heading}:", "strong"))
+
+    def _more(self, count: int) -> Iterator[TextRow]:
+        if count > 0:
+            yield TextRow((Word(self.more.format(more=count), "quiet"),), self._first("  "))
+
+    def _first(self, text: str, tone: str = "quiet") -> Word:
+        return Word(truncate(escape_invisible(text, lines=False), self.longest), tone)
+
+    def _words(self, line: Line, tone: str = "") -> tuple[Word, ...]:
+        """Return a line as words without line ends, and without the end of a line that is too long."""
+        words, left = [], self.longest
+        for each in line if isinstance(line, tuple) else (Word(line, tone) if isinstance(line, str) else line,):
+            word = Word(each, "") if isinstance(each, str) else each
+            if left > 1:
+                words.append(replace(word, text=truncate(escape_invisible(word.text, lines=False), left)))
+                left -= len(word.text)
+        return tuple(words)
+
+
+_LAYOUTS = (
+    Layout(most=ROWS),
+    *(Layout(most=30, full=full, longest=4 * COLUMNS) for full in (10, 5, 3, 2, 1)),
+    *(Layout(most=30, full=0, called=called, longest=88) for called in (30, 20, 10, 5, 2)),
+    *(Layout(most=most, full=0, called=1, longest=88) for most in (20, 10, 5, 3, 2, 1)),
+)
+"""The layouts of a text for print(), the one with everything first."""
+
+
+def text_of(document: Document) -> str:
+    """Return a document as text with Python: with all of it if that fits on a screen, otherwise shortened."""
+    if text := _draw(document, _LAYOUTS[0], ROWS):
+        return text
+    shorter = (_draw(document, each, ROWS - 1) for each in _LAYOUTS[1:])
+    return "\n".join([next(filter(None, shorter), ""), _SHORTENED])
+
+
+def _draw(document: Document, layout: Layout, most: int) -> str:
+    """Return the text of a layout; "" if it has too many rows."""
+    text = "\n".join(row.plain for row in islice(layout.rows(document), most + 1))
+    return text if count_rows(text) <= most else ""

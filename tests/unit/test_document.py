@@ -1,0 +1,87 @@
+"""A document in every surface: its texts stay text, and a text for print() fits on a screen."""
+
+from __future__ import annotations
+
+import html
+import io
+import re
+from dataclasses import dataclass
+from datetime import UTC, tzinfo
+from pathlib import Path
+
+import pytest
+
+from restate_lab import Report
+from restate_lab.cli._page import TextPage
+from restate_lab.cli.shell_code import SourceOptions, writer
+from restate_lab.document import Document, Fold, Gaps, Item, Items, Text
+from restate_lab.document.text import ROWS, Layout, count_rows, text_of
+from restate_lab.result import Result
+from restate_lab.serve.page import WebPage
+from restate_lab.serve.rendering import render_page
+from support.documents import hostile_document
+from support.sample_rows import NOW
+
+HOSTILE = "<script>alert(1)</script>\u202e\x1b[2J\nname"
+SEEN = "<script>alert(1)</script>‹U+202E›‹U+001B›[2J"
+
+
+@dataclass(frozen=True, repr=False, eq=False, kw_only=True)
+class Shown(Result):
+    """A result with a document of the test."""
+
+    __module__ = "restate_lab"  # a report shows results of the package
+    shown: Document
+
+    def document(self, _: tzinfo = UTC) -> Document:
+        return self.shown
+
+    @property
+    def summary(self) -> str:
+        return "shown"
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def result(text: str = HOSTILE) -> Shown:
+    return Shown(source="prod", version="1.7.12", read_at=NOW, shown=hostile_document(text))
+
+
+def test_no_text_of_a_document_controls_a_terminal() -> None:
+    for stream in (io.StringIO(), Terminal()):
+        TextPage(stream).document(result().shown, Layout(writer(SourceOptions())))
+        text = re.sub(r"\x1b\[[\d;]*m", "", stream.getvalue())  # colors
+        assert SEEN in text
+        assert not {"\u202e", "\x1b"} & set(text)
+
+
+def test_no_text_of_a_document_is_markup_on_a_page_or_in_a_report(tmp_path: Path) -> None:
+    page = render_page(WebPage("x", [result()], {}), name="")
+    written = Report("x").add(result()).write(tmp_path / "x.html")
+    for each in (page, written.read_text("utf-8")):
+        assert "<script>alert" not in each
+        assert SEEN in html.unescape(each)
+
+
+@pytest.mark.parametrize("text", [HOSTILE, "name " * 5_000, ""])
+def test_any_document_fits_on_a_screen(text: str) -> None:
+    for each in (str(result(text)), text_of(Document(text, text, tuple(Text(text) for _ in range(12))))):
+        assert count_rows(each) <= ROWS
+        assert "\x1b" not in each
+
+
+def test_a_text_without_everything_says_so_and_counts_what_it_omits() -> None:
+    items = Items(tuple(Item(f"item {number}") for number in range(1_000)), "Items")
+    text = text_of(Document("many", "prod", (items, Gaps([f"table {number}" for number in range(50)]))))
+    assert "item 0\n" in text
+    assert re.search(r"… and 9\d\d more", text)
+    assert text.endswith("the frames of the result have everything.")
+    assert "shortened" not in text_of(Document("few", "prod", (Items((Item("one"),)),)))
+
+
+def test_a_text_has_what_pages_fold_without_the_asides() -> None:
+    folds = (Fold("Known", (Text("first"),)), Fold("As text", (Text("second"),), is_aside=True))
+    assert text_of(Document("few", "prod", folds)) == "few\nprod\n\nKnown:\nfirst"
