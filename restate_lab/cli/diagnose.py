@@ -167,6 +167,7 @@ _PAYLOADS: Mapping[str | None, Literal[False, "shape", True]] = MappingProxyType
     {None: False, "shape": "shape", "values": True}
 )
 _ID = "inv_18GUzKHVrU7E2hkYZyDmQpZFTB2VK39VQ9"
+_MORE = "{more:,} more; --top {total} shows all"
 _EXIT_CODES = """\b
 Exit codes, for cron and CI:
   0  all checks ran and found nothing critical; there can be warnings,
@@ -350,8 +351,9 @@ def waits(
     """
     from restate_lab.analysis.waits import find_waits
     from restate_lab.cli._output import write_result
-    from restate_lab.cli._result_pages import WaitsPage, waits_exit_code
-    from restate_lab.cli.shell_code import SourceOptions
+    from restate_lab.cli._result_pages import waits_exit_code
+    from restate_lab.cli.shell_code import SourceOptions, writer
+    from restate_lab.document.text import Layout
     from restate_lab.export.results import waits_json
 
     with open_source(cluster, evidence, live, at) as source:
@@ -363,7 +365,7 @@ def waits(
     write_result(
         form,
         getattr(graph, part),
-        show=lambda page: WaitsPage(graph, where, page, top).print(),
+        show=lambda page: page.document(graph.document(), Layout(writer(where), most=top, more=_MORE)),
         to_json=lambda: waits_json(graph),
     )
     return waits_exit_code(graph)

@@ -6,9 +6,9 @@ is a ``Step``. A tone says what a word is: "strong", "quiet", "code", a status, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from restate_lab.calls import Step
 
@@ -40,20 +40,34 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One of a list: its title after a mark, how long it exists, and what a reader can do."""
+    """One of a list: its title after a mark, lines below it, how long it exists, and what a reader can do.
+
+    ``anchor`` is its name in a page, for links.
+    """
 
     title: Line
     mark: Word | None = None
+    lines: tuple[Line, ...] = ()
     age: str = ""
     steps: tuple[Step, ...] = ()
+    anchor: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Items:
-    """A list; a surface takes the items that it shows as a slice."""
+    """A list; a surface takes the items that it shows as a slice. A page folds those after the first ``shown``."""
 
     items: Sequence[Item]
     heading: str = ""
+    shown: int = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A template with the values that ``draw`` returns, None without a picture; a text has none."""
+
+    template: str
+    draw: Callable[[], Mapping[str, Any] | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +94,7 @@ class Fold:
     is_aside: bool = False
 
 
-Block: TypeAlias = Text | Facts | Items | Calls | Gaps | Fold
+Block: TypeAlias = Text | Facts | Items | Picture | Calls | Gaps | Fold
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,7 @@ class Layout:
 
     It has the first ``most`` rows of each list: ``full`` items with everything, further ones up to ``called`` with
     their first step, and the others with their title. ``longest`` is the number of characters of a paragraph. ``more``
-    is the line about rows that are not shown.
+    is the line about rows that are not shown, with the number of all as ``total``.
     """
 
     write: Write = lambda step: step.python
@@ -81,12 +81,13 @@ class Layout:
             case Items():
                 yield from self._items(block)
             case Calls():
-                yield from self._step(block.step, "")
+                yield self._heading(block.step.label)
+                yield from self._step(replace(block.step, label=""), "  ")
             case Gaps():
                 shown = block.reasons[: self.most]
                 for reason in shown:
                     yield TextRow(self._words(f"{block.label}: {reason}.", "incomplete"))
-                yield from self._more(len(block.reasons) - len(shown))
+                yield from self._more(len(shown), len(block.reasons))
             case Fold(is_aside=False):
                 yield self._heading(block.heading)
                 for each in block.blocks:
@@ -98,12 +99,16 @@ class Layout:
             yield self._heading(block.heading)
         for at, item in enumerate(shown):
             yield from self._item(item, at)
-        yield from self._more(len(block.items) - len(shown))
+        yield from self._more(len(shown), len(block.items))
 
     def _item(self, item: Item, at: int) -> Iterator[TextRow]:
         age = (Word(f" · for {item.age}", "quiet"),) if item.age else ()
         first = self._first("- ") if item.mark is None else self._first(f"{item.mark.text.upper()} ", item.mark.tone)
+        if item.lines and at and self.full == _ALL:
+            yield TextRow()
         yield TextRow((*self._words(item.title), *age), first)
+        for line in item.lines if at < self.full else ():
+            yield TextRow(self._words(line), self._first("  "))
         for step in item.steps[: None if at < self.full else at < self.called]:
             yield from self._step(step, "  ")
 
@@ -116,9 +121,10 @@ class Layout:
     def _heading(self, heading: str) -> TextRow:
         return TextRow(self._words(f"{heading}:", "strong"))
 
-    def _more(self, count: int) -> Iterator[TextRow]:
-        if count > 0:
-            yield TextRow((Word(self.more.format(more=count), "quiet"),), self._first("  "))
+    def _more(self, shown: int, total: int) -> Iterator[TextRow]:
+        if shown < total:
+            more = self.more.format(more=total - shown, total=total)
+            yield TextRow((Word(more, "quiet"),), self._first("  "))
 
     def _first(self, text: str, tone: str = "quiet") -> Word:
         return Word(truncate(escape_invisible(text, lines=False), self.longest), tone)

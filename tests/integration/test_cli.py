@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 import restate_lab as rl
 from restate_lab.cli import app
 from restate_lab.cli._page import TextPage
-from restate_lab.cli._result_pages import JournalPage, WaitsPage, print_diagnosis
+from restate_lab.cli._result_pages import JournalPage, print_diagnosis
 from restate_lab.cli.shell_code import SourceOptions, writer
 from restate_lab.document.text import Layout
 from support.bench import wait_for
@@ -166,9 +166,8 @@ def test_no_line_is_wider_than_the_terminal(clusters: Clusters, monkeypatch: pyt
         monkeypatch.setenv("COLUMNS", str(width))
         terminal = Terminal()
         print_diagnosis(diagnosis, target, TextPage(terminal))
-        WaitsPage(waits, target, TextPage(terminal), top=10).print()
-        for explanation in explanations:
-            TextPage(terminal).document(explanation.document(), Layout(writer(target)))
+        for result in (waits, *explanations):
+            TextPage(terminal).document(result.document(), Layout(writer(target)))
         JournalPage(journal, TextPage(terminal), "linear", 200).print(target)
         wide = [line for line in terminal.getvalue().splitlines() if cell_len(line) > width]
         assert [line for line in wide if " " in line.strip(" \\") and "'SELECT" not in line] == []

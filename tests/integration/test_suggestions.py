@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 import restate_lab as rl
 from restate_lab.cli import app
 from restate_lab.cli._page import TextPage
-from restate_lab.cli._result_pages import WaitsPage, print_diagnosis
+from restate_lab.cli._result_pages import print_diagnosis
 from restate_lab.cli.shell_code import SourceOptions, writer
 from restate_lab.document.text import Layout
 from restate_lab.errors import EvidenceWarning, Truncated
@@ -114,10 +114,8 @@ def printed(result: Any, options: SourceOptions) -> str:
     page = TextPage(output)
     if isinstance(result, rl.Diagnosis):
         print_diagnosis(result, options, page)
-    elif isinstance(result, rl.Explanation):
-        page.document(result.document(), Layout(writer(options)))
     else:
-        WaitsPage(result, options, page, top=10).print()
+        page.document(result.document(), Layout(writer(options)))
     return output.getvalue()
 
 

@@ -208,7 +208,7 @@ def test_the_card_and_the_line_say_it(planted: Planted) -> None:
     assert f"{counts} deadlocks · 2 root blockers · 2 awakeables · 1 promise" in repr(planted.found)
     html = planted.found._repr_html_()
     assert "a/&#34;b&#39;é✓" in html
-    assert html.index("Deadlock for") < html.index("Root blockers")
+    assert html.index("Deadlocks (") < html.index("Root blockers")
     assert planted.found.not_read.empty
 
 

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from restate_lab.calls import Step, SuggestedCall
-from restate_lab.document import Calls, Document, Facts, Fold, Gaps, Item, Items, Line, Text, Word
+from restate_lab.document import Calls, Document, Facts, Fold, Gaps, Item, Items, Line, Picture, Text, Word
 
 
 def hostile_document(text: str, *, page: str = "") -> Document:
     """Return a document with this text in each place, in each tone."""
-    line: Line = (text, *(Word(text, tone) for tone in ("strong", "quiet", "code", "failed", "incomplete", text)))
+    line: Line = (
+        text,
+        *(Word(text, tone) for tone in ("strong", "quiet", "code", "failed", "critical", "incomplete", text)),
+    )
     call = SuggestedCall("why", (text,), comment=text)
     step = Step((call,), text)
-    item = Item(line, Word(text, text), text, (step, Step((call, call), "", text)))
+    item = Item(line, Word(text, text), (line,), text, (step, Step((call, call), "", text)), "a")
     blocks = (
         Text(line),
         Facts(((text, text),)),
         Items((item, Item(text)), text),
+        Picture("_html/bar.html.j2", lambda: {"parts": [(text, 1_200, "red")]}),
+        Items((Item(text),) * 1_300, shown=1),
         Calls(step),
         Gaps((text,), text),
     )

@@ -19,7 +19,7 @@ from restate_lab._html import render
 from restate_lab._html.table import TableCell, TableColumn, show
 from restate_lab._text import shorten_id
 from restate_lab.analysis.waits.picture import WaitPicture
-from restate_lab.document.html import COLOURS
+from restate_lab.document.html import COLOURS, draw
 from restate_lab.errors import ArgumentError
 from support.documents import hostile_document
 from support.sample_rows import sample_id
@@ -65,10 +65,6 @@ PICTURE = WaitPicture(
     notes=(HOSTILE,),
     kinds=((HOSTILE, "1 2"),),
 )
-DEADLOCK = dict.fromkeys(("heading", "description", "reason", "resolution_code"), HOSTILE) | {
-    "colour": "red",
-    "anchor": "a",
-}
 CELL = TableCell(HOSTILE, HOSTILE, "red", is_missing=True)
 TABLE: dict[str, Any] = {"title": HOSTILE, "name": HOSTILE, "summary": HOSTILE, "heads": [HOSTILE], "rows": [[HOSTILE]]}
 OUTCOME = {"colour": "red", "label": HOSTILE, "sign": HOSTILE}
@@ -154,14 +150,10 @@ CARDS: dict[str, dict[str, Any]] = {
     | {"causes": [FINDING], "notes": [FINDING], "more_causes": 1_200, "note_count": 1_200, "not_checked": [HOSTILE]}
     | {"known": [FINDING]}
     | {"incomplete": "red", "checks": [(HOSTILE, HOSTILE), ("x", "")], "is_healthy": True},
-    "document/card.html.j2": {"document": hostile_document(HOSTILE, page=PAGE["page"]), "colours": COLOURS},
-    "analysis/waits/card.html.j2": CARD
-    | {"deadlocks": [DEADLOCK], "more_deadlocks": HOSTILE, "picture": PICTURE}
-    | {
-        "tables": [
-            TABLE | {"more": HOSTILE, "rows": [{"anchor": "a", "cells": [HOSTILE]}]},
-            TABLE | {"rows": [], "more": ""},
-        ]
+    "document/card.html.j2": {
+        "document": hostile_document(HOSTILE, page=PAGE["page"]),
+        "colours": COLOURS,
+        "draw": draw,
     },
     "actions/note/card.html.j2": CARD,
     "actions/plan/card.html.j2": CARD
@@ -287,7 +279,7 @@ def test_ids_are_short_and_whole() -> None:
 
 @pytest.mark.parametrize(
     ("template", "count"),
-    [("analysis/doctor/card.html.j2", 6), ("document/card.html.j2", 9), ("analysis/waits/card.html.j2", 1)],
+    [("analysis/doctor/card.html.j2", 6), ("document/card.html.j2", 9)],
 )
 def test_a_click_selects_the_code_of_a_card_to_copy_it(template: str, count: int) -> None:
     """A card has no script, so it has no button for that; a tooltip tells it."""

@@ -1,26 +1,29 @@
-"""The result of ``waits()``: the wait-for graph of a source as frames, and its card for notebooks."""
+"""The result of ``waits()``: the wait-for graph of a source as frames, and as a document."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, tzinfo
+from functools import partial
 from typing import Any
 
 import networkx as nx
 import pandas as pd
 
-from restate_lab._html import render
 from restate_lab._public import public
 from restate_lab._text import format_age, format_timestamp, plural
+from restate_lab.analysis.suggestions import plan_call, why_call
 from restate_lab.analysis.waits.graph import WaitGraph
 from restate_lab.analysis.waits.picture import draw_picture, group_blockers
+from restate_lab.calls import Step
+from restate_lab.document import Calls, Document, Gaps, Item, Items, Picture, Text, Word
+from restate_lab.frames import BuiltRows, records
 from restate_lab.result import Result
-from restate_lab.status import STATUSES
 
 _MOST_DRAWN = 3_000  # waiting invocations in the picture; its layout then takes some tenths of a second
-_MOST = 8  # rows of each list; the frames have all of them
-_RED, _AMBER, _GREEN = STATUSES["failed"].colour, STATUSES["pending"].colour, STATUSES["succeeded"].colour
+_MOST = 8  # deadlocks, and root blockers, to which the picture has links
+_TOO_LARGE = Calls(Step((), "There are too many for a picture here. A picture of the worst ones", "rl.plot(waits)"))
 
 
 @public
@@ -107,90 +110,82 @@ class Waits(Result):
         """Return blocker id → ids of the invocations that wait for it directly."""
         return {id_: list(waiters) for id_, waiters in self._graph.predecessors.items()}
 
-    def _card(self) -> str:
-        deadlocks, blockers, waiting = self.deadlocks, self.blockers, len(self._graph.successors)
-        unresolved = (("Awakeables", self.open_awakeables), ("Promises", self.open_promises))
-        anchors = _anchors(self)
-        is_drawn = waiting <= _MOST_DRAWN
-        note = f"{waiting:,} invocations wait, too many for a picture here; rl.plot(waits) draws the worst ones."
-        return render(
-            "analysis/waits/card.html.j2",
-            title=self.summary,
-            place=self.where,
-            page=self.link,
-            lines=[*([] if is_drawn else [note]), *_sleep_lines(self), *self.reasons],
-            accent=_RED if deadlocks["certain"].any() else _AMBER if len(blockers) or len(deadlocks) else _GREEN,
-            picture=draw_picture(self.graph(), blockers, deadlocks, anchors=anchors) if is_drawn else None,
-            deadlocks=[_deadlock_block(row, self.read_at, anchors) for row in _first_rows(deadlocks)],
-            more_deadlocks=_more_text(deadlocks, "deadlocks"),
-            tables=[
-                _blocker_table(self.grouped_blockers(), self.read_at, anchors),
-                *(_unresolved_table(name, frame, self.read_at) for name, frame in unresolved),
-            ],
+    def document(self, zone: tzinfo = UTC) -> Document:
+        """Return the deadlocks, the root blockers and the other waits as blocks."""
+        deadlocks, blockers, sleeps = self.deadlocks, self.grouped_blockers(), self.sleeps
+        deadlock_items, blocker_items, waiting_items = (
+            partial(build, now=self.read_at) for build in (_deadlock_item, _blocker_item, _waiting_item)
         )
+        is_drawn = len(self._graph.successors) <= _MOST_DRAWN
+        blocks = (
+            Picture("analysis/waits/picture.html.j2", self._draw) if is_drawn else _TOO_LARGE,
+            Items(BuiltRows(deadlocks, deadlock_items), f"Deadlocks ({len(deadlocks):,})"),
+            Items(BuiltRows(blockers, blocker_items), f"Root blockers ({blockers['times'].sum():,})"),
+            *(
+                Items(BuiltRows(frame, waiting_items), f"{name} ({len(frame):,})")
+                for name, frame in (
+                    ("Awakeables that are not resolved", self.open_awakeables),
+                    ("Promises that are not completed", self.open_promises),
+                )
+            ),
+            *((Text(_sleep_text(sleeps, zone)),) if len(sleeps) else ()),
+            Gaps(self.reasons),
+        )
+        is_blocked = len(deadlocks) or len(blockers)
+        tone = "failed" if deadlocks["certain"].any() else "pending" if is_blocked else "succeeded"
+        return replace(super().document(zone), blocks=blocks, tone=tone)
+
+    def _draw(self) -> Mapping[str, Any] | None:
+        groups = [row["members"] for row in _first_rows(self.deadlocks)]
+        groups += [[row["id"]] for row in _first_rows(self.grouped_blockers())]
+        anchors = {id_: _anchor(ids[0], self.read_at) for ids in groups for id_ in ids}
+        picture = draw_picture(self.graph(), self.blockers, self.deadlocks, anchors=anchors)
+        return None if picture is None else {"picture": picture, "is_live": False}
 
     def _edges_of(self, kind: str, order: str = "since") -> pd.DataFrame:
         return self.edges[self.edges["kind"] == kind].sort_values([order, "waiter"]).reset_index(drop=True)
 
 
-def _anchors(waits: Waits) -> dict[str, str]:
-    groups = [row["members"] for row in _first_rows(waits.deadlocks)]
-    groups += [[row["id"]] for row in _first_rows(waits.grouped_blockers())]
-    return {id_: f"rl-waits-{waits.read_at.timestamp():.6f}-{ids[0]}" for ids in groups for id_ in ids}
+def _anchor(id_: str, now: datetime) -> str:
+    return f"rl-waits-{now.timestamp():.6f}-{id_}"
 
 
-def _deadlock_block(row: dict[Any, Any], now: datetime, anchors: Mapping[str, str]) -> dict[str, str]:
-    kind, colour = ("Deadlock", _RED) if row["certain"] else ("Possible deadlock", _AMBER)
-    age, waiting = format_age(row["since"], now), row["waiting"]
-    heading = f"{kind} for {age}" if age else kind
-    heading += ", others wait for it" if pd.isna(waiting) else f", {waiting:,} more blocked" if waiting else ""
-    return {
-        "anchor": anchors[row["members"][0]],
-        "colour": colour,
-        "heading": heading,
-        "description": row["description"],
-        "reason": row["reason"],
-        "resolution_code": row["resolution_code"],
-    }
+def _deadlock_item(row: Mapping[Any, Any], now: datetime) -> Item:
+    name = Word("Deadlock", "critical") if row["certain"] else Word("Possible deadlock", "warning")
+    waiting = row["waiting"]
+    blocks = ", others wait for it" if waiting is None else f", {waiting:,} more blocked" if waiting else ""
+    return Item(
+        (name, f"{blocks}: {row['description']}"),
+        lines=(Word(row["reason"], "quiet"),),
+        age=format_age(row["since"], now),
+        steps=(Step((plan_call("cancel", [row["cancel"]]),)),) if row["resolution_code"] else (),
+        anchor=_anchor(row["members"][0], now),
+    )
 
 
-def _blocker_table(frame: pd.DataFrame, now: datetime, anchors: Mapping[str, str]) -> dict[str, Any]:
-    rows = []
-    for row in _first_rows(frame):
-        waiting = row["total_waiting"]
-        count = f"{row['direct_waiting']:,} or more" if pd.isna(waiting) else f"{waiting:,}"
-        count, times = (f"{count} each", f"{row['times']:,} × ") if row["times"] > 1 else (count, "")
-        target, status = f"{times}{row['target'] or 'unknown'}\n{row['id']}", row["status"] or "gone"
-        cells = (count, target, status, row["waits_for"], format_age(row["since"], now))
-        rows.append({"anchor": anchors[row["id"]], "cells": cells})
-    heads = ("waiting", "invocation", "status", "waits for", "for")
-    return {"title": "Root blockers", "heads": heads, "rows": rows, "more": _more_text(frame, "blockers")}
+def _blocker_item(row: Mapping[Any, Any], now: datetime) -> Item:
+    total, status = row["total_waiting"], row["status"] or "gone"
+    blocks = f"blocks {row['direct_waiting']:,} or more" if total is None else f"blocks {total:,}"
+    each, times = ("each ", f"{row['times']:,} × ") if row["times"] > 1 else ("", "")
+    place = f": {times}{row['target'] or 'unknown'} {row['id']} is "
+    return Item(
+        (Word(f"{each}{blocks}"), place, Word(status, status), f" and waits for {row['waits_for']}"),
+        age=format_age(row["since"], now),
+        steps=(Step((why_call(row["id"]),)),),
+        anchor=_anchor(row["id"], now),
+    )
 
 
-def _unresolved_table(name: str, frame: pd.DataFrame, now: datetime) -> dict[str, Any]:
-    cells = [
-        (row["detail"], f"{row['waiter_target']}\n{row['waiter']}", format_age(row["since"], now))
-        for row in _first_rows(frame)
-    ]
-    return {
-        "title": f"{name} that are not resolved",
-        "heads": (name.lower().removesuffix("s"), "waiting invocation", "for"),
-        "rows": [{"anchor": "", "cells": each} for each in cells],
-        "more": _more_text(frame, name.lower()),
-    }
+def _waiting_item(row: Mapping[Any, Any], now: datetime) -> Item:
+    title = (Word(row["detail"]), f": {row['waiter_target']} {row['waiter']} waits for it")
+    return Item(title, age=format_age(row["since"], now), steps=(Step((why_call(row["waiter"]),)),))
 
 
-def _more_text(frame: pd.DataFrame, name: str) -> str:
-    return f"… and {len(frame) - _MOST:,} more {name}" if len(frame) > _MOST else ""
-
-
-def _sleep_lines(waits: Waits) -> list[str]:
-    sleeps = waits.sleeps
-    if sleeps.empty:
-        return []
+def _sleep_text(sleeps: pd.DataFrame, zone: tzinfo) -> str:
     first = sleeps["wakes_at"].min()
-    return [f"{len(sleeps):,} sleeping" + (f"; the next one wakes at {format_timestamp(first)}" if first else "")]
+    next_text = f"; the next one wakes at {format_timestamp(first, zone=zone)}" if pd.notna(first) else ""
+    return f"{len(sleeps):,} sleeping{next_text}"
 
 
 def _first_rows(frame: pd.DataFrame) -> list[dict[Any, Any]]:
-    return frame.head(_MOST).to_dict("records")
+    return records(frame.head(_MOST))

@@ -104,7 +104,7 @@ def _chain_item(row: Mapping[Any, Any], now: datetime) -> Item:
     waits = " ".join(filter(None, (row["waits_for"], row["detail"])))
     status = Word(row["status"], row["status"])
     title = (f"{row['target']} {row['id']} is ", status, f": {waits}" if waits else "")
-    return Item(title, Word(f"{row['step']}.", "quiet"), format_age(row["since"], now))
+    return Item(title, Word(f"{row['step']}.", "quiet"), age=format_age(row["since"], now))
 
 
 def _option_item(option: Option, id_: str) -> Item:

@@ -11,10 +11,13 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from restate_lab.analysis.waits import Waits, waits
+from restate_lab.analysis.suggestions import why_call
+from restate_lab.analysis.waits import Waits, result as waits_result, waits
 from restate_lab.analysis.waits.graph import cycles, root_blockers
 from restate_lab.analysis.waits.model import Nodes, needs_all, table_of_edges
 from restate_lab.analysis.waits.reader import WaitSnapshot
+from restate_lab.calls import SuggestedCall
+from restate_lab.document.text import ROWS
 from restate_lab.errors import ArgumentError, Truncated
 from support.blocked_rows import HOUR_AGO, NOW, inv, wait_graph
 from support.wait_world import World
@@ -289,7 +292,7 @@ def test_keys_are_any_text(key: str) -> None:
     assert "\n" not in repr(found)
     tags = _Tags()
     tags.feed(found._repr_html_())
-    assert tags.seen <= {"div", "b", "table", "tr", "th", "td"} | PICTURE
+    assert tags.seen <= {"div", "b", "span"} | PICTURE
 
 
 def test_the_card_lists_deadlocks_before_root_blockers_before_awakeables() -> None:
@@ -297,9 +300,11 @@ def test_the_card_lists_deadlocks_before_root_blockers_before_awakeables() -> No
     for number in range(20):
         world.suspend(f"w{number}", "Awakeable", signal=17)
     html = waits(world)._repr_html_()
-    places = [html.index(each) for each in ("Deadlock for", "Root blockers", "sign_1", "Promises")]
+    places = [html.index(each) for each in ("Deadlocks (1)", "Root blockers", "sign_1", "Promises")]
     assert places == sorted(places)
-    assert "… and 12 more awakeables" in html
+    assert ">12 more<" in html
+    assert "rl.plan(lab" in html
+    assert ".execute(" not in html
 
 
 def test_root_blockers_with_one_cause_are_one_row_with_their_number() -> None:
@@ -433,3 +438,22 @@ def test_a_limit_below_one_sends_nothing() -> None:
 def test_a_snapshot_excludes_nothing_unless_it_lists_it() -> None:
     edges = table_of_edges([])
     assert WaitSnapshot(edges, Nodes(edges, {})).excluded == ()
+
+
+def test_only_the_rows_that_a_surface_shows_are_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A text builds at most a screen of rows at once, and a card the first 25 of each list."""
+    world, built = World(), list[str]()
+    for number in range(2_000):
+        world.suspend(f"w{number}", "Awakeable", signal=17)
+    found = waits(world)
+
+    def count(id_: str) -> SuggestedCall:
+        built.append(id_)
+        return why_call(id_)
+
+    monkeypatch.setattr(waits_result, "why_call", count)
+    assert f"Awakeables that are not resolved ({2_000:,}):" in str(found)
+    assert len(set(built)) <= ROWS
+    built.clear()
+    assert "1,992 more" in found._repr_html_()
+    assert len(built) == 25

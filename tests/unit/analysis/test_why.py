@@ -262,7 +262,7 @@ def test_the_callers_are_followed_to_the_root_and_the_whole_story_is_suggested()
     line = f"Svc/place/go {inv('place')}, which Svc/root/go {inv('root')} called through 1 more invocation"
     assert dict(found.facts)["called by"] == line
     assert f"called by Svc/place/go ({inv('place')}), which Svc/root/go ({inv('root')}) called" in found.summary
-    assert f'All invocations that belong to it: rl.story(lab, "{inv("step")}")' in str(found)
+    assert f'All invocations that belong to it:\n    rl.story(lab, "{inv("step")}")' in str(found)
     assert "rl.story(lab, &#34;" in found._repr_html_()
     assert commands([found.story_call], SourceOptions("prod")) == [f"restate-lab story {inv('step')} -e prod"]
     assert dict(explained(world, "place").facts)["called by"] == (
