@@ -68,17 +68,19 @@ class SuggestedCall:
 class Step:
     """What a reader can do next: calls in order. A surface writes them as Python, as a command, or as a link.
 
-    ``label`` is the text before the calls. ``code`` is their Python if it is not ``python_code(calls)``.
+    ``label`` is the text before the calls. ``code`` is their Python if it is not ``python_code(calls)``. With ``rows``,
+    a call with rows, the step is a plan for all of them, which only a command can be.
     """
 
     calls: tuple[SuggestedCall, ...]
     label: str = "next"
     code: str = ""
+    rows: SuggestedCall | None = None
 
     @property
     def python(self) -> str:
-        """Return the calls as Python."""
-        return self.code or python_code(self.calls)
+        """Return the calls as Python; "" if there is none."""
+        return "" if self.rows else self.code or python_code(self.calls)
 
 
 def python_code(calls: Iterable[SuggestedCall], names: Names = MappingProxyType({})) -> str:

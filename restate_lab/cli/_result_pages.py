@@ -11,19 +11,10 @@ from typing import Any
 import pandas as pd
 from rich.cells import cell_len, set_cell_size
 
-from restate_lab._text import escape_invisible, format_age, format_duration, format_timestamp, plural
+from restate_lab._text import escape_invisible, format_duration, format_timestamp, plural
 from restate_lab.analysis.contrast import Contrast
 from restate_lab.analysis.contrast.model import Role
 from restate_lab.analysis.doctor import Diagnosis
-from restate_lab.analysis.doctor.diagnosis import (
-    footer_of,
-    gap_reasons,
-    known_lines,
-    known_rows,
-    lines_of,
-    planned_call,
-    unread_notes,
-)
 from restate_lab.analysis.journal.bars import JournalRow, journal_bars
 from restate_lab.analysis.journal.card import ScaleName, TimeScale, time_scale
 from restate_lab.analysis.replay.recording import CANNOT_SAY, FITS, NOT_CHECKABLE
@@ -35,8 +26,8 @@ from restate_lab.analysis.suggestions import why_call
 from restate_lab.analysis.waits import Waits
 from restate_lab.calls import python_code
 from restate_lab.cli._errors import in_a_shell
-from restate_lab.cli._page import GRAY_BLUE, ORANGE, SEVERITY_STYLES, STATUS_STYLES, TextPage, truncate_cells
-from restate_lab.cli.shell_code import SourceOptions, code_for, plan_of_rows
+from restate_lab.cli._page import GRAY_BLUE, ORANGE, STATUS_STYLES, TextPage, truncate_cells
+from restate_lab.cli.shell_code import SourceOptions, code_for
 from restate_lab.debugging.to_test.result import RecordedTest
 from restate_lab.frames import records
 from restate_lab.status import OUTCOMES
@@ -84,54 +75,6 @@ def waits_exit_code(waits: Waits) -> int:
     if waits.deadlocks["certain"].any():
         return DEADLOCK
     return INCOMPLETE if waits.reasons else 0
-
-
-def print_diagnosis(diagnosis: Diagnosis, target: SourceOptions, page: TextPage) -> None:
-    totals = diagnosis.summary, f"bold {SEVERITY_STYLES[diagnosis.worst or diagnosis.verdict]}"
-    page.paragraph(totals)
-    page.paragraph((f"{diagnosis.where}; {footer_of(diagnosis, ['-'])}", "dim"))
-    for at, row in enumerate(diagnosis.findings.to_dict("records")):
-        if not row["known"]:
-            _print_finding(row, at, diagnosis, target, page)
-    if known := known_rows(diagnosis):
-        page.blank()
-        page.paragraph((f"KNOWN ({len(known):,})", "bold"))
-        for row in known:
-            title, note = known_lines(row)
-            page.paragraph(title, first="  ")
-            page.paragraph((note.strip(), "dim"), first="    ")
-    if reasons := [*gap_reasons(diagnosis), *unread_notes(diagnosis)]:
-        page.blank()
-        page.paragraph(("NOT CHECKED", SEVERITY_STYLES["incomplete"]))
-        for reason in reasons:
-            page.paragraph(reason, first="  ")
-    if diagnosis.verdict == "healthy":
-        page.blank()
-        page.paragraph(("CHECKED", SEVERITY_STYLES["healthy"]))
-        for row in diagnosis.checked.to_dict("records"):
-            page.paragraph(row["description"], first="  ")
-    page.blank()
-    page.paragraph(totals)
-
-
-def _print_finding(
-    row: Mapping[Any, Any], at: int, diagnosis: Diagnosis, target: SourceOptions, page: TextPage
-) -> None:
-    severity, age = row["severity"], format_age(row["since"], diagnosis.read_at)
-    title, *lines = lines_of(row)
-    page.blank()
-    page.paragraph((title, "bold"), first=f"{severity.upper()} ", style=SEVERITY_STYLES[severity])
-    for line in lines:
-        page.paragraph(line, first="  ")
-    page.paragraph((f"{row['check']}{f', for {age}' if age else ''} · {row['fingerprint']}", "dim"), first="  ")
-    suggested = code_for(diagnosis.suggested_calls[at], row["suggested_code"], target)
-    evidence = code_for([diagnosis.evidence_calls[at]], row["evidence_code"], target)
-    page.commands(suggested, first="  next: ")
-    planned = planned_call(diagnosis, at)
-    if planned is not None and planned not in diagnosis.suggested_calls[at]:
-        page.commands(plan_of_rows(planned, diagnosis.evidence_calls[at], target), first="  plan: ")
-    if evidence != suggested:
-        page.commands(evidence, first="  rows: ")
 
 
 def print_contrast(result: Contrast, page: TextPage) -> None:

@@ -221,8 +221,9 @@ def doctor(
     """
     from restate_lab.analysis.doctor import doctor as diagnose
     from restate_lab.cli._output import write_result
-    from restate_lab.cli._result_pages import doctor_exit_code, print_diagnosis
-    from restate_lab.cli.shell_code import SourceOptions
+    from restate_lab.cli._result_pages import doctor_exit_code
+    from restate_lab.cli.shell_code import SourceOptions, writer
+    from restate_lab.document.text import Layout
     from restate_lab.export.results import diagnosis_json
 
     with open_source(cluster, evidence, live, at) as source:
@@ -233,7 +234,7 @@ def doctor(
         write_result(
             form,
             diagnosis.findings,
-            show=lambda page: print_diagnosis(diagnosis, where, page),
+            show=lambda page: page.document(diagnosis.document(), Layout(writer(where))),
             to_json=lambda: diagnosis_json(diagnosis),
         )
     return code

@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from restate_lab.analysis.questions.parameters import parse_texts
-from restate_lab.calls import SuggestedCall
+from restate_lab.calls import Step, SuggestedCall
 from restate_lab.cli._options import parse_value
 from restate_lab.cli._page import IN_PYTHON
 from restate_lab.client.address import is_address
@@ -93,7 +93,13 @@ def code_for(calls: Iterable[SuggestedCall], python: str, source: SourceOptions)
 
 def writer(source: SourceOptions) -> Write:
     """Return the syntax of this command line for the calls of a document."""
-    return lambda step: code_for(step.calls, step.python, source)
+
+    def write(step: Step) -> str:
+        if step.rows is not None:
+            return plan_of_rows(step.calls[0], step.rows, source)
+        return code_for(step.calls, step.python, source)
+
+    return write
 
 
 def commands(calls: Iterable[SuggestedCall], source: SourceOptions) -> list[str] | None:

@@ -40,26 +40,39 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One of a list: its title after a mark, lines below it, how long it exists, and what a reader can do.
+    """One of a list: its title after a mark, lines below it, how long it exists since when, and what a reader can do.
 
-    ``anchor`` is its name in a page, for links.
+    A page folds the further steps, the labels and values ``about`` it, and its ids below the text ``more``. ``count``
+    is the number of all ids. ``anchor`` is its name in a page, and ``row`` its position in the frame of the result, for
+    links.
     """
 
     title: Line
     mark: Word | None = None
     lines: tuple[Line, ...] = ()
     age: str = ""
+    since: str = ""
     steps: tuple[Step, ...] = ()
+    more: str = ""
+    about: tuple[tuple[str, str], ...] = ()
+    ids: Sequence[str] = ()
+    count: int = 0
     anchor: str = ""
+    row: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Items:
-    """A list; a surface takes the items that it shows as a slice. A page folds those after the first ``shown``."""
+    """A list; a surface takes the items that it shows as a slice. A page folds those after the first ``shown``.
+
+    ``more`` describes the folded ones. With ``is_brief``, a text has only the title and the first line of each.
+    """
 
     items: Sequence[Item]
     heading: str = ""
     shown: int = 8
+    more: str = ""
+    is_brief: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +105,7 @@ class Fold:
     heading: str
     blocks: tuple[Block, ...]
     is_aside: bool = False
+    is_open: bool = False
 
 
 Block: TypeAlias = Text | Facts | Items | Picture | Calls | Gaps | Fold

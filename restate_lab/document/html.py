@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+from typing import TypeAlias
 
 from markupsafe import Markup
 
@@ -11,17 +12,42 @@ from restate_lab._html import render
 from restate_lab.document import Document, Picture
 from restate_lab.status import STATUSES
 
-_SAME = {"critical": "failed", "warning": "paused", "incomplete": "paused", "quiet": "suspended"}
+SIGNS = {"critical": "✖", "warning": "▲", "note": "●"}
+"""A severity → its sign."""
+_SAME = {
+    "critical": "failed",
+    "warning": "paused",
+    "note": "ready",
+    "incomplete": "paused",
+    "healthy": "succeeded",
+    "quiet": "suspended",
+}
 COLOURS: Mapping[str, str] = MappingProxyType(
     {name: status.colour for name, status in STATUSES.items()}
     | {tone: STATUSES[name].colour for tone, name in _SAME.items()}
 )
 """A tone → its color."""
+Links: TypeAlias = Mapping[int, Sequence[tuple[str, str]]]
 
 
-def html_of(document: Document) -> str:
-    """Return a document as a card."""
-    return render("document/card.html.j2", document=document, colours=COLOURS, draw=draw)
+def html_of(
+    document: Document, links: Links = MappingProxyType({}), *, is_report: bool = False, is_short: bool = False
+) -> str:
+    """Return a document as a card; ``links`` are labels and addresses for the items of rows.
+
+    ``is_report``: it can be printed, so it has severities in words, full ids, and no asides. ``is_short``: of a fold it
+    has only the heading.
+    """
+    return render(
+        "document/card.html.j2",
+        document=document,
+        colours=COLOURS,
+        signs=SIGNS,
+        draw=draw,
+        links=links,
+        is_report=is_report,
+        is_short=is_short,
+    )
 
 
 def draw(picture: Picture) -> Markup:

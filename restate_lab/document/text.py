@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TypeAlias
 
-from restate_lab._text import escape_invisible, truncate
+from restate_lab._text import escape_invisible, sentences, truncate
 from restate_lab.calls import Step
 from restate_lab.document import Block, Calls, Document, Facts, Fold, Gaps, Item, Items, Line, Text, Word
 
@@ -86,7 +86,7 @@ class Layout:
             case Gaps():
                 shown = block.reasons[: self.most]
                 for reason in shown:
-                    yield TextRow(self._words(f"{block.label}: {reason}.", "incomplete"))
+                    yield TextRow(self._words(sentences(f"{block.label}: {reason}"), "incomplete"))
                 yield from self._more(len(shown), len(block.reasons))
             case Fold(is_aside=False):
                 yield self._heading(block.heading)
@@ -98,18 +98,27 @@ class Layout:
         if shown and block.heading:
             yield self._heading(block.heading)
         for at, item in enumerate(shown):
-            yield from self._item(item, at)
+            yield from self._item(item, at, is_brief=block.is_brief)
         yield from self._more(len(shown), len(block.items))
 
-    def _item(self, item: Item, at: int) -> Iterator[TextRow]:
-        age = (Word(f" · for {item.age}", "quiet"),) if item.age else ()
+    def _item(self, item: Item, at: int, *, is_brief: bool) -> Iterator[TextRow]:
+        age = f"for {item.age}" if item.age else ""
+        lines, steps = item.lines, item.steps
+        if item.about:
+            lines = (*lines, Word(" · ".join(filter(None, (age, *(value for _, value in item.about)))), "quiet"))
+        if is_brief:
+            lines, steps = lines[:1], ()
         first = self._first("- ") if item.mark is None else self._first(f"{item.mark.text.upper()} ", item.mark.tone)
-        if item.lines and at and self.full == _ALL:
+        if lines and at and self.full == _ALL and not is_brief:
             yield TextRow()
-        yield TextRow((*self._words(item.title), *age), first)
-        for line in item.lines if at < self.full else ():
+        after = Word(f" · {age}" if age and not item.about else "", "quiet")
+        yield TextRow((*self._words(item.title, "strong" if item.about else ""), after), first)
+        for line in lines if at < self.full or is_brief else ():
             yield TextRow(self._words(line), self._first("  "))
-        for step in item.steps[: None if at < self.full else at < self.called]:
+        written: dict[str, Step] = {}
+        for step in steps[: None if at < self.full else at < self.called]:
+            written.setdefault(step.python, step)
+        for step in written.values():
             yield from self._step(step, "  ")
 
     def _step(self, step: Step, indent: str) -> Iterator[TextRow]:
@@ -134,8 +143,9 @@ class Layout:
         words, left = [], self.longest
         for each in line if isinstance(line, tuple) else (Word(line, tone) if isinstance(line, str) else line,):
             word = Word(each, "") if isinstance(each, str) else each
+            text = f"`{word.text}`" if word.tone == "code" else word.text
             if left > 1:
-                words.append(replace(word, text=truncate(escape_invisible(word.text, lines=False), left)))
+                words.append(replace(word, text=truncate(escape_invisible(text, lines=False), left)))
                 left -= len(word.text)
         return tuple(words)
 

@@ -30,11 +30,11 @@ from restate_lab.reports.first_page import (
     status_counts,
     time_window,
 )
-from restate_lab.reports.parts import Card, Findings, FirstPage, Heading, Notice, Part, Prose, Section
+from restate_lab.reports.parts import Card, FirstPage, Heading, Notice, Part, Prose, Section
 from restate_lab.reports.pictures import plot_of
 from restate_lab.reports.reader import ReportContext
 from restate_lab.reports.report import Report, with_values
-from restate_lab.reports.sections import journal_parts, section_of
+from restate_lab.reports.sections import diagnosis_part, journal_parts, section_of
 from restate_lab.reports.tables import heading
 from restate_lab.reports.timeline import (
     PRESENT_EVENTS,
@@ -64,8 +64,8 @@ def diagnosis_chapter(context: ReportContext) -> Section:
     error = first_error(context.diagnosis, context.try_to_ask("retry_storm"))
     targets = context.blocked_targets()
     lead = lead_of(context.diagnosis, context.builder.masker, context.builder.zone, targets=targets, error=error)
-    parts = tuple(each.first() if context.is_short and isinstance(each, Findings) else each for each in section.parts)
-    return replace(section, parts=parts, lead=lead)
+    part = diagnosis_part(context.diagnosis, context.builder, is_short=context.is_short)
+    return replace(section, parts=(part,), lead=lead)
 
 
 def timeline_chapter(context: ReportContext) -> Section:

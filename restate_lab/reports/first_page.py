@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from restate_lab._text import escape_invisible, format_age, join, one_line, plural
-from restate_lab.analysis.doctor.diagnosis import Diagnosis, gap_reasons
+from restate_lab.analysis.doctor.diagnosis import Diagnosis, count_findings, gap_reasons
 from restate_lab.durations import round_step
 from restate_lab.reports.masking import Masker
 from restate_lab.reports.parts import AxisLabel, Fact, Lane, LaneBar, Mark, Timeline
@@ -105,17 +105,6 @@ def first_error(diagnosis: Diagnosis, retries: pd.DataFrame | None) -> str:
 def handler_names(frame: pd.DataFrame) -> pd.Series[str]:
     """Return the handler of each row as "service/handler"."""
     return frame["target_service_name"].astype(str) + "/" + frame["target_handler_name"].astype(str)
-
-
-def count_findings(severities: Iterable[str]) -> str:
-    """Return the number of findings by severity, such as "3 critical, 6 warnings, 8 notes"; "" if there are none."""
-    counts = Counter(severities)
-    parts = [
-        f"{counts['critical']:,} critical" if counts["critical"] else "",
-        plural(counts["warning"], "warning") if counts["warning"] else "",
-        plural(counts["note"], "note") if counts["note"] else "",
-    ]
-    return ", ".join(each for each in parts if each)
 
 
 def first_numbers(

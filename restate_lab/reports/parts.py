@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from markupsafe import Markup
@@ -79,42 +79,6 @@ class Card:
 
 
 @dataclass(frozen=True, slots=True)
-class FindingPart:
-    """One finding of the doctor, as text."""
-
-    severity: str
-    colour: str
-    title: str
-    details: str
-    additions: tuple[str, ...]
-    since: str
-    affected: str
-    suggested_code: str
-    ids: tuple[str, ...]
-    more_ids: int
-
-
-@dataclass(frozen=True, slots=True)
-class Findings:
-    """The doctor's findings, worst first, and the checks that did not run.
-
-    ``without`` is the text for an empty list. The findings after the first ``shown`` are folded under the label
-    ``more``.
-    """
-
-    findings: tuple[FindingPart, ...]
-    not_checked: tuple[str, ...]
-    checked: str
-    without: str
-    shown: int
-    more: str
-
-    def first(self) -> Findings:
-        """Return only the findings that are not folded, with the number of the others."""
-        return replace(self, findings=self.findings[: self.shown])
-
-
-@dataclass(frozen=True, slots=True)
 class Statement:
     """A statement behind a section: the call, the SQL, its parameters, when it was sent, and how long it took.
 
@@ -128,7 +92,7 @@ class Statement:
     printed: bool = True
 
 
-Part: TypeAlias = Table | Picture | OmittedPicture | Heading | Prose | Notice | Card | Findings
+Part: TypeAlias = Table | Picture | OmittedPicture | Heading | Prose | Notice | Card
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import tzinfo
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 from markupsafe import Markup
 
-from restate_lab._text import escape_invisible, format_age, format_timestamp
+from restate_lab._text import escape_invisible
 from restate_lab.analysis.agents.result import Conversation
-from restate_lab.analysis.doctor.diagnosis import Diagnosis, addition_lines, footer_of, gap_reasons
+from restate_lab.analysis.doctor.diagnosis import Diagnosis
 from restate_lab.analysis.journal.card import journal_html
 from restate_lab.analysis.questions.catalog import read_question
 from restate_lab.analysis.replay.result import Replay
@@ -21,16 +20,15 @@ from restate_lab.analysis.story.result import Story
 from restate_lab.analysis.story.text import title_of
 from restate_lab.analysis.waits import Waits
 from restate_lab.analysis.why.explanation import Explanation
+from restate_lab.document.html import COLOURS, html_of
 from restate_lab.errors import ArgumentError
 from restate_lab.evidence.compare import Comparison
 from restate_lab.frames import to_frame
-from restate_lab.reports.first_page import count_findings, lead_of
-from restate_lab.reports.masking import Masker
+from restate_lab.reports.first_page import lead_of
 from restate_lab.reports.metadata import statement_of, statements_of
-from restate_lab.reports.parts import Card, FindingPart, Findings, Notice, Part, Prose, Section, Statement
+from restate_lab.reports.parts import Card, Notice, Part, Prose, Section, Statement
 from restate_lab.reports.pictures import drawing_of, plot_of
 from restate_lab.reports.tables import ROWS, TableBuilder, heading
-from restate_lab.status import STATUSES
 
 _COLUMNS = {
     "invocations": ("target", "change", "status_before", "status_after", "more_retries", "more_entries", "id"),
@@ -40,15 +38,6 @@ _COLUMNS = {
         *("target_service_name", "target_service_key", "waiting_before", "waiting_after", "more"),
         "oldest_wait_after",
     ),
-}
-_IDS = 5
-_SHOWN = 5  # findings that are not folded
-COLOURS = {
-    "critical": STATUSES["failed"].colour,
-    "warning": STATUSES["paused"].colour,
-    "incomplete": STATUSES["paused"].colour,
-    "healthy": STATUSES["succeeded"].colour,
-    "note": "#6b7280",  # dark enough for white text
 }
 _JOURNAL = (
     "index", "entry_type", "name", "status", "started", "duration", "callee_target", "retries", "last_error", "failure",
@@ -93,7 +82,7 @@ def section_of(
     default_title: str
     parts: tuple[Part, ...]
     if isinstance(content, Diagnosis):
-        default_title, parts = "What is wrong", (findings_of(content, builder.zone, builder.masker),)
+        default_title, parts = "What is wrong", (diagnosis_part(content, builder),)
         lead = lead_of(content, builder.masker, builder.zone)
         # red if any finding is critical, even in an incomplete diagnosis
         accent = COLOURS["critical" if content.worst == "critical" else content.verdict]
@@ -126,18 +115,10 @@ def comparison_parts(comparison: Comparison, builder: TableBuilder, *, rows: int
     return tuple(parts)
 
 
-def findings_of(diagnosis: Diagnosis, zone: tzinfo, masker: Masker) -> Findings:
-    """Return all findings as text, worst first, with the checks that did not run."""
-    rows = diagnosis.findings.to_dict("records")
-    folded = [row["severity"] for row in rows[_SHOWN:]]
-    return Findings(
-        tuple(_finding_part(row, diagnosis, zone, masker) for row in rows),
-        tuple(masker.text(escape_invisible(each)) for each in gap_reasons(diagnosis)),
-        footer_of(diagnosis),
-        "No problem found." if len(diagnosis.checked) else "No check could run.",
-        _SHOWN,
-        f"{len(folded):,} more: {count_findings(folded)}" if folded else "",
-    )
+def diagnosis_part(diagnosis: Diagnosis, builder: TableBuilder, *, is_short: bool = False) -> Card:
+    """Return the findings, worst first, with the checks that did not run; a short one has no folded findings."""
+    html = html_of(diagnosis.document(builder.zone), is_report=True, is_short=is_short)
+    return Card(Markup(builder.masker.text(html)))  # noqa: S704 - already escaped
 
 
 def paragraphs(text: str) -> tuple[str, ...]:
@@ -216,23 +197,6 @@ def _card(content: Any, builder: TableBuilder) -> Card:
     if not html:
         raise ArgumentError(f"a report cannot show this {type(content).__name__}: it has no static form.")
     return Card(Markup(builder.masker.text(html)))  # noqa: S704 - already escaped
-
-
-def _finding_part(row: dict[Any, Any], diagnosis: Diagnosis, zone: tzinfo, masker: Masker) -> FindingPart:
-    ids, since = [escape_invisible(str(each)) for each in row["ids"]], row["since"]
-    age = format_age(since, diagnosis.read_at)
-    return FindingPart(
-        severity=row["severity"],
-        colour=COLOURS[row["severity"]],
-        title=masker.text(escape_invisible(row["title"])),
-        details=masker.text(escape_invisible(row["details"])),
-        additions=tuple(masker.text(escape_invisible(each)) for each in addition_lines(row)),
-        since=f"since {format_timestamp(since, zone=zone)}, for {age}" if age else "",
-        affected=f"{row['affected']:,} affected" if row["affected"] > row["count"] else "",
-        suggested_code=masker.text(escape_invisible(row["suggested_code"])),
-        ids=tuple(ids[:_IDS]),
-        more_ids=max(int(row["count"]) - _IDS, 0),
-    )
 
 
 def _statements(content: Any, sql: str, builder: TableBuilder) -> tuple[Statement, ...]:

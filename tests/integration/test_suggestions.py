@@ -21,7 +21,6 @@ from typer.testing import CliRunner
 import restate_lab as rl
 from restate_lab.cli import app
 from restate_lab.cli._page import TextPage
-from restate_lab.cli._result_pages import print_diagnosis
 from restate_lab.cli.shell_code import SourceOptions, writer
 from restate_lab.document.text import Layout
 from restate_lab.errors import EvidenceWarning, Truncated
@@ -112,10 +111,7 @@ def printed(result: Any, options: SourceOptions) -> str:
     """Return what the command line prints of a result."""
     output = io.StringIO()
     page = TextPage(output)
-    if isinstance(result, rl.Diagnosis):
-        print_diagnosis(result, options, page)
-    else:
-        page.document(result.document(), Layout(writer(options)))
+    page.document(result.document(), Layout(writer(options)))
     return output.getvalue()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from restate_lab.calls import Step, SuggestedCall
 from restate_lab.document import Calls, Document, Facts, Fold, Gaps, Item, Items, Line, Picture, Text, Word
 
@@ -14,11 +16,14 @@ def hostile_document(text: str, *, page: str = "") -> Document:
     )
     call = SuggestedCall("why", (text,), comment=text)
     step = Step((call,), text)
-    item = Item(line, Word(text, text), (line,), text, (step, Step((call, call), "", text)), "a")
+    steps = (step, Step((call, call), "", text), Step((call,), text, rows=call))
+    item = Item(line, Word(text, text), (line,), text, text, steps, anchor="a", row=0)
+    folded = replace(item, mark=Word(text, "critical"), more=text, about=((text, text),), ids=[text] * 20, count=1_200)
     blocks = (
         Text(line),
         Facts(((text, text),)),
-        Items((item, Item(text)), text),
+        Items((item, folded, Item(text)), text),
+        Items((folded,) * 2, shown=1, more=text, is_brief=True),
         Picture("_html/bar.html.j2", lambda: {"parts": [(text, 1_200, "red")]}),
         Items((Item(text),) * 1_300, shown=1),
         Calls(step),

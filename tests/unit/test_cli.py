@@ -25,17 +25,20 @@ from restate_lab._text import format_duration, short_ids, shorten_id
 from restate_lab.analysis.agents.prices import PriceTable
 from restate_lab.analysis.contrast import FAILING_KINDS
 from restate_lab.analysis.doctor import Diagnosis, doctor
+from restate_lab.analysis.doctor.diagnosis import _item_of
 from restate_lab.analysis.suggestions import ask_call
 from restate_lab.cli import ELSEWHERE, app
 from restate_lab.cli._errors import exit_on_error, in_a_shell
 from restate_lab.cli._options import OutputFormat, output_format, parse_seconds, parse_value, with_output
 from restate_lab.cli._page import Part, TextPage
-from restate_lab.cli._result_pages import _print_finding, doctor_exit_code, waits_exit_code
+from restate_lab.cli._result_pages import doctor_exit_code, waits_exit_code
 from restate_lab.cli._streams import print_line
 from restate_lab.cli._table import TableView, TerminalTable, plain_lines
 from restate_lab.cli.diagnose import FailingStatus, _parse_prices
-from restate_lab.cli.shell_code import SourceOptions
+from restate_lab.cli.shell_code import SourceOptions, writer
 from restate_lab.cli.watch import _print_alert
+from restate_lab.document import Document, Items
+from restate_lab.document.text import Layout
 from restate_lab.errors import ArgumentError, RestateLabError, Truncated
 from restate_lab.mcp.reads import ReadTools
 from support.sample_rows import BEFORE, SampleRows, invocation, waiting_columns
@@ -650,13 +653,14 @@ def test_a_finding_leads_with_its_sentence_and_not_with_the_name_of_its_check() 
         calls = {"suggested_calls": [[ask_call("retry_storm")]], "evidence_calls": [ask_call(name)]}
         diagnosis: Any = SimpleNamespace(read_at=NOW, findings=pd.DataFrame([row | {"ids": ["inv_1"]}]), **calls)
         page = io.StringIO()
-        _print_finding(row, 0, diagnosis, SourceOptions(), TextPage(page))
-        shown[name] = page.getvalue().splitlines()[1:]
+        items = Items((_item_of(row | {"at": 0, "ids": ["inv_1"], "count": 1}, diagnosis, NOW.tzinfo),))
+        TextPage(page).document(Document("x", "y", (items,)), Layout(writer(SourceOptions())))
+        shown[name] = page.getvalue().splitlines()[3:]
     assert shown["overview"] == [
         "CRITICAL 15 retry “charge card”",
-        "  Noted at 02:00 UTC (mara): INC-42",
+        "  noted at 02:00 UTC (mara): INC-42",
         "  Blocks 3 Orders/place.",
-        "  retry_storm, for 0s · 06f07fc5ff48e7e7",
+        "  for 0s · retry_storm · 06f07fc5ff48e7e7",
         "  next: restate-lab ask retry_storm",
         "  rows: restate-lab ask overview",
     ]

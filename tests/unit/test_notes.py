@@ -231,7 +231,7 @@ def test_an_acknowledged_finding_is_always_in_the_result(
     assert list(result.findings["title"]) == titles
     assert (result.verdict, result.worst) == (plain.verdict, plain.worst)
     assert (f"{known} known" in result.summary) == bool(known)
-    for text in (result._text(), result._short_text(), result._repr_html_()):
+    for text in (str(result), result._repr_html_()):
         assert all(title in text for title in titles)
         assert text.count("known until 03:20 UTC (mara)") <= len(titles)
         assert all(row["note"] in text for row in result.findings.to_dict("records") if row["known"])

@@ -72,7 +72,7 @@ def test_a_diagnosis_has_the_titles_that_fit_and_calls_for_the_worst(count: int,
         assert 'next: rl.ask(lab, "overview")' in str(found)
     if count == 60:
         assert " more" in str(found)
-        assert "The causes and further calls are in .findings." in str(found)
+        assert "the frames of the result have everything." in str(found)
 
 
 def test_results_about_hostile_rows_fit_on_a_screen() -> None:

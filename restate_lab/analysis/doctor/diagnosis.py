@@ -1,63 +1,48 @@
-"""The result of ``doctor``: its frames, its text and its card."""
+"""The result of ``doctor``: its frames, and the same as a document."""
 
 from __future__ import annotations
 
 import json
-from collections import defaultdict
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
+from functools import partial
 from typing import Any
 
 import pandas as pd
 
 from restate_lab._cells import is_missing
-from restate_lab._html import render
 from restate_lab._public import public
 from restate_lab._text import (
-    escape_invisible,
     format_age,
     format_duration,
     format_timestamp,
     join,
-    one_line,
     plural,
     verb_form,
 )
 from restate_lab.analysis.doctor.known import NotedFinding, match_notes
 from restate_lab.analysis.doctor.model import Finding, Severity, Subject, fingerprint_of
 from restate_lab.analysis.suggestions import plan_call
-from restate_lab.calls import SuggestedCall, python_code
-from restate_lab.document.text import ROWS, count_rows
-from restate_lab.frames import with_card
+from restate_lab.calls import Step, SuggestedCall, python_code
+from restate_lab.document import Block, Document, Fold, Gaps, Item, Items, Line, Text, Word
+from restate_lab.document.html import html_of
+from restate_lab.frames import BuiltRows, records, with_card
 from restate_lab.identity import ClusterIdentity
 from restate_lab.notes import NO_NOTES, NoteList, StoredNote
 from restate_lab.result import Result
 from restate_lab.source import Coverage
-from restate_lab.status import STATUSES
 
-_MAX_FINDINGS = 25  # causes, and notes, on the card; the frame has all of them
+_MAX_FINDINGS = 25  # of a list on a page; the frame has all of them
 _MAX_SHOWN_IDS = 12
-_MAX_SHORT_KNOWN = 5  # acknowledged findings in a short text
+_SHOWN = 5  # causes that a page does not fold
 _MAX_HANDLERS = 10
 NOTES = "notes"  # the part of ``not_read`` about notes that could not be read
 EMPTY = "services"  # the check that finds a cluster without any service and invocation
 HAS_OPEN = "this source has the open invocations themselves"  # so that no sample of them is needed
 _RESUMED = frozenset({"retry_storm", "unreachable_deployments"})
 _NOTICEABLE = 0.01  # seconds
-_TITLE = 88  # characters of a title in a short text
-_SHOWN_AS_READ = (
-    *("severity", "title", "details", "blocks", "suggested_code", "evidence_code"),
-    *("fingerprint", "known", "note"),
-)
-_MARKS = {"critical": "✖", "warning": "▲", "note": "●"}
-_COLOURS = {
-    "critical": STATUSES["failed"].colour,
-    "warning": STATUSES["paused"].colour,
-    "incomplete": STATUSES["paused"].colour,
-    "healthy": STATUSES["succeeded"].colour,
-    "note": STATUSES["ready"].colour,
-}
 
 
 @public
@@ -130,35 +115,25 @@ class Diagnosis(Result):
         """Return the findings of one severity ("critical", "warning", "note")."""
         return self.findings[self.findings["severity"] == severity].reset_index(drop=True)
 
-    def _short_text(self) -> str:
-        """Return all titles that fit, and the first calls of the worst findings in the rows that are left.
-
-        Known findings are the last ones.
-        """
-        head = [self.summary, one_line(f"{self.where}; {footer_of(self)}", 2 * _TITLE), ""]
-        foot = list(_short_known(known_rows(self)))
-        foot += [f"Not checked: {one_line(join(reasons), _TITLE)}"] if (reasons := gap_reasons(self)) else []
-        foot += [one_line(each, _TITLE) for each in unread_notes(self)]
-        foot.append("The causes and further calls are in .findings.")
-        room = ROWS - count_rows("\n".join([*head, *foot]))
-        rows = self.findings[~self.findings["known"]].to_dict("records")
-        most = len(rows) if len(rows) <= room else room - 1
-        more = [f"… and {len(rows) - most:,} more"] if most < len(rows) else []
-        room -= most + len(more)
-        lines: list[str] = []
-        for row in rows[:most]:
-            lines.append(f"{row['severity'].upper():<8}  {one_line(escape_invisible(row['title']), _TITLE)}")
-            call = f"  next: {row['suggested_code']}".splitlines()[0]
-            if row["suggested_code"] and (needed := count_rows(call)) <= room:
-                lines.append(call)
-                room -= needed
-        return "\n".join([*head, *lines, *more, *foot])
-
-    def _text(self) -> str:
-        return "\n".join(_lines(self))
-
-    def _card(self) -> str:
-        return diagnosis_card(self)
+    def document(self, zone: tzinfo = UTC) -> Document:
+        """Return the causes, the known findings, the gaps, the notes and the checks as blocks."""
+        rows = self.findings.reset_index(names="at")
+        is_note = rows["severity"].eq(Severity.NOTE)
+        causes, notes, known = rows[~rows["known"] & ~is_note], rows[~rows["known"] & is_note], rows[rows["known"]]
+        folded = count_findings(causes["severity"].iloc[_SHOWN:])
+        more = f"{len(causes) - _SHOWN:,} more: {folded}"
+        build = partial(_item_of, diagnosis=self, zone=zone)
+        is_healthy = self.verdict == "healthy"
+        blocks: tuple[Block, ...] = (
+            Items(BuiltRows(causes, build), shown=_SHOWN, more=more),
+            *_fold("Known", known, Items(BuiltRows(known, build), shown=_MAX_FINDINGS, is_brief=True)),
+            Gaps([*gap_reasons(self), *unread_notes(self)], "Not checked"),
+            *_fold("Notes", notes, Items(BuiltRows(notes, build), shown=_MAX_FINDINGS)),
+            Fold("Checks", tuple(map(_check_text, records(self.checked))), is_aside=not is_healthy, is_open=is_healthy),
+        )
+        # A critical finding stays red even if the verdict is "incomplete".
+        tone = "critical" if self.worst == "critical" else self.verdict
+        return replace(super().document(zone), blocks=blocks, tone=tone, foot=(footer_of(self),))
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,16 +294,22 @@ def headline_of(diagnosis: Diagnosis) -> str:
     return diagnosis.verdict if diagnosis.verdict in {"healthy", "incomplete"} else ""
 
 
-def footer_of(diagnosis: Diagnosis, suggested: Iterable[str] | None = None) -> str:
-    """Return the number of checks, their duration, and how many do not apply to the source, with the reasons.
-
-    ``suggested`` is the displayed code, None for Python.
-    """
+def footer_of(diagnosis: Diagnosis) -> str:
+    """Return the number of checks, their duration, and how many do not apply to the source, with the reasons."""
     skipped = f", {plural(diagnosis.skipped, 'other')} not selected" if diagnosis.skipped else ""
-    needs_name = any("diagnosis." in code for code in suggested or diagnosis.findings["suggested_code"])
-    note = "; in the code, diagnosis is this result" if needs_name else ""
     checks = f"{plural(len(diagnosis.checked), 'check')} in {format_duration(diagnosis.seconds)}"
-    return f"{checks}{skipped}{_others_text(diagnosis)}{note}"
+    return f"{checks}{skipped}{_others_text(diagnosis)}"
+
+
+def count_findings(severities: Iterable[str]) -> str:
+    """Return the number of findings by severity, such as "3 critical, 6 warnings, 8 notes"; "" if there are none."""
+    counts = Counter(severities)
+    parts = [
+        f"{counts['critical']:,} critical" if counts["critical"] else "",
+        plural(counts["warning"], "warning") if counts["warning"] else "",
+        plural(counts["note"], "note") if counts["note"] else "",
+    ]
+    return ", ".join(each for each in parts if each)
 
 
 def _others_text(diagnosis: Diagnosis) -> str:
@@ -356,11 +337,6 @@ def unread_notes(diagnosis: Diagnosis) -> list[str]:
     return [f"{reason}. Findings that you acknowledged may be shown as new ones." for reason in reasons]
 
 
-def known_rows(diagnosis: Diagnosis) -> list[dict[Any, Any]]:
-    """Return the rows of ``findings`` that are acknowledged now."""
-    return diagnosis.findings[diagnosis.findings["known"]].to_dict("records")
-
-
 def unread_checks(diagnosis: Diagnosis) -> list[str]:
     """Return the checks that apply to this server, and did not run or did not read everything."""
     return list(_gaps(diagnosis)["part"])
@@ -368,25 +344,6 @@ def unread_checks(diagnosis: Diagnosis) -> list[str]:
 
 def _gaps(diagnosis: Diagnosis) -> pd.DataFrame:
     return diagnosis.not_read[diagnosis.not_read["applies"].astype(bool)]
-
-
-def _lines(diagnosis: Diagnosis) -> Iterator[str]:
-    yield f"{diagnosis.summary}\n{diagnosis.where}; {footer_of(diagnosis)}"
-    for row in diagnosis.findings[~diagnosis.findings["known"]].to_dict("records"):
-        age = format_age(row["since"], diagnosis.read_at)
-        yield f"\n{row['severity'].upper()} {row['check']}{f', for {age}' if age else ''} · {row['fingerprint']}"
-        yield from (f"  {each}" for each in lines_of(row))
-        for label, code in (("next", row["suggested_code"]), ("rows", row["evidence_code"])):
-            yield f"  {label}: {code}".replace("\n", "\n        ")
-    if known := known_rows(diagnosis):
-        yield f"\nKNOWN ({len(known):,})"
-        yield from (f"  {line}" for row in known for line in known_lines(row))
-    if reasons := [*gap_reasons(diagnosis), *unread_notes(diagnosis)]:
-        yield "\nNOT CHECKED"
-        yield from (f"  {each}" for each in reasons)
-    if diagnosis.verdict == "healthy":
-        yield "\nCHECKED"
-        yield from (f"  {row['description']}" for row in diagnosis.checked.to_dict("records"))
 
 
 def planned_call(diagnosis: Diagnosis, at: int) -> SuggestedCall | None:
@@ -401,14 +358,6 @@ def planned_call(diagnosis: Diagnosis, at: int) -> SuggestedCall | None:
     return call
 
 
-def lines_of(finding: Mapping[Any, Any]) -> list[str]:
-    """Return the texts of a row of ``findings`` that are not empty: the title first, and the additions last."""
-    blocks = f"Blocks {finding['blocks']}." if finding["blocks"] else ""
-    note = f"{finding['note'][:1].upper()}{finding['note'][1:]}"
-    texts = (finding["title"], note, blocks, finding["details"])
-    return [*filter(None, texts), *addition_lines(finding)]
-
-
 def addition_lines(finding: Mapping[Any, Any]) -> list[str]:
     """Return the additions of a row of ``findings`` as sentences: its backlog, what it shares, and its deletion."""
     return [each for each in (finding["draining"], finding["shared"], deletion_text(finding["deleted_at"])) if each]
@@ -419,75 +368,66 @@ def deletion_text(at: datetime | None) -> str:
     return "" if is_missing(at) else f"The cluster deletes this evidence from {format_timestamp(at)} on."
 
 
-def known_lines(finding: Mapping[Any, Any]) -> list[str]:
-    """Return the lines about an acknowledged finding: its title, until when it is known, and why."""
-    return [f"{finding['severity'].upper()} {finding['title']}", f"  {finding['note']} · {finding['fingerprint']}"]
-
-
-def _short_known(rows: Sequence[Mapping[Any, Any]]) -> Iterator[str]:
-    """Yield two lines for each of the first acknowledged findings, and the number of the others."""
-    for row in rows[:_MAX_SHORT_KNOWN]:
-        yield f"KNOWN     {one_line(escape_invisible(row['title']), _TITLE)}"
-        yield f"  {one_line(escape_invisible(row['note']), _TITLE)}"
-    if len(rows) > _MAX_SHORT_KNOWN:
-        yield f"KNOWN     … and {len(rows) - _MAX_SHORT_KNOWN:,} more"
-
-
-def diagnosis_card(diagnosis: Diagnosis, links: Sequence[Sequence[tuple[str, str]]] = ()) -> str:
-    """Return the card of a diagnosis as HTML; ``links`` has labels and addresses for each row of ``findings``."""
-    contexts = [
-        _finding_context(row, diagnosis.read_at, links[at] if links else ())
-        for at, row in enumerate(diagnosis.findings.to_dict("records"))
-    ]
-    known = [each for each in contexts if each["known"]]
-    causes = [each for each in contexts if not each["known"] and each["severity"] != "note"]
-    notes = [each for each in contexts if not each["known"] and each["severity"] == "note"]
-    return render(
-        "analysis/doctor/card.html.j2",
-        title=diagnosis.summary,
-        place=diagnosis.where,
-        page=diagnosis.link,
-        lines=[footer_of(diagnosis)],
-        # A critical finding stays red even if the verdict is "incomplete".
-        accent=_COLOURS["critical" if diagnosis.worst == "critical" else diagnosis.verdict],
-        causes=causes[:_MAX_FINDINGS],
-        more_causes=len(causes) - _MAX_FINDINGS,
-        known=known,
-        not_checked=[*gap_reasons(diagnosis), *unread_notes(diagnosis)],
-        incomplete=_COLOURS["incomplete"],
-        notes=notes[:_MAX_FINDINGS],
-        note_count=len(notes),
-        checks=[
-            # Without a time, another check had already read its data.
-            (row["description"], format_duration(row["seconds"]) if row["seconds"] >= _NOTICEABLE else "")
-            for row in diagnosis.checked.to_dict("records")
-        ],
-        is_healthy=diagnosis.verdict == "healthy",
-    )
-
-
 def findings_card(findings: pd.DataFrame) -> str:
     """Return the card of a frame of findings as HTML."""
-    rows = findings.head(_MAX_FINDINGS).to_dict("records")
     now = datetime.fromisoformat(findings.attrs["read_at"])
-    return render(
-        "analysis/doctor/findings_card.html.j2",
-        findings=[_finding_context(row, now) for row in rows],
-        more=len(findings) - len(rows),
-        columns=", ".join(findings.columns),
+
+    def build(row: Mapping[Any, Any]) -> Item:
+        steps = (Step((), "next", row["suggested_code"]), Step((), "rows", row["evidence_code"]))
+        return _finding_item(row, steps, now)
+
+    columns = f"A DataFrame with the columns {', '.join(findings.columns)}."
+    blocks = (Items(BuiltRows(findings, build), shown=_MAX_FINDINGS),)
+    return html_of(Document(plural(len(findings), "finding"), findings.attrs["source"], blocks, foot=(columns,)))
+
+
+def _item_of(row: Mapping[Any, Any], diagnosis: Diagnosis, zone: tzinfo) -> Item:
+    suggested, evidence = diagnosis.suggested_calls[row["at"]], diagnosis.evidence_calls[row["at"]]
+    code = row["suggested_code"]
+    if "diagnosis." in code:
+        code += f"{'; ' if '  # ' in code.splitlines()[-1] else '  # '}diagnosis is this result"
+    planned = planned_call(diagnosis, row["at"])
+    steps = (
+        Step(suggested, "next", code),
+        *((Step((planned,), "plan", rows=evidence),) if planned and planned not in suggested else ()),
+        Step((evidence,), "rows", row["evidence_code"]),
+    )
+    return _finding_item(row, steps, diagnosis.read_at, zone)
+
+
+def _finding_item(row: Mapping[Any, Any], steps: tuple[Step, ...], now: datetime, zone: tzinfo = UTC) -> Item:
+    count = len(row["ids"])
+    lines: tuple[Line, ...] = (
+        row["note"],
+        Word(f"Blocks {row['blocks']}.") if row["blocks"] else "",
+        row["details"],
+        *map(_with_code, addition_lines(row)),
+    )
+    return Item(
+        row["title"],
+        Word(row["severity"], row["severity"]),
+        tuple(filter(None, lines)),
+        age=format_age(row["since"], now),
+        since=format_timestamp(row["since"], zone=zone),
+        steps=steps,
+        more=f"{plural(row['count'], 'ID')} and the query" if count else "the query",
+        about=(("check", row["check"]), ("fingerprint", row["fingerprint"])),
+        ids=row["ids"][:_MAX_SHOWN_IDS],
+        count=row["count"] if count else 0,
+        row=row.get("at"),
     )
 
 
-def _finding_context(row: dict[Any, Any], now: datetime, links: Sequence[tuple[str, str]] = ()) -> dict[str, Any]:
-    since, count = format_timestamp(row["since"]), len(row["ids"])
-    return {name: row[name] for name in _SHOWN_AS_READ} | {
-        "additions": addition_lines(row),
-        "colour": _COLOURS[row["severity"]],
-        "mark": _MARKS[row["severity"]],
-        "age": format_age(row["since"], now),
-        "since": since and f"since {since}",
-        "more": f"{plural(row['count'], 'ID')} and the query" if count else "the query",
-        "ids": row["ids"][:_MAX_SHOWN_IDS],
-        "more_ids": count and row["count"] - _MAX_SHOWN_IDS,
-        "links": links,
-    }
+def _with_code(text: str) -> Line:
+    """Return a text as a line, with the parts between backticks as code."""
+    return tuple(Word(part, "code") if at % 2 else part for at, part in enumerate(text.split("`")))
+
+
+def _fold(name: str, findings: pd.DataFrame, items: Items) -> tuple[Fold, ...]:
+    return (Fold(f"{name} ({len(findings):,})", (items,)),) if len(findings) else ()
+
+
+def _check_text(row: Mapping[Any, Any]) -> Text:
+    # Without a time, another check had already read its data.
+    time = format_duration(row["seconds"]) if row["seconds"] >= _NOTICEABLE else ""
+    return Text((f"{row['description']} ", Word(time, "quiet")))

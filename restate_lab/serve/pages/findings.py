@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 from restate_lab.analysis.contrast.model import LEAST
 from restate_lab.analysis.doctor import doctor
-from restate_lab.analysis.doctor.diagnosis import Diagnosis, diagnosis_card
+from restate_lab.analysis.doctor.diagnosis import Diagnosis
+from restate_lab.document.html import html_of
 from restate_lab.errors import NotFound
 from restate_lab.serve.page import PageRequest
 
@@ -27,8 +28,10 @@ class DiagnosisCard:
     def _repr_html_(self) -> str:
         rows = self._diagnosis.findings.to_dict("records")
         prints = fingerprints(self._diagnosis)
-        links = [list(_links(self._request, row, each)) for row, each in zip(rows, prints, strict=True)]
-        return diagnosis_card(self._diagnosis, links)
+        links = {
+            at: list(_links(self._request, row, each)) for at, (row, each) in enumerate(zip(rows, prints, strict=True))
+        }
+        return html_of(self._diagnosis.document(), links)
 
 
 class FindingIds(NamedTuple):

@@ -146,7 +146,7 @@ def test_card_and_text_have_all_findings_code_and_gaps_and_escape_texts_of_the_c
     assert HOSTILE in text
     assert f"next: {told.findings['suggested_code'][0]}\n" in text
     assert 'rows: rl.ask(lab, "overview")' in text
-    assert "NOT CHECKED" in text
+    assert "Not checked: deadlocks" in text
 
 
 def test_the_card_shows_five_findings_and_folds_the_others_behind_their_number() -> None:
