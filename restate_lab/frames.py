@@ -164,16 +164,20 @@ def _without_missing(column: pd.Series[Any]) -> list[Any]:
 
 
 class BuiltRows(Sequence[Any]):
-    """A value for each row of a frame, which ``build`` makes when a slice takes it: a list can have 150,000 rows."""
+    """A value for each row of a frame, which ``build`` makes once a slice reaches it: a list can have 150,000 rows."""
 
     def __init__(self, frame: pd.DataFrame, build: Callable[[Mapping[Any, Any]], Any]) -> None:
         self._frame, self._build = frame, build
+        self._built: list[Any] = []
 
     def __len__(self) -> int:
         return len(self._frame)
 
     def __getitem__(self, key: Any) -> Any:
-        return [self._build(row) for row in records(self._frame.iloc[key])]
+        start, stop, _ = key.indices(len(self))
+        if stop > len(self._built):
+            self._built += map(self._build, records(self._frame.iloc[len(self._built) : stop]))
+        return self._built[start:stop]
 
 
 def rows_to_table(rows: Sequence[Mapping[str, Any]], types: Mapping[str, pa.DataType]) -> pa.Table:

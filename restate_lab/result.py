@@ -116,7 +116,7 @@ class Result:
         """Return the reasons of ``not_read``."""
         return list(self.not_read["reason"])
 
-    def document(self, zone: tzinfo = UTC) -> Document:
+    def document(self, zone: tzinfo = UTC, /) -> Document:
         """Return the result as blocks, which every surface draws; ``zone`` is that of the times in them."""
         where = f"{self.source}, restate {self.version}, {format_timestamp(self.read_at, zone=zone)}"
         return Document(self.summary, where, (Gaps(self.reasons),), page=self.link)

@@ -21,7 +21,7 @@ from rich.text import Text
 
 from restate_lab._text import escape_invisible
 from restate_lab.document import Document
-from restate_lab.document.text import Layout, TextRow
+from restate_lab.document.text import TextLayout, TextRow
 
 Part: TypeAlias = "str | tuple[str, str]"  # a text, or a text and its style
 
@@ -87,7 +87,7 @@ class TextPage:
         if isinstance(self._stream, io.TextIOWrapper):
             self._stream.reconfigure(errors="replace")  # for terminals that cannot show a character
 
-    def document(self, document: Document, layout: Layout) -> None:
+    def document(self, document: Document, layout: TextLayout) -> None:
         """Print a result, with calls in the syntax of the layout."""
         rows = list(layout.rows(document))
         self._row(rows[0], "bold ")

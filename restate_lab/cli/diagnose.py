@@ -223,7 +223,7 @@ def doctor(
     from restate_lab.cli._output import write_result
     from restate_lab.cli._result_pages import doctor_exit_code
     from restate_lab.cli.shell_code import SourceOptions, writer
-    from restate_lab.document.text import Layout
+    from restate_lab.document.text import TextLayout
     from restate_lab.export.results import diagnosis_json
 
     with open_source(cluster, evidence, live, at) as source:
@@ -234,7 +234,7 @@ def doctor(
         write_result(
             form,
             diagnosis.findings,
-            show=lambda page: page.document(diagnosis.document(), Layout(writer(where))),
+            show=lambda page: page.document(diagnosis.document(), TextLayout(writer(where))),
             to_json=lambda: diagnosis_json(diagnosis),
         )
     return code
@@ -315,7 +315,7 @@ def why(
         from restate_lab.cli._output import print_json
         from restate_lab.cli._page import TextPage
         from restate_lab.cli.shell_code import SourceOptions, writer
-        from restate_lab.document.text import Layout
+        from restate_lab.document.text import TextLayout
         from restate_lab.export.results import explanation_json
 
         with open_source(cluster, evidence, live, at) as source:
@@ -326,7 +326,7 @@ def why(
         elif explanation.status is None:
             warn(explanation.summary)
         else:
-            TextPage().document(explanation.document(), Layout(writer(where)))
+            TextPage().document(explanation.document(), TextLayout(writer(where)))
     raise typer.Exit(ERROR if explanation.status is None else 0)
 
 
@@ -354,7 +354,7 @@ def waits(
     from restate_lab.cli._output import write_result
     from restate_lab.cli._result_pages import waits_exit_code
     from restate_lab.cli.shell_code import SourceOptions, writer
-    from restate_lab.document.text import Layout
+    from restate_lab.document.text import TextLayout
     from restate_lab.export.results import waits_json
 
     with open_source(cluster, evidence, live, at) as source:
@@ -366,7 +366,7 @@ def waits(
     write_result(
         form,
         getattr(graph, part),
-        show=lambda page: page.document(graph.document(), Layout(writer(where), most=top, more=_MORE)),
+        show=lambda page: page.document(graph.document(), TextLayout(writer(where), most=top, more=_MORE)),
         to_json=lambda: waits_json(graph),
     )
     return waits_exit_code(graph)

@@ -100,7 +100,7 @@ class Gaps:
 
 @dataclass(frozen=True, slots=True)
 class Fold:
-    """Blocks below a heading, which a page folds; a text leaves out the blocks that are an ``aside``."""
+    """Blocks below a heading, which a page folds; a text omits the blocks that are an ``aside``."""
 
     heading: str
     blocks: tuple[Block, ...]

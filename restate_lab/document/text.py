@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import count, islice
 from typing import TypeAlias
 
 from restate_lab._text import escape_invisible, sentences, truncate
@@ -17,6 +17,7 @@ ROWS, COLUMNS = 40, 100
 Write: TypeAlias = Callable[[Step], str]
 """The syntax of a surface for calls; "" for a step that it cannot express."""
 _ALL = 1_000_000_000
+_ROW = COLUMNS - 10  # characters of a paragraph after its mark that fit on a row
 _NOTHING = Word("", "quiet")
 _SHORTENED = "This text is shortened; the frames of the result have everything."
 
@@ -42,12 +43,12 @@ class TextRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class TextLayout:
     """How a text is written: the syntax of calls, and how much of a document it has.
 
-    It has the first ``most`` rows of each list: ``full`` items with everything, further ones up to ``called`` with
-    their first step, and the others with their title. ``longest`` is the number of characters of a paragraph. ``more``
-    is the line about rows that are not shown, with the number of all as ``total``.
+    It has the first ``most`` rows of each list. The first ``full`` items of the document have everything, further ones
+    up to ``called`` their first step, and the others their title. ``longest`` is the number of characters of a
+    paragraph. ``more`` is the line about rows that are not shown, with the number of all as ``total``.
     """
 
     write: Write = lambda step: step.python
@@ -61,16 +62,17 @@ class Layout:
         """Yield the rows of a document; an empty one is between blocks."""
         yield TextRow(self._words(document.title, document.tone))
         yield TextRow(self._words("; ".join(filter(None, (document.place, *document.foot))), "quiet"))
+        numbers = count()
         for block in document.blocks:
-            yield from self._block(block, TextRow())
+            yield from self._block(block, numbers, TextRow())
 
-    def _block(self, block: Block, *before: TextRow) -> Iterator[TextRow]:
-        rows = self._rows_of(block)
+    def _block(self, block: Block, numbers: Iterator[int], *before: TextRow) -> Iterator[TextRow]:
+        rows = self._rows_of(block, numbers)
         for first in islice(rows, 1):
             yield from (*before, first)
         yield from rows
 
-    def _rows_of(self, block: Block) -> Iterator[TextRow]:
+    def _rows_of(self, block: Block, numbers: Iterator[int]) -> Iterator[TextRow]:
         match block:
             case Text():
                 yield TextRow(self._words(block.line))
@@ -79,7 +81,7 @@ class Layout:
                 for label, value in block.rows[: self.most]:
                     yield TextRow(self._words(value), self._first(f"{label:<{width}}  "))
             case Items():
-                yield from self._items(block)
+                yield from self._items(block, numbers)
             case Calls():
                 yield self._heading(block.step.label)
                 yield from self._step(replace(block.step, label=""), "  ")
@@ -91,14 +93,16 @@ class Layout:
             case Fold(is_aside=False):
                 yield self._heading(block.heading)
                 for each in block.blocks:
-                    yield from self._block(each)
+                    yield from self._block(each, numbers)
 
-    def _items(self, block: Items) -> Iterator[TextRow]:
+    def _items(self, block: Items, numbers: Iterator[int]) -> Iterator[TextRow]:
         shown = block.items[: self.most]
         if shown and block.heading:
             yield self._heading(block.heading)
         for at, item in enumerate(shown):
-            yield from self._item(item, at, is_brief=block.is_brief)
+            if at and (item.lines or item.about) and self.full == _ALL and not block.is_brief:
+                yield TextRow()
+            yield from self._item(item, next(numbers), is_brief=block.is_brief)
         yield from self._more(len(shown), len(block.items))
 
     def _item(self, item: Item, at: int, *, is_brief: bool) -> Iterator[TextRow]:
@@ -109,8 +113,6 @@ class Layout:
         if is_brief:
             lines, steps = lines[:1], ()
         first = self._first("- ") if item.mark is None else self._first(f"{item.mark.text.upper()} ", item.mark.tone)
-        if lines and at and self.full == _ALL and not is_brief:
-            yield TextRow()
         after = Word(f" · {age}" if age and not item.about else "", "quiet")
         yield TextRow((*self._words(item.title, "strong" if item.about else ""), after), first)
         for line in lines if at < self.full or is_brief else ():
@@ -139,7 +141,7 @@ class Layout:
         return Word(truncate(escape_invisible(text, lines=False), self.longest), tone)
 
     def _words(self, line: Line, tone: str = "") -> tuple[Word, ...]:
-        """Return a line as words without line ends, and without the end of a line that is too long."""
+        """Return the parts of a line without line ends, and without the end of a line that is too long."""
         words, left = [], self.longest
         for each in line if isinstance(line, tuple) else (Word(line, tone) if isinstance(line, str) else line,):
             word = Word(each, "") if isinstance(each, str) else each
@@ -151,10 +153,10 @@ class Layout:
 
 
 _LAYOUTS = (
-    Layout(most=ROWS),
-    *(Layout(most=30, full=full, longest=4 * COLUMNS) for full in (10, 5, 3, 2, 1)),
-    *(Layout(most=30, full=0, called=called, longest=88) for called in (30, 20, 10, 5, 2)),
-    *(Layout(most=most, full=0, called=1, longest=88) for most in (20, 10, 5, 3, 2, 1)),
+    TextLayout(most=ROWS),
+    *(TextLayout(most=30, full=full, longest=4 * COLUMNS) for full in (10, 5, 3, 2, 1)),
+    *(TextLayout(most=30, full=0, called=called, longest=_ROW) for called in (30, 20, 15, 10, 7, 5, 3)),
+    *(TextLayout(most=most, full=0, called=1, longest=_ROW) for most in (20, 10, 5, 3, 2, 1)),
 )
 """The layouts of a text for print(), the one with everything first."""
 
@@ -167,7 +169,7 @@ def text_of(document: Document) -> str:
     return "\n".join([next(filter(None, shorter), ""), _SHORTENED])
 
 
-def _draw(document: Document, layout: Layout, most: int) -> str:
+def _draw(document: Document, layout: TextLayout, most: int) -> str:
     """Return the text of a layout; "" if it has too many rows."""
     text = "\n".join(row.plain for row in islice(layout.rows(document), most + 1))
     return text if count_rows(text) <= most else ""

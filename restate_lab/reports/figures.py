@@ -17,7 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.transforms import BboxBase
 
-from restate_lab.reports.parts import Picture
+from restate_lab.reports.parts import DrawnPicture
 
 _MARKS = 200  # with more marks, an SVG is larger than a PNG
 _HATCH = 50  # one hatched area counts as this many marks: six hatched areas as SVG made a PDF of 1.2 MB
@@ -36,7 +36,7 @@ _SETTINGS: dict[Any, str] = {
 }
 
 
-def render_figure(plot: Callable[..., Axes], of: Any, zone: tzinfo, alt: str) -> Picture:
+def render_figure(plot: Callable[..., Axes], of: Any, zone: tzinfo, alt: str) -> DrawnPicture:
     """Call a ``plot_…`` function and return its picture, in its default size, on a light background."""
     with plt.style.context("default"), plt.ioff():
         figure = figure_of(plot(of, tz=zone))
@@ -46,7 +46,7 @@ def render_figure(plot: Callable[..., Axes], of: Any, zone: tzinfo, alt: str) ->
             plt.close(figure)
 
 
-def picture(drawing: Axes | Figure, alt: str) -> Picture:
+def picture(drawing: Axes | Figure, alt: str) -> DrawnPicture:
     """Return the whole figure as a picture; ``alt`` describes it in a sentence.
 
     The figure is closed, because a notebook also shows each figure that is still open at the end of a cell.
@@ -77,14 +77,14 @@ def title_of(drawing: Axes | Figure) -> str:
     return next((each for each in (suptitle, *titles) if each), "Picture")
 
 
-def _picture(figure: Figure, alt: str, box: BboxBase | None) -> Picture:
+def _picture(figure: Figure, alt: str, box: BboxBase | None) -> DrawnPicture:
     width = round(figure.get_figwidth() * _PIXELS)
     if sum(1 for _ in _marks(figure)) <= _MARKS:
         content = _save_figure(figure, "svg", box)
         if len(content) <= _LARGEST:
             # In an <img>, an SVG cannot run scripts, and its ids cannot conflict with others.
-            return Picture(_data_uri("image/svg+xml", content), alt, width)
-    return Picture(_data_uri("image/png", _save_figure(figure, "png", box)), alt, width)
+            return DrawnPicture(_data_uri("image/svg+xml", content), alt, width)
+    return DrawnPicture(_data_uri("image/png", _save_figure(figure, "png", box)), alt, width)
 
 
 def _lay_out(figure: Figure) -> BboxBase:

@@ -35,7 +35,7 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class DrawnPicture:
     """A picture as a data URI; ``alt`` describes it. ``width`` is in CSS pixels; None means its own width."""
 
     uri: str
@@ -92,7 +92,7 @@ class Statement:
     printed: bool = True
 
 
-Part: TypeAlias = Table | Picture | OmittedPicture | Heading | Prose | Notice | Card
+Part: TypeAlias = Table | DrawnPicture | OmittedPicture | Heading | Prose | Notice | Card
 
 
 @dataclass(frozen=True, slots=True)

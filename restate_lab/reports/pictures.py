@@ -6,7 +6,7 @@ from datetime import tzinfo
 from typing import TYPE_CHECKING, Any
 
 from restate_lab.errors import MissingExtra
-from restate_lab.reports.parts import OmittedPicture, Picture
+from restate_lab.reports.parts import DrawnPicture, OmittedPicture
 
 if TYPE_CHECKING:
     from restate_lab.plots import PlotKind
@@ -20,14 +20,14 @@ else:
     CAN_DRAW = True
 
 
-def plot_of(kind: PlotKind, result: Any, zone: tzinfo, alt: str) -> Picture | OmittedPicture:
+def plot_of(kind: PlotKind, result: Any, zone: tzinfo, alt: str) -> DrawnPicture | OmittedPicture:
     """Draw a result as a plot of this kind; ``alt`` describes it in a sentence."""
     if not CAN_DRAW:
         return OmittedPicture(alt)
     return figures.render_figure(plots.KINDS[kind], result, zone, alt)
 
 
-def drawing_of(content: object) -> tuple[str, Picture] | None:
+def drawing_of(content: object) -> tuple[str, DrawnPicture] | None:
     """Return the title and the picture of Axes or a Figure; None for another value."""
     if not CAN_DRAW or not figures.is_drawing(content):
         return None

@@ -95,7 +95,7 @@ def test_contents_are_a_rail_that_stays_in_sight(browser: Browser, report: Path)
         assert contents.bounding_box()["y"] >= 0  # type: ignore[index]
         page.emulate_media(media="print")
         assert contents.bounding_box()["y"] < main.bounding_box()["y"]  # type: ignore[index]
-        folded = page.locator("details.findings .finding").last
+        folded = page.locator("details [role='listitem']").first
         assert folded.bounding_box()["height"] > 0  # type: ignore[index]
         page.emulate_media(media="screen")
         assert not folded.is_visible()

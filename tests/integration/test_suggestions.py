@@ -22,7 +22,7 @@ import restate_lab as rl
 from restate_lab.cli import app
 from restate_lab.cli._page import TextPage
 from restate_lab.cli.shell_code import SourceOptions, writer
-from restate_lab.document.text import Layout
+from restate_lab.document.text import TextLayout
 from restate_lab.errors import EvidenceWarning, Truncated
 from restate_lab.source import Source
 from support.clusters import NEWEST, PLAIN, Clusters, KindServer
@@ -111,7 +111,7 @@ def printed(result: Any, options: SourceOptions) -> str:
     """Return what the command line prints of a result."""
     output = io.StringIO()
     page = TextPage(output)
-    page.document(result.document(), Layout(writer(options)))
+    page.document(result.document(), TextLayout(writer(options)))
     return output.getvalue()
 
 

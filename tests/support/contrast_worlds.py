@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from restate_lab.analysis.contrast.decide import Causes
-from restate_lab.analysis.contrast.model import MISSING, Attribute, Flags, Items, Many, Observed, Sample, Where
+from restate_lab.analysis.contrast.model import MISSING, Attribute, Elements, Flags, Many, Observed, Sample, Where
 
 _HOUR = 3_600 * 10**9
 _START = 1_795_000_000 * 10**9
@@ -86,7 +86,7 @@ class Rows:
         rng = self.rng
         self.put(Where.INPUT, "id", [f"{each:016x}" for each in rng.integers(0, 2**62, self.count)])
         items = [rng.choice(_NAMES, rng.integers(1, 6)).tolist() for _ in range(self.count)]
-        self.put(Where.INPUT, "items", [Items(len(each)) for each in items])
+        self.put(Where.INPUT, "items", [Elements(len(each)) for each in items])
         self.put(Where.INPUT, "items[].sku", [Many(tuple(each)) for each in items])
         self.put(Where.INPUT, "email", [f"u{n}@{d}" for n, d in enumerate(self.choose(["a.example", "b.example"]))])
         self.put(Where.INPUT, "text", self.texts(rng.poisson(12, self.count)))

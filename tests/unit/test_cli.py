@@ -38,7 +38,7 @@ from restate_lab.cli.diagnose import FailingStatus, _parse_prices
 from restate_lab.cli.shell_code import SourceOptions, writer
 from restate_lab.cli.watch import _print_alert
 from restate_lab.document import Document, Items
-from restate_lab.document.text import Layout
+from restate_lab.document.text import TextLayout
 from restate_lab.errors import ArgumentError, RestateLabError, Truncated
 from restate_lab.mcp.reads import ReadTools
 from support.sample_rows import BEFORE, SampleRows, invocation, waiting_columns
@@ -654,7 +654,7 @@ def test_a_finding_leads_with_its_sentence_and_not_with_the_name_of_its_check() 
         diagnosis: Any = SimpleNamespace(read_at=NOW, findings=pd.DataFrame([row | {"ids": ["inv_1"]}]), **calls)
         page = io.StringIO()
         items = Items((_item_of(row | {"at": 0, "ids": ["inv_1"], "count": 1}, diagnosis, NOW.tzinfo),))
-        TextPage(page).document(Document("x", "y", (items,)), Layout(writer(SourceOptions())))
+        TextPage(page).document(Document("x", "y", (items,)), TextLayout(writer(SourceOptions())))
         shown[name] = page.getvalue().splitlines()[3:]
     assert shown["overview"] == [
         "CRITICAL 15 retry “charge card”",

@@ -15,7 +15,7 @@ from restate_lab import Report
 from restate_lab.cli._page import TextPage
 from restate_lab.cli.shell_code import SourceOptions, writer
 from restate_lab.document import Document, Fold, Gaps, Item, Items, Text
-from restate_lab.document.text import ROWS, Layout, count_rows, text_of
+from restate_lab.document.text import ROWS, TextLayout, count_rows, text_of
 from restate_lab.result import Result
 from restate_lab.serve.page import WebPage
 from restate_lab.serve.rendering import render_page
@@ -33,7 +33,7 @@ class Shown(Result):
     __module__ = "restate_lab"  # a report shows results of the package
     shown: Document
 
-    def document(self, _: tzinfo = UTC) -> Document:
+    def document(self, _: tzinfo = UTC, /) -> Document:
         return self.shown
 
     @property
@@ -52,7 +52,7 @@ def result(text: str = HOSTILE) -> Shown:
 
 def test_no_text_of_a_document_controls_a_terminal() -> None:
     for stream in (io.StringIO(), Terminal()):
-        TextPage(stream).document(result().shown, Layout(writer(SourceOptions())))
+        TextPage(stream).document(result().shown, TextLayout(writer(SourceOptions())))
         text = re.sub(r"\x1b\[[\d;]*m", "", stream.getvalue())  # colors
         assert SEEN in text
         assert not {"\u202e", "\x1b"} & set(text)

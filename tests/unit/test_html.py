@@ -167,6 +167,7 @@ ATTRIBUTES = {
     "role",
     "aria-label",
     "aria-hidden",
+    "aria-level",
     "tabindex",
     "scope",
     "id",

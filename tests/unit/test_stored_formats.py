@@ -106,7 +106,7 @@ def test_evidence_of_1_6_answers_all_but_what_needs_vqueues_and_sizes(tmp_path: 
         assert lazily["entry_type"].tolist() == ["Input", "SetState", "GetLazyState", "GetLazyStateKeys", "Output"]
         held = rl.ask(evidence, "blocked_keys")["holder_id"].iloc[0]
         assert set(rl.story(evidence, held).phases["kind"]) == {"retrying", "running"}
-        assert "Every attempt fails" in str(rl.why(evidence, held))
+        assert "Every attempt fails" in rl.why(evidence, held).summary
         assert len(rl.waits(evidence).edges) == 9
         assert dict(rl.state(evidence, "LazyTour", "k1")) != {}
         assert rl.compare(evidence, evidence).state.empty

@@ -18,10 +18,10 @@ from restate_lab.analysis.contrast.model import (
     SEPARATORS,
     UNKNOWN,
     Absence,
+    Elements,
     Fields,
     Flags,
     Integers,
-    Items,
     Many,
     Observed,
     Operator,
@@ -89,7 +89,7 @@ def type_of(value: object) -> str:
         return "null"
     if value != value:  # noqa: PLR0124 - NaN
         return "NaN"
-    for name, kind in (("boolean", bool), ("string", str), ("list", Items), ("object", Fields)):
+    for name, kind in (("boolean", bool), ("string", str), ("list", Elements), ("object", Fields)):
         if isinstance(value, kind):
             return name
     return "number"
@@ -170,7 +170,7 @@ class Column:
 
 
 def _number(value: Any) -> Any:
-    if isinstance(value, bool | str | Items | Fields) or value is None or value != value:  # noqa: PLR0124 - NaN
+    if isinstance(value, bool | str | Elements | Fields) or value is None or value != value:  # noqa: PLR0124 - NaN
         return None
     return value
 
@@ -180,7 +180,7 @@ def _length(value: Any) -> int | None:
 
 
 def _count(value: Any) -> int | None:
-    return value.count if isinstance(value, Items | Fields) else None
+    return value.count if isinstance(value, Elements | Fields) else None
 
 
 _MEASURES: dict[Operator, Callable[[Any], Any]] = {
@@ -241,7 +241,7 @@ def _one(column: Column, code: int) -> Flags:
 
 
 def _equalities(column: Column) -> Iterator[tuple[Operator, Any, Flags]]:
-    kinds = (Items, Fields, type(None))
+    kinds = (Elements, Fields, type(None))
     codes = [code for code in _frequent(column.counts) if not isinstance(column.values[code], kinds)]
     yield from ((Operator.EQUAL, column.values[code], _one(column, code)) for code in codes)
 

@@ -13,7 +13,7 @@ from decimal import Decimal
 from fnmatch import fnmatchcase
 from typing import Any, TypeAlias
 
-from restate_lab.analysis.contrast.model import MISSING, UNKNOWN, Attribute, Fields, Items, Many, Observed, Where
+from restate_lab.analysis.contrast.model import MISSING, UNKNOWN, Attribute, Elements, Fields, Many, Observed, Where
 from restate_lab.analysis.journal.encoding import OF_EVERY_CALL, input_entry_of
 from restate_lab.analysis.journal.payloads import decode
 from restate_lab.payload_json import Decoding, EncryptedPayload
@@ -90,7 +90,7 @@ def observe_fields(ids: Sequence[str], inputs: Mapping[str, Input], redact: Sequ
 
 
 def flatten(value: object, maps: frozenset[Path] = frozenset()) -> dict[Path, object]:
-    """Return path → the value of an input there: a scalar, ``Fields``, ``Items``, or ``Many`` below a list or a map."""
+    """Return path → the value of an input there: a scalar, ``Fields``, ``Elements``, or ``Many`` in a list or map."""
     single: dict[Path, object] = {}
     several: defaultdict[Path, list[object]] = defaultdict(list)
     for path, leaf in _leaves(value, (), maps):
@@ -109,7 +109,7 @@ def _leaves(value: object, path: Path, maps: frozenset[Path]) -> Iterator[tuple[
         for name, each in below:
             yield from _leaves(each, (*path, _ANY if path in maps else name), maps)
     elif isinstance(value, list):
-        yield path, Items(len(value))
+        yield path, Elements(len(value))
         for each in value[:_MOST_ELEMENTS] if len(path) < _DEEPEST else []:
             yield from _leaves(each, (*path, _ELEMENT), maps)
     elif value is not MISSING:

@@ -73,7 +73,7 @@ _COUNTED_OPS = frozenset({Operator.EQUAL, Operator.NOT_EQUAL, Operator.MISSING, 
 
 
 @dataclass(frozen=True, slots=True)
-class Items:
+class Elements:
     """A list of an input, of which only the number of elements is compared."""
 
     count: int
@@ -119,7 +119,7 @@ class Attribute:
 class Observed:
     """The value of an attribute in each row of a sample, in its order.
 
-    A value is a text, a number, True, False, None (the JSON null), ``Items``, ``Fields``, ``Many``, ``MISSING`` or
+    A value is a text, a number, True, False, None (the JSON null), ``Elements``, ``Fields``, ``Many``, ``MISSING`` or
     ``UNKNOWN``. A column is a text or ``MISSING``; a time is in nanoseconds since 1970; a step is True if it was taken.
     """
 

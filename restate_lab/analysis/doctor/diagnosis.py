@@ -115,7 +115,7 @@ class Diagnosis(Result):
         """Return the findings of one severity ("critical", "warning", "note")."""
         return self.findings[self.findings["severity"] == severity].reset_index(drop=True)
 
-    def document(self, zone: tzinfo = UTC) -> Document:
+    def document(self, zone: tzinfo = UTC, /) -> Document:
         """Return the causes, the known findings, the gaps, the notes and the checks as blocks."""
         rows = self.findings.reset_index(names="at")
         is_note = rows["severity"].eq(Severity.NOTE)

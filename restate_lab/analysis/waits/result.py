@@ -110,7 +110,7 @@ class Waits(Result):
         """Return blocker id → ids of the invocations that wait for it directly."""
         return {id_: list(waiters) for id_, waiters in self._graph.predecessors.items()}
 
-    def document(self, zone: tzinfo = UTC) -> Document:
+    def document(self, zone: tzinfo = UTC, /) -> Document:
         """Return the deadlocks, the root blockers and the other waits as blocks."""
         deadlocks, blockers, sleeps = self.deadlocks, self.grouped_blockers(), self.sleeps
         deadlock_items, blocker_items, waiting_items = (

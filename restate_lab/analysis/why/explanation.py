@@ -73,7 +73,7 @@ class Explanation(Result):
         """Return the calls of each option as data, in the order of ``options``; ``code`` is the same as Python."""
         return tuple(option.calls for option in self._choices)
 
-    def document(self, zone: tzinfo = UTC) -> Document:
+    def document(self, zone: tzinfo = UTC, /) -> Document:
         """Return the explanation as blocks."""
         story = self.story_call
         blocks = (

@@ -15,7 +15,7 @@ refunds = Service(
 )
 
 
-class Item(TypedDict):
+class OrderItem(TypedDict):
     """One product of an order, with its price in cents; 0 for a gift."""
 
     product: str
@@ -33,13 +33,13 @@ async def refund(ctx: Context, order: str) -> dict[str, int]:
     return paid
 
 
-def _share(voucher: int, items: list[Item]) -> int:
+def _share(voucher: int, items: list[OrderItem]) -> int:
     """Return the part of a voucher for each item, in cents."""
     paid_for = [item for item in items if item["price"]]
     return voucher // len(paid_for)
 
 
-def _items(order: str) -> list[Item]:
+def _items(order: str) -> list[OrderItem]:
     price = 0 if order.startswith("gift") else 1900
     return [{"product": "poster", "price": price}, {"product": "card", "price": price // 10}]
 

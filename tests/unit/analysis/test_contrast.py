@@ -18,8 +18,8 @@ from restate_lab.analysis.contrast.model import (
     Claim,
     Counted,
     Decision,
+    Elements,
     Fields,
-    Items,
     Many,
     Observed,
     Operator,
@@ -165,7 +165,7 @@ def test_the_largest_element_of_a_list_is_compared() -> None:
 
 
 def test_lists_and_objects_are_compared_by_their_number_of_elements() -> None:
-    found = conditions(*[Items(1)] * 3, *[Items(4)] * 3, *[Fields(9)] * 3)
+    found = conditions(*[Elements(1)] * 3, *[Elements(4)] * 3, *[Fields(9)] * 3)
     counts = {value.low: rows for (op, value), rows in found.items() if op is Operator.COUNT_ABOVE}
     assert counts[4] == [False] * 3 + [True] * 6
     assert found[Operator.TYPE, "list"] == [True] * 6 + [False] * 3

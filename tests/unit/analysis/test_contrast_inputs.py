@@ -11,7 +11,7 @@ import pytest
 import restate_lab as rl
 from restate_lab.analysis.contrast.attributes import ATTRIBUTES, COLUMNS, Cost
 from restate_lab.analysis.contrast.inputs import Input, flatten, input_of, observe_fields, observe_headers
-from restate_lab.analysis.contrast.model import MISSING, UNKNOWN, Fields, Items, Many, Where
+from restate_lab.analysis.contrast.model import MISSING, UNKNOWN, Elements, Fields, Many, Where
 from restate_lab.analysis.contrast.reader import ContrastReader
 from restate_lab.analysis.contrast.steps import step_at_failure, steps_taken
 from restate_lab.reads import begin
@@ -40,11 +40,11 @@ def test_a_value_has_a_path_a_list_its_elements_and_an_object_its_number_of_fiel
         ("customer",): Fields(2),
         ("customer", "region"): "eu",
         ("customer", "vip"): None,
-        ("items",): Items(2),
+        ("items",): Elements(2),
         ("items", "[]"): Many((Fields(1), Fields(2))),
         ("items", "[]", "sku"): Many(("a", "b")),
         ("items", "[]", "n"): Many((2,)),
-        ("tags",): Items(2),
+        ("tags",): Elements(2),
         ("tags", "[]"): Many(("x", 1)),
     }
     assert flatten("only text") == {(): "only text"}

@@ -269,6 +269,7 @@ class _Tags(HTMLParser):
             "tabindex",
             "role",
             "aria-hidden",
+            "aria-level",
             "aria-label",
             "href",
         } | SHAPES

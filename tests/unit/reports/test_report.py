@@ -26,7 +26,7 @@ from restate_lab.errors import ArgumentError
 from restate_lab.plots.style import canvas_on
 from restate_lab.redaction import MASK
 from restate_lab.reports.figures import picture, render_figure
-from restate_lab.reports.parts import Card, Picture, Table
+from restate_lab.reports.parts import Card, DrawnPicture, Table
 from restate_lab.reports.report import Report
 from support.sample_reports import Page, report_source
 from support.sample_rows import SampleRows
@@ -78,8 +78,8 @@ def figure() -> Figure:
         (pd.DataFrame({"a": [1]}), [Table]),
         (pd.Series([1, 2], name="n"), [Table]),
         (pa.table({"a": [1]}), [Table]),
-        (figure(), [Picture]),
-        (figure().get_axes()[0], [Picture]),
+        (figure(), [DrawnPicture]),
+        (figure().get_axes()[0], [DrawnPicture]),
     ],
     ids=["frame", "series", "table", "figure", "axes"],
 )
@@ -334,7 +334,7 @@ def test_a_picture_is_drawn_once_and_has_the_size_of_one_that_is_drawn_twice(hat
     assert size_of(ours) == pytest.approx(size_of(other), rel=0.01)
 
 
-def size_of(shown: Picture) -> tuple[float, float]:
+def size_of(shown: DrawnPicture) -> tuple[float, float]:
     """Return how wide and how high a picture is, in its own units."""
     content = base64.b64decode(shown.uri.partition(",")[2])
     if shown.uri.startswith("data:image/png"):

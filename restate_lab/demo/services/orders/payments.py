@@ -145,7 +145,7 @@ invoices = Service(
 )
 
 
-class Document(TypedDict):
+class InvoiceDocument(TypedDict):
     """An invoice to render."""
 
     order: str
@@ -153,7 +153,7 @@ class Document(TypedDict):
 
 
 @invoices.handler()
-async def render(ctx: Context, document: Document) -> str:
+async def render(ctx: Context, document: InvoiceDocument) -> str:
     """Render an invoice and return the path of the file."""
     return await ctx.run_typed("render pdf", _render, **document)
 
