@@ -14,7 +14,8 @@ import pytest
 from restate_lab import Report
 from restate_lab.cli._page import TextPage
 from restate_lab.cli.shell_code import SourceOptions, writer
-from restate_lab.document import Document, Fold, Gaps, Item, Items, Text
+from restate_lab.document import Document, Fold, Gaps, Item, Items, Text, Word
+from restate_lab.document.html import html_of
 from restate_lab.document.text import ROWS, TextLayout, count_rows, text_of
 from restate_lab.result import Result
 from restate_lab.serve.page import WebPage
@@ -80,6 +81,19 @@ def test_a_text_without_everything_says_so_and_counts_what_it_omits() -> None:
     assert re.search(r"… and 9\d\d more", text)
     assert text.endswith("the frames of the result have everything.")
     assert "shortened" not in text_of(Document("few", "prod", (Items((Item("one"),)),)))
+
+
+def test_a_report_has_whole_ids_and_severities_as_text_and_a_short_one_no_folds() -> None:
+    id_ = "inv_10VxIBLqnLEz12xdlk263JMVdBOdv5dZJ2"
+    item = Item(f"of {id_}", Word("critical", "critical"), more="the query", ids=[id_] * 9, count=9)
+    shown = Document("many", "prod", (Items((item, item), shown=1, more="1 more"), Fold("Notes", (Text("x"),))))
+    report, short = html_of(shown, is_report=True), html_of(shown, is_report=True, is_short=True)
+    assert report.count(id_) == 2 * 6
+    assert report.count(">critical</b>") == 2
+    assert report.count("<details") == 2
+    assert "<details" not in short
+    assert "1 more" in short
+    assert "Notes" in short
 
 
 def test_a_text_has_what_pages_fold_without_the_asides() -> None:

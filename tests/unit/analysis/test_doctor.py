@@ -16,6 +16,8 @@ from restate_lab.analysis.doctor.thresholds import Thresholds, thresholds_of
 from restate_lab.analysis.patterns import normalize, summarize_messages
 from restate_lab.analysis.questions.catalog import parse_question
 from restate_lab.analysis.suggestions import ask_call, plan_call, why_call
+from restate_lab.cli.shell_code import SourceOptions, writer
+from restate_lab.document.text import TextLayout
 
 NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
 HOSTILE = "<script>alert(1)</script> & \"quotes\" 'too'"
@@ -87,6 +89,8 @@ def test_more_than_a_few_ids_are_taken_from_the_row_of_the_finding() -> None:
     at = list(told.findings["title"]).index("many")
     assert row["suggested_code"] == f'rl.plan(lab, "resume", diagnosis.findings.ids[{at}])'
     assert "diagnosis is this result" in str(told)
+    in_a_shell = TextLayout(writer(SourceOptions())).rows(told.document())
+    assert not [row.plain for row in in_a_shell if "diagnosis" in row.plain]
 
 
 def test_findings_are_ranked_by_severity_then_affected_then_age() -> None:

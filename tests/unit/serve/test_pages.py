@@ -10,12 +10,14 @@ import pytest
 from markupsafe import Markup
 
 from restate_lab._html import linked_ids, render
+from restate_lab._text import shorten_id
 from restate_lab.analysis.doctor.diagnosis import Diagnosis, build_diagnosis
 from restate_lab.analysis.doctor.model import Finding, Severity
 from restate_lab.analysis.invocations.filters import Filters
 from restate_lab.analysis.invocations.groups import group_invocations
 from restate_lab.analysis.invocations.reader import InvocationQuery, Rows
-from restate_lab.analysis.suggestions import why_call
+from restate_lab.analysis.suggestions import ask_call, plan_call, story_call, why_call
+from restate_lab.calls import Step, SuggestedCall
 from restate_lab.errors import ArgumentError, NotFound
 from restate_lab.serve.page import Missing, PageRequest, WebPage
 from restate_lab.serve.pages import PAGES
@@ -24,11 +26,12 @@ from restate_lab.serve.pages.findings import fingerprints
 from restate_lab.serve.pages.invocations import filters_of
 from restate_lab.serve.pages.list_view import InvocationList, ListView
 from restate_lab.serve.readings import Readings
-from restate_lab.serve.rendering import NAVIGATION, address_of, render_page
+from restate_lab.serve.rendering import NAVIGATION, address_of, page_of, render_page
 from support.sample_rows import sample_id
 from support.sample_source import SampleSource, invocations
 
 ID = sample_id(1)
+RETRIES = "/question/retry_storm_ids?service=A%2Fb&ids=x%2Cy"
 HOSTILE = '"><script>alert(1)</script>&?#/%'
 
 
@@ -103,6 +106,22 @@ def test_ids_lead_to_their_pages_and_other_ids_to_none() -> None:
     assert address_of(request, ID) == f"/invocation/{ID}"
     assert address_of(request, "dp_14yFN9PM9hM5ifo4xHW5mX7").startswith("/invocations?deployment=dp_1")
     assert address_of(request, "sub_14yFN9PM9hM5ifo4xHW5mX7") == ""
+
+
+@pytest.mark.parametrize(
+    ("call", "label", "address"),
+    [
+        (why_call(ID), f"why {shorten_id(ID)}", f"/invocation/{ID}"),
+        (story_call(ID), f"story {shorten_id(ID)}", f"/story/{ID}"),
+        (SuggestedCall("waits"), "waits", "/waits"),
+        (SuggestedCall("waits", result="deadlocks"), "", ""),
+        (ask_call("retry_storm_ids", service="A/b", ids=("x", "y")), "ask retry_storm_ids", RETRIES),
+        (plan_call("cancel", [ID]), "", ""),
+    ],
+)
+def test_a_call_with_a_page_is_a_link_to_it(call: SuggestedCall, label: str, address: str) -> None:
+    assert page_of(request_of(), Step((call,))) == (label, address)
+    assert page_of(request_of(), Step((call, call))) == page_of(None, Step((call,))) == ("", "")
 
 
 def test_only_ids_become_links_and_all_text_stays_text() -> None:
