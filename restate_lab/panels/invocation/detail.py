@@ -308,11 +308,6 @@ class InvocationDetail(widgets.VBox):  # type: ignore[misc] # ipywidgets has no 
         if on:
             self._ask()
 
-    def open_story(self) -> None:
-        """Open the section of the story, and read the story in the background."""
-        if _STORY not in self.folds.opened:
-            self.folds.toggle(_STORY)
-
     def _close_other_story(self) -> None:
         """Close the section of a story that was requested for another invocation."""
         if self.story.ids in {(), (self._id,)}:
