@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import inspect
 import json
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -19,10 +20,14 @@ import typer
 
 from restate_lab._text import format_duration
 from restate_lab.cli._errors import exit_on_error
+from restate_lab.client.address import is_address
 from restate_lab.durations import seconds_of
 from restate_lab.errors import ArgumentError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from restate_lab.cli._page import TextPage
     from restate_lab.source import Source
 
 STDOUT = Path("-")
@@ -61,6 +66,69 @@ class OutputFormat:
     @property
     def is_table(self) -> bool:
         return self.kind == "table"
+
+    def write_result(self, rows: pd.DataFrame, *, show: Callable[[TextPage], None], to_json: Callable[[], Any]) -> None:
+        """Write a result: ``show`` prints it for people, ``to_json`` returns all of it; other formats have the rows."""
+        from restate_lab.cli._output import print_json, write_frame
+        from restate_lab.cli._page import TextPage
+
+        if self.is_table:
+            show(TextPage())
+        elif self.kind == "json":
+            print_json(to_json())
+        else:
+            write_frame(rows, self)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceOptions:
+    """The options that choose the cluster or the evidence of a command, as typed by the user."""
+
+    cluster: str | None = None
+    evidence: Path | None = None
+    live: str | None = None
+    at: str | None = None
+
+    def of(self, source: Source) -> SourceOptions:
+        """Return the options of an open source; ``at`` becomes its time, because "2h" soon is another time."""
+        return self if self.at is None else replace(self, at=source.now.isoformat(timespec="milliseconds"))
+
+    @property
+    def reads(self) -> list[str]:
+        """Return the options for a command that can also read an earlier time."""
+        return self.options if self.at is None else [*self.options, "--at", self.at]
+
+    @property
+    def options(self) -> list[str]:
+        """Return these options for a ``restate-lab`` command."""
+        named = {"--evidence": self.evidence, "-e": self.cluster, "--live": self.live}
+        return [word for name, value in named.items() if value is not None for word in (name, str(value))]
+
+    @property
+    def is_of_unknown_cluster(self) -> bool:
+        """Return whether these options do not name the cluster that the evidence is from."""
+        return self.evidence is not None and self.live is None
+
+    @property
+    def of_cluster(self) -> SourceOptions:
+        """Return the options of the cluster itself, for changes."""
+        return self if self.evidence is None else SourceOptions(self.live)
+
+    @property
+    def admin_url(self) -> str:
+        """Return the admin address in shell syntax; it is a variable if the user did not type an address."""
+        cluster = self.of_cluster.cluster
+        address = cluster if cluster is not None and is_address(cluster) else None
+        return shlex.quote(address.rstrip("/")) if address else '"${RESTATE_ADMIN_URL:?}"'
+
+    def restate_command(self, *arguments: str) -> str:
+        """Return a command of the ``restate`` CLI for this cluster; an address is passed in a variable."""
+        cluster = self.of_cluster.cluster
+        if cluster is None:
+            return shlex.join(["restate", *arguments])
+        if is_address(cluster):
+            return f"RESTATE_ADMIN_URL={shlex.quote(cluster)} {shlex.join(['restate', *arguments])}"
+        return shlex.join(["restate", *arguments, "-e", cluster])
 
 
 @contextmanager

@@ -182,7 +182,6 @@ def plan(
     Nothing is sent. The plan is valid for 15 minutes; restate-lab execute acts on exactly its invocations, once. If it
     cannot be stored, it is printed without a name, and the exit code is 1.
     """
-    from restate_lab.cli._output import write_result
     from restate_lab.cli._page import TextPage
     from restate_lab.export.results import plan_json
     from restate_lab.reads import read_identity
@@ -196,8 +195,7 @@ def plan(
         identity = read_identity(lab)
     stored = _store(made, identity) if made.targets else None
     name, command = (None, None) if stored is None else (stored.name, _command(made, stored, cluster))
-    write_result(
-        form,
+    form.write_result(
         made.frame,
         show=lambda page: _print_plan(made, command, page),
         to_json=lambda: {"plan": name, "command": command, **plan_json(made)},

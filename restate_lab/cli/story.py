@@ -17,6 +17,7 @@ from restate_lab.cli._options import (
     Live,
     OutputFormat,
     PointTimeout,
+    SourceOptions,
     examples,
     open_source,
     with_output,
@@ -89,9 +90,7 @@ def story(
     --json contains all frames; --csv and --parquet write one --part.
     """
     from restate_lab.analysis.story import story as read_story
-    from restate_lab.cli._output import write_result
     from restate_lab.cli._result_pages import print_story
-    from restate_lab.cli.shell_code import SourceOptions
     from restate_lab.export.results import story_json
 
     if sum([bool(invocations), key is not None, trace is not None]) != 1:
@@ -105,8 +104,7 @@ def story(
     if form.kind in {"csv", "parquet"}:
         for each in result.reasons:
             warn(each)
-    write_result(
-        form,
+    form.write_result(
         getattr(result, part),
         show=lambda page: print_story(result, where, page),
         to_json=lambda: story_json(result),

@@ -16,7 +16,7 @@ import typer
 from restate_lab._text import format_duration, join, plural
 from restate_lab.alerts import THREAD_NAME
 from restate_lab.cli._errors import exit_on_error, interrupt_on_sigterm, warn, warn_on_output_error
-from restate_lab.cli._options import Clusters, Shard, ShardServices, duration_option, examples
+from restate_lab.cli._options import Clusters, Shard, ShardServices, SourceOptions, duration_option, examples
 from restate_lab.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -242,7 +242,7 @@ def _name_of(cluster: str | None, *, archives: bool) -> str:
 
 
 def _commands(calls: Sequence[SuggestedCall], cluster: str | None) -> list[str] | None:
-    from restate_lab.cli.shell_code import SourceOptions, commands
+    from restate_lab.cli.shell_code import commands
 
     return commands(calls, SourceOptions(cluster))
 
