@@ -20,10 +20,8 @@ from restate_lab.mcp.reads import ReadTools
 from restate_lab.sources import Sources
 from support.bench import Bench, running_bench
 from support.clusters import NEWEST, PLAIN
-from support.raw_server import respond_with
 
 SERVICES = Path(__file__).parents[1] / "support" / "story_services.py"
-ACCEPTED = respond_with(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
 NOBODY = "inv_1" + "0" * 33
 HOUR = 3600
 TARGETS = ["Box/k/do", "Box/locked/do", "Box/mail/do", "Node/do", "Node/do"]
