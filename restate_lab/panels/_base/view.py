@@ -92,12 +92,6 @@ class UnavailableView(View):
         self._line = Blocks(Block("", reason))
         self.children = (self._line,)
 
-    def read(self) -> None:
-        """Read nothing."""
-
-    def show(self, content: None) -> None:
-        """Show nothing more than the line."""
-
     def static(self) -> Iterable[str]:
         """Yield the line."""
         yield self._line.static_html()
