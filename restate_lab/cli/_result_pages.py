@@ -34,7 +34,7 @@ from restate_lab.analysis.story.text import CRITICAL as CRITICAL_LEGEND, agents_
 from restate_lab.analysis.suggestions import SuggestedCall, plan_call, python_code, why_call
 from restate_lab.analysis.waits import Waits
 from restate_lab.analysis.why.explanation import Explanation
-from restate_lab.cli._errors import in_a_shell
+from restate_lab.cli._errors import BAD, INCOMPLETE, in_a_shell
 from restate_lab.cli._options import SourceOptions
 from restate_lab.cli._page import GRAY_BLUE, ORANGE, SEVERITY_STYLES, STATUS_STYLES, TextPage, truncate_cells
 from restate_lab.cli.shell_code import code_for, plan_of_rows
@@ -42,7 +42,6 @@ from restate_lab.debugging.to_test.result import RecordedTest
 from restate_lab.frames import records
 from restate_lab.status import OUTCOMES
 
-BAD, INCOMPLETE = 3, 4  # exit codes
 PIPE_WIDTH = 100  # columns per line without a terminal
 TREE_WIDTH = 80  # of a story without a terminal
 LONGEST_BAR = 80
