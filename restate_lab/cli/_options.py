@@ -25,9 +25,6 @@ from restate_lab.durations import seconds_of
 from restate_lab.errors import ArgumentError
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from restate_lab.cli._page import TextPage
     from restate_lab.source import Source
 
 STDOUT = Path("-")
@@ -67,18 +64,6 @@ class OutputFormat:
     def is_table(self) -> bool:
         return self.kind == "table"
 
-    def write_result(self, rows: pd.DataFrame, *, show: Callable[[TextPage], None], to_json: Callable[[], Any]) -> None:
-        """Write a result: ``show`` prints it for people, ``to_json`` returns all of it; other formats have the rows."""
-        from restate_lab.cli._output import print_json, write_frame
-        from restate_lab.cli._page import TextPage
-
-        if self.is_table:
-            show(TextPage())
-        elif self.kind == "json":
-            print_json(to_json())
-        else:
-            write_frame(rows, self)
-
 
 @dataclass(frozen=True, slots=True)
 class SourceOptions:
@@ -88,10 +73,6 @@ class SourceOptions:
     evidence: Path | None = None
     live: str | None = None
     at: str | None = None
-
-    def of(self, source: Source) -> SourceOptions:
-        """Return the options of an open source; ``at`` becomes its time, because "2h" soon is another time."""
-        return self if self.at is None else replace(self, at=source.now.isoformat(timespec="milliseconds"))
 
     @property
     def reads(self) -> list[str]:
@@ -146,6 +127,16 @@ def open_source(
         past: Any = source.at(at)
         with past:
             yield past
+
+
+@contextmanager
+def open_with_options(
+    cluster: str | None, evidence: Path | None, live: str | None, at: str | None
+) -> Iterator[tuple[Source, SourceOptions]]:
+    """Yield the source and its options; ``at`` becomes its time in them, because "2h" soon is another time."""
+    with open_source(cluster, evidence, live, at) as source:
+        time = None if at is None else source.now.isoformat(timespec="milliseconds")
+        yield source, SourceOptions(cluster, evidence, live, time)
 
 
 @contextmanager

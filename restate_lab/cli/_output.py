@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,17 @@ def write_frame(
             path = save(frame, Path(folder) / f"rows{ENDINGS[form.kind][0]}")
             with path.open("rb") as rows:
                 shutil.copyfileobj(rows, sys.stdout.buffer)
+
+
+def write_result(
+    form: OutputFormat, rows: pd.DataFrame, *, show: Callable[[TextPage], None], to_json: Callable[[], Any]
+) -> None:
+    if form.is_table:
+        show(TextPage())
+    elif form.kind == "json":
+        print_json(to_json())
+    else:
+        write_frame(rows, form)
 
 
 def _print_json_rows(rows: Iterable[str]) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from restate_lab._text import format_time
-from restate_lab.cli._errors import ERROR, INTERRUPTED, in_a_shell, interrupt_on_sigterm, note_change, warn
+from restate_lab.cli._errors import BAD, ERROR, INTERRUPTED, in_a_shell, interrupt_on_sigterm, note_change, warn
 from restate_lab.cli._options import (
     SCAN_LIMIT,
     Cluster,
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from restate_lab.identity import ClusterIdentity
     from restate_lab.source import Source
 
-_OTHER_OUTCOME = 3  # exit code
 _ACTED = {"done", "accepted"}
 _EXPECTED = {*_ACTED, "skipped"}  # the outcomes of a complete execution
 _STDIN = "-"
@@ -182,6 +181,7 @@ def plan(
     Nothing is sent. The plan is valid for 15 minutes; restate-lab execute acts on exactly its invocations, once. If it
     cannot be stored, it is printed without a name, and the exit code is 1.
     """
+    from restate_lab.cli._output import write_result
     from restate_lab.cli._page import TextPage
     from restate_lab.export.results import plan_json
     from restate_lab.reads import read_identity
@@ -195,7 +195,8 @@ def plan(
         identity = read_identity(lab)
     stored = _store(made, identity) if made.targets else None
     name, command = (None, None) if stored is None else (stored.name, _command(made, stored, cluster))
-    form.write_result(
+    write_result(
+        form,
         made.frame,
         show=lambda page: _print_plan(made, command, page),
         to_json=lambda: {"plan": name, "command": command, **plan_json(made)},
@@ -406,7 +407,7 @@ def _execute(
         return error.outcome, True
     finally:
         if made.is_executed:
-            note_change("the execution was started", shown_by="restate-lab audit", code=_OTHER_OUTCOME)
+            note_change("the execution was started", shown_by="restate-lab audit", code=BAD)
         elif store.give_back(stored):
             notify(f"No request was sent: the plan can be executed again before {format_time(stored.expires_at)}.")
 
@@ -414,7 +415,7 @@ def _execute(
 def _exit_code(outcome: pd.DataFrame) -> int:
     outcomes = set(outcome["outcome"])
     is_complete = outcomes <= _EXPECTED and not outcome.attrs["gone"]
-    return 0 if is_complete and outcomes & _ACTED else _OTHER_OUTCOME
+    return 0 if is_complete and outcomes & _ACTED else BAD
 
 
 def _print_plan(made: Plan, command: str | None, page: TextPage) -> None:

@@ -20,12 +20,12 @@ from restate_lab.cli._options import (
     Live,
     OutputFormat,
     PointTimeout,
-    SourceOptions,
     Timeout,
     doctor_check_names,
     duration_option,
     examples,
     open_source,
+    open_with_options,
     with_output,
     with_table,
 )
@@ -220,15 +220,16 @@ def doctor(
     --csv and --parquet write only the findings; --json also lists the checks.
     """
     from restate_lab.analysis.doctor import doctor as diagnose
+    from restate_lab.cli._output import write_result
     from restate_lab.cli._result_pages import doctor_exit_code, print_diagnosis
     from restate_lab.export.results import diagnosis_json
 
-    with open_source(cluster, evidence, live, at) as source:
-        where = SourceOptions(cluster, evidence, live, at).of(source)
+    with open_with_options(cluster, evidence, live, at) as (source, where):
         diagnosis = diagnose(source, timeout=timeout, checks=check or None, partitions=partitions)
     code = doctor_exit_code(diagnosis, strict=strict)
     if code or not quiet:
-        form.write_result(
+        write_result(
+            form,
             diagnosis.findings,
             show=lambda page: print_diagnosis(diagnosis, where, page),
             to_json=lambda: diagnosis_json(diagnosis),
@@ -265,6 +266,7 @@ def contrast(
     Without --payloads, nothing of inputs and headers is read. --csv and --parquet write only the conditions.
     """
     from restate_lab.analysis.contrast import compare_sides
+    from restate_lab.cli._output import write_result
     from restate_lab.cli._result_pages import print_contrast
     from restate_lab.export.results import contrast_json
 
@@ -280,7 +282,8 @@ def contrast(
             redact=redact or (),
             timeout=timeout,
         )
-    form.write_result(
+    write_result(
+        form,
         result.conditions,
         show=lambda page: print_contrast(result, page),
         to_json=lambda: contrast_json(result),
@@ -311,8 +314,7 @@ def why(
         from restate_lab.cli._result_pages import print_explanation
         from restate_lab.export.results import explanation_json
 
-        with open_source(cluster, evidence, live, at) as source:
-            where = SourceOptions(cluster, evidence, live, at).of(source)
+        with open_with_options(cluster, evidence, live, at) as (source, where):
             explanation = explain(source, invocation, timeout=timeout)
         if as_json:
             print_json(explanation_json(explanation))
@@ -344,16 +346,17 @@ def waits(
     --json contains all frames; --csv and --parquet write one --part.
     """
     from restate_lab.analysis.waits import find_waits
+    from restate_lab.cli._output import write_result
     from restate_lab.cli._result_pages import WaitsPage, waits_exit_code
     from restate_lab.export.results import waits_json
 
-    with open_source(cluster, evidence, live, at) as source:
-        where = SourceOptions(cluster, evidence, live, at).of(source)
+    with open_with_options(cluster, evidence, live, at) as (source, where):
         graph = find_waits(source, timeout=timeout)
     if form.kind in {"csv", "parquet"}:
         for each in graph.reasons:
             warn(each)
-    form.write_result(
+    write_result(
+        form,
         getattr(graph, part),
         show=lambda page: WaitsPage(graph, where, page, top).print(),
         to_json=lambda: waits_json(graph),
@@ -391,16 +394,17 @@ def journal(
     The exit code is 1 if the invocation does not exist.
     """
     from restate_lab.analysis.journal import journal as read_journal
+    from restate_lab.cli._output import write_result
     from restate_lab.cli._result_pages import JournalPage
     from restate_lab.export.results import journal_json
 
-    with open_source(cluster, evidence, live, at) as source, warnings.catch_warnings():
-        where = SourceOptions(cluster, evidence, live, at).of(source)
+    with open_with_options(cluster, evidence, live, at) as (source, where), warnings.catch_warnings():
         warnings.simplefilter("ignore", Truncated)  # the page prints it
         frame = read_journal(source, invocation, depth=depth, payloads=payloads, timeout=timeout)
     if "truncated" in frame.attrs and not form.is_table:
         warn(frame.attrs["truncated"]["message"])
-    form.write_result(
+    write_result(
+        form,
         frame,
         show=lambda page: JournalPage(frame, page, scale, top).print(where),
         to_json=lambda: journal_json(frame, is_data=True),
@@ -434,7 +438,7 @@ def agents(
     The list has no payloads. A conversation has prompts, responses, tool arguments and results.
     """
     from restate_lab.analysis.agents import agent_runs, conversation
-    from restate_lab.cli._output import write_frame
+    from restate_lab.cli._output import write_frame, write_result
     from restate_lab.export.results import conversation_json
 
     prices = _parse_prices(price or [])
@@ -445,7 +449,7 @@ def agents(
             run = conversation(source, invocation, prices=prices, timeout=timeout)
     if invocation is not None:
         text = in_a_shell(str(run))
-        form.write_result(run.frame, show=lambda page: page.lines(text), to_json=lambda: conversation_json(run))
+        write_result(form, run.frame, show=lambda page: page.lines(text), to_json=lambda: conversation_json(run))
         return
     if runs.attrs["cost_note"]:
         warn(runs.attrs["cost_note"])

@@ -119,6 +119,7 @@ def replay(
     """
     from restate_lab.analysis.replay import replay as check
     from restate_lab.analysis.replay.check import deployment_address
+    from restate_lab.cli._output import write_result
     from restate_lab.cli._result_pages import print_replay, replay_exit_code
     from restate_lab.export.results import replay_json
 
@@ -133,7 +134,7 @@ def replay(
             raise ArgumentError(f"not confirmed; nothing was sent to {address}.")
         options: dict[str, Any] = {"allow": allow or [], "headers": headers, "timeout": timeout}
         result = check(source, targets, deployment, sample=sample, confirm=address, **options)
-    form.write_result(result.rows, show=lambda page: print_replay(result, page), to_json=lambda: replay_json(result))
+    write_result(form, result.rows, show=lambda page: print_replay(result, page), to_json=lambda: replay_json(result))
     return replay_exit_code(result)
 
 

@@ -156,6 +156,7 @@ def compare(
 
     --json contains all frames; --csv and --parquet write one --part.
     """
+    from restate_lab.cli._output import write_result
     from restate_lab.evidence.compare import compare as compare_sources
     from restate_lab.export.results import comparison_json
 
@@ -164,4 +165,4 @@ def compare(
     with open_source(None, before) as first, open_source(cluster, after) as second:
         comparison = compare_sources(first, second, timeout=timeout)
     rows, text = getattr(comparison, part), in_a_shell(str(comparison))
-    form.write_result(rows, show=lambda page: page.lines(text), to_json=lambda: comparison_json(comparison))
+    write_result(form, rows, show=lambda page: page.lines(text), to_json=lambda: comparison_json(comparison))

@@ -17,9 +17,8 @@ from restate_lab.cli._options import (
     Live,
     OutputFormat,
     PointTimeout,
-    SourceOptions,
     examples,
-    open_source,
+    open_with_options,
     with_output,
 )
 from restate_lab.errors import ArgumentError
@@ -90,6 +89,7 @@ def story(
     --json contains all frames; --csv and --parquet write one --part.
     """
     from restate_lab.analysis.story import story as read_story
+    from restate_lab.cli._output import write_result
     from restate_lab.cli._result_pages import print_story
     from restate_lab.export.results import story_json
 
@@ -98,13 +98,13 @@ def story(
     if since is not None and key is None:
         raise ArgumentError("--since is only for --key.")
     options: dict[str, Any] = {"key": key, "trace": trace, "since": since or _SINCE, "search": search}
-    with open_source(cluster, evidence, live, at) as source:
-        where = SourceOptions(cluster, evidence, live, at).of(source)
+    with open_with_options(cluster, evidence, live, at) as (source, where):
         result = read_story(source, _ids_of(invocations), **options, timeout=timeout)
     if form.kind in {"csv", "parquet"}:
         for each in result.reasons:
             warn(each)
-    form.write_result(
+    write_result(
+        form,
         getattr(result, part),
         show=lambda page: print_story(result, where, page),
         to_json=lambda: story_json(result),

@@ -83,6 +83,7 @@ def to_test(
     refused to it; the test names the libraries and threads to which they are not.
     The files are yours; they have inputs and results, so review them before you commit them.
     """
+    from restate_lab.cli._output import write_result
     from restate_lab.cli._result_pages import print_recorded_test
     from restate_lab.debugging import is_record_file
     from restate_lab.debugging.to_test import to_test as write
@@ -97,7 +98,8 @@ def to_test(
     else:
         with open_source(cluster, evidence, live) as source:
             result = write(source, invocation_id, folder, timeout=timeout, **options)
-    form.write_result(
+    write_result(
+        form,
         result.files,
         show=lambda page: print_recorded_test(result, page),
         to_json=lambda: recorded_test_json(result),

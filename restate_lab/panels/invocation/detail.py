@@ -283,11 +283,6 @@ class InvocationDetail(widgets.VBox):  # type: ignore[misc] # ipywidgets has no 
 
     # Actions of the user
 
-    def read_payloads(self) -> None:
-        """Open the payloads section and read the payloads."""
-        if "payloads" not in self.folds.opened:
-            self.folds.toggle("payloads")
-
     def _toggle(self, key: str, is_open: bool) -> None:
         self._sections[key].layout.display = "" if is_open else "none"
         if key == _CONVERSATION:
