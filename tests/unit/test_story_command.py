@@ -44,7 +44,7 @@ def rows() -> StoryRows:
 
 
 def call(monkeypatch: pytest.MonkeyPatch, source: Any, *arguments: str, text: str | None = None) -> Any:
-    monkeypatch.setattr("restate_lab.cli.story.open_source", lambda *_: nullcontext(source))
+    monkeypatch.setattr("restate_lab.cli._options.open_source", lambda *_: nullcontext(source))
     return CliRunner().invoke(app, ["story", *arguments], input=text)
 
 
