@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from restate_lab.cli._errors import exit_on_error, in_a_shell
+from restate_lab.cli._errors import INCOMPLETE, exit_on_error, in_a_shell
 from restate_lab.cli._options import (
     SCAN_LIMIT,
     At,
@@ -28,7 +28,6 @@ from restate_lab.errors import ArgumentError
 if TYPE_CHECKING:
     from restate_lab.source import Source
 
-INCOMPLETE = 4
 REPORT_LIMIT = 600.0  # seconds
 _NBCONVERT = "RESTATE_LAB_READ_ONLY=1 jupyter nbconvert --execute --to html"
 File = Annotated[Path | None, typer.Argument(metavar="FILE", hidden=True)]

@@ -20,9 +20,9 @@ from typer.testing import CliRunner
 
 import restate_lab as rl
 from restate_lab.cli import app
+from restate_lab.cli._options import SourceOptions
 from restate_lab.cli._page import TextPage
 from restate_lab.cli._result_pages import WaitsPage, print_diagnosis, print_explanation
-from restate_lab.cli.shell_code import SourceOptions
 from restate_lab.errors import EvidenceWarning, Truncated
 from restate_lab.source import Source
 from support.clusters import NEWEST, PLAIN, Clusters, KindServer
