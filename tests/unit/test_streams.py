@@ -135,6 +135,6 @@ def test_a_full_disk_is_reported_with_its_place(tmp_path: Path, monkeypatch: pyt
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fdopen", full)
-    with pytest.raises(WriteFailed, match=f"{tmp_path / 'plan'} cannot be changed: No space left on device"):
+    with pytest.raises(WriteFailed, match=f"{tmp_path / 'plan'} cannot be written: No space left on device"):
         PrivateFolder(tmp_path, longest=9).write("plan", "text")
     assert list(tmp_path.iterdir()) == []
