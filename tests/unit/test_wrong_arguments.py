@@ -5,9 +5,7 @@ from __future__ import annotations
 import gc
 import inspect
 import re
-import resource
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from restate_lab.audit import AuditLog
 from restate_lab.client.lab import Lab
 from restate_lab.client.settings import load_settings
 from restate_lab.redaction import Secret
+from support.faults import no_room_in_files
 from support.sample_rows import SampleRows, invocation
 from support.tracebacks import our_locals
 
@@ -246,17 +245,6 @@ def test_a_place_that_cannot_be_used_is_one_line_with_its_path(name: str, folder
         UNWRITABLE[name](source, f"{folder}/x")
     assert folder in str(caught.value)
     assert "\n" not in str(caught.value)
-
-
-@contextmanager
-def no_room_in_files() -> Iterator[None]:
-    """Let each write to a file of this process fail, as on a full disk."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # files of xlsxwriter
