@@ -366,6 +366,16 @@ def test_a_command_that_only_reads_reports_a_closed_stream_in_one_line(url: str,
             assert re.fullmatch(rf"restate-lab: .*{message}\.?\n", result.err), result.err
 
 
+@pytest.mark.long  # a report takes seconds
+def test_a_report_that_was_written_is_named_with_the_exit_code_of_the_verdict(url: str, tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    done = start(tmp_path, ["report", "-o", str(path), "--length", "short", "-e", url], "stdout is full")
+    message = (
+        rf"restate-lab: the report was written to {path}; the result could not be printed (No space left on device"
+    )
+    assert (done.code, path.exists(), message in " ".join(done.err.split())) == (0, True, True), done
+
+
 def test_a_demo_that_cannot_print_reports_its_error(tmp_path: Path) -> None:
     """The program that it starts is no server; ``test_a_demo_starts_and_ends`` has a server."""
     arguments = ["demo", "--no-browser", "--server", "/bin/false"]
