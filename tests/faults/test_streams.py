@@ -377,7 +377,7 @@ def test_a_report_that_was_written_is_named_with_the_exit_code_of_the_verdict(ur
 
 
 def test_a_demo_that_cannot_print_reports_its_error(tmp_path: Path) -> None:
-    """The program that it starts is no server; ``test_a_demo_starts_and_ends`` has a server."""
+    """The program that it starts ends at once; ``test_a_demo_starts_and_ends`` has a server."""
     arguments = ["demo", "--no-browser", "--server", "/bin/false"]
     with ThreadPoolExecutor(2) as pool:
         for done in pool.map(lambda state: start(tmp_path, arguments, state), ("stdout is full", "stdout is closed")):

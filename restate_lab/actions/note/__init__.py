@@ -145,7 +145,7 @@ def _facts_of(lab: Lab, finding: FindingInput, seconds: float) -> dict[str, Any]
         facts |= {"finding": row["fingerprint"], **{name: int(row[name]) for name in ("count", "affected")}}
         facts |= {"about": tuple(tuple(map(str, path)) for path in row["about"]), "cluster": row.get("cluster")}
         alike = [NotedFinding(**each) for each in row.get("alike", ()) if each["fingerprint"] == facts["finding"]]
-        if alike:  # a finding whose severity, for example, is another one can have the same cause
+        if alike:  # two severities can have one cause
             facts["count"], facts["affected"] = sum_covered(facts["about"], alike)
     except (KeyError, TypeError, ValueError) as error:
         raise _not_a_finding(finding) from error
