@@ -54,8 +54,11 @@ def write_xlsx(table: pa.Table, path: Path) -> None:
     for column in columns:
         _check_texts(column)
     # The file is opened here, because xlsxwriter would leave a broken file after a failed write.
-    with path.open("xb") as file, xlsxwriter.Workbook(file, _OPTIONS) as book:
-        _Sheet(book).fill(columns)
+    try:
+        with path.open("xb") as file, xlsxwriter.Workbook(file, _OPTIONS) as book:
+            _Sheet(book).fill(columns)
+    except xlsxwriter.exceptions.FileCreateError as error:
+        raise error.args[0] from error  # the OSError, such as of a full disk
 
 
 @dataclass(frozen=True, slots=True)
