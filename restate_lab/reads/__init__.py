@@ -396,6 +396,8 @@ def read_identity(source: Source, timeout: DurationInput = "30s") -> ClusterIden
 
 def why_not_the_cluster(source: Source, then: ClusterIdentity | None) -> str:
     """Return why it is not proven that a source is still the cluster that it was then; "" if it is."""
+    if then is None or not then.deployments:  # nothing that the cluster answers could prove it
+        return why_not_same(then, None)
     try:
         now = read_identity(source)
     except RestateLabError as error:
