@@ -64,12 +64,8 @@ def texts_of(path: Path) -> Iterator[str]:
             yield "".join(str(part.value) if isinstance(part, ast.Constant) else _COMPOSED for part in node.values)
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in parts:
             yield node.value
-        elif isinstance(node, ast.Call) and _name(node.func).endswith(("SuggestedCall", "ask_call")):
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("SuggestedCall", "ask_call")):
             yield from _code_of(node)
-
-
-def _name(function: ast.expr) -> str:
-    return function.id if isinstance(function, ast.Name) else getattr(function, "attr", "")
 
 
 def _code_of(call: ast.Call) -> Iterator[str]:

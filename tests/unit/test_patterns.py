@@ -49,16 +49,12 @@ class Use:
 def uses() -> tuple[list[Use], list[str]]:
     """Return the patterns of the package, and the places of those that are unknown until the code runs."""
     nodes = {module: _with_parents(tree) for module, tree in STRUCTURE.trees.items()}
-    by_module = {module: _methods_by_name(each) for module, each in nodes.items()}
-    shared: dict[str, set[str]] = {}
-    for own in by_module.values():
-        for name, how in own.items():
-            shared.setdefault(name, set()).update(how)
+    shared = _methods_by_name(pair for pairs in nodes.values() for pair in pairs)
     found: list[Use] = []
     unknown: list[str] = []
     for module, pairs in nodes.items():
         # another module has another pattern under the private name
-        methods = shared | {name: how for name, how in by_module[module].items() if name.startswith("_")}
+        methods = shared | {name: how for name, how in _methods_by_name(pairs).items() if name.startswith("_")}
         for call, around in _calls_of_re(pairs):
             try:
                 pattern = _pattern(call, module)
