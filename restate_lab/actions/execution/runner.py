@@ -76,7 +76,6 @@ class Runner(ABC):
         self._lost: dict[str, _LostCall] = {}
         self._lost_in_a_row = 0
         self._prefetched: _Prefetch | None = None
-        self._has_begun = False
 
     @property
     def _reads(self) -> Reads:
@@ -87,6 +86,8 @@ class Runner(ABC):
         """Send all calls, until all are sent, ``stop`` returns True, or continuing makes no sense."""
         self._stop = stop
         try:
+            if self._request.begin is not None:  # before the first read: what another process changed is not skipped
+                self._request.begin()
             self._act(progress)
         except (PlanExpired, WriteFailed):  # of begin()
             raise
@@ -182,8 +183,6 @@ class Runner(ABC):
         self._lost = {}
         while pending and not self._should_stop():
             pending = select(self._drop_settled(pending))
-            if pending:
-                self._begin()
             try:
                 self._sender.send(change, pending)
             finally:
@@ -195,11 +194,6 @@ class Runner(ABC):
                 reasons = (result for id_ in pending if (result := results[id_]) is not None)
                 self._wait(next(reasons, CallResult("not taken")), pause, give_up)
             pause = min(pause * 2, 2.0)
-
-    def _begin(self) -> None:
-        if not self._has_begun and self._request.begin is not None:
-            self._request.begin()
-        self._has_begun = True
 
     def _drop_settled(self, ids: Sequence[str]) -> list[str]:
         """Read the effects of earlier requests whose responses were lost; return the ids without an effect."""
