@@ -50,7 +50,7 @@ COLUMNS = "SELECT * FROM {} LIMIT 0"
 @pytest.mark.long  # it takes twenty seconds, and a kill must come at the right time
 def test_killed_archivers_lose_and_double_nothing(tmp_path: Path) -> None:
     """Two archivers at once, kills, a restart of the server, purges and reused ids: all owed runs are there once."""
-    with running_archive_bench(NEWEST, tmp_path) as bench:
+    with running_archive_bench(NEWEST, tmp_path, kept=KEPT_LONG) as bench:
         bench.run(5, restart_at=2)
         counts = check_archive(bench)
     assert counts["owed"] > 30
