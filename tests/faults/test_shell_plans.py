@@ -30,7 +30,8 @@ RESTARTS = "SELECT restarted_from FROM sys_invocation_status WHERE restarted_fro
 
 @pytest.fixture(autouse=True)
 def audit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give each test its own audit log and its own stored plans."""
+    """Give each test its own audit log and its own stored plans; the server may be slow to show an effect."""
+    monkeypatch.setattr("restate_lab.actions.execution.runner.SEEN_WITHIN", 60.0)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     monkeypatch.setenv("RESTATE_LAB_AUDIT", str(tmp_path / "audit"))
     return tmp_path / "audit"

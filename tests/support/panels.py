@@ -105,6 +105,5 @@ class PanelOnPage:
         expect((within or self.root).get_by_text(text).first).to_be_visible(timeout=90_000)
 
     def picture(self, path: Path) -> None:
-        """Take a picture of the page, without motion."""
-        self.page.wait_for_timeout(600)
-        self.page.screenshot(path=path)
+        """Take a picture of the page; what moves is at its end first."""
+        self.page.screenshot(path=path, animations="disabled")
