@@ -21,9 +21,11 @@ import pytest
 import typer.testing
 from _pytest.unraisableexception import gc_collect_iterations_key
 
+from restate_lab.demo import embedded
 from restate_lab.demo.install import install_cli
 from restate_lab.errors import RestateLabError
 from support.clusters import KINDS, NEWEST, OLD, Cluster, Clusters, server_binary
+from support.forked import Host, process_starter
 from support.isolation import allow_only_loopback, original_environment, private_environment
 from support.kinds import mark_kinds
 from support.placement import GroupScheduling, place
@@ -35,6 +37,7 @@ hypothesis.settings.load_profile("suite")
 
 NO_SKIP = "RESTATE_LAB_NO_SKIP"
 TESTS = Path(__file__).parent
+_HOST = pytest.StashKey[str | None]()
 REPEATED = {"browser", "faults", "integration"}
 """The folders whose tests get a second run if they fail: servers, kernels and a browser share two cores, and one of
 them may get no processor time for seconds. The summary lists these tests; a fault fails both runs."""
@@ -50,12 +53,24 @@ def pytest_configure(config: pytest.Config) -> None:
     collects garbage once and not five times, which PyPy would need.
     """
     config.stash[gc_collect_iterations_key] = 1
+    if hasattr(config, "workerinput"):
+        config.stash[_HOST] = config.workerinput["host"]
+    elif sys.platform == "linux" and not config.option.collectonly:
+        host = Host()
+        config.stash[_HOST] = host.address
+        config.add_cleanup(host.stop)
     for number, handler in {signal.SIGINT: signal.default_int_handler, signal.SIGQUIT: signal.SIG_DFL}.items():
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, handler)
     sys.dont_write_bytecode = False
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type] - an import of it raises ImportError
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Give a worker the address of the process that the run starts services with."""
+    node.workerinput["host"] = node.config.stash.get(_HOST, None)
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
@@ -83,6 +98,15 @@ def commands_once() -> Iterator[None]:
         once = cache(typer.main.get_command)
         patch.setattr(typer.main, "get_command", once)
         patch.setattr(typer.testing, "_get_command", once)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def forked_services(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Start services by a fork of a process that has imported their libraries: `support.forked`."""
+    with pytest.MonkeyPatch.context() as patch:
+        if host := request.config.stash.get(_HOST, None):
+            patch.setattr(embedded, "Process", process_starter(host))
         yield
 
 
