@@ -65,7 +65,7 @@ class Host(Stoppable):
 
 
 class _Guard:
-    """The guard of a forked program, with what `Process` needs of a `subprocess.Popen`."""
+    """The guard of a forked program, with the methods of a `subprocess.Popen` that `Process` calls."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
@@ -105,7 +105,7 @@ class Forked(Process):
                 connection = _connect(address)
                 socket.send_fds(connection, [len(request).to_bytes(4)], [watched, output.fileno(), *pass_fds])
                 connection.sendall(request)
-            self._guard = _Guard(connection)  # type: ignore[assignment] # it has what Process needs of a Popen
+            self._guard = _Guard(connection)  # type: ignore[assignment] # it has the same methods as a Popen
         except BaseException:
             os.close(self._lifeline)
             raise
