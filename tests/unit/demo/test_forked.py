@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -93,10 +94,18 @@ def test_a_program_ends(host: Host, program: Path, log: Path, ended: str) -> Non
 
 def test_nothing_outlives_a_killed_run(program: Path, log: Path) -> None:
     """The host and its programs end with the process of the run, also after ``kill -9``."""
-    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    with subprocess.Popen([sys.executable, "-c", IN_A_PARENT, str(program), str(log)], env=env) as parent:
+    command = [sys.executable, "-c", IN_A_PARENT, str(program), str(log)]
+    with tempfile.TemporaryDirectory() as folder:  # not tmp_path: a unix socket's path must be short
+        env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "TMPDIR": folder}
+        orphans = _orphans(command, env, log)
+    assert not psutil.wait_procs(orphans, timeout=10)[1]
+
+
+def _orphans(command: list[str], env: dict[str, str], log: Path) -> list[psutil.Process]:
+    """Return the processes of a run that is killed once it has a program."""
+    with subprocess.Popen(command, env=env) as parent:
         wait_for_output(log)
-        orphans = psutil.Process(parent.pid).children(recursive=True)
+        orphans: list[psutil.Process] = psutil.Process(parent.pid).children(recursive=True)
         assert len(orphans) == 4, "the host, its program, and their guards"
         parent.kill()
-    assert not psutil.wait_procs(orphans, timeout=10)[1]
+    return orphans
