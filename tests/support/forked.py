@@ -40,6 +40,7 @@ AGENTS = ("agents", "openai.resources", "restate.ext.openai")
 READY_WITHIN = 20.0  # seconds; a tenth is usual
 ENV = {"NO_PROXY": "127.0.0.1", "OPENAI_AGENTS_DISABLE_TRACING": "1"}
 """What the libraries of the agents read when they are imported, as in `demo.embedded.model_settings`."""
+_NUMBER = 4  # bytes of each number on the socket: a length, an ID of a process, an exit code
 _FORK = multiprocessing.get_context("fork")
 
 
@@ -70,7 +71,7 @@ class _Guard:
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self.returncode: int | None = None
-        self.pid = int(connection.recv(100))
+        self.pid = int.from_bytes(connection.recv(_NUMBER))
 
     def poll(self) -> int | None:
         if self.returncode is None and select.select([self._connection], [], [], 0)[0]:
@@ -86,8 +87,8 @@ class _Guard:
         return self.returncode
 
     def _receive(self) -> None:
-        code = self._connection.recv(100)
-        self.returncode = int(code) if code else -signal.SIGKILL
+        code = self._connection.recv(_NUMBER)
+        self.returncode = int.from_bytes(code) if code else -signal.SIGKILL
         self._connection.close()
 
 
@@ -103,7 +104,7 @@ class Forked(Process):
         try:
             with log.open("ab") as output:
                 connection = _connect(address)
-                socket.send_fds(connection, [len(request).to_bytes(4)], [watched, output.fileno(), *pass_fds])
+                socket.send_fds(connection, [len(request).to_bytes(_NUMBER)], [watched, output.fileno(), *pass_fds])
                 connection.sendall(request)
             self._guard = _Guard(connection)  # type: ignore[assignment] # it has the same methods as a Popen
         except BaseException:
@@ -148,7 +149,7 @@ def main(address: str) -> None:
         while True:
             connection, _ = listening.accept()
             with connection:
-                length, fds, _, _ = socket.recv_fds(connection, 4, 3)
+                length, fds, _, _ = socket.recv_fds(connection, _NUMBER, 3)
                 request = json.loads(connection.recv(int.from_bytes(length), socket.MSG_WAITALL))
                 _import_libraries(request["program"])
                 _FORK.Process(target=_guard, args=(connection, listening, fds, request)).start()
@@ -175,14 +176,14 @@ def _guard(connection: socket.socket, listening: socket.socket, fds: Sequence[in
         os.close(fd)
     # SIGTERM goes to the whole group of processes. It ends the program, and then this process ends, too.
     signal.signal(signal.SIGTERM, lambda *_: None)
-    connection.sendall(str(os.getpid()).encode())
+    connection.sendall(os.getpid().to_bytes(_NUMBER))
     if watched in multiprocessing.connection.wait([watched, program.sentinel]):
         program.terminate()
         program.join(GRACE)
         program.kill()
     program.join()
     with contextlib.suppress(OSError):  # the process that requested the program may have ended
-        connection.sendall(str((program.exitcode or 0) & 255).encode())
+        connection.sendall(((program.exitcode or 0) & 255).to_bytes(_NUMBER))
 
 
 def _run(connection: socket.socket, watched: int, log: int, served: int, request: dict[str, Any]) -> None:
