@@ -474,6 +474,7 @@ def test_a_plan_and_a_note_that_cannot_be_written_are_not_there(
                 refuse(patch, "open", tmp_path, number)
                 refused = call(*command.arguments)
             assert (refused.exit_code, words in " ".join(refused.stderr.split())) == (1, True), refused.output
+            assert bool(refused.stdout) is (name == "plan"), "the plan is shown all the same"
             assert not command.effect()
             assert (call(*command.arguments).exit_code, command.effect()) == (0, command.after)
 
