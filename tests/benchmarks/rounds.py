@@ -5,12 +5,14 @@ from __future__ import annotations
 import gc
 import importlib.metadata
 import json
+import math
 import platform
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 PACKAGES = ("restate-lab", "httpx", "pyarrow", "pandas")
@@ -18,6 +20,24 @@ MIB = 1 << 20
 
 Times = dict[str, list[float]]
 """The seconds of each method, one for each round."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A measured value, and its maximum or minimum."""
+
+    what: str
+    value: float
+    at_most: float = math.inf
+    at_least: float = -math.inf
+
+    @property
+    def is_reached(self) -> bool:
+        return self.at_least <= self.value <= self.at_most
+
+    @property
+    def wanted(self) -> str:
+        return f"≤ {self.at_most:g}" if self.at_most < math.inf else f"≥ {self.at_least:g}"
 
 
 def in_turn(methods: Mapping[str, Callable[[], float]], rounds: int) -> Times:
@@ -91,6 +111,12 @@ def compare(what: str, times: Times, base: str) -> str:
         milliseconds = (f"{each * 1000:,.1f}" for each in (statistics.median(seconds), min(seconds)))
         rows.append((name, *milliseconds, *(f"{f(ratios):.2f}" for f in (statistics.median, min, max))))
     return table((what, "median ms", "best ms", f"× {base}", "lowest", "highest"), rows)
+
+
+def show(figures: Sequence[Figure]) -> str:
+    """Return a table with each figure and its limit."""
+    rows = [(each.what, f"{each.value:.2f}", each.wanted, "yes" if each.is_reached else "NO") for each in figures]
+    return table(("figure", "measured", "wanted", "reached"), rows)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -1,25 +1,29 @@
 """Memory, threads and open files of processes that run for hours: ``soak.py --minutes 120``, on the demo's incident.
 
-At the same time: ``restate-lab watch --archive --every 10s``, a process that calls ``doctor``, ``waits``, ``why``,
-``story``, ``journal`` and ``plan`` in turn, and ``restate-lab serve`` with a reader of its pages. Every few seconds, an
-invocation ends. In the middle, the server is stopped for a minute and started again. The growth is the slope of least
-squares after the first half hour, or after the first quarter of a shorter run. Linux or macOS.
+At the same time: ``restate-lab watch --archive --every 10s`` with a receiver, a process that calls ``doctor``,
+``waits``, ``why``, ``story``, ``journal`` and ``plan`` in turn, and ``restate-lab serve`` with a reader of its pages.
+Every few seconds, an invocation ends. In the middle, the server is stopped for a minute and started again, and then the
+receiver. The growth is the slope of least squares after the first half hour, or after the first quarter of a shorter
+run. Linux or macOS.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import re
 import secrets
 import statistics
 import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
-from functools import partial
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,7 +32,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import psutil
-from rounds import MIB, say, table, versions
+from rounds import MIB, Figure, say, show, table, versions
 
 import restate_lab as rl
 from restate_lab.demo.embedded import Embedded
@@ -42,12 +46,17 @@ from restate_lab.errors import RestateLabError
 WATCH, LOOP, SERVE = "watch", "verbs", "serve"
 INTERVAL = 10  # seconds between two visits
 PAUSE = 5.0  # seconds between two calls, pages, invocations and samples
-DOWN = 60.0  # seconds for which the server is stopped
+DOWN = 60.0  # seconds for which the server, and then the receiver, is stopped
+SETTLED = 60.0  # seconds at the end for the last visits and messages
 READY_WITHIN = 120.0
 HALF_HOUR = 1800.0
+REPORT = 600.0
 HOUR = 3600.0
+AT_MOST = {"MiB an hour": 5.0, "threads": 40, "files more at the end": 2}  # a connection can be open at one of the ends
 RETRYING = "SELECT id FROM sys_invocation WHERE status = 'backing-off' ORDER BY created_at"
+ENDED = "SELECT id FROM sys_invocation WHERE status = 'completed'"
 PAGES = ("/", "/invocations", "/waits", "/queues", "/contrast", "/questions", "/invocation/{id}", "/story/{id}")
+PRINTED = re.compile(r"^(OPENED|WORSE|RESOLVED) .*?\n  \S+ (\S+)$", re.MULTILINE | re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -56,6 +65,39 @@ class Sample:
     memory: int
     threads: int
     files: int
+
+
+@dataclass
+class Receiver:
+    """Takes the messages of ``watch``; ``events`` are (fingerprint, event) in order."""
+
+    events: list[tuple[str, str]] = field(default_factory=list)
+    port: int = field(default_factory=lambda: free_ports(1)[0])
+    _server: ThreadingHTTPServer | None = None
+
+    def start(self) -> None:
+        self._server = ThreadingHTTPServer(("127.0.0.1", self.port), _handler(self.events))
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def stop(self) -> None:
+        if self._server is not None:
+            self._server.shutdown()
+            self._server.server_close()
+
+
+def _handler(events: list[tuple[str, str]]) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            message = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            events.append((message["fingerprint"], message["event"]))
+            self.send_response(200)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    return Handler
 
 
 def main() -> None:
@@ -68,15 +110,20 @@ def main() -> None:
     with TemporaryDirectory(prefix="restate-lab-") as temporary, ExitStack() as stack:
         folder = Path(temporary)
         demo = stack.enter_context(Embedded(find_server(), folder / "demo", story=STORIES["incident"]))
+        receiver = Receiver()
+        receiver.start()
+        stack.callback(receiver.stop)
         say(f"{options.minutes:g} minutes; {versions(demo.server.version)}")
-        processes = stack.enter_context(started(demo, folder))
+        processes = stack.enter_context(started(demo, receiver, folder))
         for task in (partial_reader(folder, demo), lambda: add_invocation(demo)):
             stack.enter_context(repeated(task))
-        report(observed(processes, options.minutes * 60, partial(interrupt, demo)))
+        samples = observed(processes, options.minutes * 60, [lambda: interrupt(demo), lambda: pause(receiver)])
+        report(samples)
+        check_results(demo, receiver, folder)
 
 
 @contextmanager
-def started(demo: Embedded, folder: Path) -> Iterator[dict[str, psutil.Process]]:
+def started(demo: Embedded, receiver: Receiver, folder: Path) -> Iterator[dict[str, psutil.Process]]:
     """Start the three processes, and stop them at the end."""
     config, token = folder / "config.toml", folder / "token"
     addresses = {"admin_base_url": demo.server.admin_url, "ingress_base_url": demo.server.ingress_url}
@@ -87,9 +134,10 @@ def started(demo: Embedded, folder: Path) -> Iterator[dict[str, psutil.Process]]
     env = {**os.environ, "RESTATE_CLI_CONFIG": str(config), "XDG_STATE_HOME": str(folder / "state")}
     lab = [sys.executable, "-c", "from restate_lab.cli import main; main()"]
     archive = ["--every", f"{INTERVAL}s", "--archive", str(folder / "archive"), "--state", str(folder / "watch.sqlite")]
+    to = f"json://127.0.0.1:{receiver.port}/"
     listen = f"127.0.0.1:{(folder / 'port').read_text()}"
     commands = {
-        WATCH: [*lab, "watch", "-e", "soak", *archive],
+        WATCH: [*lab, "watch", "-e", "soak", *archive, "--to", to],
         LOOP: [sys.executable, __file__, "--loop", demo.server.admin_url],
         SERVE: [*lab, "serve", "-e", "soak", "--listen", listen, "--token-file", str(token)],
     }
@@ -171,12 +219,13 @@ def verbs(lab: rl.Lab, id_: str, ids: Sequence[str]) -> list[Callable[[], Any]]:
 
 
 def observed(
-    processes: Mapping[str, psutil.Process], seconds: float, fault: Callable[[], None]
+    processes: Mapping[str, psutil.Process], seconds: float, faults: Sequence[Callable[[], None]]
 ) -> dict[str, list[Sample]]:
-    """Return samples of the processes; the fault begins in the middle."""
+    """Return samples of the processes; the faults begin in the middle, one after the other."""
     samples: dict[str, list[Sample]] = {name: [] for name in processes}
     begin = time.monotonic()
-    thread = threading.Thread(target=fault)
+    thread = threading.Thread(target=lambda: [fault() for fault in faults])
+    told = 0.0
     while (at := time.monotonic() - begin) < seconds:
         for name, process in processes.items():
             with process.oneshot():
@@ -184,9 +233,16 @@ def observed(
             samples[name].append(sample)
         if at > seconds / 2 and thread.ident is None:
             thread.start()
+        if at - told > REPORT:
+            told = at
+            say(f"{at / 60:.0f} minutes: " + "; ".join(f"{name} {text(each[-1])}" for name, each in samples.items()))
         time.sleep(PAUSE)
     thread.join()
     return samples
+
+
+def text(sample: Sample) -> str:
+    return f"{sample.memory / MIB:.0f} MiB, {sample.threads} threads, {sample.files} files"
 
 
 def interrupt(demo: Embedded) -> None:
@@ -205,9 +261,15 @@ def interrupt(demo: Embedded) -> None:
         time.sleep(1)
 
 
+def pause(receiver: Receiver) -> None:
+    receiver.stop()
+    time.sleep(DOWN)
+    receiver.start()
+
+
 def report(samples: Mapping[str, list[Sample]]) -> None:
     """Print the growth, the most threads, and the files of each process."""
-    rows = []
+    rows, figures = [], []
     for name, all_samples in samples.items():
         end = all_samples[-1].at
         begin = min(HALF_HOUR, end / 4)
@@ -216,10 +278,31 @@ def report(samples: Mapping[str, list[Sample]]) -> None:
         slope = statistics.linear_regression(hours, sizes).slope
         threads = max(each.threads for each in late)
         first, last = (statistics.median(each.files for each in part) for part in (late[:20], late[-20:]))
+        values = (slope, threads, last - first)
+        figures += [
+            Figure(f"{name}: {what}", value, at_most)
+            for (what, at_most), value in zip(AT_MOST.items(), values, strict=True)
+        ]
         sizes_text = (f"{size:.0f}" for size in (all_samples[0].memory / MIB, sizes[0], sizes[-1], max(sizes)))
         rows.append((name, *sizes_text, f"{slope:+.1f}", str(threads), f"{first:g}", f"{last:g}"))
     header = ("process", "MiB at start", "then", "at end", "most", "MiB an hour", "threads", "files", "at end")
     say(f"after the first {begin / 60:.0f} of {end / 60:.0f} minutes:\n\n{table(header, rows)}")
+    say(show(figures))
+
+
+def check_results(demo: Embedded, receiver: Receiver, folder: Path) -> None:
+    """Print how many ended invocations the archive does not have, and how many events did not arrive."""
+    with closing(rl.connect(demo.server.admin_url, read_only=True)) as lab:
+        ended = set(lab.sql(ENDED)["id"])
+    time.sleep(SETTLED)
+    with rl.open_history(folder / "archive") as history:
+        missing = ended - set(history.sql(ENDED)["id"])
+    printed = [(name, event.lower()) for event, name in PRINTED.findall((folder / f"{WATCH}.txt").read_text())]
+    lost = Counter(printed) - Counter(receiver.events)
+    say(f"{len(ended):,} ended invocations, {len(printed):,} events of alerts; {len(receiver.events):,} arrived")
+    say(
+        show([Figure("missing in the archive", len(missing), 0), Figure("events that did not arrive", lost.total(), 0)])
+    )
 
 
 if __name__ == "__main__":
