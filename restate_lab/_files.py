@@ -6,6 +6,7 @@ The files of a ``PrivateFolder`` can be read and written only by their user.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import time
 import uuid
@@ -13,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from restate_lab.errors import ArgumentError, WriteFailed
+
+_FULL = frozenset({errno.EDQUOT, errno.EFBIG, errno.ENOSPC})
 
 
 @contextlib.contextmanager
@@ -23,13 +26,27 @@ def write_atomically(target: Path, *, overwrite: bool, option: str = "overwrite"
 
     Raises:
         ArgumentError: the target exists, and ``overwrite`` is False.
+        WriteFailed: the disk is full.
     """
     unfinished = target.with_name(f".{uuid.uuid4().hex[:12]}.unfinished")
     try:
-        yield unfinished
-        publish(unfinished, target, overwrite=overwrite, option=option)
+        with full_disk_error(target):
+            yield unfinished
+            publish(unfinished, target, overwrite=overwrite, option=option)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def full_disk_error(target: Path | str) -> Iterator[None]:
+    """Raise WriteFailed with the path if the disk becomes full while a block writes it: pyarrow does not name it."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        reason = os.strerror(error.errno)
+        raise WriteFailed(f"{target} cannot be written: {reason}. Make room on the disk.") from error
 
 
 def publish(unfinished: Path, target: Path, *, overwrite: bool, option: str = "overwrite") -> None:
@@ -118,6 +135,8 @@ class PrivateFolder:
     def _changing(self, name: str) -> Iterator[None]:
         try:
             yield
+        except WriteFailed:
+            raise
         except OSError as error:
             raise WriteFailed(f"{self.path / name} cannot be changed: {error.strerror}") from error
 

@@ -148,6 +148,11 @@ def to_frame(table: pa.Table, dtype_backend: DtypeBackend | None = None) -> pd.D
         ) from error
 
 
+def handler_of(row: Mapping[Any, Any]) -> tuple[str, str]:
+    """Return the service and the handler of a row of an invocation."""
+    return row["target_service_name"], row["target_handler_name"]
+
+
 def records(frame: pd.DataFrame) -> list[dict[Any, Any]]:
     """Return the rows as ``to_dict("records")`` does, several times as fast, and with None for each missing value."""
     plain = pd.DataFrame(frame)  # without attrs, which pandas copies for each column

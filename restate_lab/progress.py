@@ -96,16 +96,6 @@ class InvocationsLine(_ProgressLine):
         bar.n, bar.total = rows, size
 
 
-class SecondsLine(_ProgressLine):
-    """Shows how many seconds of a known wait have passed."""
-
-    def __init__(self, what: str) -> None:
-        super().__init__(what, "{desc}: {n:,} of {total:,} s")
-
-    def _set_values(self, bar: _ProgressBar, rows: int, size: int) -> None:
-        bar.n, bar.total = rows, size
-
-
 class StepsLine(_ProgressLine):
     """Shows the current one of several named steps: "chapter 3 of 8, waits"; it is shown from the first step on."""
 

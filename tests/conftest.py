@@ -10,6 +10,7 @@ import gc
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -21,12 +22,15 @@ import pytest
 import typer.testing
 from _pytest.unraisableexception import gc_collect_iterations_key
 
+from restate_lab.demo import embedded
 from restate_lab.demo.install import install_cli
 from restate_lab.errors import RestateLabError
 from support.clusters import KINDS, NEWEST, OLD, Cluster, Clusters, server_binary
+from support.forked import Host, process_starter
 from support.isolation import allow_only_loopback, original_environment, private_environment
 from support.kinds import mark_kinds
 from support.placement import GroupScheduling, place
+from support.starts import describe_starts, read_starts, record_starts
 
 # No test depends on the clock. At night, many more examples are tried.
 _EXAMPLES = int(os.environ.get("RESTATE_LAB_EXAMPLES", "15"))
@@ -35,6 +39,8 @@ hypothesis.settings.load_profile("suite")
 
 NO_SKIP = "RESTATE_LAB_NO_SKIP"
 TESTS = Path(__file__).parent
+_HOST = pytest.StashKey[str | None]()
+_STARTS = pytest.StashKey[str]()
 REPEATED = {"browser", "faults", "integration"}
 """The folders whose tests get a second run if they fail: servers, kernels and a browser share two cores, and one of
 them may get no processor time for seconds. The summary lists these tests; a fault fails both runs."""
@@ -56,6 +62,34 @@ def pytest_configure(config: pytest.Config) -> None:
     sys.dont_write_bytecode = False
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type] - an import of it raises ImportError
+    if hasattr(config, "workerinput"):
+        config.stash[_HOST], config.stash[_STARTS] = config.workerinput["host"], config.workerinput["starts"]
+    else:
+        _begin_run(config)
+
+
+def _begin_run(config: pytest.Config) -> None:
+    """Start the process that starts services, and make the file for the programs of the run."""
+    handle, config.stash[_STARTS] = tempfile.mkstemp(prefix="restate-lab-")
+    os.close(handle)
+    config.add_cleanup(Path(config.stash[_STARTS]).unlink)
+    if sys.platform == "linux" and not config.option.collectonly:
+        host = Host()
+        config.stash[_HOST] = host.address
+        config.add_cleanup(host.stop)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Give a worker the address of the process that starts services, and the file for the programs of the run."""
+    node.workerinput["host"] = node.config.stash.get(_HOST, None)
+    node.workerinput["starts"] = node.config.stash[_STARTS]
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Print how many servers, JupyterLabs and browsers the run started, and in which modules."""
+    for line in describe_starts(read_starts(config.stash[_STARTS])):
+        terminalreporter.write_line(f"started {line}")
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
@@ -83,6 +117,16 @@ def commands_once() -> Iterator[None]:
         once = cache(typer.main.get_command)
         patch.setattr(typer.main, "get_command", once)
         patch.setattr(typer.testing, "_get_command", once)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def started_programs(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Start services by a fork of a process that has imported their libraries, and count the other programs."""
+    with pytest.MonkeyPatch.context() as patch:
+        record_starts(patch, request.config.stash[_STARTS])
+        if host := request.config.stash.get(_HOST, None):
+            patch.setattr(embedded, "Process", process_starter(host))
         yield
 
 

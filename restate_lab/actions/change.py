@@ -98,7 +98,8 @@ class ExecutionRequest:
 
     ``unrestarted`` are the ids for which the plan found no restart. ``created`` has the creation time of each reviewed
     run, if it is known: another run of the id is not acted on. The plan has checked the ids, the options and the
-    reason. ``begin`` is called once, just before the first request; if it raises, nothing is sent.
+    reason. ``begin`` is called once, just before the first request or after all ids were skipped; if it raises,
+    nothing is sent.
 
     Raises:
         ArgumentError: an id occurs twice: a restart would happen twice.

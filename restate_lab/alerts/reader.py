@@ -265,6 +265,7 @@ class ClusterReader:
         self, row: Mapping[Any, Any], subject: Subject, calls: Sequence[SuggestedCall], rule: Rule, lab: Lab
     ) -> Alert:
         ids = tuple(row["ids"][:3])
+        is_one = len(ids) == 1 and ids[0].startswith(_INVOCATION)
         return Alert(
             cluster=self.name,
             rule=row["check"],
@@ -279,7 +280,7 @@ class ClusterReader:
             ids=ids,
             next_step=self._next_step(calls, f"doctor --check {row['check']}"),
             link=_link(lab, ids),
-            page=self._page("invocation", *row["ids"]) if _is_one(row["ids"]) else self._page(),
+            page=self._page("invocation", *row["ids"]) if is_one else self._page(),
             since=timestamp_of(row["since"]),
             note=row["note"],
         )
@@ -370,11 +371,6 @@ def reason_of(error: BaseException) -> str:
     if isinstance(error, RestateLabError | OSError) and text:
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def _is_one(ids: Sequence[str]) -> bool:
-    """Return whether a finding is about one invocation."""
-    return len(ids) == 1 and ids[0].startswith(_INVOCATION)
 
 
 def _has_markup(call: SuggestedCall) -> bool:

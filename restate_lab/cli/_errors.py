@@ -20,7 +20,7 @@ from restate_lab._text import escape_invisible
 from restate_lab.errors import ArgumentError, RestateLabError, StatementError
 from restate_lab.progress import redirect_messages
 
-ERROR, USAGE, INTERRUPTED = 1, 2, 130
+ERROR, USAGE, BAD, INCOMPLETE, INTERRUPTED = 1, 2, 3, 4, 130
 _PRICE = "--price '*=2.5,1.25,10' for every model (US dollars per million tokens: input, cached input, output)"
 _IN_A_SHELL = (
     (re.compile(r"\btimeout=…?(?=[ ,.;)]|$)"), "--timeout"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import inspect
 import json
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -19,6 +20,7 @@ import typer
 
 from restate_lab._text import format_duration
 from restate_lab.cli._errors import exit_on_error
+from restate_lab.client.address import is_address
 from restate_lab.durations import seconds_of
 from restate_lab.errors import ArgumentError
 
@@ -63,6 +65,53 @@ class OutputFormat:
         return self.kind == "table"
 
 
+@dataclass(frozen=True, slots=True)
+class SourceOptions:
+    """The options that choose the cluster or the evidence of a command, as typed by the user."""
+
+    cluster: str | None = None
+    evidence: Path | None = None
+    live: str | None = None
+    at: str | None = None
+
+    @property
+    def reads(self) -> list[str]:
+        """Return the options for a command that can also read an earlier time."""
+        return self.options if self.at is None else [*self.options, "--at", self.at]
+
+    @property
+    def options(self) -> list[str]:
+        """Return these options for a ``restate-lab`` command."""
+        named = {"--evidence": self.evidence, "-e": self.cluster, "--live": self.live}
+        return [word for name, value in named.items() if value is not None for word in (name, str(value))]
+
+    @property
+    def is_of_unknown_cluster(self) -> bool:
+        """Return whether these options do not name the cluster that the evidence is from."""
+        return self.evidence is not None and self.live is None
+
+    @property
+    def of_cluster(self) -> SourceOptions:
+        """Return the options of the cluster itself, for changes."""
+        return self if self.evidence is None else SourceOptions(self.live)
+
+    @property
+    def admin_url(self) -> str:
+        """Return the admin address in shell syntax; it is a variable if the user did not type an address."""
+        cluster = self.of_cluster.cluster
+        address = cluster if cluster is not None and is_address(cluster) else None
+        return shlex.quote(address.rstrip("/")) if address else '"${RESTATE_ADMIN_URL:?}"'
+
+    def restate_command(self, *arguments: str) -> str:
+        """Return a command of the ``restate`` CLI for this cluster; an address is passed in a variable."""
+        cluster = self.of_cluster.cluster
+        if cluster is None:
+            return shlex.join(["restate", *arguments])
+        if is_address(cluster):
+            return f"RESTATE_ADMIN_URL={shlex.quote(cluster)} {shlex.join(['restate', *arguments])}"
+        return shlex.join(["restate", *arguments, "-e", cluster])
+
+
 @contextmanager
 def open_source(
     cluster: str | None, evidence: Path | None, live: str | None = None, at: str | None = None
@@ -78,6 +127,16 @@ def open_source(
         past: Any = source.at(at)
         with past:
             yield past
+
+
+@contextmanager
+def open_with_options(
+    cluster: str | None, evidence: Path | None, live: str | None, at: str | None
+) -> Iterator[tuple[Source, SourceOptions]]:
+    """Yield the source and its options; ``at`` becomes its time in them, because "2h" soon is another time."""
+    with open_source(cluster, evidence, live, at) as source:
+        time = None if at is None else source.now.isoformat(timespec="milliseconds")
+        yield source, SourceOptions(cluster, evidence, live, time)
 
 
 @contextmanager

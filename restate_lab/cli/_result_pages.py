@@ -25,15 +25,14 @@ from restate_lab.analysis.story.text import CRITICAL as CRITICAL_LEGEND, agents_
 from restate_lab.analysis.suggestions import why_call
 from restate_lab.analysis.waits import Waits
 from restate_lab.calls import python_code
-from restate_lab.cli._errors import in_a_shell
+from restate_lab.cli._errors import BAD, INCOMPLETE, in_a_shell
+from restate_lab.cli._options import SourceOptions
 from restate_lab.cli._page import GRAY_BLUE, ORANGE, STATUS_STYLES, TextPage, truncate_cells
-from restate_lab.cli.shell_code import SourceOptions, code_for
+from restate_lab.cli.shell_code import code_for
 from restate_lab.debugging.to_test.result import RecordedTest
 from restate_lab.frames import records
 from restate_lab.status import OUTCOMES
 
-CRITICAL, DEADLOCK, BREAKS = 3, 3, 3  # exit codes
-INCOMPLETE, UNKNOWN = 4, 4
 PIPE_WIDTH = 100  # columns per line without a terminal
 TREE_WIDTH = 80  # of a story without a terminal
 LONGEST_BAR = 80
@@ -59,21 +58,21 @@ def doctor_exit_code(diagnosis: Diagnosis, *, strict: bool) -> int:
     """Return 3 for a critical finding, 4 if some checks could not run, and otherwise 0."""
     bad = {"critical", "warning"} if strict else {"critical"}
     if set(diagnosis.findings["severity"]) & bad:
-        return CRITICAL
+        return BAD
     return INCOMPLETE if diagnosis.not_read["applies"].any() else 0
 
 
 def replay_exit_code(result: Replay) -> int:
     """Return 3 if an invocation diverges or fails, 4 if the check cannot say for every invocation, otherwise 0."""
     if result.verdict in {DIVERGES, FAILS}:
-        return BREAKS
-    return 0 if result.verdict in {FITS, OTHER_RESULT} else UNKNOWN
+        return BAD
+    return 0 if result.verdict in {FITS, OTHER_RESULT} else INCOMPLETE
 
 
 def waits_exit_code(waits: Waits) -> int:
     """Return 3 for a deadlock that cannot end by itself, 4 if not everything was read, and otherwise 0."""
     if waits.deadlocks["certain"].any():
-        return DEADLOCK
+        return BAD
     return INCOMPLETE if waits.reasons else 0
 
 

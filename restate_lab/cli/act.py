@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from restate_lab._text import format_time
-from restate_lab.cli._errors import ERROR, INTERRUPTED, in_a_shell, interrupt_on_sigterm, note_change, warn
+from restate_lab.cli._errors import BAD, ERROR, INTERRUPTED, in_a_shell, interrupt_on_sigterm, note_change, warn
 from restate_lab.cli._options import (
     SCAN_LIMIT,
     Cluster,
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from restate_lab.identity import ClusterIdentity
     from restate_lab.source import Source
 
-_OTHER_OUTCOME = 3  # exit code
 _ACTED = {"done", "accepted"}
 _EXPECTED = {*_ACTED, "skipped"}  # the outcomes of a complete execution
 _STDIN = "-"
@@ -408,7 +407,7 @@ def _execute(
         return error.outcome, True
     finally:
         if made.is_executed:
-            note_change("the execution was started", shown_by="restate-lab audit", code=_OTHER_OUTCOME)
+            note_change("the execution was started", shown_by="restate-lab audit", code=BAD)
         elif store.give_back(stored):
             notify(f"No request was sent: the plan can be executed again before {format_time(stored.expires_at)}.")
 
@@ -416,7 +415,7 @@ def _execute(
 def _exit_code(outcome: pd.DataFrame) -> int:
     outcomes = set(outcome["outcome"])
     is_complete = outcomes <= _EXPECTED and not outcome.attrs["gone"]
-    return 0 if is_complete and outcomes & _ACTED else _OTHER_OUTCOME
+    return 0 if is_complete and outcomes & _ACTED else BAD
 
 
 def _print_plan(made: Plan, command: str | None, page: TextPage) -> None:

@@ -25,6 +25,7 @@ from restate_lab.cli._options import (
     duration_option,
     examples,
     open_source,
+    open_with_options,
     with_output,
     with_table,
 )
@@ -222,12 +223,11 @@ def doctor(
     from restate_lab.analysis.doctor import doctor as diagnose
     from restate_lab.cli._output import write_result
     from restate_lab.cli._result_pages import doctor_exit_code
-    from restate_lab.cli.shell_code import SourceOptions, writer
+    from restate_lab.cli.shell_code import writer
     from restate_lab.document.text import TextLayout
     from restate_lab.export.results import diagnosis_json
 
-    with open_source(cluster, evidence, live, at) as source:
-        where = SourceOptions(cluster, evidence, live, at).of(source)
+    with open_with_options(cluster, evidence, live, at) as (source, where):
         diagnosis = diagnose(source, timeout=timeout, checks=check or None, partitions=partitions)
     code = doctor_exit_code(diagnosis, strict=strict)
     if code or not quiet:
@@ -314,12 +314,11 @@ def why(
         from restate_lab.analysis.why import why as explain
         from restate_lab.cli._output import print_json
         from restate_lab.cli._page import TextPage
-        from restate_lab.cli.shell_code import SourceOptions, writer
+        from restate_lab.cli.shell_code import writer
         from restate_lab.document.text import TextLayout
         from restate_lab.export.results import explanation_json
 
-        with open_source(cluster, evidence, live, at) as source:
-            where = SourceOptions(cluster, evidence, live, at).of(source)
+        with open_with_options(cluster, evidence, live, at) as (source, where):
             explanation = explain(source, invocation, timeout=timeout)
         if as_json:
             print_json(explanation_json(explanation))
@@ -353,12 +352,11 @@ def waits(
     from restate_lab.analysis.waits import find_waits
     from restate_lab.cli._output import write_result
     from restate_lab.cli._result_pages import waits_exit_code
-    from restate_lab.cli.shell_code import SourceOptions, writer
+    from restate_lab.cli.shell_code import writer
     from restate_lab.document.text import TextLayout
     from restate_lab.export.results import waits_json
 
-    with open_source(cluster, evidence, live, at) as source:
-        where = SourceOptions(cluster, evidence, live, at).of(source)
+    with open_with_options(cluster, evidence, live, at) as (source, where):
         graph = find_waits(source, timeout=timeout)
     if form.kind in {"csv", "parquet"}:
         for each in graph.reasons:
@@ -404,11 +402,9 @@ def journal(
     from restate_lab.analysis.journal import journal as read_journal
     from restate_lab.cli._output import write_result
     from restate_lab.cli._result_pages import JournalPage
-    from restate_lab.cli.shell_code import SourceOptions
     from restate_lab.export.results import journal_json
 
-    with open_source(cluster, evidence, live, at) as source, warnings.catch_warnings():
-        where = SourceOptions(cluster, evidence, live, at).of(source)
+    with open_with_options(cluster, evidence, live, at) as (source, where), warnings.catch_warnings():
         warnings.simplefilter("ignore", Truncated)  # the page prints it
         frame = read_journal(source, invocation, depth=depth, payloads=payloads, timeout=timeout)
     if "truncated" in frame.attrs and not form.is_table:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from restate_lab.cli._errors import exit_on_error, note_change
+from restate_lab.cli._errors import BAD, exit_on_error, note_change
 from restate_lab.cli._options import POINT_LIMIT, Cluster, Json, PointTimeout, examples
 from restate_lab.errors import ArgumentError
 
@@ -25,7 +25,6 @@ Until = Annotated[
 ]
 
 app = typer.Typer(rich_markup_mode=None)
-_ENDED = 3  # exit code
 
 
 @app.command(
@@ -75,4 +74,4 @@ def note(
             for line in (result.where, *result.lines):
                 page.paragraph((line, "dim"))
     if result.ended:
-        raise typer.Exit(_ENDED)
+        raise typer.Exit(BAD)

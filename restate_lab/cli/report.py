@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from restate_lab.cli._errors import exit_on_error, in_a_shell
+from restate_lab.cli._errors import INCOMPLETE, exit_on_error, in_a_shell, note_change
 from restate_lab.cli._options import (
     SCAN_LIMIT,
     At,
@@ -28,7 +28,6 @@ from restate_lab.errors import ArgumentError
 if TYPE_CHECKING:
     from restate_lab.source import Source
 
-INCOMPLETE = 4
 REPORT_LIMIT = 600.0  # seconds
 _NBCONVERT = "RESTATE_LAB_READ_ONLY=1 jupyter nbconvert --execute --to html"
 File = Annotated[Path | None, typer.Argument(metavar="FILE", hidden=True)]
@@ -124,16 +123,19 @@ def _write_incident(source: Source, output: Path, **options: Any) -> int:
     from restate_lab.reports.incident import incident_report
 
     written = incident_report(source, output, **options)
+    diagnosis = written.diagnosis
+    is_incomplete = diagnosis is None or diagnosis.not_read["applies"].any()
+    code = INCOMPLETE if is_incomplete else 0
+    note_change(f"the report was written to {written}", code=code)
     page = TextPage()
     typer.echo(written)
-    diagnosis = written.diagnosis
     if diagnosis is None:
         page.paragraph((written.lead[0], f"bold {SEVERITY_STYLES['incomplete']}"))
-        return INCOMPLETE
+        return code
     page.paragraph((diagnosis.summary, f"bold {SEVERITY_STYLES[diagnosis.worst or diagnosis.verdict]}"))
     for title in diagnosis.findings["title"].head(1):
         page.paragraph(title)
-    return INCOMPLETE if diagnosis.not_read["applies"].any() else 0
+    return code
 
 
 @app.command(

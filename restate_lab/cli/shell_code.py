@@ -10,74 +10,19 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from restate_lab.analysis.questions.parameters import parse_texts
 from restate_lab.calls import Step, SuggestedCall
-from restate_lab.cli._options import parse_value
+from restate_lab.cli._options import SourceOptions, parse_value
 from restate_lab.cli._page import IN_PYTHON
-from restate_lab.client.address import is_address
 from restate_lab.document.text import Write
 from restate_lab.errors import ArgumentError
-from restate_lab.source import Source
 
 _MOST = 20  # ids per command
 _PLAN_OPTIONS = frozenset({"deployment", "from_index"})
 _ON_THE_CLUSTER = "# run on the cluster of the evidence"
-
-
-@dataclass(frozen=True, slots=True)
-class SourceOptions:
-    """The options that choose the cluster or the evidence of a command, as typed by the user."""
-
-    cluster: str | None = None
-    evidence: Path | None = None
-    live: str | None = None
-    at: str | None = None
-
-    def of(self, source: Source) -> SourceOptions:
-        """Return the options of an open source; ``at`` becomes its time, because "2h" soon is another time."""
-        return self if self.at is None else replace(self, at=source.now.isoformat(timespec="milliseconds"))
-
-    @property
-    def reads(self) -> list[str]:
-        """Return the options for a command that can also read an earlier time."""
-        return self.options if self.at is None else [*self.options, "--at", self.at]
-
-    @property
-    def options(self) -> list[str]:
-        """Return these options for a ``restate-lab`` command."""
-        named = {"--evidence": self.evidence, "-e": self.cluster, "--live": self.live}
-        return [word for name, value in named.items() if value is not None for word in (name, str(value))]
-
-    @property
-    def is_of_unknown_cluster(self) -> bool:
-        """Return whether these options do not name the cluster that the evidence is from."""
-        return self.evidence is not None and self.live is None
-
-    @property
-    def of_cluster(self) -> SourceOptions:
-        """Return the options of the cluster itself, for changes."""
-        return self if self.evidence is None else SourceOptions(self.live)
-
-    @property
-    def admin_url(self) -> str:
-        """Return the admin address in shell syntax; it is a variable if the user did not type an address."""
-        cluster = self.of_cluster.cluster
-        address = cluster if cluster is not None and is_address(cluster) else None
-        return shlex.quote(address.rstrip("/")) if address else '"${RESTATE_ADMIN_URL:?}"'
-
-    def restate_command(self, *arguments: str) -> str:
-        """Return a command of the ``restate`` CLI for this cluster; an address is passed in a variable."""
-        cluster = self.of_cluster.cluster
-        if cluster is None:
-            return shlex.join(["restate", *arguments])
-        if is_address(cluster):
-            return f"RESTATE_ADMIN_URL={shlex.quote(cluster)} {shlex.join(['restate', *arguments])}"
-        return shlex.join(["restate", *arguments, "-e", cluster])
 
 
 Command: TypeAlias = Callable[[SuggestedCall, SourceOptions], str | None]

@@ -18,7 +18,7 @@ from restate_lab.cli._options import (
     OutputFormat,
     PointTimeout,
     examples,
-    open_source,
+    open_with_options,
     with_output,
 )
 from restate_lab.errors import ArgumentError
@@ -91,7 +91,6 @@ def story(
     from restate_lab.analysis.story import story as read_story
     from restate_lab.cli._output import write_result
     from restate_lab.cli._result_pages import print_story
-    from restate_lab.cli.shell_code import SourceOptions
     from restate_lab.export.results import story_json
 
     if sum([bool(invocations), key is not None, trace is not None]) != 1:
@@ -99,8 +98,7 @@ def story(
     if since is not None and key is None:
         raise ArgumentError("--since is only for --key.")
     options: dict[str, Any] = {"key": key, "trace": trace, "since": since or _SINCE, "search": search}
-    with open_source(cluster, evidence, live, at) as source:
-        where = SourceOptions(cluster, evidence, live, at).of(source)
+    with open_with_options(cluster, evidence, live, at) as (source, where):
         result = read_story(source, _ids_of(invocations), **options, timeout=timeout)
     if form.kind in {"csv", "parquet"}:
         for each in result.reasons:

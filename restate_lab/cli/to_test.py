@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from restate_lab.cli._errors import note_change
 from restate_lab.cli._options import (
     POINT_LIMIT,
     AllowNetwork,
@@ -98,6 +99,7 @@ def to_test(
     else:
         with open_source(cluster, evidence, live) as source:
             result = write(source, invocation_id, folder, timeout=timeout, **options)
+    note_change(f"the test was written to {folder}")
     write_result(
         form,
         result.files,

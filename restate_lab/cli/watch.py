@@ -15,8 +15,8 @@ import typer
 
 from restate_lab._text import format_duration, join, plural
 from restate_lab.alerts import THREAD_NAME
-from restate_lab.cli._errors import exit_on_error, interrupt_on_sigterm, warn, warn_on_output_error
-from restate_lab.cli._options import Clusters, Shard, ShardServices, duration_option, examples
+from restate_lab.cli._errors import INCOMPLETE, exit_on_error, interrupt_on_sigterm, warn, warn_on_output_error
+from restate_lab.cli._options import Clusters, Shard, ShardServices, SourceOptions, duration_option, examples
 from restate_lab.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from restate_lab.alerts.watcher import Archiver, Watcher
     from restate_lab.calls import SuggestedCall
 
-INCOMPLETE = 4
 _MINUTE = 60.0  # seconds
 _MISSED = 4  # visits after which Alertmanager ends an alert that is not repeated
 _LAST_SECONDS = 0.5  # for a thread that has handed over its result
@@ -242,7 +241,7 @@ def _name_of(cluster: str | None, *, archives: bool) -> str:
 
 
 def _commands(calls: Sequence[SuggestedCall], cluster: str | None) -> list[str] | None:
-    from restate_lab.cli.shell_code import SourceOptions, commands
+    from restate_lab.cli.shell_code import commands
 
     return commands(calls, SourceOptions(cluster))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from restate_lab.client.lab import connect
 from restate_lab.client.models import VersionInformation
@@ -117,9 +117,3 @@ class Api:
     def close(self) -> None:
         """Close the connection."""
         self.lab.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()

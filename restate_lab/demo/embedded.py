@@ -76,7 +76,7 @@ class Embedded(Stoppable):
                 RestateServer(binary, base_dir=folder / "data", vqueues=vqueues, unix_sockets=unix_sockets, env=env)
             )
             self.api = started.enter_context(
-                Api(self.server.admin_url, self.server.ingress_url, audit=folder / "audit")
+                contextlib.closing(Api(self.server.admin_url, self.server.ingress_url, audit=folder / "audit"))
             )
             for name, uri in addresses.items():
                 self._register(folder / f"{name}.txt", uri)

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import FrameType, MappingProxyType
 from typing import Any
 
+from restate_lab._files import write_atomically
 from restate_lab._public import require_packages
 from restate_lab.demo.embedded import Embedded, MoreServices
 from restate_lab.demo.faults import FOLDER_VARIABLE
@@ -108,7 +109,13 @@ def _check_format(folder: Path) -> None:
             f"{folder} has the demo of a newer restate_lab (format {written[:20]!r}, and this one reads {_FORMAT!r}); "
             f"update restate_lab, or use another folder"
         )
-    note.write_text(_FORMAT, "utf-8")
+    _write(note, _FORMAT)
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file, also over another one; if the disk is full, the next start finds it as it was before."""
+    with write_atomically(path, overwrite=True) as unfinished:
+        unfinished.write_text(text, "utf-8")
 
 
 def _story_of(folder: Path, story: str) -> str:
@@ -116,7 +123,7 @@ def _story_of(folder: Path, story: str) -> str:
     note = folder / "story.txt"
     if read_roles(folder):
         return note.read_text() if note.is_file() else story
-    note.write_text(story)
+    _write(note, story)
     return story
 
 
@@ -166,7 +173,7 @@ def copy_notebooks(folder: Path) -> None:
         copy = folder / notebook.name
         if not copy.exists():
             content = json.loads(notebook.read_text("utf-8")) | {"metadata": KERNEL}
-            copy.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", "utf-8")
+            _write(copy, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
 
 
 def notebook_environment(folder: Path, admin_url: str, ingress_url: str) -> dict[str, str]:

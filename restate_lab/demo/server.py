@@ -81,7 +81,7 @@ class RestateServer(Stoppable):
         for _ in range(ATTEMPTS):
             process = self._launch()
             try:
-                with Api(self.admin_url, self.ingress_url, audit=self.base_dir) as api:
+                with contextlib.closing(Api(self.admin_url, self.ingress_url, audit=self.base_dir)) as api:
                     if self._is_ready(process, api):
                         return process
             except BaseException:

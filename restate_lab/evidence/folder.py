@@ -19,6 +19,7 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow import fs
 
+from restate_lab._files import full_disk_error
 from restate_lab.client.parquet import locate
 from restate_lab.errors import ArgumentError, EvidenceBroken
 
@@ -120,16 +121,18 @@ def new_folder(target: EvidenceFolder) -> Iterator[EvidenceFolder]:
 
     Raises:
         ArgumentError: the path already exists, or its parent folder does not exist.
+        WriteFailed: the disk is full.
     """
     check_free(target)
     unfinished = f"{target.path}.{uuid.uuid4().hex[:8]}.unfinished"
     folder = replace(target, path=unfinished) if target.is_local else target
     try:
-        folder.filesystem.create_dir(folder.path, recursive=not target.is_local)
-        yield folder
-        if target.is_local:
-            check_free(target)
-            Path(folder.path).rename(target.path)
+        with full_disk_error(target.display_path):
+            folder.filesystem.create_dir(folder.path, recursive=not target.is_local)
+            yield folder
+            if target.is_local:
+                check_free(target)
+                Path(folder.path).rename(target.path)
     except BaseException:
         if folder.filesystem.get_file_info(folder.path).type == fs.FileType.Directory:
             folder.filesystem.delete_dir(folder.path)

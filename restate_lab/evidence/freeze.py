@@ -116,6 +116,7 @@ def freeze(
         NotFound: no invocation matches.
         NotOnThisServer: the source is too old, or shows an earlier time.
         TimedOut: not everything was read within ``timeout``.
+        WriteFailed: the disk is full.
         RestateLabError: any error of the source, with a note that names the table.
     """
     target = locate_folder(path, filesystem)

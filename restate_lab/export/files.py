@@ -66,6 +66,7 @@ def save(frame: pd.DataFrame | pa.Table, path: str | os.PathLike[str], /, *, ove
     Raises:
         ArgumentError: the value is not a frame, the format is unknown, the file exists, or the format cannot store a
             value. Nothing is written then.
+        WriteFailed: the disk is full. Nothing remains of the file.
     """
     if not isinstance(frame, pd.DataFrame | pa.Table):
         raise ArgumentError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from restate_lab._public import import_extra
 from restate_lab.errors import ArgumentError
 from restate_lab.export.columns import ArrowColumn, flatten, is_nested, is_text, to_iso8601, to_json_text, to_seconds
 
@@ -35,9 +35,11 @@ def write_xlsx(table: pa.Table, path: Path) -> None:
     """Write the sheet; before that, check the number of rows and columns and the length of texts.
 
     Raises:
-        ArgumentError: the table does not fit in a sheet, or xlsxwriter is not installed.
+        ArgumentError: the table does not fit in a sheet.
+        MissingExtra: xlsxwriter is not installed.
     """
-    xlsxwriter = _import_xlsxwriter()
+    advice = "Or save as .csv or .parquet."
+    xlsxwriter = import_extra("xlsxwriter", "xlsx", purpose="an xlsx file requires xlsxwriter", advice=advice)
     if table.num_rows > MOST_ROWS:
         raise ArgumentError(
             f"the frame has {table.num_rows:,} rows, but a sheet holds at most {MOST_ROWS:,}: save it as .parquet or "
@@ -52,8 +54,11 @@ def write_xlsx(table: pa.Table, path: Path) -> None:
     for column in columns:
         _check_texts(column)
     # The file is opened here, because xlsxwriter would leave a broken file after a failed write.
-    with path.open("xb") as file, xlsxwriter.Workbook(file, _OPTIONS) as book:
-        _Sheet(book).fill(columns)
+    try:
+        with path.open("xb") as file, xlsxwriter.Workbook(file, _OPTIONS) as book:
+            _Sheet(book).fill(columns)
+    except xlsxwriter.exceptions.FileCreateError as error:
+        raise error.args[0] from error  # the OSError, such as of a full disk
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,15 +111,6 @@ class _Sheet:
 
     def _write_text(self, row: int, at: int, text: str) -> None:
         self._sheet.write_string(row, at, text, self._plain)
-
-
-def _import_xlsxwriter() -> Any:
-    try:
-        return importlib.import_module("xlsxwriter")
-    except ImportError as error:
-        raise ArgumentError(
-            "xlsx files require xlsxwriter: run pip install 'restate-lab[xlsx]', or save as .csv or .parquet."
-        ) from error
 
 
 def _sheet_column(name: str, column: ArrowColumn) -> _SheetColumn:

@@ -87,7 +87,8 @@ def archive(
         ArgumentError: the source is not live, or an argument is malformed; the name is used by another cluster; an
             active archiver has one of the services, or the shard has others.
         ArchiveBroken: no archive, damaged, of a newer version, in an unsuitable store, or a clock is wrong.
-        AccessDenied, Unreachable, NotFound: the store or server refused, did not respond, or has no such bucket.
+        AccessDenied, Unreachable, NotFound: the store or server refused, did not respond, or has no such bucket; a disk
+            is full.
         TimedOut, NotOnThisServer, MissingExtra: over ``timeout`` (commits remain), an old server, no deltalake.
         RestateLabError: any error of the server; it is recorded as a failed visit.
     """

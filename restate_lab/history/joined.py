@@ -124,11 +124,6 @@ class JoinedHistory(History, SourceWrapper):
         return f"{self.cluster_name} @ {format_timestamp(self._since)[:10]} to now"
 
     @property
-    def address(self) -> str:
-        """Return the archive's path or URI."""
-        return self._store.where
-
-    @property
     def version(self) -> str:
         """Return the version of the server now."""
         return self._source.version

@@ -109,7 +109,8 @@ class History(EngineSource):
         context = history_session(tables, schema, cluster_name, period, self._visited_until, is_local=store.is_local)
         super().__init__(context, decoder)
         self._archive = context
-        days = self._archived_days()
+        partitions = tables["invocations"].partitions()
+        days = [each["day"] for each in partitions if each["cluster_name"] == cluster_name]
         self._days = DaySessions(context, cluster_name, len(days), functools.partial(self._session_of_days, schema))
         self._user_engine, self._engine = engine, None
         if engine is not None:
@@ -269,10 +270,6 @@ class History(EngineSource):
         period, is_local = replace(self._period, only=days), self._store.is_local
         arguments = (self._tables, schema, self.cluster_name, period, self._visited_until)
         return history_session(*arguments, is_local=is_local, earlier=earlier)
-
-    def _archived_days(self) -> list[str]:
-        partitions = self._tables["invocations"].partitions()
-        return [each["day"] for each in partitions if each["cluster_name"] == self.cluster_name]
 
     def close(self) -> None:
         """Close the tables, and drop the views in Spark; the session of Spark goes on."""

@@ -37,12 +37,13 @@ _MARKER = re.compile(r"restate_lab archive, schema (\d+)")
 _LAST = "visits"  # created last: its existence shows that the other tables exist
 DELETED = "restate_lab.deleted_before"
 DELETED_UNTIL = "restate_lab.deleted_until"
-_DENIED = re.compile(
-    r"\b40[13] [A-Z]|privileges|forbidden|unauthorized|access ?denied|credential|InvalidAccessKey|SignatureDoes",
-    re.IGNORECASE,
-)
-_NOT_REACHED = re.compile(r"error sending request|connection|dns|timed out|timeout", re.IGNORECASE)
-_UNAVAILABLE = re.compile(r"\b50[0234] [A-Z]|Service ?Unavailable|SlowDown|InternalError", re.IGNORECASE)
+_NO_RESPONSE = re.compile(r"\bHTTP error\b")
+"""In each error of the HTTP client, also of a response that ends early: the library has no type or field for it."""
+_STATUS = re.compile(r"status code\W+([45]\d\d)\b")
+_CODE = re.compile(r"<Code>(\w+)</Code>")
+_DENIED = frozenset({"401", "403", "ExpiredToken", "InvalidToken"})
+_PASSING = frozenset({"InternalError", "RequestTimeout", "ServiceUnavailable", "SlowDown", "429"})
+"""HTTP statuses and codes of S3; each status from 500 on can pass, too."""
 _OS_ERROR = re.compile(r"\(os error (\d+)\)|\[Errno (\d+)\]")
 _REFUSED_BY_OS = frozenset({errno.EPERM, errno.EACCES, errno.EROFS})
 _NOT_NOW = frozenset({
@@ -57,7 +58,6 @@ _MOST_LINES = 4
 _ELSEWHERE = re.compile(r"%[0-9A-Fa-f]{2}|[\[\]^|\\\x00-\x1f\x7f]")
 """Parts of an address that Delta decodes or refuses, so that it would open another folder, or end with a panic."""
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")
-_NO_BUCKET = re.compile(r"NoSuchBucket|bucket does not exist", re.IGNORECASE)
 _AT_ONCE = 4  # commits of the probe
 _ROUNDS = 3
 _NOT_CONDITIONAL = (
@@ -335,7 +335,7 @@ class ArchiveStore:
 
     def _error(self, error: BaseException) -> RestateLabError:
         text = _message(error) or type(error).__name__
-        return self._local_error(text) if self.is_local else self._remote_error(text)
+        return self._local_error(text) if self.is_local else self._remote_error(text, _DECORATION.sub("", str(error)))
 
     def _local_error(self, text: str) -> RestateLabError:
         numbers = {int(one or other) for one, other in _OS_ERROR.findall(text)}
@@ -345,12 +345,15 @@ class ArchiveStore:
             return Unreachable(f"{self}: the disk of the folder is full or does not respond: {text}")
         return ArchiveBroken(f"{self}: {text}")
 
-    def _remote_error(self, text: str) -> RestateLabError:
-        if _NO_BUCKET.search(text):
+    def _remote_error(self, text: str, whole: str) -> RestateLabError:
+        """Return the error by the response of the store, its HTTP status and its code; ``text`` can be cut off."""
+        response = {found[1] for found in (_STATUS.search(whole), _CODE.search(whole)) if found is not None}
+        if "NoSuchBucket" in response:
             return NotFound(f"{self}: the bucket does not exist; create it, or correct the address: {text}", status=404)
-        if _DENIED.search(text):
+        if response & _DENIED:
             return AccessDenied(f"{self}: the store denied access; check the credentials (AWS_…): {text}")
-        if _NOT_REACHED.search(text) or _UNAVAILABLE.search(text):
+        is_missing = not response and _NO_RESPONSE.search(whole) is not None
+        if is_missing or response & _PASSING or any(each.startswith("5") for each in response):
             return Unreachable(f"{self}: the store did not respond: {text}")
         return ArchiveBroken(f"{self}: {text}")
 

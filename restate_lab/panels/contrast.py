@@ -10,12 +10,10 @@ import ipywidgets as widgets
 from restate_lab._text import plural
 from restate_lab.analysis.contrast import Contrast, contrast
 from restate_lab.analysis.contrast.model import LEAST
-from restate_lab.client.arguments import check_seconds
-from restate_lab.durations import DurationInput
 from restate_lab.panels._base.blocks import Block, Blocks
 from restate_lab.panels._base.source import PanelSource
 from restate_lab.panels._base.submit import Submit, fields_row
-from restate_lab.panels._base.worker import BackgroundAction
+from restate_lab.panels._base.worker import BackgroundForm
 from restate_lab.source import Source
 
 QUESTION = "What do they share?"
@@ -28,7 +26,7 @@ _PAYLOADS = (
 _HEALTHY = "healthy ones of their handler"
 
 
-class ContrastForm(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
+class ContrastForm(BackgroundForm):
     """Compare failing invocations with others. Nothing is read before a press of ``run``, and payloads only on request.
 
     ``guard`` wraps every handler so that errors are shown. ``button`` is for a selection: it calls
@@ -42,9 +40,8 @@ class ContrastForm(widgets.VBox):  # type: ignore[misc] # ipywidgets has no type
         guard: Callable[[Callable[..., object]], Callable[..., None]],
         ask_about_selected: Callable[[], object],
     ) -> None:
-        self._source, self._guard = source, guard
+        super().__init__(source, guard)
         self._failing: tuple[str, ...] = ()
-        self._background = BackgroundAction()
         self.result: Contrast | None = None
         self.button = widgets.Button(description=QUESTION, tooltip="Compare the selected invocations with others")
         self.button.on_click(guard(lambda _: ask_about_selected()))
@@ -57,7 +54,7 @@ class ContrastForm(widgets.VBox):  # type: ignore[misc] # ipywidgets has no type
         self.done = widgets.Button(description="Close", tooltip="Close the comparison")
         self.done.on_click(guard(lambda _: self.hide()))
         self.card = widgets.HTML()
-        super().__init__([self._text, fields_row(*fields, self.run, self.done), self.card])
+        self.children = (self._text, fields_row(*fields, self.run, self.done), self.card)
         self.add_class("rl-contrast")
         self.hide()
 
@@ -77,15 +74,6 @@ class ContrastForm(widgets.VBox):  # type: ignore[misc] # ipywidgets has no type
         """Close the form; ``result`` stays."""
         self._background.stop.set()
         self.layout.display = "none"
-
-    def wait(self, within: DurationInput) -> bool:
-        """Wait at most this time for a comparison in progress; return whether it has ended."""
-        return self._background.wait(check_seconds("timeout", within))
-
-    def close(self) -> None:
-        """Stop the comparison and close the widgets."""
-        self._background.close()
-        super().close()
 
     def _start(self) -> None:
         failing, healthy, payloads = self._failing, self.healthy.value, self.payloads.value

@@ -167,15 +167,6 @@ class DeploymentsView(View):
         """Return one row per deployment, as ``rl.ask(lab, "deployment_pins")`` does."""
         return self._content.pins
 
-    @property
-    def selected(self) -> list[str]:
-        """Return the ids of the selected deployments."""
-        return self.grid.selected
-
-    @selected.setter
-    def selected(self, ids: Iterable[str]) -> None:
-        self.grid.selected = ids
-
     def read(self) -> _DeploymentsData:
         """Read the deployments, and the ids pinned to the open one if they can be moved."""
         opened = self.opened

@@ -10,12 +10,10 @@ import ipywidgets as widgets
 from restate_lab._text import join, plural
 from restate_lab.analysis.find import Matches, find
 from restate_lab.analysis.find.needle import LEAST
-from restate_lab.client.arguments import check_seconds
-from restate_lab.durations import DurationInput
 from restate_lab.panels._base.blocks import Block, Blocks, Tone
 from restate_lab.panels._base.source import PanelSource
 from restate_lab.panels._base.submit import fields_row
-from restate_lab.panels._base.worker import BackgroundAction
+from restate_lab.panels._base.worker import BackgroundForm
 from restate_lab.reads import UntilStopped
 from restate_lab.redaction import Secret
 from restate_lab.source import Source
@@ -25,7 +23,7 @@ _WINDOW = "24h"
 _EVERY = 0.3  # seconds between two texts about the progress
 
 
-class FindForm(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
+class FindForm(BackgroundForm):
     """Offer to search inputs for a text, and show how far the search is and what it found.
 
     Nothing is read before a press of ``start``. ``guard`` wraps every handler so that errors are shown, and ``show``
@@ -40,10 +38,10 @@ class FindForm(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         guard: Callable[[Callable[..., object]], Callable[..., None]],
         show: Callable[[Matches], object],
     ) -> None:
-        self._source, self._guard, self._show = source, guard, show
+        super().__init__(source, guard)
+        self._show = show
         self._can_search = source.coverage.payloads
         self._text: Secret | None = None
-        self._background = BackgroundAction()
         self.result: Matches | None = None
         self._lines = Blocks()
         self.start = widgets.Button(description=SEARCH, tooltip="Only reads; newest first, at most 30 s and 256 MB")
@@ -54,7 +52,7 @@ class FindForm(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         self.again.on_click(guard(lambda _: self.result and show(self.result)))
         self.done = widgets.Button(description="Close", tooltip="Close the search")
         self.done.on_click(guard(lambda _: self._hide()))
-        super().__init__([self._lines, fields_row(self.start, self.stop, self.again, self.done)])
+        self.children = (self._lines, fields_row(self.start, self.stop, self.again, self.done))
         self.add_class("rl-find")
         self._hide()
 
@@ -69,15 +67,6 @@ class FindForm(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         elif not self._has_result:
             self._text = None
             self._hide()
-
-    def wait(self, within: DurationInput) -> bool:
-        """Wait at most this time for a search in progress; return whether it has ended."""
-        return self._background.wait(check_seconds("timeout", within))
-
-    def close(self) -> None:
-        """Stop the search and close the widgets."""
-        self._background.close()
-        super().close()
 
     @property
     def _is_running(self) -> bool:

@@ -118,15 +118,6 @@ class QueuesView(View):
         """Return one row per counter of a rule, as ``rl.ask(lab, "limits")``."""
         return self._content.limits if self._content else pd.DataFrame()
 
-    @property
-    def selected(self) -> list[str]:
-        """Return the ids of the selected queues."""
-        return self.grid.selected
-
-    @selected.setter
-    def selected(self, ids: Iterable[str]) -> None:
-        self.grid.selected = ids
-
     def read(self) -> Queues | str:
         """Read the queues, or return why the source has none."""
         reads = begin(self.reads, "queues", LIMIT, needs_open=True)

@@ -225,14 +225,15 @@ def _encode_field(number: int, name: str, form: str, value: Any) -> bytes:
                 raise ValueError(f"{value!r} is not a whole number of 64 bits")  # noqa: TRY301 - one text for all forms
             return number_field(number, value, keep_zero=True)
         if form == "headers":
-            return b"".join(bytes_field(number, _encode_pair(*pair), keep_empty=True) for pair in value)
+            return b"".join(bytes_field(number, encode_pair(*pair), keep_empty=True) for pair in value)
         content = _encode(_NESTED[form], value) if form in _NESTED else _FORMS[form][1](value)
         return bytes_field(number, content, keep_empty=True)
     except (TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"the field {name!r} has another form: {error}") from error
 
 
-def _encode_pair(name: str, value: str) -> bytes:
+def encode_pair(name: str | None, value: str | None) -> bytes:
+    """Return the message of a name and a value."""
     return bytes_field(1, name) + bytes_field(2, value)
 
 

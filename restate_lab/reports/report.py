@@ -148,6 +148,7 @@ class Report:
         Raises:
             ArgumentError: the path has an unknown suffix, its folder does not exist, or the file already exists.
             MissingProgram: there is no Chromium to make a PDF.
+            WriteFailed: the disk is full.
         """
         if paper not in {"A4", "Letter"}:
             raise ArgumentError(f"unknown paper {paper!r}; choose 'A4' or 'Letter'.")

@@ -120,42 +120,6 @@ def test_many_with_a_conflict(page: LabPage, own: Embedded, lab: Lab, notebooks:
     assert page.value("sorted(set(panel.plan.outcome.outcome))") == ["done", "skipped"]
 
 
-@pytest.mark.long  # test_keyboard.py has the keys of the list
-def test_the_keyboard_alone(page: LabPage, own: Embedded, lab: Lab, notebooks: Path) -> None:
-    """Filter, open, plan, enter the reason and confirm without a mouse; the notebook reacts to none of the keys."""
-    write_notebook(notebooks / "keys.ipynb", panel_cell(own.server.admin_url))
-    page.open("keys.ipynb")
-    page.run_all()
-    panel, keys = PanelOnPage(page.page), page.page.keyboard
-    panel.wait()
-    cells = page.page.locator(".jp-CodeCell").count()
-    panel.grid.cell(0, "target").focus()
-    keys.press("/")
-    expect(panel.grid.search).to_be_focused()
-    keys.type("Denver")
-    expect(panel.grid.root.locator(".rl-count")).to_have_text(re.compile("^1 of "))
-    keys.press("Enter")
-    keys.press("Enter")
-    panel.expect_text("agent/run", within=panel.detail)
-    panel.reach(panel.button("Pause 1", within=panel.detail))
-    keys.press("Enter")
-    expect(panel.detail.get_by_label("reason")).to_be_focused(timeout=90_000)
-    keys.type("add a cell dd by keyboard")
-    panel.reach(panel.button("Pause 1 invocation", within=panel.detail))
-    keys.press("Space")
-    panel.expect_text(re.compile(r"^Paused 1\."), within=panel.detail)
-    expect(panel.button("Done", within=panel.detail)).to_be_focused(timeout=90_000)
-    keys.press("Enter")
-    expect(panel.button("Done", within=panel.detail)).to_be_hidden(timeout=90_000)
-    page.page.wait_for_function("() => document.activeElement.closest('.rl-panel') !== null")
-    assert status(lab, own.roles["agent_denver"]) == "paused"
-    keys.press("Escape")
-    expect(panel.detail).to_be_hidden(timeout=90_000)
-    assert page.page.locator(".jp-CodeCell").count() == cells
-    assert page.value("rl.audit_log().reason.dropna().tolist()")[-1] == "add a cell dd by keyboard"
-    lab.admin.resume_invocation(own.roles["agent_denver"], reason="as it was")
-
-
 @pytest.mark.long  # integration/test_replay_gates.py has the panel without a page
 def test_a_check_by_replay_before_a_move(
     page: LabPage, server: Path, notebooks: Path, screenshots: Path, tmp_path: Path

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
-import nbformat
 import pytest
-from nbconvert import HTMLExporter
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import expect
 
 from support.grids import GridOnPage
 from support.jupyter import LabPage, write_notebook
@@ -399,40 +396,3 @@ def _reloads(page: LabPage, second: GridOnPage) -> None:
     page.page.reload(wait_until="domcontentloaded")
     second.wait("3 invocations")
     second.expect_text("chosen", "1 selected")
-
-
-def test_exported_without_a_kernel(browser: Browser, tmp_path: Path, screenshots: Path) -> None:
-    """A page exported from a notebook shows the table as text, without kernel, script or external content."""
-    cells = [nbformat.v4.new_code_cell(HOSTILE), nbformat.v4.new_code_cell(SECOND)]
-    cells[0].outputs, cells[1].outputs = _outputs()
-    html = _export(nbformat.v4.new_notebook(cells=cells))
-    (tmp_path / "export.html").write_text(html, "utf-8")
-    page = browser.new_page()
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
-    page.goto((tmp_path / "export.html").as_uri())
-    tables = page.locator("table")
-    expect(tables).to_have_count(2)
-    expect(tables.nth(0).locator("tbody tr").nth(1)).to_contain_text("</script><script>window.attacked = 1</script>")
-    expect(tables.nth(1).locator("tbody tr").nth(1)).to_contain_text("✓")
-    expect(page.get_by_text("3 invocations")).to_be_visible()
-    expect(page.get_by_text("1 selected")).to_be_visible()
-    assert page.evaluate("window.attacked") is None
-    page.screenshot(path=screenshots / "grid-exported.png")
-    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
-
-
-def _outputs() -> tuple[list[Any], list[Any]]:
-    names: dict[str, Any] = {}
-    exec(HOSTILE + SECOND, names)  # noqa: S102 - the cells of this file
-    names["second"].selected = ["b"]
-    pages = ({"text/html": names[name].static_html()} for name in ("first", "second"))
-    first, second = (nbformat.v4.new_output("display_data", page) for page in pages)
-    return [first], [second]
-
-
-def _export(notebook: Any) -> str:
-    exporter = HTMLExporter(config={"NbConvertBase": {"display_data_priority": ["text/html", "text/plain"]}})
-    for url in ("require_js_url", "jquery_url", "mathjax_url", "mermaid_js_url"):
-        setattr(exporter, url, "")
-    return str(exporter.from_notebook_node(notebook)[0])

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,7 +31,8 @@ RESTARTS = "SELECT restarted_from FROM sys_invocation_status WHERE restarted_fro
 
 @pytest.fixture(autouse=True)
 def audit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give each test its own audit log and its own stored plans."""
+    """Give each test its own audit log and its own stored plans; the server may be slow to show an effect."""
+    monkeypatch.setattr("restate_lab.actions.execution.runner.SEEN_WITHIN", 60.0)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     monkeypatch.setenv("RESTATE_LAB_AUDIT", str(tmp_path / "audit"))
     return tmp_path / "audit"
@@ -199,8 +201,9 @@ def test_of_many_processes_that_execute_one_plan_one_acts(bench: FaultBench, url
     codes = race(url, plan_of(url, "restart-as-new", *ids)["plan"], count)
     assert sorted(codes) == [0, *[1] * (count - 1)]
     assert restarts(bench, ids) == ids
-    outcomes = sorted(rl.audit_log()["outcome"])
-    assert outcomes == ["done", *["not sent"] * (len(outcomes) - 1)]
+    outcomes = Counter(rl.audit_log()["outcome"])
+    assert outcomes.pop("done") == 1
+    assert set(outcomes) <= {"not sent", "skipped"}  # skipped: it read the restart that the first one had made
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,8 @@ from restate_lab.history.shards import ShardLayout
 from restate_lab.history.store import locate_store
 from restate_lab.mcp.approvals import ApprovalRequest, ApprovalStore
 from support.archives import DAY, SampleArchive, run as ended_run
+from support.bench import wait_for
+from support.demos import processes_in
 from support.fault_verbs import FaultBench
 from support.plan_racers import REASON
 from support.tcp_relay import Fault, tcp_relay
@@ -364,6 +366,49 @@ def test_a_command_that_only_reads_reports_a_closed_stream_in_one_line(url: str,
             assert re.fullmatch(rf"restate-lab: .*{message}\.?\n", result.err), result.err
 
 
+@pytest.mark.long  # a report takes seconds
+def test_a_report_that_was_written_is_named_with_the_exit_code_of_the_verdict(url: str, tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    done = start(tmp_path, ["report", "-o", str(path), "--length", "short", "-e", url], "stdout is full")
+    message = (
+        rf"restate-lab: the report was written to {path}; the result could not be printed (No space left on device"
+    )
+    assert (done.code, path.exists(), message in " ".join(done.err.split())) == (0, True, True), done
+
+
+def test_a_demo_that_cannot_print_reports_its_error(tmp_path: Path) -> None:
+    """The program that it starts ends at once; ``test_a_demo_starts_and_ends`` has a server."""
+    arguments = ["demo", "--no-browser", "--server", "/bin/false"]
+    with ThreadPoolExecutor(2) as pool:
+        for done in pool.map(lambda state: start(tmp_path, arguments, state), ("stdout is full", "stdout is closed")):
+            assert (done.code, done.out) == (1, "")
+            assert re.match(r"Starting .*\nrestate-lab: /bin/false exited with code 1; ", done.err), done.err
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("state", [state for state in STATES if state != "no file can be written"])
+def test_a_demo_starts_and_ends(server: Path, tmp_path: Path, state: str) -> None:
+    """Its lines are on the stream that is left, and Ctrl-C ends it with 0."""
+    arguments = ["demo", "--no-browser", "--story", "first-look", "--server", str(server)]
+    printed = tmp_path / "printed"
+    reader, writer = os.pipe()
+    os.close(reader)
+    with printed.open("w") as lines:
+        out = writer if state == "stdout has no reader" else lines
+        command, env = _in_state(state, PROGRAM, arguments), _environment(tmp_path) | {"TMPDIR": str(tmp_path)}
+        process = subprocess.Popen(command, stdout=out, stderr=lines, env=env)
+    os.close(writer)
+    try:
+        wait_for(lambda: "Press Ctrl-C to stop" in printed.read_text() or process.poll() is not None, within=130)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0, printed.read_text()
+    finally:
+        process.kill()
+    assert "Traceback" not in printed.read_text()
+    assert not processes_in(tmp_path)
+    assert not list(tmp_path.glob("restate-lab-*"))
+
+
 def refuse(patch: pytest.MonkeyPatch, call_of_os: str, folder: Path, number: int, *, passes: int = 0) -> None:
     """Let a function of ``os`` fail in a folder with this errno, from its call ``passes`` on."""
     function, calls = getattr(os, call_of_os), itertools.count()
@@ -429,6 +474,7 @@ def test_a_plan_and_a_note_that_cannot_be_written_are_not_there(
                 refuse(patch, "open", tmp_path, number)
                 refused = call(*command.arguments)
             assert (refused.exit_code, words in " ".join(refused.stderr.split())) == (1, True), refused.output
+            assert bool(refused.stdout) is (name == "plan"), "the plan is shown all the same"
             assert not command.effect()
             assert (call(*command.arguments).exit_code, command.effect()) == (0, command.after)
 
@@ -480,7 +526,9 @@ def test_a_process_that_is_killed_after_its_claim_has_used_up_its_plan(
         assert start(tmp_path, arguments, program=KILLED.format("rename(*args)")).code == -signal.SIGKILL
         again = call(*arguments)
         assert (again.exit_code, restarts(bench, ids)) == (1, [])
-        assert "was started before" in " ".join(again.stderr.split())
+        message = " ".join(again.stderr.split())
+        assert "was started before" in message
+        assert "If it shows none, the process was killed, and its requests may have been sent" in message
         assert rl.audit_log()["outcome"].tolist() == [None]
 
 

@@ -405,14 +405,6 @@ def test_spans_have_the_tokens_of_the_ledger(trial: Trial) -> None:
     assert len({each.span_id for each in spans}) == len(spans)
 
 
-def test_a_dataset_has_the_messages_of_each_run(trial: Trial, tmp_path: Path) -> None:
-    ids = [trial.ids[RESPONSES, "parallel"], trial.ids[PYDANTIC, "two-steps"]]
-    path = rl.save_dataset(trial.lab, ids, tmp_path / "runs.jsonl")
-    rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-    assert [row["id"] for row in rows] == ids
-    assert [row["messages"] for row in rows] == [trial.conversation(id_).messages() for id_ in ids]
-
-
 def test_a_report_has_payloads_on_request_only(trial: Trial, tmp_path: Path) -> None:
     conversation = trial.conversation(trial.ids[RESPONSES, "canary"])
     report = rl.Report("Agents", source=trial.lab)

@@ -30,14 +30,11 @@ from restate_lab.alerts.store import AlertStore
 from restate_lab.alerts.watcher import Watcher
 from restate_lab.cli import app
 from restate_lab.cli.watch import _commands
-from restate_lab.demo.embedded import start_services
 from restate_lab.demo.server import free_ports
 from support.alert_receiver import Receiver, alert_receiver
 from support.archive_bench import tables_of
-from support.bench import running_bench, wait_for
-from support.bulk import SERVICES
-from support.clusters import KINDS, NEWEST, Cluster, Clusters
-from support.restartable import restartable, wait_until_ready
+from support.bench import wait_for
+from support.clusters import NEWEST, Cluster, Clusters
 from support.tcp_relay import TcpSwitch
 from support.watchers import Watchers, running_watchers
 
@@ -403,60 +400,6 @@ def test_a_receiver_that_never_ends_its_response_stops_nothing(
             assert process.wait(60) == 0
         slow.received.drips = ""
     assert receiver.received.repeated == 0
-
-
-@pytest.mark.long
-def test_resuming_a_paused_invocation_through_a_plan_resolves_its_alert(receiver: Receiver, tmp_path: Path) -> None:
-    with running_bench(NEWEST, tmp_path) as bench:
-        address = bench.lab.settings.admin_url
-        id_ = str(bench.ingress.send("Echo", "storm").invocation_id)
-        bench.until(id_, "backing-off")
-        rl.plan(bench.lab, "pause", [id_]).execute(reason="test")
-        bench.until(id_, "paused")
-        ((event, alert),) = visit(tmp_path, receiver, address)
-        assert (event, alert.rule, alert.ids) == (Event.OPENED, "paused", (id_,))
-        assert alert.next_step.splitlines()[-1].endswith(f"restate-lab plan resume {id_} -e {address}")
-        rl.plan(bench.lab, "resume", [id_]).execute(reason="test")
-        bench.until(id_, "backing-off", "running")
-        changes = [(event, alert.rule) for event, alert in visit(tmp_path, receiver, address, times=2)]
-    assert changes == [(Event.RESOLVED, "paused")]
-    assert receiver.received.open == set()
-
-
-@pytest.mark.long
-@pytest.mark.timeout(600)
-def test_of_a_cluster_of_each_kind_one_is_killed(
-    receiver: Receiver, environments: Callable[..., None], watchers: Watchers, tmp_path: Path
-) -> None:
-    names = {f"v{number}": kind for number, kind in enumerate(KINDS)}
-    (port,) = free_ports(1)
-    with contextlib.ExitStack() as stack:
-        nodes = {name: stack.enter_context(restartable(kind, tmp_path / name)) for name, kind in names.items()}
-        services, uri = start_services(tmp_path, SERVICES)
-        stack.enter_context(services)
-        for node in nodes.values():  # a cluster without services is a finding
-            with rl.connect(node.admin_url, audit=tmp_path) as lab:
-                lab.admin.create_deployment(uri=uri)
-        environments(**{name: node.admin_url for name, node in nodes.items()})
-        options = [word for name in names for word in ("-e", name)]
-        options += ["--every", "1s", "--timeout", "10s", "--to", receiver.to, "--metrics", f"127.0.0.1:{port}"]
-        pid = watchers.start(*options, "--state", str(tmp_path / "state"))
-        wait_for(lambda: set(_visits(port)) == set(names))
-        for number, (name, node) in enumerate(nodes.items()):
-            node.kill()
-            wait_for(lambda: len(receiver.received.events) == 2 * number + 1)  # noqa: B023 - called at once
-            assert f" {name}: {name} cannot be read" in receiver.received.messages[-1]["title"]
-            before = _visits(port)
-            others = set(names) - {name}
-            wait_for(lambda: all(_visits(port)[each] > before[each] + 2 for each in others))  # noqa: B023
-            assert _visits(port)[name] == before[name]
-            node.start()
-            wait_until_ready(node)
-            wait_for(lambda: len(receiver.received.events) == 2 * number + 2)  # noqa: B023
-            assert receiver.received.open == set()
-        os.kill(pid, signal.SIGTERM)
-        assert watchers.wait() == 0
-    assert [event for _, event in receiver.received.events] == ["opened", "resolved"] * len(KINDS)
 
 
 def _visits(port: int) -> dict[str, float]:

@@ -47,17 +47,6 @@ LEAST_OWED = 500  # of about 5,000; a busy machine makes fewer visits before the
 COLUMNS = "SELECT * FROM {} LIMIT 0"
 
 
-@pytest.mark.long  # it takes twenty seconds, and a kill must come at the right time
-def test_killed_archivers_lose_and_double_nothing(tmp_path: Path) -> None:
-    """Two archivers at once, kills, a restart of the server, purges and reused ids: all owed runs are there once."""
-    with running_archive_bench(NEWEST, tmp_path) as bench:
-        bench.run(5, restart_at=2)
-        counts = check_archive(bench)
-    assert counts["owed"] > 30
-    assert counts["killed"] >= 1
-    assert counts["records failed"] >= 1, "the visit while the server was down"
-
-
 @pytest.mark.long
 @pytest.mark.timeout(1_800)
 @pytest.mark.parametrize("kind", KINDS)

@@ -23,7 +23,8 @@ from restate_lab.analysis.doctor.context import Check, CheckContext
 from restate_lab.analysis.doctor.diagnosis import Diagnosis
 from restate_lab.analysis.doctor.model import MAX_TERMS, Finding
 from restate_lab.cli import app
-from restate_lab.cli.shell_code import SourceOptions, commands
+from restate_lab.cli._options import SourceOptions
+from restate_lab.cli.shell_code import commands
 from restate_lab.demo.embedded import start_services
 from restate_lab.demo.server import RestateServer
 from restate_lab.demo.stories import incident as incident_story

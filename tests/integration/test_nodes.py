@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,7 +28,7 @@ def nodes(server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
     services, address = start_services(folder)
     with services, Nodes(server, folder) as running:
         first = running.nodes[0]
-        with Api(first.admin_url, first.ingress_url, audit=folder) as api:
+        with contextlib.closing(Api(first.admin_url, first.ingress_url, audit=folder)) as api:
             api.register(address)
             for number in range(KEYS):
                 api.send(f"Inventory/product-{number}/restock", number)

@@ -92,7 +92,7 @@ def _one(incident: Cluster, panel: Panel) -> None:
     assert (row["label"], row["outcome"]) == ("get weather", "retrying")
     assert "no answer from the weather service for Denver" in row["value"]
     assert "Denver" not in detail._payloads.value
-    detail.read_payloads()
+    detail.folds.toggle("payloads")
     assert panel.wait()
     assert "What is the weather in Denver" in detail._payloads.value
     panel.open_invocation(incident.ids("hot_key_caller")[0])

@@ -30,7 +30,7 @@ from restate_lab.sources import Sources
 from support.bench import wait_for
 from support.clusters import KINDS, NEWEST, PLAIN, has_vqueues
 from support.page_servers import running_pages
-from support.past_bench import PastBench, compare, running_past_bench
+from support.past_bench import LATE, PastBench, compare, running_past_bench
 
 pytestmark = pytest.mark.server
 SECONDS = 6.0
@@ -53,7 +53,7 @@ def bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 @pytest.mark.also_on(PLAIN, reason="without vqueues attempts leave other traces")
 def test_no_status_of_an_earlier_time_is_wrong(bench: PastBench) -> None:
     """The cluster at the time of a poll has the polled invocations, each with its polled status or "unknown"."""
-    seen = compare(bench, bench.lab, times=2, pairs=1_000, after=0.3)
+    seen = compare(bench, bench.lab, times=2, pairs=1_000, after=LATE)
     assert not seen.wrong
     assert seen.count("right") > 10
 

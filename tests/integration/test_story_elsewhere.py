@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from rich.cells import cell_len
 from typer.testing import CliRunner
 
@@ -21,10 +20,8 @@ from restate_lab.mcp.reads import ReadTools
 from restate_lab.sources import Sources
 from support.bench import Bench, running_bench
 from support.clusters import NEWEST, PLAIN
-from support.raw_server import raw_server, respond_with
 
 SERVICES = Path(__file__).parents[1] / "support" / "story_services.py"
-ACCEPTED = respond_with(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
 NOBODY = "inv_1" + "0" * 33
 HOUR = 3600
 TARGETS = ["Box/k/do", "Box/locked/do", "Box/mail/do", "Node/do", "Node/do"]
@@ -132,28 +129,6 @@ def test_an_assistant_gets_members_edges_and_the_critical_path(order: Order) -> 
     assert {row["id"] for row in data["critical_path"]} <= set(story.ids)
     assert [row["part"] for row in data["not_read"]] == ["edges"]
     assert len(json.dumps(output, default=str)) < 16_000
-
-
-def test_a_collector_gets_a_span_per_member_and_entry(order: Order) -> None:
-    """The callee is in the span of the call; the awakeable links the root to the entry that completed it."""
-    story = order.story
-    journal = order.lab.sql("SELECT id, index FROM sys_journal WHERE id IN :ids", ids=story.ids)
-    with raw_server(ACCEPTED) as server:
-        assert rl.export_spans(story, server.address) == len(story.members) + len(story.entries)
-        (body,) = [request.partition(b"\r\n\r\n")[2] for request in server.requests]
-    assert set(zip(story.entries["id"], story.entries["index"], strict=True)) <= set(
-        zip(journal["id"], journal["index"], strict=True)
-    )
-    spans = ExportTraceServiceRequest.FromString(body).resource_spans[0].scope_spans[0].spans
-    names = {span.name for span in spans}
-    assert {"Run charge", "CompleteAwakeable Node/do", "Call Box/do", "OneWayCall Box/do"} <= names
-    places = {span.span_id: span for span in spans}
-    parents = {each.name: places[each.parent_span_id].name for each in spans if each.parent_span_id in places}
-    assert parents["Run charge"] == "Box/do"
-    boxes = [places[span.parent_span_id].name for span in spans if span.name == "Box/do"]
-    assert sorted(boxes) == ["Call Box/do", "Call Box/do", "OneWayCall Box/do"]
-    (root,) = [span for span in spans if not span.parent_span_id]
-    assert [places[link.span_id].name for link in root.links] == ["CompleteAwakeable Node/do"]
 
 
 def test_a_frozen_story_is_the_same_story(order: Order, tmp_path: Path) -> None:

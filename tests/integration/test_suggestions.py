@@ -20,8 +20,9 @@ from typer.testing import CliRunner
 
 import restate_lab as rl
 from restate_lab.cli import app
+from restate_lab.cli._options import SourceOptions
 from restate_lab.cli._page import TextPage
-from restate_lab.cli.shell_code import SourceOptions, writer
+from restate_lab.cli.shell_code import writer
 from restate_lab.document.text import TextLayout
 from restate_lab.errors import EvidenceWarning, Truncated
 from restate_lab.source import Source

@@ -243,8 +243,8 @@ def _server(folder: Path, env: Mapping[str, str], settings: Mapping[str, str]) -
     )
 
 
-def _api(server: RestateServer, folder: Path) -> Api:
-    return Api(server.admin_url, server.ingress_url, audit=folder / "audit")
+def _api(server: RestateServer, folder: Path) -> contextlib.closing[Api]:
+    return contextlib.closing(Api(server.admin_url, server.ingress_url, audit=folder / "audit"))
 
 
 def _steps_of(story: str, *, vqueues: bool) -> tuple[StoryStep, ...]:

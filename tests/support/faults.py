@@ -9,7 +9,9 @@ import gzip
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+import resource
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pytest
@@ -211,3 +213,14 @@ def boundaries(answer: bytes) -> list[int]:
             found.add(min(body + 8 + int.from_bytes(answer[body + 4 : body + 8], "little"), body + size))
         at = body + size + 2
     return sorted({min(max(each + near, 1), len(answer)) for each in found for near in (-1, 0, 1)})
+
+
+@contextmanager
+def no_room_in_files() -> Iterator[None]:
+    """Let each write to a file of this process fail, as on a full disk."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)

@@ -17,6 +17,7 @@ import nbformat
 from playwright.sync_api import Browser, Page, Request, sync_playwright
 
 from restate_lab.demo.jupyter import JupyterLab
+from support.starts import note_start
 
 FLAGS = (
     "--no-sandbox",
@@ -57,6 +58,7 @@ def find_chromium() -> str | None:
 
 @contextlib.contextmanager
 def chromium(executable: str) -> Iterator[Browser]:
+    note_start("Chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=list(FLAGS))
         yield browser

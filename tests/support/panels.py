@@ -69,8 +69,11 @@ class PanelOnPage:
         expect(self.root.get_by_text(re.compile(r"^\d+ selected$")).first).to_be_visible(timeout=90_000)
 
     def open(self, line: int, target: str) -> None:
-        """Open a row once it has this target, and wait until its journal is there."""
-        expect(self.grid.cell(line, "target")).to_have_text(target)
+        """Open a row once it has this target, and wait until its journal is there.
+
+        If it is retried, the cell also has the step that fails.
+        """
+        expect(self.grid.cell(line, "target")).to_contain_text(target)
         self.grid.cell(line, "target").click()
         self.expect_text(target, within=self.detail)
         expect(self.detail.locator(".rl-journal")).to_have_attribute("aria-busy", "false", timeout=90_000)
@@ -105,6 +108,5 @@ class PanelOnPage:
         expect((within or self.root).get_by_text(text).first).to_be_visible(timeout=90_000)
 
     def picture(self, path: Path) -> None:
-        """Take a picture of the page, without motion."""
-        self.page.wait_for_timeout(600)
-        self.page.screenshot(path=path)
+        """Take a picture of the page; what moves is at its end first."""
+        self.page.screenshot(path=path, animations="disabled")

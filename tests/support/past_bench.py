@@ -29,6 +29,8 @@ EVERY = 0.5
 STEP = timedelta(seconds=EVERY)
 SLOW = 0.6  # seconds of a poll: a longer one is not used
 LEAST = 14  # polls, and calls beyond one of each kind, also on a slow machine
+LATE, LEAST_COMPARABLE = 0.3, 2
+"""The share of the polls after which a test compares them, and how many it needs: a busy machine has pauses."""
 LONGEST = 120.0  # seconds in which a slow machine has them
 HANDLERS = (
     *("work", "nap", "nap", "waits", "waits", "calls", "both", "stumbles", "pauses", "refuses", "forgets"),
@@ -86,13 +88,17 @@ class PastBench:
                 self.server.start()
                 wait_for(self.server.is_ready, within=LONGEST)
             time.sleep(seconds / (restarts + 1))
-            wait_for(lambda: min(len(self.polls), self.sent - len(set(HANDLERS))) >= LEAST, within=LONGEST)
+            wait_for(self._has_enough, within=LONGEST)
         finally:
             self._stop.set()
             for thread in threads:
                 thread.join()
             if archive_at is not None:
                 archiver.join()
+
+    def _has_enough(self) -> bool:
+        calls, polls = self.sent - len(set(HANDLERS)), list(self.polls)
+        return min(len(polls), calls) >= LEAST and len(_comparable(polls, LATE)) >= LEAST_COMPARABLE
 
     def _archive(self) -> None:
         rl.archive(self.lab, self.where, cluster_name="past", progress=False)
@@ -214,9 +220,7 @@ def compare(bench: PastBench, source: Any, *, times: int, pairs: int, after: flo
     changes: dict[str, list[datetime]] = {}
     for row in bench.lab.arrow(CHANGES, progress=False).to_pylist():
         changes.setdefault(row["id"], []).append(row["at"])
-    numbers = [
-        number for number in range(int(len(bench.polls) * after), len(bench.polls)) if _near(bench.polls, number)
-    ]
+    numbers = _comparable(bench.polls, after)
     for number in sorted(chance.sample(numbers, min(times, len(numbers)))):
         poll, near = bench.polls[number], _near(bench.polls, number)
         with source.at(poll.at) as past:
@@ -242,6 +246,11 @@ def compare(bench: PastBench, source: Any, *, times: int, pairs: int, after: flo
             if result == "wrong":
                 comparison.wrong.append((key[0], "/".join(place), poll.at, truth, str(word)))
     return comparison
+
+
+def _comparable(polls: Sequence[Poll], after: float) -> list[int]:
+    """Return the numbers of the polls after a share of them that have others on both sides, without a pause."""
+    return [number for number in range(int(len(polls) * after), len(polls)) if _near(polls, number)]
 
 
 def _near(polls: Sequence[Poll], number: int) -> Sequence[Poll]:

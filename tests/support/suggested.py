@@ -57,9 +57,10 @@ def texts_of(path: Path) -> Iterator[str]:
         yield text
         return
     tree = ast.parse(text)
-    parts = {part for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in ast.walk(node)}
-    for node in ast.walk(tree):
+    parts: set[ast.AST] = set()
+    for node in ast.walk(tree):  # a node before its parts
         if isinstance(node, ast.JoinedStr):
+            parts.update(ast.walk(node))
             yield "".join(str(part.value) if isinstance(part, ast.Constant) else _COMPOSED for part in node.values)
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in parts:
             yield node.value

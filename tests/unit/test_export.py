@@ -409,7 +409,7 @@ def test_without_xlsxwriter_the_error_names_the_extra_and_other_formats(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "xlsxwriter", None)
-    with pytest.raises(errors.ArgumentError, match=r"restate-lab\[xlsx\].*\.csv"):
+    with pytest.raises(errors.MissingExtra, match=r"restate-lab\[xlsx\].*\.csv"):
         save(pd.DataFrame({"a": [1]}), tmp_path / "a.xlsx")
     assert list(tmp_path.iterdir()) == []
 

@@ -57,7 +57,8 @@ def collect(folder: Path, source: str, marker: str) -> Collected:
     module.write_text(source, "utf-8")
     collected = Collected()
     options = ["-s", "--collect-only", "--import-mode=importlib", "-p", "no:cacheprovider", "-p", "no:terminal"]
-    options += ["-c", os.devnull, "--rootdir", str(folder), "-m", marker, str(module)]
+    # at its end, this plugin would collect the garbage of the whole suite five times
+    options += ["-p", "no:unraisableexception", "-c", os.devnull, "--rootdir", str(folder), "-m", marker, str(module)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # to load all plugins again takes a second
         pytest.main(options, plugins=[collected])

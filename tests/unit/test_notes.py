@@ -177,6 +177,21 @@ def test_the_numbers_of_all_findings_of_the_noted_cause_count() -> None:
     assert shown(noted("warning", 15, 40), wide, others=(other,)).is_known
 
 
+def test_a_note_about_a_row_has_the_numbers_of_all_findings_that_it_covers(lab: rl.Lab) -> None:
+    """Two findings can have one cause, such as one pinned invocation that fails and five that will fail later."""
+    few, many = finding(TITLES[0], "critical", 1), finding(TITLES[0], "warning", 5)
+    rows = diagnosed([few, many], []).findings
+    rows.attrs["source"] = "127.0.0.1:9"
+    for text, row in (("a row", rows.loc[0]), ("a frame", rows.loc[[0]])):
+        assert rl.note(lab, text, finding=row, until="2h").count == 6
+        *_, note = read_notes(lab.transport.audit.folder).notes
+        assert note.affected == 6
+        for more, is_known in ((5, True), (10, True), (11, False)):
+            result = diagnosed([few, finding(TITLES[0], "warning", more)], [note])
+            assert result.findings["known"].tolist() == [is_known, is_known]
+    assert "12 now, 6 when it was noted" in result.findings["note"][0]
+
+
 @pytest.mark.parametrize(
     ("then", "now", "reason"),
     [

@@ -48,13 +48,14 @@ class Use:
 
 def uses() -> tuple[list[Use], list[str]]:
     """Return the patterns of the package, and the places of those that are unknown until the code runs."""
-    shared = _methods_by_name(STRUCTURE.trees.values())
+    nodes = {module: _with_parents(tree) for module, tree in STRUCTURE.trees.items()}
+    shared = _methods_by_name(pair for pairs in nodes.values() for pair in pairs)
     found: list[Use] = []
     unknown: list[str] = []
-    for module, tree in STRUCTURE.trees.items():
+    for module, pairs in nodes.items():
         # another module has another pattern under the private name
-        methods = shared | {name: how for name, how in _methods_by_name([tree]).items() if name.startswith("_")}
-        for call, around in _calls_of_re(tree):
+        methods = shared | {name: how for name, how in _methods_by_name(pairs).items() if name.startswith("_")}
+        for call, around in _calls_of_re(pairs):
             try:
                 pattern = _pattern(call, module)
             except Exception as error:  # noqa: BLE001 - whatever evaluation raises, the place is reported
@@ -64,17 +65,24 @@ def uses() -> tuple[list[Use], list[str]]:
     return found, unknown
 
 
-def _calls_of_re(tree: ast.AST) -> Iterator[tuple[ast.Call, ast.AST]]:
-    for around in ast.walk(tree):
-        for node in ast.iter_child_nodes(around):
-            if (
-                isinstance(node, ast.Call)
-                and isinstance(node.func, ast.Attribute)
-                and isinstance(node.func.value, ast.Name)
-                and node.func.value.id == "re"
-                and node.func.attr in METHODS | {"compile"}
-            ):
-                yield node, around
+def _with_parents(tree: ast.AST) -> list[tuple[ast.AST, ast.AST]]:
+    """Return the nodes below a tree, with the node around each."""
+    found = [(each, tree) for each in ast.iter_child_nodes(tree)]
+    for node, _ in found:  # grows meanwhile
+        found += [(each, node) for each in ast.iter_child_nodes(node)]
+    return found
+
+
+def _calls_of_re(pairs: Iterable[tuple[ast.AST, ast.AST]]) -> Iterator[tuple[ast.Call, ast.AST]]:
+    for node, around in pairs:
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and isinstance(node.func.value, ast.Name)
+            and node.func.value.id == "re"
+            and node.func.attr in METHODS | {"compile"}
+        ):
+            yield node, around
 
 
 def _pattern(call: ast.Call, module: str) -> re.Pattern[str]:
@@ -99,12 +107,11 @@ def _methods_used(call: ast.Call, around: ast.AST, methods: dict[str, set[str]])
     return {how for name in names for how in methods.get(name, ())} or {"search"}
 
 
-def _methods_by_name(trees: Iterable[ast.AST]) -> dict[str, set[str]]:
+def _methods_by_name(pairs: Iterable[tuple[ast.AST, ast.AST]]) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
-    for tree in trees:
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Attribute) and node.attr in METHODS and isinstance(node.value, ast.Name):
-                found.setdefault(node.value.id, set()).add(node.attr)
+    for node, _ in pairs:
+        if isinstance(node, ast.Attribute) and node.attr in METHODS and isinstance(node.value, ast.Name):
+            found.setdefault(node.value.id, set()).add(node.attr)
     return found
 
 

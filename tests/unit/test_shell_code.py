@@ -14,8 +14,8 @@ import restate_lab
 from restate_lab.analysis.suggestions import ask_call, move_call, plan_call, replay_call, why_call
 from restate_lab.calls import Placeholder, SuggestedCall
 from restate_lab.cli import app
-from restate_lab.cli._options import parse_parameters, parse_value
-from restate_lab.cli.shell_code import COMMANDS, SourceOptions, code_for, commands, plan_of_rows
+from restate_lab.cli._options import SourceOptions, parse_parameters, parse_value
+from restate_lab.cli.shell_code import COMMANDS, code_for, commands, plan_of_rows
 
 HERE = SourceOptions()
 IDS = [f"inv_{n}" for n in range(25)]

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from restate import TerminalError
@@ -32,11 +33,13 @@ from restate_lab.errors import (
     NotReplayable,
     PlanExpired,
     RestateLabError,
+    Unreachable,
 )
 from restate_lab.identity import ClusterIdentity
 from restate_lab.mcp.approvals import ApprovalRequest, ApprovalStore
 from restate_lab.notes import read_notes
 from restate_lab.testing import Record
+from support.sample_rows import SampleRows
 from support.stored_formats import CLUSTER, RECEIVER, RECORDED_APP, unpack
 
 ANSWERED_BY_1_6 = {
@@ -231,10 +234,13 @@ def test_a_stored_plan_has_the_runs_and_the_options(tmp_path: Path, monkeypatch:
         assert (plan.action, plan.deployment, plan.from_index) == ("restart_as_new", "latest", 1)
         assert [(each.status, each.is_restarted) for each in plan.targets] == [("succeeded", False)] * 2
         command = f"restate-lab plan restart-as-new {plan.targets[0].id} {plan.targets[1].id} --deployment latest"
-        with rl.connect("127.0.0.1:9", check=False) as lab, pytest.raises(PlanExpired) as refused:
+        lab: Any = SampleRows()
+        lab.fails = Unreachable("no route")
+        with pytest.raises(PlanExpired) as refused:
             plan.check_cluster(lab, "prod")
         assert f"plan again: {command} --from-index 1 -e prod" in str(refused.value)
         assert ("an earlier version of restate_lab wrote it" in str(refused.value)) == (not has_cluster)
+        assert len(lab.asked) == has_cluster, "nothing that is read now can prove it"
         store.claim(plan)
 
 

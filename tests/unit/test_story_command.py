@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 
 import restate_lab as rl
 from restate_lab.cli import app
+from restate_lab.cli._options import SourceOptions
 from restate_lab.cli._page import TextPage
 from restate_lab.cli._result_pages import print_story
-from restate_lab.cli.shell_code import SourceOptions
 from restate_lab.errors import ArgumentError
 from restate_lab.export.results import json_text, story_json
 from restate_lab.mcp.budget import fit
@@ -44,7 +44,7 @@ def rows() -> StoryRows:
 
 
 def call(monkeypatch: pytest.MonkeyPatch, source: Any, *arguments: str, text: str | None = None) -> Any:
-    monkeypatch.setattr("restate_lab.cli.story.open_source", lambda *_: nullcontext(source))
+    monkeypatch.setattr("restate_lab.cli._options.open_source", lambda *_: nullcontext(source))
     return CliRunner().invoke(app, ["story", *arguments], input=text)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import select
 import subprocess
@@ -24,7 +25,9 @@ from restate_lab.cli._page import TextPage
 from restate_lab.cli._streams import print_line, standard_streams
 from restate_lab.cli.act import _exit_code
 from restate_lab.client.arguments import check_reason
+from restate_lab.demo.run import copy_notebooks, run_demo
 from restate_lab.errors import ArgumentError, WriteFailed
+from support.faults import no_room_in_files
 
 
 @contextmanager
@@ -135,6 +138,15 @@ def test_a_full_disk_is_reported_with_its_place(tmp_path: Path, monkeypatch: pyt
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fdopen", full)
-    with pytest.raises(WriteFailed, match=f"{tmp_path / 'plan'} cannot be changed: No space left on device"):
+    with pytest.raises(WriteFailed, match=f"{tmp_path / 'plan'} cannot be written: No space left on device"):
         PrivateFolder(tmp_path, longest=9).write("plan", "text")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_demo_on_a_full_disk_leaves_no_part_of_a_file(tmp_path: Path) -> None:
+    """The next start with the same folder writes what is missing."""
+    with pytest.raises(WriteFailed, match=r"\.ipynb cannot be written"), no_room_in_files():
+        run_demo(server=Path("/bin/false"), keep=tmp_path)
+    assert [each for each in tmp_path.rglob("*") if each.is_file()] == [tmp_path / "lock"]
+    copy_notebooks(tmp_path / "notebooks")
+    assert all(json.loads(each.read_text())["cells"] for each in tmp_path.glob("notebooks/*.ipynb"))

@@ -7,9 +7,12 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
+
+from support.starts import describe_starts
 
 ROOT = Path(__file__).parents[2]
 INTERRUPTED = (
@@ -62,3 +65,8 @@ def run(command: list[str], folder: Path) -> tuple[int, str]:
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     return process.returncode, output
+
+
+def test_the_summary_names_the_modules_that_started_programs() -> None:
+    starts = Counter({("restate-server", "a.py"): 1, ("restate-server", "b.py"): 2, ("Chromium", "c.py"): 1})
+    assert describe_starts(starts) == ["1 Chromium: 1 c.py", "3 restate-server: 2 b.py, 1 a.py"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -20,6 +21,7 @@ from restate_lab.audit import AuditLog
 from restate_lab.client.lab import Lab
 from restate_lab.client.settings import load_settings
 from restate_lab.redaction import Secret
+from support.faults import no_room_in_files
 from support.sample_rows import SampleRows, invocation
 from support.tracebacks import our_locals
 
@@ -245,12 +247,24 @@ def test_a_place_that_cannot_be_used_is_one_line_with_its_path(name: str, folder
     assert "\n" not in str(caught.value)
 
 
-def test_an_error_of_another_file_and_of_a_full_disk_stays_its_own(tmp_path: Path) -> None:
-    others = (FileNotFoundError(2, "No such file", "/of/the/source"), OSError(28, "No space left", str(tmp_path)))
-    for other in others:
-        with pytest.raises(OSError, match="No s") as caught:
-            rl.freeze(_failing(other), tmp_path / "new", progress=False)
-        assert caught.value is other
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # files of xlsxwriter
+@pytest.mark.parametrize("name", [name for name in UNWRITABLE if name not in {"evidence", "archive"}])
+def test_a_full_disk_is_one_line_with_the_path_and_leaves_no_file(name: str, tmp_path: Path) -> None:
+    source = SampleRows(sys_invocation_status=[invocation(1, "invoked")])
+    with pytest.raises(errors.WriteFailed) as caught, no_room_in_files():
+        UNWRITABLE[name](source, str(tmp_path / "new"))
+    message = rf"{tmp_path}/new\S* cannot be written: File too large\. Make room on the disk\."
+    assert re.fullmatch(message, str(caught.value))
+    assert list(tmp_path.iterdir()) == []
+    del caught
+    gc.collect()
+
+
+def test_an_error_of_another_file_stays_its_own(tmp_path: Path) -> None:
+    other = FileNotFoundError(2, "No such file", "/of/the/source")
+    with pytest.raises(FileNotFoundError) as caught:
+        rl.freeze(_failing(other), tmp_path / "new", progress=False)
+    assert caught.value is other
 
 
 class _Failing(SampleRows):

@@ -88,6 +88,8 @@ class Runner(ABC):
         self._stop = stop
         try:
             self._act(progress)
+            if not self._should_stop():
+                self._begin()  # everything can be skipped because of the effects of another process, which has begun
         except (PlanExpired, WriteFailed):  # of begin()
             raise
         except RestateLabError as error:  # a read that failed after all retries

@@ -16,7 +16,7 @@ from restate_lab._text import join
 from restate_lab.actions.note.model import Note
 from restate_lab.analysis.doctor import doctor
 from restate_lab.analysis.doctor.diagnosis import Diagnosis, unread_checks
-from restate_lab.analysis.doctor.known import NotedFinding, notes_about, why_ended
+from restate_lab.analysis.doctor.known import NotedFinding, notes_about, sum_covered, why_ended
 from restate_lab.analysis.doctor.model import SEVERITY_RANKS, fingerprint_of
 from restate_lab.analysis.times import TimeInput, to_datetime
 from restate_lab.client.arguments import check_seconds, format_value
@@ -67,7 +67,8 @@ def note(
     change. Without ``until``, the note acknowledges nothing.
 
     The acknowledgement is limited to the column ``about`` of the finding: another handler, code, step or kind of error
-    is not known. It ends at its time, when the severity increases, or when ``count`` or ``affected`` is twice as large.
+    is not known. It ends at its time, when the severity increases, or when ``count`` or ``affected`` of all findings
+    that it covers, summed, is twice as large.
     It holds only while one of the deployments that the cluster had at the diagnosis is there, because another cluster
     can get the same address.
 
@@ -143,6 +144,9 @@ def _facts_of(lab: Lab, finding: FindingInput, seconds: float) -> dict[str, Any]
         facts = {name: row[name] for name in ("check", "where", "title", "severity")}
         facts |= {"finding": row["fingerprint"], **{name: int(row[name]) for name in ("count", "affected")}}
         facts |= {"about": tuple(tuple(map(str, path)) for path in row["about"]), "cluster": row.get("cluster")}
+        alike = [NotedFinding(**each) for each in row.get("alike", ()) if each["fingerprint"] == facts["finding"]]
+        if alike:  # two severities can have one cause
+            facts["count"], facts["affected"] = sum_covered(facts["about"], alike)
     except (KeyError, TypeError, ValueError) as error:
         raise _not_a_finding(finding) from error
     if not _FINGERPRINT.fullmatch(str(facts["finding"])) or facts["severity"] not in SEVERITY_RANKS:
@@ -157,17 +161,18 @@ def _row_of(lab: Lab, finding: object) -> Mapping[Any, Any]:
     if isinstance(finding, pd.DataFrame):
         if len(finding) != 1:
             raise ArgumentError(f"finding has {len(finding):,} rows; pass one row, such as diagnosis.findings.loc[0].")
-        return records(finding)[0] | _identity_of(finding)
+        return records(finding)[0] | _attributes_of(finding)
     if isinstance(finding, pd.Series):
-        return finding.to_dict() | _identity_of(finding)
+        return finding.to_dict() | _attributes_of(finding)
     if isinstance(finding, Mapping):
         return finding
     raise _not_a_finding(finding)
 
 
-def _identity_of(finding: pd.DataFrame | pd.Series[Any]) -> dict[str, Any]:
-    """Return the cluster of the diagnosis from which a row is: the address can be another cluster since."""
-    return {"cluster": ClusterIdentity.from_json(json.loads(finding.attrs.get("cluster", "null")))}
+def _attributes_of(finding: pd.DataFrame | pd.Series[Any]) -> dict[str, Any]:
+    """Return the cluster of the diagnosis of a row, whose address can be another one since, and similar rows."""
+    cluster = ClusterIdentity.from_json(json.loads(finding.attrs.get("cluster", "null")))
+    return {"cluster": cluster, "alike": json.loads(finding.attrs.get("alike", "[]"))}
 
 
 def _row_with(lab: Lab, fingerprint: str, seconds: float) -> Mapping[Any, Any]:

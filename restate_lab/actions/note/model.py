@@ -63,7 +63,7 @@ class Note(Result):
 
     @property
     def count(self) -> int | None:
-        """Return the number of stuck invocations of the finding when it was noted."""
+        """Return the number of stuck invocations when it was noted, of all findings that the note covers."""
         return self.note.count
 
     @property

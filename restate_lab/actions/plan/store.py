@@ -256,8 +256,9 @@ def _claimed_name(name: str) -> str:
 
 def _executed(name: str) -> str:
     return (
-        f"{name} was started before, and a plan is executed once, so nothing was sent now: restate-lab audit shows its "
-        f"outcome. Make a new plan."
+        f"{name} was started before, and a plan is executed once, so nothing was sent now. restate-lab audit shows its "
+        f"outcome. If it shows none, the process was killed, and its requests may have been sent. Make a new plan: it "
+        f"reads each status again."
     )
 
 

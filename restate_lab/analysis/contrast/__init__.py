@@ -8,7 +8,7 @@ sides, and ``result`` is the type of the result.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -20,7 +20,7 @@ from restate_lab.analysis.contrast.decide import decide
 from restate_lab.analysis.contrast.failing import choose_failing
 from restate_lab.analysis.contrast.healthy import choose_healthy
 from restate_lab.analysis.contrast.inputs import Inputs
-from restate_lab.analysis.contrast.model import Counted, Observed, Payloads, Sample
+from restate_lab.analysis.contrast.model import Counted, Payloads, Sample
 from restate_lab.analysis.contrast.reader import ContrastReader
 from restate_lab.analysis.contrast.result import Contrast
 from restate_lab.analysis.contrast.sides import FAILING_KINDS, ContrastRequest, ContrastSides
@@ -219,12 +219,13 @@ class _Comparison:
             has_times=sides.has_times,
         )
         observed = observe(read)
+        attributes = {each.attribute for each in observed}
         return Sample(
             failing=failing,
             created_at=np.array([nanoseconds(row["created_at"]) for row in rows], dtype=np.int64),
             callers=[row.get("invoked_by_id") for row in rows],
             observed=observed,
-            counted=_observed_ones(counted, observed),
+            counted=tuple(each for each in counted if each.attribute in attributes),
         )
 
     def side_frame(self) -> pd.DataFrame:
@@ -280,11 +281,6 @@ class _Comparison:
                 self.not_read.append(f"all inputs, because no input of a {side.name} invocation could be read")
                 inputs.by_id.clear()
         return inputs
-
-
-def _observed_ones(counted: Iterable[Counted], observed: Iterable[Observed]) -> tuple[Counted, ...]:
-    attributes = {each.attribute for each in observed}
-    return tuple(each for each in counted if each.attribute in attributes)
 
 
 def _level_of(payloads: object) -> Payloads:

@@ -21,12 +21,12 @@ from restate_lab.analysis.contrast.sides import (
     ContrastRequest,
     ContrastSides,
     FailingKind,
-    handler_of,
     targets_of,
 )
 from restate_lab.analysis.ids import describe_missing, is_other_run, parse_created, parse_ids
 from restate_lab.analysis.suggestions import refuse_unknown_names
 from restate_lab.errors import ArgumentError, NotOnThisServer
+from restate_lab.frames import handler_of
 from restate_lab.reads import Row
 
 _LEAST_ENDED = 40  # succeeded invocations among which the slowest are taken

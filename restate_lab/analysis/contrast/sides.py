@@ -12,6 +12,7 @@ import pandas as pd
 from restate_lab._text import plural
 from restate_lab.analysis.contrast.reader import SideCondition
 from restate_lab.errors import ArgumentError
+from restate_lab.frames import handler_of
 from restate_lab.reads import Row
 from restate_lab.status import STOPPED_SQL
 
@@ -178,11 +179,6 @@ class ContrastSides:
             "chosen": side.chosen,
             "without_input": without_input,
         }
-
-
-def handler_of(row: Row) -> tuple[str, str]:
-    """Return the service and the handler of a row."""
-    return row["target_service_name"], row["target_handler_name"]
 
 
 def targets_of(targets: Any) -> Any:

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from restate_lab.analysis.doctor.thresholds import Thresholds
-from restate_lab.frames import records
+from restate_lab.frames import handler_of, records
 
 _SLOWEST = 5  # slow handlers to examine
 
@@ -216,11 +216,6 @@ def _outcomes_of(by_ending: Mapping[str, Row]) -> HandlerOutcomes:
     return HandlerOutcomes(
         int(good["invocations"]), int(bad["invocations"]), int(good["recent"]), int(bad["recent"]), good["median_ms"]
     )
-
-
-def handler_of(row: Row) -> Handler:
-    """Return the handler of a row."""
-    return row["target_service_name"], row["target_handler_name"]
 
 
 def _share(part: int, whole: int) -> float:

@@ -210,6 +210,7 @@ def build_diagnosis(
         frame.attrs = {**attrs, "verdict": verdict, "worst": worst}
     if cluster is not None:  # as text, because pandas copies the attributes often
         frames["findings"].attrs["cluster"] = json.dumps(cluster.to_json())
+    frames["findings"].attrs["alike"] = _alike_as_json(frames["findings"])
     diagnosis = Diagnosis(
         **frames,
         verdict=verdict,
@@ -228,6 +229,12 @@ def build_diagnosis(
         cluster=cluster,
     )
     return with_notes(diagnosis, notes.notes)
+
+
+def _alike_as_json(findings: pd.DataFrame) -> str:
+    """Return the findings that share a fingerprint, from which a note about one row has the numbers of all of them."""
+    alike = findings.loc[findings["fingerprint"].duplicated(keep=False), [each.name for each in fields(NotedFinding)]]
+    return json.dumps(alike.to_dict("records"))
 
 
 def with_notes(diagnosis: Diagnosis, notes: Sequence[StoredNote], now: datetime | None = None) -> Diagnosis:

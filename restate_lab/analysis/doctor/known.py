@@ -122,12 +122,17 @@ def why_ended(
     last = len(SEVERITY_RANKS)
     if SEVERITY_RANKS.get(finding.severity, last) < SEVERITY_RANKS.get(note.severity or "", last):
         return f"{finding.severity} now, {note.severity} when it was noted"
-    known = [each for each in alike if _covers(note.about, each.about)]
-    count, affected = sum(each.count for each in known), sum(each.affected for each in known)
+    count, affected = sum_covered(note.about, alike)
     for present, noted, unit in ((count, note.count, ""), (affected, note.affected, " affected")):
         if noted is not None and present >= _MORE * max(noted, 1):
             return f"{present:,}{unit} now, {noted:,} when it was noted"
     return ""
+
+
+def sum_covered(about: Sequence[_Path], alike: Iterable[NotedFinding]) -> tuple[int, int]:
+    """Return ``count`` and ``affected`` of all findings that a note with this ``about`` covers, as sums."""
+    known = [each for each in alike if _covers(about, each.about)]
+    return sum(each.count for each in known), sum(each.affected for each in known)
 
 
 def _covers(noted: Sequence[_Path], about: Sequence[_Path]) -> bool:

@@ -10,11 +10,12 @@ from datetime import datetime, timedelta
 
 import pandas as pd
 
-from restate_lab.analysis.doctor.census import MAX_ROWS, handler_of
+from restate_lab.analysis.doctor.census import MAX_ROWS
 from restate_lab.analysis.doctor.context import CheckContext
 from restate_lab.analysis.doctor.reader import Row, earliest, timestamp_of
 from restate_lab.analysis.patterns import group_by
 from restate_lab.analysis.scopes import ScopeKey, scope_key_of
+from restate_lab.frames import handler_of
 
 RULE, SLOT = "limit-key-concurrency", "invoker-concurrency"
 _NOT_STUCK = {"lock", "backing-off", "scheduled", "new", "queue paused", None}  # the checks of waits report locks

@@ -113,8 +113,8 @@ def _stuck_text(counts: Mapping[str, Any]) -> str:
 
 def describe(row: Mapping[Any, Any]) -> str:
     """Return the answer of a row of the question, and what is stuck: "empty in 20m at this rate"."""
-    answer = f"empty in {format_duration(row['empty_in'])} at this rate" if row["answer"] == DRAINING else row["answer"]
-    return f"{answer} ({row['reason']})" if row["reason"] else str(answer)
+    answer = _end_text(row) or str(row["answer"])
+    return f"{answer} ({row['reason']})" if row["reason"] else answer
 
 
 def sentence_about(row: Mapping[Any, Any]) -> str:
@@ -122,7 +122,10 @@ def sentence_about(row: Mapping[Any, Any]) -> str:
     backlog = f"The backlog of {one_line(str(group_of(row)), 80)}, {row['waiting']:,} waiting,"
     if row["answer"] == UNKNOWN:
         return f"{backlog} has an unknown end: {row['reason']}."
-    end = f"empty in {format_duration(row['empty_in'])} at this rate" if row["answer"] == DRAINING else ""
     is_read = row["arrivals"] is not None
     rates = f"{row['arrivals']:,.1f} arrive and {row['completions']:,.1f} end a minute" if is_read else ""
-    return f"{backlog} is {row['answer']}: {'; '.join(filter(None, (end, rates, row['reason'])))}."
+    return f"{backlog} is {row['answer']}: {'; '.join(filter(None, (_end_text(row), rates, row['reason'])))}."
+
+
+def _end_text(row: Mapping[Any, Any]) -> str:
+    return f"empty in {format_duration(row['empty_in'])} at this rate" if row["answer"] == DRAINING else ""

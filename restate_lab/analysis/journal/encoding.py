@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from restate_lab.payload_json import Decoding, read
+from restate_lab.protocol.entries import encode_pair
 from restate_lab.protocol.wire import bytes_field, bytes_of, messages_of, number_field, text_of
 from restate_lab.source import Source
 
@@ -125,7 +126,7 @@ def _result(result: Any, numbers: tuple[int, int, int]) -> bytes:
 
 def _failure(failure: _Body) -> bytes:
     metadata = [(each["key"], each["value"]) for each in failure.get("metadata") or ()]
-    pairs = [bytes_field(3, _pair(*each), keep_empty=True) for each in metadata]
+    pairs = [bytes_field(3, encode_pair(*each), keep_empty=True) for each in metadata]
     return number_field(1, failure["code"]) + bytes_field(2, failure["message"]) + b"".join(pairs)
 
 
@@ -134,11 +135,7 @@ def _state_keys(keys: Sequence[str]) -> bytes:
 
 
 def _headers(number: int, headers: Sequence[_Body]) -> bytes:
-    return b"".join(bytes_field(number, _pair(each["name"], each["value"]), keep_empty=True) for each in headers)
-
-
-def _pair(name: str | None, value: str | None) -> bytes:
-    return bytes_field(1, name) + bytes_field(2, value)
+    return b"".join(bytes_field(number, encode_pair(each["name"], each["value"]), keep_empty=True) for each in headers)
 
 
 def _name(body: _Body) -> bytes:
@@ -159,7 +156,7 @@ def _call(body: _Body, *, is_one_way: bool) -> bytes:
     request, more = body["request"], int(is_one_way)
     (target,) = request["invocation_target"].values()
     fields = (
-        _pair(target["name"], target["handler"]),
+        encode_pair(target["name"], target["handler"]),
         bytes_field(3, bytes(request["parameter"])),
         number_field(4, body["invoke_time"]) if is_one_way else b"",
         _headers(4 + more, request["headers"]),
@@ -186,7 +183,7 @@ _ATTACH_TARGETS: Mapping[str, Callable[[Any], bytes]] = MappingProxyType(
         ),
         "Workflow": lambda target: bytes_field(
             4,
-            _pair(
+            encode_pair(
                 target.get("workflow_name", target.get("service_name")), target.get("key", target.get("workflow_key"))
             ),
         ),

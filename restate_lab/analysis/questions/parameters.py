@@ -57,7 +57,8 @@ def values_for(question: Question, given: Mapping[str, Any], *, now: datetime) -
             raise ArgumentError(
                 f"unknown raw status {value!r}. {hint} Choose from {join(RAW_STATUSES, 9)}.".replace("  ", " ")
             )
-        values[parameter.name] = _value_for(parameter, value, now)
+        is_kept = value is None or parameter.default == AUTO == value
+        values[parameter.name] = value if is_kept else _CONVERTERS[parameter.kind](value, parameter.name, now)
     return values
 
 
@@ -89,12 +90,6 @@ def _default_value(parameter: Parameter) -> Any:
         return None
     parse = _DEFAULTS.get(parameter.kind)
     return parse(parameter.default) if parse else parameter.default
-
-
-def _value_for(parameter: Parameter, value: Any, now: datetime) -> Any:
-    if value is None or parameter.default == AUTO == value:
-        return value
-    return _CONVERTERS[parameter.kind](value, parameter.name, now)
 
 
 def _to_text(value: Any, name: str, now: datetime) -> str:  # noqa: ARG001 - one signature for all kinds

@@ -9,7 +9,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Any
 
-from restate_lab.demo.stories.steps import Act, Child, Deploy, Remove, Send, StoryStep, repeat
+from restate_lab.demo.stories.steps import Act, Child, Deploy, Remove, Send, StoryStep, ask_weather, repeat
 
 Part = tuple[StoryStep, ...]
 
@@ -80,15 +80,11 @@ def _transfer(role: str, here: str, there: str) -> Send:
     return Send(role, f"Warehouse/{here}/transfer", body, "suspended")
 
 
-def _ask(city: str, reaches: str, **options: Any) -> Send:
-    return Send(f"agent_{city.lower()}", "agent/run", f"What is the weather in {city}?", reaches, **options)
-
-
 AGENTS: Part = (
-    _ask("Detroit", "succeeded"),
+    ask_weather("Detroit", "succeeded"),
     # The first run loads the agent's libraries, and the other services of the process wait for that.
-    _ask("Lisbon", "succeeded", after={"agent_detroit": "succeeded"}),
-    _ask("Denver", "backing-off", fails_with="RT0007"),
+    ask_weather("Lisbon", "succeeded", after={"agent_detroit": "succeeded"}),
+    ask_weather("Denver", "backing-off", fails_with="RT0007"),
 )
 
 DEPLOYMENTS: Part = (

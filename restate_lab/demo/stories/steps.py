@@ -58,6 +58,11 @@ class Send(StoryStep):
         return api.send(self.handler, self.body, delay=self.delay, idempotency_key=self.idempotency_key)
 
 
+def ask_weather(city: str, reaches: str = "succeeded", **options: Any) -> Send:
+    """Return the step that asks the agent for the weather in a city."""
+    return Send(f"agent_{city.lower()}", "agent/run", f"What is the weather in {city}?", reaches, **options)
+
+
 def repeat(count: int, member: Callable[[int], StoryStep]) -> tuple[StoryStep, ...]:
     """Return ``count`` steps, created from the numbers 1, 2, …; ``ids`` finds their roles "role_1", …."""
     return tuple(member(number) for number in range(1, count + 1))

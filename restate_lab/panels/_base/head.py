@@ -94,12 +94,12 @@ class Head(MessageWidget):
     busy = traitlets.Bool(default_value=False).tag(sync=True)
 
     def __init__(self, heading: str, place: str, *, access: str, live: bool | None) -> None:
-        self.on_refresh: Callable[[], object] = _nothing
-        self.on_live: Callable[[bool], object] = _nothing
-        self.on_shown: Callable[[bool], object] = _nothing
-        self.on_go: Callable[[str], object] = _nothing
-        self.on_report: Callable[[], object] = _nothing
-        self.on_answer: Callable[[], object] = _nothing
+        self.on_refresh: Callable[[], object] = nothing
+        self.on_live: Callable[[bool], object] = nothing
+        self.on_shown: Callable[[bool], object] = nothing
+        self.on_go: Callable[[str], object] = nothing
+        self.on_report: Callable[[], object] = nothing
+        self.on_answer: Callable[[], object] = nothing
         self.is_answered = False
         self._views = Views()
         self._lock = threading.Lock()
@@ -187,8 +187,8 @@ def _link(name: str, label: str, is_current: bool) -> dict[str, Any]:
     return {"name": name, "label": escape_invisible(label[:200], lines=False), "current": is_current}
 
 
-def _nothing(*_: object) -> None:
-    return
+def nothing(*_: object) -> None:
+    """Do nothing: the callback of a widget until its owner sets another."""
 
 
 class ReportSteps:

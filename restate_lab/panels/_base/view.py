@@ -25,6 +25,8 @@ class View(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
     """
 
     title = ""
+    grid: Any = None
+    """The Grid of a view whose rows can be selected."""
     share = SHARE
     """Reading takes at most about one part in so many of the time, as ``Pace`` has it."""
 
@@ -60,12 +62,14 @@ class View(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
 
     @property
     def selected(self) -> list[Any]:
-        """Return the ids of the selected rows."""
-        return []
+        """Return the ids of the selected rows; a row is deselected when a read has a new run of its id."""
+        return self.grid.selected if self.grid is not None else []
 
     @selected.setter
     def selected(self, ids: Iterable[Any]) -> None:
-        """Select rows by their ids, if the view has a selection."""
+        """Select rows by their ids, if the view has a grid."""
+        if self.grid is not None:
+            self.grid.selected = ids
 
     def wait_for_action(self, within: float, /) -> bool:  # noqa: ARG002 - this view has no action
         """Wait at most ``within`` seconds for a plan, check or change in progress; return whether it has ended."""
@@ -87,12 +91,6 @@ class UnavailableView(View):
         self.title = title
         self._line = Blocks(Block("", reason))
         self.children = (self._line,)
-
-    def read(self) -> None:
-        """Read nothing."""
-
-    def show(self, content: None) -> None:
-        """Show nothing more than the line."""
 
     def static(self) -> Iterable[str]:
         """Yield the line."""

@@ -1,4 +1,4 @@
-"""A thread for slow actions that a click starts: one action at a time, ended by ``close()``."""
+"""A thread for slow actions that a click starts: one action at a time, ended by ``close()``; and forms with one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,12 @@ import threading
 import weakref
 from collections.abc import Callable
 
+import ipywidgets as widgets
+
+from restate_lab.client.arguments import check_seconds
+from restate_lab.durations import DurationInput
 from restate_lab.errors import RestateLabError
+from restate_lab.source import Source
 
 _END_WITHIN = 15.0  # seconds; a running action ends between two requests and records its results
 
@@ -51,6 +56,24 @@ class BackgroundAction:
         """Request the end of the action and wait at most 15 seconds for it."""
         self._closed = True
         self._finalizer()
+
+
+class BackgroundForm(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
+    """A form with a button that reads in the background; ``guard`` wraps every handler so that errors are shown."""
+
+    def __init__(self, source: Source, guard: Callable[[Callable[..., object]], Callable[..., None]]) -> None:
+        self._source, self._guard = source, guard
+        self._background = BackgroundAction()
+        super().__init__()
+
+    def wait(self, within: DurationInput) -> bool:
+        """Wait at most this time for what is being read; return whether it has ended."""
+        return self._background.wait(check_seconds("timeout", within))
+
+    def close(self) -> None:
+        """Stop reading and close the widgets."""
+        self._background.close()
+        super().close()
 
 
 def _end(stop: threading.Event, threads: list[threading.Thread]) -> None:

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from restate_lab._cells import Kind, full_text, kind_of
 from restate_lab.errors import ArgumentError
+from restate_lab.export.columns import is_text
 from restate_lab.status import STATUSES
 
 Positions: TypeAlias = npt.NDArray[np.int64]
@@ -105,7 +106,7 @@ class GridTable:
     def text_columns(self) -> list[str]:
         """Return the columns that the filter can search."""
         return [
-            name for name in self.names if self.kinds[name] in {"text", "status"} and _is_text(self.arrow(name).type)
+            name for name in self.names if self.kinds[name] in {"text", "status"} and is_text(self.arrow(name).type)
         ]
 
     def groups(self, name: str | None) -> tuple[Positions, pd.Index[Any]]:
@@ -137,7 +138,7 @@ class GridTable:
         found = np.zeros(len(self), dtype=np.bool_)
         for name in names:
             column = self.arrow(name)
-            if _is_text(column.type):
+            if is_text(column.type):
                 matches = pc.match_substring(column, text, ignore_case=text == text.lower())
                 found |= matches.fill_null(False).to_numpy()  # noqa: FBT003 - pyarrow's own signature
         return found
@@ -153,10 +154,6 @@ def _checked_ids(column: pd.Series[Any]) -> pd.Index[Any]:
 
 def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
 
 def _arrow(column: pd.Series[Any]) -> _Column:
@@ -177,7 +174,7 @@ def _as_text(column: pd.Series[Any]) -> pa.Array[Any]:
 
 def _ranks(column: _Column, kind: Kind) -> _Column:
     """Return the sort keys of a column: statuses sort by life cycle, nested values by their text."""
-    if kind == "status" and _is_text(column.type):
+    if kind == "status" and is_text(column.type):
         places = pc.index_in(column, value_set=pa.array(list(STATUSES), column.type)).fill_null(len(STATUSES))
         ranks: _Column = pc.if_else(column.is_valid(), places, None)
         return ranks

@@ -283,11 +283,6 @@ class InvocationDetail(widgets.VBox):  # type: ignore[misc] # ipywidgets has no 
 
     # Actions of the user
 
-    def read_payloads(self) -> None:
-        """Open the payloads section and read the payloads."""
-        if "payloads" not in self.folds.opened:
-            self.folds.toggle("payloads")
-
     def _toggle(self, key: str, is_open: bool) -> None:
         self._sections[key].layout.display = "" if is_open else "none"
         if key == _CONVERSATION:
@@ -307,11 +302,6 @@ class InvocationDetail(widgets.VBox):  # type: ignore[misc] # ipywidgets has no 
         self._was_conversation_requested = on
         if on:
             self._ask()
-
-    def open_story(self) -> None:
-        """Open the section of the story, and read the story in the background."""
-        if _STORY not in self.folds.opened:
-            self.folds.toggle(_STORY)
 
     def _close_other_story(self) -> None:
         """Close the section of a story that was requested for another invocation."""

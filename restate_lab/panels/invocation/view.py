@@ -20,6 +20,7 @@ from restate_lab.analysis.journal.bars import JournalBars, JournalRow
 from restate_lab.analysis.journal.card import FUTURE, SCALES, describe_times, time_scale
 from restate_lab.panels._assets import read_assets
 from restate_lab.panels._base.content import ContentWidget, MessageWidget, ViewMessage
+from restate_lab.panels._base.head import nothing
 from restate_lab.panels.invocation.reader import DeadlockContent, Related
 from restate_lab.status import OUTCOMES
 
@@ -76,10 +77,10 @@ class JournalView(MessageWidget):
     links = traitlets.List(traitlets.Dict()).tag(sync=True)
 
     def __init__(self) -> None:
-        self.on_open: Callable[[str], object] = _nothing
-        self.on_expand: Callable[[str], object] = _nothing
-        self.on_more: Callable[[], object] = _nothing
-        self.on_export: Callable[[Any], object] = _nothing
+        self.on_open: Callable[[str], object] = nothing
+        self.on_expand: Callable[[str], object] = nothing
+        self.on_more: Callable[[], object] = nothing
+        self.on_export: Callable[[Any], object] = nothing
         self.shown: JournalBars | None = None
         super().__init__()
 
@@ -269,7 +270,3 @@ def _milliseconds(at: datetime | None) -> float | None:
 def _visible_text(text: str, most: int, *, lines: bool = False) -> str:
     cut = text if len(text) <= most else f"{text[: min(most, FULL)]}… ({len(text):,} characters in all)"
     return escape_invisible(cut, lines=lines)
-
-
-def _nothing(*_: object) -> None:
-    return

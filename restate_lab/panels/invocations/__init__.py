@@ -189,16 +189,8 @@ class InvocationsView(View):
         models), ``tokens`` (journaled, input and output), ``cost`` (US dollars) and ``agent_note`` (why a value is
         missing). Only rows that were in view have values.
         """
-        return self.grid.frame.drop(columns="age", errors="ignore")
-
-    @property
-    def selected(self) -> list[str]:
-        """Return the selected ids; a row is deselected when a read has a new run of its id."""
-        return self.grid.selected
-
-    @selected.setter
-    def selected(self, ids: Iterable[str]) -> None:
-        self.grid.selected = ids
+        frame: pd.DataFrame = self.grid.frame.drop(columns="age", errors="ignore")
+        return frame
 
     @property
     def sql(self) -> str:

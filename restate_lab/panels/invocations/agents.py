@@ -19,7 +19,7 @@ from restate_lab.analysis.agents import agent_runs
 from restate_lab.analysis.agents.reader import AgentReader
 from restate_lab.analysis.invocations.filters import Filters
 from restate_lab.errors import NotOnThisServer, RestateLabError
-from restate_lab.frames import records
+from restate_lab.frames import handler_of, records
 from restate_lab.reads import Reads, Stopped
 from restate_lab.source import Source
 
@@ -86,7 +86,7 @@ class AgentColumns:
         found = records(rows)
         try:
             has_new = self._find_handlers(found)
-            return self._read_runs([row for row in found if _handler_of(row) in self._handlers]) or has_new
+            return self._read_runs([row for row in found if handler_of(row) in self._handlers]) or has_new
         except Stopped:
             raise
         except NotOnThisServer:
@@ -101,14 +101,14 @@ class AgentColumns:
         wanted = [
             row
             for row in rows
-            if _handler_of(row) not in self._handlers and self._searched.get(row["id"]) != _state_of(row)
+            if handler_of(row) not in self._handlers and self._searched.get(row["id"]) != _state_of(row)
         ][:_SAMPLED]
         if not wanted or self._clock() < self._search_due:
             return False
         started = self._clock()
         agents = AgentReader(Reads(self._reads)).agents([row["id"] for row in wanted])
         self._searched |= {row["id"]: _state_of(row) for row in wanted}
-        self._handlers |= {_handler_of(row) for row in wanted if row["id"] in agents}
+        self._handlers |= {handler_of(row) for row in wanted if row["id"] in agents}
         self._search_due = 0.0 if agents else self._after(started)
         return bool(agents)
 
@@ -139,10 +139,6 @@ class AgentColumns:
 def is_narrow(filters: Filters) -> bool:
     """Return whether the list is limited to services, a handler or ids."""
     return bool(filters.service or filters.handler or filters.id)
-
-
-def _handler_of(row: Row) -> _Handler:
-    return row["target_service_name"], row["target_handler_name"]
 
 
 def _state_of(row: Row) -> str:

@@ -14,14 +14,12 @@ from restate_lab.analysis.story import Story, story
 from restate_lab.analysis.story.card import story_html
 from restate_lab.analysis.story.text import name_of
 from restate_lab.analysis.story.waterfall import WaterfallRow, waterfall
-from restate_lab.client.arguments import check_seconds
-from restate_lab.durations import DurationInput
 from restate_lab.panels._assets import read_assets
 from restate_lab.panels._base.blocks import Block, Blocks
 from restate_lab.panels._base.content import ContentWidget, ViewMessage
 from restate_lab.panels._base.source import PanelSource
 from restate_lab.panels._base.submit import fields_row
-from restate_lab.panels._base.worker import BackgroundAction
+from restate_lab.panels._base.worker import BackgroundForm
 from restate_lab.reads import Stopped
 from restate_lab.source import Source
 
@@ -85,7 +83,7 @@ class StoryPicture(ContentWidget):
             self._list(row.ids[:MOST_LISTED], f"story: {first}{one_line(name_of(row), _LONGEST_NAME)} {row.status}")
 
 
-class StoryForm(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
+class StoryForm(BackgroundForm):
     """Read the story of invocations in the background, and show it with a button that searches all journals.
 
     ``guard`` wraps every handler so that errors are shown, ``open_item`` is called with the id of a member, and
@@ -104,8 +102,8 @@ class StoryForm(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         selection: Callable[[], Sequence[str]] | None = None,
         tz: str = "UTC",
     ) -> None:
-        self._source, self._guard, self._tz = source, guard, tz
-        self._background = BackgroundAction()
+        super().__init__(source, guard)
+        self._tz = tz
         self.ids: tuple[str, ...] = ()
         self.result: Story | None = None
         self.lines = Blocks()
@@ -119,7 +117,7 @@ class StoryForm(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         self.button = widgets.Button(description=STORY, tooltip="Show everything that belongs to these invocations")
         self.button.on_click(guard(lambda _: self._ask_for(selection() if selection else ())))
         self.done.layout.display = "none" if selection is None else ""
-        super().__init__([self.lines, self.picture, fields_row(self.search, self.again, self.done)])
+        self.children = (self.lines, self.picture, fields_row(self.search, self.again, self.done))
         self.add_class("rl-storyform")
         self.layout.display = "" if selection is None else "none"
 
@@ -137,15 +135,6 @@ class StoryForm(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         self._background.wait(2.0)
         self.ids, self.result = (), None
         self.picture.draw(None)
-
-    def wait(self, within: DurationInput) -> bool:
-        """Wait at most this time for a story that is being read; return whether it is read."""
-        return self._background.wait(check_seconds("timeout", within))
-
-    def close(self) -> None:
-        """Stop reading and close the widgets."""
-        self._background.close()
-        super().close()
 
     def _ask_for(self, ids: Sequence[str]) -> None:
         self.ask(ids)

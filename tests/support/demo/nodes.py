@@ -73,7 +73,7 @@ class Node:
         """Return True if it answers for all partitions; raise if it has ended by itself."""
         if self.process is None or self.process.exit_code is not None:
             raise RestateLabError(f"{self.name} ended:\n{self.process.last_lines() if self.process else ''}")
-        with Api(self.admin_url, self.ingress_url, audit=self.base_dir) as api:
+        with contextlib.closing(Api(self.admin_url, self.ingress_url, audit=self.base_dir)) as api:
             return api.is_ready()
 
 

@@ -36,7 +36,6 @@ from restate_lab.status import STATUSES
 from support.contrast_samples import column, field, sample_of
 from support.contrast_worlds import null_world, plant_world
 
-LEVELS: tuple[Payloads, ...] = (False, "shape", True)
 DEPLOYMENT = Attribute(Where.COLUMN, "pinned_deployment_id", verb="run on", is_sequential=True)
 CALLER = Attribute(Where.COLUMN, "invoked_by_service_name", verb="were called by")
 KEY = Attribute(Where.KEY, "target_service_key", sql="target_service_key")

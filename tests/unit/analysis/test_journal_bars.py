@@ -19,7 +19,6 @@ from support.pictures import NOW, contrast, journal
 START = (NOW - pd.Timedelta("1h")).to_pydatetime()
 READ = START + timedelta(seconds=100)
 ID = "inv_a"
-STATES = ("backing-off", "suspended")
 
 
 def attempts(status: str = "backing-off", **more: Any) -> dict[str, Any]:

@@ -20,7 +20,8 @@ from restate_lab.analysis.why.chain import Chain
 from restate_lab.analysis.why.details import InvocationDetails
 from restate_lab.analysis.why.options import list_options
 from restate_lab.analysis.why.rules import RULES
-from restate_lab.cli.shell_code import SourceOptions, commands
+from restate_lab.cli._options import SourceOptions
+from restate_lab.cli.shell_code import commands
 from restate_lab.client.sql.parts import complete_for
 from restate_lab.errors import ArgumentError, NotOnThisServer, ServerFailed, TimedOut
 from restate_lab.reads import Reads

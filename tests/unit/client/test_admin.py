@@ -30,7 +30,6 @@ from support.shaped import reshape
 CANARY = "canary-77aa"
 INV = "inv_1gAaZyCx2a2b3ZBGB0x5Xx5wTjfHW9cI0x"
 DP = "dp_14yqifhlPIRPw7VsqkRWQjn"
-SUB = "sub_15VqmTOnXH3Vv2pl5HOG7UB"
 VQ = "vq_1gKrtw7jHPrP6oObi5TfrnpEzkKPuKJphp"
 ARN = "arn:aws:lambda:eu-central-1:123456789012:function:greeter:3"
 VERSION = {"version": "1.7.12", "min_admin_api_version": 2, "max_admin_api_version": 4, "features": {"vqueues": True}}

@@ -7,6 +7,7 @@ import itertools
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pexpect
@@ -261,6 +262,18 @@ def test_a_closed_stdout_is_not_an_error_of_the_code(folder: Path) -> None:
         os.close(writer)
         _, raised = session.communicate(timeout=60)
     assert raised.endswith("IndexError: list index out of range\n")
+
+
+def test_a_written_test_is_named_on_stderr_if_stdout_is_full(folder: Path) -> None:
+    command = "from restate_lab.cli import main; main()"
+    arguments = ["to-test", "record.json", "--app", "shop", "--folder", "."]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", command, *arguments], cwd=folder, stdout=full, stderr=subprocess.PIPE, check=False
+        )
+    assert done.returncode == 0
+    assert b"the test was written to .; the result could not be printed (No space left" in done.stderr
+    assert len(list(folder.glob("test_*.py"))) == 1
 
 
 @pytest.mark.parametrize("options", [["debug", "shop"], ["to-test", "--app", "shop"]], ids=["debug", "to-test"])

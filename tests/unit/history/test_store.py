@@ -28,6 +28,8 @@ from restate_lab.history.store import (
     locate_store,
 )
 from restate_lab.history.tables import SCHEMA_VERSION, TABLES
+from support.raw_server import raw_server, respond_with
+from support.s3_server import s3_settings
 
 TODAY = datetime.now(UTC).date()
 
@@ -293,6 +295,39 @@ def test_an_exception_and_a_panic_of_delta_are_archive_broken_on_one_line(store:
     with pytest.raises(errors.ArchiveBroken, match="InvalidDomainCharacter") as panic:
         store.append(DeltaTable.create(str(tmp_path / "[x]"), runs("a").schema), runs("a"), cluster="c")
     assert not any("\n" in str(each.value) or "<unknown>" in str(each.value) for each in (plain, panic))
+
+
+@pytest.mark.parametrize(
+    ("response", "error"),
+    [
+        ("404 Not Found <Code>NoSuchBucket</Code>", errors.NotFound),
+        ("404 Not Found <Code>NoSuchKey</Code>", errors.ArchiveBroken),
+        ("403 Forbidden <Code>InvalidAccessKeyId</Code>", errors.AccessDenied),
+        ("401 Unauthorized", errors.AccessDenied),
+        ("400 Bad Request <Code>ExpiredToken</Code>", errors.AccessDenied),
+        ("400 Bad Request <Code>AuthorizationHeaderMalformed</Code>", errors.ArchiveBroken),
+        ("400 Bad Request <Code>RequestTimeout</Code>", errors.Unreachable),
+        ("503 Service Unavailable <Code>SlowDown</Code>", errors.Unreachable),
+        ("507 Insufficient Storage", errors.Unreachable),
+        ("429 Too Many Requests", errors.Unreachable),
+        ("200 OK", errors.Unreachable),
+        ("", errors.Unreachable),
+    ],
+)
+def test_the_response_of_a_store_decides_what_its_error_is(
+    response: str, error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its status or its code. Without a complete response, as with 200 here, the store cannot be reached."""
+    line, code, body = response.partition(" <")
+    length = len(code + body) + 100 * (line == "200 OK")
+    headers = 'connection: close\r\netag: "x"\r\nlast-modified: Wed, 21 Oct 2026 07:28:00 GMT'
+    answer = f"HTTP/1.1 {line}\r\n{headers}\r\ncontent-length: {length}\r\n\r\n{code}{body}" if line else ""
+    with raw_server(respond_with(answer.encode(), then_close=True)) as server:
+        for name, value in s3_settings(server.address).items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(error) as raised:
+            locate_store("s3://bucket/credentials-dns-timeout").exists()
+    assert type(raised.value) is error
 
 
 def test_a_lost_race_adds_the_runs_that_the_other_archiver_did_not_find_once(store: ArchiveStore) -> None:

@@ -164,7 +164,8 @@ def test_no_page_reads_a_property_of_its_source_in_the_event_loop(
     ):
         assert [client.get(each).status_code for each in earlier] == [200] * len(paths)
         hanging.runs.clear()
-        waiting = [pool.submit(client.get, each) for each in (*earlier, *present)]
+        relative = "/waits.json?source=hangs&at=2h"  # data, which has no redirect
+        waiting = [pool.submit(client.get, each) for each in (*earlier, *present, relative)]
         try:
             for path in ("/health", "/waits?source=other", "/?source=other", "/nothing"):
                 assert client.get(path, timeout=10).status_code in {200, 404}

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from restate_lab._text import format_timestamp, join, one_line, plural, sentences, verb_form
-from restate_lab.analysis.doctor.census import MAX_ROWS, Handler, HandlerOutcomes, handler_of
+from restate_lab.analysis.doctor.census import MAX_ROWS, Handler, HandlerOutcomes
 from restate_lab.analysis.doctor.checks.agents import ids_of_repeated_responses
 from restate_lab.analysis.doctor.checks.retries import mismatch_calls
 from restate_lab.analysis.doctor.context import CheckContext
@@ -18,6 +18,7 @@ from restate_lab.analysis.journal.errors import MISMATCH, deprecated_deployment,
 from restate_lab.analysis.patterns import cause_paths, common_message, group_by, message_kinds, summarize_messages
 from restate_lab.analysis.suggestions import ask_call, plan_call, why_call
 from restate_lab.calls import SuggestedCall
+from restate_lab.frames import handler_of
 
 _LONG_AGO = datetime.fromtimestamp(0, UTC)
 _MAX_KINDS = 5  # kinds of failures of one handler with a finding of their own
