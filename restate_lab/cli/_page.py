@@ -12,16 +12,17 @@ import re
 import shutil
 import sys
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TextIO, TypeAlias
 
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
 from restate_lab._text import escape_invisible
 from restate_lab.document import Document
-from restate_lab.document.text import TextLayout, TextRow
+from restate_lab.document.text import COLUMNS, TextLayout, TextRow
 
 Part: TypeAlias = "str | tuple[str, str]"  # a text, or a text and its style
 
@@ -52,7 +53,7 @@ STATUS_STYLES: Mapping[str, str] = MappingProxyType(
 SEVERITY_STYLES: Mapping[str, str] = MappingProxyType(
     {"critical": "red", "warning": "yellow", "note": "dim", "incomplete": "yellow", "healthy": "green"}
 )
-_STYLES = {**STATUS_STYLES, **SEVERITY_STYLES, "strong": "bold", "quiet": _DIM}
+_STYLES = {**STATUS_STYLES, **SEVERITY_STYLES, "strong": "bold", "quiet": _DIM, "waiting": GRAY_BLUE}
 """Tone → its style."""
 _LONG = 24  # rows; below a longer document its title is repeated
 _WORD = r"""(?:'[^']*'|"[^"]*"|\\.|[^\s'"\\])+"""
@@ -89,7 +90,7 @@ class TextPage:
 
     def document(self, document: Document, layout: TextLayout) -> None:
         """Print a result, with calls in the syntax of the layout."""
-        rows = list(layout.rows(document))
+        rows = list(replace(layout, width=self.width or COLUMNS).rows(document))
         self._row(rows[0], "bold ")
         for row in rows[1:]:
             self._row(row)
@@ -170,8 +171,3 @@ def _escape_part(part: Part) -> Part:
     if isinstance(part, str):
         return escape_invisible(part, lines=False)
     return escape_invisible(part[0], lines=False), part[1]
-
-
-def truncate_cells(text: str, width: int) -> str:
-    """Return a text with at most ``width`` cells of a terminal; a longer one ends with "…"."""
-    return text if cell_len(text) <= width else f"{set_cell_size(text, width - 1)}…"

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from restate_lab._cells import GRID, CellStyle, Kind, cell, full_text, is_missing, kind_of
 from restate_lab._text import escape_invisible, format_ago, format_timestamp, plural, short_ids, verb_form
-from restate_lab.cli._page import truncate_cells
+from restate_lab.document.bars import truncate_cells
 
 GAP = "  "
 _ROUNDED = CellStyle(is_summary=True)  # of a question; the rows of a statement are exact

@@ -400,8 +400,10 @@ def journal(
     The exit code is 1 if the invocation does not exist.
     """
     from restate_lab.analysis.journal import journal as read_journal
+    from restate_lab.analysis.journal.drawing import journal_document
     from restate_lab.cli._output import write_result
-    from restate_lab.cli._result_pages import JournalPage
+    from restate_lab.cli.shell_code import writer
+    from restate_lab.document.text import TextLayout
     from restate_lab.export.results import journal_json
 
     with open_with_options(cluster, evidence, live, at) as (source, where), warnings.catch_warnings():
@@ -412,7 +414,9 @@ def journal(
     write_result(
         form,
         frame,
-        show=lambda page: JournalPage(frame, page, scale, top).print(where),
+        show=lambda page: page.document(
+            journal_document(frame, scale=scale, rows=top), TextLayout(writer(where), more=_MORE)
+        ),
         to_json=lambda: journal_json(frame, is_data=True),
     )
 

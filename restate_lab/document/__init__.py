@@ -84,6 +84,44 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
+class Bar:
+    """A row with a bar on a time axis: the positions are from 0 to 1, None without a known time.
+
+    ``outcome`` is a key of ``status.OUTCOMES``, ``about`` the times as text. ``marks`` are the positions of failed
+    attempts, ``later`` is that of the next event. A page folds a row below the one with the key ``parent``.
+    """
+
+    key: str
+    outcome: str
+    number: str
+    kind: str
+    name: str
+    value: str = ""
+    note: str = ""
+    duration: str = ""
+    about: str = ""
+    left: float | None = None
+    right: float | None = None
+    marks: tuple[float, ...] = ()
+    later: float | None = None
+    depth: int = 1
+    parent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Bars:
+    """Rows with bars on one axis, with positions and labels as ``ticks``; ``total`` is the number of all rows.
+
+    ``now`` is the position of the present, None if all rows have ended.
+    """
+
+    rows: Sequence[Bar]
+    ticks: Sequence[tuple[float, str]]
+    now: float | None = None
+    total: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Calls:
     """What a reader can do, outside of a list."""
 
@@ -108,7 +146,7 @@ class Fold:
     is_open: bool = False
 
 
-Block: TypeAlias = Text | Facts | Items | Picture | Calls | Gaps | Fold
+Block: TypeAlias = Text | Facts | Items | Picture | Bars | Calls | Gaps | Fold
 
 
 @dataclass(frozen=True, slots=True)

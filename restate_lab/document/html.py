@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from markupsafe import Markup
 
 from restate_lab._html import render
-from restate_lab.document import Document, Picture
-from restate_lab.status import STATUSES
+from restate_lab.document import Bar, Bars, Block, Document, Picture
+from restate_lab.status import OUTCOMES, STATUSES
 
 SIGNS = {"critical": "✖", "warning": "▲", "note": "●"}
 """A severity → its sign."""
@@ -38,15 +38,24 @@ def html_of(
     ``is_report``: below a heading of a report, which can be printed, it has severities as text, times, full ids, and
     no asides. ``is_short``: of a fold it has only the heading.
     """
+    return _render(document, document.blocks, links=links, is_report=is_report, is_short=is_short)
+
+
+def blocks_html(*blocks: Block) -> Markup:
+    """Return blocks without a card, for a part of a panel."""
+    return Markup(_render(None, blocks, links={}, is_report=False, is_short=False))  # noqa: S704 - our template escapes
+
+
+def _render(document: Document | None, blocks: Sequence[Block], **options: Any) -> str:
     return render(
         "document/card.html.j2",
         document=document,
+        blocks=blocks,
         colours=COLOURS,
         signs=SIGNS,
         draw=draw,
-        links=links,
-        is_report=is_report,
-        is_short=is_short,
+        draw_bars=draw_bars,
+        **options,
     )
 
 
@@ -54,3 +63,16 @@ def draw(picture: Picture) -> Markup:
     """Return a picture as HTML; nothing if there is none."""
     values = picture.draw()
     return Markup("" if values is None else render(picture.template, **values))  # noqa: S704 - our template escapes
+
+
+def draw_bars(bars: Bars) -> Markup:
+    """Return rows with bars as HTML; each row is below the one with the key of its ``parent``."""
+    keys, unfolded = {row.key for row in bars.rows}, set[str]()
+    below: dict[str | None, list[Bar]] = {None: []}
+    for row in bars.rows:
+        below.setdefault(row.parent if row.parent in keys else None, []).append(row)
+    for row in reversed(bars.rows):
+        if row.parent and (row.outcome != "done" or row.key in unfolded):
+            unfolded.add(row.parent)
+    html = render("document/bars.html.j2", bars=bars, below=below, unfolded=unfolded, outcomes=OUTCOMES)
+    return Markup(html)  # noqa: S704 - our template escapes

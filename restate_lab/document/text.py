@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import count, islice
@@ -10,7 +11,8 @@ from typing import TypeAlias
 
 from restate_lab._text import escape_invisible, sentences, truncate
 from restate_lab.calls import Step
-from restate_lab.document import Block, Calls, Document, Facts, Fold, Gaps, Item, Items, Line, Text, Word
+from restate_lab.document import Bars, Block, Calls, Document, Facts, Fold, Gaps, Item, Items, Line, Text, Word
+from restate_lab.document.bars import BarLayout
 
 ROWS, COLUMNS = 40, 100
 """A screen, in characters."""
@@ -18,6 +20,7 @@ Write: TypeAlias = Callable[[Step], str]
 """The syntax of a surface for calls; "" for a step that it cannot express."""
 _ALL = 1_000_000_000
 _ROW = COLUMNS - 10  # characters of a paragraph after its mark that fit on a row
+_SHORT_LABEL = 8
 _NOTHING = Word("", "quiet")
 _SHORTENED = "This text is shortened; the frames of the result have everything."
 
@@ -48,7 +51,8 @@ class TextLayout:
 
     It has the first ``most`` rows of each list. The first ``full`` items of the document have everything, further ones
     up to ``called`` their first step, and the others their title. ``longest`` is the number of characters of a
-    paragraph. ``more`` is the line about rows that are not shown, with the number of all as ``total``.
+    paragraph, and ``width`` that of a row. ``more`` is the line about rows that are not shown, with the number of all
+    as ``total``.
     """
 
     write: Write = lambda step: step.python
@@ -56,6 +60,7 @@ class TextLayout:
     full: int = _ALL
     called: int = _ALL
     longest: int = _ALL
+    width: int = COLUMNS
     more: str = "… and {more:,} more"
 
     def rows(self, document: Document) -> Iterator[TextRow]:
@@ -77,14 +82,13 @@ class TextLayout:
             case Text():
                 yield TextRow(self._words(block.line))
             case Facts():
-                width = max((len(label) for label, _ in block.rows), default=0)
-                for label, value in block.rows[: self.most]:
-                    yield TextRow(self._words(value), self._first(f"{label:<{width}}  "))
+                yield from self._facts(block)
             case Items():
                 yield from self._items(block, numbers)
+            case Bars():
+                yield from self._bars(block, numbers)
             case Calls():
-                yield self._heading(block.step.label)
-                yield from self._step(replace(block.step, label=""), "  ")
+                yield from self._calls(block.step)
             case Gaps():
                 shown = block.reasons[: self.most]
                 for reason in shown:
@@ -95,6 +99,18 @@ class TextLayout:
                 for each in block.blocks:
                     yield from self._block(each, numbers)
 
+    def _calls(self, step: Step) -> Iterator[TextRow]:
+        """Yield calls after a short label or below a long one."""
+        is_short = len(step.label) <= _SHORT_LABEL
+        if not is_short:
+            yield self._heading(step.label)
+        yield from self._code(self.write(step), f"{step.label}: " if is_short else "    ")
+
+    def _facts(self, block: Facts) -> Iterator[TextRow]:
+        width = max((len(label) for label, _ in block.rows), default=0)
+        for label, value in block.rows[: self.most]:
+            yield TextRow(self._words(value), self._first(f"{label:<{width}}  "))
+
     def _items(self, block: Items, numbers: Iterator[int]) -> Iterator[TextRow]:
         shown = block.items[: self.most]
         if shown and block.heading:
@@ -104,6 +120,15 @@ class TextLayout:
                 yield TextRow()
             yield from self._item(item, next(numbers), is_brief=block.is_brief)
         yield from self._more(len(shown), len(block.items))
+
+    def _bars(self, block: Bars, numbers: Iterator[int]) -> Iterator[TextRow]:
+        layout = BarLayout(block.rows[: self.most], self.width)
+        yield TextRow((Word(layout.axis(block.ticks), "quiet"),), self._first(" " * layout.before))
+        for row in layout.rows:
+            yield TextRow(layout.words(row))
+            if (detail := layout.detail(row)) and next(numbers) < self.full:
+                yield TextRow(self._words(detail), self._first(layout.indent(row)))
+        yield from self._more(len(layout.rows), block.total)
 
     def _item(self, item: Item, at: int, *, is_brief: bool) -> Iterator[TextRow]:
         age = f"for {item.age}" if item.age else ""
@@ -117,16 +142,14 @@ class TextLayout:
         yield TextRow((*self._words(item.title, "strong" if item.about else ""), after), first)
         for line in lines if at < self.full or is_brief else ():
             yield TextRow(self._words(line), self._first("  "))
-        written: dict[str, Step] = {}
+        labels: dict[str, str] = {}
         for step in steps[: None if at < self.full else at < self.called]:
-            written.setdefault(step.python, step)
-        for step in written.values():
-            yield from self._step(step, "  ")
+            labels.setdefault(self.write(step), step.label)
+        for code, label in labels.items():
+            yield from self._code(code, f"  {label}: " if label else "    ")
 
-    def _step(self, step: Step, indent: str) -> Iterator[TextRow]:
-        code = self.write(step)
+    def _code(self, code: str, first: str) -> Iterator[TextRow]:
         if code and len(code) <= max(self.longest, 4 * COLUMNS):  # calls are never cut
-            first = f"{indent}{step.label}: " if step.label else f"{indent}  "
             yield TextRow((Word(code, ""),), self._first(first), is_code=True)
 
     def _heading(self, heading: str) -> TextRow:
@@ -165,8 +188,11 @@ def text_of(document: Document) -> str:
     """Return a document as text with Python: with all of it if that fits on a screen, otherwise shortened."""
     if text := _draw(document, _LAYOUTS[0], ROWS):
         return text
-    shorter = (_draw(document, each, ROWS - 1) for each in _LAYOUTS[1:])
-    return "\n".join([next(filter(None, shorter), ""), _SHORTENED])
+    # A layout has at most as many rows as the one before it, so that a few are drawn and not each.
+    last = len(_LAYOUTS) - 1
+    fits = True  # is after False
+    at = bisect_left(_LAYOUTS, fits, 1, last, key=lambda each: bool(_draw(document, each, ROWS - 1)))
+    return "\n".join([_draw(document, _LAYOUTS[at], ROWS - 1), _SHORTENED])
 
 
 def _draw(document: Document, layout: TextLayout, most: int) -> str:

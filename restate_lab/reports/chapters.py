@@ -34,7 +34,7 @@ from restate_lab.reports.parts import Card, FirstPage, Heading, Notice, Part, Pr
 from restate_lab.reports.pictures import plot_of
 from restate_lab.reports.reader import ReportContext
 from restate_lab.reports.report import Report, with_values
-from restate_lab.reports.sections import diagnosis_part, journal_parts, section_of
+from restate_lab.reports.sections import document_part, journal_parts, section_of
 from restate_lab.reports.tables import heading
 from restate_lab.reports.timeline import (
     PRESENT_EVENTS,
@@ -64,7 +64,7 @@ def diagnosis_chapter(context: ReportContext) -> Section:
     error = first_error(context.diagnosis, context.try_to_ask("retry_storm"))
     targets = context.blocked_targets()
     lead = lead_of(context.diagnosis, context.builder.masker, context.builder.zone, targets=targets, error=error)
-    part = diagnosis_part(context.diagnosis, context.builder, is_short=context.is_short)
+    part = document_part(context.diagnosis.document(context.builder.zone), context.builder, is_short=context.is_short)
     return replace(section, parts=(part,), lead=lead)
 
 

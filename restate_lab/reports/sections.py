@@ -12,7 +12,7 @@ from markupsafe import Markup
 from restate_lab._text import escape_invisible
 from restate_lab.analysis.agents.result import Conversation
 from restate_lab.analysis.doctor.diagnosis import Diagnosis
-from restate_lab.analysis.journal.card import journal_html
+from restate_lab.analysis.journal.drawing import journal_document
 from restate_lab.analysis.questions.catalog import read_question
 from restate_lab.analysis.replay.result import Replay
 from restate_lab.analysis.story.card import story_html
@@ -20,6 +20,7 @@ from restate_lab.analysis.story.result import Story
 from restate_lab.analysis.story.text import title_of
 from restate_lab.analysis.waits import Waits
 from restate_lab.analysis.why.explanation import Explanation
+from restate_lab.document import Document
 from restate_lab.document.html import COLOURS, html_of
 from restate_lab.errors import ArgumentError
 from restate_lab.evidence.compare import Comparison
@@ -82,7 +83,7 @@ def section_of(
     default_title: str
     parts: tuple[Part, ...]
     if isinstance(content, Diagnosis):
-        default_title, parts = "What is wrong", (diagnosis_part(content, builder),)
+        default_title, parts = "What is wrong", (document_part(content.document(builder.zone), builder),)
         lead = lead_of(content, builder.masker, builder.zone)
         # red if any finding is critical, even in an incomplete diagnosis
         accent = COLOURS["critical" if content.worst == "critical" else content.verdict]
@@ -115,9 +116,9 @@ def comparison_parts(comparison: Comparison, builder: TableBuilder, *, rows: int
     return tuple(parts)
 
 
-def diagnosis_part(diagnosis: Diagnosis, builder: TableBuilder, *, is_short: bool = False) -> Card:
-    """Return the findings, worst first, with the checks that did not run; a short one has no folded findings."""
-    html = html_of(diagnosis.document(builder.zone), is_report=True, is_short=is_short)
+def document_part(document: Document, builder: TableBuilder, *, is_short: bool = False) -> Card:
+    """Return a document below the heading of a section; a short one has no folded blocks."""
+    html = html_of(document, is_report=True, is_short=is_short)
     return Card(Markup(builder.masker.text(html)))  # noqa: S704 - already escaped
 
 
@@ -138,15 +139,15 @@ def _frame_parts(frame: pd.DataFrame, builder: TableBuilder, rows: int) -> tuple
 
 
 def journal_parts(frame: pd.DataFrame, builder: TableBuilder, *, file: str, rows: int = ROWS) -> tuple[Part, ...]:
-    """Return a journal: a card with a time bar for each entry, then the entries in a folded table.
+    """Return a journal: a time bar for each entry, then the entries in a folded table.
 
     A journal without entries is a sentence with the reason.
     """
+    part = document_part(journal_document(frame, zone=builder.zone), builder)
     if frame.empty:
-        return (Prose(f"There is no journal: {frame.attrs.get('note', 'it has no entries')}."),)
-    card = Markup(builder.masker.text(journal_html(frame, zone=builder.zone)))  # noqa: S704 - already escaped
+        return (part,)
     table = builder.table(frame, columns=_JOURNAL, rows=rows, file=file, drop_empty=True)
-    return Card(card), replace(table, folded="The entries as a table")
+    return part, replace(table, folded="The entries as a table")
 
 
 def _story_parts(story: Story, builder: TableBuilder) -> tuple[Part, ...]:
@@ -160,13 +161,15 @@ def _other_parts(content: Any, builder: TableBuilder) -> tuple[str, tuple[Part, 
     if drawing := drawing_of(content):
         return drawing[0], (drawing[1],)
     if isinstance(content, Explanation):
-        return f"Why {content.target or content.id} is {content.status or 'not found'}", (_card(content, builder),)
+        return f"Why {content.target or content.id} is {content.status or 'not found'}", (
+            document_part(content.document(builder.zone), builder),
+        )
     if isinstance(content, str):
         return "Notes", tuple(Prose(builder.masker.text(each)) for each in paragraphs(content))
     if isinstance(content, Waits):
         return "Wait-for graph", (
             plot_of("waits", content, builder.zone, content.summary),
-            _card(content, builder),
+            document_part(content.document(builder.zone), builder),
         )
     if isinstance(content, Replay):
         rows = builder.table(content.rows, title="Invocations", file="replay", drop_empty=True)

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page
 
 from restate_lab._html import render
-from restate_lab.analysis.journal.card import journal_html
+from restate_lab.analysis.journal.drawing import journal_html
 from restate_lab.demo.jupyter import JupyterLab
 from support.clusters import Cluster
 from support.jupyter import CONNECTED, LabPage

@@ -21,10 +21,10 @@ from rich.cells import cell_len
 from typer.testing import CliRunner
 
 import restate_lab as rl
+from restate_lab.analysis.journal.drawing import journal_document
 from restate_lab.cli import app
 from restate_lab.cli._options import SourceOptions
 from restate_lab.cli._page import TextPage
-from restate_lab.cli._result_pages import JournalPage
 from restate_lab.cli.shell_code import writer
 from restate_lab.document.text import TextLayout
 from support.bench import wait_for
@@ -147,7 +147,7 @@ def test_journal(incident: Cluster) -> None:
     at = next(at for at, line in enumerate(lines) if "Run charge card" in line)
     assert re.match(r"3    Run charge card +↻ failing .*[▓╳]", lines[at])
     assert re.search(r"\d+ failed attempts.*ProviderDown\(", lines[at + 1])
-    assert lines[-2].startswith("5 entries: 1 failing, 1 waiting, 3 done")
+    assert lines[-3].startswith("5 entries: 1 failing, 1 waiting, 3 done")
     assert lines[-1] == f"next: restate-lab why {caller} -e {incident.admin_url}"
     found = json.loads(call(incident, "journal", caller, "--json").stdout)
     assert [row["entry_type"] for row in found["entries"]] == ["Input", "Call"]
@@ -166,9 +166,9 @@ def test_no_line_is_wider_than_the_terminal(clusters: Clusters, monkeypatch: pyt
     for width in (80, 120, 200):
         monkeypatch.setenv("COLUMNS", str(width))
         terminal = Terminal()
-        for result in (diagnosis, waits, *explanations):
-            TextPage(terminal).document(result.document(), TextLayout(writer(target)))
-        JournalPage(journal, TextPage(terminal), "linear", 200).print(target)
+        documents = [result.document() for result in (diagnosis, waits, *explanations)]
+        for document in (*documents, journal_document(journal)):
+            TextPage(terminal).document(document, TextLayout(writer(target)))
         wide = [line for line in terminal.getvalue().splitlines() if cell_len(line) > width]
         assert [line for line in wide if " " in line.strip(" \\") and "'SELECT" not in line] == []
 

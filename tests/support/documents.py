@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from restate_lab.calls import Step, SuggestedCall
-from restate_lab.document import Calls, Document, Facts, Fold, Gaps, Item, Items, Line, Picture, Text, Word
+from restate_lab.document import Bar, Bars, Calls, Document, Facts, Fold, Gaps, Item, Items, Line, Picture, Text, Word
+from restate_lab.status import OUTCOMES
 
 
 def hostile_document(text: str, *, page: str = "") -> Document:
@@ -26,8 +27,16 @@ def hostile_document(text: str, *, page: str = "") -> Document:
         Items((folded,) * 2, shown=1, more=text, is_brief=True),
         Picture("_html/bar.html.j2", lambda: {"parts": [(text, 1_200, "red")]}),
         Items((Item(text),) * 1_300, shown=1),
+        hostile_bars(text),
         Calls(step),
         Gaps((text,), text),
     )
     folds = (Fold(text, blocks), Fold(text, blocks, is_aside=True))
     return Document(line, text, (*blocks, *folds), text, (text,), page)
+
+
+def hostile_bars(text: str) -> Bars:
+    """Return rows with this text in each place, one for each outcome, below the first one."""
+    first = Bar(text, "failed", text, text, text, text, text, text, text, 0.1, 0.2, (0.15,), 0.9)
+    below = tuple(replace(first, key=name, outcome=name, depth=2, parent=text) for name in OUTCOMES)
+    return Bars((first, *below, Bar("", "pending", "", text, text)), ((0.0, text), (0.5, text)), 0.9, 1_200)

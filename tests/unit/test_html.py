@@ -19,9 +19,10 @@ from restate_lab._html import render
 from restate_lab._html.table import TableCell, TableColumn, show
 from restate_lab._text import shorten_id
 from restate_lab.analysis.waits.picture import WaitPicture
-from restate_lab.document.html import COLOURS, SIGNS, draw
+from restate_lab.document.html import COLOURS, SIGNS, draw, draw_bars
 from restate_lab.errors import ArgumentError
-from support.documents import hostile_document
+from restate_lab.status import OUTCOMES
+from support.documents import hostile_bars, hostile_document
 from support.sample_rows import sample_id
 
 PACKAGE = Path(restate_lab.__file__).parent
@@ -50,28 +51,8 @@ PICTURE = WaitPicture(
 )
 CELL = TableCell(HOSTILE, HOSTILE, "red", is_missing=True)
 TABLE: dict[str, Any] = {"title": HOSTILE, "name": HOSTILE, "summary": HOSTILE, "heads": [HOSTILE], "rows": [[HOSTILE]]}
-OUTCOME = {"colour": "red", "label": HOSTILE, "sign": HOSTILE}
-NODE: dict[str, Any] = dict.fromkeys(("more", "value", "attempts", "about", "duration"), HOSTILE) | {
-    "row": {"index": 1, "depth": 1, "outcome": "failed", "entry_type": HOSTILE, "label": HOSTILE},
-    "outcome": OUTCOME,
-    "left": 1.0,
-    "width": 2.0,
-    "marks": [1.0],
-    "later": 3.0,
-    "is_open": True,
-    "children": [],
-}
+BARS = hostile_bars(HOSTILE)
 BAR = (HOSTILE, 50.0, "red", HOSTILE, (40.0, 60.0))
-JOURNAL: dict[str, Any] = {
-    "tree": [NODE | {"children": [NODE]}],
-    "now": 50.0,
-    "ticks": [{"width": 9.0, "label": HOSTILE}],
-    "legend": [OUTCOME],
-    "has_attempts": True,
-    "has_next": True,
-    "hidden": HOSTILE,
-    "note": HOSTILE,
-}
 STORY_ROW: dict[str, Any] = (
     dict.fromkeys(("target", "status", "failure", "duration", "about", "agent"), HOSTILE)
     | {"id": HOSTILE, "first": HOSTILE, "times": 0, "colour": "red", "notes": [HOSTILE], "indent": 14, "depth": 1_200}
@@ -90,8 +71,6 @@ CARDS: dict[str, dict[str, Any]] = {
     "analysis/story/card.html.j2": CARD | BADGES | PATH | WATERFALL,
     "analysis/story/path.html.j2": PATH,
     "analysis/story/waterfall.html.j2": WATERFALL,
-    "analysis/journal/card.html.j2": CARD | BADGES | JOURNAL,
-    "analysis/journal/rows.html.j2": JOURNAL,
     "_html/bar.html.j2": PARTS,
     "_html/card.html.j2": CARD | PARTS | BADGES,
     "_html/table.html.j2": {
@@ -128,8 +107,10 @@ CARDS: dict[str, dict[str, Any]] = {
     "analysis/waits/picture.html.j2": {"picture": PICTURE, "is_live": False},
     "reports/templates/written.html.j2": CARD | {"path": HOSTILE, "href": "#a", "size": HOSTILE, "lead": [HOSTILE] * 2},
     "document/card.html.j2": {"document": hostile_document(HOSTILE, page=PAGE["page"])}
-    | {"colours": COLOURS, "signs": SIGNS, "draw": draw, "links": {0: [(HOSTILE, "#a")]}}
-    | {"is_report": False, "is_short": False},
+    | {"colours": COLOURS, "signs": SIGNS, "draw": draw, "draw_bars": draw_bars, "links": {0: [(HOSTILE, "#a")]}}
+    | {"blocks": hostile_document(HOSTILE).blocks, "is_report": False, "is_short": False},
+    "document/bars.html.j2": {"bars": BARS, "below": {None: BARS.rows[:1], HOSTILE: BARS.rows[1:]}, "unfolded": ()}
+    | {"outcomes": OUTCOMES},
     "actions/note/card.html.j2": CARD,
     "actions/plan/card.html.j2": CARD
     | PARTS

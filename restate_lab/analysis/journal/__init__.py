@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from restate_lab.analysis.ids import describe_missing, invocation_id_in
-from restate_lab.analysis.journal.card import journal_html
+from restate_lab.analysis.journal.drawing import journal_html
 from restate_lab.analysis.journal.frame import JournalTree, calls_of, to_frame
 from restate_lab.analysis.journal.reader import Invocation, JournalReader, is_archived
 from restate_lab.client.schema import translate_errors

@@ -1,12 +1,13 @@
 """The rows of a journal for drawing: the label, outcome, start and end of each entry.
 
 ``journal_bars`` reads the frame of ``rl.journal``. Cards, panels and plots draw these rows, so that an entry looks the
-same everywhere. ``card.py`` places them on a time axis.
+same everywhere. ``drawing.py`` places them on a time axis.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -87,12 +88,14 @@ class JournalRow:
 class JournalBars:
     """The rows of a journal in the frame's order; the bars of open rows end at ``now``.
 
-    ``hidden`` is the number of rows that ``limit`` removed; ``note`` is the reason if there are no rows.
+    ``hidden`` is the number of rows that ``limit`` removed, and ``counts`` has the outcomes of all rows; ``note`` is
+    the reason if there are no rows.
     """
 
     rows: tuple[JournalRow, ...]
     now: datetime
     is_ended: bool
+    counts: Counter[str]
     hidden: int = 0
     note: str = ""
     lines: tuple[str, ...] = ()  # what the invocation waits for as a whole, and events of unknown types
@@ -125,11 +128,12 @@ def journal_bars(frame: pd.DataFrame, most: int | None = None) -> JournalBars:
     attempts = {id_: _Attempts.from_attrs(facts) for id_, facts in attrs.get("invocations", {}).items()}
     builder = _RowBuilder(pd.DataFrame(frame).reset_index(drop=True), attempts, now)
     chosen = builder.choose(most)
-    rows = builder.with_failing_handlers(dict(zip(chosen, builder.rows(chosen), strict=True)))
+    rows = list(builder.with_failing_handlers(dict(zip(chosen, builder.rows(chosen), strict=True))))
     bars = JournalBars(
         rows=tuple(rows),
         now=max([now, *latest]),
         is_ended=attrs.get("status") in ENDED,
+        counts=builder.counts(handlers=sum(row.entry_type == HANDLER for row in rows)),
         hidden=len(frame) - len(chosen),
         note=str(attrs.get("note", "")),
         lines=tuple(_lines(attrs, now)),
@@ -223,10 +227,27 @@ class _RowBuilder:
         handlers: dict[int, JournalRow] = {}
         for id_, attempts in self.attempts.items():
             own = self._positions(id_) if attempts.is_failing else []
-            if own and not any(row.outcome == "retrying" for row in self.rows(self._positions(id_, status=OPEN))):
+            if own and not self._retrying[id_]:
                 handlers[own[-1]] = _handler_row(list(self.rows(own)), attempts)
         for at in sorted({*rows, *handlers}):
             yield from (each[at] for each in (rows, handlers) if at in each)
+
+    def counts(self, *, handlers: int) -> Counter[str]:
+        """Return the number of rows by outcome, with the rows of handlers."""
+        statuses, retrying = self.frame["status"].value_counts(), sum(self._retrying.values())
+        done, failed, is_open = (int(statuses.get(status, 0)) for status in (DONE, FAILED, OPEN))
+        pending = len(self.frame) - done - failed - is_open
+        waiting = is_open - retrying
+        return Counter(done=done, pending=pending, waiting=waiting, retrying=retrying + handlers, failed=failed)
+
+    @cached_property
+    def _retrying(self) -> Mapping[str, int]:
+        """The number of entries that fail now, by failing invocation."""
+        return {
+            id_: sum(row.outcome == "retrying" for row in self.rows(self._positions(id_, status=OPEN)))
+            for id_, attempts in self.attempts.items()
+            if attempts.is_failing
+        }
 
     def _positions(self, id_: str, *, status: str | None = None) -> list[int]:
         chosen = self.frame["invocation_id"].eq(id_)

@@ -17,9 +17,10 @@ from restate_lab._text import format_duration, join, one_line, plural
 from restate_lab.analysis.ids import describe_new_run
 from restate_lab.analysis.invocations.reader import without_prefix
 from restate_lab.analysis.journal.bars import JournalBars, JournalRow, journal_bars
-from restate_lab.analysis.journal.card import rows_html
+from restate_lab.analysis.journal.drawing import rows_of
 from restate_lab.analysis.journal.errors import describe_code
 from restate_lab.analysis.journal.payloads import mask_payloads, payload_texts
+from restate_lab.document.html import blocks_html
 from restate_lab.errors import NotOnThisServer
 from restate_lab.panels._base.files import ExportedRows, ExportForm
 from restate_lab.panels.grid import Grid
@@ -271,7 +272,7 @@ class InvocationDetail(widgets.VBox):  # type: ignore[misc] # ipywidgets has no 
             _title_html(content.row, self._address, _STYLES),
             _failure_html(content, _STYLES),
             _part("facts", _STYLES, facts=_main_facts(content, bars, self._zone)),
-            rows_html(bars, zone=self._zone),
+            blocks_html(rows_of(bars, zone=self._zone)),
             content.why._repr_html_(),
             _part("facts", _STYLES, facts=_all_facts(content, self._zone)),
         )

@@ -1,5 +1,5 @@
 // The journal of an invocation: a tree grid with a time bar in each row, which grows with the clock of the browser.
-// Texts from the kernel are set as text. view.py defines the fields of a row; card.py has the same scales.
+// Texts from the kernel are set as text. view.py defines the fields of a row; drawing.py has the same scales.
 
 const LOG_UNIT = 10, FIT_UNIT = 1; // ms
 const BEAT = 1_000; // ms between two updates of open entries

@@ -17,7 +17,7 @@ from pydantic import Field, TypeAdapter
 from restate_lab._cells import FULL
 from restate_lab._text import escape_invisible, one_line, shorten_id
 from restate_lab.analysis.journal.bars import JournalBars, JournalRow
-from restate_lab.analysis.journal.card import FUTURE, SCALES, describe_times, time_scale
+from restate_lab.analysis.journal.drawing import FUTURE, SCALES, describe_times, time_scale
 from restate_lab.panels._assets import read_assets
 from restate_lab.panels._base.content import ContentWidget, MessageWidget, ViewMessage
 from restate_lab.panels._base.head import nothing

@@ -9,7 +9,7 @@ import pandas as pd
 from restate_lab._text import one_line
 from restate_lab.analysis.ids import invocation_id_in
 from restate_lab.analysis.journal import read_journal
-from restate_lab.analysis.journal.card import journal_html
+from restate_lab.analysis.journal.drawing import journal_html
 from restate_lab.analysis.journal.payloads import payload_texts
 from restate_lab.analysis.why import why
 from restate_lab.analysis.why.explanation import Explanation

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import timedelta
 from itertools import pairwise
 from random import Random
@@ -11,7 +12,9 @@ import pandas as pd
 import pytest
 
 from restate_lab.analysis.journal.bars import JournalBars, journal_bars
-from restate_lab.analysis.journal.card import FUTURE, SCALES, journal_html, time_scale
+from restate_lab.analysis.journal.drawing import FUTURE, SCALES, journal_document, journal_html, time_scale
+from restate_lab.document.html import html_of
+from restate_lab.document.text import text_of
 from restate_lab.errors import ArgumentError
 from restate_lab.status import OUTCOMES
 from support.pictures import NOW, contrast, journal
@@ -108,7 +111,8 @@ def test_a_long_journal_keeps_the_first_the_latest_and_the_entries_that_did_not_
     assert labels[:20] == [f"step {number}" for number in range(20)]
     assert "step 5000" in labels
     assert labels[-1] == "step 9999"
-    assert "9,900 entries not shown" in journal_html(frame, rows=100)
+    assert "9,900 more not shown" in html_of(journal_document(frame, rows=100))
+    assert "… and 9,900 more" in text_of(journal_document(frame, rows=10))
 
 
 @pytest.mark.parametrize("seed", range(30))
@@ -132,6 +136,7 @@ def test_the_rows_of_a_limit_are_those_of_the_whole_journal(seed: int) -> None:
     states = {ID: attempts(command_index=command), "inv_b": attempts(chance.choice(["paused", "suspended"]))}
     frame.attrs |= {"read_at": READ.isoformat(), "status": "backing-off", "invocations": states}
     whole = journal_bars(frame)
+    assert whole.counts == Counter(outcomes(whole))
     for most in (1, 5, 21, 40, 60):
         assert journal_bars(frame, most) == whole.limit(most)
 
@@ -142,7 +147,7 @@ def test_the_bar_of_a_failing_entry_reaches_to_now_with_its_error_and_the_next_a
     assert "margin-left:min(1.840%" in bar
     assert "width:90.160%" in bar
     assert "boom &lt;b&gt;" in html
-    assert "<b>" not in html
+    assert "boom <b>" not in html
     assert "border:2px solid #e8710a;border-radius:50%" in html
 
 

@@ -1,10 +1,10 @@
-"""Draw a journal: times become positions on an axis from 0 to 1, and rows become HTML with bars.
+"""Draw a journal: times become positions on an axis from 0 to 1, and rows become bars.
 
 ``linear`` is proportional to time. ``log`` gives the first second as much space as the next minutes. ``fit`` gives each
 interval between two starts or ends a width that grows with the logarithm of its duration, so that every entry is
 readable. ``panels/invocation/journal.js`` computes the same positions with the browser's clock.
 
-``journal_html`` returns the card of a frame for notebooks and reports. The card has inline styles only and no script.
+``journal_document`` returns the blocks of a frame for every surface.
 """
 
 from __future__ import annotations
@@ -15,16 +15,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from itertools import pairwise
 from math import log1p
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias, get_args
 
 import pandas as pd
 
-from restate_lab._html import render
-from restate_lab._text import format_duration, format_timestamp, one_line, plural, truncate
+from restate_lab._text import format_duration, format_timestamp, plural
 from restate_lab.analysis.journal.bars import JournalBars, JournalRow, journal_bars
+from restate_lab.analysis.suggestions import why_call
+from restate_lab.calls import Step
+from restate_lab.document import Bar, Bars, Block, Calls, Document, Text, Word
+from restate_lab.document.html import html_of
 from restate_lab.durations import round_step
 from restate_lab.errors import ArgumentError
-from restate_lab.status import OUTCOMES, STATUSES
+from restate_lab.status import OUTCOMES
 
 ScaleName: TypeAlias = Literal["linear", "log", "fit"]
 SCALES: tuple[ScaleName, ...] = get_args(ScaleName)
@@ -37,8 +40,6 @@ _LEAST_GAP, _LEAST_GAP_AT_START = 0.2, 0.34  # of the axis, between two ticks; t
 _LEAST_BETWEEN_MARKS = 0.012  # of the axis; with more marks a bar would be black
 _CLOCK_FROM = 60.0  # seconds; a longer linear axis shows times of day
 _ROWS = 200  # of a card
-_VALUE, _FULL_VALUE = 160, 2_000  # characters of a value, and of its tooltip
-_GREY = STATUSES["suspended"].colour
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,85 +153,85 @@ def _clock(time: float, zone: tzinfo, now: float, since: float | None = None) ->
     return text if since is None else text.removesuffix(":00")
 
 
-def journal_html(frame: pd.DataFrame, /, *, scale: ScaleName = "linear", zone: tzinfo = UTC, rows: int = _ROWS) -> str:
-    """Return the card of a frame of ``rl.journal`` as HTML: one row per entry, with its bar on a common time axis.
+def journal_document(
+    frame: pd.DataFrame, /, *, scale: ScaleName = "linear", zone: tzinfo = UTC, rows: int = _ROWS
+) -> Document:
+    """Return a frame of ``rl.journal`` as blocks: one row per entry, with its bar on a common time axis.
 
-    At most ``rows`` entries are drawn; the card shows the number of the others. Text from the cluster is escaped.
+    At most ``rows`` entries have a row.
 
     Raises:
         ArgumentError: the scale is unknown.
     """
     attrs, bars = frame.attrs, journal_bars(frame, rows)
-    status = str(attrs.get("status", ""))
-    lines = [*bars.lines, *([attrs["truncated"]["message"]] if "truncated" in attrs else [])]
+    status, id_ = str(attrs.get("status", "")), str(attrs.get("id", ""))
+    attempts = attrs.get("failed_attempts")
+    title = (
+        Word(str(attrs.get("target") or "Journal")),
+        *((" · ", Word(status, status)) if status else ()),
+        f" · {plural(attempts, 'failed attempt')}" if attempts else "",
+    )
+    blocks: list[Block] = [Text(line) for line in bars.lines]
+    if "truncated" in attrs:
+        blocks.append(Text(Word(attrs["truncated"]["message"], "incomplete")))
+    blocks.append(rows_of(bars, scale=scale, zone=zone))
+    if bars.rows:
+        blocks.append(Text(Word(_totals(bars))))
+    if id_ and not bars.is_ended:
+        blocks.append(Calls(Step((why_call(id_),))))
+    where = ()
     if "source" in attrs:
-        lines.append(f"{attrs['source']}, restate {attrs['version']}, {format_timestamp(bars.now, zone=zone)}")
-    return render(
-        "analysis/journal/card.html.j2",
-        title=" · ".join(filter(None, (str(attrs.get("target") or "Journal"), status))),
-        place=str(attrs.get("id", "")),
-        page=str(attrs.get("link", "")),
-        lines=lines,
-        accent=STATUSES[status].colour if status in STATUSES else _GREY,
-        **_table(bars, scale, zone),
+        where = (f"{attrs['source']}, restate {attrs['version']}, {format_timestamp(bars.now, zone=zone)}",)
+    return Document(title, id_, tuple(blocks), status or "quiet", where, str(attrs.get("link", "")))
+
+
+def journal_html(frame: pd.DataFrame, /) -> str:
+    """Return the card of a frame of ``rl.journal`` as HTML."""
+    return html_of(journal_document(frame))
+
+
+def _totals(bars: JournalBars) -> str:
+    counts = bars.counts
+    outcomes = [f"{counts[name]:,} {each.label}" for name, each in OUTCOMES.items() if counts[name]]
+    return f"{plural(counts.total(), 'entry', 'entries')}: {', '.join(reversed(outcomes))}"
+
+
+def rows_of(bars: JournalBars, *, scale: ScaleName = "linear", zone: tzinfo = UTC) -> Bars | Text:
+    """Return the rows of a journal as a block, or the reason why it has none."""
+    if not bars.rows:
+        return Text(f"There is no journal: {bars.note or 'it has no entries'}.")
+    axis = time_scale(bars, scale)
+    return Bars(
+        tuple(_bar(row, bars.now, axis, zone) for row in bars.rows),
+        tuple((tick.position, tick.label) for tick in axis.ticks(zone)),
+        axis.past if axis.future is not None else None,
+        len(bars.rows) + bars.hidden,
     )
 
 
-def rows_html(bars: JournalBars, *, scale: ScaleName = "linear", zone: tzinfo = UTC) -> str:
-    """Return only the axis, the rows and the legend."""
-    return render("analysis/journal/rows.html.j2", **_table(bars, scale, zone))
-
-
-def _table(bars: JournalBars, kind: ScaleName, zone: tzinfo) -> dict[str, Any]:
-    scale = time_scale(bars, kind)
-    ticks = scale.ticks(zone)
-    ends = [*(tick.position for tick in ticks[1:]), 1.0]
-    return {
-        "ticks": [
-            {"label": tick.label, "width": 100 * (end - tick.position)} for tick, end in zip(ticks, ends, strict=True)
-        ],
-        "tree": _tree(bars, scale, zone),
-        "legend": [each for name, each in OUTCOMES.items() if any(row.outcome == name for row in bars.rows)],
-        "has_attempts": any(row.attempts for row in bars.rows),
-        "has_next": any(row.next_attempt for row in bars.rows),
-        "now": 100 * scale.past if scale.future is not None else None,
-        "hidden": f"{plural(bars.hidden, 'entry', 'entries')} not shown" if bars.hidden else "",
-        "note": bars.note or ("" if bars.rows else "it has no entries"),
-        "outcomes": OUTCOMES,
-    }
-
-
-def _tree(bars: JournalBars, scale: TimeScale, zone: tzinfo) -> list[dict[str, Any]]:
-    """Return the rows as dicts; the rows of a callee are ``children`` of the call."""
-    nodes = {row.key: _node(row, bars.now, scale, zone) for row in bars.rows}
-    for row in reversed(bars.rows):
-        if row.parent is not None and row.parent in nodes:
-            parent, node = nodes[row.parent], nodes[row.key]
-            parent["children"].insert(0, node)
-            parent["is_open"] |= node["is_open"] or row.outcome != "done"
-    return [nodes[row.key] for row in bars.rows if row.parent is None or row.parent not in nodes]
-
-
-def _node(row: JournalRow, now: datetime, scale: TimeScale, zone: tzinfo) -> dict[str, Any]:
-    """Return the template values of one row; positions are percentages."""
-    value = one_line(row.value, _FULL_VALUE)
+def _bar(row: JournalRow, now: datetime, scale: TimeScale, zone: tzinfo) -> Bar:
     left, right = _ends(row, scale)
     later = row.next_attempt or row.wakes_at
-    return {
-        "row": row,
-        "outcome": OUTCOMES[row.outcome],
-        "value": truncate(value, _VALUE),
-        "more": value if len(value) > _VALUE else "",
-        "attempts": row.attempts_text,
-        "duration": row.duration(now),
-        "left": 100 * left,
-        "width": 100 * (right - left),
-        "marks": [100 * (each - left) / max(right - left, 1e-9) for each in _marks(row, scale)],
-        "later": 100 * max(0.0, scale.position(later) - right) if later else None,
-        "about": describe_times(row, now, zone),
-        "children": [],
-        "is_open": False,
-    }
+    callee = (row.callee or "") if row.outcome != "done" else ""
+    seconds = (row.next_attempt - now).total_seconds() if row.next_attempt else 0.0
+    next_text = f"next in {format_duration(max(0.0, seconds))}" if row.next_attempt else ""
+    return Bar(
+        row.key,
+        row.outcome,
+        "" if row.index is None else str(row.index),
+        row.entry_type,
+        row.label,
+        ": ".join(filter(None, (" ".join(row.value.split()), callee))),
+        ", ".join(filter(None, (row.attempts_text, next_text))),
+        row.duration(now),
+        describe_times(row, now, zone),
+        left,
+        right,
+        tuple(_marks(row, scale)),
+        scale.position(later) if later else None,
+        row.depth,
+        row.parent,
+    )
 
 
 def _marks(row: JournalRow, scale: TimeScale) -> list[float]:
@@ -242,14 +243,12 @@ def _marks(row: JournalRow, scale: TimeScale) -> list[float]:
     return marks
 
 
-def _ends(row: JournalRow, scale: TimeScale) -> tuple[float, float]:
-    """Return the start and end of the bar; a row without a start has a mark at its end."""
+def _ends(row: JournalRow, scale: TimeScale) -> tuple[float | None, float | None]:
+    """Return the start and end of the bar; a row without a start has a mark at its end, if that is known."""
     is_open = row.end is None and row.outcome in {"waiting", "retrying"}
-    if row.start is None:
-        end = scale.past if is_open or row.end is None else scale.position(row.end)
-        return end, end
-    start = scale.position(row.start)
-    return start, max(start, scale.past if is_open else scale.position(row.end or row.start))
+    end = scale.past if is_open else scale.position(row.end) if row.end else None
+    start = scale.position(row.start) if row.start else end
+    return start, start if start is None or end is None else max(start, end)
 
 
 def describe_times(row: JournalRow, now: datetime, zone: tzinfo) -> str:

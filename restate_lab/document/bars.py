@@ -1,0 +1,94 @@
+"""Bars on a time axis as text: each outcome has its own character, so that bars are distinct without colors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+from rich.cells import cell_len, set_cell_size
+
+from restate_lab._text import escape_invisible
+from restate_lab.document import Bar, Word
+from restate_lab.status import OUTCOMES
+
+_LONGEST = 80  # characters of a bar
+_FILLS: Mapping[str, str] = MappingProxyType(
+    {"done": "█", "pending": "·", "waiting": "░", "retrying": "▓", "failed": "█"}
+)
+_TONES: Mapping[str, str] = MappingProxyType(
+    {"done": "succeeded", "pending": "quiet", "waiting": "waiting", "retrying": "backing-off", "failed": "failed"}
+)
+_INSTANT, _ATTEMPT, _LATER = "▏", "╳", "○"
+
+
+def truncate_cells(text: str, width: int) -> str:
+    """Return a text with at most ``width`` cells of a terminal; a longer one ends with "…"."""
+    return text if cell_len(text) <= width else f"{set_cell_size(text, width - 1)}…"
+
+
+class BarLayout:
+    """The columns of rows with bars: number, name, outcome, duration and bar, all in ``width`` cells."""
+
+    def __init__(self, rows: Sequence[Bar], width: int) -> None:
+        self.rows = rows
+        names = max((cell_len(_name(row)) for row in rows), default=0)
+        self._duration = max((len(row.duration) for row in rows), default=0)
+        self._number = max((len(row.number) for row in rows), default=0)
+        self._outcome = max(len(each.label) for each in OUTCOMES.values()) + 2
+        self._name = min(names, max(width // 3, 16))  # names get at most a third, and the bars get the rest
+        self.before = self._number + self._name + self._outcome + self._duration + 8
+        self._bar = max(8, min(width - self.before, _LONGEST))
+
+    def axis(self, ticks: Sequence[tuple[float, str]]) -> str:
+        """Return the labels of the ticks above the bars; ``before`` is the number of cells left of them."""
+        line = ""
+        for position, label in ticks:
+            start = min(round(position * self._bar), self._bar - len(label))
+            if start >= len(line) + bool(line):
+                line = f"{line:<{start}}{label}"
+        return line
+
+    def words(self, row: Bar) -> tuple[Word, ...]:
+        """Return the columns of a row."""
+        style = OUTCOMES[row.outcome]
+        tone = _TONES[row.outcome]
+        return (
+            Word(f"{row.number:>{self._number}}", "quiet"),
+            Word(f"  {set_cell_size(truncate_cells(_name(row), self._name), self._name)}  ", ""),
+            Word(f"{style.sign} {style.label}".ljust(self._outcome), tone),
+            Word(f"  {row.duration:>{self._duration}}  ", ""),
+            Word(self._drawn(row), tone),
+        )
+
+    def detail(self, row: Bar) -> Word | None:
+        """Return the name if it does not fit above, the note and the value; None without them."""
+        name = row.name if cell_len(_name(row)) > self._name else ""
+        text = ": ".join(filter(None, (name, row.note, row.value)))
+        is_error = row.outcome in {"failed", "retrying"}
+        return Word(text, _TONES[row.outcome] if is_error else "quiet") if text else None
+
+    def indent(self, row: Bar) -> str:
+        """Return the spaces before the detail of a row."""
+        return " " * (self._number + 2 + 2 * row.depth)
+
+    def _drawn(self, row: Bar) -> str:
+        if row.left is None or row.right is None:
+            return ""
+        cells = [" "] * self._bar
+        left, right = self._cell(row.left), self._cell(row.right)
+        cells[left : right + 1] = _FILLS[row.outcome] * (right - left + 1)
+        if (row.right - row.left) * self._bar < 0.5:
+            cells[left] = _INSTANT
+        for position in row.marks:
+            cells[self._cell(position)] = _ATTEMPT
+        if row.later is not None:
+            cells[self._cell(row.later)] = _LATER
+        return "".join(cells).rstrip()
+
+    def _cell(self, position: float) -> int:
+        return max(0, min(int(position * self._bar), self._bar - 1))
+
+
+def _name(row: Bar) -> str:
+    name = f"{row.kind} {row.name}".strip()
+    return escape_invisible(f"{'  ' * (row.depth - 1)}{name}", lines=False)
