@@ -14,20 +14,14 @@ from restate_lab.analysis.doctor import Diagnosis
 from restate_lab.analysis.replay.recording import CANNOT_SAY, FITS, NOT_CHECKABLE
 from restate_lab.analysis.replay.result import Replay
 from restate_lab.analysis.replay.verdict import DIVERGES, FAILS, OTHER_RESULT
-from restate_lab.analysis.story.result import Story
-from restate_lab.analysis.story.text import CRITICAL as CRITICAL_LEGEND, agents_line, origin_line, path_line, tree_lines
-from restate_lab.analysis.suggestions import why_call
 from restate_lab.analysis.waits import Waits
-from restate_lab.calls import python_code
-from restate_lab.cli._errors import BAD, INCOMPLETE, in_a_shell
-from restate_lab.cli._options import SourceOptions
+from restate_lab.cli._errors import BAD, INCOMPLETE
 from restate_lab.cli._page import TextPage
-from restate_lab.cli.shell_code import code_for
+from restate_lab.cli._words import in_a_shell
 from restate_lab.debugging.to_test.result import RecordedTest
 from restate_lab.frames import records
 
 PIPE_WIDTH = 100  # columns per line without a terminal
-TREE_WIDTH = 80  # of a story without a terminal
 LONGEST_CONTRAST = 40
 _SAME_GROUP: Mapping[str, str] = MappingProxyType(
     {
@@ -122,21 +116,6 @@ def print_replay(result: Replay, page: TextPage) -> None:
     for each in result.warnings:
         page.paragraph((each, "dim"))
     page.paragraph(totals)
-
-
-def print_story(story: Story, target: SourceOptions, page: TextPage) -> None:
-    page.paragraph((story.summary, "bold"))
-    page.paragraph((story.where, "dim"))
-    page.verbatim(map(in_a_shell, tree_lines(story, page.width or TREE_WIDTH)))
-    page.paragraph((CRITICAL_LEGEND, "dim"))
-    for line in (path_line(story), origin_line(story), agents_line(story)):
-        if line:
-            page.paragraph(line)
-    for each in story.reasons:
-        page.paragraph((in_a_shell(f"Not read: {each}."), "yellow"))
-    if story.ended is None and len(story.path):
-        call = why_call(story.path["id"].iloc[-1])
-        page.commands(code_for([call], python_code([call]), target), first="next: ")
 
 
 def print_recorded_test(result: RecordedTest, page: TextPage) -> None:

@@ -85,12 +85,14 @@ def story(
 ) -> None:
     """Show all invocations that belong together: callers, callees, restarts, and those that answered each other.
 
-    The tree is followed by the critical path: what the whole waited for, from its beginning to its end.
+    Above the tree is the critical path: what the whole waited for, from its beginning to its end.
     --json contains all frames; --csv and --parquet write one --part.
     """
     from restate_lab.analysis.story import story as read_story
+    from restate_lab.analysis.story.waterfall import MOST_ROWS
     from restate_lab.cli._output import write_result
-    from restate_lab.cli._result_pages import print_story
+    from restate_lab.cli.shell_code import writer
+    from restate_lab.document.text import TextLayout
     from restate_lab.export.results import story_json
 
     if sum([bool(invocations), key is not None, trace is not None]) != 1:
@@ -106,7 +108,7 @@ def story(
     write_result(
         form,
         getattr(result, part),
-        show=lambda page: print_story(result, where, page),
+        show=lambda page: page.document(result.document(), TextLayout(writer(where), pictured=MOST_ROWS)),
         to_json=lambda: story_json(result),
     )
 

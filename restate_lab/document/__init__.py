@@ -77,10 +77,14 @@ class Items:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A template with the values that ``draw`` returns, None without a picture; a text has none."""
+    """A template with the values that ``draw`` returns, None without a picture.
+
+    A text has its ``lines`` instead, for a width and a number of rows that the surface has; without them it has none.
+    """
 
     template: str
     draw: Callable[[], Mapping[str, Any] | None]
+    lines: Callable[[int, int], Sequence[str]] = lambda _, __: ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ _SAME = {
 COLOURS: Mapping[str, str] = MappingProxyType(
     {name: status.colour for name, status in STATUSES.items()}
     | {tone: STATUSES[name].colour for tone, name in _SAME.items()}
+    | {"waiting": OUTCOMES["waiting"].colour}
 )
 """A tone → its color."""
 Links: TypeAlias = Mapping[int, Sequence[tuple[str, str]]]

@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from restate_lab._text import escape_invisible, sentences, truncate
 from restate_lab.calls import Step
-from restate_lab.document import Bars, Block, Calls, Document, Facts, Fold, Gaps, Item, Items, Line, Text, Word
+from restate_lab.document import Bars, Block, Calls, Document, Facts, Fold, Gaps, Item, Items, Line, Picture, Text, Word
 from restate_lab.document.bars import BarLayout
 
 ROWS, COLUMNS = 40, 100
@@ -51,8 +51,8 @@ class TextLayout:
 
     It has the first ``most`` rows of each list. The first ``full`` items of the document have everything, further ones
     up to ``called`` their first step, and the others their title. ``longest`` is the number of characters of a
-    paragraph, and ``width`` that of a row. ``more`` is the line about rows that are not shown, with the number of all
-    as ``total``.
+    paragraph, ``width`` that of a row, and ``pictured`` the number of rows of a picture. ``more`` is the line about
+    rows that are not shown, with the number of all as ``total``.
     """
 
     write: Write = lambda step: step.python
@@ -61,6 +61,7 @@ class TextLayout:
     called: int = _ALL
     longest: int = _ALL
     width: int = COLUMNS
+    pictured: int = 24
     more: str = "… and {more:,} more"
 
     def rows(self, document: Document) -> Iterator[TextRow]:
@@ -85,6 +86,8 @@ class TextLayout:
                 yield from self._facts(block)
             case Items():
                 yield from self._items(block, numbers)
+            case Picture():
+                yield from self._picture(block)
             case Bars():
                 yield from self._bars(block, numbers)
             case Calls():
@@ -95,9 +98,17 @@ class TextLayout:
                     yield TextRow(self._words(sentences(f"{block.label}: {reason}"), "incomplete"))
                 yield from self._more(len(shown), len(block.reasons))
             case Fold(is_aside=False):
-                yield self._heading(block.heading)
-                for each in block.blocks:
-                    yield from self._block(each, numbers)
+                yield from self._fold(block, numbers)
+
+    def _fold(self, block: Fold, numbers: Iterator[int]) -> Iterator[TextRow]:
+        yield self._heading(block.heading)
+        for each in block.blocks:
+            yield from self._block(each, numbers)
+
+    def _picture(self, block: Picture) -> Iterator[TextRow]:
+        for line in block.lines(self.width, self.pictured):
+            text = line.lstrip()
+            yield TextRow(self._words(text), self._first(" " * (len(line) - len(text))))
 
     def _calls(self, step: Step) -> Iterator[TextRow]:
         """Yield calls after a short label or below a long one."""
@@ -175,24 +186,24 @@ class TextLayout:
         return tuple(words)
 
 
-_LAYOUTS = (
+LAYOUTS = (
     TextLayout(most=ROWS),
     *(TextLayout(most=30, full=full, longest=4 * COLUMNS) for full in (10, 5, 3, 2, 1)),
     *(TextLayout(most=30, full=0, called=called, longest=_ROW) for called in (30, 20, 15, 10, 7, 5, 3)),
-    *(TextLayout(most=most, full=0, called=1, longest=_ROW) for most in (20, 10, 5, 3, 2, 1)),
+    *(TextLayout(most=most, full=0, called=1, longest=_ROW, pictured=most) for most in (20, 10, 5, 3, 2, 1)),
 )
 """The layouts of a text for print(), the one with everything first."""
 
 
 def text_of(document: Document) -> str:
     """Return a document as text with Python: with all of it if that fits on a screen, otherwise shortened."""
-    if text := _draw(document, _LAYOUTS[0], ROWS):
+    if text := _draw(document, LAYOUTS[0], ROWS):
         return text
     # A layout has at most as many rows as the one before it, so that a few are drawn and not each.
-    last = len(_LAYOUTS) - 1
+    last = len(LAYOUTS) - 1
     fits = True  # is after False
-    at = bisect_left(_LAYOUTS, fits, 1, last, key=lambda each: bool(_draw(document, each, ROWS - 1)))
-    return "\n".join([_draw(document, _LAYOUTS[at], ROWS - 1), _SHORTENED])
+    at = bisect_left(LAYOUTS, fits, 1, last, key=lambda each: bool(_draw(document, each, ROWS - 1)))
+    return "\n".join([_draw(document, LAYOUTS[at], ROWS - 1), _SHORTENED])
 
 
 def _draw(document: Document, layout: TextLayout, most: int) -> str:

@@ -15,7 +15,6 @@ from restate_lab.analysis.doctor.diagnosis import Diagnosis
 from restate_lab.analysis.journal.drawing import journal_document
 from restate_lab.analysis.questions.catalog import read_question
 from restate_lab.analysis.replay.result import Replay
-from restate_lab.analysis.story.card import story_html
 from restate_lab.analysis.story.result import Story
 from restate_lab.analysis.story.text import title_of
 from restate_lab.analysis.waits import Waits
@@ -152,9 +151,9 @@ def journal_parts(frame: pd.DataFrame, builder: TableBuilder, *, file: str, rows
 
 def _story_parts(story: Story, builder: TableBuilder) -> tuple[Part, ...]:
     """Return the waterfall, then the members in a folded table."""
-    card = Markup(builder.masker.text(story_html(story, zone=builder.zone)))  # noqa: S704 - already escaped
     table = builder.table(story.members, columns=_MEMBERS, rows=_MOST_MEMBERS, file="story", drop_empty=True)
-    return Card(card), replace(table, folded="The members as a table")
+    part = document_part(story.document(builder.zone), builder)
+    return part, replace(table, folded="The members as a table")
 
 
 def _other_parts(content: Any, builder: TableBuilder) -> tuple[str, tuple[Part, ...]]:

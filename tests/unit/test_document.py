@@ -14,9 +14,9 @@ import pytest
 from restate_lab import Report
 from restate_lab.cli._page import TextPage
 from restate_lab.cli.shell_code import SourceOptions, writer
-from restate_lab.document import Document, Fold, Gaps, Item, Items, Text, Word
+from restate_lab.document import Document, Facts, Fold, Gaps, Item, Items, Text, Word
 from restate_lab.document.html import html_of
-from restate_lab.document.text import ROWS, TextLayout, count_rows, text_of
+from restate_lab.document.text import LAYOUTS, ROWS, TextLayout, count_rows, text_of
 from restate_lab.result import Result
 from restate_lab.serve.page import WebPage
 from restate_lab.serve.rendering import render_page
@@ -86,14 +86,26 @@ def test_a_text_without_everything_says_so_and_counts_what_it_omits() -> None:
 def test_a_report_has_whole_ids_and_severities_as_text_and_a_short_one_no_folds() -> None:
     id_ = "inv_10VxIBLqnLEz12xdlk263JMVdBOdv5dZJ2"
     item = Item(f"of {id_}", Word("critical", "critical"), more="the query", ids=[id_] * 9, count=9)
-    shown = Document("many", "prod", (Items((item, item), shown=1, more="1 more"), Fold("Notes", (Text("x"),))))
+    others = (Facts((("blocker", id_),)), Gaps((id_,)), Items((Item(id_, Word("1.", "quiet")),)))
+    folds = (Items((item, item), shown=1, more="1 more"), Fold("Notes", (Text("x"),)))
+    shown = Document(id_, id_, (*folds, *others))
     report, short = html_of(shown, is_report=True), html_of(shown, is_report=True, is_short=True)
-    assert report.count(id_) == 2 * 6
+    assert report.count(id_) == 2 * 6 + 2 + len(others)
+    assert report.count("1.") == 1
+    assert "ellipsis" not in report
     assert report.count(">critical</b>") == 2
     assert report.count("<details") == 2
     assert "<details" not in short
     assert "1 more" in short
     assert "Notes" in short
+
+
+@pytest.mark.parametrize("text", [HOSTILE, "name " * 200, "x"])
+def test_a_layout_has_at_most_as_many_rows_as_the_one_before_it(text: str) -> None:
+    items = tuple(Item(f"{text} {number}", lines=(text,) * 3, about=((text, text),)) for number in range(50))
+    shown = Document(text, text, (Items(items), *hostile_document(text).blocks))
+    needed = [count_rows("\n".join(row.plain for row in layout.rows(shown))) for layout in LAYOUTS]
+    assert needed == sorted(needed, reverse=True)
 
 
 def test_a_text_has_what_pages_fold_without_the_asides() -> None:

@@ -60,16 +60,14 @@ STORY_ROW: dict[str, Any] = (
     | {"profile": [(1, 2, 3)], "critical": [(1, 2)], "is_critical": True, "is_plain": True, "left": 1, "width": 2}
     | {"departures": [1], "passing": [2], "arrival": 3}
 )
-PATH: dict[str, Any] = {"path": [(HOSTILE, "red")] * 2, "path_time": HOSTILE}
 WATERFALL: dict[str, Any] = (
     {"ticks": [{"label": HOSTILE, "width": 1}] * 2, "rows": [STORY_ROW, STORY_ROW | {"id": "", "times": 1_200}]}
     | {"legend": [(HOSTILE, "red", HOSTILE)], "breaks": [(1, 2, HOSTILE)], "started": HOSTILE}
     | dict.fromkeys(("has_agents", "has_critical", "has_departures", "has_groups", "is_open"), True)
+    | {"hidden": 1_200}
     | {"is_live": False, "selected": HOSTILE}
 )
 CARDS: dict[str, dict[str, Any]] = {
-    "analysis/story/card.html.j2": CARD | BADGES | PATH | WATERFALL,
-    "analysis/story/path.html.j2": PATH,
     "analysis/story/waterfall.html.j2": WATERFALL,
     "_html/bar.html.j2": PARTS,
     "_html/card.html.j2": CARD | PARTS | BADGES,

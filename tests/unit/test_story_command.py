@@ -16,7 +16,8 @@ import restate_lab as rl
 from restate_lab.cli import app
 from restate_lab.cli._options import SourceOptions
 from restate_lab.cli._page import TextPage
-from restate_lab.cli._result_pages import print_story
+from restate_lab.cli.shell_code import writer
+from restate_lab.document.text import TextLayout
 from restate_lab.errors import ArgumentError
 from restate_lab.export.results import json_text, story_json
 from restate_lab.mcp.budget import fit
@@ -95,6 +96,10 @@ def test_json_is_that_of_the_library_and_stdin_has_the_ids(monkeypatch: pytest.M
     assert [row["id"] for row in expected["members"]] == [CALLER, CALLEE]
 
 
+def print_story(story: rl.Story, terminal: Terminal) -> None:
+    TextPage(terminal).document(story.document(), TextLayout(writer(SourceOptions("prod"))))
+
+
 @pytest.mark.parametrize("width", [80, 120])
 def test_no_line_is_wider_than_the_terminal(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The critical path, the parts that were not read, and the next command are below the tree."""
@@ -104,12 +109,12 @@ def test_no_line_is_wider_than_the_terminal(width: int, monkeypatch: pytest.Monk
     long = dataclasses.replace(sample_story(), members=sample_story().members.assign(target="Order/" + "4711" * 40))
     for story in (dataclasses.replace(sample_story(), not_read=reason), large_story(500), long):
         terminal = Terminal()
-        print_story(story, SourceOptions("prod"), TextPage(terminal))
+        print_story(story, terminal)
         lines = terminal.getvalue().splitlines()
         assert [line for line in lines if cell_len(line) > width] == []
         assert len(lines) < 40
     terminal = Terminal()
-    print_story(dataclasses.replace(sample_story(), not_read=reason), SourceOptions("prod"), TextPage(terminal))
+    print_story(dataclasses.replace(sample_story(), not_read=reason), terminal)
     shown = terminal.getvalue()
     assert "Critical path 2m: queued 47.9s (Stock/berlin/reserve), retrying 35s" in " ".join(shown.split())
     assert "Not read: pass --search, which reads all journals." in " ".join(shown.split())
@@ -120,7 +125,7 @@ def test_texts_of_the_cluster_reach_a_terminal_as_codes() -> None:
     story = sample_story()
     members = story.members.assign(target="Order/\x1b[31m\u202e/place\n", failure="\x1b]0;x\x07")
     terminal = Terminal()
-    print_story(dataclasses.replace(story, members=members), SourceOptions(), TextPage(terminal))
+    print_story(dataclasses.replace(story, members=members), terminal)
     assert not {"\x1b[31m", "\u202e", "\x07"} & {*terminal.getvalue().partition("\n")[2]}
     assert "\x1b]0" not in terminal.getvalue()
 

@@ -179,7 +179,7 @@ def journal_document(
         blocks.append(Text(Word(_totals(bars))))
     if id_ and not bars.is_ended:
         blocks.append(Calls(Step((why_call(id_),))))
-    where = ()
+    where: tuple[str, ...] = ()
     if "source" in attrs:
         where = (f"{attrs['source']}, restate {attrs['version']}, {format_timestamp(bars.now, zone=zone)}",)
     return Document(title, id_, tuple(blocks), status or "quiet", where, str(attrs.get("link", "")))

@@ -1,21 +1,21 @@
-"""The result of ``story()``: its members, edges, phases and critical path as frames, as text, and as a card."""
+"""The result of ``story()``: its members, edges, phases and critical path as frames and as a document."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, fields
-from datetime import datetime
+from dataclasses import dataclass, field, fields, replace
+from datetime import UTC, datetime, tzinfo
 from typing import Any, Final, Self
 
 import pandas as pd
 
 from restate_lab._public import public
-from restate_lab.analysis.story.card import story_html
+from restate_lab.analysis.story.drawing import story_document
 from restate_lab.analysis.story.model import Member, Phase, StoryEdge
-from restate_lab.analysis.story.text import state_of, text_lines, title_of
+from restate_lab.analysis.story.text import state_of, title_of
+from restate_lab.document import Document
 from restate_lab.result import Result
 
-_TEXT_ROWS = 24  # of the printed tree; with the lines around it, that is a screen
 _TIME = "datetime64[ms, UTC]"
 _SPAN: Final = "timedelta64[ms]"
 _KINDS = {
@@ -106,12 +106,9 @@ class Story(Result):
         """Return the first root, the number of the other members, the duration and the state, on one line."""
         return f"{title_of(self)}, {state_of(self)}"
 
-    def _text(self) -> str:
-        lines = text_lines(self, most=_TEXT_ROWS)
-        return "\n".join([self.summary, self.where, *lines, *(f"Not read: {reason}." for reason in self.reasons)])
-
-    def _card(self) -> str:
-        return story_html(self)
+    def document(self, zone: tzinfo = UTC, /) -> Document:
+        """Return the critical path, the waterfall, the agents and the gaps as blocks."""
+        return replace(story_document(self, zone=zone), place=super().document(zone).place)
 
 
 def _frame(kind: type, parts: Iterable[Any]) -> pd.DataFrame:

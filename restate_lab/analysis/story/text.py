@@ -1,15 +1,14 @@
-"""A story as text: its title, its state, its critical path, and the tree of its members for terminals."""
+"""The texts of a story: its title, its state, its critical path, and the tree of its members."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from textwrap import wrap
 from typing import Any
 
 from restate_lab._text import escape_invisible, format_duration, one_line, plural, short_ids, truncate
-from restate_lab.analysis.story.waterfall import DrawnStory, Waterfall, WaterfallRow, waterfall
+from restate_lab.analysis.story.waterfall import DrawnStory, WaterfallRow, waterfall
 from restate_lab.frames import records
 
 _LONGEST_TARGET = 60  # characters, in sentences
@@ -20,8 +19,7 @@ _CALLED = frozenset({"call", "start"})
 _SHORT = {"one-way call": "one-way"}  # in the tree
 _MOST_INDENT = 8  # levels of the tree; a deeper row has its depth as a number
 _MARK = "*"
-CRITICAL = f"{_MARK} on the critical path"
-"""The legend of the tree."""
+_LEGEND = f"{_MARK} on the critical path"
 
 
 def title_of(story: DrawnStory) -> str:
@@ -34,15 +32,10 @@ def title_of(story: DrawnStory) -> str:
 def state_of(story: DrawnStory) -> str:
     """Return how long the story has taken, whether it is open, and how many members failed: "2m, open, 1 failed"."""
     counts = Counter(story.members["status"])
-    parts = [length_of(story)]
+    seconds = ((story.ended or max(story.read_at, story.started)) - story.started).total_seconds()
+    parts = [f"{format_duration(seconds)}, {'ended' if story.ended else 'open'}"]
     parts += [f"{counts[each]:,} {each}" for each in ("failed", "killed", "cancelled", "paused") if counts[each]]
     return ", ".join(parts)
-
-
-def length_of(story: DrawnStory) -> str:
-    """Return how long the story has taken, and whether it is open: "2m, open"."""
-    seconds = ((story.ended or max(story.read_at, story.started)) - story.started).total_seconds()
-    return f"{format_duration(seconds)}, {'ended' if story.ended else 'open'}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +47,10 @@ class PathPart:
     where: str
 
     @property
-    def text(self) -> str:
-        """Return the part as text: "retrying 35s (Payments/charge)"."""
+    def time_and_place(self) -> str:
+        """Return the time with the place: "35s (Payments/charge)"."""
         place = f" ({self.where})" if self.where else ""
-        return f"{self.kind} {format_duration(self.seconds)}{place}"
+        return f"{format_duration(self.seconds)}{place}"
 
 
 def path_parts(story: DrawnStory) -> list[PathPart]:
@@ -84,12 +77,6 @@ def _place(key: tuple[str, str, str], targets: set[str], labels: set[str]) -> st
     label = next(iter(labels)) if len(labels) == 1 else ""
     own = f"{one_line(where, _LONGEST_TARGET)}, {one_line(label, _LONGEST_TARGET)}" if label else ""
     return own or one_line(where, _LONGEST_TARGET)
-
-
-def path_line(story: DrawnStory) -> str:
-    """Return what the critical path is made of as one sentence; "" without a path."""
-    parts = path_parts(story)
-    return f"Critical path {path_time(parts)}: {', '.join(each.text for each in parts)}." if parts else ""
 
 
 def path_time(parts: Iterable[PathPart]) -> str:
@@ -157,11 +144,6 @@ def name_of(row: WaterfallRow) -> str:
     return f"{row.count:,} × {row.target}" if row.count > 1 else row.target
 
 
-def hidden_line(drawing: Waterfall) -> str:
-    """Return how many members have no row; "" if all have one."""
-    return f"… and {drawing.hidden:,} more, in .members" if drawing.hidden else ""
-
-
 def failure_line(row: WaterfallRow) -> str:
     """Return the failure of a row that did not succeed, on one line; "" without one."""
     return one_line(row.failure, _FAILURE) if row.failure and row.status != "succeeded" else ""
@@ -188,7 +170,7 @@ def tree_lines(story: DrawnStory, width: int = 80, *, most: int = 60) -> list[st
         lines.append(f"{mark} {head}  {status.ljust(sizes[0])}  {numbers}  {id_}".rstrip())
         if text := escape_invisible(failure_line(row), lines=False):
             lines.append(truncate(f"{' ' * (4 + len(_indent(row.depth)))}{text}", width))
-    return [*lines, *(f"  {each}" for each in (hidden_line(drawing),) if each)]
+    return [*lines, f"  … and {drawing.hidden:,} more"] if drawing.hidden else lines
 
 
 def _cells(row: WaterfallRow, ids: Mapping[str, str]) -> tuple[str, str, str, str]:
@@ -218,9 +200,7 @@ def _fit(text: str, width: int) -> str:
     return f"{text[: max(width - 1 - end, 0)]}…{text[-end:]}"
 
 
-def text_lines(story: DrawnStory, width: int = 80, *, most: int = 60) -> list[str]:
-    """Return the tree with its legend, and below it the critical path, the origins and the agents."""
+def text_lines(story: DrawnStory, width: int, most: int) -> list[str]:
+    """Return the tree with its legend; see ``tree_lines``."""
     lines = tree_lines(story, width, most=most)
-    legend = [CRITICAL] if any(line.startswith(_MARK) for line in lines) else []
-    texts = [escape_invisible(each, lines=False) for each in (path_line(story), origin_line(story), agents_line(story))]
-    return [*lines, *legend, *(line for text in texts for line in wrap(text, width, subsequent_indent="  "))]
+    return [*lines, *([_LEGEND] if any(line.startswith(_MARK) for line in lines) else [])]

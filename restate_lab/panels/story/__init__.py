@@ -11,9 +11,10 @@ from pydantic import Field, TypeAdapter
 
 from restate_lab._text import one_line, plural
 from restate_lab.analysis.story import Story, story
-from restate_lab.analysis.story.card import story_html
+from restate_lab.analysis.story.drawing import story_document
 from restate_lab.analysis.story.text import name_of
 from restate_lab.analysis.story.waterfall import WaterfallRow, waterfall
+from restate_lab.document.html import html_of
 from restate_lab.panels._assets import read_assets
 from restate_lab.panels._base.blocks import Block, Blocks
 from restate_lab.panels._base.content import ContentWidget, ViewMessage
@@ -61,7 +62,8 @@ class StoryPicture(ContentWidget):
         html, self._rows = "", {}
         if result is not None:
             drawing = waterfall(result)
-            html = story_html(result, zone=ZoneInfo(tz), is_live=True, selected=selected, drawing=drawing)
+            shown = story_document(result, zone=ZoneInfo(tz), is_live=True, selected=selected, drawing=drawing)
+            html = html_of(shown)
             self._rows = {row.ids[0]: row for row in drawing.rows}
         self.show({"html": html})
 

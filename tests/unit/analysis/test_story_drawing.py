@@ -9,11 +9,12 @@ from html.parser import HTMLParser
 
 import pytest
 
-from restate_lab.analysis.story.card import PHASE_COLOURS, story_html
+from restate_lab.analysis.story.drawing import PHASE_COLOURS, story_document
 from restate_lab.analysis.story.model import EDGE_KINDS, PHASES, Member
 from restate_lab.analysis.story.result import Story
-from restate_lab.analysis.story.text import agent_text, path_line, tree_lines
+from restate_lab.analysis.story.text import agent_text, tree_lines
 from restate_lab.analysis.story.waterfall import MOST_ROWS, WaterfallRow, waterfall
+from restate_lab.document.html import html_of
 from restate_lab.document.text import count_rows
 from support.stories import (
     NOW,
@@ -205,9 +206,8 @@ def test_the_text_of_an_order() -> None:
     assert lines[0].split() == ["*", "Order/4711/place", "suspended", "2m", "+0s", f"inv_…{id_of(1)[-4:]}"]
     assert lines[2].startswith("    Mail/send (one-way)")
     assert lines[6:] == ["      [500] no answer"]
-    assert path_line(sample_story()).startswith(
-        "Critical path 2m: queued 47.9s (Stock/berlin/reserve), retrying 35s (Payments/charge, charge card), running"
-    )
+    path = "Critical path 2m: queued 47.9s (Stock/berlin/reserve), retrying 35s (Payments/charge, charge card), running"
+    assert path in str(sample_story())
     assert "  48 × Row/store" in "\n".join(tree_lines(large_story(50)))
 
 
@@ -241,7 +241,7 @@ def test_the_card_is_only_markup_of_ours(name: str) -> None:
     tags = _Tags()
     tags.feed(html)
     assert tags.names <= {"div", "span", "b"}
-    assert tags.attributes <= {"style", "title", "role", "aria-label", "aria-hidden"}
+    assert tags.attributes <= {"style", "title", "role", "aria-label", "aria-level", "aria-hidden"}
     assert tags.open == []
     assert not any(each in html for each in ("\x1b", "\u202e", "49", "url(")) or name != "hostile"
 
@@ -269,6 +269,6 @@ def test_each_phase_has_a_colour_and_each_edge_a_sentence() -> None:
 
 def test_a_live_card_has_a_button_for_each_shown_member() -> None:
     story = sample_story()
-    html = story_html(story, is_live=True, selected=id_of(2))
+    html = html_of(story_document(story, is_live=True, selected=id_of(2)))
     assert re.findall(r'data-open="(inv_\w+)"', html) == story.ids
     assert html.count('aria-current="true"') == 1

@@ -1,13 +1,14 @@
-"""The card of a story: its state, its critical path, and the waterfall of its members, with inline styles only."""
+"""The document of a story: its statuses, its critical path, and the waterfall of its members."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, tzinfo
+from functools import cache, partial
+from types import MappingProxyType
 from typing import Any, Protocol
 
-from restate_lab._html import render
 from restate_lab._text import format_duration, format_timestamp, one_line, plural
 from restate_lab.analysis.story.model import PHASES
 from restate_lab.analysis.story.text import (
@@ -16,26 +17,34 @@ from restate_lab.analysis.story.text import (
     duration_text,
     failure_line,
     found_text,
-    hidden_line,
-    length_of,
     name_of,
     origin_line,
     path_parts,
     path_time,
+    state_of,
+    text_lines,
     title_of,
 )
 from restate_lab.analysis.story.waterfall import DrawnStory, Segment, Waterfall, WaterfallRow, waterfall
-from restate_lab.status import OUTCOMES, STATUSES, Status
+from restate_lab.analysis.suggestions import why_call
+from restate_lab.calls import Step
+from restate_lab.document import Block, Calls, Document, Gaps, Picture, Text, Word
+from restate_lab.document.html import COLOURS
+from restate_lab.status import STATUSES, Status
 
-PHASE_COLOURS = {
-    "running": STATUSES["running"].colour,
-    "retrying": STATUSES["backing-off"].colour,
-    "queued": STATUSES["pending"].colour,
-    "sleeping": STATUSES["suspended"].colour,
-    "waiting": OUTCOMES["waiting"].colour,
-    "calling": STATUSES["scheduled"].colour,
-}
-"""The colours of phases, as in journals and lists."""
+_TONES: Mapping[str, str] = MappingProxyType(
+    {
+        "running": "running",
+        "retrying": "backing-off",
+        "queued": "pending",
+        "sleeping": "suspended",
+        "waiting": "waiting",
+        "calling": "scheduled",
+        "other": "unknown",
+    }
+)
+"""A kind of a phase → its tone, as in journals and lists."""
+PHASE_COLOURS = {kind: COLOURS[_TONES[kind]] for kind in PHASES}
 _UNKNOWN = Status("", "#8a8f98")
 _LABEL, _LONGEST_TARGET, _FULL_TARGET = 80, 120, 400  # characters
 _MOST_INDENT = 10  # levels; a deeper row has its depth as a number
@@ -53,50 +62,46 @@ class ReadStory(DrawnStory, Protocol):
     def reasons(self) -> list[str]: ...  # noqa: D102
 
 
-def story_html(
+def story_document(
     story: ReadStory,
     *,
     zone: tzinfo = UTC,
     is_live: bool = False,
     selected: str = "",
     drawing: Waterfall | None = None,
-) -> str:
-    """Return the card of a story as HTML; text from the cluster is escaped.
+) -> Document:
+    """Return a story as blocks.
 
     With ``is_live``, each target is a button of a panel, and the one of the ``selected`` id is marked. ``drawing`` is
     the waterfall of the story, if the caller has it.
     """
-    drawing = drawing or waterfall(story)
-    below = (origin_line(story), agents_line(story), hidden_line(drawing))
-    return render(
-        "analysis/story/card.html.j2",
-        title=f"{title_of(story)}, {length_of(story)}",
-        place=story.where,
-        page=story.link,
-        lines=[*filter(None, below), *(f"Not read: {reason}." for reason in story.reasons)],
-        accent=accent_of(story),
-        badges=list(_badges(story)),
-        **_path_values(story),
-        **_drawing_values(drawing, story, zone),
-        is_live=is_live,
-        selected=selected,
-    )
 
+    def draw() -> Mapping[str, Any]:
+        return {**_drawing_values(drawing or waterfall(story), story, zone), "is_live": is_live, "selected": selected}
 
-def accent_of(story: DrawnStory) -> str:
-    """Return the colour of the worst status of the members."""
     counts = Counter(story.members["status"])
+    statuses = [Word(f"{counts[name]:,} {name}", name) for name in STATUSES if counts[name]]
+    blocks: list[Block] = [
+        Text(tuple(part for each in statuses for part in (each, "  "))),
+        *_path(story),
+        Picture("analysis/story/waterfall.html.j2", draw, cache(partial(text_lines, story))),
+        *(Text(line) for line in (origin_line(story), agents_line(story)) if line),
+        Gaps(story.reasons),
+    ]
+    if story.ended is None and len(story.path):
+        blocks.append(Calls(Step((why_call(story.path["id"].iloc[-1]),))))
     worst = next((each for each in _WORST if counts[each]), "succeeded" if story.ended else "running")
-    return STATUSES[worst].colour
+    return Document(f"{title_of(story)}, {state_of(story)}", story.where, tuple(blocks), worst, page=story.link)
 
 
-def _path_values(story: DrawnStory) -> dict[str, Any]:
-    """Return the values of ``path.html.j2``."""
+def _path(story: DrawnStory) -> Iterator[Text]:
+    """Yield what the critical path is made of, longest first; nothing without a path."""
     parts = path_parts(story)
-    return {
-        "path": [(each.text, PHASE_COLOURS.get(each.kind, _UNKNOWN.colour)) for each in parts],
-        "path_time": path_time(parts),
-    }
+    line: list[str | Word] = [Word(f"Critical path {path_time(parts)}:")]
+    for at, each in enumerate(parts):
+        line += [", " if at else " ", Word(each.kind, _TONES[each.kind]), f" {each.time_and_place}"]
+    if parts:
+        yield Text((*line, "."))
 
 
 def _drawing_values(drawing: Waterfall, story: DrawnStory, zone: tzinfo) -> dict[str, Any]:
@@ -117,19 +122,13 @@ def _drawing_values(drawing: Waterfall, story: DrawnStory, zone: tzinfo) -> dict
         "has_departures": any(row.departures for row in drawing.rows),
         "has_groups": any(row.count > 1 for row in drawing.rows),
         "is_open": axis.is_open,
+        "hidden": drawing.hidden,
         "breaks": [
             (100 * left, 100 * width, f"{format_duration(seconds)} in which no code ran, drawn shorter")
             for left, width, seconds in axis.break_parts()
         ],
         "started": format_timestamp(story.started, zone=zone, exact=True),
     }
-
-
-def _badges(story: DrawnStory) -> Iterator[tuple[str, str, str]]:
-    counts = Counter(story.members["status"])
-    for name, status in STATUSES.items():
-        if counts[name]:
-            yield f"{counts[name]:,} {name}", plural(counts[name], "invocation"), status.colour
 
 
 def _row(row: WaterfallRow, *, has_origins: bool) -> dict[str, Any]:
