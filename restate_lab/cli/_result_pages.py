@@ -16,8 +16,8 @@ from restate_lab.analysis.replay.result import Replay
 from restate_lab.analysis.replay.verdict import DIVERGES, FAILS, OTHER_RESULT
 from restate_lab.analysis.waits import Waits
 from restate_lab.cli._errors import BAD, INCOMPLETE
+from restate_lab.cli._hints import in_a_shell
 from restate_lab.cli._page import TextPage
-from restate_lab.cli._words import in_a_shell
 from restate_lab.debugging.to_test.result import RecordedTest
 from restate_lab.frames import records
 

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 from restate_lab.cli._errors import ERROR, exit_on_error, warn
+from restate_lab.cli._hints import in_a_shell
 from restate_lab.cli._options import (
     POINT_LIMIT,
     SCAN_LIMIT,
@@ -29,7 +30,6 @@ from restate_lab.cli._options import (
     with_output,
     with_table,
 )
-from restate_lab.cli._words import in_a_shell
 from restate_lab.errors import ArgumentError, Truncated
 
 app = typer.Typer(rich_markup_mode=None)

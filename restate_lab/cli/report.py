@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from restate_lab.cli._errors import INCOMPLETE, exit_on_error, note_change
+from restate_lab.cli._hints import in_a_shell
 from restate_lab.cli._options import (
     SCAN_LIMIT,
     At,
@@ -23,7 +24,6 @@ from restate_lab.cli._options import (
     open_source,
     with_output,
 )
-from restate_lab.cli._words import in_a_shell
 from restate_lab.errors import ArgumentError
 
 if TYPE_CHECKING:

@@ -88,7 +88,7 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
-class Bar:
+class BarRow:
     """A row with a bar on a time axis: the positions are from 0 to 1, None without a known time.
 
     ``outcome`` is a key of ``status.OUTCOMES``, ``about`` the times as text. ``marks`` are the positions of failed
@@ -119,7 +119,7 @@ class Bars:
     ``now`` is the position of the present, None if all rows have ended.
     """
 
-    rows: Sequence[Bar]
+    rows: Sequence[BarRow]
     ticks: Sequence[tuple[float, str]]
     now: float | None = None
     total: int = 0

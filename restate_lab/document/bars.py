@@ -8,16 +8,20 @@ from types import MappingProxyType
 from rich.cells import cell_len, set_cell_size
 
 from restate_lab._text import escape_invisible
-from restate_lab.document import Bar, Word
+from restate_lab.document import BarRow, Word
 from restate_lab.status import OUTCOMES
 
 _LONGEST = 80  # characters of a bar
-_FILLS: Mapping[str, str] = MappingProxyType(
-    {"done": "█", "pending": "·", "waiting": "░", "retrying": "▓", "failed": "█"}
+_STYLES: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "done": ("█", "succeeded"),
+        "pending": ("·", "quiet"),
+        "waiting": ("░", "waiting"),
+        "retrying": ("▓", "backing-off"),
+        "failed": ("█", "failed"),
+    }
 )
-_TONES: Mapping[str, str] = MappingProxyType(
-    {"done": "succeeded", "pending": "quiet", "waiting": "waiting", "retrying": "backing-off", "failed": "failed"}
-)
+"""An outcome → the character of its bar, and its tone."""
 _INSTANT, _ATTEMPT, _LATER = "▏", "╳", "○"
 
 
@@ -29,14 +33,14 @@ def truncate_cells(text: str, width: int) -> str:
 class BarLayout:
     """The columns of rows with bars: number, name, outcome, duration and bar, all in ``width`` cells."""
 
-    def __init__(self, rows: Sequence[Bar], width: int) -> None:
+    def __init__(self, rows: Sequence[BarRow], width: int) -> None:
         self.rows = rows
         names = max((cell_len(_name(row)) for row in rows), default=0)
         self._duration = max((len(row.duration) for row in rows), default=0)
-        self._number = max((len(row.number) for row in rows), default=0)
+        self.number = max((len(row.number) for row in rows), default=0)
         self._outcome = max(len(each.label) for each in OUTCOMES.values()) + 2
         self._name = min(names, max(width // 3, 16))  # names get at most a third, and the bars get the rest
-        self.before = self._number + self._name + self._outcome + self._duration + 8
+        self.before = self.number + self._name + self._outcome + self._duration + 8
         self._bar = max(8, min(width - self.before, _LONGEST))
 
     def axis(self, ticks: Sequence[tuple[float, str]]) -> str:
@@ -48,35 +52,30 @@ class BarLayout:
                 line = f"{line:<{start}}{label}"
         return line
 
-    def words(self, row: Bar) -> tuple[Word, ...]:
+    def words(self, row: BarRow) -> tuple[Word, ...]:
         """Return the columns of a row."""
-        style = OUTCOMES[row.outcome]
-        tone = _TONES[row.outcome]
+        style, tone = OUTCOMES[row.outcome], _STYLES[row.outcome][1]
         return (
-            Word(f"{row.number:>{self._number}}", "quiet"),
+            Word(f"{row.number:>{self.number}}", "quiet"),
             Word(f"  {set_cell_size(truncate_cells(_name(row), self._name), self._name)}  ", ""),
             Word(f"{style.sign} {style.label}".ljust(self._outcome), tone),
             Word(f"  {row.duration:>{self._duration}}  ", ""),
             Word(self._drawn(row), tone),
         )
 
-    def detail(self, row: Bar) -> Word | None:
+    def detail(self, row: BarRow) -> Word | None:
         """Return the name if it does not fit above, the note and the value; None without them."""
         name = row.name if cell_len(_name(row)) > self._name else ""
         text = ": ".join(filter(None, (name, row.note, row.value)))
         is_error = row.outcome in {"failed", "retrying"}
-        return Word(text, _TONES[row.outcome] if is_error else "quiet") if text else None
+        return Word(text, _STYLES[row.outcome][1] if is_error else "quiet") if text else None
 
-    def indent(self, row: Bar) -> str:
-        """Return the spaces before the detail of a row."""
-        return " " * (self._number + 2 + 2 * row.depth)
-
-    def _drawn(self, row: Bar) -> str:
+    def _drawn(self, row: BarRow) -> str:
         if row.left is None or row.right is None:
             return ""
         cells = [" "] * self._bar
         left, right = self._cell(row.left), self._cell(row.right)
-        cells[left : right + 1] = _FILLS[row.outcome] * (right - left + 1)
+        cells[left : right + 1] = _STYLES[row.outcome][0] * (right - left + 1)
         if (row.right - row.left) * self._bar < 0.5:
             cells[left] = _INSTANT
         for position in row.marks:
@@ -89,6 +88,6 @@ class BarLayout:
         return max(0, min(int(position * self._bar), self._bar - 1))
 
 
-def _name(row: Bar) -> str:
+def _name(row: BarRow) -> str:
     name = f"{row.kind} {row.name}".strip()
     return escape_invisible(f"{'  ' * (row.depth - 1)}{name}", lines=False)

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 from markupsafe import Markup
 
 from restate_lab._html import render
-from restate_lab.document import Bar, Bars, Block, Document, Picture
+from restate_lab.document import BarRow, Bars, Block, Document, Picture
 from restate_lab.status import OUTCOMES, STATUSES
 
 SIGNS = {"critical": "✖", "warning": "▲", "note": "●"}
@@ -69,7 +69,7 @@ def draw(picture: Picture) -> Markup:
 def draw_bars(bars: Bars) -> Markup:
     """Return rows with bars as HTML; each row is below the one with the key of its ``parent``."""
     keys, unfolded = {row.key for row in bars.rows}, set[str]()
-    below: dict[str | None, list[Bar]] = {None: []}
+    below: dict[str | None, list[BarRow]] = {None: []}
     for row in bars.rows:
         below.setdefault(row.parent if row.parent in keys else None, []).append(row)
     for row in reversed(bars.rows):

@@ -138,7 +138,7 @@ class TextLayout:
         for row in layout.rows:
             yield TextRow(layout.words(row))
             if (detail := layout.detail(row)) and next(numbers) < self.full:
-                yield TextRow(self._words(detail), self._first(layout.indent(row)))
+                yield TextRow(self._words(detail), self._first(" " * (layout.number + 2 + 2 * row.depth)))
         yield from self._more(len(layout.rows), block.total)
 
     def _item(self, item: Item, at: int, *, is_brief: bool) -> Iterator[TextRow]:

@@ -5,7 +5,21 @@ from __future__ import annotations
 from dataclasses import replace
 
 from restate_lab.calls import Step, SuggestedCall
-from restate_lab.document import Bar, Bars, Calls, Document, Facts, Fold, Gaps, Item, Items, Line, Picture, Text, Word
+from restate_lab.document import (
+    BarRow,
+    Bars,
+    Calls,
+    Document,
+    Facts,
+    Fold,
+    Gaps,
+    Item,
+    Items,
+    Line,
+    Picture,
+    Text,
+    Word,
+)
 from restate_lab.status import OUTCOMES
 
 
@@ -37,6 +51,6 @@ def hostile_document(text: str, *, page: str = "") -> Document:
 
 def hostile_bars(text: str) -> Bars:
     """Return rows with this text in each place, one for each outcome, below the first one."""
-    first = Bar(text, "failed", text, text, text, text, text, text, text, 0.1, 0.2, (0.15,), 0.9)
+    first = BarRow(text, "failed", text, text, text, text, text, text, text, 0.1, 0.2, (0.15,), 0.9)
     below = tuple(replace(first, key=name, outcome=name, depth=2, parent=text) for name in OUTCOMES)
-    return Bars((first, *below, Bar("", "pending", "", text, text)), ((0.0, text), (0.5, text)), 0.9, 1_200)
+    return Bars((first, *below, BarRow("", "pending", "", text, text)), ((0.0, text), (0.5, text)), 0.9, 1_200)

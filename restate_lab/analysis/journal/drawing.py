@@ -23,7 +23,7 @@ from restate_lab._text import format_duration, format_timestamp, plural
 from restate_lab.analysis.journal.bars import JournalBars, JournalRow, journal_bars
 from restate_lab.analysis.suggestions import why_call
 from restate_lab.calls import Step
-from restate_lab.document import Bar, Bars, Block, Calls, Document, Text, Word
+from restate_lab.document import BarRow, Bars, Calls, Document, Text, Word
 from restate_lab.document.html import html_of
 from restate_lab.durations import round_step
 from restate_lab.errors import ArgumentError
@@ -171,18 +171,16 @@ def journal_document(
         *((" · ", Word(status, status)) if status else ()),
         f" · {plural(attempts, 'failed attempt')}" if attempts else "",
     )
-    blocks: list[Block] = [Text(line) for line in bars.lines]
-    if "truncated" in attrs:
-        blocks.append(Text(Word(attrs["truncated"]["message"], "incomplete")))
-    blocks.append(rows_of(bars, scale=scale, zone=zone))
-    if bars.rows:
-        blocks.append(Text(Word(_totals(bars))))
-    if id_ and not bars.is_ended:
-        blocks.append(Calls(Step((why_call(id_),))))
-    where: tuple[str, ...] = ()
-    if "source" in attrs:
-        where = (f"{attrs['source']}, restate {attrs['version']}, {format_timestamp(bars.now, zone=zone)}",)
-    return Document(title, id_, tuple(blocks), status or "quiet", where, str(attrs.get("link", "")))
+    blocks = (
+        *(Text(line) for line in bars.lines),
+        *((Text(Word(attrs["truncated"]["message"], "incomplete")),) if "truncated" in attrs else ()),
+        rows_of(bars, scale=scale, zone=zone),
+        *((Text(Word(_totals(bars))),) if bars.rows else ()),
+        *((Calls(Step((why_call(id_),))),) if id_ and not bars.is_ended else ()),
+    )
+    when = format_timestamp(bars.now, zone=zone)
+    where = (f"{attrs['source']}, restate {attrs['version']}, {when}",) if "source" in attrs else ()
+    return Document(title, id_, blocks, status or "quiet", where, str(attrs.get("link", "")))
 
 
 def journal_html(frame: pd.DataFrame, /) -> str:
@@ -191,9 +189,8 @@ def journal_html(frame: pd.DataFrame, /) -> str:
 
 
 def _totals(bars: JournalBars) -> str:
-    counts = bars.counts
-    outcomes = [f"{counts[name]:,} {each.label}" for name, each in OUTCOMES.items() if counts[name]]
-    return f"{plural(counts.total(), 'entry', 'entries')}: {', '.join(reversed(outcomes))}"
+    outcomes = [f"{bars.counts[name]:,} {each.label}" for name, each in OUTCOMES.items() if bars.counts[name]]
+    return f"{plural(bars.counts.total(), 'entry', 'entries')}: {', '.join(reversed(outcomes))}"
 
 
 def rows_of(bars: JournalBars, *, scale: ScaleName = "linear", zone: tzinfo = UTC) -> Bars | Text:
@@ -209,13 +206,13 @@ def rows_of(bars: JournalBars, *, scale: ScaleName = "linear", zone: tzinfo = UT
     )
 
 
-def _bar(row: JournalRow, now: datetime, scale: TimeScale, zone: tzinfo) -> Bar:
+def _bar(row: JournalRow, now: datetime, scale: TimeScale, zone: tzinfo) -> BarRow:
     left, right = _ends(row, scale)
     later = row.next_attempt or row.wakes_at
     callee = (row.callee or "") if row.outcome != "done" else ""
     seconds = (row.next_attempt - now).total_seconds() if row.next_attempt else 0.0
     next_text = f"next in {format_duration(max(0.0, seconds))}" if row.next_attempt else ""
-    return Bar(
+    return BarRow(
         row.key,
         row.outcome,
         "" if row.index is None else str(row.index),

@@ -1,4 +1,4 @@
-"""The document of a story: its statuses, its critical path, and the waterfall of its members."""
+"""Draw a story: its statuses, its critical path, and the waterfall of its members."""
 
 from __future__ import annotations
 
@@ -7,28 +7,22 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, tzinfo
 from functools import cache, partial
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any
 
 from restate_lab._text import format_duration, format_timestamp, one_line, plural
 from restate_lab.analysis.story.model import PHASES
 from restate_lab.analysis.story.text import (
     agent_text,
-    agents_line,
     duration_text,
     failure_line,
     found_text,
     name_of,
-    origin_line,
     path_parts,
     path_time,
-    state_of,
-    text_lines,
-    title_of,
+    tree_lines,
 )
 from restate_lab.analysis.story.waterfall import DrawnStory, Segment, Waterfall, WaterfallRow, waterfall
-from restate_lab.analysis.suggestions import why_call
-from restate_lab.calls import Step
-from restate_lab.document import Block, Calls, Document, Gaps, Picture, Text, Word
+from restate_lab.document import Picture, Text, Word
 from restate_lab.document.html import COLOURS
 from restate_lab.status import STATUSES, Status
 
@@ -51,26 +45,15 @@ _MOST_INDENT = 10  # levels; a deeper row has its depth as a number
 _WORST = ("failed", "killed", "paused", "backing-off", "cancelled")
 
 
-class ReadStory(DrawnStory, Protocol):
-    """A story with its source."""
-
-    @property
-    def where(self) -> str: ...  # noqa: D102 - as in Result
-    @property
-    def link(self) -> str: ...  # noqa: D102
-    @property
-    def reasons(self) -> list[str]: ...  # noqa: D102
-
-
-def story_document(
-    story: ReadStory,
-    *,
+def picture_of(
+    story: DrawnStory,
     zone: tzinfo = UTC,
+    *,
     is_live: bool = False,
     selected: str = "",
     drawing: Waterfall | None = None,
-) -> Document:
-    """Return a story as blocks.
+) -> Picture:
+    """Return the waterfall of a story, with the tree of its members as text.
 
     With ``is_live``, each target is a button of a panel, and the one of the ``selected`` id is marked. ``drawing`` is
     the waterfall of the story, if the caller has it.
@@ -79,29 +62,29 @@ def story_document(
     def draw() -> Mapping[str, Any]:
         return {**_drawing_values(drawing or waterfall(story), story, zone), "is_live": is_live, "selected": selected}
 
+    return Picture("analysis/story/waterfall.html.j2", draw, cache(partial(tree_lines, story)))
+
+
+def statuses_of(story: DrawnStory) -> Text:
+    """Return the number of members by status."""
     counts = Counter(story.members["status"])
-    statuses = [Word(f"{counts[name]:,} {name}", name) for name in STATUSES if counts[name]]
-    blocks: list[Block] = [
-        Text(tuple(part for each in statuses for part in (each, "  "))),
-        *_path(story),
-        Picture("analysis/story/waterfall.html.j2", draw, cache(partial(text_lines, story))),
-        *(Text(line) for line in (origin_line(story), agents_line(story)) if line),
-        Gaps(story.reasons),
-    ]
-    if story.ended is None and len(story.path):
-        blocks.append(Calls(Step((why_call(story.path["id"].iloc[-1]),))))
-    worst = next((each for each in _WORST if counts[each]), "succeeded" if story.ended else "running")
-    return Document(f"{title_of(story)}, {state_of(story)}", story.where, tuple(blocks), worst, page=story.link)
+    words = (Word(f"{counts[name]:,} {name}", name) for name in STATUSES if counts[name])
+    return Text(tuple(part for each in words for part in (each, "  ")))
 
 
-def _path(story: DrawnStory) -> Iterator[Text]:
+def tone_of(story: DrawnStory) -> str:
+    """Return the worst status of the members."""
+    statuses = set(story.members["status"])
+    return next((each for each in _WORST if each in statuses), "succeeded" if story.ended else "running")
+
+
+def path_texts(story: DrawnStory) -> Iterator[Text]:
     """Yield what the critical path is made of, longest first; nothing without a path."""
     parts = path_parts(story)
-    line: list[str | Word] = [Word(f"Critical path {path_time(parts)}:")]
-    for at, each in enumerate(parts):
-        line += [", " if at else " ", Word(each.kind, _TONES[each.kind]), f" {each.time_and_place}"]
+    words = ((", ", Word(each.kind, _TONES[each.kind]), f" {each.time_and_place}") for each in parts)
+    path = [word for each in words for word in each]
     if parts:
-        yield Text((*line, "."))
+        yield Text((Word(f"Critical path {path_time(parts)}:"), " ", *path[1:], "."))
 
 
 def _drawing_values(drawing: Waterfall, story: DrawnStory, zone: tzinfo) -> dict[str, Any]:

@@ -10,10 +10,12 @@ from typing import Any, Final, Self
 import pandas as pd
 
 from restate_lab._public import public
-from restate_lab.analysis.story.drawing import story_document
+from restate_lab.analysis.story.drawing import path_texts, picture_of, statuses_of, tone_of
 from restate_lab.analysis.story.model import Member, Phase, StoryEdge
-from restate_lab.analysis.story.text import state_of, title_of
-from restate_lab.document import Document
+from restate_lab.analysis.story.text import agents_line, origin_line, state_of, title_of
+from restate_lab.analysis.suggestions import why_call
+from restate_lab.calls import Step
+from restate_lab.document import Calls, Document, Gaps, Picture, Text
 from restate_lab.result import Result
 
 _TIME = "datetime64[ms, UTC]"
@@ -106,9 +108,18 @@ class Story(Result):
         """Return the first root, the number of the other members, the duration and the state, on one line."""
         return f"{title_of(self)}, {state_of(self)}"
 
-    def document(self, zone: tzinfo = UTC, /) -> Document:
-        """Return the critical path, the waterfall, the agents and the gaps as blocks."""
-        return replace(story_document(self, zone=zone), place=super().document(zone).place)
+    def document(self, zone: tzinfo = UTC, /, picture: Picture | None = None) -> Document:
+        """Return the critical path, the waterfall, the agents and the gaps; ``picture`` is that of a panel."""
+        is_open = self.ended is None and len(self.path)
+        blocks = (
+            statuses_of(self),
+            *path_texts(self),
+            picture or picture_of(self, zone),
+            *(Text(line) for line in (origin_line(self), agents_line(self)) if line),
+            Gaps(self.reasons),
+            *((Calls(Step((why_call(self.path["id"].iloc[-1]),))),) if is_open else ()),
+        )
+        return replace(super().document(zone), blocks=blocks, tone=tone_of(self))
 
 
 def _frame(kind: type, parts: Iterable[Any]) -> pd.DataFrame:

@@ -149,7 +149,7 @@ def failure_line(row: WaterfallRow) -> str:
     return one_line(row.failure, _FAILURE) if row.failure and row.status != "succeeded" else ""
 
 
-def tree_lines(story: DrawnStory, width: int = 80, *, most: int = 60) -> list[str]:
+def tree_lines(story: DrawnStory, width: int = 80, most: int = 60) -> list[str]:
     """Return the tree of the members for a terminal, at most ``most`` rows with at most ``width`` characters.
 
     Each row has the target, the status, the duration, the creation after the beginning of the story, and the end of
@@ -170,7 +170,8 @@ def tree_lines(story: DrawnStory, width: int = 80, *, most: int = 60) -> list[st
         lines.append(f"{mark} {head}  {status.ljust(sizes[0])}  {numbers}  {id_}".rstrip())
         if text := escape_invisible(failure_line(row), lines=False):
             lines.append(truncate(f"{' ' * (4 + len(_indent(row.depth)))}{text}", width))
-    return [*lines, f"  … and {drawing.hidden:,} more"] if drawing.hidden else lines
+    more = [f"  … and {drawing.hidden:,} more"] if drawing.hidden else []
+    return [*lines, *more, *([_LEGEND] if any(row.critical > 0 for row in drawing.rows) else [])]
 
 
 def _cells(row: WaterfallRow, ids: Mapping[str, str]) -> tuple[str, str, str, str]:
@@ -198,9 +199,3 @@ def _fit(text: str, width: int) -> str:
         return text
     end = max((width - 1) // 2, 1)
     return f"{text[: max(width - 1 - end, 0)]}…{text[-end:]}"
-
-
-def text_lines(story: DrawnStory, width: int, most: int) -> list[str]:
-    """Return the tree with its legend; see ``tree_lines``."""
-    lines = tree_lines(story, width, most=most)
-    return [*lines, *([_LEGEND] if any(line.startswith(_MARK) for line in lines) else [])]

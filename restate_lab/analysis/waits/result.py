@@ -118,7 +118,7 @@ class Waits(Result):
         )
         is_drawn = len(self._graph.successors) <= _MOST_DRAWN
         blocks = (
-            Picture("analysis/waits/picture.html.j2", self._draw) if is_drawn else _TOO_LARGE,
+            Picture("analysis/waits/picture.html.j2", partial(self._draw, blockers)) if is_drawn else _TOO_LARGE,
             Items(BuiltRows(deadlocks, deadlock_items), f"Deadlocks ({len(deadlocks):,})"),
             Items(BuiltRows(blockers, blocker_items), f"Root blockers ({blockers['times'].sum():,})"),
             *(
@@ -135,9 +135,9 @@ class Waits(Result):
         tone = "failed" if deadlocks["certain"].any() else "pending" if is_blocked else "succeeded"
         return replace(super().document(zone), blocks=blocks, tone=tone)
 
-    def _draw(self) -> Mapping[str, Any] | None:
+    def _draw(self, blockers: pd.DataFrame) -> Mapping[str, Any] | None:
         groups = [row["members"] for row in _first_rows(self.deadlocks)]
-        groups += [[row["id"]] for row in _first_rows(self.grouped_blockers())]
+        groups += [[row["id"]] for row in _first_rows(blockers)]
         anchors = {id_: _anchor(ids[0], self.read_at) for ids in groups for id_ in ids}
         picture = draw_picture(self.graph(), self.blockers, self.deadlocks, anchors=anchors)
         return None if picture is None else {"picture": picture, "is_live": False}

@@ -11,7 +11,7 @@ from pydantic import Field, TypeAdapter
 
 from restate_lab._text import one_line, plural
 from restate_lab.analysis.story import Story, story
-from restate_lab.analysis.story.drawing import story_document
+from restate_lab.analysis.story.drawing import picture_of
 from restate_lab.analysis.story.text import name_of
 from restate_lab.analysis.story.waterfall import WaterfallRow, waterfall
 from restate_lab.document.html import html_of
@@ -61,9 +61,9 @@ class StoryPicture(ContentWidget):
         """Show this story, or nothing; the member with the ``selected`` id is marked."""
         html, self._rows = "", {}
         if result is not None:
-            drawing = waterfall(result)
-            shown = story_document(result, zone=ZoneInfo(tz), is_live=True, selected=selected, drawing=drawing)
-            html = html_of(shown)
+            drawing, zone = waterfall(result), ZoneInfo(tz)
+            picture = picture_of(result, zone, is_live=True, selected=selected, drawing=drawing)
+            html = html_of(result.document(zone, picture))
             self._rows = {row.ids[0]: row for row in drawing.rows}
         self.show({"html": html})
 
