@@ -1,4 +1,4 @@
-"""Hints of the library in the words of this command line."""
+"""Hints of the library as texts that name the options of this command line."""
 
 from __future__ import annotations
 
