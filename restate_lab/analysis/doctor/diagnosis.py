@@ -117,7 +117,7 @@ class Diagnosis(Result):
 
     def document(self, zone: tzinfo = UTC, /) -> Document:
         """Return the causes, the known findings, the gaps, the notes and the checks as blocks."""
-        rows = self.findings.reset_index(names="at")
+        rows = pd.DataFrame(self.findings).reset_index(names="at")  # without attrs, which pandas copies often
         is_note = rows["severity"].eq(Severity.NOTE)
         causes, notes, known = rows[~rows["known"] & ~is_note], rows[~rows["known"] & is_note], rows[rows["known"]]
         folded = count_findings(causes["severity"].iloc[_SHOWN:])
@@ -321,7 +321,7 @@ def count_findings(severities: Iterable[str]) -> str:
 
 def _others_text(diagnosis: Diagnosis) -> str:
     """Return "; 5 do not apply: this source has no payloads of journals (4), …"; "" if all of them apply."""
-    unread = diagnosis.not_read
+    unread = pd.DataFrame(diagnosis.not_read)
     others = unread[~unread["applies"].astype(bool) & (unread["part"] != NOTES)]
     reasons = others.loc[others["reason"] != HAS_OPEN, "reason"].value_counts()
     if reasons.empty:
@@ -350,7 +350,8 @@ def unread_checks(diagnosis: Diagnosis) -> list[str]:
 
 
 def _gaps(diagnosis: Diagnosis) -> pd.DataFrame:
-    return diagnosis.not_read[diagnosis.not_read["applies"].astype(bool)]
+    unread = pd.DataFrame(diagnosis.not_read)
+    return unread[unread["applies"].astype(bool)]
 
 
 def planned_call(diagnosis: Diagnosis, at: int) -> SuggestedCall | None:
