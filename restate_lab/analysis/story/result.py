@@ -108,7 +108,7 @@ class Story(Result):
         """Return the first root, the number of the other members, the duration and the state, on one line."""
         return f"{title_of(self)}, {state_of(self)}"
 
-    def document(self, zone: tzinfo = UTC, /, picture: Picture | None = None) -> Document:
+    def document(self, zone: tzinfo = UTC, /, *, picture: Picture | None = None) -> Document:
         """Return the critical path, the waterfall, the agents and the gaps; ``picture`` is that of a panel."""
         is_open = self.ended is None and len(self.path)
         blocks = (

@@ -63,7 +63,7 @@ class StoryPicture(ContentWidget):
         if result is not None:
             drawing, zone = waterfall(result), ZoneInfo(tz)
             picture = picture_of(result, zone, is_live=True, selected=selected, drawing=drawing)
-            html = html_of(result.document(zone, picture))
+            html = html_of(result.document(zone, picture=picture))
             self._rows = {row.ids[0]: row for row in drawing.rows}
         self.show({"html": html})
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import re
 import unicodedata
-from datetime import UTC
 
 import pytest
 
@@ -241,6 +240,6 @@ def test_each_phase_has_a_colour_and_each_edge_a_sentence() -> None:
 
 def test_a_live_card_has_a_button_for_each_shown_member() -> None:
     story = sample_story()
-    html = html_of(story.document(UTC, picture_of(story, is_live=True, selected=id_of(2))))
+    html = html_of(story.document(picture=picture_of(story, is_live=True, selected=id_of(2))))
     assert re.findall(r'data-open="(inv_\w+)"', html) == story.ids
     assert html.count('aria-current="true"') == 1
