@@ -16,6 +16,8 @@ from restate_lab.document import Document, Gaps
 from restate_lab.document.html import html_of
 from restate_lab.document.text import COLUMNS, ROWS, count_rows, text_of
 
+ORIGIN = ("summary", "source", "version", "read_at")
+"""The fields of ``to_json()`` about where a result is from."""
 _LISTED = (10, 5, 3, 2, 1)
 _LONGEST = 4 * COLUMNS  # characters of a line of a text that does not fit
 _LAST_ROWS = 12  # of a text without its middle
@@ -61,6 +63,19 @@ def _shorten_lists(lines: Sequence[str], most: int, whole_list: str) -> Iterator
         yield f"  … and {hidden:,} more"
 
 
+def json_fields(value: object, names: Iterable[str]) -> dict[str, Any]:
+    """Return attributes by name as JSON values, except frames."""
+    return {name: _json_value(getattr(value, name)) for name in names}
+
+
+def _json_value(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, Mapping):
+        return dict(value)
+    return list(value) if isinstance(value, tuple) else value
+
+
 def unread(**parts: Iterable[str]) -> pd.DataFrame:
     """Return the frame ``not_read`` from the reasons why each part is not complete; equal reasons are one row."""
     rows = [(part, reason) for part, reasons in parts.items() for reason in dict.fromkeys(reasons)]
@@ -77,6 +92,8 @@ class Result:
 
     _whole_list: ClassVar[str] = ""
     """The head of a list that a short text has completely."""
+    _json: ClassVar[tuple[str, ...]] = (*ORIGIN, "not_read")
+    """The fields of ``to_json()``, in order."""
     source: str
     """The name of the source."""
     version: str
@@ -110,6 +127,10 @@ class Result:
     def summary(self) -> str:
         """Return a summary on one line."""
         raise NotImplementedError
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields that ``--json`` writes: JSON values, and frames as they are, because they can be long."""
+        return json_fields(self, self._json)
 
     @property
     def reasons(self) -> list[str]:

@@ -91,7 +91,6 @@ def story(
     from restate_lab.analysis.story import story as read_story
     from restate_lab.cli._output import write_result
     from restate_lab.cli._result_pages import print_story
-    from restate_lab.export.results import story_json
 
     if sum([bool(invocations), key is not None, trace is not None]) != 1:
         raise ArgumentError(f"{'several ways are combined' if invocations or key else 'no invocation'}: {_WAYS}.")
@@ -107,7 +106,7 @@ def story(
         form,
         getattr(result, part),
         show=lambda page: print_story(result, where, page),
-        to_json=lambda: story_json(result),
+        to_json=result.to_json,
     )
 
 

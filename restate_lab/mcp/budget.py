@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from restate_lab._text import escape_invisible
-from restate_lab.export.results import rows_of
+from restate_lab.export.json_text import rows_of
 
 MOST_ROWS = 500  # rows of a list, whatever a call asks for
 _LEVELS = ((4_000, 50), (1_000, 20), (300, 10), (100, 5))

@@ -13,7 +13,7 @@ from restate_lab._public import public
 from restate_lab.analysis.story.card import story_html
 from restate_lab.analysis.story.model import Member, Phase, StoryEdge
 from restate_lab.analysis.story.text import state_of, text_lines, title_of
-from restate_lab.result import Result
+from restate_lab.result import ORIGIN, Result
 
 _TEXT_ROWS = 24  # of the printed tree; with the lines around it, that is a screen
 _TIME = "datetime64[ms, UTC]"
@@ -65,6 +65,7 @@ class Story(Result):
     complete, with the reasons.
     """
 
+    _json = (*ORIGIN, "started", "ended", "searched", "not_read", "members", "edges", "path", "phases")
     members: pd.DataFrame
     edges: pd.DataFrame
     path: pd.DataFrame

@@ -162,6 +162,7 @@ class Comparison(Result):
       nothing of this frame was compared, so that it is empty), ``cut`` (caused by ``limit``).
     """
 
+    _json = (*PARTS, "not_read")
     invocations: pd.DataFrame
     state: pd.DataFrame
     deployments: pd.DataFrame
@@ -186,6 +187,12 @@ class Comparison(Result):
         parts += [plural(*noun) for noun in nouns if noun[0]]
         text = ", ".join(parts) or "nothing changed"
         return text + (" (not everything was compared)" if len(self.not_read) else "")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything that differs, for programs, with both sources and the parts that were not compared."""
+        sides = {"before": (self.before, self.before_at), "after": (self.after, self.read_at)}
+        origin = {name: {"source": source, "read_at": at.isoformat()} for name, (source, at) in sides.items()}
+        return {"summary": self.summary, **origin, **super().to_json()}
 
     @property
     def details(self) -> str:

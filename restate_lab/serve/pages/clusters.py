@@ -16,7 +16,7 @@ from restate_lab._text import join, plural
 from restate_lab.analysis.doctor.diagnosis import Diagnosis
 from restate_lab.analysis.doctor.model import SEVERITY_RANKS
 from restate_lab.errors import RestateLabError
-from restate_lab.export.results import diagnosis_json
+from restate_lab.result import Result
 from restate_lab.serve.page import Missing, PageRequest, WebPage, data_of
 from restate_lab.serve.pages.findings import fingerprints, read_diagnosis
 from restate_lab.serve.readings import TooManyReadings
@@ -70,7 +70,7 @@ async def clusters_page(request: PageRequest) -> WebPage:
             }
             for each in shared
         ],
-        "sources": {name: data_of(each, diagnosis_json) for name, each in results.items()},
+        "sources": {name: data_of(each, Result.to_json) for name, each in results.items()},
     }
     return WebPage("Overview", parts, data)
 
