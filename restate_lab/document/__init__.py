@@ -7,7 +7,7 @@ is a ``Step``. A tone says what a word is: "strong", "quiet", "code", a status, 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, TypeAlias
 
 from restate_lab.calls import Step
@@ -124,3 +124,49 @@ class Document:
     tone: str = "quiet"
     foot: tuple[str, ...] = ()
     page: str = ""
+
+    def map(self, change: Callable[[str], str]) -> Document:
+        """Return the document with each text changed, such as with secrets masked; calls become text in Python."""
+        return replace(self, **_changed_fields(self, change))
+
+
+_NAMES = frozenset({"tone", "anchor", "template", "colour"})  # fields that are no text
+
+
+class _Changed(Sequence[Any]):
+    """The members of a sequence with each text changed, once a slice or a position reaches them."""
+
+    def __init__(self, members: Sequence[Any], change: Callable[[str], str]) -> None:
+        self._members, self._change = members, change
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def __getitem__(self, key: Any) -> Any:
+        reached = self._members[key]
+        return _changed(tuple(reached) if isinstance(key, slice) else reached, self._change)
+
+
+def _changed(value: Any, change: Callable[[str], str]) -> Any:
+    changed: Any = value
+    match value:
+        case str():
+            changed = change(value)
+        case Step():
+            changed = Step((), change(value.label), change(value.python))
+        case Picture():
+            changed = Picture(value.template, lambda: _changed(value.draw(), change))
+        case Mapping():
+            changed = {name: _changed(each, change) for name, each in value.items()}
+        case tuple():
+            changed = tuple(_changed(each, change) for each in value)
+        case Sequence():
+            changed = _Changed(value, change)
+        case _ if is_dataclass(value):
+            changed = replace(value, **_changed_fields(value, change))  # type: ignore[type-var]
+    return changed
+
+
+def _changed_fields(value: Any, change: Callable[[str], str]) -> dict[str, Any]:
+    texts = (each.name for each in fields(value) if each.name not in _NAMES)
+    return {name: _changed(getattr(value, name), change) for name in texts}

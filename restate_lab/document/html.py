@@ -35,8 +35,8 @@ def html_of(
 ) -> str:
     """Return a document as a card; ``links`` are labels and addresses for the items of rows.
 
-    ``is_report``: below a heading of a report, which can be printed, it has severities as text, times, full ids, and
-    no asides. ``is_short``: of a fold it has only the heading.
+    ``is_report``: in a report, which can be printed, it has severities as text, times, full ids, and no asides; without
+    a title, its blocks have no frame. ``is_short``: of a fold it has only the heading.
     """
     return render(
         "document/card.html.j2",
