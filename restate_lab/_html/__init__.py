@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from restate_lab._text import escape_invisible, split_ids
 from restate_lab.calls import Step
+from restate_lab.status import COLOURS, SIGNS
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -68,7 +69,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals |= {"address_of": _address_of, "page_of": _page_of}
+    environment.globals |= {"address_of": _address_of, "page_of": _page_of, "colours": COLOURS, "signs": SIGNS}
     environment.filters["thousands"] = "{:,}".format
     environment.filters["split_ids"] = split_ids
     environment.filters["visible"] = escape_invisible

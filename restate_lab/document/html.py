@@ -10,23 +10,7 @@ from markupsafe import Markup
 
 from restate_lab._html import render
 from restate_lab.document import Document, Picture
-from restate_lab.status import STATUSES
 
-SIGNS = {"critical": "✖", "warning": "▲", "note": "●"}
-"""A severity → its sign."""
-_SAME = {
-    "critical": "failed",
-    "warning": "paused",
-    "note": "ready",
-    "incomplete": "paused",
-    "healthy": "succeeded",
-    "quiet": "suspended",
-}
-COLOURS: Mapping[str, str] = MappingProxyType(
-    {name: status.colour for name, status in STATUSES.items()}
-    | {tone: STATUSES[name].colour for tone, name in _SAME.items()}
-)
-"""A tone → its color."""
 Links: TypeAlias = Mapping[int, Sequence[tuple[str, str]]]
 
 
@@ -41,8 +25,6 @@ def html_of(
     return render(
         "document/card.html.j2",
         document=document,
-        colours=COLOURS,
-        signs=SIGNS,
         draw=draw,
         links=links,
         is_report=is_report,

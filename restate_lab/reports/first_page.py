@@ -18,7 +18,7 @@ from restate_lab.durations import round_step
 from restate_lab.reports.masking import Masker
 from restate_lab.reports.parts import AxisLabel, Fact, Lane, LaneBar, Mark, Timeline
 from restate_lab.reports.timeline import EarlierTimes, TimelineEvent
-from restate_lab.status import STATUSES
+from restate_lab.status import STATUSES, status_parts
 
 _DAY = timedelta(days=1)
 _BINS = 60
@@ -135,13 +135,7 @@ def first_numbers(
 
 def status_counts(overview: pd.DataFrame) -> tuple[tuple[str, int, str], ...]:
     """Return (status, count, color) of the invocations in flight, in the order of ``STATUSES``."""
-    counts = overview.groupby("status")["invocations"].sum()
-    known = [name for name in STATUSES if name in counts]
-    others = [name for name in counts.index if name not in STATUSES]
-    grey = STATUSES["ready"].colour
-    return tuple(
-        (name, int(counts[name]), STATUSES[name].colour if name in STATUSES else grey) for name in (*known, *others)
-    )
+    return status_parts(overview.groupby("status")["invocations"].sum().to_dict())
 
 
 @dataclass(frozen=True, slots=True)

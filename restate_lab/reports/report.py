@@ -30,6 +30,7 @@ from restate_lab.reports.sections import paragraphs, section_of
 from restate_lab.reports.tables import MOST_BYTES, ROWS, TableBuilder, heading
 from restate_lab.reports.timeline import source_changes_section
 from restate_lab.source import Source
+from restate_lab.status import COLOURS
 
 
 @with_explained_calls
@@ -182,7 +183,7 @@ def _write_page(
     """Write a report as HTML or as PDF, depending on the suffix of the target; ``paper`` is the page size of a PDF."""
     is_pdf = target.suffix.lower() == ".pdf"
     lead = tuple(line for section in sections for line in section.lead)
-    accent = next((each.accent for each in sections if each.accent), "#5b8db8")
+    accent = next((each.accent for each in sections if each.accent), COLOURS["neutral"])
     html = render(
         "reports/templates/report.html.j2",
         title=report.title,

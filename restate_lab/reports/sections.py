@@ -20,7 +20,6 @@ from restate_lab.analysis.story.text import title_of
 from restate_lab.analysis.waits import Waits
 from restate_lab.analysis.why.explanation import Explanation
 from restate_lab.document import Gaps, Text
-from restate_lab.document.html import COLOURS
 from restate_lab.errors import ArgumentError
 from restate_lab.evidence.compare import Comparison
 from restate_lab.frames import to_frame
@@ -30,6 +29,7 @@ from restate_lab.reports.parts import Card, Part, Section, Statement
 from restate_lab.reports.pictures import drawing_of, plot_of
 from restate_lab.reports.tables import ROWS, TableBuilder, heading
 from restate_lab.result import Result
+from restate_lab.status import COLOURS
 
 _COLUMNS = {
     "invocations": ("target", "change", "status_before", "status_after", "more_retries", "more_entries", "id"),
