@@ -34,7 +34,7 @@ from restate_lab.reports.parts import FirstPage, Part, Section
 from restate_lab.reports.pictures import plot_of
 from restate_lab.reports.reader import ReportContext
 from restate_lab.reports.report import Report, with_values
-from restate_lab.reports.sections import card_of, diagnosis_part, journal_parts, section_of
+from restate_lab.reports.sections import card_of, diagnosis_part, journal_parts, section_of, waits_parts
 from restate_lab.reports.tables import TableBuilder, heading
 from restate_lab.reports.timeline import (
     PRESENT_EVENTS,
@@ -194,23 +194,21 @@ def statuses_chapter(context: ReportContext) -> Section:
 def waits_chapter(context: ReportContext) -> Section:
     """Return the wait-for graph."""
     waits, builder = context.waits, context.builder
-    picture = plot_of("waits", waits, builder.zone, f"Wait-for graph: {waits.summary}")
     deadlocks = builder.table(
         waits.deadlocks.rename(columns={"waiting": "others_behind"}),
-        title="Deadlocks",
         columns=("description", "certain", "others_behind", "since", "cancel"),
         file="deadlocks",
     )
     blockers = builder.table(
         waits.grouped_blockers(),
-        title="Root blockers",
         columns=("times", "target", "status", "waits_for", "direct_waiting", "total_waiting", "since", "id"),
         rows=20,
         file="root_blockers",
     )
-    gaps = context.builder.blocks(Gaps(waits.reasons)) if waits.reasons else None
-    title, caption = "Wait-for graph", f"{waits.summary}."
-    return context.section(title, picture, deadlocks, blockers, gaps, of=(waits,), caption=caption)
+    tables = (("deadlocks", deadlocks), ("root blockers", blockers))
+    folded = [replace(table, folded=f"The {name} as a table") for name, table in tables if table.rows]
+    parts = (*waits_parts(waits, builder), *folded)
+    return context.section("Wait-for graph", *parts, of=(waits,), caption=f"{waits.summary}.")
 
 
 def retries_chapter(context: ReportContext) -> Section:

@@ -19,13 +19,13 @@ from restate_lab.analysis.story.result import Story
 from restate_lab.analysis.story.text import title_of
 from restate_lab.analysis.waits import Waits
 from restate_lab.analysis.why.explanation import Explanation
-from restate_lab.document import Gaps, Text
+from restate_lab.document import Gaps, Picture, Text
 from restate_lab.errors import ArgumentError
 from restate_lab.evidence.compare import Comparison
 from restate_lab.frames import to_frame
 from restate_lab.reports.first_page import lead_of
 from restate_lab.reports.metadata import statement_of, statements_of
-from restate_lab.reports.parts import Card, Part, Section, Statement
+from restate_lab.reports.parts import Card, OmittedPicture, Part, Section, Statement
 from restate_lab.reports.pictures import drawing_of, plot_of
 from restate_lab.reports.tables import ROWS, TableBuilder, heading
 from restate_lab.result import Result
@@ -118,6 +118,14 @@ def diagnosis_part(diagnosis: Diagnosis, builder: TableBuilder, *, is_short: boo
     return builder.document(replace(diagnosis.document(builder.zone), title=""), is_short=is_short)
 
 
+def waits_parts(waits: Waits, builder: TableBuilder) -> tuple[Part, ...]:
+    """Return the plot, which also fits on paper, and the waits; without a plot these have their own picture."""
+    plot = plot_of("waits", waits, builder.zone, f"Wait-for graph: {waits.summary}")
+    document = waits.document(builder.zone)
+    kept = [each for each in document.blocks if isinstance(plot, OmittedPicture) or not isinstance(each, Picture)]
+    return plot, builder.document(replace(document, title="", blocks=tuple(kept)))
+
+
 def paragraphs(text: str) -> tuple[str, ...]:
     """Split a text into paragraphs at empty lines."""
     return tuple(each.strip("\n") for each in text.replace("\r\n", "\n").split("\n\n") if each.strip())
@@ -161,10 +169,7 @@ def _other_parts(content: Any, builder: TableBuilder) -> tuple[str, tuple[Part, 
     if isinstance(content, str):
         return "Notes", (builder.blocks(*map(Text, paragraphs(content))),)
     if isinstance(content, Waits):
-        return "Wait-for graph", (
-            plot_of("waits", content, builder.zone, content.summary),
-            card_of(content, builder),
-        )
+        return "Wait-for graph", waits_parts(content, builder)
     if isinstance(content, Replay):
         rows = builder.table(content.rows, title="Invocations", file="replay", drop_empty=True)
         return "Replay check", (card_of(content, builder), rows)
