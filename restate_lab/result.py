@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, tzinfo
 from itertools import accumulate, groupby
+from operator import attrgetter
 from typing import Any, ClassVar
 
 import pandas as pd
@@ -63,11 +64,6 @@ def _shorten_lists(lines: Sequence[str], most: int, whole_list: str) -> Iterator
         yield f"  … and {hidden:,} more"
 
 
-def json_fields(value: object, names: Iterable[str]) -> dict[str, Any]:
-    """Return attributes by name as JSON values, except frames."""
-    return {name: _json_value(getattr(value, name)) for name in names}
-
-
 def _json_value(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.isoformat()
@@ -93,7 +89,7 @@ class Result:
     _whole_list: ClassVar[str] = ""
     """The head of a list that a short text has completely."""
     _json: ClassVar[tuple[str, ...]] = (*ORIGIN, "not_read")
-    """The fields of ``to_json()``, in order."""
+    """The fields of ``to_json()``, in order; "note.id" is the field ``id`` of the field ``note``."""
     source: str
     """The name of the source."""
     version: str
@@ -130,7 +126,7 @@ class Result:
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields that ``--json`` writes: JSON values, and frames as they are, because they can be long."""
-        return json_fields(self, self._json)
+        return {name.rpartition(".")[2]: _json_value(attrgetter(name)(self)) for name in self._json}
 
     @property
     def reasons(self) -> list[str]:

@@ -27,7 +27,6 @@ from restate_lab.reports.first_page import (
     first_numbers,
     handler_names,
     lead_of,
-    status_counts,
     time_window,
 )
 from restate_lab.reports.parts import FirstPage, Part, Section
@@ -50,6 +49,7 @@ from restate_lab.reports.timeline import (
     read_notes,
     timeline_frame,
 )
+from restate_lab.status import status_parts
 
 _WORST = 3
 _EVENTS, _FEW_EVENTS = 120, 25
@@ -132,7 +132,7 @@ def first_page(context: ReportContext) -> FirstPage:
     )
     failures = context.try_to_ask("terminal_failures", since=since)
     overview = context.try_to_ask("overview")
-    statuses = () if overview is None else status_counts(overview)
+    statuses = () if overview is None else status_parts(overview.groupby("status")["invocations"].sum().to_dict())
     total = plural(sum(count for _, count, _ in statuses), "invocation")
     return FirstPage(
         first_numbers(diagnosis, failures, context.builder.zone, since), drawing, statuses, f"{total} in flight"

@@ -18,7 +18,7 @@ from restate_lab.durations import round_step
 from restate_lab.reports.masking import Masker
 from restate_lab.reports.parts import AxisLabel, Fact, Lane, LaneBar, Mark, Timeline
 from restate_lab.reports.timeline import EarlierTimes, TimelineEvent
-from restate_lab.status import STATUSES, status_parts
+from restate_lab.status import STATUSES
 
 _DAY = timedelta(days=1)
 _BINS = 60
@@ -131,11 +131,6 @@ def first_numbers(
         Fact("blocked", blocked, "wait for an affected invocation"),
         Fact("failed", failed, f"terminal failures since {_clock(since, diagnosis.read_at, zone)}"),
     )
-
-
-def status_counts(overview: pd.DataFrame) -> tuple[tuple[str, int, str], ...]:
-    """Return (status, count, color) of the invocations in flight, in the order of ``STATUSES``."""
-    return status_parts(overview.groupby("status")["invocations"].sum().to_dict())
 
 
 @dataclass(frozen=True, slots=True)

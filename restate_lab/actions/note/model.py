@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from restate_lab._html import render
 from restate_lab._public import public
 from restate_lab.notes import StoredNote, author_and_text, short_time
-from restate_lab.result import Result, json_fields
+from restate_lab.result import Result
 from restate_lab.status import STATUSES
 
-_STORED = ("id", "time", "text", "finding", "severity", "title", "count", "until", "user", "host", "address")
 OWN = "Notes are those of this user on this machine: other users, and watch of another user, do not see them."
 
 
@@ -29,7 +27,10 @@ class Note(Result):
     - ``.ended``: why an acknowledgement that had been written before does not hold any more; "" if it holds.
     """
 
-    _json = ("source", "is_new", "ended")
+    _json = (
+        *("note.id", "time", "text", "finding", "severity", "title", "count", "until", "user", "host"),
+        *("note.address", "source", "is_new", "ended"),
+    )
     note: StoredNote
     is_new: bool
     ended: str = ""
@@ -104,10 +105,6 @@ class Note(Result):
         if self.ended:
             again.append(f"Its acknowledgement has ended: {self.ended}. To acknowledge again, use another text.")
         return [*about, *again, OWN]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the note for programs, whether it was written now, and why its acknowledgement has ended."""
-        return json_fields(self.note, _STORED) | super().to_json()
 
     def _text(self) -> str:
         return "\n".join([self.summary, self.where, *self.lines])

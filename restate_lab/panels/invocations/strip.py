@@ -341,8 +341,8 @@ def _histogram(histogram: Histogram, is_live: bool) -> dict[str, Any]:
     ends = [f"{format_age(start, histogram.end)} ago", "now"]
     if not is_live:
         ends = [format_timestamp(start, now=histogram.end), format_timestamp(histogram.end)]
-    colours = {name: _COLOURS[name] for name in series}
-    return {"start": start.timestamp(), "span": seconds * step, "ends": ends, "colours": colours, **series}
+    form = {"span": seconds * step, "ends": ends, "colours": {name: _COLOURS[name] for name in series}}
+    return {"start": start.timestamp(), **form, **series}
 
 
 def _brush(filters: Filters) -> dict[str, list[float | None]]:

@@ -87,8 +87,8 @@ class FindingsView(ContentWidget):
         self.diagnosis: Diagnosis | None = None
         self._entered = {"text": "", "until": _UNTIL}
         super().__init__(guard(self._act))
-        content = {"state": "none", "revision": 0, "folded": False, "can_note": is_lab(source), "noted": 0, "done": []}
-        self.show({**content, "signs": dict(SIGNS)})
+        begin = {"state": "none", "revision": 0, "folded": False, "noted": 0, "done": []}
+        self.show({**begin, "can_note": is_lab(source), "signs": dict(SIGNS)})
 
     def fold(self, *, on: bool) -> None:
         """Show only the counts, or also the findings."""
