@@ -11,7 +11,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
+from importlib.resources import files
 from typing import TYPE_CHECKING, Any, TypeAlias
+
+from markupsafe import Markup
 
 from restate_lab._text import escape_invisible, split_ids
 from restate_lab.calls import Step
@@ -47,6 +50,13 @@ def linked_ids(address_of: Callable[[str], str], page_of: PageOf = _no_page) -> 
 def render(template: str, **values: Any) -> str:
     """Return a template as HTML; a missing value is an error."""
     return _environment().get_template(template).render(values)
+
+
+@cache
+def stylesheet(name: str) -> Markup:
+    """Return the colors of pages and a style sheet of this package, such as "serve/page.css"."""
+    texts = (files("restate_lab").joinpath(each).read_text("utf-8") for each in ("_html/colours.css", name))
+    return Markup("".join(texts))  # noqa: S704 - files of this package
 
 
 def _address_of(id_: str) -> str:
