@@ -85,11 +85,6 @@ COLOURS: Mapping[str, str] = MappingProxyType(
 """A tone → its color: a status, a severity, a verdict, and others."""
 
 
-def colour_of(tone: str | None) -> str:
-    """Return the color of a tone; gray for an unknown one."""
-    return COLOURS.get(tone or "", _GREY)
-
-
 def status_parts(counts: Mapping[Any, int]) -> tuple[tuple[str, int, str], ...]:
     """Return (status, count, color) of each status with a count, in the order of ``STATUSES``, unknown ones last."""
     known = [name for name in STATUSES if name in counts]

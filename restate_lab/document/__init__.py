@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from restate_lab.calls import Step
 
@@ -125,12 +125,12 @@ class Document:
     foot: tuple[str, ...] = ()
     page: str = ""
 
-    def map(self, change: Callable[[str], str]) -> Document:
+    def map(self, change: Callable[[str], str], /) -> Document:
         """Return the document with each text changed, such as with secrets masked; calls become text in Python."""
-        return replace(self, **_changed_fields(self, change))
+        return cast("Document", _changed(self, change))
 
 
-_NAMES = frozenset({"tone", "anchor", "template", "colour"})  # fields that are no text
+_NAMES = frozenset({"tone", "anchor", "template", "colour"})  # fields that are not text
 
 
 class _Changed(Sequence[Any]):
@@ -162,11 +162,7 @@ def _changed(value: Any, change: Callable[[str], str]) -> Any:
             changed = tuple(_changed(each, change) for each in value)
         case Sequence():
             changed = _Changed(value, change)
-        case _ if is_dataclass(value):
-            changed = replace(value, **_changed_fields(value, change))  # type: ignore[type-var]
+        case _ if is_dataclass(value) and not isinstance(value, type):
+            texts = [each.name for each in fields(value) if each.name not in _NAMES]
+            changed = replace(value, **{name: _changed(getattr(value, name), change) for name in texts})
     return changed
-
-
-def _changed_fields(value: Any, change: Callable[[str], str]) -> dict[str, Any]:
-    texts = (each.name for each in fields(value) if each.name not in _NAMES)
-    return {name: _changed(getattr(value, name), change) for name in texts}

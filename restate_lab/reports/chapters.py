@@ -162,14 +162,13 @@ def contrast_chapter(context: ReportContext) -> Section:
     """Return what the failing invocations of the worst findings share, in contrast to healthy ones."""
     chapter, parts, results = "What the failing ones share", list[Part](), list[Any]()
     for row in _compared_findings(context.diagnosis.findings):
-        title, builder = row["title"], context.builder
         try:
             result = compare_sides(context.limit_reads("contrast"), row["ids"])
         except RestateLabError as error:
-            parts.append(builder.blocks(Gaps([" ".join(str(error).split())], "Not compared"), title=title))
+            parts.append(context.builder.blocks(Gaps([str(error)], "Not compared"), title=row["title"]))
             continue
         results.append(result)
-        parts.append(card_of(result, builder, title=title))
+        parts.append(card_of(result, context.builder, title=row["title"]))
     if not parts:
         return Section(
             chapter,
@@ -205,8 +204,8 @@ def waits_chapter(context: ReportContext) -> Section:
         rows=20,
         file="root_blockers",
     )
-    tables = (("deadlocks", deadlocks), ("root blockers", blockers))
-    folded = [replace(table, folded=f"The {name} as a table") for name, table in tables if table.rows]
+    tables = {"deadlocks": deadlocks, "root blockers": blockers}
+    folded = [replace(table, folded=f"The {name} as a table") for name, table in tables.items() if table.rows]
     parts = (*waits_parts(waits, builder), *folded)
     return context.section("Wait-for graph", *parts, of=(waits,), caption=f"{waits.summary}.")
 

@@ -44,7 +44,7 @@ class TableBuilder:
     masker: Masker
     bytes_left: int = MOST_BYTES
 
-    def document(self, document: Document, *, title: str = "", is_short: bool = False) -> Card:
+    def document(self, document: Document, /, *, title: str = "", is_short: bool = False) -> Card:
         """Return a document below a title, with secrets masked; a short one has only the headings of its folds."""
         html = html_of(document.map(self.masker.text), is_report=True, is_short=is_short)
         return Card(Markup(html), self.masker.text(title))  # noqa: S704 - our template escapes

@@ -238,8 +238,7 @@ def source_changes_section(
     table = builder.table(folded, columns=columns, rows=200, drop_empty=True)
     table = replace(table, note=f"{table.note} {every.note}".strip(), download=every.download)
     caption = f"Changes and notes that this user made with restate_lab on this machine {span}, oldest first."
-    parts = (builder.blocks(gaps), table) if unreadable else (table,)
-    return Section(TITLE, parts, caption=f"{caption} {_ELSEWHERE}")
+    return Section(TITLE, (builder.blocks(gaps), table) if unreadable else (table,), caption=f"{caption} {_ELSEWHERE}")
 
 
 def read_changes(source: Source, *, since: datetime, folder: Path | None) -> tuple[pd.DataFrame, str]:

@@ -15,7 +15,7 @@ import pandas as pd
 from restate_lab._text import one_line, shorten_id, truncate
 from restate_lab.analysis.patterns import message_kinds
 from restate_lab.analysis.waits.layout import Box, CycleBox, Layout, arrange, group_equal
-from restate_lab.status import colour_of
+from restate_lab.status import COLOURS
 
 _COLUMN, _ROW = 250.0, 56.0  # pixels
 _WIDE, _HIGH = 216.0, 42.0  # of a box
@@ -148,7 +148,7 @@ def _draw_box(box: Box, graph: nx.DiGraph, blocker: Mapping[Any, Any] | None) ->
         "id": box.key,
         "short_id": shorten_id(box.key),
         "status": status,
-        "colour": colour_of(status),
+        "colour": COLOURS.get(status, COLOURS["quiet"]),
         "lines": _blocker_lines(blocker, box) if blocker is not None else [],
         "text_x": _left_edge(box) + _WIDE + 10,
     }

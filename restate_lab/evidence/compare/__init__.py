@@ -190,9 +190,12 @@ class Comparison(Result):
 
     def to_json(self) -> dict[str, Any]:
         """Return everything that differs, for programs, with both sources and the parts that were not compared."""
-        sides = {"before": (self.before, self.before_at), "after": (self.after, self.read_at)}
-        origin = {name: {"source": source, "read_at": at.isoformat()} for name, (source, at) in sides.items()}
-        return {"summary": self.summary, **origin, **super().to_json()}
+        return {
+            "summary": self.summary,
+            "before": {"source": self.before, "read_at": self.before_at.isoformat()},
+            "after": {"source": self.after, "read_at": self.read_at.isoformat()},
+            **super().to_json(),
+        }
 
     @property
     def details(self) -> str:

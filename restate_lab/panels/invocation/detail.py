@@ -29,7 +29,7 @@ from restate_lab.panels.invocation.reader import InvocationContent, Related, is_
 from restate_lab.panels.invocation.view import DeadlockLine, Folds, Guard, JournalView
 from restate_lab.panels.story import STORY, StoryForm
 from restate_lab.source import Source
-from restate_lab.status import ENDED, colour_of
+from restate_lab.status import COLOURS, ENDED
 
 _ROWS = 500  # journal rows shown first, and added with each click
 _LONGEST = 60_000  # characters of a failure
@@ -346,7 +346,7 @@ def _title_html(row: Mapping[Any, Any], address: str | None, styles: Mapping[str
         styles,
         target=str(row.get("target") or ""),
         status=status,
-        colour=colour_of(status),
+        colour=COLOURS.get(status, COLOURS["quiet"]),
         id=id_,
         page=f"{address.rstrip('/')}/ui/invocations/{id_}" if address and has_page else "",
     )
