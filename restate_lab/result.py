@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, tzinfo
 from itertools import accumulate, groupby
+from operator import attrgetter
 from typing import Any, ClassVar
 
 import pandas as pd
@@ -16,6 +17,8 @@ from restate_lab.document import Document, Gaps
 from restate_lab.document.html import html_of
 from restate_lab.document.text import COLUMNS, ROWS, count_rows, text_of
 
+ORIGIN = ("summary", "source", "version", "read_at")
+"""The fields of ``to_json()`` about where a result is from."""
 _LISTED = (10, 5, 3, 2, 1)
 _LONGEST = 4 * COLUMNS  # characters of a line of a text that does not fit
 _LAST_ROWS = 12  # of a text without its middle
@@ -61,6 +64,14 @@ def _shorten_lists(lines: Sequence[str], most: int, whole_list: str) -> Iterator
         yield f"  … and {hidden:,} more"
 
 
+def _json_value(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, Mapping):
+        return dict(value)
+    return list(value) if isinstance(value, tuple) else value
+
+
 def unread(**parts: Iterable[str]) -> pd.DataFrame:
     """Return the frame ``not_read`` from the reasons why each part is not complete; equal reasons are one row."""
     rows = [(part, reason) for part, reasons in parts.items() for reason in dict.fromkeys(reasons)]
@@ -77,6 +88,8 @@ class Result:
 
     _whole_list: ClassVar[str] = ""
     """The head of a list that a short text has completely."""
+    _json: ClassVar[tuple[str, ...]] = (*ORIGIN, "not_read")
+    """The fields of ``to_json()``, in order; "note.id" is the field ``id`` of the field ``note``."""
     source: str
     """The name of the source."""
     version: str
@@ -110,6 +123,10 @@ class Result:
     def summary(self) -> str:
         """Return a summary on one line."""
         raise NotImplementedError
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields that ``--json`` writes: JSON values, and frames as they are, because they can be long."""
+        return {name.rpartition(".")[2]: _json_value(attrgetter(name)(self)) for name in self._json}
 
     @property
     def reasons(self) -> list[str]:

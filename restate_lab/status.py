@@ -1,4 +1,4 @@
-"""The statuses of invocations for people: their order, their colours, and how to compute them from columns.
+"""The statuses of invocations for people: their order, how to compute them from columns, and the colours of tones.
 
 The server has eight statuses. Here, as in the web UI, the status completed is split into four results.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from restate_lab._public import did_you_mean, nearest_names
@@ -65,6 +66,32 @@ OUTCOMES: dict[str, OutcomeStyle] = {
     "failed": OutcomeStyle("failed", STATUSES["failed"].colour, "✖"),
 }
 """The styles of journal entries by outcome, the most urgent last."""
+
+SIGNS: Mapping[str, str] = MappingProxyType({"critical": "✖", "warning": "▲", "note": "●"})
+"""A severity → its sign."""
+_SAME = {
+    "critical": "failed",
+    "warning": "paused",
+    "note": "ready",
+    "incomplete": "paused",
+    "healthy": "succeeded",
+    "quiet": "suspended",
+}
+COLOURS: Mapping[str, str] = MappingProxyType(
+    {name: status.colour for name, status in STATUSES.items()}
+    | {tone: STATUSES[name].colour for tone, name in _SAME.items()}
+    | {"waiting": OUTCOMES["waiting"].colour}
+    | {"created": "#4f7fd6", "neutral": "#5b8db8", "evidence": "#3c7d8c", "archive": "#7a5c99"}
+)
+"""A tone → its color: a status, a severity, a verdict, and others."""
+
+
+def status_parts(counts: Mapping[Any, int]) -> tuple[tuple[str, int, str], ...]:
+    """Return (status, count, color) of each status with a count, in the order of ``STATUSES``, unknown ones last."""
+    known = [name for name in STATUSES if name in counts]
+    others = [name for name in counts if name not in STATUSES]
+    return tuple((name, int(counts[name]), COLOURS.get(name, COLOURS["note"])) for name in (*known, *others))
+
 
 _OPEN = tuple(name for name, status in STATUSES.items() if not status.ended)
 _STORED = {

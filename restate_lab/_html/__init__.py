@@ -11,10 +11,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
+from importlib.resources import files
 from typing import TYPE_CHECKING, Any, TypeAlias
+
+from markupsafe import Markup
 
 from restate_lab._text import escape_invisible, split_ids
 from restate_lab.calls import Step
+from restate_lab.status import COLOURS, SIGNS
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -48,6 +52,13 @@ def render(template: str, **values: Any) -> str:
     return _environment().get_template(template).render(values)
 
 
+@cache
+def stylesheet(name: str) -> Markup:
+    """Return the colors of pages and a style sheet of this package, such as "serve/page.css"."""
+    texts = (files("restate_lab").joinpath(each).read_text("utf-8") for each in ("_html/colours.css", name))
+    return Markup("".join(texts))  # noqa: S704 - files of this package
+
+
 def _address_of(id_: str) -> str:
     return _LINKS.get()[0](id_)
 
@@ -68,7 +79,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals |= {"address_of": _address_of, "page_of": _page_of}
+    environment.globals |= {"address_of": _address_of, "page_of": _page_of, "colours": COLOURS, "signs": SIGNS}
     environment.filters["thousands"] = "{:,}".format
     environment.filters["split_ids"] = split_ids
     environment.filters["visible"] = escape_invisible

@@ -19,7 +19,7 @@ from restate_lab.cli._page import TextPage
 from restate_lab.cli._table import TableView, TerminalTable, plain_lines
 from restate_lab.export.columns import to_table
 from restate_lab.export.files import json_rows, save
-from restate_lab.export.results import escape_json, json_text
+from restate_lab.export.json_text import escape_json, json_text
 
 
 def write_frame(

@@ -184,7 +184,6 @@ def plan(
     """
     from restate_lab.cli._output import write_result
     from restate_lab.cli._page import TextPage
-    from restate_lab.export.results import plan_json
     from restate_lab.reads import read_identity
 
     filters = {"service": service, "handler": handler, "key": key, "status": status, "age": older_than}
@@ -200,7 +199,7 @@ def plan(
         form,
         made.frame,
         show=lambda page: _print_plan(made, command, page),
-        to_json=lambda: {"plan": name, "command": command, **plan_json(made)},
+        to_json=lambda: {"plan": name, "command": command, **made.to_json()},
     )
     if command is not None and form.kind in {"csv", "parquet"}:  # the rows do not have it
         TextPage(sys.stderr).commands(command, first="execute: ")

@@ -226,7 +226,6 @@ def doctor(
     from restate_lab.cli._result_pages import doctor_exit_code
     from restate_lab.cli.shell_code import writer
     from restate_lab.document.text import TextLayout
-    from restate_lab.export.results import diagnosis_json
 
     with open_with_options(cluster, evidence, live, at) as (source, where):
         diagnosis = diagnose(source, timeout=timeout, checks=check or None, partitions=partitions)
@@ -236,7 +235,7 @@ def doctor(
             form,
             diagnosis.findings,
             show=lambda page: page.document(diagnosis.document(), TextLayout(writer(where))),
-            to_json=lambda: diagnosis_json(diagnosis),
+            to_json=diagnosis.to_json,
         )
     return code
 
@@ -272,7 +271,6 @@ def contrast(
     from restate_lab.analysis.contrast import compare_sides
     from restate_lab.cli._output import write_result
     from restate_lab.cli._result_pages import print_contrast
-    from restate_lab.export.results import contrast_json
 
     with open_source(cluster, evidence, live) as source:
         result = compare_sides(
@@ -290,7 +288,7 @@ def contrast(
         form,
         result.conditions,
         show=lambda page: print_contrast(result, page),
-        to_json=lambda: contrast_json(result),
+        to_json=result.to_json,
     )
 
 
@@ -317,12 +315,11 @@ def why(
         from restate_lab.cli._page import TextPage
         from restate_lab.cli.shell_code import writer
         from restate_lab.document.text import TextLayout
-        from restate_lab.export.results import explanation_json
 
         with open_with_options(cluster, evidence, live, at) as (source, where):
             explanation = explain(source, invocation, timeout=timeout)
         if as_json:
-            print_json(explanation_json(explanation))
+            print_json(explanation.to_json())
         elif explanation.status is None:
             warn(explanation.summary)
         else:
@@ -355,7 +352,6 @@ def waits(
     from restate_lab.cli._result_pages import waits_exit_code
     from restate_lab.cli.shell_code import writer
     from restate_lab.document.text import TextLayout
-    from restate_lab.export.results import waits_json
 
     with open_with_options(cluster, evidence, live, at) as (source, where):
         graph = find_waits(source, timeout=timeout)
@@ -366,7 +362,7 @@ def waits(
         form,
         getattr(graph, part),
         show=lambda page: page.document(graph.document(), TextLayout(writer(where), most=top, more=_MORE)),
-        to_json=lambda: waits_json(graph),
+        to_json=graph.to_json,
     )
     return waits_exit_code(graph)
 
@@ -405,7 +401,7 @@ def journal(
     from restate_lab.cli._output import write_result
     from restate_lab.cli.shell_code import writer
     from restate_lab.document.text import TextLayout
-    from restate_lab.export.results import journal_json
+    from restate_lab.export.json_text import journal_json
 
     with open_with_options(cluster, evidence, live, at) as (source, where), warnings.catch_warnings():
         warnings.simplefilter("ignore", Truncated)  # the page prints it
@@ -450,7 +446,6 @@ def agents(
     """
     from restate_lab.analysis.agents import agent_runs, conversation
     from restate_lab.cli._output import write_frame, write_result
-    from restate_lab.export.results import conversation_json
 
     prices = _parse_prices(price or [])
     with open_source(cluster, evidence, live, at) as source:
@@ -460,7 +455,7 @@ def agents(
             run = conversation(source, invocation, prices=prices, timeout=timeout)
     if invocation is not None:
         text = in_a_shell(str(run))
-        write_result(form, run.frame, show=lambda page: page.lines(text), to_json=lambda: conversation_json(run))
+        write_result(form, run.frame, show=lambda page: page.lines(text), to_json=run.to_json)
         return
     if runs.attrs["cost_note"]:
         warn(runs.attrs["cost_note"])

@@ -57,7 +57,6 @@ def note(
     from restate_lab.cli._output import print_json
     from restate_lab.cli._page import TextPage
     from restate_lab.client.lab import connect
-    from restate_lab.export.results import note_json
 
     with exit_on_error():
         if until and not finding:
@@ -67,7 +66,7 @@ def note(
         result = write(lab, text, finding=finding, until=until, timeout=timeout)
         note_change("noted", shown_by="restate-lab audit --notes")
         if as_json:
-            print_json(note_json(result))
+            print_json(result.to_json())
         else:
             page = TextPage()
             page.paragraph((result.summary, "bold"))

@@ -162,11 +162,10 @@ def compare(
     """
     from restate_lab.cli._output import write_result
     from restate_lab.evidence.compare import compare as compare_sources
-    from restate_lab.export.results import comparison_json
 
     if after is not None and cluster is not None:
         raise ArgumentError("AFTER and --cluster cannot be combined; compare with one of them.")
     with open_source(None, before) as first, open_source(cluster, after) as second:
         comparison = compare_sources(first, second, timeout=timeout)
     rows, text = getattr(comparison, part), in_a_shell(str(comparison))
-    write_result(form, rows, show=lambda page: page.lines(text), to_json=lambda: comparison_json(comparison))
+    write_result(form, rows, show=lambda page: page.lines(text), to_json=comparison.to_json)

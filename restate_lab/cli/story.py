@@ -93,7 +93,6 @@ def story(
     from restate_lab.cli._output import write_result
     from restate_lab.cli.shell_code import writer
     from restate_lab.document.text import TextLayout
-    from restate_lab.export.results import story_json
 
     if sum([bool(invocations), key is not None, trace is not None]) != 1:
         raise ArgumentError(f"{'several ways are combined' if invocations or key else 'no invocation'}: {_WAYS}.")
@@ -109,7 +108,7 @@ def story(
         form,
         getattr(result, part),
         show=lambda page: page.document(result.document(), TextLayout(writer(where), pictured=MOST_ROWS)),
-        to_json=lambda: story_json(result),
+        to_json=result.to_json,
     )
 
 

@@ -90,7 +90,6 @@ def to_test(
     from restate_lab.debugging.to_test import to_test as write
     from restate_lab.debugging.to_test.forms import WritingOptions
     from restate_lab.debugging.to_test.writer import write_test_of_file
-    from restate_lab.export.results import recorded_test_json
 
     options: dict[str, Any] = {"app": app_name, "mask": mask or None, "force": force, "standalone": standalone}
     options |= {"allow_network": allow_network, "runner": runner}
@@ -104,5 +103,5 @@ def to_test(
         form,
         result.files,
         show=lambda page: print_recorded_test(result, page),
-        to_json=lambda: recorded_test_json(result),
+        to_json=result.to_json,
     )

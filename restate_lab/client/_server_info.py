@@ -17,12 +17,11 @@ from restate_lab.client.transport import RETRY_FOR, Transport
 from restate_lab.errors import RequestRefused, RestateLabError, ServerFailed, SettingsError
 from restate_lab.redaction import Secret
 from restate_lab.server import complete_features
-from restate_lab.status import STATUSES
+from restate_lab.status import COLOURS, status_parts
 
 INFO_LIFETIME = 30.0  # seconds; then it is read again, because a server can be upgraded while a notebook is open
 _INFO_LIMIT = 10.0  # seconds
 COUNT_LIMIT = 2.0  # seconds; the time limit of counting for a card
-_ACCENT = "#8a8f98"
 _FRESH = 60.0  # seconds for which the same counts are shown again
 
 
@@ -110,9 +109,6 @@ class StatusCard:
         if time.monotonic() - self._counted_at >= _FRESH:
             self._counted_at = time.monotonic()
             self._refresh(format_time(datetime.now(UTC)))
-        known = [status for status in STATUSES if status in self._counts]
-        parts = [(status, self._counts[status], STATUSES[status].colour) for status in known]
-        parts += [(name, n, STATUSES["ready"].colour) for name, n in self._counts.items() if name not in STATUSES]
         return render(
             "_html/card.html.j2",
             title=title,
@@ -121,8 +117,8 @@ class StatusCard:
             badges=[badge],
             facts=[],
             lines=[self._note],
-            accent=_ACCENT,
-            parts=parts,
+            accent=COLOURS["quiet"],
+            parts=status_parts(self._counts),
         )
 
     def _refresh(self, time_text: str) -> None:

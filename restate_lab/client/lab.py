@@ -37,7 +37,7 @@ from restate_lab.progress import Progress, RowsLine, progress_of
 from restate_lab.redaction import Secret, as_secret
 from restate_lab.server import NEWEST, OLDEST, SUPPORTED, has_vqueues, is_newer, is_older
 from restate_lab.source import TABLES, Source, SourceWrapper, open_past, recorded_frame
-from restate_lab.status import COUNTS_SQL
+from restate_lab.status import COLOURS, COUNTS_SQL
 
 if TYPE_CHECKING:
     from pyarrow import fs
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     from restate_lab.client.models import Service
 
 DEFAULT_TIMEOUT = 120.0
-_GREY, _ORANGE = "#8a8f98", "#e8710a"
 _UNTRIED = (
     f"{{name}} has restate {{version}}; restate_lab supports {SUPPORTED}. lab.sql(), lab.tables(), lab.admin and "
     f"lab.ingress work if the server supports their requests, and doctor() is incomplete. Functions that explain the "
@@ -302,7 +301,7 @@ class Lab(Source):
 
     def _repr_html_(self) -> str:
         mode = "This connection refuses every change." if self.read_only else "Changes are written to the audit log."
-        badge = ("read-only", mode, _GREY) if self.read_only else ("writable", mode, _ORANGE)
+        badge = ("read-only", mode, COLOURS["quiet"]) if self.read_only else ("writable", mode, COLOURS["backing-off"])
         origin = f"The cluster was chosen by {self.settings.chosen_by}."
         return self._card.html(self.name, f"{self.settings.admin_url}{self._server_text()}", badge, origin)
 

@@ -7,8 +7,8 @@ is a ``Step``. A tone says what a word is: "strong", "quiet", "code", a status, 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any, TypeAlias, cast
 
 from restate_lab.calls import Step
 
@@ -166,3 +166,45 @@ class Document:
     tone: str = "quiet"
     foot: tuple[str, ...] = ()
     page: str = ""
+
+    def map(self, change: Callable[[str], str], /) -> Document:
+        """Return the document with each text changed, such as with secrets masked; calls become text in Python."""
+        return cast("Document", _changed(self, change))
+
+
+_NAMES = frozenset({"tone", "anchor", "template", "colour"})  # fields that are not text
+
+
+class _Changed(Sequence[Any]):
+    """The members of a sequence with each text changed, once a slice or a position reaches them."""
+
+    def __init__(self, members: Sequence[Any], change: Callable[[str], str]) -> None:
+        self._members, self._change = members, change
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def __getitem__(self, key: Any) -> Any:
+        reached = self._members[key]
+        return _changed(tuple(reached) if isinstance(key, slice) else reached, self._change)
+
+
+def _changed(value: Any, change: Callable[[str], str]) -> Any:
+    changed: Any = value
+    match value:
+        case str():
+            changed = change(value)
+        case Step():
+            changed = Step((), change(value.label), change(value.python))
+        case Picture():
+            changed = Picture(value.template, lambda: _changed(value.draw(), change))
+        case Mapping():
+            changed = {name: _changed(each, change) for name, each in value.items()}
+        case tuple():
+            changed = tuple(_changed(each, change) for each in value)
+        case Sequence():
+            changed = _Changed(value, change)
+        case _ if is_dataclass(value) and not isinstance(value, type):
+            texts = [each.name for each in fields(value) if each.name not in _NAMES]
+            changed = replace(value, **{name: _changed(getattr(value, name), change) for name in texts})
+    return changed

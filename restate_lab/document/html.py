@@ -10,24 +10,8 @@ from markupsafe import Markup
 
 from restate_lab._html import render
 from restate_lab.document import BarRow, Bars, Block, Document, Picture
-from restate_lab.status import OUTCOMES, STATUSES
+from restate_lab.status import OUTCOMES
 
-SIGNS = {"critical": "✖", "warning": "▲", "note": "●"}
-"""A severity → its sign."""
-_SAME = {
-    "critical": "failed",
-    "warning": "paused",
-    "note": "ready",
-    "incomplete": "paused",
-    "healthy": "succeeded",
-    "quiet": "suspended",
-}
-COLOURS: Mapping[str, str] = MappingProxyType(
-    {name: status.colour for name, status in STATUSES.items()}
-    | {tone: STATUSES[name].colour for tone, name in _SAME.items()}
-    | {"waiting": OUTCOMES["waiting"].colour}
-)
-"""A tone → its color."""
 Links: TypeAlias = Mapping[int, Sequence[tuple[str, str]]]
 
 
@@ -36,8 +20,8 @@ def html_of(
 ) -> str:
     """Return a document as a card; ``links`` are labels and addresses for the items of rows.
 
-    ``is_report``: below a heading of a report, which can be printed, it has severities as text, times, full ids, and
-    no asides. ``is_short``: of a fold it has only the heading.
+    ``is_report``: in a report, which can be printed, it has severities as text, times, full ids, and no asides; without
+    a title, its blocks have no frame. ``is_short``: of a fold it has only the heading.
     """
     return _render(document, document.blocks, links=links, is_report=is_report, is_short=is_short)
 
@@ -52,8 +36,6 @@ def _render(document: Document | None, blocks: Sequence[Block], **options: Any) 
         "document/card.html.j2",
         document=document,
         blocks=blocks,
-        colours=COLOURS,
-        signs=SIGNS,
         draw=draw,
         draw_bars=draw_bars,
         **options,

@@ -30,9 +30,8 @@ from restate_lab.evidence.verification import check_files, check_sizes, read_man
 from restate_lab.payload_json import PayloadFunction
 from restate_lab.server import has_vqueues
 from restate_lab.source import Coverage, read_once
-from restate_lab.status import COUNTS_SQL, STATUSES
+from restate_lab.status import COLOURS, COUNTS_SQL, status_parts
 
-_ACCENT = "#3c7d8c"
 _FEW = 6
 _LONGEST = 200  # characters of a name
 
@@ -149,12 +148,10 @@ class Evidence(EngineSource):
 
     def _repr_html_(self) -> str:
         counts = self._status_counts
-        badge = ("verified", f"The files match the manifest, sha256 {self.digest}.", STATUSES["succeeded"].colour)
+        badge = ("verified", f"The files match the manifest, sha256 {self.digest}.", COLOURS["healthy"])
         if not self.verified:
             unsure = f"The files were not compared with the manifest, sha256 {self.digest}."
-            badge = ("NOT VERIFIED", unsure, STATUSES["paused"].colour)
-        parts = [(status, counts[status], each.colour) for status, each in STATUSES.items() if status in counts]
-        parts += [(status, n, STATUSES["ready"].colour) for status, n in counts.items() if status not in STATUSES]
+            badge = ("NOT VERIFIED", unsure, COLOURS["warning"])
         return render(
             "_html/card.html.j2",
             title=self.name,
@@ -163,8 +160,8 @@ class Evidence(EngineSource):
             badges=[badge],
             facts=list(_facts(self.manifest)),
             lines=[],
-            accent=_ACCENT,
-            parts=parts,
+            accent=COLOURS["evidence"],
+            parts=status_parts(counts),
         )
 
     @read_once

@@ -36,13 +36,13 @@ from restate_lab.history.store import (
 from restate_lab.payload_json import PayloadFunction
 from restate_lab.server import complete_features
 from restate_lab.source import ENGINE, Coverage, CoverageGap, is_own_statement, read_once
+from restate_lab.status import COLOURS
 
 if TYPE_CHECKING:
     from datafusion import SessionContext
     from deltalake import DeltaTable
     from pyspark.sql import SparkSession
 
-_ACCENT = "#7a5c99"
 _FEW = 5
 _ONLY_ENDED = "an archive has only invocations that have ended"
 _LIVE_TABLES = (
@@ -340,7 +340,7 @@ class History(EngineSource):
             badges=[],
             facts=list(self._facts()),
             lines=[],
-            accent=_ACCENT,
+            accent=COLOURS["archive"],
             parts=[],
         )
 

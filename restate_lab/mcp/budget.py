@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from restate_lab._text import escape_invisible
-from restate_lab.export.results import rows_of
+from restate_lab.export.json_text import escape_json, rows_of
 
 MOST_ROWS = 500  # rows of a list, whatever a call asks for
 _LEVELS = ((4_000, 50), (1_000, 20), (300, 10), (100, 5))
@@ -76,8 +76,7 @@ def fit(data: Mapping[str, Any], budget: Budget, *, skip: int = 0) -> FittingDat
 
 def json_text(value: Any) -> str:
     """Return JSON on one line, with escape codes for invisible characters; the value stays the same."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-    return escape_invisible(text, escape=lambda character: json.dumps(character)[1:-1])
+    return escape_json(json.dumps(value, ensure_ascii=False, allow_nan=False))
 
 
 def _size(value: Any) -> int:

@@ -22,7 +22,6 @@ from restate_lab.analysis.replay import replay as replay_journals
 from restate_lab.analysis.replay.check import CONTACT, deployment_address, encryption_warning
 from restate_lab.client.arguments import check_reason
 from restate_lab.errors import ArgumentError, PlanExpired, RestateLabError
-from restate_lab.export.results import replay_json
 from restate_lab.identity import ClusterIdentity, why_not_same
 from restate_lab.mcp.approvals import ApprovalRequest, ApprovalStore, new_request_id
 from restate_lab.mcp.budget import Budget
@@ -37,6 +36,7 @@ _LIFETIME = timedelta(minutes=15)
 _EXECUTE = "To execute it, call execute_plan; a person must approve that."
 _READ_ONLY = "This server is read-only, so it cannot execute the plan: the person can restart it with --allow-changes."
 _MOST_SHOWN = 10  # ids of a replay that a person confirms
+_SHOWN = ("expires_at", "undo", "at_once", "capacity", "warnings", "not_read", "counts", "invocations", "impact")
 _IN_A_TERMINAL = "in a terminal"
 
 PlanId = Annotated[str, Field(description="The id of a plan (plan-…).", max_length=40)]
@@ -222,7 +222,7 @@ class ChangeTools:
             confirm=request.expected,
             progress=False,
         )
-        return answer(result.source, replay_json(result), _BUDGET, at=result.read_at, queries=result.queries)
+        return answer(result.source, result.to_json(), _BUDGET, at=result.read_at, queries=result.queries)
 
     def _approve(self, request: ApprovalRequest, approval: Approval) -> str | None:
         """Return how a person approved a request, or None if the approval is still missing."""
@@ -322,19 +322,13 @@ class ChangeTools:
         return known
 
     def _show(self, plan_id: str, plan: Plan, *, rows: int, skip: int, queries: Any = ()) -> ToolOutput:
+        facts = plan.to_json()
         data = {
             "plan": plan_id,
-            "action": plan.action.value,
-            "targets": len(plan.targets),
+            "action": facts["action"],
+            "targets": facts["targets"],
             "executed": plan.is_executed,
             "next": self._next,
-            "expires_at": plan.expires_at.isoformat(),
-            "undo": plan.undo,
-            **({"at_once": plan.at_once, "capacity": plan.capacity} if plan.capacity else {}),
-            "warnings": list(plan.warnings),
-            "not_read": plan.not_read,
-            "counts": plan.counts,
-            "invocations": plan.frame,
-            "impact": plan.impact,
+            **{name: facts[name] for name in _SHOWN if name in facts},
         }
         return answer(plan.source, data, Budget(rows, _BUDGET.bytes), at=plan.read_at, queries=queries, skip=skip)

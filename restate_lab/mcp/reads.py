@@ -34,17 +34,7 @@ from restate_lab.durations import seconds_of
 from restate_lab.errors import ArgumentError
 from restate_lab.evidence.compare import compare as compare_sources
 from restate_lab.evidence.freeze import freeze
-from restate_lab.export.results import (
-    comparison_json,
-    contrast_json,
-    conversation_json,
-    diagnosis_json,
-    explanation_json,
-    journal_json,
-    rows_of,
-    story_json,
-    waits_json,
-)
+from restate_lab.export.json_text import journal_json, rows_of
 from restate_lab.mcp.budget import MOST_ROWS, Budget, fit
 from restate_lab.reads import Reads
 from restate_lab.result import Result
@@ -182,7 +172,7 @@ class ReadTools:
         such a problem is still there. A check in not_read could not run, so its problem is unknown, not absent.
         """
         result = diagnose(self._sources.get(source), timeout=TIMEOUT, checks=checks)
-        data = diagnosis_json(result)
+        data = result.to_json()
         findings = [
             {**row, "ids": row["ids"][:10], "blocked": row["blocked"][:10]} for row in rows_of(data.pop("findings"))
         ]
@@ -213,17 +203,17 @@ class ReadTools:
         result = compare_sides(
             self._sources.get(source), ids or status, service=service, handler=handler, timeout=TIMEOUT
         )
-        return _result_output(result, contrast_json(result), Budget(rows, _MEDIUM.bytes), skip)
+        return _result_output(result, result.to_json(), Budget(rows, _MEDIUM.bytes), skip)
 
     def why(self, invocation_id: InvocationId, source: SourceName = None) -> ToolOutput:
         """Explain one invocation: its status and error, what it waits for down to the root blocker, and the options."""
         result = explain(self._sources.get(source), invocation_id, timeout=TIMEOUT)
-        return _result_output(result, explanation_json(result), _MEDIUM)
+        return _result_output(result, result.to_json(), _MEDIUM)
 
     def waits(self, source: SourceName = None, rows: Rows = _SMALL.rows, skip: Skip = 0) -> ToolOutput:
         """Find deadlocks, the root blockers, and which invocation waits for which."""
         result = find_waits(self._sources.get(source), timeout=TIMEOUT)
-        return _result_output(result, waits_json(result), Budget(rows, _MEDIUM.bytes), skip)
+        return _result_output(result, result.to_json(), Budget(rows, _MEDIUM.bytes), skip)
 
     def questions(self) -> ToolOutput:
         """List the named questions of the tool ask, with their parameters and defaults."""
@@ -310,7 +300,7 @@ class ReadTools:
         """
         result = read_conversation(self._sources.get(source), invocation_id, timeout=TIMEOUT)
         shown: Conversation = result if payloads else result.without_payloads()
-        data = conversation_json(shown)
+        data = shown.to_json()
         del data["messages"]  # the turns have the same texts
         return _result_output(result, data, Budget(rows, _LARGE.bytes), skip)
 
@@ -369,7 +359,7 @@ class ReadTools:
         """Compare two sources of one cluster, the earlier one first: two frozen ones, or a frozen and the live one."""
         sides = [self._sources.get(name) for name in (before, after)]
         result = compare_sources(*sides, timeout=TIMEOUT)
-        return _result_output(result, comparison_json(result), Budget(rows, _MEDIUM.bytes), skip)
+        return _result_output(result, result.to_json(), Budget(rows, _MEDIUM.bytes), skip)
 
     def freeze(self) -> ToolOutput:
         """Freeze the cluster as evidence, without payloads, and open it as a source for compare.
@@ -397,7 +387,7 @@ def _kind_of(source: Source) -> str:
 
 def _story_data(story: Story) -> dict[str, Any]:
     """Return a story without its phases; members and edges have no empty values."""
-    data = story_json(story)
+    data = story.to_json()
     del data["path"], data["phases"]
     members = story.members[[*_MEMBER]].assign(critical=story.members["critical"].dt.total_seconds())
     shown = members.rename(columns={"critical": "critical_seconds"})

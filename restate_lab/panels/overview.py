@@ -21,7 +21,7 @@ from restate_lab.panels._base.view import View
 from restate_lab.panels.grid import Grid
 from restate_lab.panels.grid.controller import cut_off
 from restate_lab.panels.grid.export import offer_export
-from restate_lab.status import STATUSES
+from restate_lab.status import status_parts
 
 ROW = "row"
 """The column with the grid's ids: the service, handler, status, key and scope of a row as JSON."""
@@ -89,10 +89,7 @@ def about(row: str) -> dict[str, str]:
 def status_bar(answer: pd.DataFrame) -> str:
     """Return a bar with the number of invocations in each status, as escaped HTML."""
     counts: dict[Any, int] = {} if answer.empty else answer.groupby("status", sort=False)["invocations"].sum().to_dict()
-    known = [status for status in STATUSES if status in counts]
-    parts = [(status, int(counts[status]), STATUSES[status].colour) for status in known]
-    parts += [(str(name), int(n), STATUSES["suspended"].colour) for name, n in counts.items() if name not in STATUSES]
-    return render("_html/bar.html.j2", parts=parts)
+    return render("_html/bar.html.j2", parts=status_parts(counts))
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from matplotlib.colors import to_hex, to_rgb
 
-from restate_lab.status import OUTCOMES, STATUSES
+from restate_lab.status import COLOURS, OUTCOMES, STATUSES
 
 DARK_INK, LIGHT_INK = "#1b1e23", "#f1f3f5"  # text on the background, which a notebook replaces by its text color
 _DARK_LABEL, _LIGHT_LABEL = "#14161a", "#fbfcfd"  # text on a bar, which is the same in each theme
@@ -22,7 +22,7 @@ class FillStyle:
     hatch: str = ""
 
 
-NEUTRAL = FillStyle("#5b8db8")
+NEUTRAL = FillStyle(COLOURS["neutral"])
 """The style of values without a status, such as sizes."""
 REST = FillStyle("#9aa0a8", "..")
 """The style of combined others."""

@@ -11,13 +11,13 @@ from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
-from markupsafe import Markup
 
-from restate_lab._text import escape_invisible, join, plural
+from restate_lab._text import join, plural
 from restate_lab.analysis.contrast import compare_sides
 from restate_lab.analysis.doctor.additions import LEAST, is_compared
 from restate_lab.analysis.journal import read_journal
 from restate_lab.analysis.why import why
+from restate_lab.document import Gaps, Text
 from restate_lab.errors import RestateLabError
 from restate_lab.progress import Progress
 from restate_lab.reports.first_page import (
@@ -27,15 +27,14 @@ from restate_lab.reports.first_page import (
     first_numbers,
     handler_names,
     lead_of,
-    status_counts,
     time_window,
 )
-from restate_lab.reports.parts import Card, FirstPage, Heading, Notice, Part, Prose, Section
+from restate_lab.reports.parts import FirstPage, Part, Section
 from restate_lab.reports.pictures import plot_of
 from restate_lab.reports.reader import ReportContext
 from restate_lab.reports.report import Report, with_values
-from restate_lab.reports.sections import document_part, journal_parts, section_of
-from restate_lab.reports.tables import heading
+from restate_lab.reports.sections import card_of, diagnosis_part, journal_parts, section_of, waits_parts
+from restate_lab.reports.tables import TableBuilder, heading
 from restate_lab.reports.timeline import (
     PRESENT_EVENTS,
     TIMED_EVENTS,
@@ -50,6 +49,7 @@ from restate_lab.reports.timeline import (
     read_notes,
     timeline_frame,
 )
+from restate_lab.status import status_parts
 
 _WORST = 3
 _EVENTS, _FEW_EVENTS = 120, 25
@@ -64,7 +64,7 @@ def diagnosis_chapter(context: ReportContext) -> Section:
     error = first_error(context.diagnosis, context.try_to_ask("retry_storm"))
     targets = context.blocked_targets()
     lead = lead_of(context.diagnosis, context.builder.masker, context.builder.zone, targets=targets, error=error)
-    part = document_part(context.diagnosis.document(context.builder.zone), context.builder, is_short=context.is_short)
+    part = diagnosis_part(context.diagnosis, context.builder, is_short=context.is_short)
     return replace(section, parts=(part,), lead=lead)
 
 
@@ -132,7 +132,7 @@ def first_page(context: ReportContext) -> FirstPage:
     )
     failures = context.try_to_ask("terminal_failures", since=since)
     overview = context.try_to_ask("overview")
-    statuses = () if overview is None else status_counts(overview)
+    statuses = () if overview is None else status_parts(overview.groupby("status")["invocations"].sum().to_dict())
     total = plural(sum(count for _, count, _ in statuses), "invocation")
     return FirstPage(
         first_numbers(diagnosis, failures, context.builder.zone, since), drawing, statuses, f"{total} in flight"
@@ -143,35 +143,39 @@ def worst_chapter(context: ReportContext) -> Section:
     """Return an explanation and the journal for one invocation of each of the three worst findings."""
     chosen = list(_worst_invocations(context.diagnosis.findings))
     if not chosen:
-        return Section("The worst findings in detail", (Prose("No critical finding is about an invocation."),))
+        return Section(
+            "The worst findings in detail",
+            (context.builder.blocks(Text("No critical finding is about an invocation.")),),
+        )
     parts: list[Part] = []
     results: list[Any] = []
     for what, id_ in chosen:
-        parts.append(Heading(context.builder.masker.text(escape_invisible(what))))
         try:
-            parts += _explanation_parts(context, id_, results)
+            parts += _explanation_parts(context, id_, results, title=what)
         except RestateLabError as error:
-            parts.append(Notice(f"{id_} could not be explained: {context.builder.masker.text(str(error))}"))
+            parts.append(context.builder.blocks(Gaps([str(error)], f"{id_} is not explained"), title=what))
     caption = f"One invocation for each of the {len(chosen)} worst findings: why it makes no progress, and its journal."
     return context.section("The worst findings in detail", *parts, of=results, caption=caption)
 
 
 def contrast_chapter(context: ReportContext) -> Section:
     """Return what the failing invocations of the worst findings share, in contrast to healthy ones."""
-    title, parts, results = "What the failing ones share", list[Part](), list[Any]()
+    chapter, parts, results = "What the failing ones share", list[Part](), list[Any]()
     for row in _compared_findings(context.diagnosis.findings):
-        parts.append(Heading(context.builder.masker.text(escape_invisible(row["title"]))))
         try:
             result = compare_sides(context.limit_reads("contrast"), row["ids"])
         except RestateLabError as error:
-            parts.append(Notice(f"They were not compared: {context.builder.masker.text(' '.join(str(error).split()))}"))
+            parts.append(context.builder.blocks(Gaps([str(error)], "Not compared"), title=row["title"]))
             continue
         results.append(result)
-        parts.append(Card(Markup(context.builder.masker.text(result._repr_html_()))))  # noqa: S704 - already escaped
+        parts.append(card_of(result, context.builder, title=row["title"]))
     if not parts:
-        return Section(title, (Prose(f"No finding has {LEAST} failing invocations that could be compared."),))
+        return Section(
+            chapter,
+            (context.builder.blocks(Text(f"No finding has {LEAST} failing invocations that could be compared.")),),
+        )
     caption = "Columns and steps of failing and healthy invocations of one handler. Payloads were not read."
-    return context.section(title, *parts, of=results, caption=caption)
+    return context.section(chapter, *parts, of=results, caption=caption)
 
 
 def statuses_chapter(context: ReportContext) -> Section:
@@ -189,23 +193,21 @@ def statuses_chapter(context: ReportContext) -> Section:
 def waits_chapter(context: ReportContext) -> Section:
     """Return the wait-for graph."""
     waits, builder = context.waits, context.builder
-    picture = plot_of("waits", waits, builder.zone, f"Wait-for graph: {waits.summary}")
     deadlocks = builder.table(
         waits.deadlocks.rename(columns={"waiting": "others_behind"}),
-        title="Deadlocks",
         columns=("description", "certain", "others_behind", "since", "cancel"),
         file="deadlocks",
     )
     blockers = builder.table(
         waits.grouped_blockers(),
-        title="Root blockers",
         columns=("times", "target", "status", "waits_for", "direct_waiting", "total_waiting", "since", "id"),
         rows=20,
         file="root_blockers",
     )
-    gaps = [Notice(f"This could not be read: {each}.") for each in waits.reasons]
-    title, caption = "Wait-for graph", f"{waits.summary}."
-    return context.section(title, picture, deadlocks, blockers, *gaps, of=(waits,), caption=caption)
+    tables = {"deadlocks": deadlocks, "root blockers": blockers}
+    folded = [replace(table, folded=f"The {name} as a table") for name, table in tables.items() if table.rows]
+    parts = (*waits_parts(waits, builder), *folded)
+    return context.section("Wait-for graph", *parts, of=(waits,), caption=f"{waits.summary}.")
 
 
 def retries_chapter(context: ReportContext) -> Section:
@@ -293,7 +295,9 @@ def method_chapter(context: ReportContext) -> Section:
         "chapters can differ. Counts include only retained invocations. IDs are complete: you can copy them."
     )
     title = "Appendix: how the data was read"
-    section = context.section(title, Prose(explanation), checked, not_checked, soon, of=(expiring,))
+    section = context.section(
+        title, context.builder.blocks(Text(explanation)), checked, not_checked, soon, of=(expiring,)
+    )
     return replace(section, is_appendix=True)
 
 
@@ -330,7 +334,7 @@ def add_chapters(report: Report, context: ReportContext, title: str | None, prog
         section = _build_chapter(chapter, make, context.with_report(report))
         report = report.add(replace(section, statements=()) if context.is_short else section)
     if context.is_short:
-        report = report.add(_rest_section(chapters))
+        report = report.add(_rest_section(chapters, report.maker))
     try:
         page, name = first_page(context.with_report(report)), title or diagnosis_title(context.diagnosis)
         return with_values(report, title=heading(context.builder.masker.text(name)), first_page=page)
@@ -344,16 +348,14 @@ def _build_chapter(chapter: str, make: Callable[[ReportContext], Section], conte
         return make(context)
     except RestateLabError as error:
         reason = context.builder.masker.text(" ".join(str(error).split()))
-        return Section(
-            chapter, (Notice(f"This could not be read: {reason}"),), lead=(f"Not read: {chapter}: {reason}",)
-        )
+        return Section(chapter, (context.builder.blocks(Gaps([reason])),), lead=(f"Not read: {chapter}: {reason}",))
 
 
-def _rest_section(chapters: Collection[str]) -> Section:
+def _rest_section(chapters: Collection[str], builder: TableBuilder) -> Section:
     """Return the end of a short report, which names the chapters that it does not have."""
     rest = join([name for name in CHAPTERS if name not in chapters], len(CHAPTERS))
     text = f"Not in this short report: {rest}, and the SQL. length='full' adds them; an HTML report has them."
-    return Section("", (Prose(text),), is_appendix=True)
+    return Section("", (builder.blocks(Text(text)),), is_appendix=True)
 
 
 def _worst_invocations(findings: pd.DataFrame) -> Iterator[tuple[str, str]]:
@@ -377,12 +379,12 @@ def _invocation_ids(row: Mapping[Any, Any]) -> list[str]:
     return [each for each in row["ids"] if str(each).startswith("inv_")]
 
 
-def _explanation_parts(context: ReportContext, id_: str, results: list[Any]) -> Iterator[Part]:
+def _explanation_parts(context: ReportContext, id_: str, results: list[Any], *, title: str) -> Iterator[Part]:
     """Yield the parts about one invocation, and append the values that they show to ``results``."""
     builder = context.builder
     explanation = why(context.reads, id_)
     results.append(explanation)
-    yield Card(Markup(builder.masker.text(explanation._repr_html_())))  # noqa: S704 - already escaped
+    yield card_of(explanation, builder, title=title)
     frame, _ = read_journal(context.limit_reads("journal"), id_)
     results.append(frame)
     yield from journal_parts(frame, builder, file=f"journal_{id_}")

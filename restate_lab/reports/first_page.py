@@ -133,17 +133,6 @@ def first_numbers(
     )
 
 
-def status_counts(overview: pd.DataFrame) -> tuple[tuple[str, int, str], ...]:
-    """Return (status, count, color) of the invocations in flight, in the order of ``STATUSES``."""
-    counts = overview.groupby("status")["invocations"].sum()
-    known = [name for name in STATUSES if name in counts]
-    others = [name for name in counts.index if name not in STATUSES]
-    grey = STATUSES["ready"].colour
-    return tuple(
-        (name, int(counts[name]), STATUSES[name].colour if name in STATUSES else grey) for name in (*known, *others)
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class TimeWindow:
     """The time range that the timeline shows."""

@@ -51,31 +51,11 @@ class OmittedPicture:
 
 
 @dataclass(frozen=True, slots=True)
-class Prose:
-    """A paragraph of plain text."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Heading:
-    """A heading inside a section."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Notice:
-    """A highlighted line about missing data or a failure."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
 class Card:
-    """HTML that restate_lab has escaped."""
+    """A drawn document, or other HTML that restate_lab has escaped."""
 
     html: Markup
+    title: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +72,7 @@ class Statement:
     printed: bool = True
 
 
-Part: TypeAlias = Table | DrawnPicture | OmittedPicture | Heading | Prose | Notice | Card
+Part: TypeAlias = Table | DrawnPicture | OmittedPicture | Card
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,11 @@ from restate_lab.analysis.doctor import doctor
 from restate_lab.analysis.doctor.diagnosis import Diagnosis
 from restate_lab.analysis.questions import run_question
 from restate_lab.analysis.waits import Waits, find_waits
+from restate_lab.document import Gaps
 from restate_lab.errors import RestateLabError
 from restate_lab.reads import Reads
 from restate_lab.reports.metadata import statements_of
-from restate_lab.reports.parts import Notice, Section, Table
+from restate_lab.reports.parts import Section, Table
 from restate_lab.reports.report import Report
 from restate_lab.reports.tables import TableBuilder
 from restate_lab.source import Source
@@ -104,8 +105,8 @@ class ReportContext:
 
         The statements are those of the values in ``of``.
         """
-        notices = (Notice(f"This could not be read: {each}") for each in self.excluded)
-        kept = (*(each for each in parts if each is not None), *notices)
+        gaps = self.builder.blocks(Gaps(self.excluded)) if self.excluded else None
+        kept = tuple(each for each in (*parts, gaps) if each is not None)
         statements = statements_of((each for each in of if each is not None), self.builder.masker)
         return Section(title, kept, caption, statements)
 

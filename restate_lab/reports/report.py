@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from importlib.metadata import version
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -15,7 +14,7 @@ from urllib.parse import quote
 from markupsafe import Markup
 
 from restate_lab._files import write_atomically
-from restate_lab._html import render
+from restate_lab._html import render, stylesheet
 from restate_lab._public import INSTALL, with_explained_calls
 from restate_lab._text import format_timestamp, plural, truncate
 from restate_lab.analysis.times import TimeInput, to_datetime, to_zone
@@ -30,6 +29,7 @@ from restate_lab.reports.sections import paragraphs, section_of
 from restate_lab.reports.tables import MOST_BYTES, ROWS, TableBuilder, heading
 from restate_lab.reports.timeline import source_changes_section
 from restate_lab.source import Source
+from restate_lab.status import COLOURS
 
 
 @with_explained_calls
@@ -182,7 +182,7 @@ def _write_page(
     """Write a report as HTML or as PDF, depending on the suffix of the target; ``paper`` is the page size of a PDF."""
     is_pdf = target.suffix.lower() == ".pdf"
     lead = tuple(line for section in sections for line in section.lead)
-    accent = next((each.accent for each in sections if each.accent), "#5b8db8")
+    accent = next((each.accent for each in sections if each.accent), COLOURS["neutral"])
     html = render(
         "reports/templates/report.html.j2",
         title=report.title,
@@ -251,7 +251,7 @@ def _footer(report: Report) -> list[Fact]:
 
 
 def _stylesheet(title: str, paper: str | None) -> Markup:
-    css = files("restate_lab.reports").joinpath("templates", "report.css").read_text("utf-8")
+    css = stylesheet("reports/templates/report.css")
     size = f"@page {{ size: {paper}; }}\n" if paper else ""
     foot = f'@page {{ @bottom-left {{ content: "{_css_string(title)}"; }} }}\n'
     return Markup(css + size + foot)  # noqa: S704 - our own CSS; the title is escaped

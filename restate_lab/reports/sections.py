@@ -9,7 +9,6 @@ import pandas as pd
 import pyarrow as pa
 from markupsafe import Markup
 
-from restate_lab._text import escape_invisible
 from restate_lab.analysis.agents.result import Conversation
 from restate_lab.analysis.doctor.diagnosis import Diagnosis
 from restate_lab.analysis.journal.drawing import journal_document
@@ -19,16 +18,17 @@ from restate_lab.analysis.story.result import Story
 from restate_lab.analysis.story.text import title_of
 from restate_lab.analysis.waits import Waits
 from restate_lab.analysis.why.explanation import Explanation
-from restate_lab.document import Document
-from restate_lab.document.html import COLOURS, html_of
+from restate_lab.document import Gaps, Picture, Text
 from restate_lab.errors import ArgumentError
 from restate_lab.evidence.compare import Comparison
 from restate_lab.frames import to_frame
 from restate_lab.reports.first_page import lead_of
 from restate_lab.reports.metadata import statement_of, statements_of
-from restate_lab.reports.parts import Card, Notice, Part, Prose, Section, Statement
+from restate_lab.reports.parts import Card, OmittedPicture, Part, Section, Statement
 from restate_lab.reports.pictures import drawing_of, plot_of
 from restate_lab.reports.tables import ROWS, TableBuilder, heading
+from restate_lab.result import Result
+from restate_lab.status import COLOURS
 
 _COLUMNS = {
     "invocations": ("target", "change", "status_before", "status_after", "more_retries", "more_entries", "id"),
@@ -82,7 +82,7 @@ def section_of(
     default_title: str
     parts: tuple[Part, ...]
     if isinstance(content, Diagnosis):
-        default_title, parts = "What is wrong", (document_part(content.document(builder.zone), builder),)
+        default_title, parts = "What is wrong", (diagnosis_part(content, builder),)
         lead = lead_of(content, builder.masker, builder.zone)
         # red if any finding is critical, even in an incomplete diagnosis
         accent = COLOURS["critical" if content.worst == "critical" else content.verdict]
@@ -101,11 +101,8 @@ def section_of(
 
 def comparison_parts(comparison: Comparison, builder: TableBuilder, *, rows: int) -> tuple[Part, ...]:
     """Return the summary, the parts that could not be compared, and the frames that have rows."""
-    parts: list[Part] = [Prose(builder.masker.text(escape_invisible(comparison.details)))]
-    parts += [
-        Notice(builder.masker.text(escape_invisible(f"Not compared, {row['part']}: {row['reason']}")))
-        for row in comparison.not_read.to_dict("records")
-    ]
+    gaps = [f"{row['part']}: {row['reason']}" for row in comparison.not_read.to_dict("records")]
+    parts: list[Part] = [builder.blocks(Text(comparison.details), Gaps(gaps, "Not compared"))]
     for name, columns in _COLUMNS.items():
         frame = getattr(comparison, name)
         if len(frame):
@@ -115,10 +112,17 @@ def comparison_parts(comparison: Comparison, builder: TableBuilder, *, rows: int
     return tuple(parts)
 
 
-def document_part(document: Document, builder: TableBuilder, *, is_short: bool = False) -> Card:
-    """Return a document below the heading of a section; a short one has no folded blocks."""
-    html = html_of(document, is_report=True, is_short=is_short)
-    return Card(Markup(builder.masker.text(html)))  # noqa: S704 - already escaped
+def diagnosis_part(diagnosis: Diagnosis, builder: TableBuilder, *, is_short: bool = False) -> Card:
+    """Return the findings, worst first, with the checks that did not run; a short one has no folded findings."""
+    return builder.document(replace(diagnosis.document(builder.zone), title=""), is_short=is_short)
+
+
+def waits_parts(waits: Waits, builder: TableBuilder) -> tuple[Part, ...]:
+    """Return the plot, which also fits on paper, and the waits; without a plot these have their own picture."""
+    plot = plot_of("waits", waits, builder.zone, f"Wait-for graph: {waits.summary}")
+    document = waits.document(builder.zone)
+    kept = [each for each in document.blocks if isinstance(plot, OmittedPicture) or not isinstance(each, Picture)]
+    return plot, builder.document(replace(document, title="", blocks=tuple(kept)))
 
 
 def paragraphs(text: str) -> tuple[str, ...]:
@@ -142,7 +146,7 @@ def journal_parts(frame: pd.DataFrame, builder: TableBuilder, *, file: str, rows
 
     A journal without entries is a sentence with the reason.
     """
-    part = document_part(journal_document(frame, zone=builder.zone), builder)
+    part = builder.document(journal_document(frame, zone=builder.zone))
     if frame.empty:
         return (part,)
     table = builder.table(frame, columns=_JOURNAL, rows=rows, file=file, drop_empty=True)
@@ -152,7 +156,7 @@ def journal_parts(frame: pd.DataFrame, builder: TableBuilder, *, file: str, rows
 def _story_parts(story: Story, builder: TableBuilder) -> tuple[Part, ...]:
     """Return the waterfall, then the members in a folded table."""
     table = builder.table(story.members, columns=_MEMBERS, rows=_MOST_MEMBERS, file="story", drop_empty=True)
-    part = document_part(story.document(builder.zone), builder)
+    part = card_of(story, builder)
     return part, replace(table, folded="The members as a table")
 
 
@@ -160,19 +164,14 @@ def _other_parts(content: Any, builder: TableBuilder) -> tuple[str, tuple[Part, 
     if drawing := drawing_of(content):
         return drawing[0], (drawing[1],)
     if isinstance(content, Explanation):
-        return f"Why {content.target or content.id} is {content.status or 'not found'}", (
-            document_part(content.document(builder.zone), builder),
-        )
+        return f"Why {content.target or content.id} is {content.status or 'not found'}", (card_of(content, builder),)
     if isinstance(content, str):
-        return "Notes", tuple(Prose(builder.masker.text(each)) for each in paragraphs(content))
+        return "Notes", (builder.blocks(*map(Text, paragraphs(content))),)
     if isinstance(content, Waits):
-        return "Wait-for graph", (
-            plot_of("waits", content, builder.zone, content.summary),
-            document_part(content.document(builder.zone), builder),
-        )
+        return "Wait-for graph", waits_parts(content, builder)
     if isinstance(content, Replay):
         rows = builder.table(content.rows, title="Invocations", file="replay", drop_empty=True)
-        return "Replay check", (_card(content, builder), rows)
+        return "Replay check", (card_of(content, builder), rows)
     if type(content).__module__.partition(".")[0] == "restate_lab":
         return _card_parts(content, builder)
     raise ArgumentError(f"a report cannot show {type(content).__name__}; add {_TAKES}.")
@@ -184,21 +183,28 @@ def _card_parts(content: Any, builder: TableBuilder) -> tuple[str, tuple[Part, .
     default_title = f"Conversation of {content.target} {content.id}" if is_conversation else kind.removesuffix("Panel")
     if not hasattr(content, "_repr_html_") and not hasattr(content, "_repr_mimebundle_"):
         raise ArgumentError(f"a report cannot show {kind}; add {_TAKES}.")
-    parts: tuple[Part, ...] = (_card(content, builder),)
+    parts: tuple[Part, ...] = (card_of(content, builder),)
     outcome = getattr(content, "outcome", None)
     if isinstance(outcome, pd.DataFrame):
         parts += (builder.table(outcome, title="Result", file="outcome"),)
     return default_title or kind, parts
 
 
-def _card(content: Any, builder: TableBuilder) -> Card:
+def card_of(content: Any, builder: TableBuilder, *, title: str = "") -> Card:
+    """Return a result as its document below a title, or what has none as its card of a notebook.
+
+    Raises:
+        ArgumentError: it has neither.
+    """
+    if isinstance(content, Result) and type(content)._card is Result._card:  # noqa: SLF001
+        return builder.document(content.document(builder.zone), title=title)
     html = content._repr_html_() if hasattr(content, "_repr_html_") else None
     if not html:
         bundle = content._repr_mimebundle_()
         html = (bundle[0] if isinstance(bundle, tuple) else bundle).get("text/html")
     if not html:
         raise ArgumentError(f"a report cannot show this {type(content).__name__}: it has no static form.")
-    return Card(Markup(builder.masker.text(html)))  # noqa: S704 - already escaped
+    return Card(Markup(builder.masker.text(html)), builder.masker.text(title))  # noqa: S704 - already escaped
 
 
 def _statements(content: Any, sql: str, builder: TableBuilder) -> tuple[Statement, ...]:

@@ -1,4 +1,7 @@
-"""Show a frame as a table of a report: its first rows, formatted by column kind, and all rows as a download."""
+"""Build the parts of a report: documents, and frames as tables.
+
+A table has the first rows, formatted by the kind of their columns, and all rows as a download.
+"""
 
 from __future__ import annotations
 
@@ -12,16 +15,19 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from markupsafe import Markup
 
 from restate_lab._cells import REPORT, kind_of
 from restate_lab._html.table import ColumnKind, TableColumn, index_to_columns, table_cell
 from restate_lab._text import escape_invisible
+from restate_lab.document import Block, Document
+from restate_lab.document.html import html_of
 from restate_lab.errors import ArgumentError
 from restate_lab.export.columns import to_table
 from restate_lab.export.files import write_csv
 from restate_lab.redaction import is_secret_name
 from restate_lab.reports.masking import Masker
-from restate_lab.reports.parts import Download, Table
+from restate_lab.reports.parts import Card, Download, Table
 
 _LONGEST_NAME = 80  # characters of a column's name
 _IDS = ("inv_1", "dp_1", "sub_1", "vq_1", "prom_1", "sign_1")
@@ -32,11 +38,20 @@ _HEAVY = 30_000_000  # bytes in memory; the CSV of a larger frame is always abov
 
 @dataclass(frozen=True, slots=True)
 class TableBuilder:
-    """Builds the tables of one report, with times in ``zone``, secrets masked, and ``bytes_left`` for downloads."""
+    """Builds the parts of one report, with times in ``zone``, secrets masked, and ``bytes_left`` for downloads."""
 
     zone: tzinfo
     masker: Masker
     bytes_left: int = MOST_BYTES
+
+    def document(self, document: Document, /, *, title: str = "", is_short: bool = False) -> Card:
+        """Return a document below a title, with secrets masked; a short one has only the headings of its folds."""
+        html = html_of(document.map(self.masker.text), is_report=True, is_short=is_short)
+        return Card(Markup(html), self.masker.text(title))  # noqa: S704 - our template escapes
+
+    def blocks(self, *blocks: Block, title: str = "") -> Card:
+        """Return blocks without a frame below a title, with secrets masked."""
+        return self.document(Document("", "", blocks), title=title)
 
     def table(
         self,

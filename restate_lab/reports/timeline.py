@@ -15,11 +15,12 @@ from restate_lab._text import format_time, format_timestamp, join, one_line
 from restate_lab.analysis.doctor.diagnosis import Diagnosis
 from restate_lab.audit import audit_log
 from restate_lab.client.lab import is_lab
+from restate_lab.document import Gaps, Text
 from restate_lab.errors import RestateLabError, Truncated
 from restate_lab.links import page_link
 from restate_lab.notes import short_time
 from restate_lab.reports.metadata import SourceMetadata
-from restate_lab.reports.parts import Notice, Part, Prose, Section, Table
+from restate_lab.reports.parts import Section, Table
 from restate_lab.reports.tables import TableBuilder
 from restate_lab.source import Source
 
@@ -219,26 +220,25 @@ def source_changes_section(
 ) -> Section:
     """Return the section with the actions taken; it also reports if there were none, and the limits of the log."""
     if about.is_evidence:
-        return Section(TITLE, (Prose(_FROZEN),))
+        return Section(TITLE, (builder.blocks(Text(_FROZEN)),))
     addresses = addresses_of(source)
     if not addresses:
-        return Section(TITLE, (Prose(_NO_ADDRESS),))
+        return Section(TITLE, (builder.blocks(Text(_NO_ADDRESS)),))
     changes, unreadable = read_actions(source, since=since, folder=folder)
     span = f"since {format_timestamp(since, zone=builder.zone)}"
-    incomplete = f"The audit log is incomplete: {builder.masker.text(unreadable)}."
-    parts: list[Part] = [Notice(incomplete)] if unreadable else []
+    gaps = Gaps([unreadable] if unreadable else [], "The audit log is incomplete")
     if changes.empty:
         without = (
             f"This user made no changes to {about.name} with restate_lab on this machine {span}, and wrote no notes."
         )
-        return Section(TITLE, (Prose(without), Prose(_ELSEWHERE), *parts))
+        return Section(TITLE, (builder.blocks(Text(without), Text(_ELSEWHERE), gaps),))
     every = builder.table(changes, columns=("time",), file="actions", rows=len(changes))  # for its download
     folded = fold_changes(changes)
     columns = [each for each in _COLUMNS if each != "changes" or len(folded) < len(changes)]
     table = builder.table(folded, columns=columns, rows=200, drop_empty=True)
     table = replace(table, note=f"{table.note} {every.note}".strip(), download=every.download)
     caption = f"Changes and notes that this user made with restate_lab on this machine {span}, oldest first."
-    return Section(TITLE, (*parts, table), caption=f"{caption} {_ELSEWHERE}")
+    return Section(TITLE, (builder.blocks(gaps), table) if unreadable else (table,), caption=f"{caption} {_ELSEWHERE}")
 
 
 def read_changes(source: Source, *, since: datetime, folder: Path | None) -> tuple[pd.DataFrame, str]:

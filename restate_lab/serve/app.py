@@ -26,7 +26,7 @@ from restate_lab.errors import (
     StatementError,
     TimedOut,
 )
-from restate_lab.export.results import json_text
+from restate_lab.export.json_text import json_text
 from restate_lab.serve.page import AT, SOURCE, PageRequest, WebPage, exact_time
 from restate_lab.serve.pages import PAGES
 from restate_lab.serve.readings import EarlierReadings, Readings, TooManyReadings

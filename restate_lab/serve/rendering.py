@@ -14,7 +14,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from restate_lab._html import linked_ids, render
+from restate_lab._html import linked_ids, render, stylesheet
 from restate_lab._html.table import frame_html
 from restate_lab._text import format_ago, format_timestamp, shorten_id
 from restate_lab.analysis.ids import invocation_of_awakeable
@@ -52,7 +52,7 @@ def render_page(page: WebPage, *, name: str) -> str:
     request = page.request
     with linked_ids(functools.partial(address_of, request), functools.partial(page_of, request)):
         parts = [part_html(each) for each in page.parts]
-    return render("serve/page.html.j2", parts=parts, css=asset("page.css"), **_context(page, name))
+    return render("serve/page.html.j2", parts=parts, css=stylesheet("serve/page.css"), **_context(page, name))
 
 
 def _with_bar(page: WebPage, name: str) -> str:

@@ -14,7 +14,6 @@ import pytest
 import restate_lab as rl
 from restate_lab.analysis.queues import read_queues
 from restate_lab.client.models import UpsertRule
-from restate_lab.export.results import plan_json
 from restate_lab.panels.panel import Panel
 from restate_lab.panels.queues import QueuesView
 from support.bench import Bench, running_bench, wait_for
@@ -274,7 +273,7 @@ def test_a_plan_to_resume_says_how_many_could_run_at_once(bench: Bench) -> None:
         "3 of 5 could run at once under the limits as they are (blue has 0 of 2 places free for 1; green/* has 0 of 1 "
         "places free for 1); the free slots of the invokers are not known."
     )
-    assert plan.capacity == plan_json(plan)["capacity"] == sentence
+    assert plan.capacity == plan.to_json()["capacity"] == sentence
     assert sentence in str(plan)
     assert "blue has 0 of 2 places free for 1" in plan._repr_html_()
     assert plan.only(targets[:2]).capacity.startswith("2 of 2 could run at once under the limits as they are; the")

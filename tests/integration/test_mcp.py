@@ -24,17 +24,7 @@ from mcp_types import ElicitResult
 
 import restate_lab as rl
 from restate_lab.analysis.contrast import compare_sides
-from restate_lab.export.results import (
-    comparison_json,
-    contrast_json,
-    conversation_json,
-    diagnosis_json,
-    explanation_json,
-    journal_json,
-    rows_of,
-    story_json,
-    waits_json,
-)
+from restate_lab.export.json_text import journal_json, rows_of
 from restate_lab.mcp.approvals import ApprovalStore
 from support.bench import wait_for
 from support.clusters import Cluster
@@ -111,21 +101,21 @@ def test_each_tool_returns_the_json_of_the_librarys_result(
     many = {**options, "rows": ALL_ROWS}
     id_, agent = incident.ids("hot_key_queue")[0], incident.roles["agent_denver"]
     found = assistant.call("doctor", **many)
-    expected = diagnosis_json(rl.doctor(evidence))
+    expected = rl.doctor(evidence).to_json()
     check_equal(found, {name: expected[name] for name in ("verdict", "worst", "not_read")})
     titles = expected["findings"]["title"].tolist()
     assert [row["title"] for row in found["data"]["findings"]] == titles[: len(found["data"]["findings"])]
     shared = compare_sides(evidence, "failed", service="Settlements")
-    check_equal(assistant.call("contrast", service="Settlements", **many), contrast_json(shared))
-    check_equal(assistant.call("why", invocation_id=id_, **options), explanation_json(rl.why(evidence, id_)))
-    told = story_json(rl.story(evidence, id_))
+    check_equal(assistant.call("contrast", service="Settlements", **many), shared.to_json())
+    check_equal(assistant.call("why", invocation_id=id_, **options), rl.why(evidence, id_).to_json())
+    told = rl.story(evidence, id_).to_json()
     check_equal(assistant.call("story", invocation_id=id_, **many), {name: told[name] for name in ("summary", "ended")})
-    check_equal(assistant.call("waits", **many), waits_json(rl.waits(evidence)))
+    check_equal(assistant.call("waits", **many), rl.waits(evidence).to_json())
     check_equal(assistant.call("ask", question="overview", **many), {"rows": rl.ask(evidence, "overview")})
     for payloads in (False, True):
         own = journal_json(rl.journal(evidence, agent, payloads=payloads))
         check_equal(assistant.call("journal", invocation_id=agent, payloads=payloads, **many), own)
-    own = conversation_json(rl.conversation(evidence, agent))
+    own = rl.conversation(evidence, agent).to_json()
     del own["messages"]
     check_equal(assistant.call("conversation", invocation_id=agent, payloads=True, **many), own)
     state = rl.state(evidence, "Inventory", "mug").frame
@@ -134,7 +124,7 @@ def test_each_tool_returns_the_json_of_the_librarys_result(
         {"state": state[["key", "value", "encoding", "size"]].to_dict("records")},
     )
     check_equal(assistant.call("questions", rows=ALL_ROWS), {"questions": rl.questions()})
-    same = comparison_json(rl.compare(evidence, evidence))
+    same = rl.compare(evidence, evidence).to_json()
     check_equal(assistant.call("compare", before="incident", after="incident"), same)
 
 

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 import restate_lab as rl
 from restate_lab.cli import app
-from restate_lab.export.results import rows_of
+from restate_lab.export.json_text import rows_of
 from restate_lab.mcp.reads import ReadTools
 from restate_lab.sources import Sources
 from support.bench import Bench, running_bench

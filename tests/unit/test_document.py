@@ -5,10 +5,13 @@ from __future__ import annotations
 import html
 import io
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, tzinfo
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import pytest
 
 from restate_lab import Report
@@ -17,6 +20,8 @@ from restate_lab.cli.shell_code import SourceOptions, writer
 from restate_lab.document import Document, Facts, Fold, Gaps, Item, Items, Text, Word
 from restate_lab.document.html import html_of
 from restate_lab.document.text import LAYOUTS, ROWS, TextLayout, count_rows, text_of
+from restate_lab.frames import BuiltRows
+from restate_lab.redaction import MASK
 from restate_lab.result import Result
 from restate_lab.serve.page import WebPage
 from restate_lab.serve.rendering import render_page
@@ -65,6 +70,38 @@ def test_no_text_of_a_document_is_markup_on_a_page_or_in_a_report(tmp_path: Path
     for each in (page, written.read_text("utf-8")):
         assert "<script>alert" not in each
         assert SEEN in html.unescape(each)
+
+
+def test_a_secret_is_masked_in_each_text_of_a_document_on_every_surface(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also a secret that HTML escapes, in a picture, in calls, and in rows that are built later."""
+    secret = "s3cret<&>'token"
+    monkeypatch.setenv("SHOP_TOKEN", secret)
+    shown = result(secret)
+    masked = shown.shown.map(lambda text: text.replace(secret, MASK))
+    surfaces = [text_of(masked), html_of(masked), html_of(masked, is_report=True)]
+    surfaces.append(Report("x").add(shown).write(tmp_path / "x.html").read_text("utf-8"))
+    for each in surfaces:
+        assert MASK in each
+        assert "s3cret" not in each
+
+
+def test_a_mapped_document_keeps_its_rows_unbuilt_and_its_tones() -> None:
+    built: list[int] = []
+
+    def build(row: Mapping[Any, Any]) -> Item:
+        built.append(row["at"])
+        return Item(f"item {row['at']}", Word("critical", "critical"), anchor="item")
+
+    rows = BuiltRows(pd.DataFrame({"at": range(1_000)}), build)
+    mapped = Document("many", "prod", (Items(rows),), "failed").map(str.upper)
+    assert (mapped.title, mapped.tone, built) == ("MANY", "failed", [])
+    (items,) = mapped.blocks
+    assert isinstance(items, Items)
+    assert list(items.items[:2]) == [Item(f"ITEM {at}", Word("CRITICAL", "critical"), anchor="item") for at in (0, 1)]
+    assert len(items.items) == 1_000
+    assert len(built) == 2
 
 
 @pytest.mark.parametrize("text", [HOSTILE, "name " * 5_000, ""])

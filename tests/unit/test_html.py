@@ -19,9 +19,9 @@ from restate_lab._html import render
 from restate_lab._html.table import TableCell, TableColumn, show
 from restate_lab._text import shorten_id
 from restate_lab.analysis.waits.picture import WaitPicture
-from restate_lab.document.html import COLOURS, SIGNS, draw, draw_bars
+from restate_lab.document.html import draw, draw_bars
 from restate_lab.errors import ArgumentError
-from restate_lab.status import OUTCOMES
+from restate_lab.status import COLOURS, OUTCOMES
 from support.documents import hostile_bars, hostile_document
 from support.sample_rows import sample_id
 
@@ -105,7 +105,7 @@ CARDS: dict[str, dict[str, Any]] = {
     "analysis/waits/picture.html.j2": {"picture": PICTURE, "is_live": False},
     "reports/templates/written.html.j2": CARD | {"path": HOSTILE, "href": "#a", "size": HOSTILE, "lead": [HOSTILE] * 2},
     "document/card.html.j2": {"document": hostile_document(HOSTILE, page=PAGE["page"])}
-    | {"colours": COLOURS, "signs": SIGNS, "draw": draw, "draw_bars": draw_bars, "links": {0: [(HOSTILE, "#a")]}}
+    | {"draw": draw, "draw_bars": draw_bars, "links": {0: [(HOSTILE, "#a")]}}
     | {"blocks": hostile_document(HOSTILE).blocks, "is_report": False, "is_short": False},
     "document/bars.html.j2": {"bars": BARS, "below": {None: BARS.rows[:1], HOSTILE: BARS.rows[1:]}, "unfolded": ()}
     | {"outcomes": OUTCOMES},
@@ -271,6 +271,13 @@ def test_a_long_text_of_a_table_has_a_tooltip_and_a_short_text_has_none() -> Non
     html = show(pd.DataFrame({"message": ["x" * 60, "short"]}))._repr_html_()
     assert f'title="{"x" * 60}"' in html
     assert 'title="short"' not in html
+
+
+def test_templates_and_scripts_take_colors_from_the_table() -> None:
+    files = [*PACKAGE.rglob("*.j2"), *PACKAGE.rglob("*.js")]
+    assert len(files) > 20
+    for path in files:
+        assert not set(COLOURS.values()) & set(re.findall("#[0-9a-f]{6}", path.read_text("utf-8"))), path
 
 
 def test_importing_the_verbs_loads_no_template_engine() -> None:

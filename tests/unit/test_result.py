@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import fields
 from datetime import timedelta
 from typing import Any
 
@@ -13,7 +15,8 @@ from restate_lab.analysis.doctor.diagnosis import CheckGap, Diagnosis, build_dia
 from restate_lab.analysis.doctor.model import Finding, Severity
 from restate_lab.analysis.suggestions import ask_call
 from restate_lab.document.text import ROWS, count_rows
-from restate_lab.result import fit_screen
+from restate_lab.export.json_text import json_text
+from restate_lab.result import Result, fit_screen
 from support.sample_rows import NOW, SampleRows, invocation, sample_id
 
 LINES = st.lists(st.one_of(st.text(st.characters(exclude_categories=["C", "Z"]), max_size=300), st.just("  x" * 30)))
@@ -98,3 +101,17 @@ def test_results_about_hostile_rows_fit_on_a_screen() -> None:
     for frame in (rl.ask(source, "overview"), rl.doctor(source).findings, rl.questions(), rl.doctor(source).checked):
         assert len(repr(frame).splitlines()) <= ROWS
         assert str(frame) == repr(frame)
+
+
+def test_each_result_has_the_fields_of_its_json() -> None:
+    public = [getattr(rl, name) for name in rl.__all__]
+    kinds = [kind for kind in public if isinstance(kind, type) and issubclass(kind, Result)]
+    assert len(kinds) >= 14
+    for kind in kinds:
+        names = {name.partition(".")[0] for name in kind._json}
+        assert names <= {*dir(kind), *(each.name for each in fields(kind))}, kind
+    data = diagnosis(3, "retry").to_json()
+    assert list(data) == [
+        *("verdict", "worst", "source", "version", "read_at", "seconds", "findings", "not_read", "checked"),
+    ]
+    assert json.loads(json_text(data))["findings"][2]["title"] == "2 retry"

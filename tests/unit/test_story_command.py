@@ -19,7 +19,7 @@ from restate_lab.cli._page import TextPage
 from restate_lab.cli.shell_code import writer
 from restate_lab.document.text import TextLayout
 from restate_lab.errors import ArgumentError
-from restate_lab.export.results import json_text, story_json
+from restate_lab.export.json_text import json_text
 from restate_lab.mcp.budget import fit
 from restate_lab.mcp.reads import _MEDIUM, ReadTools, _story_data
 from restate_lab.sources import Sources
@@ -88,7 +88,7 @@ def test_an_empty_cluster_and_an_unreachable_one_are_errors(monkeypatch: pytest.
 
 
 def test_json_is_that_of_the_library_and_stdin_has_the_ids(monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = json.loads(json_text(story_json(rl.story(rows(), CALLER))))
+    expected = json.loads(json_text(rl.story(rows(), CALLER).to_json()))
     for arguments, text in (([CALLEE], None), (["-"], f"{CALLEE}\n{CALLER}\n"), ([f"WARN {CALLEE} failed"], None)):
         found = json.loads(call(monkeypatch, rows(), *arguments, "--json", text=text).stdout)
         assert found.keys() == expected.keys()

@@ -27,6 +27,10 @@ class Note(Result):
     - ``.ended``: why an acknowledgement that had been written before does not hold any more; "" if it holds.
     """
 
+    _json = (
+        *("note.id", "time", "text", "finding", "severity", "title", "count", "until", "user", "host"),
+        *("note.address", "source", "is_new", "ended"),
+    )
     note: StoredNote
     is_new: bool
     ended: str = ""

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import pandas as pd
 
@@ -85,6 +86,10 @@ class Plan(Result):
     """
 
     _whole_list = "What will happen:"
+    _json = (
+        *("action", "targets", "undo", "at_once", "capacity", "places", "expires_at"),
+        *("source", "address", "version", "read_at", "warnings", "not_read", "counts"),
+    )
     change: Change
     frame: pd.DataFrame
     impact: pd.DataFrame
@@ -119,6 +124,13 @@ class Plan(Result):
     def from_index(self) -> int | None:
         """Return the index of the last journal entry to keep; None if it was not chosen or differs per target."""
         return self.change.from_index
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plan for programs, with the number of its targets; limits of a resume only if they are known."""
+        data = super().to_json() | {"targets": len(self.targets)}
+        for name in () if self.capacity else ("at_once", "capacity", "places"):
+            del data[name]
+        return data | {"invocations": self.frame, "impact": self.impact, "prefixes": self.prefixes}
 
     @property
     def where(self) -> str:

@@ -16,7 +16,7 @@ from restate_lab.analysis.journal.payloads import decode
 from restate_lab.client.state_version import state_version
 from restate_lab.payload_json import Decoding
 from restate_lab.protocol.entries import is_encrypted
-from restate_lab.result import Result
+from restate_lab.result import ORIGIN, Result
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,6 +40,7 @@ class State(Result, Mapping[str, Any]):
     empty. ``near`` are similar keys of objects with state, if this object has none.
     """
 
+    _json = (*ORIGIN, "not_read", "service", "key", "scope", "frame")
     service: str
     key: str
     scope: str | None

@@ -69,6 +69,7 @@ class Conversation(Result):
       have been more), ``error`` (the last one), ``callee``, ``journal_index``
     """
 
+    _json = ("id", "target", "status", "source", "version", "read_at")
     id: str
     target: str
     status: str
@@ -126,6 +127,10 @@ class Conversation(Result):
             frame.insert(names.index(name), name, values)
         frame.attrs = {"id": self.id, "source": self.source, "version": self.version, "not_read": self.reasons}
         return frame
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the conversation for programs: as messages for a model, and as turns."""
+        return super().to_json() | {"messages": self.messages(), "turns": self.frame, "not_read": self.not_read}
 
     def messages(self) -> list[dict[str, Any]]:
         """Return the conversation in the format of chat completions, without the agents that it called.

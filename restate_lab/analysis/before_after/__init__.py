@@ -30,7 +30,7 @@ from restate_lab.client.schema import translate_errors
 from restate_lab.durations import DurationInput, to_timedelta
 from restate_lab.errors import ArgumentError
 from restate_lab.reads import begin
-from restate_lab.result import Result, unread
+from restate_lab.result import ORIGIN, Result, unread
 from restate_lab.source import Source
 from restate_lab.status import STATUSES
 
@@ -73,6 +73,7 @@ class BeforeAfter(Result):
       invocations on a side are too few, or 200 for p95, 5 failures on both sides, or 6 blocks.
     """
 
+    _json = (*ORIGIN, "not_read", "comparisons")
     comparisons: pd.DataFrame
     changed_at: datetime
     start: datetime

@@ -22,7 +22,7 @@ from restate_lab.analysis.contrast.text import (
     write_doubt,
     write_tests,
 )
-from restate_lab.result import Result
+from restate_lab.result import ORIGIN, Result
 from restate_lab.status import STATUSES
 
 _MOST_LINES = 10  # of the summary
@@ -72,6 +72,7 @@ class Contrast(Result):
     lower end of its interval, is not claimed. The result does not store values that it hides.
     """
 
+    _json = ("verdict", *ORIGIN, "payloads", "tests", "conditions", "attributes", "sides", "not_read")
     decision: Decision | None
     payloads: Payloads
     sides: pd.DataFrame

@@ -126,7 +126,7 @@ def diagnose(
         findings=findings,
         notes=notes_about(source),
         cluster=context.cluster,
-        seconds=time.monotonic() - started,
+        seconds=round(time.monotonic() - started, 3),
         checked=[outcome.run for outcome in outcomes if outcome.run is not None],
         gaps=[*(outcome.gap for outcome in outcomes if outcome.gap is not None), *missing_runs(source.coverage)],
         skipped=len(CHECKS) - sum(check.name in CHECKS for check in chosen),

@@ -82,6 +82,7 @@ class Diagnosis(Result):
     - ``.queries``: the statements that were sent, each as a dict of ``sql, params, times``.
     """
 
+    _json = ("verdict", "worst", "source", "version", "read_at", "seconds", "findings", "not_read", "checked")
     findings: pd.DataFrame
     checked: pd.DataFrame
     verdict: str

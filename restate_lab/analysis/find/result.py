@@ -12,7 +12,7 @@ import pandas as pd
 from restate_lab._html import render
 from restate_lab._public import public
 from restate_lab._text import format_timestamp, join, plural, verb_form
-from restate_lab.result import Result
+from restate_lab.result import ORIGIN, Result
 from restate_lab.status import STATUSES
 
 _MOST = 12  # rows of the card and the text; the frames have all of them
@@ -39,6 +39,7 @@ class Matches(Result):
       whole window was searched. ``not_read`` has the inputs and values that were not searched.
     """
 
+    _json = (*ORIGIN, "searched", "not_read", "frame", "states")
     frame: pd.DataFrame
     states: pd.DataFrame
     looked: int

@@ -12,7 +12,7 @@ from restate_lab._html import render
 from restate_lab._text import format_duration, plural, verb_form
 from restate_lab.analysis.queues.text import LEGEND, NEARLY, describe_load, describe_usage, resume_call, upsert_call
 from restate_lab.frames import records
-from restate_lab.result import Result
+from restate_lab.result import ORIGIN, Result
 from restate_lab.status import STATUSES
 
 _SHOWN = 50  # queues in a card
@@ -71,6 +71,7 @@ class Queues(Result):
     ``waiting`` calls.
     """
 
+    _json = (*ORIGIN, "queues", "hidden", "limits")
     queues: pd.DataFrame
     limits: pd.DataFrame
     hidden: Mapping[str, int]

@@ -99,6 +99,10 @@ class Replay(Result):
     1.7.12, the protocol versions 5 to 7, and the SDKs for Python (0.10 to 1.3) and TypeScript (1.7 to 1.17).
     """
 
+    _json = (
+        *("verdict", "counts", "address", "sdk", "source", "version", "read_at"),
+        *("rows", "groups", "not_read", "warnings"),
+    )
     rows: pd.DataFrame
     groups: pd.DataFrame
     address: str

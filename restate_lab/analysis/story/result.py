@@ -16,7 +16,7 @@ from restate_lab.analysis.story.text import agents_line, origin_line, state_of, 
 from restate_lab.analysis.suggestions import why_call
 from restate_lab.calls import Step
 from restate_lab.document import Calls, Document, Gaps, Picture, Text
-from restate_lab.result import Result
+from restate_lab.result import ORIGIN, Result
 
 _TIME = "datetime64[ms, UTC]"
 _SPAN: Final = "timedelta64[ms]"
@@ -67,6 +67,7 @@ class Story(Result):
     complete, with the reasons.
     """
 
+    _json = (*ORIGIN, "started", "ended", "searched", "not_read", "members", "edges", "path", "phases")
     members: pd.DataFrame
     edges: pd.DataFrame
     path: pd.DataFrame

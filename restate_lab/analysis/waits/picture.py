@@ -15,7 +15,7 @@ import pandas as pd
 from restate_lab._text import one_line, shorten_id, truncate
 from restate_lab.analysis.patterns import message_kinds
 from restate_lab.analysis.waits.layout import Box, CycleBox, Layout, arrange, group_equal
-from restate_lab.status import STATUSES
+from restate_lab.status import COLOURS
 
 _COLUMN, _ROW = 250.0, 56.0  # pixels
 _WIDE, _HIGH = 216.0, 42.0  # of a box
@@ -27,7 +27,6 @@ _LETTERS_IN_BOX = 26
 _MOST = 30  # boxes
 _TIP = 5.0  # of an arrow
 _DASHES = {"call": "", "key": "5 3", "attach": "1 3", "open call": "2 3"}
-_GREY = STATUSES["suspended"].colour
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +148,7 @@ def _draw_box(box: Box, graph: nx.DiGraph, blocker: Mapping[Any, Any] | None) ->
         "id": box.key,
         "short_id": shorten_id(box.key),
         "status": status,
-        "colour": STATUSES[status].colour if status in STATUSES else _GREY,
+        "colour": COLOURS.get(status, COLOURS["quiet"]),
         "lines": _blocker_lines(blocker, box) if blocker is not None else [],
         "text_x": _left_edge(box) + _WIDE + 10,
     }

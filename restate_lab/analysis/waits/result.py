@@ -19,7 +19,7 @@ from restate_lab.analysis.waits.picture import draw_picture, group_blockers
 from restate_lab.calls import Step
 from restate_lab.document import Calls, Document, Gaps, Item, Items, Picture, Text, Word
 from restate_lab.frames import BuiltRows, records
-from restate_lab.result import Result
+from restate_lab.result import ORIGIN, Result
 
 _MOST_DRAWN = 3_000  # waiting invocations in the picture; its layout then takes some tenths of a second
 _MOST = 8  # deadlocks, and root blockers, to which the picture has links
@@ -54,6 +54,7 @@ class Waits(Result):
     always end.
     """
 
+    _json = (*ORIGIN, "not_read", "deadlocks", "blockers", "edges")
     edges: pd.DataFrame
     blockers: pd.DataFrame
     deadlocks: pd.DataFrame

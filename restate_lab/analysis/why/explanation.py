@@ -42,6 +42,7 @@ class Explanation(Result):
     - ``not_read``: ``part, reason`` for data that could not be read; ``queries``: the statements that were sent.
     """
 
+    _json = ("id", "target", "status", "summary", "callers", "has_story", "chain", "options", "not_read", "read_at")
     id: str
     target: str | None
     """None if the invocation does not exist."""
@@ -72,6 +73,15 @@ class Explanation(Result):
     def suggested_calls(self) -> tuple[tuple[SuggestedCall, ...], ...]:
         """Return the calls of each option as data, in the order of ``options``; ``code`` is the same as Python."""
         return tuple(option.calls for option in self._choices)
+
+    @property
+    def has_story(self) -> bool:
+        """Return whether other invocations belong to it."""
+        return self.story_call is not None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the explanation for programs, with its callers as objects."""
+        return super().to_json() | {"callers": [{"id": id_, "target": target} for id_, target in self.callers]}
 
     def document(self, zone: tzinfo = UTC, /) -> Document:
         """Return the explanation as blocks."""

@@ -31,6 +31,10 @@ class RecordedTest(Result):
     - ``.command``: the command that runs the test.
     """
 
+    _json = (
+        *("id", "outcome", "is_as_recorded", "source", "version", "read_at"),
+        *("entries", "masked", "notes", "command", "files"),
+    )
     id: str
     target: str
     outcome: str

@@ -162,6 +162,7 @@ class Comparison(Result):
       nothing of this frame was compared, so that it is empty), ``cut`` (caused by ``limit``).
     """
 
+    _json = (*PARTS, "not_read")
     invocations: pd.DataFrame
     state: pd.DataFrame
     deployments: pd.DataFrame
@@ -186,6 +187,15 @@ class Comparison(Result):
         parts += [plural(*noun) for noun in nouns if noun[0]]
         text = ", ".join(parts) or "nothing changed"
         return text + (" (not everything was compared)" if len(self.not_read) else "")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything that differs, for programs, with both sources and the parts that were not compared."""
+        return {
+            "summary": self.summary,
+            "before": {"source": self.before, "read_at": self.before_at.isoformat()},
+            "after": {"source": self.after, "read_at": self.read_at.isoformat()},
+            **super().to_json(),
+        }
 
     @property
     def details(self) -> str:

@@ -30,14 +30,13 @@ from restate_lab.panels.invocation.reader import InvocationContent, Related, is_
 from restate_lab.panels.invocation.view import DeadlockLine, Folds, Guard, JournalView
 from restate_lab.panels.story import STORY, StoryForm
 from restate_lab.source import Source
-from restate_lab.status import STATUSES, Status
+from restate_lab.status import COLOURS, ENDED
 
 _ROWS = 500  # journal rows shown first, and added with each click
 _LONGEST = 60_000  # characters of a failure
 _LINE = 400  # characters of its first line
 _MOST_PAYLOADS = 100
 _TEMPLATE = "panels/invocation/head.html.j2"
-_UNKNOWN = Status("", "#8a8f98")
 _CONVERSATION, _STORY = "conversation", "story"
 _TITLES = {
     _CONVERSATION: "Conversation",
@@ -348,7 +347,7 @@ def _title_html(row: Mapping[Any, Any], address: str | None, styles: Mapping[str
         styles,
         target=str(row.get("target") or ""),
         status=status,
-        colour=STATUSES.get(status, _UNKNOWN).colour,
+        colour=COLOURS.get(status, COLOURS["quiet"]),
         id=id_,
         page=f"{address.rstrip('/')}/ui/invocations/{id_}" if address and has_page else "",
     )
@@ -367,7 +366,7 @@ def _failure_html(content: InvocationContent, styles: Mapping[str, str]) -> str:
     if failure is None:
         return ""
     first, _, rest = failure.partition("\n")
-    if not STATUSES.get(str(content.row["status"]), _UNKNOWN).ended:
+    if content.row["status"] not in ENDED:
         first = without_prefix(first)
     if len(first) > _LINE:
         first, rest = f"{first[:_LINE]}…", failure
@@ -413,7 +412,7 @@ def _main_facts(content: InvocationContent, bars: JournalBars, zone: ZoneInfo) -
             text_or_none(facts["pinned_deployment_id"]) or text_or_none(facts.get("deployment_id")) or MISSING,
         ),
     ]
-    is_ended = STATUSES.get(str(facts["status"]), _UNKNOWN).ended
+    is_ended = facts["status"] in ENDED
     return [each for each in parts if not (is_ended and each.name == "blocks")]
 
 

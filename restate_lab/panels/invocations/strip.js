@@ -268,7 +268,9 @@ class Histogram {
         if (!count) continue;
         const height = Math.max(1.5, (HEIGHT - 2) * (count / most));
         top -= height;
-        parts.push(rect(at + 0.08, top, 0.84, height, `rl-bin rl-${name}`));
+        const bar = rect(at + 0.08, top, 0.84, height, "rl-bin");
+        bar.style.fill = histogram.colours[name];
+        parts.push(bar);
       }
     });
     this.brush = rect(0, 0, 0, HEIGHT, "rl-brush");

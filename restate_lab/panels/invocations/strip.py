@@ -26,7 +26,7 @@ from restate_lab.errors import ArgumentError
 from restate_lab.frames import records
 from restate_lab.panels._assets import read_assets
 from restate_lab.panels._base.content import ContentWidget, ViewMessage
-from restate_lab.status import PAST_ONLY, STATUSES
+from restate_lab.status import COLOURS, PAST_ONLY, STATUSES
 
 WINDOWS = ("15m", "1h", "6h", "24h", "7d")
 _EXAMPLES = {
@@ -48,7 +48,7 @@ _FIELDS = {name: (FIELD_LABELS[name], example) for name, example in _EXAMPLES.it
 """Filter → its label and an example."""
 _TIMES = {"created": ("since", "until"), "ended": ("ended_since", "ended_until")}
 _CHIPS = tuple(RETRYING if name == "backing-off" else name for name in STATUSES if name != "yielded")
-_COLOURS = {RETRYING: STATUSES["backing-off"].colour} | {name: status.colour for name, status in STATUSES.items()}
+_COLOURS = {**COLOURS, RETRYING: COLOURS["backing-off"]}
 _SERVICES_SHOWN = 2_000
 _BARS = 60  # the most bars of a histogram
 _Text = Annotated[str, Field(max_length=100_000)]
@@ -341,7 +341,8 @@ def _histogram(histogram: Histogram, is_live: bool) -> dict[str, Any]:
     ends = [f"{format_age(start, histogram.end)} ago", "now"]
     if not is_live:
         ends = [format_timestamp(start, now=histogram.end), format_timestamp(histogram.end)]
-    return {"start": start.timestamp(), "span": seconds * step, "ends": ends, **series}
+    form = {"span": seconds * step, "ends": ends, "colours": {name: _COLOURS[name] for name in series}}
+    return {"start": start.timestamp(), **form, **series}
 
 
 def _brush(filters: Filters) -> dict[str, list[float | None]]:

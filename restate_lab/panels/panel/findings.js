@@ -2,7 +2,6 @@
 
 const KNOWN = "known"; // the group of the acknowledged findings
 const FIRST = 3; // findings shown without "more"
-const SYMBOLS = { critical: "✖", warning: "▲", note: "●" };
 const HOUR = 3_600_000; // ms
 /** The ends of an acknowledgement: label, and a function that returns a duration or a time; "" for no end. */
 const ENDS = [
@@ -22,6 +21,7 @@ class FindingsView {
     this.root = make("section", "rl-findings", { "aria-label": "Findings of the doctor" });
     rove(this.root);
     this.noted = model.get("content").noted;
+    this.signs = model.get("content").signs;
     this.noting = null; // the open form: the place and the fingerprint of its finding, null for a note about none
     this.form = make("form", "rl-noteform", { hidden: "", "aria-label": "Note" });
     this.form.addEventListener("submit", (event) => { event.preventDefault(); this.sendNote(); });
@@ -137,7 +137,7 @@ class FindingsView {
       if (!this.opened.delete(key)) this.opened.add(key);
       this.draw();
     });
-    return make("div", "rl-finding", {}, make("span", `rl-severity rl-${severity}`, { title: severity }, SYMBOLS[severity] ?? "✓"), text);
+    return make("div", "rl-finding", {}, make("span", `rl-severity rl-${severity}`, { title: severity }, this.signs[severity] ?? "✓"), text);
   }
 
   /** Return the button that shows all findings, or only the first ones. */
@@ -151,7 +151,7 @@ class FindingsView {
   head(content, isLong) {
     const head = make("div", "rl-findingshead", { role: "status" });
     for (const [name, count] of content.counts ?? []) {
-      if (count) head.append(make("span", `rl-severity rl-${name}`, {}, `${SYMBOLS[name]} ${count} ${name}${count > 1 && name !== "critical" ? "s" : ""}`));
+      if (count) head.append(make("span", `rl-severity rl-${name}`, {}, `${this.signs[name]} ${count} ${name}${count > 1 && name !== "critical" ? "s" : ""}`));
     }
     if (content.known) head.append(make("span", "rl-severity rl-known", { title: "Acknowledged by a note; also counted with their severity" }, `✓ ${content.known} known`));
     const verdict = content.is_empty ? "Nothing is registered here" : VERDICTS[content.verdict];
@@ -182,7 +182,7 @@ class FindingsView {
       if (!this.whole.delete(title)) this.whole.add(title);
       this.draw();
     });
-    row.append(make("span", `rl-severity rl-${severity}`, { title: severity }, SYMBOLS[severity]), text);
+    row.append(make("span", `rl-severity rl-${severity}`, { title: severity }, this.signs[severity]), text);
     row.append(make("span", "rl-context", { title: blocks }, ...(blocks ? [make("b", "", {}, blocks)] : []), age));
     const tools = make("span", "rl-findingtools");
     for (const { act, label } of buttons) {

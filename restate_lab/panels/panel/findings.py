@@ -31,6 +31,7 @@ from restate_lab.panels._base.content import ContentWidget, ViewMessage
 from restate_lab.panels.contrast import QUESTION
 from restate_lab.panels.panel.done import ActionLog
 from restate_lab.source import Source
+from restate_lab.status import SIGNS
 
 _SHOWN = 200
 _GROUPED = 3  # findings of one check after its first one that share a line, or more
@@ -86,7 +87,8 @@ class FindingsView(ContentWidget):
         self.diagnosis: Diagnosis | None = None
         self._entered = {"text": "", "until": _UNTIL}
         super().__init__(guard(self._act))
-        self.show({"state": "none", "revision": 0, "folded": False, "can_note": is_lab(source), "noted": 0, "done": []})
+        begin = {"state": "none", "revision": 0, "folded": False, "noted": 0, "done": []}
+        self.show({**begin, "can_note": is_lab(source), "signs": dict(SIGNS)})
 
     def fold(self, *, on: bool) -> None:
         """Show only the counts, or also the findings."""
@@ -123,12 +125,12 @@ class FindingsView(ContentWidget):
         gaps, checked = gap_reasons(diagnosis), diagnosis.checked
         self.show(
             {
-                **{name: self.content[name] for name in ("folded", "can_note", "noted", "done")},
+                **{name: self.content[name] for name in ("folded", "can_note", "noted", "done", "signs")},
                 "state": "done",
                 "revision": self._revision,
                 "verdict": diagnosis.verdict,
                 "is_empty": is_empty_cluster(diagnosis),
-                "counts": [[name, int((diagnosis.findings["severity"] == name).sum())] for name in _SEVERITIES],
+                "counts": [[name, int((diagnosis.findings["severity"] == name).sum())] for name in SIGNS],
                 "at": diagnosis.read_at.timestamp(),
                 "took": format_duration(diagnosis.seconds),
                 "checks": plural(len(diagnosis.checked), "check"),
@@ -185,7 +187,6 @@ class FindingsView(ContentWidget):
 
 _NOTED = ["known", "note"]  # columns of findings
 _UNTIL = "1h"  # the usual end of an acknowledgement
-_SEVERITIES = ("critical", "warning", "note")
 _NOUNS = {"retry_storm": "retries", "blocked_keys": "holder"}
 _LONGEST_PLACE = 60  # characters
 

@@ -19,8 +19,9 @@ from restate_lab.analysis.questions.parameters import parse_texts
 from restate_lab.analysis.queues import read_queues
 from restate_lab.analysis.waits import find_waits
 from restate_lab.errors import ArgumentError, NotFound
-from restate_lab.export.results import agent_runs_json, contrast_json, question_json, queues_json, waits_json
+from restate_lab.export.json_text import agent_runs_json, question_json
 from restate_lab.frames import records
+from restate_lab.result import Result
 from restate_lab.serve.page import Missing, PageRequest, WebPage, data_of, together
 from restate_lab.serve.pages.findings import FINDING, read_finding
 from restate_lab.serve.pages.invocations import read_counts
@@ -42,7 +43,7 @@ async def waits_page(request: PageRequest) -> WebPage:
     """Return deadlocks and root blockers."""
     request.check_params()
     waits = await request.try_to_read("waits", find_waits, timeout=request.timeout)
-    return WebPage("Waits", [waits], data_of(waits, waits_json))
+    return WebPage("Waits", [waits], data_of(waits, Result.to_json))
 
 
 async def queues_page(request: PageRequest) -> WebPage:
@@ -52,7 +53,7 @@ async def queues_page(request: PageRequest) -> WebPage:
         request.try_to_read("queues", read_queues, timeout=request.timeout),
         request.try_to_read("question", ask, name="draining", values={}, timeout=request.timeout),
     )
-    data = {**data_of(queues, queues_json), "draining": data_of(draining, question_json)}
+    data = {**data_of(queues, Result.to_json), "draining": data_of(draining, question_json)}
     if isinstance(queues, Missing) and isinstance(draining, Missing):
         return WebPage("Queues", [queues], data)
     return WebPage("Queues", [queues, "Does each backlog drain? The rates of the last 30 minutes:", draining], data)
@@ -84,7 +85,7 @@ async def contrast_page(request: PageRequest) -> WebPage:
         timeout=request.timeout,
     )
     about = [f"Of the finding: {finding.title}"] if finding else []
-    return WebPage(_SHARED, [*about, result, form], data_of(result, contrast_json))
+    return WebPage(_SHARED, [*about, result, form], data_of(result, Result.to_json))
 
 
 async def _choice_page(request: PageRequest, form: Any) -> WebPage:

@@ -16,16 +16,15 @@ from restate_lab._text import join, plural
 from restate_lab.analysis.doctor.diagnosis import Diagnosis
 from restate_lab.analysis.doctor.model import SEVERITY_RANKS
 from restate_lab.errors import RestateLabError
-from restate_lab.export.results import diagnosis_json
+from restate_lab.result import Result
 from restate_lab.serve.page import Missing, PageRequest, WebPage, data_of
 from restate_lab.serve.pages.findings import fingerprints, read_diagnosis
 from restate_lab.serve.readings import TooManyReadings
 from restate_lab.serve.rendering import part_of
-from restate_lab.status import STATUSES
+from restate_lab.status import COLOURS, SIGNS
 
 WAIT = 5.0
 """Seconds that the page waits for the slowest source, once another has answered."""
-_MARKS = {"critical": ("✖", "failed"), "warning": ("▲", "paused"), "note": ("●", "ready")}
 _MOST_NAMES = 12
 _FIRST = 8  # findings that are not folded
 
@@ -70,7 +69,7 @@ async def clusters_page(request: PageRequest) -> WebPage:
             }
             for each in shared
         ],
-        "sources": {name: data_of(each, diagnosis_json) for name, each in results.items()},
+        "sources": {name: data_of(each, Result.to_json) for name, each in results.items()},
     }
     return WebPage("Overview", parts, data)
 
@@ -137,8 +136,8 @@ def _groups_part(
     unread = [name for name, each in results.items() if isinstance(each, Missing)]
     rows = [
         {
-            "mark": _MARKS[each.severity][0],
-            "colour": STATUSES[_MARKS[each.severity][1]].colour,
+            "mark": SIGNS[each.severity],
+            "colour": COLOURS[each.severity],
             "severity": each.severity,
             "title": each.title,
             "details": each.details,
@@ -170,14 +169,13 @@ def _states_part(requests: Mapping[str, PageRequest], results: Mapping[str, Diag
     for name, each in results.items():
         is_read = isinstance(each, Diagnosis)
         verdict = each.verdict if isinstance(each, Diagnosis) else "not read"
-        colour = {"critical": "failed", "healthy": "succeeded"}.get(verdict, "paused")
         rows.append(
             {
                 "name": name,
                 "address": requests[name].link("/"),
                 "version": each.version if isinstance(each, Diagnosis) else "",
                 "verdict": verdict,
-                "colour": STATUSES[colour].colour,
+                "colour": COLOURS[verdict if is_read else "incomplete"],
                 "text": each.summary if isinstance(each, Diagnosis) else each.reason,
                 "is_read": is_read,
             }

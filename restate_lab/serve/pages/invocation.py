@@ -14,8 +14,9 @@ from restate_lab.analysis.journal.payloads import payload_texts
 from restate_lab.analysis.why import why
 from restate_lab.analysis.why.explanation import Explanation
 from restate_lab.errors import ArgumentError, NotFound
-from restate_lab.export.results import explanation_json, journal_json
+from restate_lab.export.json_text import journal_json
 from restate_lab.frames import records, with_card
+from restate_lab.result import Result
 from restate_lab.serve.page import PageRequest, WebPage, data_of, together
 from restate_lab.serve.rendering import part_of
 from restate_lab.source import Source
@@ -43,7 +44,7 @@ async def invocation_page(request: PageRequest) -> WebPage:
     )
     if isinstance(explanation, Explanation) and explanation.status is None:
         raise NotFound(explanation.summary, status=404)
-    data = {"why": data_of(explanation, explanation_json), "journal": data_of(journal, journal_json)}
+    data = {"why": data_of(explanation, Result.to_json), "journal": data_of(journal, journal_json)}
     target = journal.attrs["target"] if isinstance(journal, pd.DataFrame) else getattr(explanation, "target", None)
     parts = [_links(request, id_, str(target or "")), explanation, journal]
     if request.payloads and isinstance(journal, pd.DataFrame):

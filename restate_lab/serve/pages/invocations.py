@@ -18,7 +18,7 @@ from restate_lab.analysis.invocations.reader import count_by_status, read_rows
 from restate_lab.analysis.suggestions import unknown_names
 from restate_lab.client.arguments import time_limit
 from restate_lab.errors import ArgumentError
-from restate_lab.export.results import invocations_json
+from restate_lab.export.json_text import invocations_json
 from restate_lab.serve.page import Missing, PageRequest, WebPage, data_of, together
 from restate_lab.serve.pages.chips import (
     FIELDS,

@@ -10,9 +10,9 @@ import pandas as pd
 from restate_lab._text import format_timestamp, one_line
 from restate_lab.analysis.times import to_datetime
 from restate_lab.errors import ArgumentError
-from restate_lab.export.results import diagnosis_json
 from restate_lab.frames import records
 from restate_lab.reports.timeline import grouped_frame
+from restate_lab.result import Result
 from restate_lab.serve.page import Missing, PageRequest, WebPage, data_of, missing_if_unread, together
 from restate_lab.serve.pages.clusters import clusters_page
 from restate_lab.serve.pages.findings import DiagnosisCard, read_diagnosis
@@ -44,7 +44,7 @@ async def first_page(request: PageRequest) -> WebPage:
     parts = [count_links, card, _since_links(request, since)]
     if changes is not None:
         parts = [*_change_parts(changes, request), *parts]
-    data = {**data_of(diagnosis, diagnosis_json), "counts": data_of(counts, lambda frame: frame)}
+    data = {**data_of(diagnosis, Result.to_json), "counts": data_of(counts, lambda frame: frame)}
     if changes is not None:
         data["changes"] = data_of(changes, _changes_json)
     return WebPage("Overview", parts, data)

@@ -11,7 +11,6 @@ from markupsafe import Markup
 
 from restate_lab.analysis.doctor.diagnosis import Diagnosis
 from restate_lab.errors import ArgumentError
-from restate_lab.export.results import diagnosis_json
 from restate_lab.reports.incident import incident_report
 from restate_lab.serve.page import Missing, PageRequest, WebPage
 from restate_lab.serve.rendering import part_of
@@ -42,7 +41,7 @@ async def report_page(request: PageRequest) -> WebPage:
     report = await request.try_to_read("report", write_report, since=since, length=length, timeout=request.timeout)
     if isinstance(report, Missing):
         return WebPage(_TITLE, [report, _shorter(request)], {"not_read": report.reason})
-    diagnosis = None if report.diagnosis is None else diagnosis_json(report.diagnosis)
+    diagnosis = None if report.diagnosis is None else report.diagnosis.to_json()
     data = {"since": since, "length": length, "bytes": report.size, "diagnosis": diagnosis}
     file = f"incident-{_plain(request.readings.name)}.html" if request.text("download") else ""
     return WebPage(_TITLE, [], data, document=report.document, file=file)

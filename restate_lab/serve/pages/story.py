@@ -10,7 +10,7 @@ from restate_lab.analysis.ids import invocation_id_in
 from restate_lab.analysis.story import Story, story
 from restate_lab.analysis.story.text import title_of
 from restate_lab.errors import ArgumentError
-from restate_lab.export.results import story_json
+from restate_lab.result import Result
 from restate_lab.serve.page import PageRequest, WebPage, data_of
 from restate_lab.serve.rendering import part_of
 from restate_lab.source import Source
@@ -33,7 +33,7 @@ async def story_page(request: PageRequest) -> WebPage:
     result = await request.try_to_read("story", story_of, **about, search=search, timeout=request.timeout)
     title = title_of(result) if isinstance(result, Story) else f"Story of {name}"
     return WebPage(
-        one_line(title, _LONGEST), [_links(request, about, search=search), result], data_of(result, story_json)
+        one_line(title, _LONGEST), [_links(request, about, search=search), result], data_of(result, Result.to_json)
     )
 
 
