@@ -23,8 +23,7 @@ from restate_lab.analysis.story.text import (
 )
 from restate_lab.analysis.story.waterfall import DrawnStory, Segment, Waterfall, WaterfallRow, waterfall
 from restate_lab.document import Picture, Text, Word
-from restate_lab.document.html import COLOURS
-from restate_lab.status import STATUSES, Status
+from restate_lab.status import COLOURS, STATUSES, Status
 
 _TONES: Mapping[str, str] = MappingProxyType(
     {
