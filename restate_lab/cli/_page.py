@@ -12,6 +12,7 @@ import re
 import shutil
 import sys
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TextIO, TypeAlias
 
@@ -28,6 +29,7 @@ Part: TypeAlias = "str | tuple[str, str]"  # a text, or a text and its style
 _COMMAND, _DIM = "cyan", "dim"
 _OFF = frozenset({"0", "false"})  # of FORCE_COLOR, as in other tools
 IN_PYTHON = "in Python:"  # before calls that no command makes
+_PIPE = 100  # columns without a terminal
 _NARROWEST = 24  # minimum width of a paragraph beside its indent
 ORANGE, GRAY_BLUE = "color(166)", "color(67)"  # readable on light and dark backgrounds
 STATUS_STYLES: Mapping[str, str] = MappingProxyType(
@@ -78,7 +80,7 @@ class TextPage:
         self.width = shutil.get_terminal_size().columns if self._stream.isatty() else None
         self._console = _Console(
             file=self._stream,
-            width=self.width or 100,
+            width=self.width or _PIPE,
             color_system=None if os.environ.get("NO_COLOR") or os.environ.get("FORCE_COLOR") in _OFF else "auto",
             markup=False,
             emoji=False,
@@ -89,7 +91,7 @@ class TextPage:
 
     def document(self, document: Document, layout: TextLayout) -> None:
         """Print a result, with calls in the syntax of the layout."""
-        rows = list(layout.rows(document))
+        rows = list(replace(layout, width=self.width or _PIPE).rows(document))
         self._row(rows[0], "bold ")
         for row in rows[1:]:
             self._row(row)

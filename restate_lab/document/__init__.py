@@ -24,6 +24,13 @@ class Word:
 Line: TypeAlias = str | Word | tuple[str | Word, ...]
 
 
+def words_of(line: Line, tone: str = "") -> tuple[Word, ...]:
+    """Return the parts of a line; ``tone`` is that of a line that is only a text."""
+    if isinstance(line, tuple):
+        return tuple(Word(each, "") if isinstance(each, str) else each for each in line)
+    return (Word(line, tone) if isinstance(line, str) else line,)
+
+
 @dataclass(frozen=True, slots=True)
 class Text:
     """A paragraph."""
@@ -108,7 +115,30 @@ class Fold:
     is_open: bool = False
 
 
-Block: TypeAlias = Text | Facts | Items | Picture | Calls | Gaps | Fold
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of a table: a line for each column, and what a reader can do about the row."""
+
+    cells: tuple[Line, ...]
+    steps: tuple[Step, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows below the names of their columns; a surface takes the rows that it shows as a slice.
+
+    A page has the first ``shown`` rows. A text has the columns in ``long`` below their row, and names each value if a
+    row does not fit on a line. The heading of an empty table is not shown.
+    """
+
+    heads: tuple[str, ...]
+    rows: Sequence[Row]
+    heading: str = ""
+    long: frozenset[str] = frozenset()
+    shown: int = 12
+
+
+Block: TypeAlias = Text | Facts | Items | Picture | Calls | Gaps | Fold | Table
 
 
 @dataclass(frozen=True, slots=True)

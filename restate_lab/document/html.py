@@ -9,7 +9,8 @@ from typing import TypeAlias
 from markupsafe import Markup
 
 from restate_lab._html import render
-from restate_lab.document import Document, Picture
+from restate_lab._text import escape_invisible
+from restate_lab.document import Document, Line, Picture, words_of
 from restate_lab.status import STATUSES
 
 SIGNS = {"critical": "✖", "warning": "▲", "note": "●"}
@@ -27,6 +28,7 @@ COLOURS: Mapping[str, str] = MappingProxyType(
     | {tone: STATUSES[name].colour for tone, name in _SAME.items()}
 )
 """A tone → its color."""
+_SHORT = 38  # characters of a cell
 Links: TypeAlias = Mapping[int, Sequence[tuple[str, str]]]
 
 
@@ -44,10 +46,17 @@ def html_of(
         colours=COLOURS,
         signs=SIGNS,
         draw=draw,
+        is_short_cell=is_short_cell,
+        words_of=words_of,
         links=links,
         is_report=is_report,
         is_short=is_short,
     )
+
+
+def is_short_cell(line: Line) -> bool:
+    """Return whether a line in a table stays on one line."""
+    return len(escape_invisible("".join(word.text for word in words_of(line)))) <= _SHORT
 
 
 def draw(picture: Picture) -> Markup:

@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import count, islice
 from typing import TypeAlias
 
 from restate_lab._text import escape_invisible, sentences, truncate
 from restate_lab.calls import Step
-from restate_lab.document import Block, Calls, Document, Facts, Fold, Gaps, Item, Items, Line, Text, Word
+from restate_lab.document import (
+    Block,
+    Calls,
+    Document,
+    Facts,
+    Fold,
+    Gaps,
+    Item,
+    Items,
+    Line,
+    Table,
+    Text,
+    Word,
+    words_of,
+)
 
 ROWS, COLUMNS = 40, 100
 """A screen, in characters."""
@@ -48,7 +62,8 @@ class TextLayout:
 
     It has the first ``most`` rows of each list. The first ``full`` items of the document have everything, further ones
     up to ``called`` their first step, and the others their title. ``longest`` is the number of characters of a
-    paragraph. ``more`` is the line about rows that are not shown, with the number of all as ``total``.
+    paragraph, and ``width`` that of a row of the surface. ``more`` is the line about rows that are not shown, with the
+    number of all as ``total``.
     """
 
     write: Write = lambda step: step.python
@@ -57,6 +72,7 @@ class TextLayout:
     called: int = _ALL
     longest: int = _ALL
     more: str = "… and {more:,} more"
+    width: int = COLUMNS
 
     def rows(self, document: Document) -> Iterator[TextRow]:
         """Yield the rows of a document; an empty one is between blocks."""
@@ -77,11 +93,11 @@ class TextLayout:
             case Text():
                 yield TextRow(self._words(block.line))
             case Facts():
-                width = max((len(label) for label, _ in block.rows), default=0)
-                for label, value in block.rows[: self.most]:
-                    yield TextRow(self._words(value), self._first(f"{label:<{width}}  "))
+                yield from self._facts(block.rows[: self.most])
             case Items():
                 yield from self._items(block, numbers)
+            case Table():
+                yield from self._table(block, numbers)
             case Calls():
                 yield self._heading(block.step.label)
                 yield from self._step(replace(block.step, label=""), "  ")
@@ -94,6 +110,11 @@ class TextLayout:
                 yield self._heading(block.heading)
                 for each in block.blocks:
                     yield from self._block(each, numbers)
+
+    def _facts(self, rows: Sequence[tuple[str, str]]) -> Iterator[TextRow]:
+        width = max((len(label) for label, _ in rows), default=0)
+        for label, value in rows:
+            yield TextRow(self._words(value), self._first(f"{label:<{width}}  "))
 
     def _items(self, block: Items, numbers: Iterator[int]) -> Iterator[TextRow]:
         shown = block.items[: self.most]
@@ -123,6 +144,40 @@ class TextLayout:
         for step in written.values():
             yield from self._step(step, "  ")
 
+    def _table(self, block: Table, numbers: Iterator[int]) -> Iterator[TextRow]:
+        shown = block.rows[: self.most]
+        if shown and block.heading:
+            yield self._heading(block.heading)
+        places = [at for at, head in enumerate(block.heads) if head not in block.long]
+        heads = [self._words(block.heads[at], "quiet") for at in places]
+        rows = [[self._words(row.cells[at]) for at in places] for row in shown]
+        widths = [max(map(_length, cells)) for cells in zip(heads, *rows, strict=True)]
+        is_grid = sum(widths) + 2 * len(widths) <= self.width
+        if shown and is_grid and any(block.heads[at] for at in places):
+            yield self._grid_row(heads, widths)
+        for row, cells in zip(shown, rows, strict=True):
+            yield self._grid_row(cells, widths) if is_grid else self._named_row(heads, cells)
+            is_whole = next(numbers) < self.full
+            for head, cell in zip(block.heads, row.cells if is_whole else (), strict=is_whole):
+                if head in block.long and cell:
+                    yield TextRow(self._words(cell), self._first("    "))
+            for step in row.steps if is_whole else ():
+                yield from self._step(step, "    ")
+        yield from self._more(len(shown), len(block.rows))
+
+    def _grid_row(self, cells: Sequence[tuple[Word, ...]], widths: Sequence[int]) -> TextRow:
+        padded = zip(cells, widths, strict=True)
+        parts = [part for cell, width in padded for part in (*cell, Word(" " * (width - _length(cell) + 2), ""))]
+        return TextRow(tuple(parts[:-1]), self._first("  "))
+
+    def _named_row(self, heads: Sequence[tuple[Word, ...]], cells: Sequence[tuple[Word, ...]]) -> TextRow:
+        """Return a row for a surface that is too narrow for the table: each value after the name of its column."""
+        parts = [*cells[0]]
+        for head, cell in zip(heads[1:], cells[1:], strict=True):
+            if _length(cell):
+                parts += [Word(" · ", "quiet"), *head, Word(" ", ""), *cell]
+        return TextRow(tuple(parts), self._first("- "))
+
     def _step(self, step: Step, indent: str) -> Iterator[TextRow]:
         code = self.write(step)
         if code and len(code) <= max(self.longest, 4 * COLUMNS):  # calls are never cut
@@ -143,13 +198,16 @@ class TextLayout:
     def _words(self, line: Line, tone: str = "") -> tuple[Word, ...]:
         """Return the parts of a line without line ends, and without the end of a line that is too long."""
         words, left = [], self.longest
-        for each in line if isinstance(line, tuple) else (Word(line, tone) if isinstance(line, str) else line,):
-            word = Word(each, "") if isinstance(each, str) else each
+        for word in words_of(line, tone):
             text = f"`{word.text}`" if word.tone == "code" else word.text
             if left > 1:
                 words.append(replace(word, text=truncate(escape_invisible(text, lines=False), left)))
                 left -= len(word.text)
         return tuple(words)
+
+
+def _length(words: Sequence[Word]) -> int:
+    return sum(len(each.text) for each in words)
 
 
 _LAYOUTS = (

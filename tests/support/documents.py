@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from restate_lab.calls import Step, SuggestedCall
-from restate_lab.document import Calls, Document, Facts, Fold, Gaps, Item, Items, Line, Picture, Text, Word
+from restate_lab.document import Calls, Document, Facts, Fold, Gaps, Item, Items, Line, Picture, Row, Table, Text, Word
 
 
 def hostile_document(text: str, *, page: str = "") -> Document:
@@ -26,6 +26,8 @@ def hostile_document(text: str, *, page: str = "") -> Document:
         Items((folded,) * 2, shown=1, more=text, is_brief=True),
         Picture("_html/bar.html.j2", lambda: {"parts": [(text, 1_200, "red")]}),
         Items((Item(text),) * 1_300, shown=1),
+        Table((text, text, "long"), (Row((line, text, line), steps), Row((text,) * 3)), text, frozenset({"long"})),
+        Table(("", ""), (Row((Word("a", text), "b")),) * 3, shown=1),
         Calls(step),
         Gaps((text,), text),
     )

@@ -5,18 +5,22 @@ from __future__ import annotations
 import html
 import io
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, tzinfo
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import pytest
 
 from restate_lab import Report
 from restate_lab.cli._page import TextPage
 from restate_lab.cli.shell_code import SourceOptions, writer
-from restate_lab.document import Document, Fold, Gaps, Item, Items, Text, Word
+from restate_lab.document import Document, Fold, Gaps, Item, Items, Row, Table, Text, Word
 from restate_lab.document.html import html_of
 from restate_lab.document.text import ROWS, TextLayout, count_rows, text_of
+from restate_lab.frames import BuiltRows
 from restate_lab.result import Result
 from restate_lab.serve.page import WebPage
 from restate_lab.serve.rendering import render_page
@@ -99,3 +103,35 @@ def test_a_report_has_whole_ids_and_severities_as_text_and_a_short_one_no_folds(
 def test_a_text_has_what_pages_fold_without_the_asides() -> None:
     folds = (Fold("Known", (Text("first"),)), Fold("As text", (Text("second"),), is_aside=True))
     assert text_of(Document("few", "prod", folds)) == "few\nprod\n\nKnown:\nfirst"
+
+
+def test_a_table_has_columns_and_in_a_narrow_terminal_each_value_has_the_name_of_its_column() -> None:
+    rows = (Row(("Orders/place", Word("40", "failed"), "why")), Row(("Cart/add", "", "")))
+    document = Document(
+        "few", "prod", (Table(("handler", "failed", "reason"), rows, "Handlers", frozenset({"reason"})),)
+    )
+    assert text_of(document).splitlines()[3:] == [
+        "Handlers:",
+        "  handler       failed",
+        "  Orders/place  40",
+        "    why",
+        "  Cart/add",
+    ]
+    narrow = [row.plain for row in TextLayout(width=20).rows(document)]
+    assert narrow[4:] == ["- Orders/place · failed 40", "    why", "- Cart/add"]
+
+
+def test_a_table_of_very_many_rows_builds_only_those_that_a_surface_shows() -> None:
+    built = []
+
+    def build(row: Mapping[Any, Any]) -> Row:
+        built.append(row["number"])
+        return Row((f"{row['number']}",))
+
+    rows = BuiltRows(pd.DataFrame({"number": range(150_000)}), build)
+    document = Document("many", "prod", (Table(("number",), rows, shown=12),))
+    assert html_of(document).count("<td") == 12
+    assert "… and 149,988 more" in html_of(document)
+    assert len(built) == 12
+    assert count_rows(text_of(document)) <= ROWS
+    assert built == list(range(ROWS))

@@ -19,7 +19,8 @@ from restate_lab._html import render
 from restate_lab._html.table import TableCell, TableColumn, show
 from restate_lab._text import shorten_id
 from restate_lab.analysis.waits.picture import WaitPicture
-from restate_lab.document.html import COLOURS, SIGNS, draw
+from restate_lab.document import words_of
+from restate_lab.document.html import COLOURS, SIGNS, draw, is_short_cell
 from restate_lab.errors import ArgumentError
 from support.documents import hostile_document
 from support.sample_rows import sample_id
@@ -128,7 +129,14 @@ CARDS: dict[str, dict[str, Any]] = {
     "analysis/waits/picture.html.j2": {"picture": PICTURE, "is_live": False},
     "reports/templates/written.html.j2": CARD | {"path": HOSTILE, "href": "#a", "size": HOSTILE, "lead": [HOSTILE] * 2},
     "document/card.html.j2": {"document": hostile_document(HOSTILE, page=PAGE["page"])}
-    | {"colours": COLOURS, "signs": SIGNS, "draw": draw, "links": {0: [(HOSTILE, "#a")]}}
+    | {
+        "colours": COLOURS,
+        "signs": SIGNS,
+        "draw": draw,
+        "words_of": words_of,
+        "is_short_cell": is_short_cell,
+        "links": {0: [(HOSTILE, "#a")]},
+    }
     | {"is_report": False, "is_short": False},
     "actions/note/card.html.j2": CARD,
     "actions/plan/card.html.j2": CARD
@@ -170,6 +178,7 @@ ATTRIBUTES = {
     "aria-level",
     "tabindex",
     "scope",
+    "colspan",
     "id",
     "href",
     "target",
@@ -257,7 +266,7 @@ def test_a_click_selects_the_code_of_a_card_to_copy_it() -> None:
     """A card has no script, so it has no button for that; a tooltip tells it."""
     page = Page(render("document/card.html.j2", **CARDS["document/card.html.j2"]))
     whole = [attributes for _, attributes in page.tags if "selects all of this code" in str(attributes.get("title"))]
-    assert len(whole) == 27
+    assert len(whole) == 33
     assert all(";user-select:all" in str(attributes["style"]) for attributes in whole)
 
 
