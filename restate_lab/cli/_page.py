@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.text import Text
 
 from restate_lab._text import escape_invisible
+from restate_lab.cli._errors import in_a_shell
 from restate_lab.document import Document
 from restate_lab.document.text import TextLayout, TextRow
 
@@ -103,7 +104,7 @@ class TextPage:
         if row.is_code:
             self.commands(row.parts[0].text, first=row.first.text)
             return
-        parts = [(each.text, weight + _STYLES.get(each.tone, "")) for each in row.parts]
+        parts = [(in_a_shell(each.text), weight + _STYLES.get(each.tone, "")) for each in row.parts]
         self.paragraph(*parts, first=row.first.text, style=_STYLES.get(row.first.tone, ""))
 
     def blank(self) -> None:

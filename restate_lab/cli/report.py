@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from restate_lab.cli._errors import INCOMPLETE, exit_on_error, in_a_shell, note_change
+from restate_lab.cli._errors import INCOMPLETE, exit_on_error, note_change
 from restate_lab.cli._options import (
     SCAN_LIMIT,
     At,
@@ -160,6 +160,7 @@ def compare(
     --json contains all frames; --csv and --parquet write one --part.
     """
     from restate_lab.cli._output import write_result
+    from restate_lab.document.text import TextLayout
     from restate_lab.evidence.compare import compare as compare_sources
     from restate_lab.export.results import comparison_json
 
@@ -167,5 +168,9 @@ def compare(
         raise ArgumentError("AFTER and --cluster cannot be combined; compare with one of them.")
     with open_source(None, before) as first, open_source(cluster, after) as second:
         comparison = compare_sources(first, second, timeout=timeout)
-    rows, text = getattr(comparison, part), in_a_shell(str(comparison))
-    write_result(form, rows, show=lambda page: page.lines(text), to_json=lambda: comparison_json(comparison))
+    write_result(
+        form,
+        getattr(comparison, part),
+        show=lambda page: page.document(comparison.document(), TextLayout()),
+        to_json=lambda: comparison_json(comparison),
+    )

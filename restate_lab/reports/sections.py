@@ -26,9 +26,10 @@ from restate_lab.evidence.compare import Comparison
 from restate_lab.frames import to_frame
 from restate_lab.reports.first_page import lead_of
 from restate_lab.reports.metadata import statement_of, statements_of
-from restate_lab.reports.parts import Card, Notice, Part, Prose, Section, Statement
+from restate_lab.reports.parts import Card, Part, Prose, Section, Statement
 from restate_lab.reports.pictures import drawing_of, plot_of
 from restate_lab.reports.tables import ROWS, TableBuilder, heading
+from restate_lab.result import Result
 
 _COLUMNS = {
     "invocations": ("target", "change", "status_before", "status_after", "more_retries", "more_entries", "id"),
@@ -100,11 +101,10 @@ def section_of(
 
 
 def comparison_parts(comparison: Comparison, builder: TableBuilder, *, rows: int) -> tuple[Part, ...]:
-    """Return the summary, the parts that could not be compared, and the frames that have rows."""
-    parts: list[Part] = [Prose(builder.masker.text(escape_invisible(comparison.details)))]
-    parts += [
-        Notice(builder.masker.text(escape_invisible(f"Not compared, {row['part']}: {row['reason']}")))
-        for row in comparison.not_read.to_dict("records")
+    """Return what changed, the parts that could not be compared, and the frames that have rows."""
+    parts: list[Part] = [
+        Prose(builder.masker.text(escape_invisible(comparison.where))),
+        _document_part(comparison, builder),
     ]
     for name, columns in _COLUMNS.items():
         frame = getattr(comparison, name)
@@ -117,7 +117,11 @@ def comparison_parts(comparison: Comparison, builder: TableBuilder, *, rows: int
 
 def diagnosis_part(diagnosis: Diagnosis, builder: TableBuilder, *, is_short: bool = False) -> Card:
     """Return the findings, worst first, with the checks that did not run; a short one has no folded findings."""
-    html = html_of(diagnosis.document(builder.zone), is_report=True, is_short=is_short)
+    return _document_part(diagnosis, builder, is_short=is_short)
+
+
+def _document_part(result: Result, builder: TableBuilder, *, is_short: bool = False) -> Card:
+    html = html_of(result.document(builder.zone), is_report=True, is_short=is_short)
     return Card(Markup(builder.masker.text(html)))  # noqa: S704 - already escaped
 
 

@@ -121,7 +121,6 @@ CARDS: dict[str, dict[str, Any]] = {
             | {"colour": "red", "steps": [(HOSTILE, HOSTILE, f"{HOSTILE} 2")]}
         ]
     },
-    "_html/rows.html.j2": CARD | TABLE,
     "analysis/contrast/card.html.j2": CARD
     | {"causes": [{"parts": [HOSTILE] * 2, "interval": HOSTILE, "others": [HOSTILE] * 2, "bars": [BAR, BAR]}]}
     | {"texts": [HOSTILE]},
@@ -159,7 +158,6 @@ CARDS: dict[str, dict[str, Any]] = {
         ],
     },
     "client/models/model.html.j2": CARD | TABLE | {"remark": HOSTILE},
-    "evidence/compare/card.html.j2": CARD | {"parts": [TABLE | {"more": 1_200}, TABLE | {"rows": [], "more": -1}]},
 }
 """Each template of a card with all its values, all of them hostile."""
 TAGS = {"div", "span", "b", "br", "code", "details", "summary", "table", "thead", "tbody", "tr", "th", "td"}
