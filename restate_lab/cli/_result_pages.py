@@ -29,7 +29,6 @@ from restate_lab.cli._errors import BAD, INCOMPLETE, in_a_shell
 from restate_lab.cli._options import SourceOptions
 from restate_lab.cli._page import GRAY_BLUE, ORANGE, STATUS_STYLES, TextPage, truncate_cells
 from restate_lab.cli.shell_code import code_for
-from restate_lab.debugging.to_test.result import RecordedTest
 from restate_lab.frames import records
 from restate_lab.status import OUTCOMES
 
@@ -153,13 +152,6 @@ def print_story(story: Story, target: SourceOptions, page: TextPage) -> None:
     if story.ended is None and len(story.path):
         call = why_call(story.path["id"].iloc[-1])
         page.commands(code_for([call], python_code([call]), target), first="next: ")
-
-
-def print_recorded_test(result: RecordedTest, page: TextPage) -> None:
-    page.paragraph((result.outcome, "bold red" if result.is_as_recorded else "bold"))
-    page.paragraph((result.where, "dim"))
-    for line in result.lines:
-        page.paragraph((line, "dim") if line.startswith("note: ") else line)
 
 
 class JournalPage:

@@ -57,6 +57,7 @@ def note(
     from restate_lab.cli._output import print_json
     from restate_lab.cli._page import TextPage
     from restate_lab.client.lab import connect
+    from restate_lab.document.text import TextLayout
     from restate_lab.export.results import note_json
 
     with exit_on_error():
@@ -69,9 +70,6 @@ def note(
         if as_json:
             print_json(note_json(result))
         else:
-            page = TextPage()
-            page.paragraph((result.summary, "bold"))
-            for line in (result.where, *result.lines):
-                page.paragraph((line, "dim"))
+            TextPage().document(result.document(), TextLayout())
     if result.ended:
         raise typer.Exit(BAD)

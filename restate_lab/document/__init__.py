@@ -1,7 +1,7 @@
 """A result as blocks, which every surface draws: ``text`` for print(), pipes and terminals, ``html`` for pages.
 
 Text is text: no block has markup, a width, a color, or a word that only one surface understands. What a reader can do
-is a ``Step``. A tone says what a word is: "strong", "quiet", "code", a status, or a severity.
+is a ``Step``. A tone says what a word is: "strong", "quiet", "code", "value" (from a payload), a status, or a severity.
 """
 
 from __future__ import annotations
@@ -15,10 +15,16 @@ from restate_lab.calls import Step
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """A part of a line with a tone."""
+    """A part of a line with a tone.
+
+    ``bar`` draws the text as a bar on a page: the lengths of its three parts, and where a limit is, from 0 to 1; -1
+    without a limit. Its tooltip is ``tip``.
+    """
 
     text: str
     tone: str = "strong"
+    bar: tuple[float, ...] = ()
+    tip: str = ""
 
 
 Line: TypeAlias = str | Word | tuple[str | Word, ...]

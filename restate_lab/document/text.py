@@ -160,7 +160,7 @@ class TextLayout:
             is_whole = next(numbers) < self.full
             for head, cell in zip(block.heads, row.cells if is_whole else (), strict=is_whole):
                 if head in block.long and cell:
-                    yield TextRow(self._words(cell), self._first("    "))
+                    yield TextRow(self._words(cell), self._first(f"    {head}: "))
             for step in row.steps if is_whole else ():
                 yield from self._step(step, "    ")
         yield from self._more(len(shown), len(block.rows))

@@ -19,6 +19,7 @@ def hostile_document(text: str, *, page: str = "") -> Document:
     steps = (step, Step((call, call), "", text), Step((call,), text, rows=call))
     item = Item(line, Word(text, text), (line,), text, text, steps, anchor="a", row=0)
     folded = replace(item, mark=Word(text, "critical"), more=text, about=((text, text),), ids=[text] * 20, count=1_200)
+    bars = (Word(text, "", (0.1, 0.2, 0.3, 0.5), text), Word(text, "value", (0, 0, 0, -1)))
     blocks = (
         Text(line),
         Facts(((text, text),)),
@@ -27,7 +28,7 @@ def hostile_document(text: str, *, page: str = "") -> Document:
         Picture("_html/bar.html.j2", lambda: {"parts": [(text, 1_200, "red")]}),
         Items((Item(text),) * 1_300, shown=1),
         Table((text, text, "long"), (Row((line, text, line), steps), Row((text,) * 3)), text, frozenset({"long"})),
-        Table(("", ""), (Row((Word("a", text), "b")),) * 3, shown=1),
+        Table(("", ""), (Row(bars),) * 3, shown=1),
         Calls(step),
         Gaps((text,), text),
     )

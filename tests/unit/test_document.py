@@ -114,11 +114,11 @@ def test_a_table_has_columns_and_in_a_narrow_terminal_each_value_has_the_name_of
         "Handlers:",
         "  handler       failed",
         "  Orders/place  40",
-        "    why",
+        "    reason: why",
         "  Cart/add",
     ]
     narrow = [row.plain for row in TextLayout(width=20).rows(document)]
-    assert narrow[4:] == ["- Orders/place · failed 40", "    why", "- Cart/add"]
+    assert narrow[4:] == ["- Orders/place · failed 40", "    reason: why", "- Cart/add"]
 
 
 def test_a_table_of_very_many_rows_builds_only_those_that_a_surface_shows() -> None:

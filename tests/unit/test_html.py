@@ -124,7 +124,6 @@ CARDS: dict[str, dict[str, Any]] = {
     "analysis/contrast/card.html.j2": CARD
     | {"causes": [{"parts": [HOSTILE] * 2, "interval": HOSTILE, "others": [HOSTILE] * 2, "bars": [BAR, BAR]}]}
     | {"texts": [HOSTILE]},
-    "debugging/to_test/card.html.j2": CARD | {"target": HOSTILE},
     "analysis/waits/picture.html.j2": {"picture": PICTURE, "is_live": False},
     "reports/templates/written.html.j2": CARD | {"path": HOSTILE, "href": "#a", "size": HOSTILE, "lead": [HOSTILE] * 2},
     "document/card.html.j2": {"document": hostile_document(HOSTILE, page=PAGE["page"])}
@@ -137,26 +136,10 @@ CARDS: dict[str, dict[str, Any]] = {
         "links": {0: [(HOSTILE, "#a")]},
     }
     | {"is_report": False, "is_short": False},
-    "actions/note/card.html.j2": CARD,
     "actions/plan/card.html.j2": CARD
     | PARTS
     | {"heading": HOSTILE, "undo": HOSTILE, "capacity": HOSTILE, "warnings": [HOSTILE], "warning": "red"}
     | {"tables": [TABLE | {"more": 1_200, "rows": [[f"{HOSTILE}\n{HOSTILE}"]]}]},
-    "actions/state/card.html.j2": CARD
-    | {"rows": [dict.fromkeys(("key", "text", "encoding"), HOSTILE) | {"letters": 24, "size": 1_200}]}
-    | {"warnings": [HOSTILE], "warning": "red"},
-    "analysis/queues/card.html.j2": CARD
-    | {"legend": HOSTILE, "calls": [(HOSTILE, HOSTILE)], "resumes": [(HOSTILE, HOSTILE)]}
-    | {
-        "queues": [
-            dict.fromkeys(("queue", "waits_for", "rule", "load", "age", "oldest_id"), HOSTILE)
-            | {"running": 1, "waiting": 2, "bar": (0.1, 0.2, 0.3, 0.5)}
-        ],
-        "limits": [
-            dict.fromkeys(("rule", "counted", "use", "mark", "description"), HOSTILE)
-            | {"waiting": 1_200, "bar": (0.1, 0.0, 0.0, -1)}
-        ],
-    },
     "client/models/model.html.j2": CARD | TABLE | {"remark": HOSTILE},
 }
 """Each template of a card with all its values, all of them hostile."""
