@@ -270,7 +270,7 @@ def contrast(
     """
     from restate_lab.analysis.contrast import compare_sides
     from restate_lab.cli._output import write_result
-    from restate_lab.cli._result_pages import print_contrast
+    from restate_lab.document.text import TextLayout
     from restate_lab.export.results import contrast_json
 
     with open_source(cluster, evidence, live) as source:
@@ -288,7 +288,7 @@ def contrast(
     write_result(
         form,
         result.conditions,
-        show=lambda page: print_contrast(result, page),
+        show=lambda page: page.document(result.document(), TextLayout()),
         to_json=lambda: contrast_json(result),
     )
 

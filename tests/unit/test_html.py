@@ -113,17 +113,7 @@ CARDS: dict[str, dict[str, Any]] = {
             | {"colour": "red", "indent": 18, "is_marked": True, "key": HOSTILE, "gap": HOSTILE}
         ]
     },
-    "analysis/replay/card.html.j2": CARD
-    | PARTS
-    | {
-        "groups": [
-            dict.fromkeys(("heading", "example", "reason"), HOSTILE)
-            | {"colour": "red", "steps": [(HOSTILE, HOSTILE, f"{HOSTILE} 2")]}
-        ]
-    },
-    "analysis/contrast/card.html.j2": CARD
-    | {"causes": [{"parts": [HOSTILE] * 2, "interval": HOSTILE, "others": [HOSTILE] * 2, "bars": [BAR, BAR]}]}
-    | {"texts": [HOSTILE]},
+    "analysis/contrast/bars.html.j2": {"bars": [BAR, BAR]},
     "analysis/waits/picture.html.j2": {"picture": PICTURE, "is_live": False},
     "reports/templates/written.html.j2": CARD | {"path": HOSTILE, "href": "#a", "size": HOSTILE, "lead": [HOSTILE] * 2},
     "document/card.html.j2": {"document": hostile_document(HOSTILE, page=PAGE["page"])}
