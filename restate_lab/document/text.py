@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import count, islice
+from itertools import accumulate, count, islice
 from typing import TypeAlias
 
 from restate_lab._text import escape_invisible, sentences, truncate
@@ -224,7 +224,14 @@ def text_of(document: Document) -> str:
     if text := _draw(document, _LAYOUTS[0], ROWS):
         return text
     shorter = (_draw(document, each, ROWS - 1) for each in _LAYOUTS[1:])
-    return "\n".join([next(filter(None, shorter), ""), _SHORTENED])
+    return "\n".join([next(filter(None, shorter), None) or _first_rows(document), _SHORTENED])
+
+
+def _first_rows(document: Document) -> str:
+    """Return the rows of the shortest layout that fit on a screen, for a document of very many blocks."""
+    rows = [row.plain for row in islice(_LAYOUTS[-1].rows(document), ROWS)]
+    needed = accumulate(map(count_rows, rows))
+    return "\n".join(row for row, number in zip(rows, needed, strict=True) if number < ROWS)
 
 
 def _draw(document: Document, layout: TextLayout, most: int) -> str:

@@ -78,6 +78,13 @@ def test_any_document_fits_on_a_screen(text: str) -> None:
         assert "\x1b" not in each
 
 
+def test_a_document_of_very_many_blocks_has_its_first_ones_as_text() -> None:
+    text = text_of(Document("many", "prod", tuple(Text(f"block {number}") for number in range(100))))
+    assert count_rows(text) == ROWS
+    assert "block 17" in text
+    assert text.endswith("the frames of the result have everything.")
+
+
 def test_a_text_without_everything_says_so_and_counts_what_it_omits() -> None:
     items = Items(tuple(Item(f"item {number}") for number in range(1_000)), "Items")
     text = text_of(Document("many", "prod", (items, Gaps([f"table {number}" for number in range(50)]))))
