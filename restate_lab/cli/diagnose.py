@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from restate_lab.cli._errors import ERROR, exit_on_error, in_a_shell, warn
+from restate_lab.cli._errors import ERROR, exit_on_error, warn
 from restate_lab.cli._options import (
     POINT_LIMIT,
     SCAN_LIMIT,
@@ -167,6 +167,7 @@ _RUN_COLUMNS = (
 _PAYLOADS: Mapping[str | None, Literal[False, "shape", True]] = MappingProxyType(
     {None: False, "shape": "shape", "values": True}
 )
+_LONGEST_TURN = 400  # characters of a paragraph of a conversation
 _ID = "inv_18GUzKHVrU7E2hkYZyDmQpZFTB2VK39VQ9"
 _MORE = "{more:,} more; --top {total} shows all"
 _EXIT_CODES = """\b
@@ -445,6 +446,7 @@ def agents(
     """
     from restate_lab.analysis.agents import agent_runs, conversation
     from restate_lab.cli._output import write_frame, write_result
+    from restate_lab.document.text import TextLayout
     from restate_lab.export.results import conversation_json
 
     prices = _parse_prices(price or [])
@@ -454,8 +456,12 @@ def agents(
         else:
             run = conversation(source, invocation, prices=prices, timeout=timeout)
     if invocation is not None:
-        text = in_a_shell(str(run))
-        write_result(form, run.frame, show=lambda page: page.lines(text), to_json=lambda: conversation_json(run))
+        write_result(
+            form,
+            run.frame,
+            show=lambda page: page.document(run.document(), TextLayout(longest=_LONGEST_TURN)),
+            to_json=lambda: conversation_json(run),
+        )
         return
     if runs.attrs["cost_note"]:
         warn(runs.attrs["cost_note"])

@@ -57,7 +57,8 @@ class Item:
 
     A page folds the further steps, the labels and values ``about`` it, and its ids below the text ``more``. ``count``
     is the number of all ids. ``anchor`` is its name in a page, and ``row`` its position in the frame of the result, for
-    links.
+    links. An item with the ``depth`` 1 belongs to the one before it. ``turn`` is a key that stays when later items are
+    added: a panel keeps the fold of such an item, which ``is_open`` opens first.
     """
 
     title: Line
@@ -72,6 +73,9 @@ class Item:
     count: int = 0
     anchor: str = ""
     row: int | None = None
+    depth: int = 0
+    turn: str = ""
+    is_open: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -133,11 +133,14 @@ class TextLayout:
             lines = (*lines, Word(" · ".join(filter(None, (age, *(value for _, value in item.about)))), "quiet"))
         if is_brief:
             lines, steps = lines[:1], ()
-        first = self._first("- ") if item.mark is None else self._first(f"{item.mark.text.upper()} ", item.mark.tone)
+        indent = "  " * item.depth
+        first = self._first(f"{indent}- ")
+        if item.mark is not None:
+            first = self._first(f"{indent}{item.mark.text.upper()} ", item.mark.tone)
         after = Word(f" · {age}" if age and not item.about else "", "quiet")
         yield TextRow((*self._words(item.title, "strong" if item.about else ""), after), first)
         for line in lines if at < self.full or is_brief else ():
-            yield TextRow(self._words(line), self._first("  "))
+            yield TextRow(self._words(line), self._first(f"{indent}  "))
         written: dict[str, Step] = {}
         for step in steps[: None if at < self.full else at < self.called]:
             written.setdefault(step.python, step)

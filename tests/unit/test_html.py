@@ -105,14 +105,6 @@ CARDS: dict[str, dict[str, Any]] = {
         "questions": [dict.fromkeys(("name", "question", "own", "row", "cost"), HOSTILE)],
         "note": HOSTILE,
     },
-    "analysis/agents/card.html.j2": CARD
-    | {
-        "turns": [
-            dict.fromkeys(("label", "sign", "facts", "text", "reasoning", "refusal"), HOSTILE)
-            | dict.fromkeys(("arguments", "result", "error"), HOSTILE)
-            | {"colour": "red", "indent": 18, "is_marked": True, "key": HOSTILE, "gap": HOSTILE}
-        ]
-    },
     "analysis/contrast/bars.html.j2": {"bars": [BAR, BAR]},
     "analysis/waits/picture.html.j2": {"picture": PICTURE, "is_live": False},
     "reports/templates/written.html.j2": CARD | {"path": HOSTILE, "href": "#a", "size": HOSTILE, "lead": [HOSTILE] * 2},
@@ -237,7 +229,7 @@ def test_a_click_selects_the_code_of_a_card_to_copy_it() -> None:
     """A card has no script, so it has no button for that; a tooltip tells it."""
     page = Page(render("document/card.html.j2", **CARDS["document/card.html.j2"]))
     whole = [attributes for _, attributes in page.tags if "selects all of this code" in str(attributes.get("title"))]
-    assert len(whole) == 33
+    assert len(whole) == 39
     assert all(";user-select:all" in str(attributes["style"]) for attributes in whole)
 
 

@@ -23,7 +23,7 @@ from restate_lab.analysis.replay.recording import (
 )
 from restate_lab.analysis.replay.verdict import DIVERGES, FAILS, OTHER_RESULT, VERDICTS
 from restate_lab.client.arguments import check_id
-from restate_lab.document import Document, Gaps, Item, Items, Line, Picture, Text, Word
+from restate_lab.document import Block, Document, Gaps, Item, Items, Line, Picture, Text, Word
 from restate_lab.errors import ArgumentError
 from restate_lab.frames import BuiltRows, records, rows_to_table
 from restate_lab.protocol.commands import RecordedCommand
@@ -169,7 +169,7 @@ class Replay(Result):
     def document(self, _: tzinfo = UTC, /) -> Document:
         """Return the groups, the invocations that were not checked, and what the check does not show as blocks."""
         missed = self.not_read["reason"].value_counts().items()
-        blocks = (
+        blocks: tuple[Block, ...] = (
             Picture("_html/bar.html.j2", self._bar),
             Items(BuiltRows(self.groups, partial(_group_item, paths=self._paths))),
             Gaps([f"{plural(int(count), 'invocation')}, {reason}" for reason, count in missed], "Not checked"),

@@ -11,7 +11,7 @@ import pandas as pd
 
 from restate_lab._public import public
 from restate_lab._text import format_timestamp, plural
-from restate_lab.document import Document, Facts, Text, Word
+from restate_lab.document import Block, Document, Facts, Text, Word
 from restate_lab.result import Result
 
 
@@ -69,10 +69,9 @@ class RecordedTest(Result):
         journal, test, *others = self.paths
         copied = [("testing code", f"{len(others)} files in {others[0].parent}")] if others else []
         files = (("journal", f"{journal}: {self._about_journal}"), ("test", str(test)), *copied)
-        after = [Text(f"After the fix, run: {self.command}")] if self.command else []
-        blocks = (
+        blocks: tuple[Block, ...] = (
             Facts((("invocation", self.target), *files)),
             *(Text(Word(each, "quiet")) for each in self.notes),
-            *after,
+            *((Text(f"After the fix, run: {self.command}"),) if self.command else ()),
         )
         return Document(self.outcome, self.where, blocks, "failed" if self.is_as_recorded else "suspended")
