@@ -21,9 +21,10 @@ from restate_lab.analysis.story.text import CRITICAL as CRITICAL_LEGEND, agents_
 from restate_lab.analysis.suggestions import why_call
 from restate_lab.analysis.waits import Waits
 from restate_lab.calls import python_code
-from restate_lab.cli._errors import BAD, INCOMPLETE, in_a_shell
+from restate_lab.cli._errors import BAD, INCOMPLETE
 from restate_lab.cli._options import SourceOptions
 from restate_lab.cli._page import GRAY_BLUE, ORANGE, STATUS_STYLES, TextPage, truncate_cells
+from restate_lab.cli._words import in_a_shell
 from restate_lab.cli.shell_code import code_for
 from restate_lab.status import OUTCOMES
 

@@ -13,7 +13,7 @@ import pandas as pd
 from restate_lab._public import public
 from restate_lab._text import format_age, format_duration, format_timestamp, join, one_line, plural
 from restate_lab.client.schema import translate_errors
-from restate_lab.document import Document, Facts, Fold, Gaps, Row, Table
+from restate_lab.document import Block, Document, Facts, Fold, Gaps, Row, Table
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, NotOnThisServer, Truncated
 from restate_lab.evidence.compare import invocations, objects
@@ -195,7 +195,7 @@ class Comparison(Result):
     def document(self, _: tzinfo = UTC, /) -> Document:
         """Return what changed in each part as blocks."""
         unread = [f"{row['part']}: {row['reason']}" for row in records(self.not_read)]
-        blocks = (
+        blocks: tuple[Block, ...] = (
             Facts(tuple((part, self._describe(part)) for part in PARTS)),
             *(block for part in PARTS for block in _table(part, getattr(self, part))),
             Gaps(unread, "Not compared"),
