@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.text import Text
 
 from restate_lab._text import escape_invisible
-from restate_lab.cli._hints import in_a_shell
+from restate_lab.cli._words import in_a_shell
 from restate_lab.document import Document
 from restate_lab.document.text import COLUMNS, TextLayout, TextRow
 
@@ -30,6 +30,7 @@ Part: TypeAlias = "str | tuple[str, str]"  # a text, or a text and its style
 _COMMAND, _DIM = "cyan", "dim"
 _OFF = frozenset({"0", "false"})  # of FORCE_COLOR, as in other tools
 IN_PYTHON = "in Python:"  # before calls that no command makes
+_PIPE = 100  # columns without a terminal
 _NARROWEST = 24  # minimum width of a paragraph beside its indent
 ORANGE, GRAY_BLUE = "color(166)", "color(67)"  # readable on light and dark backgrounds
 STATUS_STYLES: Mapping[str, str] = MappingProxyType(
@@ -80,7 +81,7 @@ class TextPage:
         self.width = shutil.get_terminal_size().columns if self._stream.isatty() else None
         self._console = _Console(
             file=self._stream,
-            width=self.width or 100,
+            width=self.width or _PIPE,
             color_system=None if os.environ.get("NO_COLOR") or os.environ.get("FORCE_COLOR") in _OFF else "auto",
             markup=False,
             emoji=False,
@@ -103,8 +104,7 @@ class TextPage:
         if row.is_code:
             self.commands(row.parts[0].text, first=row.first.text)
             return
-        texts = [in_a_shell(each.text) if each.tone == "incomplete" else each.text for each in row.parts]
-        parts = [(text, weight + _STYLES.get(each.tone, "")) for text, each in zip(texts, row.parts, strict=True)]
+        parts = [(in_a_shell(each.text), weight + _STYLES.get(each.tone, "")) for each in row.parts]
         self.paragraph(*parts, first=row.first.text, style=_STYLES.get(row.first.tone, ""))
 
     def blank(self) -> None:

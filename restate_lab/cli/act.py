@@ -15,7 +15,6 @@ import typer
 
 from restate_lab._text import format_time
 from restate_lab.cli._errors import BAD, ERROR, INTERRUPTED, interrupt_on_sigterm, note_change, warn
-from restate_lab.cli._hints import in_a_shell
 from restate_lab.cli._options import (
     SCAN_LIMIT,
     Cluster,
@@ -30,6 +29,7 @@ from restate_lab.cli._options import (
     with_output,
     with_table,
 )
+from restate_lab.cli._words import in_a_shell
 from restate_lab.errors import ArgumentError, Interrupted, WriteFailed
 from restate_lab.interrupts import Shield
 from restate_lab.progress import notify

@@ -10,7 +10,6 @@ from typing import Annotated, Literal
 import typer
 
 from restate_lab.cli._errors import ERROR, exit_on_error, warn
-from restate_lab.cli._hints import in_a_shell
 from restate_lab.cli._options import (
     POINT_LIMIT,
     SCAN_LIMIT,
@@ -168,6 +167,7 @@ _RUN_COLUMNS = (
 _PAYLOADS: Mapping[str | None, Literal[False, "shape", True]] = MappingProxyType(
     {None: False, "shape": "shape", "values": True}
 )
+_LONGEST_TURN = 400  # characters of a paragraph of a conversation
 _ID = "inv_18GUzKHVrU7E2hkYZyDmQpZFTB2VK39VQ9"
 _MORE = "{more:,} more; --top {total} shows all"
 _EXIT_CODES = """\b
@@ -270,7 +270,7 @@ def contrast(
     """
     from restate_lab.analysis.contrast import compare_sides
     from restate_lab.cli._output import write_result
-    from restate_lab.cli._result_pages import print_contrast
+    from restate_lab.document.text import TextLayout
 
     with open_source(cluster, evidence, live) as source:
         result = compare_sides(
@@ -287,7 +287,7 @@ def contrast(
     write_result(
         form,
         result.conditions,
-        show=lambda page: print_contrast(result, page),
+        show=lambda page: page.document(result.document(), TextLayout()),
         to_json=result.to_json,
     )
 
@@ -446,6 +446,7 @@ def agents(
     """
     from restate_lab.analysis.agents import agent_runs, conversation
     from restate_lab.cli._output import write_frame, write_result
+    from restate_lab.document.text import TextLayout
 
     prices = _parse_prices(price or [])
     with open_source(cluster, evidence, live, at) as source:
@@ -454,8 +455,12 @@ def agents(
         else:
             run = conversation(source, invocation, prices=prices, timeout=timeout)
     if invocation is not None:
-        text = in_a_shell(str(run))
-        write_result(form, run.frame, show=lambda page: page.lines(text), to_json=run.to_json)
+        write_result(
+            form,
+            run.frame,
+            show=lambda page: page.document(run.document(), TextLayout(longest=_LONGEST_TURN)),
+            to_json=run.to_json,
+        )
         return
     if runs.attrs["cost_note"]:
         warn(runs.attrs["cost_note"])

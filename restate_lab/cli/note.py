@@ -57,6 +57,7 @@ def note(
     from restate_lab.cli._output import print_json
     from restate_lab.cli._page import TextPage
     from restate_lab.client.lab import connect
+    from restate_lab.document.text import TextLayout
 
     with exit_on_error():
         if until and not finding:
@@ -68,9 +69,6 @@ def note(
         if as_json:
             print_json(result.to_json())
         else:
-            page = TextPage()
-            page.paragraph((result.summary, "bold"))
-            for line in (result.where, *result.lines):
-                page.paragraph((line, "dim"))
+            TextPage().document(result.document(), TextLayout())
     if result.ended:
         raise typer.Exit(BAD)

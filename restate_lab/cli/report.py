@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from restate_lab.cli._errors import INCOMPLETE, exit_on_error, note_change
-from restate_lab.cli._hints import in_a_shell
 from restate_lab.cli._options import (
     SCAN_LIMIT,
     At,
@@ -161,11 +160,16 @@ def compare(
     --json contains all frames; --csv and --parquet write one --part.
     """
     from restate_lab.cli._output import write_result
+    from restate_lab.document.text import TextLayout
     from restate_lab.evidence.compare import compare as compare_sources
 
     if after is not None and cluster is not None:
         raise ArgumentError("AFTER and --cluster cannot be combined; compare with one of them.")
     with open_source(None, before) as first, open_source(cluster, after) as second:
         comparison = compare_sources(first, second, timeout=timeout)
-    rows, text = getattr(comparison, part), in_a_shell(str(comparison))
-    write_result(form, rows, show=lambda page: page.lines(text), to_json=comparison.to_json)
+    write_result(
+        form,
+        getattr(comparison, part),
+        show=lambda page: page.document(comparison.document(), TextLayout()),
+        to_json=comparison.to_json,
+    )

@@ -85,11 +85,11 @@ def to_test(
     The files are yours; they have inputs and results, so review them before you commit them.
     """
     from restate_lab.cli._output import write_result
-    from restate_lab.cli._result_pages import print_recorded_test
     from restate_lab.debugging import is_record_file
     from restate_lab.debugging.to_test import to_test as write
     from restate_lab.debugging.to_test.forms import WritingOptions
     from restate_lab.debugging.to_test.writer import write_test_of_file
+    from restate_lab.document.text import TextLayout
 
     options: dict[str, Any] = {"app": app_name, "mask": mask or None, "force": force, "standalone": standalone}
     options |= {"allow_network": allow_network, "runner": runner}
@@ -102,6 +102,6 @@ def to_test(
     write_result(
         form,
         result.files,
-        show=lambda page: print_recorded_test(result, page),
+        show=lambda page: page.document(result.document(), TextLayout()),
         to_json=result.to_json,
     )

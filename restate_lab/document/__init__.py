@@ -1,7 +1,7 @@
 """A result as blocks, which every surface draws: ``text`` for print(), pipes and terminals, ``html`` for pages.
 
 Text is text: no block has markup, a width, a color, or a word that only one surface understands. What a reader can do
-is a ``Step``. A tone says what a word is: "strong", "quiet", "code", a status, or a severity.
+is a ``Step``. A tone says what a word is: "strong", "quiet", "code", "value" (from a payload), a status, or a severity.
 """
 
 from __future__ import annotations
@@ -15,13 +15,26 @@ from restate_lab.calls import Step
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """A part of a line with a tone."""
+    """A part of a line with a tone.
+
+    ``bar`` draws the text as a bar on a page: the lengths of its three parts, and where a limit is, from 0 to 1; -1
+    without a limit. Its tooltip is ``tip``.
+    """
 
     text: str
     tone: str = "strong"
+    bar: tuple[float, ...] = ()
+    tip: str = ""
 
 
 Line: TypeAlias = str | Word | tuple[str | Word, ...]
+
+
+def words_of(line: Line, tone: str = "") -> tuple[Word, ...]:
+    """Return the parts of a line; ``tone`` is that of a line that is only a text."""
+    if isinstance(line, tuple):
+        return tuple(Word(each, "") if isinstance(each, str) else each for each in line)
+    return (Word(line, tone) if isinstance(line, str) else line,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +57,8 @@ class Item:
 
     A page folds the further steps, the labels and values ``about`` it, and its ids below the text ``more``. ``count``
     is the number of all ids. ``anchor`` is its name in a page, and ``row`` its position in the frame of the result, for
-    links.
+    links. An item with the ``depth`` 1 belongs to the one before it. ``turn`` is a key that stays when later items are
+    added: a panel keeps the fold of such an item, which ``is_open`` opens first.
     """
 
     title: Line
@@ -59,6 +73,9 @@ class Item:
     count: int = 0
     anchor: str = ""
     row: int | None = None
+    depth: int = 0
+    turn: str = ""
+    is_open: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +167,30 @@ class Fold:
     is_open: bool = False
 
 
-Block: TypeAlias = Text | Facts | Items | Picture | Bars | Calls | Gaps | Fold
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of a table: a line for each column, and what a reader can do about the row."""
+
+    cells: tuple[Line, ...]
+    steps: tuple[Step, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows below the names of their columns; a surface takes the rows that it shows as a slice.
+
+    A page has the first ``shown`` rows. A text has the columns in ``long`` below their row, and names each value if a
+    row does not fit on a line. The heading of an empty table is not shown.
+    """
+
+    heads: tuple[str, ...]
+    rows: Sequence[Row]
+    heading: str = ""
+    long: frozenset[str] = frozenset()
+    shown: int = 12
+
+
+Block: TypeAlias = Text | Facts | Items | Picture | Bars | Calls | Gaps | Fold | Table
 
 
 @dataclass(frozen=True, slots=True)

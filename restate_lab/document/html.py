@@ -9,9 +9,11 @@ from typing import Any, TypeAlias
 from markupsafe import Markup
 
 from restate_lab._html import render
-from restate_lab.document import BarRow, Bars, Block, Document, Picture
+from restate_lab._text import escape_invisible
+from restate_lab.document import BarRow, Bars, Block, Document, Line, Picture, words_of
 from restate_lab.status import OUTCOMES
 
+_SHORT = 38  # characters of a cell
 Links: TypeAlias = Mapping[int, Sequence[tuple[str, str]]]
 
 
@@ -38,8 +40,15 @@ def _render(document: Document | None, blocks: Sequence[Block], **options: Any) 
         blocks=blocks,
         draw=draw,
         draw_bars=draw_bars,
+        is_short_cell=is_short_cell,
+        words_of=words_of,
         **options,
     )
+
+
+def is_short_cell(line: Line) -> bool:
+    """Return whether a line in a table stays on one line."""
+    return len(escape_invisible("".join(word.text for word in words_of(line)))) <= _SHORT
 
 
 def draw(picture: Picture) -> Markup:

@@ -4,14 +4,30 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import count, islice
+from itertools import accumulate, count, islice
 from typing import TypeAlias
 
 from restate_lab._text import escape_invisible, sentences, truncate
 from restate_lab.calls import Step
-from restate_lab.document import Bars, Block, Calls, Document, Facts, Fold, Gaps, Item, Items, Line, Picture, Text, Word
+from restate_lab.document import (
+    Bars,
+    Block,
+    Calls,
+    Document,
+    Facts,
+    Fold,
+    Gaps,
+    Item,
+    Items,
+    Line,
+    Picture,
+    Table,
+    Text,
+    Word,
+    words_of,
+)
 from restate_lab.document.bars import BarLayout
 
 ROWS, COLUMNS = 40, 100
@@ -90,15 +106,20 @@ class TextLayout:
                 yield from self._picture(block)
             case Bars():
                 yield from self._bars(block, numbers)
+            case Table():
+                yield from self._table(block, numbers)
             case Calls():
                 yield from self._calls(block.step)
             case Gaps():
-                shown = block.reasons[: self.most]
-                for reason in shown:
-                    yield TextRow(self._words(sentences(f"{block.label}: {reason}"), "incomplete"))
-                yield from self._more(len(shown), len(block.reasons))
+                yield from self._gaps(block)
             case Fold(is_aside=False):
                 yield from self._fold(block, numbers)
+
+    def _gaps(self, block: Gaps) -> Iterator[TextRow]:
+        shown = block.reasons[: self.most]
+        for reason in shown:
+            yield TextRow(self._words(sentences(f"{block.label}: {reason}"), "incomplete"))
+        yield from self._more(len(shown), len(block.reasons))
 
     def _fold(self, block: Fold, numbers: Iterator[int]) -> Iterator[TextRow]:
         yield self._heading(block.heading)
@@ -148,16 +169,53 @@ class TextLayout:
             lines = (*lines, Word(" · ".join(filter(None, (age, *(value for _, value in item.about)))), "quiet"))
         if is_brief:
             lines, steps = lines[:1], ()
-        first = self._first("- ") if item.mark is None else self._first(f"{item.mark.text.upper()} ", item.mark.tone)
+        indent = "  " * item.depth
+        first = self._first(f"{indent}- ")
+        if item.mark is not None:
+            first = self._first(f"{indent}{item.mark.text.upper()} ", item.mark.tone)
         after = Word(f" · {age}" if age and not item.about else "", "quiet")
         yield TextRow((*self._words(item.title, "strong" if item.about else ""), after), first)
         for line in lines if at < self.full or is_brief else ():
-            yield TextRow(self._words(line), self._first("  "))
+            yield TextRow(self._words(line), self._first(f"{indent}  "))
         labels: dict[str, str] = {}
         for step in steps[: None if at < self.full else at < self.called]:
             labels.setdefault(self.write(step), step.label)
         for code, label in labels.items():
             yield from self._code(code, f"  {label}: " if label else "    ")
+
+    def _table(self, block: Table, numbers: Iterator[int]) -> Iterator[TextRow]:
+        shown = block.rows[: self.most]
+        if shown and block.heading:
+            yield self._heading(block.heading)
+        places = [at for at, head in enumerate(block.heads) if head not in block.long]
+        heads = [self._words(block.heads[at], "quiet") for at in places]
+        rows = [[self._words(row.cells[at]) for at in places] for row in shown]
+        widths = [max(map(_length, cells)) for cells in zip(heads, *rows, strict=True)]
+        is_grid = sum(widths) + 2 * len(widths) <= self.width
+        if shown and is_grid and any(block.heads[at] for at in places):
+            yield self._grid_row(heads, widths)
+        for row, cells in zip(shown, rows, strict=True):
+            yield self._grid_row(cells, widths) if is_grid else self._named_row(heads, cells)
+            is_whole = next(numbers) < self.full
+            for head, cell in zip(block.heads, row.cells if is_whole else (), strict=is_whole):
+                if head in block.long and cell:
+                    yield TextRow(self._words(cell), self._first(f"    {head}: "))
+            for step in row.steps if is_whole else ():
+                yield from self._code(self.write(step), f"    {step.label}: " if step.label else "      ")
+        yield from self._more(len(shown), len(block.rows))
+
+    def _grid_row(self, cells: Sequence[tuple[Word, ...]], widths: Sequence[int]) -> TextRow:
+        padded = zip(cells, widths, strict=True)
+        parts = [part for cell, width in padded for part in (*cell, Word(" " * (width - _length(cell) + 2), ""))]
+        return TextRow(tuple(parts[:-1]), self._first("  "))
+
+    def _named_row(self, heads: Sequence[tuple[Word, ...]], cells: Sequence[tuple[Word, ...]]) -> TextRow:
+        """Return a row for a surface that is too narrow for the table: each value after the name of its column."""
+        parts = [*cells[0]]
+        for head, cell in zip(heads[1:], cells[1:], strict=True):
+            if _length(cell):
+                parts += [Word(" · ", "quiet"), *head, Word(" ", ""), *cell]
+        return TextRow(tuple(parts), self._first("- "))
 
     def _code(self, code: str, first: str) -> Iterator[TextRow]:
         if code and len(code) <= max(self.longest, 4 * COLUMNS):  # calls are never cut
@@ -177,13 +235,16 @@ class TextLayout:
     def _words(self, line: Line, tone: str = "") -> tuple[Word, ...]:
         """Return the parts of a line without line ends, and without the end of a line that is too long."""
         words, left = [], self.longest
-        for each in line if isinstance(line, tuple) else (Word(line, tone) if isinstance(line, str) else line,):
-            word = Word(each, "") if isinstance(each, str) else each
+        for word in words_of(line, tone):
             text = f"`{word.text}`" if word.tone == "code" else word.text
             if left > 1:
                 words.append(replace(word, text=truncate(escape_invisible(text, lines=False), left)))
                 left -= len(word.text)
         return tuple(words)
+
+
+def _length(words: Sequence[Word]) -> int:
+    return sum(len(each.text) for each in words)
 
 
 LAYOUTS = (
@@ -203,7 +264,14 @@ def text_of(document: Document) -> str:
     last = len(LAYOUTS) - 1
     fits = True  # is after False
     at = bisect_left(LAYOUTS, fits, 1, last, key=lambda each: bool(_draw(document, each, ROWS - 1)))
-    return "\n".join([_draw(document, LAYOUTS[at], ROWS - 1), _SHORTENED])
+    return "\n".join([_draw(document, LAYOUTS[at], ROWS - 1) or _first_rows(document), _SHORTENED])
+
+
+def _first_rows(document: Document) -> str:
+    """Return the rows of the shortest layout that fit on a screen, for a document of very many blocks."""
+    rows = [row.plain for row in islice(LAYOUTS[-1].rows(document), ROWS)]
+    needed = accumulate(map(count_rows, rows))
+    return "\n".join(row for row, number in zip(rows, needed, strict=True) if number < ROWS)
 
 
 def _draw(document: Document, layout: TextLayout, most: int) -> str:

@@ -15,7 +15,15 @@ from restate_lab.analysis.ask import run_any_question
 from restate_lab.analysis.draining.model import Group, describe, group_of
 from restate_lab.analysis.queues import MOST, QueueReader, Queues, read_queues, why_without_queues
 from restate_lab.analysis.queues.result import bar_of_counter, bar_of_queue, largest_queue
-from restate_lab.analysis.queues.text import LEGEND, describe_load, describe_queue, describe_usage, upsert_call
+from restate_lab.analysis.queues.text import (
+    LEGEND,
+    describe_load,
+    describe_queue,
+    describe_usage,
+    resume_call,
+    upsert_call,
+)
+from restate_lab.calls import python_code
 from restate_lab.frames import records
 from restate_lab.panels._base.blocks import Block, Blocks
 from restate_lab.panels._base.panel import LivePanel, why_read_only
@@ -195,16 +203,14 @@ class QueuesView(View):
         texts = [None] * len(rows) if self.draining is None else _draining_texts(self.draining, rows)
         blocks: list[Block] = []
         for row, text in list(zip(rows, texts, strict=True))[:_FEW]:
-            is_paused = row["paused_vqueue_id"] is not None
+            paused = row["paused_vqueue_id"]
             facts = [*describe_queue(row), *([f"{text[0].upper()}{text[1:]}."] if text else [])]
-            blocks.append(Block(row["queue"], " ".join(facts), "warning" if is_paused else "plain"))
-            blocks += self._code("To resume it", self._resumes().get(row["queue"]))
+            blocks.append(Block(row["queue"], " ".join(facts), "plain" if paused is None else "warning"))
+            if paused is not None:
+                blocks += self._code("To resume it", python_code([resume_call(paused)]))
         if len(rows) > _FEW:
             blocks.append(Block("", f"{plural(len(rows) - _FEW, 'more queue')} not described here."))
         self.detail.show(*blocks)
-
-    def _resumes(self) -> Mapping[str, str]:
-        return dict(self._content.resumes()) if self._content else {}
 
     def _show_rule(self) -> None:
         """Show the call that would change the open rule, or the fullest one that is nearly full."""
@@ -220,10 +226,8 @@ class QueuesView(View):
         else:
             self.rule.show()
 
-    def _code(self, title: str, code: str | None) -> Iterable[Block]:
+    def _code(self, title: str, code: str) -> Iterable[Block]:
         """Yield code to copy, and why this panel's connection cannot run it."""
-        if code is None:
-            return
         why_not = why_read_only(self.source)
         yield Block(f"{title}, as code; the panel does not run it", code, is_code=True)
         if why_not:

@@ -20,7 +20,7 @@ class Download:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class FrameTable:
     """The first rows of a frame, with a note about the rows that are not shown.
 
     ``download`` is the file with all rows. ``folded`` is the label that unfolds the table; "" shows the table at once.
@@ -72,7 +72,7 @@ class Statement:
     printed: bool = True
 
 
-Part: TypeAlias = Table | DrawnPicture | OmittedPicture | Card
+Part: TypeAlias = FrameTable | DrawnPicture | OmittedPicture | Card
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from restate_lab.document import Gaps
 from restate_lab.errors import RestateLabError
 from restate_lab.reads import Reads
 from restate_lab.reports.metadata import statements_of
-from restate_lab.reports.parts import Section, Table
+from restate_lab.reports.parts import FrameTable, Section
 from restate_lab.reports.report import Report
 from restate_lab.reports.tables import TableBuilder
 from restate_lab.source import Source
@@ -96,7 +96,7 @@ class ReportContext:
         """Return the result of a named question; on failure, add the reason to ``excluded`` and return None."""
         return self._try_to_read(name, lambda: self.ask(name, **params))
 
-    def table(self, frame: pd.DataFrame | None, **options: Any) -> Table | None:
+    def table(self, frame: pd.DataFrame | None, **options: Any) -> FrameTable | None:
         """Return a frame as a table, with the options of ``TableBuilder.table``; None stays None."""
         return None if frame is None else self.builder.table(frame, **options)
 

@@ -23,7 +23,7 @@ from restate_lab.errors import ArgumentError
 from restate_lab.reports.masking import Masker, masker_for
 from restate_lab.reports.metadata import SourceMetadata, source_metadata
 from restate_lab.reports.output import Paper, ReportFile, resolve_output
-from restate_lab.reports.parts import Fact, FirstPage, OmittedPicture, Section, Table
+from restate_lab.reports.parts import Fact, FirstPage, FrameTable, OmittedPicture, Section
 from restate_lab.reports.pdf import write_pdf
 from restate_lab.reports.sections import paragraphs, section_of
 from restate_lab.reports.tables import MOST_BYTES, ROWS, TableBuilder, heading
@@ -97,7 +97,7 @@ class Report:
     @property
     def maker(self) -> TableBuilder:
         """Return the table builder of this report: its zone, its masker, and the bytes left for downloads."""
-        tables = [part for section in self.sections for part in section.parts if isinstance(part, Table)]
+        tables = [part for section in self.sections for part in section.parts if isinstance(part, FrameTable)]
         embedded = sum(table.download.size for table in tables if table.download)
         return TableBuilder(self.zone, self._masker, MOST_BYTES - embedded)
 

@@ -18,7 +18,7 @@ from restate_lab.analysis.story.result import Story
 from restate_lab.analysis.story.text import title_of
 from restate_lab.analysis.waits import Waits
 from restate_lab.analysis.why.explanation import Explanation
-from restate_lab.document import Gaps, Picture, Text
+from restate_lab.document import Picture, Text
 from restate_lab.errors import ArgumentError
 from restate_lab.evidence.compare import Comparison
 from restate_lab.frames import to_frame
@@ -100,9 +100,8 @@ def section_of(
 
 
 def comparison_parts(comparison: Comparison, builder: TableBuilder, *, rows: int) -> tuple[Part, ...]:
-    """Return the summary, the parts that could not be compared, and the frames that have rows."""
-    gaps = [f"{row['part']}: {row['reason']}" for row in comparison.not_read.to_dict("records")]
-    parts: list[Part] = [builder.blocks(Text(comparison.details), Gaps(gaps, "Not compared"))]
+    """Return what changed, the parts that could not be compared, and the frames that have rows."""
+    parts: list[Part] = [card_of(comparison, builder)]
     for name, columns in _COLUMNS.items():
         frame = getattr(comparison, name)
         if len(frame):

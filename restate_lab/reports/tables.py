@@ -27,7 +27,7 @@ from restate_lab.export.columns import to_table
 from restate_lab.export.files import write_csv
 from restate_lab.redaction import is_secret_name
 from restate_lab.reports.masking import Masker
-from restate_lab.reports.parts import Card, Download, Table
+from restate_lab.reports.parts import Card, Download, FrameTable
 
 _LONGEST_NAME = 80  # characters of a column's name
 _IDS = ("inv_1", "dp_1", "sub_1", "vq_1", "prom_1", "sign_1")
@@ -63,7 +63,7 @@ class TableBuilder:
         rows: int = ROWS,
         file: str | None = None,
         drop_empty: bool = False,
-    ) -> Table:
+    ) -> FrameTable:
         """Return a frame as a table.
 
         ``columns`` are the shown columns, in this order; the download has all columns. ``file`` is the name of the
@@ -90,7 +90,7 @@ class TableBuilder:
             f"The first {len(first):,} of {len(whole):,} rows." if len(first) < len(whole) else "",
             note,
         ]
-        return Table(heads, cells, title=title, note=" ".join(each for each in notes if each), download=download)
+        return FrameTable(heads, cells, title=title, note=" ".join(each for each in notes if each), download=download)
 
     def _mask(self, frame: pd.DataFrame) -> pd.DataFrame:
         columns = {}

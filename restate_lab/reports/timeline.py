@@ -20,7 +20,7 @@ from restate_lab.errors import RestateLabError, Truncated
 from restate_lab.links import page_link
 from restate_lab.notes import short_time
 from restate_lab.reports.metadata import SourceMetadata
-from restate_lab.reports.parts import Section, Table
+from restate_lab.reports.parts import FrameTable, Section
 from restate_lab.reports.tables import TableBuilder
 from restate_lab.source import Source
 
@@ -94,7 +94,7 @@ class EarlierTimes:
         calls = [self.call(time) for time in events["time"]]
         return events.assign(call=calls) if any(calls) else events
 
-    def with_links(self, table: Table, events: pd.DataFrame) -> Table:
+    def with_links(self, table: FrameTable, events: pd.DataFrame) -> FrameTable:
         """Return the table of these events, whose first column is ``time``, with links from the times."""
         times = events["time"].head(len(table.rows))
         pairs = zip(table.rows, times, strict=True)

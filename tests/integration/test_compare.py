@@ -126,9 +126,9 @@ def test_each_change_of_the_cluster_is_reported(story: Story, live: bool) -> Non
     assert set(services.index) >= {"Echo", "Counter", "Signup"}
     assert found.deployments.set_index("name").loc[story.deployment, "change"] == "added"
     assert found.not_read.empty
-    assert len(found.details.splitlines()) == 5
-    assert "suspended → cancelled 1" in found.details
-    assert "1 → 4 calls waiting; Counter/hot 1 → 4" in found.details
+    assert len(str(found).splitlines()) == 7
+    assert "suspended → cancelled 1" in str(found)
+    assert "1 → 4 calls waiting; Counter/hot 1 → 4" in str(found)
 
 
 def test_comparisons_with_evidence_and_with_the_cluster_differ_only_in_retried_invocations(story: Story) -> None:
@@ -150,7 +150,7 @@ def test_a_scoped_freeze_is_compared_only_in_its_own_invocations(story: Story, t
         found = compare(part, story.bench.lab)
     assert changes(found.invocations, story.ids) == {"cancelled": ("status", "suspended", "cancelled")}
     assert found.backlog.empty
-    assert "backlog: not compared: before contains only a part" in found.details
+    assert "backlog      not compared: before contains only a part" in str(found)
 
 
 def test_a_cluster_and_its_fresh_freeze_differ_only_in_retried_invocations(incident: Cluster, tmp_path: Path) -> None:

@@ -201,10 +201,10 @@ def test_a_paused_queue_shows_the_call_that_resumes_it(bench: Bench) -> None:
             page = read_queues(lab)
     finally:
         bench.admin.resume_vqueue(queue)
-    assert f"lab.admin.resume_vqueue('{queue}', reason=" in detail
+    assert f'lab.admin.resume_vqueue("{queue}", reason=' in detail
     assert "This connection is read-only" in detail
     assert "Its head waits for paused: nothing starts" not in detail
-    assert list(page.resumes()) == [("Item/k", f"lab.admin.resume_vqueue('{queue}', reason=\"…\")")]
+    assert f'to resume it: lab.admin.resume_vqueue("{queue}", reason="…")' in str(page)
 
 
 def test_calls_that_never_end_are_stuck_and_others_that_end_are_not_their_rate(bench: Bench) -> None:

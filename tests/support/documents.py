@@ -17,6 +17,8 @@ from restate_lab.document import (
     Items,
     Line,
     Picture,
+    Row,
+    Table,
     Text,
     Word,
 )
@@ -34,14 +36,18 @@ def hostile_document(text: str, *, page: str = "") -> Document:
     steps = (step, Step((call, call), "", text), Step((call,), text, rows=call))
     item = Item(line, Word(text, text), (line,), text, text, steps, anchor="a", row=0)
     folded = replace(item, mark=Word(text, "critical"), more=text, about=((text, text),), ids=[text] * 20, count=1_200)
+    turn = replace(folded, mark=None, depth=1, turn=text, is_open=True)
+    bars = (Word(text, "", (0.1, 0.2, 0.3, 0.5), text), Word(text, "value", (0, 0, 0, -1)))
     blocks = (
         Text(line),
         Facts(((text, text),)),
-        Items((item, folded, Item(text)), text),
+        Items((item, folded, turn, Item(text)), text),
         Items((folded,) * 2, shown=1, more=text, is_brief=True),
         Picture("_html/bar.html.j2", lambda: {"parts": [(text, 1_200, "red")]}),
         Items((Item(text),) * 1_300, shown=1),
         hostile_bars(text),
+        Table((text, text, "long"), (Row((line, text, line), steps), Row((text,) * 3)), text, frozenset({"long"})),
+        Table(("", ""), (Row(bars),) * 3, shown=1),
         Calls(step),
         Gaps((text,), text),
     )

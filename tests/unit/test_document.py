@@ -17,7 +17,7 @@ import pytest
 from restate_lab import Report
 from restate_lab.cli._page import TextPage
 from restate_lab.cli.shell_code import SourceOptions, writer
-from restate_lab.document import Document, Facts, Fold, Gaps, Item, Items, Text, Word
+from restate_lab.document import Document, Facts, Fold, Gaps, Item, Items, Row, Table, Text, Word
 from restate_lab.document.html import html_of
 from restate_lab.document.text import LAYOUTS, ROWS, TextLayout, count_rows, text_of
 from restate_lab.frames import BuiltRows
@@ -111,6 +111,13 @@ def test_any_document_fits_on_a_screen(text: str) -> None:
         assert "\x1b" not in each
 
 
+def test_a_document_of_very_many_blocks_has_its_first_ones_as_text() -> None:
+    text = text_of(Document("many", "prod", tuple(Text(f"block {number}") for number in range(100))))
+    assert count_rows(text) == ROWS
+    assert "block 17" in text
+    assert text.endswith("the frames of the result have everything.")
+
+
 def test_a_text_without_everything_says_so_and_counts_what_it_omits() -> None:
     items = Items(tuple(Item(f"item {number}") for number in range(1_000)), "Items")
     text = text_of(Document("many", "prod", (items, Gaps([f"table {number}" for number in range(50)]))))
@@ -148,3 +155,35 @@ def test_a_layout_has_at_most_as_many_rows_as_the_one_before_it(text: str) -> No
 def test_a_text_has_what_pages_fold_without_the_asides() -> None:
     folds = (Fold("Known", (Text("first"),)), Fold("As text", (Text("second"),), is_aside=True))
     assert text_of(Document("few", "prod", folds)) == "few\nprod\n\nKnown:\nfirst"
+
+
+def test_a_table_has_columns_and_in_a_narrow_terminal_each_value_has_the_name_of_its_column() -> None:
+    rows = (Row(("Orders/place", Word("40", "failed"), "why")), Row(("Cart/add", "", "")))
+    document = Document(
+        "few", "prod", (Table(("handler", "failed", "reason"), rows, "Handlers", frozenset({"reason"})),)
+    )
+    assert text_of(document).splitlines()[3:] == [
+        "Handlers:",
+        "  handler       failed",
+        "  Orders/place  40",
+        "    reason: why",
+        "  Cart/add",
+    ]
+    narrow = [row.plain for row in TextLayout(width=20).rows(document)]
+    assert narrow[4:] == ["- Orders/place · failed 40", "    reason: why", "- Cart/add"]
+
+
+def test_a_table_of_very_many_rows_builds_only_those_that_a_surface_shows() -> None:
+    built = []
+
+    def build(row: Mapping[Any, Any]) -> Row:
+        built.append(row["number"])
+        return Row((f"{row['number']}",))
+
+    rows = BuiltRows(pd.DataFrame({"number": range(150_000)}), build)
+    document = Document("many", "prod", (Table(("number",), rows, shown=12),))
+    assert html_of(document).count("<td") == 12
+    assert "… and 149,988 more" in html_of(document)
+    assert len(built) == 12
+    assert count_rows(text_of(document)) <= ROWS
+    assert built == list(range(ROWS))

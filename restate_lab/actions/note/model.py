@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, tzinfo
 
-from restate_lab._html import render
 from restate_lab._public import public
+from restate_lab.document import Document, Text
 from restate_lab.notes import StoredNote, author_and_text, short_time
 from restate_lab.result import Result
-from restate_lab.status import STATUSES
 
-OWN = "Notes are those of this user on this machine: other users, and watch of another user, do not see them."
+_OWN = "Notes are those of this user on this machine: other users, and watch of another user, do not see them."
 
 
 @public
@@ -95,26 +94,13 @@ class Note(Result):
             until = "already noted"
         return f"{until[0].upper()}{until[1:]} {author_and_text(self.note)}"
 
-    @property
-    def lines(self) -> list[str]:
-        """Return the finding, whether the note existed before, and the user of all notes."""
+    def document(self, _: tzinfo = UTC, /) -> Document:
+        """Return the note, its finding, and whether it existed before as blocks."""
         about = [f"Finding: {self.severity} {self.title} · {self.finding}"] if self.finding else []
         again = []
         if not self.is_new:
             again.append("This note exists, and was not written again.")
         if self.ended:
             again.append(f"Its acknowledgement has ended: {self.ended}. To acknowledge again, use another text.")
-        return [*about, *again, OWN]
-
-    def _text(self) -> str:
-        return "\n".join([self.summary, self.where, *self.lines])
-
-    def _card(self) -> str:
-        status = "failed" if self.ended else "suspended" if self.until else "succeeded"
-        return render(
-            "actions/note/card.html.j2",
-            title=self.summary,
-            place=self.where,
-            lines=self.lines,
-            accent=STATUSES[status].colour,
-        )
+        tone = "failed" if self.ended else "suspended" if self.until else "succeeded"
+        return Document(self.summary, self.where, tuple(map(Text, (*about, *again))), tone, (_OWN,))

@@ -4,27 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from datetime import UTC, tzinfo
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from restate_lab._html import render
+import pandas as pd
+
 from restate_lab._public import did_you_mean, public
-from restate_lab._text import plural
+from restate_lab._text import plural, truncate
 from restate_lab.actions.state.codec import encoding_of, format_value, mask_value
 from restate_lab.analysis.journal.payloads import decode
 from restate_lab.client.state_version import state_version
+from restate_lab.document import Document, Item, Items, Row, Table, Word
+from restate_lab.frames import BuiltRows
 from restate_lab.payload_json import Decoding
 from restate_lab.protocol.entries import is_encrypted
 from restate_lab.result import ORIGIN, Result
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-_MAX_ROWS = 20  # rows
+_HEADS = ("key", "value", "encoding", "bytes")
 _MAX_KEY_LENGTH = 80
 _MAX_VALUE_LENGTH = 300
-_ACCENT, _WARNING = "#8a8f98", "#d93025"
 _MAX_REPR_LENGTH = 60
 
 
@@ -88,8 +87,6 @@ class State(Result, Mapping[str, Any]):
         Columns: ``key``, ``value`` (decoded), ``encoding`` ("json", "text", "bytes", or "empty") and ``size`` (bytes);
         encoding and size are those of the stored bytes.
         """
-        import pandas as pd  # noqa: PLC0415 - only this method needs it
-
         values = [mask_value(key, value) for key, value in self.shown.items()]
         columns = {
             "key": pd.Series(list(self._raw), dtype="str"),
@@ -119,28 +116,19 @@ class State(Result, Mapping[str, Any]):
     def _hint(self) -> str:
         return f". {did_you_mean(self.near)}" if self.near else ""
 
-    def _card(self) -> str:
-        raw, shown = self._raw, self.shown
-        total = f"{plural(len(raw), 'key')}, {sum(map(len, raw.values())):,} bytes"
-        more = [f"… and {len(raw) - _MAX_ROWS:,} more keys; frame has all of them"] if len(raw) > _MAX_ROWS else []
-        return render(
-            "actions/state/card.html.j2",
-            title=self.object,
-            place=self.where,
-            lines=[*more, total] if raw else [f"no keys: its state is empty{self._hint}"],
-            accent=_ACCENT,
-            warnings=self.warnings,
-            warning=_WARNING,
-            rows=[_row(key, value, shown[key]) for key, value in islice(raw.items(), _MAX_ROWS)],
+    def document(self, zone: tzinfo = UTC, /) -> Document:
+        """Return the keys and their values as blocks."""
+        total = f"{plural(len(self), 'key')}, {sum(map(len, self._raw.values())):,} bytes"
+        keys = pd.DataFrame({"key": pd.Series(list(self), dtype="object")})
+        blocks = (
+            Items(tuple(Item(each, Word("warning", "warning")) for each in self.warnings)),
+            Table(_HEADS, BuiltRows(keys, self._row), shown=20),
         )
+        foot = (total if self else f"no keys: its state is empty{self._hint}",)
+        return replace(super().document(zone), title=self.object, blocks=blocks, foot=foot)
 
-
-def _row(key: str, value: bytes, shown: bytes) -> dict[str, str | int]:
-    name = key if len(key) <= _MAX_KEY_LENGTH else f"{key[: _MAX_KEY_LENGTH - 1]}…"
-    return {
-        "key": name or "(empty)",
-        "letters": min(len(name), 24),
-        "text": format_value(key, shown, _MAX_VALUE_LENGTH),
-        "encoding": encoding_of(value),
-        "size": len(value),
-    }
+    def _row(self, row: Mapping[Any, Any]) -> Row:
+        key, value = row["key"], self._raw[row["key"]]
+        shown = format_value(key, self._decoded.get(key, value), _MAX_VALUE_LENGTH)
+        name = truncate(key, _MAX_KEY_LENGTH) or "(empty)"
+        return Row((Word(name, "value"), Word(shown, "value"), encoding_of(value), f"{len(value):,}"))

@@ -1,29 +1,28 @@
-"""The result of ``conversation()``: turns as a frame, as text, as messages for a model, and as a card like a chat."""
+"""The result of ``conversation()``: turns as a frame, as messages for a model, and as a document like a chat."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from itertools import chain
+from datetime import UTC, tzinfo
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 
-from restate_lab._html import render
 from restate_lab._public import public
 from restate_lab._text import format_duration, one_line, plural, truncate
 from restate_lab.analysis.agents.model import TOKENS, sum_known
 from restate_lab.analysis.agents.turns import JOURNAL, Turn, text_of_value, tools_by_response
 from restate_lab.analysis.journal.entries import DONE, FAILED
+from restate_lab.document import Block, Document, Facts, Gaps, Item, Items, Text, Word
 from restate_lab.frames import to_frame
 from restate_lab.payload_json import write_for_display
 from restate_lab.result import Result, unread
-from restate_lab.status import ENDED, OUTCOMES, STATUSES
+from restate_lab.status import ENDED, OUTCOMES
 
-T = TypeVar("T")
 _TYPES: Mapping[str, pa.DataType] = MappingProxyType(
     {
         **dict.fromkeys(("depth", "turn", *TOKENS, "attempts", "journal_index"), pa.int64()),
@@ -34,15 +33,14 @@ _TYPES: Mapping[str, pa.DataType] = MappingProxyType(
     }
 )
 _OBJECTS = ("arguments", "result")
-_MOST_TURNS = 200  # on the card and in the text
+_MOST_TURNS = 200  # that are shown
 _FIRST_TURNS = 20  # of these; the last turns show where the invocation is
-_LONGEST = 20_000  # characters of a text on the card
-_LABEL = 100  # characters of a label on the card, which has the arguments of a tool
-_LINE = 200  # characters of a value in the text
-_COLOURS = MappingProxyType(
-    {"user": "#6b84a3", "assistant": STATUSES["running"].colour, "tool": STATUSES["succeeded"].colour}
+_LONGEST = 20_000  # characters of a text
+_LABEL = 100  # characters of a label, which has the arguments of a tool
+_TONES = MappingProxyType(
+    {"user": "scheduled", "assistant": "running", "tool": "succeeded"} | {"failed": "failed", "retrying": "backing-off"}
 )
-_GREY = STATUSES["suspended"].colour
+"""The role or the outcome of a turn → its tone."""
 
 
 @public
@@ -142,19 +140,21 @@ class Conversation(Result):
     def _brief(self) -> str:
         return f"{self.target}: {self.summary}; print() shows it"
 
-    def _text(self) -> str:
-        return "\n".join(_lines(self))
-
-    def _card(self) -> str:
-        return render(
-            "analysis/agents/card.html.j2",
-            title=f"{self.target} · {self.status}",
-            place=self.id,
-            page=self.link,
-            lines=[*(f"{note}." for note in self.reasons), f"{self.summary}; {self.where}"],
-            accent=STATUSES[self.status].colour if self.status in STATUSES else _GREY,
-            turns=list(_blocks(self)),
+    def document(self, zone: tzinfo = UTC, /) -> Document:
+        """Return the turns as blocks: the current one first, then all, in their order."""
+        current, where = self.open_turn, super().document(zone).place
+        items = [_item(*each, current) for each in zip(_keys(self.turns), self.turns, strict=True)]
+        more = max(len(items) - _MOST_TURNS, 0)
+        end = _FIRST_TURNS if more else len(items)
+        blocks: tuple[Block, ...] = (
+            *((Facts((("now", _title(current)),)),) if current else ()),
+            Items(items[:end], shown=end),
+            *((Text(f"… {plural(more, 'turn')} not shown …"),) if more else ()),
+            Items(items[end + more :], shown=_MOST_TURNS),
+            Gaps(self.reasons, "Note"),
         )
+        title = f"{self.target} · {self.status}"
+        return Document(title, self.id, blocks, self.status, (self.summary, where), self.link)
 
 
 def _messages(turns: Sequence[Turn]) -> Iterator[dict[str, Any]]:
@@ -183,40 +183,9 @@ def _arguments(turn: Turn) -> str:
     return turn.arguments if isinstance(turn.arguments, str) else write_for_display(turn.arguments or {})
 
 
-def _lines(conversation: Conversation) -> Iterator[str]:
-    yield f"{conversation.target} · {conversation.status} · {conversation.summary}"
-    first, gap, last = _first_and_last(conversation.turns)
-    yield from chain.from_iterable(map(_text, first))
-    if gap:
-        yield gap
-    yield from chain.from_iterable(map(_text, last))
-    yield from (f"Note: {note}." for note in conversation.reasons)
-
-
-def _text(turn: Turn) -> Iterator[str]:
-    indent = "  " * (turn.depth - 1)
+def _title(turn: Turn) -> str:
     facts = ", ".join(filter(None, _facts(turn)))
-    yield f"{indent}{_label(turn)}{f' ({facts})' if facts else ''}"
-    yield from (f"{indent}  {one_line(text, _LINE)}" for text in _short_texts(turn))
-
-
-def _first_and_last(turns: Sequence[T]) -> tuple[Sequence[T], str, Sequence[T]]:
-    """Return the first turns, a line that counts those between, and the last turns; all are first if they fit."""
-    more = len(turns) - _MOST_TURNS
-    if more <= 0:
-        return turns, "", ()
-    return turns[:_FIRST_TURNS], f"… {plural(more, 'turn')} not shown …", turns[_FIRST_TURNS + more :]
-
-
-def _short_texts(turn: Turn) -> Iterator[str]:
-    if turn.text:
-        yield turn.text
-    if turn.refusal and turn.refusal != turn.text:
-        yield f"refusal: {turn.refusal}"
-    if turn.result is not None:
-        yield f"→ {text_of_value(turn.result)}"
-    if turn.error:
-        yield f"error: {turn.error}"
+    return f"{one_line(_label(turn), _LABEL)}{f' ({facts})' if facts else ''}"
 
 
 def _label(turn: Turn) -> str:
@@ -244,13 +213,6 @@ def _facts(turn: Turn) -> list[str]:
     ]
 
 
-def _blocks(conversation: Conversation) -> Iterator[dict[str, Any]]:
-    current = conversation.open_turn
-    first, gap, last = _first_and_last(tuple(zip(_keys(conversation.turns), conversation.turns, strict=True)))
-    for position, (key, turn) in enumerate(chain(first, last)):
-        yield _block(turn, current) | {"key": key, "gap": gap if position == len(first) else ""}
-
-
 def _keys(turns: Sequence[Turn]) -> Iterator[str]:
     """Yield a key for each turn, which stays when later turns are added."""
     numbers = Counter[tuple[Any, ...]]()
@@ -268,21 +230,29 @@ def _outcome(turn: Turn, *, is_current: bool) -> str | None:
     return None
 
 
-def _block(turn: Turn, current: Turn | None) -> dict[str, Any]:
+def _item(key: str, turn: Turn, current: Turn | None) -> Item:
     outcome = _outcome(turn, is_current=turn is current)
-    is_tool = turn.role == "tool"
-    value = turn.result if is_tool or turn.role == "step" else None
-    return {
-        "label": one_line(_label(turn), _LABEL),
-        "colour": OUTCOMES[outcome].colour if outcome else _COLOURS.get(turn.role, _GREY),
-        "sign": OUTCOMES[outcome].sign if outcome else "",
-        "facts": " · ".join(filter(None, _facts(turn))),
-        "indent": 36 * (turn.depth - 1) + (18 if is_tool or turn.role == "step" else 0),
-        "text": truncate(turn.text or "", _LONGEST),
-        "reasoning": truncate(turn.reasoning or "", _LONGEST),
-        "refusal": truncate(turn.refusal or "", _LONGEST) if turn.refusal != turn.text else "",
-        "arguments": truncate(_arguments(turn), _LONGEST) if is_tool and len(_label(turn)) > _LABEL else "",
-        "result": truncate(text_of_value(value) or "", _LONGEST),
-        "error": truncate(turn.error or "", _LONGEST),
-        "is_marked": outcome is not None,
+    is_part = turn.role in {"tool", "step"}
+    sign = f"{OUTCOMES[outcome].sign} " if outcome else ""
+    refusal = f"refusal: {turn.refusal}" if turn.refusal and turn.refusal != turn.text else ""
+    error = [Word(truncate(turn.error, _LONGEST))] if turn.error else []
+    folded = {
+        "reasoning": turn.reasoning,
+        "arguments": _arguments(turn) if turn.role == "tool" and len(_label(turn)) > _LABEL else "",
+        "result": text_of_value(turn.result) if is_part else "",
     }
+    about = tuple((name, truncate(text, _LONGEST)) for name, text in folded.items() if text)
+    facts = " · ".join(filter(None, _facts(turn)))
+    return Item(
+        (
+            Word("", _TONES.get(outcome or turn.role, "suspended")),
+            Word(f"{sign}{one_line(_label(turn), _LABEL)}"),
+            Word(f"  {facts}" if facts else "", "quiet"),
+        ),
+        lines=(*(truncate(text, _LONGEST) for text in (turn.text, refusal) if text), *error),
+        about=about,
+        more=", ".join(name for name, _ in about),
+        depth=2 * (turn.depth - 1) + is_part,
+        turn=key,
+        is_open=outcome is not None,
+    )

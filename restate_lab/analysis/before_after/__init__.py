@@ -5,15 +5,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from restate_lab._html import render
 from restate_lab._public import public
 from restate_lab._text import format_duration, format_timestamp, join, one_line, plural
 from restate_lab.analysis.before_after.reader import UNITS, BlockSeries, find_period, read_series
@@ -27,12 +26,13 @@ from restate_lab.analysis.before_after.statistics import (
 from restate_lab.analysis.suggestions import refuse_unknown_names
 from restate_lab.analysis.times import TimeInput
 from restate_lab.client.schema import translate_errors
+from restate_lab.document import Document, Gaps, Row, Table, Text, Word
 from restate_lab.durations import DurationInput, to_timedelta
 from restate_lab.errors import ArgumentError
+from restate_lab.frames import BuiltRows
 from restate_lab.reads import begin
 from restate_lab.result import ORIGIN, Result, unread
 from restate_lab.source import Source
-from restate_lab.status import STATUSES
 
 _LEVEL = 0.05  # share of false discoveries among the reported changes
 _LEAST = {"p50": 50, "p95": 200}  # invocations per side
@@ -41,8 +41,6 @@ _LEAST_BLOCKS = 6  # of both sides together, and at least one on each
 _SHORTEST = timedelta(milliseconds=1)  # block; timestamps have milliseconds
 _BLOCK_TEXTS = {"day": "a day", "hour": "an hour at any time of day"}
 _OF_A_DAY = " of a day"
-_MOST_LINES = 5  # changes in the text
-_MOST_ROWS = 12  # changes on the card
 _NAME = 60  # characters
 _COLUMNS = {
     **dict.fromkeys(("service", "handler", "measure", "name", "unit"), "str"),
@@ -104,28 +102,17 @@ class BeforeAfter(Result):
         name = f"{self.deployment}, " if self.deployment else ""
         return f"{one_line(self.source, _NAME)}, {name}{format_timestamp(self.changed_at)}"
 
-    def _text(self) -> str:
-        lines = [f"{self.where}: {self.summary}", self._method()]
-        rows = self.changed.to_dict("records")
-        lines += [
-            f"  {_label(row)}: {before_and_after(row)}, {_change(row)} ({_interval(row)})" for row in rows[:_MOST_LINES]
-        ]
-        if len(rows) > _MOST_LINES:
-            lines.append(f"  … and {len(rows) - _MOST_LINES:,} more, in .changed")
-        return "\n".join([*lines, *self._other_results()])
-
-    def _card(self) -> str:
-        rows = self.changed.to_dict("records")
-        more = [f"… and {len(rows) - _MOST_ROWS:,} more, in .changed"] if len(rows) > _MOST_ROWS else []
-        return render(
-            "_html/rows.html.j2",
-            title=self.summary,
-            place=self.where,
-            lines=[*more, self._method(), *self._other_results()],
-            accent=STATUSES["pending" if rows else "scheduled"].colour,
-            heads=_HEADS,
-            rows=[_cells(row) for row in rows[:_MOST_ROWS]],
+    def document(self, _: tzinfo = UTC, /) -> Document:
+        """Return the changes and how they were found as blocks."""
+        rows = self.changed
+        others = self._other_results()
+        blocks = (
+            Table(_HEADS, BuiltRows(rows, _row)),
+            *((Text(Word(others, "quiet")),) if others else ()),
+            Gaps(self.reasons, "Not in these numbers"),
         )
+        tone = "pending" if len(rows) else "scheduled"
+        return Document(self.summary, self.where, blocks, tone, (self._method(),))
 
     def _with_verdict(self, verdict: str) -> pd.DataFrame:
         rows = self.comparisons[self.comparisons["verdict"] == verdict]
@@ -151,7 +138,7 @@ class BeforeAfter(Result):
         before, after = (format_duration(span) for span in (self.changed_at - self.start, self.end - self.changed_at))
         return f"up to {before} before and {after} after"
 
-    def _other_results(self) -> Iterator[str]:
+    def _other_results(self) -> str:
         few = self._with_verdict("too few").to_dict("records")
         same = self._with_verdict("no clear change")["reason"]
         small = int((same != "").sum())
@@ -160,10 +147,7 @@ class BeforeAfter(Result):
         if few:
             names = join([f"{_label(row)} ({row['reason']})" for row in few], 2, separator="; ")
             texts.append(f"too few: {names}")
-        if texts:
-            yield " · ".join(texts)
-        if self.reasons:
-            yield f"not in these numbers: {'; '.join(self.reasons)}"
+        return " · ".join(texts)
 
 
 @translate_errors
@@ -208,7 +192,7 @@ def before_after(
     if their invocations can have ended in a time that the archive does not cover (``rl.ask(history, "coverage")``).
     ``not_read`` has the number of excluded blocks.
 
-    ``help(rl.BeforeAfter)`` describes the columns. ``print()`` shows it on at most ten lines.
+    ``help(rl.BeforeAfter)`` describes the columns. ``print()`` shows it.
 
     Raises:
         ArgumentError: the deployment or the service is unknown, or the time is not before the source's.
@@ -323,6 +307,11 @@ def _block_text(name: str) -> str:
     return _BLOCK_TEXTS.get(name, f"{name} at any time of day")
 
 
+def _row(row: Mapping[Any, Any]) -> Row:
+    values = (_value(row, side) for side in ("before", "after"))
+    return Row((_handler(row), _measure(row), *values, _change(row), _interval(row)))
+
+
 def _label(row: Mapping[Any, Any]) -> str:
     return f"{_handler(row)} {_measure(row)}"
 
@@ -357,8 +346,3 @@ def _change(row: Mapping[Any, Any]) -> str:
 
 def _interval(row: Mapping[Any, Any]) -> str:
     return " to ".join(f"{row[side]:{'+' if row['unit'] == '%' else ''}.3g}" for side in ("low", "high"))
-
-
-def _cells(row: Mapping[Any, Any]) -> list[str]:
-    values = (_value(row, side) for side in ("before", "after"))
-    return [_handler(row), _measure(row), *values, _change(row), _interval(row)]

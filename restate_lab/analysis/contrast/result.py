@@ -1,14 +1,15 @@
-"""The result of ``contrast()``: its frames, its text and its card."""
+"""The result of ``contrast()``: its frames and its document."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, tzinfo
+from functools import partial
 from typing import Any
 
 import pandas as pd
 
-from restate_lab._html import render
 from restate_lab._public import public
 from restate_lab.analysis.contrast.model import Claim, Compared, Decision, Payloads, Role
 from restate_lab.analysis.contrast.sides import BY_ID
@@ -22,6 +23,7 @@ from restate_lab.analysis.contrast.text import (
     write_doubt,
     write_tests,
 )
+from restate_lab.document import Block, Document, Gaps, Picture, Text, Word
 from restate_lab.result import ORIGIN, Result
 from restate_lab.status import STATUSES
 
@@ -152,32 +154,31 @@ class Contrast(Result):
     @property
     def notes(self) -> list[str]:
         """Return how both sides were chosen, how much was compared, and the reasons of ``not_read``."""
+        return [*self._method(), *(f"Not read: {reason}." for reason in self.reasons)]
+
+    def _method(self) -> list[str]:
+        """Return how both sides were chosen, and how much was compared."""
         notes = [f"Compared: {write_tests(self.decision)}"] if self.decision else []
         if self.payloads is False:
             notes.append('Inputs were not compared: payloads="shape" compares them and hides their values')
-        unread = [f"Not read: {reason}." for reason in self.reasons]
-        return [*_side_lines(self.sides), *lines_of(notes), *unread]
-
-    def _text(self) -> str:
-        return "\n".join([self.summary, self.where, *self.notes])
+        return [*_side_lines(self.sides), *lines_of(notes)]
 
     def _brief(self) -> str:
         return f"{self.where}: {self.verdict}"
 
-    def _card(self) -> str:
+    def document(self, zone: tzinfo = UTC, /) -> Document:
+        """Return each cause with its bars, and how the sides were compared as blocks."""
         causes = causes_of(self.decision.claims) if self.decision else []
         verdicts = list(lines_of(self._verdicts()))
-        is_sure = bool(causes) and not self.doubt
-        return render(
-            "analysis/contrast/card.html.j2",
-            title=self._title() if is_sure else verdicts[0],
-            place=self.where,
-            page=self.link,
-            accent=_FAILING if is_sure else _NOTHING,
-            causes=[_cause(claims, is_sure=is_sure) for claims in causes],
-            texts=verdicts[max(len(causes) + (not is_sure), 1) :],
-            lines=self.notes,
+        is_sure, method = bool(causes) and not self.doubt, self._method()
+        blocks = (
+            *(block for claims in causes for block in _cause(claims, is_sure=is_sure)),
+            *map(Text, verdicts[max(len(causes) + (not is_sure), 1) :]),
+            *((Text(Word(" ".join(method), "quiet")),) if method else ()),
+            Gaps(self.reasons),
         )
+        title, tone = (self._title(), "failed") if is_sure else (verdicts[0], "suspended")
+        return replace(super().document(zone), title=title, blocks=blocks, tone=tone)
 
     def _title(self) -> str:
         failing = self.decision.failing if self.decision else 0
@@ -205,29 +206,21 @@ def _side_lines(sides: pd.DataFrame) -> Iterator[str]:
             yield f"{side['side'].capitalize()}: {count}, {side['chosen']}."
 
 
-def _cause(claims: list[Claim], *, is_sure: bool) -> dict[str, Any]:
-    """Return a cause for the card: its sentence, two bars, and the interval of their difference, in percent."""
+def _cause(claims: list[Claim], *, is_sure: bool) -> Iterator[Block]:
+    """Yield a cause: its sentence, the interval of the difference, and the conditions that are not in the sentence."""
     first, *others = claims
-    failing, healthy = 100 * first.failing_with / first.failing, 100 * first.healthy_with / first.healthy
-    ends = (max(0.0, healthy + first.low), min(100.0, healthy + first.high))
-    return {
-        "parts": next(lines_of([write_cause(claims)])).split("`"),
-        "bars": (
-            (
-                "failing",
-                failing,
-                _FAILING if is_sure else _NOTHING,
-                f"{first.failing_with:,} of {first.failing:,}",
-                ends,
-            ),
-            (
-                "healthy",
-                healthy,
-                _HEALTHY if is_sure else _NOTHING,
-                f"{first.healthy_with:,} of {first.healthy:,}",
-                None,
-            ),
-        ),
-        "interval": f"95 % interval of the difference: {first.low:.0f} to {first.high:.0f} points",
-        "others": unnamed(others),
-    }
+    parts = next(lines_of([write_cause(claims)])).split("`")
+    yield Text(tuple(Word(part, "code") if at % 2 else part for at, part in enumerate(parts)))
+    yield Picture("analysis/contrast/bars.html.j2", partial(_bars, first, is_sure=is_sure))
+    also = "".join(f" · also {each}" for each in unnamed(others))
+    yield Text(Word(f"95 % interval of the difference: {first.low:.0f} to {first.high:.0f} points{also}", "quiet"))
+
+
+def _bars(claim: Claim, *, is_sure: bool) -> Mapping[str, Any]:
+    """Return a bar for each side, in percent, and the interval of their difference."""
+    failing, healthy = 100 * claim.failing_with / claim.failing, 100 * claim.healthy_with / claim.healthy
+    counts = (f"{claim.failing_with:,} of {claim.failing:,}", f"{claim.healthy_with:,} of {claim.healthy:,}")
+    ends = (max(0.0, healthy + claim.low), min(100.0, healthy + claim.high))
+    colours = (_FAILING, _HEALTHY) if is_sure else (_NOTHING, _NOTHING)
+    sides = zip(("failing", "healthy"), (failing, healthy), colours, counts, (ends, None), strict=True)
+    return {"bars": list(sides)}

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, tzinfo
+from functools import partial
 from typing import Any
 
 import pandas as pd
 
-from restate_lab._html import render
 from restate_lab._public import public
-from restate_lab._text import format_timestamp, join, plural, verb_form
+from restate_lab._text import format_timestamp, plural, verb_form
+from restate_lab.document import Document, Gaps, Row, Table
+from restate_lab.frames import BuiltRows
 from restate_lab.result import ORIGIN, Result
-from restate_lab.status import STATUSES
 
-_MOST = 12  # rows of the card and the text; the frames have all of them
 _HEADS = ("invocation", "where the text is", "handler", "created")
+_STATE_HEADS = ("state", "name", "where the text is")
 _MEGABYTE = 1_000_000
-_FOUND, _NOTHING = STATUSES["pending"].colour, STATUSES["scheduled"].colour
 
 
 @public
@@ -76,35 +76,28 @@ class Matches(Result):
             what = f"the newest {self.looked:,} of {total} invocations, back to {format_timestamp(self.looked_back_to)}"
         return f"Searched: {what} ({format_size(self.size)} read)."
 
-    def _text(self) -> str:
-        rows = [f"  {'  '.join(row)}" for row in self._rows()]
-        return "\n".join([self.summary, self.where, *rows, *self._notes()])
-
     def _brief(self) -> str:
         return f"{self.where}: {self.summary}. {self.searched}"
 
-    def _card(self) -> str:
-        return render(
-            "_html/rows.html.j2",
-            title=self.summary,
-            place=self.where,
-            accent=_FOUND if len(self.frame) or len(self.states) else _NOTHING,
-            heads=_HEADS,
-            rows=list(self._rows()),
-            lines=self._notes(),
+    def document(self, zone: tzinfo = UTC, /) -> Document:
+        """Return the invocations and the values of state that have the text as blocks."""
+        blocks = (
+            Table(_HEADS, BuiltRows(self.frame, partial(_row, zone=zone))),
+            Table(_STATE_HEADS, BuiltRows(self.states, _state_row)),
+            Gaps(self.reasons, "Not searched"),
         )
+        tone = "pending" if len(self.frame) or len(self.states) else "scheduled"
+        foot = () if self.total == 0 else (self.searched,)
+        return replace(super().document(zone), blocks=blocks, tone=tone, foot=foot)
 
-    def _rows(self) -> Iterator[tuple[str, ...]]:
-        for row in self.frame.head(_MOST).to_dict("records"):
-            yield row["id"], row["path"], f"{row['service']}/{row['handler']}", format_timestamp(row["created_at"])
 
-    def _notes(self) -> list[str]:
-        hidden = max(len(self.frame) - _MOST, 0)
-        more = [f"… and {hidden:,} more, in .frame"] if hidden else []
-        states = [f"{row['service']}/{row['key']}, {row['name']} ({row['path']})" for row in _records(self.states)]
-        values = [f"State: {join(states, _MOST)}."] if states else []
-        searched = [self.searched] if self.total != 0 else []
-        return [*more, *values, *searched, *(f"Not searched: {reason}." for reason in self.reasons)]
+def _row(row: Mapping[Any, Any], zone: tzinfo) -> Row:
+    created = format_timestamp(row["created_at"], zone=zone)
+    return Row((row["id"], row["path"], f"{row['service']}/{row['handler']}", created))
+
+
+def _state_row(row: Mapping[Any, Any]) -> Row:
+    return Row((f"{row['service']}/{row['key']}", row["name"], row["path"]))
 
 
 def format_size(size: float) -> str:
@@ -112,10 +105,6 @@ def format_size(size: float) -> str:
     if size >= _MEGABYTE / 10:
         return f"{size / _MEGABYTE:,.1f} MB".replace(".0 MB", " MB")
     return f"{size / 1_000:,.0f} kB" if size >= 1_000 else plural(size, "byte")
-
-
-def _records(frame: pd.DataFrame) -> list[dict[Any, Any]]:
-    return frame.to_dict("records")
 
 
 def frame_of(rows: Sequence[Mapping[str, Any]], columns: tuple[str, ...], *, payloads: bool) -> pd.DataFrame:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, tzinfo
+from functools import partial
 from typing import Any
 
 import pandas as pd
 
-from restate_lab._html import render
 from restate_lab._text import format_duration, plural, verb_form
 from restate_lab.analysis.queues.text import LEGEND, NEARLY, describe_load, describe_usage, resume_call, upsert_call
-from restate_lab.frames import records
+from restate_lab.calls import Step
+from restate_lab.document import Document, Fold, Item, Items, Row, Table, Text, Word
+from restate_lab.frames import BuiltRows, records
 from restate_lab.result import ORIGIN, Result
-from restate_lab.status import STATUSES
 
 _SHOWN = 50  # queues in a card
 _SHOWN_COUNTERS = 20
+_HEADS = ("queue", "its head waits for", "running", "waiting", "load", "oldest wait", "oldest call")
+_LONG = frozenset({"its head waits for", "oldest call"})
+_LIMIT_HEADS = ("rule", "counts", "use", "", "waiting", "description")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,44 +110,35 @@ class Queues(Result):
             f"{plural(self.hidden['waiting'], 'call')} more wait in the other {plural(number, 'queue')}."
         )
 
-    def resumes(self) -> Iterator[tuple[str, str]]:
-        """Yield the name of each paused queue, and the call that resumes it."""
-        for row in records(self.queues):
-            if row["paused_vqueue_id"] is not None:
-                yield row["queue"], resume_call(row["paused_vqueue_id"])
-
-    def _card(self) -> str:
-        rows, counters = records(self.queues.head(_SHOWN)), records(self.limits.head(_SHOWN_COUNTERS))
-        more = len(self.queues) - len(rows)
-        largest = largest_queue(rows)
-        return render(
-            "analysis/queues/card.html.j2",
-            title=self.summary,
-            place=self.where,
-            accent=STATUSES["paused" if (self.queues["blocked_on"] == "queue paused").any() else "running"].colour,
-            page=self.link,
-            legend=LEGEND,
-            queues=[
-                row | {"bar": bar_of_queue(row, largest).lengths, "age": _age(row), "load": describe_load(row)}
-                for row in rows
-            ],
-            limits=[row | {"bar": bar_of_counter(row).lengths, "use": describe_usage(row)} for row in counters],
-            calls=[(row["rule"], upsert_call(row)) for row in _first_of_rules(counters)],
-            resumes=list(self.resumes()),
-            lines=[
-                *([f"… and {plural(more, 'more queue')} in the data."] if more else []),
-                *([self.not_shown] if self.not_shown else []),
-                *(
-                    [f"The {len(counters)} fullest of {len(self.limits):,} counters."]
-                    if len(self.limits) > len(counters)
-                    else []
-                ),
-            ],
+    def document(self, zone: tzinfo = UTC, /) -> Document:
+        """Return the queues, the counters of the rules, and the calls that would change them as blocks."""
+        largest = largest_queue(records(self.queues.head(_SHOWN)))
+        rules = _first_of_rules(records(self.limits.head(_SHOWN_COUNTERS)))
+        calls = tuple(Item(row["rule"], steps=(Step((), code=upsert_call(row)),)) for row in rules)
+        blocks = (
+            *((Text(self.not_shown),) if self.not_shown else ()),
+            Table(_HEADS, BuiltRows(self.queues, partial(_row, largest=largest)), long=_LONG, shown=_SHOWN),
+            Table(_LIMIT_HEADS, BuiltRows(self.limits, _limit_row), "Limits", shown=_SHOWN_COUNTERS),
+            *(() if len(self.limits) else (Text("No rule limits the concurrency."),)),
+            Fold("What the bars show", (Text(LEGEND),), is_aside=True),
+            *((Fold("Calls that would change a rule", (Items(calls),), is_aside=True),) if calls else ()),
         )
+        is_paused = (self.queues["blocked_on"] == "queue paused").any()
+        return replace(super().document(zone), blocks=blocks, tone="paused" if is_paused else "running")
 
 
-def _age(row: Mapping[Any, Any]) -> str:
-    return format_duration(row["oldest_wait"]) if row["oldest_wait"] is not None else ""
+def _row(row: Mapping[Any, Any], largest: int) -> Row:
+    wait, paused = row["oldest_wait"], row["paused_vqueue_id"]
+    tip = f"rule {row['rule']}" if row["rule"] else "no limit"
+    load = Word(describe_load(row), "", tuple(bar_of_queue(row, largest).lengths), tip)
+    numbers = (f"{row['running']:,}", f"{row['waiting']:,}", load, format_duration(wait) if wait is not None else "")
+    steps = () if paused is None else (Step((resume_call(paused),), "to resume it"),)
+    return Row((row["queue"], row["waits_for"], *numbers, row["oldest_id"] or ""), steps)
+
+
+def _limit_row(row: Mapping[Any, Any]) -> Row:
+    use = Word(describe_usage(row), "", tuple(bar_of_counter(row).lengths), describe_usage(row))
+    return Row((row["rule"], row["counted"], use, row["mark"], f"{row['waiting']:,}", row["description"] or ""))
 
 
 def _first_of_rules(counters: list[dict[Any, Any]]) -> list[dict[Any, Any]]:

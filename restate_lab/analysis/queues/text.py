@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from restate_lab._text import format_age, format_duration, plural, shorten_id, verb_form
+from restate_lab.calls import SuggestedCall
 
 NEARLY = 0.8
 """The share of a limit above which it is marked."""
@@ -125,9 +126,9 @@ def describe_queue(row: Mapping[Any, Any]) -> Iterator[str]:
 _COUNTS = {"running": "running", "suspended": "suspended", "paused": "paused", "scheduled": "to start later"}
 
 
-def resume_call(vqueue_id: str) -> str:
+def resume_call(vqueue_id: str) -> SuggestedCall:
     """Return the call that resumes a queue."""
-    return f'lab.admin.resume_vqueue({vqueue_id!r}, reason="…")'
+    return SuggestedCall("lab.admin.resume_vqueue", (vqueue_id,), {"reason": "…"})
 
 
 def upsert_call(row: Mapping[Any, Any]) -> str:

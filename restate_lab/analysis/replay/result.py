@@ -1,17 +1,18 @@
-"""The result of ``replay()``: the verdicts as frames, as text, and as a card with both paths."""
+"""The result of ``replay()``: the verdicts as frames, and as a document with both paths."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, tzinfo
+from functools import partial
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 
-from restate_lab._html import render
 from restate_lab._public import public
-from restate_lab._text import plural
+from restate_lab._text import join, plural
 from restate_lab.analysis.patterns import normalize
 from restate_lab.analysis.replay.recording import (
     CANNOT_SAY,
@@ -22,8 +23,9 @@ from restate_lab.analysis.replay.recording import (
 )
 from restate_lab.analysis.replay.verdict import DIVERGES, FAILS, OTHER_RESULT, VERDICTS
 from restate_lab.client.arguments import check_id
+from restate_lab.document import Block, Document, Gaps, Item, Items, Line, Picture, Text, Word
 from restate_lab.errors import ArgumentError
-from restate_lab.frames import records, rows_to_table
+from restate_lab.frames import BuiltRows, records, rows_to_table
 from restate_lab.protocol.commands import RecordedCommand
 from restate_lab.result import Result
 from restate_lab.status import STATUSES
@@ -64,19 +66,18 @@ _DIFF: dict[str, pa.DataType] = {
     "divergence": pa.bool_(),
 }
 _NULLABLE: dict[pa.DataType, Any] = {pa.int64(): pd.Int64Dtype()}
-_COLOURS = {
-    DIVERGES: STATUSES["failed"].colour,
-    FAILS: STATUSES["backing-off"].colour,
-    CANNOT_SAY: STATUSES["pending"].colour,
-    NOT_CHECKABLE: STATUSES["suspended"].colour,
-    OTHER_RESULT: STATUSES["running"].colour,
-    FITS: STATUSES["succeeded"].colour,
+_TONES = {
+    DIVERGES: "failed",
+    FAILS: "backing-off",
+    CANNOT_SAY: "pending",
+    NOT_CHECKABLE: "suspended",
+    OTHER_RESULT: "running",
+    FITS: "succeeded",
 }
 _DIVERGING = frozenset({DIVERGES, FAILS, OTHER_RESULT})
 _ENDS_THERE = "The check stops the code there, so what it would do next is not known."
 _PLACE_UNKNOWN = "The response does not show at which command, so how far the code follows the journal is not known."
-_MOST = 8  # groups in the text and on the card; the frame has all of them
-_BEFORE = 3  # commands before the divergence that the card shows
+_BEFORE = 3  # commands before the divergence that are shown
 
 
 @public
@@ -169,29 +170,20 @@ class Replay(Result):
             raise ArgumentError(f"{id_} {why}; choose an id in rows.")
         return _diff_frame(records(found)[0], self._paths.get(id_, ()))
 
-    def _text(self) -> str:
-        groups = records(self.groups)
-        lines = [f"{self.summary}.", f"Checked at {self.where}."]
-        for row in groups[:_MOST]:
-            affected = plural(row["invocations"], "invocation")
-            lines.append(f"- {row['verdict']}: {affected} of {row['handler']}, for example")
-            lines.append(f"  {row['example_id']}: {row['reason']}.")
-        if len(groups) > _MOST:
-            lines.append(f"… and {plural(len(groups) - _MOST, 'more group')}")
-        return "\n".join([*lines, *_missed_lines(self), *self.warnings])
-
-    def _card(self) -> str:
-        hidden = len(self.groups) - _MOST
-        more = [f"… and {plural(hidden, 'more group')}"] if hidden > 0 else []
-        return render(
-            "analysis/replay/card.html.j2",
-            title=self.summary,
-            place="",
-            lines=[*more, *_missed_lines(self), self.where, *self.warnings],
-            accent=_COLOURS[self.verdict],
-            parts=[(verdict, count, _COLOURS[verdict]) for verdict, count in self.counts.items()],
-            groups=[_group_block(row, self._paths.get(row["example_id"], ())) for row in records(self.groups)[:_MOST]],
+    def document(self, _: tzinfo = UTC, /) -> Document:
+        """Return the groups, the invocations that were not checked, and what the check does not show as blocks."""
+        missed = self.not_read["reason"].value_counts().items()
+        blocks: tuple[Block, ...] = (
+            Picture("_html/bar.html.j2", self._bar),
+            Items(BuiltRows(self.groups, partial(_group_item, paths=self._paths))),
+            Gaps([f"{plural(int(count), 'invocation')}, {reason}" for reason, count in missed], "Not checked"),
+            *(Text(Word(each, "quiet")) for each in self.warnings),
         )
+        return Document(self.summary, self.where, blocks, _TONES[self.verdict])
+
+    def _bar(self) -> Mapping[str, Any]:
+        counts = self.counts.items()
+        return {"parts": [(verdict, count, STATUSES[_TONES[verdict]].colour) for verdict, count in counts]}
 
 
 def outcome_frames(outcomes: Sequence[tuple[Recording, ReplayOutcome]]) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -239,23 +231,16 @@ def _frame(rows: Sequence[Mapping[str, Any]], types: Mapping[str, pa.DataType]) 
     return rows_to_table(rows, types).to_pandas(types_mapper=_NULLABLE.get)
 
 
-def _missed_lines(replay: Replay) -> list[str]:
-    reasons = replay.not_read["reason"].value_counts().items()
-    return [f"Not checked: {plural(int(count), 'invocation')}, {reason}." for reason, count in reasons]
-
-
-def _group_block(row: Mapping[Any, Any], commands: Sequence[RecordedCommand]) -> dict[str, Any]:
-    at, steps = row["command_index"], []
+def _group_item(row: Mapping[Any, Any], paths: Mapping[str, Sequence[RecordedCommand]]) -> Item:
+    """Return a group with the commands where the paths of its example part, after those that are equal."""
+    at, example = row["command_index"], row["example_id"]
+    lines: list[Line] = [f"{row['reason']}.", Word(f"for example {example}", "quiet")]
     if at is not None:
-        followed = [(f"{number}", str(commands[number])) for number in range(max(0, at - _BEFORE), at)]
-        steps = [(*each, each[1]) for each in followed] + [(f"{at}", str(commands[at]), row["now"] or "")]
-    return {
-        "colour": _COLOURS[row["verdict"]],
-        "heading": f"{row['verdict']}: {plural(row['invocations'], 'invocation')} of {row['handler']}",
-        "example": row["example_id"],
-        "reason": row["reason"],
-        "steps": steps,
-    }
+        before = join(map(str, paths.get(example, ())[max(0, at - _BEFORE) : at]), _BEFORE)
+        lines += [Word(f"after {before}", "quiet")] if before else []
+        lines += [f"recorded {at}: {row['recorded']}", (f"now {at}: ", Word(row["now"] or ""))]
+    affected = f": {plural(row['invocations'], 'invocation')} of {row['handler']}"
+    return Item((Word(row["verdict"], _TONES[row["verdict"]]), Word(affected)), lines=tuple(lines))
 
 
 def _diff_frame(outcome: Mapping[str, Any], commands: Sequence[RecordedCommand]) -> pd.DataFrame:

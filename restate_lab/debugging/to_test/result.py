@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, tzinfo
 from pathlib import Path
 
 import pandas as pd
 
-from restate_lab._html import render
 from restate_lab._public import public
 from restate_lab._text import format_timestamp, plural
+from restate_lab.document import Block, Document, Facts, Text, Word
 from restate_lab.result import Result
-from restate_lab.status import STATUSES
-
-_AS_RECORDED, _OTHER = STATUSES["failed"].colour, STATUSES["suspended"].colour
 
 
 @public
@@ -70,24 +68,14 @@ class RecordedTest(Result):
         masked = f"{plural(count, 'value')} masked" if count else "nothing masked"
         return f"{plural(self.entries, 'entry', 'entries')}, no header of the input, {masked}"
 
-    @property
-    def lines(self) -> list[str]:
-        """Return the files, the notes and the next step."""
+    def document(self, _: tzinfo = UTC, /) -> Document:
+        """Return the files, the notes and the next step as blocks."""
         journal, test, *others = self.paths
-        copied = [f"wrote {len(others)} files with the testing code in {others[0].parent}"] if others else []
-        after = [f"After the fix, run: {self.command}"] if self.command else []
-        return [f"wrote {journal}: {self._about_journal}", f"wrote {test}", *copied, *self.notes, *after]
-
-    def _text(self) -> str:
-        return "\n".join([f"{self.target}: {self.outcome}", self.where, *self.lines])
-
-    def _card(self) -> str:
-        accent = _AS_RECORDED if self.is_as_recorded else _OTHER
-        return render(
-            "debugging/to_test/card.html.j2",
-            title=self.outcome,
-            place=self.where,
-            target=self.target,
-            lines=self.lines,
-            accent=accent,
+        copied = [("testing code", f"{len(others)} files in {others[0].parent}")] if others else []
+        files = (("journal", f"{journal}: {self._about_journal}"), ("test", str(test)), *copied)
+        blocks: tuple[Block, ...] = (
+            Facts((("invocation", self.target), *files)),
+            *(Text(Word(each, "quiet")) for each in self.notes),
+            *((Text(f"After the fix, run: {self.command}"),) if self.command else ()),
         )
+        return Document(self.outcome, self.where, blocks, "failed" if self.is_as_recorded else "suspended")

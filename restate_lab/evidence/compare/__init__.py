@@ -5,26 +5,26 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
 import pandas as pd
 
-from restate_lab._html import render
 from restate_lab._public import public
 from restate_lab._text import format_age, format_duration, format_timestamp, join, one_line, plural
 from restate_lab.client.schema import translate_errors
+from restate_lab.document import Block, Document, Facts, Fold, Gaps, Row, Table
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, NotOnThisServer, Truncated
 from restate_lab.evidence.compare import invocations, objects
 from restate_lab.evidence.compare.sides import Limitation, Sides, sides_of
+from restate_lab.frames import BuiltRows, records
 from restate_lab.result import Result
 from restate_lab.source import Source
 
 PARTS = ("invocations", "state", "deployments", "backlog")
 _FEW = 3
 _NAME_LENGTH = 48  # characters of a name on a line
-_ACCENT = "#3c7d8c"
 _CARD_ROWS = 12  # rows of each frame that the card shows
 _CELL_WIDTH = 60
 _CARD_COLUMNS = {
@@ -119,16 +119,14 @@ def _most_frequent(values: pd.Series) -> str:
     return join(texts, _FEW, total=len(counts))
 
 
-def _card_part(part: str, frame: pd.DataFrame, summary: str) -> dict[str, Any]:
+def _table(part: str, frame: pd.DataFrame) -> Iterator[Fold]:
+    """Yield the rows of a frame as a block of pages; a report has all rows of it, and a text only counts them."""
     rows = frame.head(_CARD_ROWS)
-    columns = [name for name in _CARD_COLUMNS[part] if rows[name].notna().any()] if len(rows) else []
-    return {
-        "name": part,
-        "summary": summary,
-        "heads": [name.replace("_", " ") for name in columns],
-        "rows": [[_cell_text(row[name]) for name in columns] for row in rows.to_dict("records")],
-        "more": len(frame) - _CARD_ROWS,
-    }
+    columns = [name for name in _CARD_COLUMNS[part] if rows[name].notna().any()]
+    if columns:
+        cells = BuiltRows(frame, lambda row: Row(tuple(_cell_text(row[name]) for name in columns)))
+        heads = tuple(name.replace("_", " ") for name in columns)
+        yield Fold(part.capitalize(), (Table(heads, cells, shown=_CARD_ROWS),), is_aside=True)
 
 
 def _cell_text(value: Any) -> str:
@@ -198,30 +196,21 @@ class Comparison(Result):
         }
 
     @property
-    def details(self) -> str:
-        """Return the changes on five lines: sources, invocations, state, deployments, backlog."""
-        return "\n".join([self.where, *(f"{part}: {self._describe(part)}" for part in PARTS)])
-
-    @property
     def where(self) -> str:
         """Return the names of the sources and the time between them."""
         later = format_age(self.before_at, self.read_at)
         names = [one_line(name, _NAME_LENGTH) for name in (self.before, self.after)]
         return f"{names[0]} → {names[1]}, {later} later, {format_timestamp(self.read_at)}"
 
-    def _text(self) -> str:
-        left = [f"  {row['part']}: {row['reason']}" for row in self.not_read.to_dict("records")]
-        return "\n".join([self.details, *(["NOT COMPARED", *left] if left else [])])
-
-    def _card(self) -> str:
-        return render(
-            "evidence/compare/card.html.j2",
-            title=self.summary,
-            place=self.where,
-            lines=[f"Not compared, {row['part']}: {row['reason']}" for row in self.not_read.to_dict("records")],
-            accent=_ACCENT,
-            parts=[_card_part(part, getattr(self, part), self._describe(part)) for part in PARTS],
+    def document(self, _: tzinfo = UTC, /) -> Document:
+        """Return what changed in each part as blocks."""
+        unread = [f"{row['part']}: {row['reason']}" for row in records(self.not_read)]
+        blocks: tuple[Block, ...] = (
+            Facts(tuple((part, self._describe(part)) for part in PARTS)),
+            *(block for part in PARTS for block in _table(part, getattr(self, part))),
+            Gaps(unread, "Not compared"),
         )
+        return Document(self.summary, self.where, blocks, "running")
 
     def _describe(self, part: str) -> str:
         notes = self.not_read[self.not_read["part"] == part]
@@ -237,7 +226,7 @@ def compare(
 ) -> Comparison:
     """Compare two sources of one cluster, the earlier one first: two frozen ones, or a frozen and a live one.
 
-    ``help(rl.Comparison)`` describes the frames of the result. ``print()`` shows five lines and ``not_read``.
+    ``help(rl.Comparison)`` describes the frames of the result. ``print()`` shows a line for each, and ``not_read``.
 
     ``limit`` is the maximum number of rows that are read from one table of each source; None reads all. If it is
     exceeded, invocations that are completed on both sides are excluded first, with a warning (Truncated). ``timeout``

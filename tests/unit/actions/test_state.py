@@ -131,7 +131,7 @@ def test_what_is_shown_is_text_cut_and_masked() -> None:
     assert "ann" in html
     assert len(html) < 7_000  # and a value has 5,000 letters
     assert state.frame.set_index("key")["value"]["deep"] == [{"password": MASK, "user": "ann"}]
-    assert "and 5 more keys" in made(**{f"k{n}": b"1" for n in range(25)})._repr_html_()
+    assert "… and 5 more" in made(**{f"k{n}": b"1" for n in range(25)})._repr_html_()
 
 
 @pytest.mark.parametrize(

@@ -184,11 +184,14 @@ def test_the_open_step_of_a_long_run_is_shown() -> None:
     steps = [entry("Run", 1 + 2 * number, number, name=f"step {number}") for number in range(400)]
     failing = entry("Run", 801, name="step 400", errors=AttemptErrors(3, at_least=True, message="no connection"))
     known = conversation(*steps, failing, status="backing-off")
-    for text, hidden in ((str(known), "lines not shown"), (known._repr_html_(), "… 201 turns not shown …")):
-        assert "Run step 0" in text
-        assert "Run step 200" not in text
-        assert text.count(hidden) == 1
-        assert text.index(hidden) < text.index("step 400") < text.index("at least 3 failed attempts")
+    text, card, hidden = str(known), known._repr_html_(), "… 201 turns not shown …"
+    for each in (text, card):
+        assert "Run step 0" in each
+        assert "Run step 200" not in each
+        assert each.count(hidden) == 1
+    assert "now  Run step 400 (open, at least 3 failed attempts)" in text
+    last = card.rindex("step 400")
+    assert card.index(hidden) < last < card.index("at least 3 failed attempts", last)
     assert known.frame["attempts_at_least"].tolist() == [False] * 400 + [True]
 
 

@@ -75,7 +75,7 @@ def test_a_failure_gives_a_test_that_fails_at_its_line_until_the_code_is_correct
 def test_what_was_written_is_shown(write: Write) -> None:
     made = write()
     lines = str(made).splitlines()
-    assert lines[2] == f"wrote {made.paths[0]}: 5 entries, no header of the input, nothing masked"
+    assert lines[4] == f"journal     {made.paths[0]}: 5 entries, no header of the input, nothing masked"
     assert lines[-1] == f"After the fix, run: pytest {made.paths[1]}"
     assert list(made.files["content"]) == ["journal", "test"]
     assert made.outcome.replace("'", "&#39;") in made._repr_html_()

@@ -26,7 +26,7 @@ from restate_lab.errors import ArgumentError
 from restate_lab.plots.style import canvas_on
 from restate_lab.redaction import MASK
 from restate_lab.reports.figures import picture, render_figure
-from restate_lab.reports.parts import Card, DrawnPicture, Table
+from restate_lab.reports.parts import Card, DrawnPicture, FrameTable
 from restate_lab.reports.report import Report
 from support.sample_reports import Page, report_source
 from support.sample_rows import SampleRows
@@ -75,9 +75,9 @@ def figure() -> Figure:
 @pytest.mark.parametrize(
     ("thing", "parts"),
     [
-        (pd.DataFrame({"a": [1]}), [Table]),
-        (pd.Series([1, 2], name="n"), [Table]),
-        (pa.table({"a": [1]}), [Table]),
+        (pd.DataFrame({"a": [1]}), [FrameTable]),
+        (pd.Series([1, 2], name="n"), [FrameTable]),
+        (pa.table({"a": [1]}), [FrameTable]),
         (figure(), [DrawnPicture]),
         (figure().get_axes()[0], [DrawnPicture]),
     ],

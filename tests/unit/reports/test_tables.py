@@ -11,14 +11,14 @@ import pytest
 
 from restate_lab.redaction import MASK
 from restate_lab.reports.masking import Masker
-from restate_lab.reports.parts import Table
+from restate_lab.reports.parts import FrameTable
 from restate_lab.reports.report import Report
 from restate_lab.reports.tables import MOST_BYTES, TableBuilder
 
 MAKER = TableBuilder(UTC, Masker(["hunter2hunter2"]))
 
 
-def taken(table: Table) -> bytes:
+def taken(table: FrameTable) -> bytes:
     assert table.download is not None
     return base64.b64decode(table.download.uri.partition(",")[2])
 

@@ -1,4 +1,4 @@
-"""Hints of the library as texts that name the options of this command line."""
+"""The words of this command line in place of arguments in Python, in messages and in texts of results."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ _IN_A_SHELL = (
     (re.compile(r"\bconnect to (\S+), or make a new plan"), r"add -e \1, or make a new plan"),
     (re.compile(r'such as rl\.ask\(lab, "retry_storm_ids", service="Payments"\)'), "or add --question retry_storm_ids"),
     (re.compile(r": see plan\.impact\."), "; --json lists them."),
+    (re.compile(r", in \.members\b"), "; --json lists them"),
     (re.compile(r'\bkey="([^"]*)"'), r'--key "\1"'),
     (re.compile(r'Pass "Service/key", or a longer since='), "Add --key Service/key, or a longer --since"),
     (re.compile(r": plan\.replay has the reasons\."), "."),
@@ -37,7 +38,6 @@ _IN_A_SHELL = (
         "only Python can read it, with shapes=[function]. restate-lab journal shows",
     ),
 )
-"""A hint for Python → the same for this command line; texts of the library name arguments of Python."""
 
 
 def in_a_shell(text: str) -> str:
