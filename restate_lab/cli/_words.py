@@ -24,7 +24,6 @@ _IN_A_SHELL = (
     (re.compile(r"\bconnect to (\S+), or make a new plan"), r"add -e \1, or make a new plan"),
     (re.compile(r'such as rl\.ask\(lab, "retry_storm_ids", service="Payments"\)'), "or add --question retry_storm_ids"),
     (re.compile(r": see plan\.impact\."), "; --json lists them."),
-    (re.compile(r", in \.members\b"), "; --json lists them"),
     (re.compile(r'\bkey="([^"]*)"'), r'--key "\1"'),
     (re.compile(r'Pass "Service/key", or a longer since='), "Add --key Service/key, or a longer --since"),
     (re.compile(r": plan\.replay has the reasons\."), "."),

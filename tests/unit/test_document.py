@@ -135,7 +135,7 @@ def test_a_report_has_whole_ids_and_severities_as_text_and_a_short_one_no_folds(
     shown = Document(id_, id_, (*folds, *others))
     report, short = html_of(shown, is_report=True), html_of(shown, is_report=True, is_short=True)
     assert report.count(id_) == 2 * 6 + 2 + len(others)
-    assert report.count("1.") == 1
+    assert report.count(">1.") == 1
     assert "ellipsis" not in report
     assert report.count(">critical</b>") == 2
     assert report.count("<details") == 2
