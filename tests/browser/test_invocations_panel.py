@@ -9,7 +9,6 @@ from urllib.parse import quote_plus
 
 import nbformat
 import pytest
-from nbconvert import HTMLExporter
 from playwright.sync_api import Browser, expect
 
 import restate_lab as rl
@@ -494,6 +493,8 @@ def test_exported_without_a_kernel(
     browser: Browser, incident_server: Cluster, tmp_path: Path, screenshots: Path
 ) -> None:
     """A page exported from a notebook shows the panels' rows, without kernel or external content."""
+    from nbconvert import HTMLExporter
+
     with rl.connect(incident_server.admin_url) as lab:
         panel = rl.Panel(lab, open=incident_server.roles["agent_denver"], refresh=None)
         data = panel._repr_mimebundle_()

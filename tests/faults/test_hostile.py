@@ -40,7 +40,6 @@ from restate_lab.audit import AuditLog
 from restate_lab.cli import app
 from restate_lab.client.lab import Lab
 from restate_lab.client.models import UpsertRule
-from restate_lab.mcp.server import NOTICE, build_server
 from restate_lab.panels.grid import Grid
 from restate_lab.reads import read_identity
 from restate_lab.sources import Sources
@@ -582,6 +581,8 @@ def strings_of(value: Any) -> Iterator[str]:
 
 def test_an_assistant_gets_quoted_data(vandalised: Vandalised, tmp_path: Path) -> None:
     """Every text is a value in JSON after a sentence that marks it as data, and errors are one text."""
+    from restate_lab.mcp.server import NOTICE, build_server
+
     with contextlib.ExitStack() as stack:
         server = build_server(Sources(stack, [vandalised.lab]), allow_changes=False, audit=AuditLog(tmp_path))
         for tool, arguments in tool_calls(vandalised):
