@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -30,7 +31,7 @@ from support.forked import Host, process_starter
 from support.isolation import allow_only_loopback, original_environment, private_environment
 from support.kinds import mark_kinds
 from support.placement import GroupScheduling, place
-from support.starts import describe_starts, read_starts, record_starts
+from support.starts import RunPrograms, describe_starts, read_starts, record_starts
 
 # No test depends on the clock. At night, many more examples are tried.
 _EXAMPLES = int(os.environ.get("RESTATE_LAB_EXAMPLES", "15"))
@@ -40,7 +41,8 @@ hypothesis.settings.load_profile("suite")
 NO_SKIP = "RESTATE_LAB_NO_SKIP"
 TESTS = Path(__file__).parent
 _HOST = pytest.StashKey[str | None]()
-_STARTS = pytest.StashKey[str]()
+_RUN = pytest.StashKey[str]()
+"""The folder that the processes of a run share."""
 REPEATED = {"browser", "faults", "integration"}
 """The folders whose tests get a second run if they fail: servers, kernels and a browser share two cores, and one of
 them may get no processor time for seconds. The summary lists these tests; a fault fails both runs."""
@@ -63,16 +65,16 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type] - an import of it raises ImportError
     if hasattr(config, "workerinput"):
-        config.stash[_HOST], config.stash[_STARTS] = config.workerinput["host"], config.workerinput["starts"]
+        config.stash[_HOST], config.stash[_RUN] = config.workerinput["host"], config.workerinput["run"]
     else:
         _begin_run(config)
 
 
 def _begin_run(config: pytest.Config) -> None:
-    """Start the process that starts services, and make the file for the programs of the run."""
-    handle, config.stash[_STARTS] = tempfile.mkstemp(prefix="restate-lab-")
-    os.close(handle)
-    config.add_cleanup(Path(config.stash[_STARTS]).unlink)
+    """Make the folder of the run, which ends the programs that all workers use, and start the host of services."""
+    folder = config.stash[_RUN] = tempfile.mkdtemp(prefix="restate-lab-")
+    config.add_cleanup(lambda: shutil.rmtree(folder))
+    config.add_cleanup(RunPrograms(Path(folder)).stop)
     if sys.platform == "linux" and not config.option.collectonly:
         host = Host()
         config.stash[_HOST] = host.address
@@ -81,14 +83,14 @@ def _begin_run(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Give a worker the address of the process that starts services, and the file for the programs of the run."""
+    """Give a worker the address of the process that starts services, and the folder of the run."""
     node.workerinput["host"] = node.config.stash.get(_HOST, None)
-    node.workerinput["starts"] = node.config.stash[_STARTS]
+    node.workerinput["run"] = node.config.stash[_RUN]
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """Print how many servers, JupyterLabs and browsers the run started, and in which modules."""
-    for line in describe_starts(read_starts(config.stash[_STARTS])):
+    for line in describe_starts(read_starts(config.stash[_RUN])):
         terminalreporter.write_line(f"started {line}")
 
 
@@ -124,7 +126,7 @@ def commands_once() -> Iterator[None]:
 def started_programs(request: pytest.FixtureRequest) -> Iterator[None]:
     """Start services by a fork of a process that has imported their libraries, and count the other programs."""
     with pytest.MonkeyPatch.context() as patch:
-        record_starts(patch, request.config.stash[_STARTS])
+        record_starts(patch, request.config.stash[_RUN])
         if host := request.config.stash.get(_HOST, None):
             patch.setattr(embedded, "Process", process_starter(host))
         yield
@@ -262,12 +264,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Iterator[None]:
-    """Exclude modules and tests from garbage collection: it would visit a million objects that stay."""
+    """Exclude modules and tests from garbage collection: to visit their million objects takes 0.2 seconds."""
     gc.disable()
     try:
         return (yield)
     finally:
-        gc.collect()
         gc.freeze()
         gc.enable()
 

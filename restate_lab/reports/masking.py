@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from markupsafe import escape
+
 from restate_lab.payload_json import HEADERS, mask
 from restate_lab.redaction import MASK, Secret, is_secret_header, is_secret_name
 
@@ -39,12 +41,16 @@ _LOOKS_SECRET = (
 
 
 class Masker:
-    """Masks secrets in text; each value in ``known`` is masked everywhere."""
+    """Masks secrets in text; each value in ``known`` is masked everywhere, also as it is written in HTML."""
 
     __slots__ = ("__known",)
 
     def __init__(self, known: Iterable[str] = ()) -> None:
-        self.__known = sorted({each for each in known if len(each) >= _SHORTEST}, key=len, reverse=True)
+        self.__known = sorted(
+            {form for each in known if len(each) >= _SHORTEST for form in (each, str(escape(each)))},
+            key=len,
+            reverse=True,
+        )
 
     def text(self, text: str) -> str:
         """Return the text with secrets masked."""

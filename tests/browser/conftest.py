@@ -14,7 +14,7 @@ from restate_lab.demo.jupyter import JupyterLab
 from restate_lab.demo.run import copy_notebooks, notebook_environment
 from restate_lab.demo.stories import STORIES
 from support.clusters import NEWEST, Cluster, Clusters, running_demo
-from support.jupyter import LabPage, chromium, find_chromium
+from support.jupyter import LabPage, chromium
 
 expect.set_options(timeout=90_000)  # a busy machine is not a failure of the test
 
@@ -52,20 +52,17 @@ def jupyterlab(
         yield lab
 
 
-# One browser per module, not per session: playwright's loop would disturb every later test with a loop.
-@pytest.fixture(scope="module")
+# One connection for this folder, not for the session: playwright's loop would disturb every later test with a loop.
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """Give a headless Chromium."""
-    executable = find_chromium()
-    if executable is None:
-        pytest.skip("no Chromium: install it (Debian: apt-get install chromium), or name it in CHROMIUM")
-    with chromium(executable) as running:
+    """Give the headless Chromium of the run."""
+    with chromium() as running:
         yield running
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def context(browser: Browser) -> Iterator[BrowserContext]:
-    """Give the cache that the pages of a module share: JupyterLab's code is compiled once, not for every test."""
+    """Give the cache that the pages of JupyterLab share: its code is compiled once, not for every module."""
     with browser.new_context(viewport={"width": 1400, "height": 1000}) as context:
         yield context
 

@@ -9,7 +9,6 @@ from urllib.parse import quote_plus
 
 import nbformat
 import pytest
-from nbconvert import HTMLExporter
 from playwright.sync_api import Browser, expect
 
 import restate_lab as rl
@@ -326,6 +325,8 @@ def _goes_through_the_waits(page: LabPage, panel: PanelOnPage, cluster: Cluster,
     page.wait_for_value("panel.state.get('view')", "waits")
     panel.button("Show the whole graph").click()
     expect(waits.locator("svg rect")).to_have_count(3)
+    blockers = panel.root.locator(".rl-grid").last
+    expect(blockers.locator(".rl-body .rl-row:not(.rl-loading)").first).to_be_visible()  # with its name
     for name, width, theme in (("wide", 1280, "Light"), ("phone", 400, "Dark")):
         page.page.set_viewport_size({"width": width, "height": 1000})
         page.theme(f"JupyterLab {theme}")
@@ -341,7 +342,6 @@ def _goes_through_the_waits(page: LabPage, panel: PanelOnPage, cluster: Cluster,
     panel.picture(screenshots / "waits-member.png")
     page.page.keyboard.press("Escape")
     expect(box).to_be_focused()
-    blockers = panel.root.locator(".rl-grid").last
     blockers.locator(".rl-menu > summary").click()
     panel.picture(screenshots / "waits-export.png")
     panel.button("Copy ids", within=blockers).click()
@@ -493,6 +493,8 @@ def test_exported_without_a_kernel(
     browser: Browser, incident_server: Cluster, tmp_path: Path, screenshots: Path
 ) -> None:
     """A page exported from a notebook shows the panels' rows, without kernel or external content."""
+    from nbconvert import HTMLExporter
+
     with rl.connect(incident_server.admin_url) as lab:
         panel = rl.Panel(lab, open=incident_server.roles["agent_denver"], refresh=None)
         data = panel._repr_mimebundle_()

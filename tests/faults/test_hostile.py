@@ -40,7 +40,6 @@ from restate_lab.audit import AuditLog
 from restate_lab.cli import app
 from restate_lab.client.lab import Lab
 from restate_lab.client.models import UpsertRule
-from restate_lab.mcp.server import NOTICE, build_server
 from restate_lab.panels.grid import Grid
 from restate_lab.reads import read_identity
 from restate_lab.sources import Sources
@@ -49,7 +48,7 @@ from support.bench import once_served, running_bench, wait_for
 from support.clusters import NEWEST
 from support.every_status import InvocationStatuses
 from support.hostile_services import CUT
-from support.jupyter import chromium, find_chromium
+from support.jupyter import chromium
 from support.page_servers import RunningPages, running_pages
 
 pytestmark = pytest.mark.server
@@ -279,11 +278,8 @@ def test_cards_and_reprs_show_text(vandalised: Vandalised) -> None:
 
 def check_widths(cards: list[str]) -> None:
     """Check in Chromium that each card, with all its parts open, fits into a page."""
-    executable = find_chromium()
-    if executable is None:
-        pytest.skip("no Chromium: install it (Debian: apt-get install chromium), or name it in CHROMIUM")
     content = "".join(f"<div>{card.replace('<details', '<details open')}</div>" for card in cards)
-    with chromium(executable) as browser, contextlib.closing(browser.new_page(viewport=PAGE)) as page:
+    with chromium() as browser, contextlib.closing(browser.new_page(viewport=PAGE)) as page:
         page.set_content(f"<body style='margin:8px'>{content}</body>")
         wide = page.evaluate("[...document.body.children].map((each) => each.scrollWidth > each.clientWidth)")
         assert [card[:2_000] for card, is_wide in zip(cards, wide, strict=True) if is_wide] == []
@@ -316,9 +312,6 @@ def with_a_card() -> set[type]:
 
 def test_served_pages_show_text(vandalised: Vandalised, tmp_path: Path) -> None:
     """No page runs or loads anything of the cluster, or is wider than a telephone; its data is the text as codes."""
-    executable = find_chromium()
-    if executable is None:
-        pytest.skip("no Chromium: install it (Debian: apt-get install chromium), or name it in CHROMIUM")
     paths = [
         *(
             "/?source=x&since=24h",
@@ -338,7 +331,7 @@ def test_served_pages_show_text(vandalised: Vandalised, tmp_path: Path) -> None:
         with (
             running_pages(sources, tmp_path, payloads=True) as pages,
             pages.client() as client,
-            chromium(executable) as browser,
+            chromium() as browser,
         ):
             faults = _page_faults(browser, pages, paths)
             for path in paths:
@@ -588,6 +581,8 @@ def strings_of(value: Any) -> Iterator[str]:
 
 def test_an_assistant_gets_quoted_data(vandalised: Vandalised, tmp_path: Path) -> None:
     """Every text is a value in JSON after a sentence that marks it as data, and errors are one text."""
+    from restate_lab.mcp.server import NOTICE, build_server
+
     with contextlib.ExitStack() as stack:
         server = build_server(Sources(stack, [vandalised.lab]), allow_changes=False, audit=AuditLog(tmp_path))
         for tool, arguments in tool_calls(vandalised):

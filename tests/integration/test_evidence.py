@@ -10,7 +10,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pandas as pd
 import pytest
 
@@ -223,6 +222,8 @@ def _by_table(source: Source, statements: dict[str, str]) -> dict[str, Counter[s
 
 
 def test_duckdb_and_pandas_read_the_files(lab: Lab, incident: Cluster, tmp_path: Path) -> None:
+    import duckdb
+
     path = tmp_path / "evidence"
     freeze(lab, path)
     statement = """

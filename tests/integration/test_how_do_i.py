@@ -19,9 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import duckdb
 import nbformat
-import polars as pl
 import pytest
 import typer.main
 from typer.testing import CliRunner
@@ -125,6 +123,9 @@ class Names(dict[str, Any]):
     numbers = count()
 
     def __init__(self, demo: Embedded, lab: rl.Lab) -> None:
+        import duckdb
+        import polars as pl
+
         super().__init__(rl=rl, lab=lab, timedelta=timedelta, pl=pl, duckdb=duckdb, zlib=zlib)
         self.storm = ids(demo.roles, "storm_503") + ids(demo.roles, "storm_timeout")
         self.makers: dict[str, Callable[[], Any]] = {

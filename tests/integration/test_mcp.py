@@ -20,7 +20,6 @@ from typing import Any
 import pandas as pd
 import platformdirs
 import pytest
-from mcp_types import ElicitResult
 
 import restate_lab as rl
 from restate_lab.analysis.contrast import compare_sides
@@ -326,6 +325,8 @@ def test_a_person_approves_in_a_terminal(relay: TcpRelay, incident: Cluster, aud
 @pytest.mark.parametrize("mode", [pytest.param("legacy", marks=pytest.mark.long), "auto"])
 def test_a_person_approves_in_the_client(mode: str, incident: Cluster, audit: Path, relay: TcpRelay) -> None:
     """A client with forms asks the person: a refusal and a wrong answer send nothing, the number executes the plan."""
+    from mcp_types import ElicitResult
+
     questions: list[str] = []
     answers = [
         ElicitResult(action="decline"),

@@ -24,7 +24,6 @@ from restate_lab.audit import AuditLog
 from restate_lab.cli import app
 from restate_lab.errors import ArgumentError, NotOnThisServer, StatementError
 from restate_lab.history.past_runs import RUNS
-from restate_lab.mcp.server import LabServer, build_server
 from restate_lab.source import Source
 from restate_lab.sources import Sources
 from support.bench import wait_for
@@ -162,6 +161,8 @@ def test_pages_of_a_time_keep_it_in_their_links(bench: PastBench) -> None:
 
 def test_an_assistant_opens_a_time_as_a_source(bench: PastBench, tmp_path: Path) -> None:
     """A tool reads the opened source, and the oldest of many times is closed."""
+    from restate_lab.mcp.server import build_server
+
     poll = bench.polls[len(bench.polls) // 2]
     with ExitStack() as stack:
         server = build_server(Sources(stack, [bench.lab]), allow_changes=True, audit=AuditLog(tmp_path))
@@ -208,7 +209,7 @@ def run(*arguments: str) -> str:
     return result.output
 
 
-def call(server: LabServer, name: str, **arguments: object) -> dict[str, Any]:
+def call(server: Any, name: str, **arguments: object) -> dict[str, Any]:
     result = anyio.run(server.call_tool, name, arguments)
     assert not result.is_error, result.content
     return result.structured_content

@@ -14,9 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import duckdb
 import pandas as pd
-import polars as pl
 import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -260,6 +258,9 @@ def test_a_parquet_file_holds_what_arrow_gives(lab: Lab, tmp_path: Path) -> None
 
 
 def test_polars_and_duckdb_read_tables_and_streams(newest_lab: Lab) -> None:
+    import duckdb
+    import polars as pl
+
     table = newest_lab.arrow("SELECT target_service_name AS service, status FROM sys_invocation")
     assert pl.from_arrow(table).height == table.num_rows > 0  # type: ignore[union-attr]
     invocations = table  # DuckDB finds it by its name

@@ -24,7 +24,7 @@ from restate_lab.source import Source
 from support.accessibility import faint_texts, overflowing_parts, unnamed_roles
 from support.bench import wait_for
 from support.clusters import NEWEST, Cluster, KindServer
-from support.jupyter import chromium, find_chromium
+from support.jupyter import chromium
 from support.page_servers import RunningPages, running_pages
 from support.raw_server import Talk, raw_server, respond_with
 
@@ -316,13 +316,10 @@ def test_an_empty_cluster_is_stated_on_each_page(server: Path, tmp_path: Path) -
 @pytest.mark.long  # it opens every page in both themes
 def test_pages_can_be_read_by_everyone(pages: RunningPages, incident: Cluster) -> None:
     """In both themes and on a telephone: names and contrast of all texts, no cut part, no error of the browser."""
-    executable = find_chromium()
-    if executable is None:
-        pytest.skip("no Chromium: install it (Debian: apt-get install chromium), or name it in CHROMIUM")
     own = [of_source(path, "prod") for name, path in paths_of(incident).items() if name not in {"", "report"}]
     paths = ["/", *own]
     faults: list[str] = []
-    with chromium(executable) as browser:
+    with chromium() as browser:
         first = browser.new_context()
         first.new_page().goto(pages.new_link())
         state: Any = first.storage_state()

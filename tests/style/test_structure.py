@@ -25,7 +25,7 @@ THRESHOLDS = {
     "lines of a function, 99th percentile": 45,
 }
 """The maximum of each figure. No limit is so tight that it invites dense lines."""
-CEILINGS = {"package": Weight(58_390, 365_010), "tests": Weight(56_330, 413_330)}
+CEILINGS = {"package": Weight(58_380, 364_620), "tests": Weight(56_460, 413_900)}
 """The most statements and expressions. Lower them with the change that makes the code smaller."""
 LEAST_MEDIAN = 130
 SMALL_FOR_A_REASON = {
@@ -53,6 +53,10 @@ VERBS = (
     "analysis/why",
 )
 """Packages whose ``__init__`` is a verb, and whose ``reader`` turns SQL into rows."""
+LATE = re.compile(
+    r"^(?:import|from) (?:duckdb|mcp|mcp_types|nbconvert|polars|restate_lab\.mcp\.server)\b", re.MULTILINE
+)
+"""Modules that few tests need and that are slow to import: every worker imports every module of tests."""
 READS_SQL = {
     "client": "it binds, checks and completes statements",
     "evidence": "it answers them",
@@ -129,6 +133,11 @@ def test_packages_of_verbs_have_one_interior(package: str) -> None:
     """``__init__`` is the verb, and one module turns SQL into rows."""
     assert (PACKAGE / package / "__init__.py").is_file()
     assert (PACKAGE / package / "reader.py").is_file()
+
+
+def test_functions_import_what_few_tests_need() -> None:
+    """A test imports such a module in its function, and only the workers that run the test load the module."""
+    assert [path for path in TESTS.rglob("*.py") if LATE.search(path.read_text("utf-8"))] == []
 
 
 def test_one_module_interprets_the_flags_of_servers() -> None:

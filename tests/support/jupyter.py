@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -14,10 +15,12 @@ from typing import Any
 
 import httpx
 import nbformat
+import pytest
+from playwright._impl._driver import compute_driver_executable
 from playwright.sync_api import Browser, Page, Request, sync_playwright
 
 from restate_lab.demo.jupyter import JupyterLab
-from support.starts import note_start
+from support.starts import note_start, run_folder, start_for_run
 
 FLAGS = (
     "--no-sandbox",
@@ -29,6 +32,7 @@ FLAGS = (
     "--disable-sync",
     "--no-first-run",
 )
+_READY_WITHIN = 120.0  # seconds; usually Chromium takes two
 # The page shows "idle" before the kernel is connected, and a run at that time opens a dialog that waits forever.
 CONNECTED = """() => {
     const kernel = window.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel;
@@ -57,12 +61,42 @@ def find_chromium() -> str | None:
 
 
 @contextlib.contextmanager
-def chromium(executable: str) -> Iterator[Browser]:
-    note_start("Chromium")
+def chromium() -> Iterator[Browser]:
+    """Connect to the Chromium of the run; the end closes the contexts of this connection, and no others.
+
+    Chromium has one clipboard for all contexts: the modules that use it are one group in `support.placement`.
+    """
+    executable = find_chromium()
+    if executable is None:
+        pytest.skip("no Chromium: install it (Debian: apt-get install chromium), or name it in CHROMIUM")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=list(FLAGS))
+        browser = playwright.chromium.connect(_address(executable))
         yield browser
         browser.close()
+
+
+def _address(executable: str) -> str:
+    """Return the address of the run's Chromium; the first process that asks for it starts it."""
+    folder = run_folder()
+    with (folder / "chromium.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        log = folder / "chromium.log"
+        if not log.exists():
+            note_start("Chromium")
+            options = folder / "chromium.json"
+            options.write_text(json.dumps({"executablePath": executable, "args": FLAGS, "host": "127.0.0.1"}))
+            server = [*compute_driver_executable(), "launch-server", "--browser=chromium", f"--config={options}"]
+            start_for_run(folder, "chromium", server)
+        return _wait_for_address(log)
+
+
+def _wait_for_address(log: Path) -> str:
+    deadline = time.monotonic() + _READY_WITHIN
+    while not (output := log.read_text()).endswith("\n"):
+        assert time.monotonic() < deadline, output
+        time.sleep(0.05)
+    assert output.startswith("ws://"), output
+    return output.strip()
 
 
 def write_notebook(path: Path, *sources: str) -> Path:

@@ -10,15 +10,16 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from subprocess import PIPE
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
-from mcp import Client, StdioServerParameters
-from mcp_types import CallToolResult, ElicitResult, Implementation, TextContent
+
+if TYPE_CHECKING:
+    from mcp import Client
+    from mcp_types import CallToolResult, ElicitResult
 
 COMMAND = [sys.executable, "-c", "from restate_lab.cli import main; main()"]
-CLIENT = Implementation(name="scripted", version="1.0")
-Answer = Callable[[str], ElicitResult]
+Answer = Callable[[str], "ElicitResult"]
 """The answer of a person to a question that the client shows."""
 
 
@@ -58,6 +59,8 @@ class Assistant:
 
 
 def text_of(result: CallToolResult) -> str:
+    from mcp_types import TextContent
+
     (content,) = result.content
     assert isinstance(content, TextContent)
     return content.text
@@ -68,6 +71,7 @@ def mcp_session(
     *options: str, mode: str = "auto", person: Answer | None = None, command: Sequence[str] = COMMAND
 ) -> Iterator[Assistant]:
     """Start ``restate-lab mcp`` with the options and connect to it; with ``person``, the client can show questions."""
+    from mcp import Client, Implementation, StdioServerParameters
 
     async def ask(_: Any, params: Any) -> ElicitResult:
         assert person is not None
@@ -75,7 +79,7 @@ def mcp_session(
 
     client = Client(
         StdioServerParameters(command=command[0], args=[*command[1:], "mcp", *options], env=dict(os.environ)),
-        client_info=CLIENT,
+        client_info=Implementation(name="scripted", version="1.0"),
         mode=mode,
         elicitation_callback=None if person is None else ask,
     )

@@ -36,6 +36,10 @@ GROUPS = {
         "browser/test_grid.py",
         "browser/test_server_restart.py",
         "browser/test_magics.py",
+        "browser/test_frames.py",
+        "browser/test_agent_panel.py",
+        "browser/test_story.py",
+        "browser/test_front_page.py",
     ),
     "the incident on the newest server": (
         "integration/test_alerts.py",

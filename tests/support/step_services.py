@@ -10,7 +10,7 @@ from restate import Context, InvocationRetryPolicy
 
 from restate_lab.demo.services_host import serve_inherited
 
-QUICK = timedelta(milliseconds=300)
+QUICK = timedelta(seconds=1)
 OFTEN = InvocationRetryPolicy(initial_interval=QUICK, max_interval=QUICK, max_attempts=10_000)  # never paused
 TWICE = InvocationRetryPolicy(initial_interval=QUICK, max_interval=QUICK, max_attempts=2, on_max_attempts="pause")
 SELDOM = InvocationRetryPolicy(initial_interval=timedelta(hours=12), max_interval=timedelta(hours=12))

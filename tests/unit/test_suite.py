@@ -7,11 +7,14 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from pathlib import Path
 
+import psutil
 import pytest
 
+from support.bench import wait_for
 from support.starts import describe_starts
 
 ROOT = Path(__file__).parents[2]
@@ -19,6 +22,25 @@ INTERRUPTED = (
     "tests/unit/actions/test_plan.py::test_an_interrupt_after_the_last_read_keeps_the_outcome_too",
     "tests/unit/reports/test_runner.py::test_a_cancellation_that_is_lost_is_repeated",
 )
+# A run, and a worker of it that ends; both are in the folder of the argument.
+RUN = """
+import os, pathlib, subprocess, sys, time
+from support.starts import RunPrograms
+run = RunPrograms(pathlib.Path(sys.argv[1]))
+subprocess.run([sys.executable, "-c", sys.argv[2]], check=True, env=os.environ | {"TESTS_RUN": sys.argv[1]})
+print("the worker has ended", flush=True)
+input()
+run.stop()
+"""
+SLEEPS = """
+from support.starts import run_folder, start_for_run
+start_for_run(run_folder(), "sleep", ["sleep", "600"])
+"""
+USES_CHROMIUM = """
+from support.jupyter import chromium
+with chromium() as browser:
+    browser.new_page().set_content("<p>a page</p>")
+"""
 ENDS_WITHIN = 240  # seconds; a run takes about ten, and used to hang forever
 
 
@@ -70,3 +92,22 @@ def run(command: list[str], folder: Path) -> tuple[int, str]:
 def test_the_summary_names_the_modules_that_started_programs() -> None:
     starts = Counter({("restate-server", "a.py"): 1, ("restate-server", "b.py"): 2, ("Chromium", "c.py"): 1})
     assert describe_starts(starts) == ["1 Chromium: 1 c.py", "3 restate-server: 2 b.py, 1 a.py"]
+
+
+@pytest.mark.parametrize("ends", ["stop", "kill"])
+@pytest.mark.parametrize("worker", [SLEEPS, pytest.param(USES_CHROMIUM, marks=[pytest.mark.browser, pytest.mark.long])])
+def test_a_program_of_the_run_outlives_its_worker_but_not_the_run(worker: str, ends: str) -> None:
+    """The last worker finds it; it ends when the run ends, also with ``kill -9``."""
+    path = {"PYTHONPATH": str(ROOT / "tests")}
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-c", RUN, folder, worker]
+        with subprocess.Popen(command, env=os.environ | path, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as started:
+            assert started.stdout is not None
+            assert started.stdout.readline() == b"the worker has ended\n"
+            (pid,) = [int(path.read_text()) for path in Path(folder).glob("*.pid")]
+            guard = psutil.Process(pid)
+            (program,) = wait_for(guard.children)
+            programs = [guard, program, *program.children(recursive=True)]
+            assert started.pid not in {each.pid for each in guard.parents()}
+            started.communicate(b"\n") if ends == "stop" else started.kill()
+        assert not psutil.wait_procs(programs, timeout=10)[1]

@@ -9,8 +9,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import duckdb
-import polars as pl
 import pytest
 from deltalake import DeltaTable
 
@@ -82,6 +80,8 @@ def _asked(question: str) -> str:
 
 
 def _with_duckdb(path: Path, question: str) -> list[dict[str, Any]]:
+    import duckdb
+
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         for name in ("invocations", "journal"):
@@ -90,6 +90,8 @@ def _with_duckdb(path: Path, question: str) -> list[dict[str, Any]]:
 
 
 def _with_polars(path: Path, question: str) -> list[dict[str, Any]]:
+    import polars as pl
+
     tables = {name: pl.scan_delta(str(path / name)) for name in ("invocations", "journal")}
     return pl.SQLContext(tables).execute(question, eager=True).to_dicts()
 

@@ -7,13 +7,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
-from mcp_types import CallToolResult, TextContent
 
 import restate_lab as rl
 from restate_lab.audit import AuditLog
@@ -21,9 +20,14 @@ from restate_lab.client.lab import Lab
 from restate_lab.client.settings import load_settings
 from restate_lab.errors import ArgumentError, MissingExtra
 from restate_lab.mcp import serve
-from restate_lab.mcp.server import LabServer, build_server
 from restate_lab.sources import Sources, open_sources
+from support.mcp_sessions import text_of
 from support.sample_rows import SampleRows
+
+if TYPE_CHECKING:
+    from mcp_types import CallToolResult
+
+    from restate_lab.mcp.server import LabServer
 
 ID = "inv_1" + "0" * 33
 CHANGES = {"execute_plan", "replay"}
@@ -44,6 +48,8 @@ VALUES = (
 
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LabServer]:
+    from restate_lab.mcp.server import build_server
+
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     network = httpx.MockTransport(lambda _: httpx.Response(403, json={"message": "forbidden"}))
     with ExitStack() as stack:
@@ -52,15 +58,11 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LabServe
 
 
 def call(server: LabServer, name: str, arguments: dict[str, Any]) -> CallToolResult:
+    from mcp_types import CallToolResult
+
     result = anyio.run(server.call_tool, name, arguments)
     assert isinstance(result, CallToolResult)
     return result
-
-
-def text_of(result: CallToolResult) -> str:
-    (content,) = result.content
-    assert isinstance(content, TextContent)
-    return content.text
 
 
 def tool_names(server: LabServer) -> set[str]:
@@ -69,6 +71,8 @@ def tool_names(server: LabServer) -> set[str]:
 
 def test_tools_that_change_exist_only_if_they_are_allowed(server: LabServer, tmp_path: Path) -> None:
     """Without --allow-changes, the connection is read-only and the executing tools do not exist."""
+    from restate_lab.mcp.server import build_server
+
     assert tool_names(server) >= CHANGES
     with open_sources(["http://127.0.0.1:9070"], []) as sources:
         assert sources.lab.read_only

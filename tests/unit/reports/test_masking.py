@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from markupsafe import escape
 
 from restate_lab.redaction import MASK, Secret
 from restate_lab.reports.masking import Masker, masker_for
@@ -71,6 +72,12 @@ def test_known_secrets_are_masked_wherever_they_stand() -> None:
     shown = masker.text("the-connection-token from-the-environment Denver-Colorado abc")
     assert shown == f"{MASK} {MASK} Denver-Colorado abc"
     assert "token" not in repr(masker)
+
+
+@pytest.mark.parametrize("secret", ["a<b>'c\"&d", "p&ssword-1", "<token>-2"])
+def test_known_secrets_are_masked_in_html_too(secret: str) -> None:
+    """A card is masked after its template has escaped the values."""
+    assert Masker([secret]).text(f"<b>{escape(secret)}</b> {secret}") == f"<b>{MASK}</b> {MASK}"
 
 
 @pytest.mark.parametrize(
