@@ -2,66 +2,22 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, tzinfo
-from itertools import accumulate, groupby
 from operator import attrgetter
 from typing import Any, ClassVar
 
 import pandas as pd
 
-from restate_lab._text import escape_invisible, format_timestamp, one_line, plural, truncate
+from restate_lab._text import escape_invisible, format_timestamp, one_line
 from restate_lab.document import Document, Gaps
 from restate_lab.document.html import html_of
-from restate_lab.document.text import COLUMNS, ROWS, count_rows, text_of
+from restate_lab.document.text import COLUMNS, text_of
 
 ORIGIN = ("summary", "source", "version", "read_at")
 """The fields of ``to_json()`` about where a result is from."""
-_LISTED = (10, 5, 3, 2, 1)
-_LONGEST = 4 * COLUMNS  # characters of a line of a text that does not fit
-_LAST_ROWS = 12  # of a text without its middle
-_MORE = re.compile(r" +… and ([\d,]+) more")
-
-
-def fit_screen(text: str, whole_list: str = "") -> str:
-    """Return a text that needs at most a screen: with shorter lists of indented lines, or without its middle.
-
-    The list below the line ``whole_list`` is not shortened.
-    """
-    if count_rows(text) <= ROWS:
-        return text
-    whole = [truncate(line, _LONGEST) for line in text.split("\n")]
-    for most in _LISTED:
-        lines = list(_shorten_lists(whole, most, whole_list))
-        if count_rows("\n".join(lines)) <= ROWS:
-            return "\n".join(lines)
-    last = _that_fit(lines[::-1], _LAST_ROWS)[::-1]
-    first = _that_fit(lines, ROWS - _LAST_ROWS - 1)
-    hidden = plural(len(lines) - len(first) - len(last), "line")
-    return "\n".join([*first, f"… {hidden} not shown; the frames of the result have all rows …", *last])
-
-
-def _that_fit(lines: Sequence[str], rows: int) -> list[str]:
-    """Return the first lines that need at most this many rows."""
-    needed = accumulate(map(count_rows, lines))
-    return [line for line, row in zip(lines, needed, strict=True) if row <= rows]
-
-
-def _shorten_lists(lines: Sequence[str], most: int, whole_list: str) -> Iterator[str]:
-    """Yield the lines with at most ``most`` indented ones after each other, and how many more there are."""
-    head = ""
-    for is_listed, group in groupby(lines, key=lambda line: line.startswith("  ")):
-        rows = list(group)
-        if not is_listed or head == whole_list or len(rows) <= most + 1:
-            yield from rows
-            head = rows[-1]
-            continue
-        yield from rows[:most]
-        counted = _MORE.match(rows[-1])
-        hidden = len(rows) - most + (int(counted[1].replace(",", "")) - 1 if counted else 0)
-        yield f"  … and {hidden:,} more"
+_LONGEST = 4 * COLUMNS  # characters of a repr
 
 
 def _json_value(value: Any) -> Any:
@@ -86,8 +42,6 @@ class Result:
     frames.
     """
 
-    _whole_list: ClassVar[str] = ""
-    """The head of a list that a short text has completely."""
     _json: ClassVar[tuple[str, ...]] = (*ORIGIN, "not_read")
     """The fields of ``to_json()``, in order; "note.id" is the field ``id`` of the field ``note``."""
     source: str
@@ -138,24 +92,11 @@ class Result:
         where = f"{self.source}, restate {self.version}, {format_timestamp(self.read_at, zone=zone)}"
         return Document(self.summary, where, (Gaps(self.reasons),), page=self.link)
 
-    def _text(self) -> str:
-        return text_of(self.document())
-
-    def _card(self) -> str:
-        return html_of(self.document())
-
     def _brief(self) -> str:
         return f"{self.where}: {self.summary}"
 
-    def _short_text(self) -> str:
-        """Return a text for a result whose own one does not fit on a screen."""
-        return self._text()
-
     def __str__(self) -> str:
-        text = escape_invisible(self._text())
-        if count_rows(text) <= ROWS:
-            return text
-        return fit_screen(escape_invisible(self._short_text()), self._whole_list)
+        return text_of(self.document())
 
     def __repr__(self) -> str:
         return escape_invisible(f"<{type(self).__name__} of {one_line(self._brief(), _LONGEST)}>")
@@ -164,4 +105,4 @@ class Result:
         printer.text(str(self))
 
     def _repr_html_(self) -> str:
-        return self._card()
+        return html_of(self.document())

@@ -16,7 +16,7 @@ from typing import Any
 import typer
 
 from restate_lab._text import escape_invisible
-from restate_lab.cli._words import in_a_shell
+from restate_lab.cli._in_a_shell import in_a_shell
 from restate_lab.errors import ArgumentError, RestateLabError, StatementError
 from restate_lab.progress import redirect_messages
 

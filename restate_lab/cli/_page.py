@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.text import Text
 
 from restate_lab._text import escape_invisible
-from restate_lab.cli._words import in_a_shell
+from restate_lab.cli._in_a_shell import in_a_shell
 from restate_lab.document import Document
 from restate_lab.document.text import COLUMNS, TextLayout, TextRow
 

@@ -29,7 +29,6 @@ from restate_lab.cli._options import (
     with_output,
     with_table,
 )
-from restate_lab.cli._words import in_a_shell
 from restate_lab.errors import ArgumentError, Interrupted, WriteFailed
 from restate_lab.interrupts import Shield
 from restate_lab.progress import notify
@@ -419,13 +418,9 @@ def _exit_code(outcome: pd.DataFrame) -> int:
 
 
 def _print_plan(made: Plan, command: str | None, page: TextPage) -> None:
-    where, title, undo, *lines = made.review_text.splitlines()
-    page.paragraph((title, "bold"))
-    page.paragraph((where, "dim"))
-    if made.targets:
-        page.paragraph((undo, "bold"))
-    for line in lines:
-        page.lines(in_a_shell(line))
+    from restate_lab.actions.plan.model import REVIEW
+
+    page.document(made.review, REVIEW)
     page.blank()
     if not made.targets:
         page.paragraph("There is nothing to do.")

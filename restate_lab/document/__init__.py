@@ -197,7 +197,8 @@ Block: TypeAlias = Text | Facts | Items | Picture | Bars | Calls | Gaps | Fold |
 class Document:
     """A result: its title in a tone, its source or id, its blocks, and lines about how it was read.
 
-    ``page`` is the address of the page with the result; "" without one.
+    ``page`` is the address of the page with the result; "" without one. A text that is shortened has all of the first
+    ``whole`` blocks, with ten rows of each list.
     """
 
     title: Line
@@ -206,6 +207,7 @@ class Document:
     tone: str = "quiet"
     foot: tuple[str, ...] = ()
     page: str = ""
+    whole: int = 0
 
     def map(self, change: Callable[[str], str], /) -> Document:
         """Return the document with each text changed, such as with secrets masked; calls become text in Python."""

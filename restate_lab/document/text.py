@@ -37,6 +37,7 @@ Write: TypeAlias = Callable[[Step], str]
 _ALL = 1_000_000_000
 _ROW = COLUMNS - 10  # characters of a paragraph after its mark that fit on a row
 _SHORT_LABEL = 8
+_WHOLE = 10  # rows of a list that is not shortened further
 _NOTHING = Word("", "quiet")
 _SHORTENED = "This text is shortened; the frames of the result have everything."
 
@@ -85,8 +86,10 @@ class TextLayout:
         yield TextRow(self._words(document.title, document.tone))
         yield TextRow(self._words("; ".join(filter(None, (document.place, *document.foot))), "quiet"))
         numbers = count()
-        for block in document.blocks:
-            yield from self._block(block, numbers, TextRow())
+        whole = replace(self, most=max(self.most, _WHOLE), full=_ALL, longest=_ALL)
+        for at, block in enumerate(document.blocks):
+            layout = whole if at < document.whole else self
+            yield from layout._block(block, numbers, TextRow())  # noqa: SLF001 - a layout
 
     def _block(self, block: Block, numbers: Iterator[int], *before: TextRow) -> Iterator[TextRow]:
         rows = self._rows_of(block, numbers)

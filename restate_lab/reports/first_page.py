@@ -64,7 +64,8 @@ def verdict_of(diagnosis: Diagnosis, zone: tzinfo, *, targets: Mapping[str, str]
     sentence = _first_sentence(diagnosis, zone, targets or {}, error)
     if diagnosis.verdict != "incomplete":
         return sentence or f"No problem found by {plural(len(diagnosis.checked), 'check')}."
-    return f"The diagnosis is incomplete. {sentence or 'The checks that could run found no problem.'}"
+    none = "The checks that could run found no problem." if len(diagnosis.checked) else "No check could run."
+    return f"The diagnosis is incomplete. {sentence or none}"
 
 
 def diagnosis_title(diagnosis: Diagnosis) -> str:

@@ -195,7 +195,7 @@ def card_of(content: Any, builder: TableBuilder, *, title: str = "") -> Card:
     Raises:
         ArgumentError: it has neither.
     """
-    if isinstance(content, Result) and type(content)._card is Result._card:  # noqa: SLF001
+    if isinstance(content, Result):
         return builder.document(content.document(builder.zone), title=title)
     html = content._repr_html_() if hasattr(content, "_repr_html_") else None
     if not html:

@@ -116,7 +116,7 @@ def test_what_changed_between_two_moments(cluster: Cluster, tmp_path: Path) -> N
         new = lab.ingress.send("agent", "run", "What is the weather in Oslo?").invocation_id
     told = call(cluster, "compare", before)
     assert told.exit_code == 0, told.stderr
-    assert [line.partition(":")[0] for line in told.stdout.splitlines()[1:5]] == list(PARTS)
+    assert [line.partition(" ")[0] for line in told.stdout.splitlines()[3:7]] == list(PARTS)
     assert "1 created" in told.stdout
     call(cluster, "freeze", after)
     runner = CliRunner()

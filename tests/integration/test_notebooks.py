@@ -91,7 +91,7 @@ def test_the_weather_agent_is_repaired_without_asking_the_model_again(kind: str,
             assert "get weather" in plain["journal"].splitlines()[-1]
             assert "Denver" in plain["answer"]
             assert plain["same"] == plain["paid-once"] == plain["same-tokens"] == "True"
-            assert "WeatherDown" in plain["conversation"].splitlines()[-2]
+            assert "WeatherDown" in plain["conversation"]
             assert plain["verify"].count("before the repair") == 4
             # it may have continued by itself, or an attempt was running
             assert "resume" in plain["audit"] or "skipped" in plain["execute"] or "resume 0 of 1" in plain["plan"]

@@ -131,6 +131,7 @@ def test_a_diagnosis_is_incomplete_and_never_healthy(old: rl.Lab, tmp_path: Path
     assert applying["reason"].str.contains(f"has {OLD}").all()
     report = rl.incident_report(old, tmp_path / "a.html").read_text("utf-8")
     assert "No check could run." in report
+    assert "0 checks" in report
     assert "No problem found." not in report
 
 

@@ -125,7 +125,7 @@ def test_a_plan_and_why_agree_on_which_invocations_fail_again(incident: Cluster)
         assert warning.startswith(f"{mismatches + removed} of {len(made.targets)} will fail again: ")
         assert f"{mismatches} Returns/take_back do not match their journals (RT0016)" in warning
         assert f"{removed} Loyalty/redeem have no deployment (RT0011)" in warning
-        for shown in (str(made), made._repr_html_(), made.approval_text, made.review_text, shown_in_form(made)):
+        for shown in (str(made), made._repr_html_(), made.approval_text, shown_in_form(made)):
             assert warning in shown
         assert plan(lab, "resume", rl.ask(lab, "retry_storm_ids", service="Payments")).warnings == ()
 

@@ -271,7 +271,7 @@ def test_the_command_line(bench: ReplayBench, after: list[list[object]], code: i
     assert "Code outside of steps ran at" in shown.output
     if verdict == "diverges":
         assert "recorded 1: Run 'a'" in shown.output
-        assert "now      1: Run 'b'" in shown.output
+        assert "now 1: Run 'b'" in shown.output
     content = json.loads(command(bench, "--id", id_, yes, "--json").stdout)
     assert (content["verdict"], [row["id"] for row in content["rows"]]) == (verdict, [id_])
 

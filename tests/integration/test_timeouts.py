@@ -113,7 +113,7 @@ def test_why_raises_where_it_cannot_read_the_invocation(silent: TimeoutBench) ->
 def test_the_doctor_and_the_report_name_the_reads_that_failed(slow: TimeoutBench) -> None:
     assert rl.doctor(slow.lab, timeout=1.5).verdict == "incomplete"
     page = rl.incident_report(slow.lab, slow.folder / "report.html", timeout="3s").read_text()
-    assert "This could not be read" in page
+    assert "Not read: Wait-for graph: incident_report did not finish" in page
     assert "incident_report did not finish within its timeout of 3s" in page
 
 

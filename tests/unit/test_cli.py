@@ -29,12 +29,12 @@ from restate_lab.analysis.doctor.diagnosis import _item_of
 from restate_lab.analysis.suggestions import ask_call
 from restate_lab.cli import ELSEWHERE, app
 from restate_lab.cli._errors import exit_on_error
+from restate_lab.cli._in_a_shell import in_a_shell
 from restate_lab.cli._options import OutputFormat, SourceOptions, output_format, parse_seconds, parse_value, with_output
 from restate_lab.cli._page import Part, TextPage
 from restate_lab.cli._result_pages import doctor_exit_code, waits_exit_code
 from restate_lab.cli._streams import print_line
 from restate_lab.cli._table import TableView, TerminalTable, plain_lines
-from restate_lab.cli._words import in_a_shell
 from restate_lab.cli.diagnose import FailingStatus, _parse_prices
 from restate_lab.cli.shell_code import writer
 from restate_lab.cli.watch import _print_alert

@@ -91,10 +91,6 @@ CARDS: dict[str, dict[str, Any]] = {
     | {"is_report": False, "is_short": False},
     "document/bars.html.j2": {"bars": BARS, "below": {None: BARS.rows[:1], HOSTILE: BARS.rows[1:]}, "unfolded": ()}
     | {"outcomes": OUTCOMES},
-    "actions/plan/card.html.j2": CARD
-    | PARTS
-    | {"heading": HOSTILE, "undo": HOSTILE, "capacity": HOSTILE, "warnings": [HOSTILE], "warning": "red"}
-    | {"tables": [TABLE | {"more": 1_200, "rows": [[f"{HOSTILE}\n{HOSTILE}"]]}]},
     "client/models/model.html.j2": CARD | TABLE | {"remark": HOSTILE},
 }
 """Each template of a card with all its values, all of them hostile."""

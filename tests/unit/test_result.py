@@ -8,7 +8,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given, strategies as st
 
 import restate_lab as rl
 from restate_lab.analysis.doctor.diagnosis import CheckGap, Diagnosis, build_diagnosis
@@ -16,31 +15,10 @@ from restate_lab.analysis.doctor.model import Finding, Severity
 from restate_lab.analysis.suggestions import ask_call
 from restate_lab.document.text import ROWS, count_rows
 from restate_lab.export.json_text import json_text
-from restate_lab.result import Result, fit_screen
+from restate_lab.result import Result
 from support.sample_rows import NOW, SampleRows, invocation, sample_id
 
-LINES = st.lists(st.one_of(st.text(st.characters(exclude_categories=["C", "Z"]), max_size=300), st.just("  x" * 30)))
 HOSTILE = "<script>x</script>\u202e\x1b[2J" + "name " * 2_000 + "\n" * 60
-
-
-@given(LINES)
-def test_any_text_fits_on_a_screen_and_keeps_its_last_line(lines: list[str]) -> None:
-    text = "\n".join(lines)
-    short = fit_screen(text)
-    assert count_rows(short) <= ROWS
-    assert short == text or short.endswith(lines[-1])
-
-
-def test_a_shorter_list_counts_the_lines_that_it_omits() -> None:
-    lists = [f"  {number}" for number in range(30)]
-    text = "\n".join(["first:", *lists, "  … and 1,200 more", "second:", *lists, "end"])
-    assert fit_screen(text).splitlines() == [
-        *("first:", *lists[:10], "  … and 1,220 more"),
-        *("second:", *lists[:10], "  … and 20 more", "end"),
-    ]
-    whole = fit_screen(text.replace("  … and 1,200 more\n", ""), "first:").splitlines()
-    assert whole[:31] == ["first:", *lists]
-    assert whole[31:] == ["second:", *lists[:5], "  … and 25 more", "end"]
 
 
 def diagnosis(count: int, title: str) -> Diagnosis:

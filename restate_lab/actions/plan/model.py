@@ -6,12 +6,11 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
 import pandas as pd
 
-from restate_lab._html import render
 from restate_lab._public import public
 from restate_lab._text import format_time, plural
 from restate_lab.actions.change import Change, Execution, ExecutionRequest, SharedExecution
@@ -28,25 +27,29 @@ from restate_lab.actions.plan.text import (
     REMOVED,
     count_rows,
     describe_open_steps,
-    list_lines,
-    list_tables,
+    effects_of,
+    lists_of,
     select_rows,
-    status_parts,
+    shorten_cell,
 )
 from restate_lab.actions.rules import ACTIONS, NOT_BEGUN
 from restate_lab.analysis.ids import Targets, is_other_run, parse_created, parse_ids
 from restate_lab.analysis.replay.result import Replay
+from restate_lab.calls import Step
 from restate_lab.client.arguments import check_count, check_reason
 from restate_lab.client.lab import Lab
+from restate_lab.document import Calls, Document, Gaps, Item, Items, Picture, Text, Word
+from restate_lab.document.text import TextLayout
 from restate_lab.errors import ArgumentError, AuditFailed, Interrupted, PlanExpired, ReadOnly, WriteFailed
 from restate_lab.interrupts import Shield
 from restate_lab.progress import Progress
 from restate_lab.result import Result
-from restate_lab.status import STATUSES
+from restate_lab.status import status_parts
 
 LIFETIME = timedelta(minutes=15)
-_APPROVED_REST, _REVIEWED_REST = "; the tool show_plan lists them", "; --json lists them"
-_RED, _ORANGE, _GREY = STATUSES["failed"].colour, STATUSES["backing-off"].colour, STATUSES["ready"].colour
+_MOST = 10  # rows of each list in a text for an approval or a review; the frames have all
+_APPROVAL = TextLayout(most=_MOST, more="… and {more:,} more; the tool show_plan lists them")
+REVIEW = TextLayout(most=_MOST, more="… and {more:,} more; --json lists them")
 
 
 @public
@@ -85,7 +88,6 @@ class Plan(Result):
     per failed command. The audit log has each ``from_index``.
     """
 
-    _whole_list = "What will happen:"
     _json = (
         *("action", "targets", "undo", "at_once", "capacity", "places", "expires_at"),
         *("source", "address", "version", "read_at", "warnings", "not_read", "counts"),
@@ -234,12 +236,26 @@ class Plan(Result):
 
         Warnings, limitations and the titles of lists are always whole; long cells and lists are shortened with a mark.
         """
-        return "\n".join(replace(self, prefixes=self.prefixes.iloc[:0])._lines(_APPROVED_REST))  # noqa: SLF001 - a plan
+        reviewed = replace(self, prefixes=self.prefixes.iloc[:0]).review
+        return "\n".join(row.plain for row in _APPROVAL.rows(reviewed))
 
     @property
-    def review_text(self) -> str:
-        """Return the text that a person reviews in a shell, without the next step, which is another command there."""
-        return "\n".join(self._lines(_REVIEWED_REST))
+    def review(self) -> Document:
+        """Return the blocks that a person reviews, without the next step, which depends on the surface."""
+        rows = self.rows
+        tone = "failed" if self.action.rule.destructive or self.action is ACTIONS.CANCEL else "backing-off"
+        warnings = tuple(Item(each, Word("warning", "warning")) for each in self.warnings)
+        first = (
+            Text(Word(self.undo)),
+            *((Text(self.capacity),) if self.capacity else ()),
+            Items(warnings, shown=len(warnings)),
+            Picture("_html/bar.html.j2", lambda: {"parts": status_parts(rows["status"].value_counts().to_dict())}),
+            Gaps(self._notes(), "Note"),
+            effects_of(rows),
+        )
+        blocks = (*first, *lists_of(self.frame, rows, self.impact, self.prefixes))
+        title, place = f"{shorten_cell(self.source)}: {self._title(rows)}", f"{self.address} ({self.server})"
+        return Document(title, place, blocks, tone if len(rows) else "ready", whole=len(first))
 
     @property
     def replay(self) -> Replay | None:
@@ -274,42 +290,20 @@ class Plan(Result):
         notes = [f"{duplicates:,} duplicate ids were merged"] if duplicates else []
         return [*notes, *self.reasons]
 
-    def _next_step(self, number: int) -> str:
+    def _next_step(self) -> Text | Calls:
+        number = len(self.targets)
         if self.is_executed:
-            return "The plan was executed; plan.outcome has the result."
+            return Text("The plan was executed; plan.outcome has the result.")
         if not number:
-            return "There is nothing to do."
+            return Text("There is nothing to do.")
         expect = f", expect={number}" if number > self.action.rule.expect_above else ""
-        return f'Nothing was sent. To execute before {format_time(self.expires_at)}: plan.execute(reason="…"{expect})'
+        label = f"Nothing was sent. To execute before {format_time(self.expires_at)}"
+        return Calls(Step((), label, f'plan.execute(reason="…"{expect})'))
 
-    def _lines(self, rest: str = "") -> list[str]:
-        """Return the text without the next step; ``rest`` tells where the rows of a shortened list are."""
-        rows = self.rows
-        warnings = [f"! {warning}" for warning in self.warnings]
-        lists = list_lines(self.frame, rows, self.impact, self.prefixes, rest)
-        head = [self.where, self._title(rows), self.undo, *filter(None, [self.capacity])]
-        return [*head, *warnings, *lists, *(f"- {note}" for note in self._notes())]
-
-    def _text(self) -> str:
-        return "\n".join([*self._lines(), self._next_step(len(self.targets))])
-
-    def _card(self) -> str:
-        rows = self.rows
-        accent = _RED if self.action.rule.destructive or self.action is ACTIONS.CANCEL else _ORANGE
-        return render(
-            "actions/plan/card.html.j2",
-            title=f"{self.source} · {self.address}",
-            place=self.server,
-            lines=[*self._notes(), self._next_step(len(rows))],
-            accent=accent if len(rows) else _GREY,
-            heading=self._title(rows),
-            undo=self.undo,
-            capacity=self.capacity,
-            warnings=self.warnings,
-            warning=_RED,
-            parts=status_parts(count_rows(rows)),
-            tables=list_tables(self.frame, rows, self.impact, self.prefixes),
-        )
+    def document(self, _: tzinfo = UTC, /) -> Document:
+        """Return the blocks to review and the next step."""
+        review = self.review
+        return replace(review, blocks=(*review.blocks, self._next_step()))
 
     @property
     def digest(self) -> str:

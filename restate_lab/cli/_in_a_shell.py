@@ -1,4 +1,4 @@
-"""The words of this command line in place of arguments in Python, in messages and in texts of results."""
+"""The options of this command line in place of arguments in Python, in messages and in texts of results."""
 
 from __future__ import annotations
 
