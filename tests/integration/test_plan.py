@@ -101,7 +101,9 @@ def test_a_plan_shows_what_is_and_changes_nothing(incident: Cluster) -> None:
         assert len(made.frame) == len(truth)
         assert made.frame["effect"].isna().equals(made.frame["excluded"].notna())
         assert int(made.counts["invocations"].sum()) == len(made.targets)
-        assert str(made).splitlines()[0].startswith(f"{lab.name} at {incident.admin_url} (restate {incident.version}")
+        title, place, *_ = str(made).splitlines()
+        assert title.startswith(f"{lab.name}: kill ")
+        assert place.startswith(f"{incident.admin_url} (restate {incident.version}")
         with pytest.raises(errors.ReadOnly):
             made.execute(reason=WHY, expect=len(made.targets))
         assert words(lab).keys() == truth.keys()
