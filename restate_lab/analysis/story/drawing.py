@@ -23,7 +23,7 @@ from restate_lab.analysis.story.text import (
 )
 from restate_lab.analysis.story.waterfall import DrawnStory, Segment, Waterfall, WaterfallRow, waterfall
 from restate_lab.document import Picture, Text, Word
-from restate_lab.status import COLOURS, STATUSES, Status
+from restate_lab.status import COLOURS, STATUSES
 
 _TONES: Mapping[str, str] = MappingProxyType(
     {
@@ -38,7 +38,6 @@ _TONES: Mapping[str, str] = MappingProxyType(
 )
 """A kind of a phase → its tone, as in journals and lists."""
 PHASE_COLOURS = {kind: COLOURS[_TONES[kind]] for kind in PHASES}
-_UNKNOWN = Status("", "#8a8f98")
 _LABEL, _LONGEST_TARGET, _FULL_TARGET = 80, 120, 400  # characters
 _MOST_INDENT = 10  # levels; a deeper row has its depth as a number
 _WORST = ("failed", "killed", "paused", "backing-off", "cancelled")
@@ -121,7 +120,7 @@ def _row(row: WaterfallRow, *, has_origins: bool) -> dict[str, Any]:
         "target": one_line(row.target, _LONGEST_TARGET),
         "times": row.count if row.count > 1 else 0,
         "status": row.status,
-        "colour": STATUSES.get(row.status, _UNKNOWN).colour,
+        "colour": COLOURS.get(row.status, COLOURS["quiet"]),
         "notes": list(_notes(row, has_origins=has_origins)),
         "failure": failure_line(row),
         "indent": 14 * min(row.depth, _MOST_INDENT),
