@@ -83,7 +83,6 @@ def test_each_kind_of_block_is_drawn_as_text_and_as_html() -> None:
     assert {type(each) for each in blocks if blocks_html(each).strip()} == kinds
 
 
-
 def test_no_text_of_a_document_is_markup_on_a_page_or_in_a_report(tmp_path: Path) -> None:
     page = render_page(WebPage("x", [result()], {}), name="")
     written = Report("x").add(result()).write(tmp_path / "x.html")
