@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, count, islice
-from typing import TypeAlias
+from types import MappingProxyType
+from typing import ClassVar, TypeAlias
 
 from restate_lab._text import escape_invisible, sentences, truncate
 from restate_lab.calls import Step
@@ -92,56 +93,41 @@ class TextLayout:
             yield from layout._block(block, numbers, TextRow())  # noqa: SLF001 - a layout
 
     def _block(self, block: Block, numbers: Iterator[int], *before: TextRow) -> Iterator[TextRow]:
-        rows = self._rows_of(block, numbers)
+        rows = self._layouts[type(block)](self, block, numbers)
         for first in islice(rows, 1):
             yield from (*before, first)
         yield from rows
 
-    def _rows_of(self, block: Block, numbers: Iterator[int]) -> Iterator[TextRow]:
-        match block:
-            case Text():
-                yield TextRow(self._words(block.line))
-            case Facts():
-                yield from self._facts(block)
-            case Items():
-                yield from self._items(block, numbers)
-            case Picture():
-                yield from self._picture(block)
-            case Bars():
-                yield from self._bars(block, numbers)
-            case Table():
-                yield from self._table(block, numbers)
-            case Calls():
-                yield from self._calls(block.step)
-            case Gaps():
-                yield from self._gaps(block)
-            case Fold(is_aside=False):
-                yield from self._fold(block, numbers)
+    def _text(self, block: Text, _: Iterator[int]) -> Iterator[TextRow]:
+        yield TextRow(self._words(block.line))
 
-    def _gaps(self, block: Gaps) -> Iterator[TextRow]:
+    def _gaps(self, block: Gaps, _: Iterator[int]) -> Iterator[TextRow]:
         shown = block.reasons[: self.most]
         for reason in shown:
             yield TextRow(self._words(sentences(f"{block.label}: {reason}"), "incomplete"))
         yield from self._more(len(shown), len(block.reasons))
 
     def _fold(self, block: Fold, numbers: Iterator[int]) -> Iterator[TextRow]:
+        if block.is_aside:
+            return
         yield self._heading(block.heading)
         for each in block.blocks:
             yield from self._block(each, numbers)
 
-    def _picture(self, block: Picture) -> Iterator[TextRow]:
+    def _picture(self, block: Picture, _: Iterator[int]) -> Iterator[TextRow]:
         for line in block.lines(self.width, self.pictured):
             text = line.lstrip()
             yield TextRow(self._words(text), self._first(" " * (len(line) - len(text))))
 
-    def _calls(self, step: Step) -> Iterator[TextRow]:
+    def _calls(self, block: Calls, _: Iterator[int]) -> Iterator[TextRow]:
         """Yield calls after a short label or below a long one."""
+        step = block.step
         is_short = len(step.label) <= _SHORT_LABEL
         if not is_short:
             yield self._heading(step.label)
         yield from self._code(self.write(step), f"{step.label}: " if is_short else "    ")
 
-    def _facts(self, block: Facts) -> Iterator[TextRow]:
+    def _facts(self, block: Facts, _: Iterator[int]) -> Iterator[TextRow]:
         width = max((len(label) for label, _ in block.rows), default=0)
         for label, value in block.rows[: self.most]:
             yield TextRow(self._words(value), self._first(f"{label:<{width}}  "))
@@ -244,6 +230,20 @@ class TextLayout:
                 words.append(replace(word, text=truncate(escape_invisible(text, lines=False), left)))
                 left -= len(word.text)
         return tuple(words)
+
+    _layouts: ClassVar[Mapping[type, Callable[..., Iterator[TextRow]]]] = MappingProxyType(
+        {
+            Bars: _bars,
+            Calls: _calls,
+            Facts: _facts,
+            Fold: _fold,
+            Gaps: _gaps,
+            Items: _items,
+            Picture: _picture,
+            Table: _table,
+            Text: _text,
+        }
+    )
 
 
 def _length(words: Sequence[Word]) -> int:
