@@ -48,6 +48,11 @@ def count_rows(text: str) -> int:
     return sum(max(1, math.ceil(len(line) / COLUMNS)) for line in text.split("\n"))
 
 
+def python_of(step: Step) -> str:
+    """Return a step as Python, for a text of ``print()``."""
+    return step.python
+
+
 @dataclass(frozen=True, slots=True)
 class TextRow:
     """A paragraph after its ``first`` word, by which further rows are indented, or calls, whose lines are not split."""
@@ -73,7 +78,7 @@ class TextLayout:
     rows that are not shown, with the number of all as ``total``.
     """
 
-    write: Write = lambda step: step.python
+    write: Write = python_of
     most: int = _ALL
     full: int = _ALL
     called: int = _ALL

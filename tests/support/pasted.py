@@ -19,7 +19,6 @@ from restate_lab.analysis.doctor.model import Finding, Severity
 from restate_lab.analysis.suggestions import ask_call
 from restate_lab.cli import app
 from restate_lab.cli._page import TextPage
-from restate_lab.document.text import TextLayout
 from restate_lab.serve.page import WebPage
 from restate_lab.serve.rendering import render_page
 from support.sample_rows import NOW
@@ -28,7 +27,7 @@ from support.sample_rows import NOW
 def surfaces(result: Any, folder: Path, *command: str) -> dict[str, str]:
     """Return a result as each surface shows it, and what its command prints."""
     terminal, report = Terminal(), folder / f"{type(result).__name__}.html"
-    TextPage(terminal).document(result.document(), TextLayout())
+    TextPage(terminal).document(result.document())
     shown = {
         "print": str(result),
         "card": result._repr_html_(),

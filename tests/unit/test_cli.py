@@ -40,7 +40,6 @@ from restate_lab.cli._table import TableView, TerminalTable, plain_lines
 from restate_lab.cli.diagnose import FailingStatus, _parse_prices
 from restate_lab.cli.shell_code import writer
 from restate_lab.cli.watch import _print_alert
-from restate_lab.document.text import TextLayout
 from restate_lab.errors import ArgumentError, RestateLabError, Truncated
 from restate_lab.mcp.reads import ReadTools
 from support.sample_rows import BEFORE, SampleRows, invocation, waiting_columns
@@ -654,7 +653,7 @@ def test_a_finding_leads_with_its_sentence_and_not_with_the_name_of_its_check() 
         )
         noted = diagnosis.findings.assign(note="noted at 02:00 UTC (mara): INC-42")
         page = io.StringIO()
-        TextPage(page).document(replace(diagnosis, findings=noted).document(), TextLayout(writer(SourceOptions())))
+        TextPage(page).document(replace(diagnosis, findings=noted).document(), writer(SourceOptions()))
         shown[name] = page.getvalue().splitlines()[3:]
     assert shown["overview"] == [
         "CRITICAL 15 retry “charge card”",

@@ -71,7 +71,7 @@ def result(text: str = HOSTILE) -> Shown:
 
 def test_no_text_of_a_document_controls_a_terminal() -> None:
     for stream in (io.StringIO(), Terminal()):
-        TextPage(stream).document(result().shown, TextLayout(writer(SourceOptions())))
+        TextPage(stream).document(result().shown, writer(SourceOptions()))
         text = re.sub(r"\x1b\[[\d;]*m", "", stream.getvalue())  # colors
         assert SEEN in text
         assert not {"\u202e", "\x1b"} & set(text)
