@@ -40,6 +40,7 @@ def test_find_read_and_come_back(page: LabPage, incident_server: Cluster, notebo
     panel = PanelOnPage(page.page)
     panel.wait()
     panel.picture(screenshots / "invocations-first.png")
+    _reads_a_finding(page, panel)
     _filters(page, panel)
     _searches_inputs(page, panel, screenshots)
     _keeps_the_selection(page, panel)
@@ -49,6 +50,17 @@ def test_find_read_and_come_back(page: LabPage, incident_server: Cluster, notebo
     _goes_through_the_waits(page, panel, incident_server, screenshots)
     _shows_the_queues(page, panel, screenshots)
     assert page.console_errors == []
+
+
+def _reads_a_finding(page: LabPage, panel: PanelOnPage) -> None:
+    """Open a finding and the fold in its details; it stays open, with the focus, when the findings are drawn again."""
+    panel.findings.locator(".rl-findingtext").first.click()
+    fold = panel.findings.locator(".rl-findingdetails summary")
+    fold.press("Enter")
+    page.value("panel.findings.begin()")
+    expect(panel.button("Running …")).to_be_visible()
+    expect(panel.findings.get_by_text("retry_storm", exact=True)).to_be_visible()
+    expect(fold).to_be_focused()
 
 
 ROOM = """() => {

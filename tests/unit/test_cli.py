@@ -25,7 +25,7 @@ from restate_lab._text import format_duration, short_ids, shorten_id
 from restate_lab.analysis.agents.prices import PriceTable
 from restate_lab.analysis.contrast import FAILING_KINDS
 from restate_lab.analysis.doctor import Diagnosis, doctor
-from restate_lab.analysis.doctor.diagnosis import _item_of
+from restate_lab.analysis.doctor.diagnosis import item_of
 from restate_lab.analysis.suggestions import ask_call
 from restate_lab.cli import ELSEWHERE, app
 from restate_lab.cli._errors import exit_on_error
@@ -654,7 +654,7 @@ def test_a_finding_leads_with_its_sentence_and_not_with_the_name_of_its_check() 
         calls = {"suggested_calls": [[ask_call("retry_storm")]], "evidence_calls": [ask_call(name)]}
         diagnosis: Any = SimpleNamespace(read_at=NOW, findings=pd.DataFrame([row | {"ids": ["inv_1"]}]), **calls)
         page = io.StringIO()
-        items = Items((_item_of(row | {"at": 0, "ids": ["inv_1"], "count": 1}, diagnosis, NOW.tzinfo),))
+        items = Items((item_of(row | {"at": 0, "ids": ["inv_1"], "count": 1}, diagnosis, NOW.tzinfo),))
         TextPage(page).document(Document("x", "y", (items,)), TextLayout(writer(SourceOptions())))
         shown[name] = page.getvalue().splitlines()[3:]
     assert shown["overview"] == [
