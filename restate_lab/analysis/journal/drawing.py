@@ -201,9 +201,8 @@ def payload_blocks(frame: pd.DataFrame, /, *, is_open: bool = False) -> tuple[Bl
         if (texts := payload_texts(entry))
     )
     every = SuggestedCall("journal", (str(frame.attrs["id"]),), {"payloads": True})
-    more = len(frame) - _PAYLOADS
-    rest = Step((), f"{more:,} more entries are not shown", python_code((every,)))
-    return (*(folds or (Text("No entry has a payload."),)), *((Calls(rest),) if more > 0 else ()))
+    rest = Step((), f"The first {_PAYLOADS} of {len(frame):,} entries; all of them", python_code((every,)))
+    return (*(folds or (Text("No entry has a payload."),)), *((Calls(rest),) if len(frame) > _PAYLOADS else ()))
 
 
 def _head_of(entry: Mapping[Any, Any]) -> str:

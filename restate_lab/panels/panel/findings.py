@@ -24,7 +24,7 @@ from restate_lab.analysis.doctor.diagnosis import (
     with_notes,
 )
 from restate_lab.client.lab import is_lab
-from restate_lab.document import Fold, Gaps, Items
+from restate_lab.document import Fold, Items, Text
 from restate_lab.document.html import blocks_html
 from restate_lab.errors import ArgumentError
 from restate_lab.frames import records
@@ -136,7 +136,7 @@ class FindingsView(ContentWidget):
                 "counts": [[name, int((diagnosis.findings["severity"] == name).sum())] for name in SIGNS],
                 "at": diagnosis.read_at.timestamp(),
                 "checks": f"{plural(len(checked), 'check')} in {format_duration(diagnosis.seconds)}",
-                "gaps": blocks_html(Fold(f"Not checked: {len(gaps)}", (Gaps(gaps),))) if gaps else "",
+                "gaps": blocks_html(Fold(f"Not checked: {len(gaps)}", tuple(map(Text, gaps)))) if gaps else "",
                 "known": int(diagnosis.findings["known"].sum()),
                 "rows": [_row(row, diagnosis, at, can_plan=can_plan) for at, row in enumerate(rows)],
                 "groups": _groups(rows, dict(zip(checked["check"], checked["description"], strict=True))),
