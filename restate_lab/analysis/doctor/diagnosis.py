@@ -123,7 +123,7 @@ class Diagnosis(Result):
         causes, notes, known = rows[~rows["known"] & ~is_note], rows[~rows["known"] & is_note], rows[rows["known"]]
         folded = count_findings(causes["severity"].iloc[_SHOWN:])
         more = f"{len(causes) - _SHOWN:,} more: {folded}"
-        build = partial(_item_of, diagnosis=self, zone=zone)
+        build = partial(item_of, diagnosis=self, zone=zone)
         is_healthy = self.verdict == "healthy"
         blocks: tuple[Block, ...] = (
             Items(BuiltRows(causes, build), shown=_SHOWN, more=more),
@@ -390,7 +390,8 @@ def findings_card(findings: pd.DataFrame) -> str:
     return html_of(Document(plural(len(findings), "finding"), findings.attrs["source"], blocks, foot=(columns,)))
 
 
-def _item_of(row: Mapping[Any, Any], diagnosis: Diagnosis, zone: tzinfo) -> Item:
+def item_of(row: Mapping[Any, Any], diagnosis: Diagnosis, zone: tzinfo = UTC) -> Item:
+    """Return a row of ``findings`` as an item of a list; ``at`` in it is its position."""
     suggested, evidence = diagnosis.suggested_calls[row["at"]], diagnosis.evidence_calls[row["at"]]
     code = row["suggested_code"]
     if "diagnosis." in code:
