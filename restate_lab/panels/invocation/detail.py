@@ -13,7 +13,7 @@ import pandas as pd
 
 from restate_lab._cells import MISSING, cell, is_missing
 from restate_lab._html import render
-from restate_lab._text import one_line, plural
+from restate_lab._text import format_ago, format_timestamp, one_line, plural
 from restate_lab.analysis.ids import describe_new_run
 from restate_lab.analysis.invocations.reader import without_prefix
 from restate_lab.analysis.journal.bars import journal_bars
@@ -352,8 +352,8 @@ def _failure_blocks(content: InvocationContent) -> tuple[Block, ...]:
 
 def _main_facts(content: InvocationContent, zone: ZoneInfo) -> Facts:
     """Return the facts of the explanation, without an error that is above them as the failure."""
-    created = _describe(content.row["created_at"], content.why.read_at, zone)
-    facts = dict(content.why.facts) | {"created": created}
+    created, facts = content.row["created_at"], dict(content.why.facts)
+    facts["created"] = f"{format_ago(created, content.why.read_at)}, {format_timestamp(created, zone=zone)}"
     return Facts(tuple(each for each in facts.items() if content.failure is None or each[0] != "error"))
 
 
