@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import accumulate, count, islice
 from typing import TypeAlias
 
@@ -238,7 +238,7 @@ class TextLayout:
         for word in words_of(line, tone):
             text = f"`{word.text}`" if word.tone == "code" else word.text
             if left > 1:
-                words.append(replace(word, text=truncate(escape_invisible(text, lines=False), left)))
+                words.append(Word(truncate(escape_invisible(text, lines=False), left), word.tone))
                 left -= len(word.text)
         return tuple(words)
 
