@@ -72,14 +72,15 @@ class TextRow:
 class TextLayout:
     """How a text is written: the syntax of calls, and how much of a document it has.
 
-    It has the first ``most`` rows of each list. The first ``full`` items of the document have everything, further ones
-    up to ``called`` their first step, and the others their title. ``longest`` is the number of characters of a
-    paragraph, ``width`` that of a row, and ``pictured`` the number of rows of a picture. ``more`` is the line about
-    rows that are not shown, with the number of all as ``total``.
+    It has the first ``most`` items of each list, and the first ``tabled`` rows of each table. The first ``full`` items
+    of the document have everything, further ones up to ``called`` their first step, and the others their title.
+    ``longest`` is the number of characters of a paragraph, ``width`` that of a row, and ``pictured`` the number of rows
+    of a picture. ``more`` is the line about rows that are not shown, with the number of all as ``total``.
     """
 
     write: Write = python_of
     most: int = _ALL
+    tabled: int = _ALL
     full: int = _ALL
     called: int = _ALL
     longest: int = _ALL
@@ -167,8 +168,8 @@ class TextLayout:
         first = self._first(f"{indent}- ")
         if item.mark is not None:
             first = self._first(f"{indent}{item.mark.text.upper()} ", item.mark.tone)
-        after = Word(f" · {age}" if age and not item.about else "", "quiet")
-        yield TextRow((*self._words(item.title, "strong" if item.about else ""), after), first)
+        after = self._words(f" · {age}" if age and not item.about else "", "quiet")
+        yield TextRow((*self._words(item.title, "strong" if item.about else ""), *after), first)
         for line in lines if at < self.full or is_brief else ():
             yield TextRow(self._words(line), self._first(f"{indent}  "))
         labels: dict[str, str] = {}
@@ -178,7 +179,7 @@ class TextLayout:
             yield from self._code(code, f"  {label}: " if label else "    ")
 
     def _table(self, block: Table, numbers: Iterator[int]) -> Iterator[TextRow]:
-        shown = block.rows[: self.most]
+        shown = block.rows[: min(self.most, self.tabled)]
         if shown and block.heading:
             yield self._heading(block.heading)
         places = [at for at, head in enumerate(block.heads) if head not in block.long]
@@ -213,7 +214,7 @@ class TextLayout:
 
     def _code(self, code: str, first: str) -> Iterator[TextRow]:
         if code and len(code) <= max(self.longest, 4 * COLUMNS):  # calls are never cut
-            yield TextRow((Word(code, ""),), self._first(first), is_code=True)
+            yield TextRow((Word(escape_invisible(code), ""),), self._first(first), is_code=True)
 
     def _heading(self, heading: str) -> TextRow:
         return TextRow(self._words(f"{heading}:", "strong"))
@@ -232,7 +233,7 @@ class TextLayout:
         for word in words_of(line, tone):
             text = f"`{word.text}`" if word.tone == "code" else word.text
             if left > 1:
-                words.append(replace(word, text=truncate(escape_invisible(text, lines=False), left)))
+                words.append(Word(truncate(escape_invisible(text, lines=False), left), word.tone))
                 left -= len(word.text)
         return tuple(words)
 
@@ -257,9 +258,13 @@ def _length(words: Sequence[Word]) -> int:
 
 LAYOUTS = (
     TextLayout(most=ROWS),
-    *(TextLayout(most=30, full=full, longest=4 * COLUMNS) for full in (10, 5, 3, 2, 1)),
-    *(TextLayout(most=30, full=0, called=called, longest=_ROW) for called in (30, 20, 15, 10, 7, 5, 3)),
-    *(TextLayout(most=most, full=0, called=1, longest=_ROW, pictured=most) for most in (20, 10, 5, 3, 2, 1)),
+    *(TextLayout(most=30, tabled=tabled, full=10, longest=4 * COLUMNS) for tabled in (30, 20, 10, 5)),
+    *(TextLayout(most=30, tabled=5, full=full, longest=4 * COLUMNS) for full in (5, 3, 2, 1)),
+    *(TextLayout(most=30, tabled=5, full=0, called=called, longest=_ROW) for called in (30, 20, 15, 10, 7, 5, 3)),
+    *(
+        TextLayout(most=most, tabled=min(most, 5), full=0, called=1, longest=_ROW, pictured=most)
+        for most in (20, 10, 5, 3, 2, 1)
+    ),
 )
 """The layouts of a text for print(), the one with everything first."""
 

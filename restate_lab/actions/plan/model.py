@@ -238,7 +238,7 @@ class Plan(Result):
         reviewed = replace(self, prefixes=self.prefixes.iloc[:0]).review()
         return "\n".join(row.plain for row in _APPROVAL.rows(reviewed))
 
-    def review(self, label: str = "", code: str = "") -> Document:
+    def review(self, label: str = "", code: str = "", /) -> Document:
         """Return what a person reviews, and the next step: a label, and the code of a surface."""
         rows = self.rows
         tone = "failed" if self.action.rule.destructive or self.action is ACTIONS.CANCEL else "backing-off"

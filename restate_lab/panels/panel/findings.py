@@ -225,7 +225,7 @@ def _row(row: Mapping[Any, Any], diagnosis: Diagnosis, at: int, *, can_plan: boo
         buttons.append(("show", f"Show {len(ids):,}"))
     if len(ids) >= LEAST and row["check"] in CHECKS and CHECKS[row["check"]].is_compared:
         buttons.append(("share", QUESTION))
-    call = planned_call(diagnosis, at) if can_plan else None
+    call = planned_call(diagnosis.suggested_calls[at], row) if can_plan else None
     if call is not None:
         name = "move to" if call.verb == "move_to" else str(call.arguments[0]).replace("_", " ")
         buttons.append(("plan", f"Plan {name}…"))
