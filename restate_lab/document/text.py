@@ -65,7 +65,7 @@ class TextRow:
     def plain(self) -> str:
         """Return the row as text."""
         text = "".join(each.text for each in self.parts)
-        return f"{self.first.text}{text}".replace("\n", f"\n{' ' * len(self.first.text)}").rstrip()
+        return escape_invisible(f"{self.first.text}{text}").replace("\n", f"\n{' ' * len(self.first.text)}").rstrip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,8 +168,8 @@ class TextLayout:
         first = self._first(f"{indent}- ")
         if item.mark is not None:
             first = self._first(f"{indent}{item.mark.text.upper()} ", item.mark.tone)
-        after = self._words(f" · {age}" if age and not item.about else "", "quiet")
-        yield TextRow((*self._words(item.title, "strong" if item.about else ""), *after), first)
+        after = Word(f" · {age}" if age and not item.about else "", "quiet")
+        yield TextRow((*self._words(item.title, "strong" if item.about else ""), after), first)
         for line in lines if at < self.full or is_brief else ():
             yield TextRow(self._words(line), self._first(f"{indent}  "))
         labels: dict[str, str] = {}
@@ -214,7 +214,7 @@ class TextLayout:
 
     def _code(self, code: str, first: str) -> Iterator[TextRow]:
         if code and len(code) <= max(self.longest, 4 * COLUMNS):  # calls are never cut
-            yield TextRow((Word(escape_invisible(code), ""),), self._first(first), is_code=True)
+            yield TextRow((Word(code, ""),), self._first(first), is_code=True)
 
     def _heading(self, heading: str) -> TextRow:
         return TextRow(self._words(f"{heading}:", "strong"))

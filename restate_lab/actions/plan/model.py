@@ -29,6 +29,7 @@ from restate_lab.actions.plan.text import (
     describe_open_steps,
     effects_of,
     lists_of,
+    repeats_of,
     select_rows,
     shorten_cell,
 )
@@ -250,6 +251,7 @@ class Plan(Result):
             Picture("_html/bar.html.j2", lambda: {"parts": status_parts(rows["status"].value_counts().to_dict())}),
             Gaps(self._notes(), "Note"),
             effects_of(rows),
+            repeats_of(rows),
         )
         blocks: tuple[Block, ...] = (*first, *lists_of(self.frame, rows, self.impact, self.prefixes))
         if label:
