@@ -24,6 +24,7 @@ from restate_lab.errors import ArgumentError
 from restate_lab.plots.colours import DARK_INK, LARGEST_TINT, LIGHT_INK, FillStyle, ink_on, is_light, mix_colours
 from restate_lab.plots.theme import NotebookFigure
 from restate_lab.plots.units import parse_timestamp
+from restate_lab.tokens import POINTS
 
 # Fonts to try after those of the style sheet, in this order; the last one is part of matplotlib.
 _MORE = (
@@ -34,7 +35,7 @@ _MORE = (
 _FROM_RIGHT = {"R", "AL", "AN"}
 _MARK = "\N{LEFT-TO-RIGHT MARK}"
 NOTHING = "–"
-_LARGE, _SMALL, _LEAST = 11.0, 8.0, 6.0  # points: titles, other text, other text on small Axes
+_LARGE, _SMALL, _LEAST = POINTS
 _FULL = 8.0  # inches; on narrower Axes, text is shortened more
 _NARROW = 5.0  # inches
 _SHARE = 0.775  # matplotlib's default width of the only Axes, as a share of the figure
