@@ -27,11 +27,13 @@ LIGHT = {
     "frame": "#868c95",
     "accent": "#1a5fb4",
     "on-accent": "#ffffff",
+    "on-bar": "#ffffff",
+    "paper": "#ffffff",
     "red": "#b3261e",
     "amber": "#8a5300",
     "green": "#1f7a3f",
 }
-"""The grounds, the text, the one accent and the severities on a light page; DARK has the same on a dark one."""
+"""The colors of a light page; on a dark one, ``on-bar``, the text of bars, and ``paper``, below pictures, stay."""
 DARK = {
     "ground": "#151719",
     "card": "#1d2023",
@@ -54,6 +56,7 @@ _MIXED = {
     "red-tint": "color-mix(in srgb, var(--rl-red) 12%, transparent)",
     "amber-tint": "color-mix(in srgb, var(--rl-amber) 12%, transparent)",
     "green-tint": "color-mix(in srgb, var(--rl-green) 12%, transparent)",
+    "tick": "rgb(0 0 0 / 75%)",
     "shadow": "0 1px 2px rgb(0 0 0 / 6%), 0 0 0 1px color-mix(in srgb, var(--rl-text) 9%, transparent)",
     "lifted": "0 3px 12px rgb(0 0 0 / 22%), 0 0 0 1px color-mix(in srgb, var(--rl-text) 12%, transparent)",
 }
@@ -70,6 +73,10 @@ _NOTEBOOK = {
     "mono": "var(--jp-code-font-family, {mono})",
 }
 """The colours and fonts of a notebook, where it has them; JupyterLab's own soft text is too faint on a tint."""
+_DARK_NOTEBOOK = _NOTEBOOK | {
+    "ground": "var(--jp-layout-color0, var(--vscode-editor-background, {ground}))",
+    "card": "color-mix(in srgb, var(--rl-text) 6%, var(--rl-ground))",
+}
 
 _GREY = "#8a8f98"
 STATUSES: Mapping[str, str] = MappingProxyType(
@@ -122,12 +129,26 @@ TERMINAL: Mapping[str, str] = MappingProxyType(
 )
 """A tone → its style in a terminal; the user's theme defines the colors with names."""
 
+_INLINE = {
+    **SIZES,
+    **RADII,
+    "sans": "var(--jp-ui-font-family,system-ui,sans-serif)",
+    "mono": "var(--jp-code-font-family,ui-monospace,monospace)",
+    "text": "var(--jp-ui-font-color1,currentcolor)",
+    "soft": "color-mix(in srgb,var(--jp-ui-font-color2,currentcolor) 80%,var(--jp-ui-font-color1,currentcolor))",
+    "accent": f"var(--jp-content-link-color,{LIGHT['accent']})",
+    "card": "transparent",
+    "line": "rgb(128 128 128 / 20%)",
+    "frame": "rgb(128 128 128 / 70%)",
+    "over": "rgb(128 128 128 / 10%)",
+    "tick": _MIXED["tick"],
+    "red-tint": "rgb(217 48 37 / 10%)",
+    "amber-tint": "rgb(232 113 10 / 10%)",
+    "shadow": "0 0 0 1px rgb(128 128 128 / 25%)",
+}
+INLINE: Mapping[str, str] = MappingProxyType({name: f"var(--rl-{name},{value})" for name, value in _INLINE.items()})
+"""The tokens for style attributes, with their values for a page without tokens: the colors of a notebook."""
 _PANELS = ":is(.rl-panel, .rl-grid)"
-
-
-def inline(name: str) -> str:
-    """Return a size, a radius or a font for the style attribute of a card, which may be in a page without tokens."""
-    return f"var(--rl-{name},{(SIZES | RADII)[name]})"
 
 
 def page_css() -> str:
@@ -140,9 +161,9 @@ def page_css() -> str:
 
 def panel_css() -> str:
     """Return the tokens of a panel: the colors and fonts of JupyterLab or VS Code, or those of a light or dark page."""
-    dark = f"color-scheme: dark; {_declare(_of_notebook(DARK))}"
+    dark = f"color-scheme: dark; {_declare(_of_notebook(DARK, _DARK_NOTEBOOK))}"
     return (
-        f"{_PANELS} {{ {_declare(_FIXED | _of_notebook(LIGHT) | _MIXED)} "
+        f"{_PANELS} {{ {_declare(_FIXED | _of_notebook(LIGHT, _NOTEBOOK) | _MIXED)} "
         "color: var(--rl-text); font: var(--rl-f3)/1.45 var(--rl-sans); }\n"
         f'[data-jp-theme-light="false"] {_PANELS}, .vscode-dark {_PANELS} {{ {dark} }}\n'
         "@media (prefers-color-scheme: dark) {\n"
@@ -154,8 +175,8 @@ def panel_css() -> str:
 _FIXED = {name: f"calc({size} * var(--rl-scale, 1))" for name, size in SIZES.items()} | SPACES | RADII | HEIGHTS
 
 
-def _of_notebook(page: Mapping[str, str]) -> dict[str, str]:
-    return {**page, **{name: value.format(**FONTS, **page) for name, value in _NOTEBOOK.items()}}
+def _of_notebook(page: Mapping[str, str], notebook: Mapping[str, str]) -> dict[str, str]:
+    return {**page, **{name: value.format(**FONTS, **page) for name, value in notebook.items()}}
 
 
 def _declare(values: Mapping[str, str]) -> str:

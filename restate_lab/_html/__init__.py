@@ -19,7 +19,7 @@ from markupsafe import Markup
 from restate_lab._text import escape_invisible, split_ids
 from restate_lab.calls import Step
 from restate_lab.status import COLOURS, SIGNS
-from restate_lab.tokens import inline, page_css
+from restate_lab.tokens import INLINE, page_css
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -86,7 +86,7 @@ def _environment() -> Environment:
         "page_of": _page_of,
         "colours": COLOURS,
         "signs": SIGNS,
-        "token": inline,
+        "token": {name.replace("-", "_"): value for name, value in INLINE.items()},
     }
     environment.filters["thousands"] = "{:,}".format
     environment.filters["split_ids"] = split_ids
