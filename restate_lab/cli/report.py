@@ -167,9 +167,4 @@ def compare(
         raise ArgumentError("AFTER and --cluster cannot be combined; compare with one of them.")
     with open_source(None, before) as first, open_source(cluster, after) as second:
         comparison = compare_sources(first, second, timeout=timeout)
-    write_result(
-        form,
-        getattr(comparison, part),
-        comparison.document,
-        comparison.to_json,
-    )
+    write_result(form, getattr(comparison, part), comparison.document, comparison.to_json)
