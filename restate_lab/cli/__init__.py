@@ -18,6 +18,7 @@ from restate_lab.cli import (
     debug,
     demo,
     diagnose,
+    find,
     mcp,
     note,
     query,
@@ -74,7 +75,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for module in (demo, query, diagnose, story, act, note, debug, replay, to_test, copies, watch, report, serve):
+for module in (demo, query, diagnose, find, story, act, note, debug, replay, to_test, copies, watch, report, serve):
     app.add_typer(module.app)
 app.add_typer(mcp.app, name="mcp", short_help="Serve tools for an AI assistant.")
 

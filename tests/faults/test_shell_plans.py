@@ -120,6 +120,23 @@ def test_a_plan_that_sent_no_request_is_executed_again(
     assert restarts(bench, ids) == ids
 
 
+def test_the_first_are_tried_and_then_the_others(bench: FaultBench, url: str) -> None:
+    """Both plans are made from one read: each has its own targets, and the second one is printed after the first."""
+    ids = take(bench, 5)
+    made = plan_of(url, "restart-as-new", *ids, "--first", "2")
+    assert (made["targets"], made["others"]["targets"]) == (2, 3)
+    assert made["others"]["command"].startswith(f"restate-lab execute {made['others']['plan']} --reason")
+    tried = {row["id"] for row in made["invocations"]}
+    for plan, expected in ((made["plan"], tried), (made["others"]["plan"], set(ids))):
+        assert execute(url, plan).exit_code == 0
+        assert set(restarts(bench, ids)) == expected
+    shown = " ".join(call(url, "plan", "kill", *ids, bench.holder, "--first", "1").stdout.split())
+    assert "others" not in plan_of(url, "kill", bench.holder, "--first", "3")
+    assert "Then the other" not in shown, "only one of them can be killed"
+    shown = " ".join(call(url, "plan", "purge", *ids, "--first", "1").stdout.split())
+    assert re.search(r"Then the other 4, if these have succeeded: restate-lab execute plan-\w{16} ", shown)
+
+
 def _read_only(url: str, plan: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     with monkeypatch.context() as patch:
         patch.setenv("RESTATE_LAB_READ_ONLY", "1")
