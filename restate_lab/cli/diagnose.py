@@ -221,7 +221,7 @@ def doctor(
 
     --csv and --parquet write only the findings; --json also lists the checks.
     """
-    from restate_lab.analysis.doctor import doctor as diagnose
+    from restate_lab.analysis.doctor import diagnose
     from restate_lab.cli._exit_codes import doctor_exit_code
     from restate_lab.cli._output import write_result
     from restate_lab.cli.shell_code import writer

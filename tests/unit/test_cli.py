@@ -127,8 +127,8 @@ def _ends_with_3(*, form: OutputFormat) -> int:
 
 
 COMMANDS = (
-    *("demo", "sql", "ask", "questions", "doctor", "contrast", "why", "waits", "journal", "agents", "story"),
-    *("plan", "execute", "audit", "note"),
+    *("demo", "sql", "ask", "questions", "doctor", "contrast", "why", "waits", "journal", "agents", "find", "story"),
+    *("plan", "execute", "audit", "call", "note"),
     *("debug", "replay", "to-test", "freeze", "archive", "watch", "report", "compare", "serve", "mcp"),
 )
 
