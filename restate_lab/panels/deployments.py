@@ -198,11 +198,6 @@ class DeploymentsView(View):
         yield self.grid.static_html()
         yield self.detail.static_html()
 
-    def close_parts(self) -> None:
-        """Close the widgets."""
-        for part in (self.totals, self.grid, self.detail, self.show_button, self.plan_button, self.buttons):
-            part.close()
-
     def _read_removed(self) -> Mapping[str, Sequence[str]]:
         """Return the services of invocations whose deployment was removed, by the id of the deployment."""
         try:

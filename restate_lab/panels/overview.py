@@ -17,7 +17,7 @@ from restate_lab.analysis.questions import run_question
 from restate_lab.errors import NotOnThisServer
 from restate_lab.panels._base.panel import LivePanel
 from restate_lab.panels._base.submit import fields_row
-from restate_lab.panels._base.view import View
+from restate_lab.panels._base.view import View, close_all
 from restate_lab.panels.grid import Grid
 from restate_lab.panels.grid.controller import cut_off
 from restate_lab.panels.grid.export import offer_export
@@ -143,7 +143,7 @@ class OverviewView(View):
         self._filters = filters
         rest = {f"service {name} ×": [each for each in filters.service if each != name] for name in filters.service}
         for chip in self.chips.children:
-            chip.close()
+            close_all(chip)
         self.chips.children = tuple(self._chip(*each) for each in (rest | ({"Clear all": []} if rest else {})).items())
         self.chips.layout.display = "" if rest else "none"
 
@@ -187,11 +187,6 @@ class OverviewView(View):
         yield status_bar(self.frame)
         yield self.handler_grid.static_html()
         yield self.key_grid.static_html()
-
-    def close_parts(self) -> None:
-        """Close the tables."""
-        self.handler_grid.close()
-        self.key_grid.close()
 
     def _open(self, row: str) -> None:
         filters: dict[str, Any] = about(row)

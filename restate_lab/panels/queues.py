@@ -159,10 +159,8 @@ class QueuesView(View):
         return self._background.wait(within)
 
     def close_parts(self) -> None:
-        """Stop reading and close the widgets."""
+        """Stop reading."""
         self._background.close()
-        for part in (self.summary, self.grid, self.drain, self.detail, self.about, self.limit_grid, self.rule):
-            part.close()
 
     def _summary(self, content: Queues) -> Iterable[Block]:
         yield Block("", content.summary)

@@ -80,6 +80,7 @@ class HeadView {
     this.model.on("msg:custom", (this.hear = this.hear.bind(this)));
     on(window, "keydown", this.keepShortcuts, { capture: true });
     on(document, "visibilitychange", this.look);
+    on(window, "pagehide", () => this.send({ type: "close" }));
     on(this.refresh, "click", () => this.send({ type: "refresh" }));
     on(this.tryNow, "click", this.tryAgain);
     on(this.liveBox, "change", () => this.send({ type: "live", on: this.liveBox.checked }));

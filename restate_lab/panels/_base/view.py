@@ -80,7 +80,7 @@ class View(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         return ()
 
     def close_parts(self) -> None:
-        """Close the widgets and threads that the view created."""
+        """End the threads of the view, and close widgets that are not among its children."""
 
 
 class UnavailableView(View):
@@ -96,6 +96,12 @@ class UnavailableView(View):
         """Yield the line."""
         yield self._line.static_html()
 
-    def close_parts(self) -> None:
-        """Close the line."""
-        self._line.close()
+
+def close_all(part: Any) -> None:
+    """Close a widget and all in it; ``Widget.close`` leaves its children, its layout and its style open."""
+    for child in getattr(part, "children", ()):
+        close_all(child)
+    part.close()
+    for each in (getattr(part, "layout", None), getattr(part, "style", None)):
+        if each is not None:
+            each.close()

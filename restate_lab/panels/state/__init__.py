@@ -18,7 +18,7 @@ from restate_lab.errors import ArgumentError, NotFound, NotOnThisServer, Outcome
 from restate_lab.panels._base.blocks import Block, Blocks
 from restate_lab.panels._base.panel import LivePanel, why_read_only
 from restate_lab.panels._base.submit import fields_row
-from restate_lab.panels._base.view import View
+from restate_lab.panels._base.view import View, close_all
 from restate_lab.panels._base.worker import BackgroundAction
 from restate_lab.panels.grid import Grid
 from restate_lab.panels.grid.export import offer_export
@@ -398,19 +398,9 @@ class StateView(View):
             yield self.whole.static_html()
 
     def close_parts(self) -> None:
-        """Close the widgets and stop a change in progress."""
-        for part in (
-            self._sender,
-            self.editor,
-            self.bar,
-            self.object_grid,
-            self.value_grid,
-            self.owner,
-            self.list_button,
-            self.why_not,
-            self.whole,
-        ):
-            part.close()
+        """Stop a change in progress."""
+        self._sender.close()
+        close_all(self.why_not)
 
 
 def _note(objects: StatefulObjects) -> str:

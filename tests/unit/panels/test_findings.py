@@ -19,6 +19,7 @@ from restate_lab.identity import ClusterIdentity
 from restate_lab.panels import panel as panel_module
 from restate_lab.panels.overview import OverviewView
 from restate_lab.panels.panel import Panel
+from restate_lab.panels.panel.findings import details_html
 from support.bench import wait_for
 from support.sample_rows import NOW, SampleRows, invocation
 from support.sample_source import LiveSource, SampleSource, invocations
@@ -99,8 +100,26 @@ def test_each_finding_has_its_buttons(diagnosed: Panel) -> None:
         ["Show 1", "Why"],
     ]
     assert rows[0]["age"] == "3m"
-    assert all("‹U+202E›" in rows[0][name] for name in ("title", "details", "html"))
-    assert "rl.ask(lab, &#34;paused&#34;)" in rows[0]["html"]
+    assert all("‹U+202E›" in rows[0][name] for name in ("title", "details"))
+
+
+def test_a_view_gets_the_details_of_a_finding_that_it_opens(diagnosed: Panel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The content has no HTML; outdated numbers get no answer, and a request leaves the error of the last click."""
+    findings = diagnosed.findings
+    assert all("html" not in row for row in findings.content["rows"])
+    sent: list[dict[str, Any]] = []
+    monkeypatch.setattr(findings, "send", sent.append)
+    diagnosed.fail(ValueError("of a click"))
+    request = {"type": "details", "finding": 0, "revision": findings.content["revision"]}
+    for message in (request, {**request, "revision": 0}):
+        findings.receive(message)
+    assert {**sent.pop(), "html": ""} == {**request, "html": ""}
+    assert sent == []
+    assert diagnosed.error == "ValueError: of a click"
+    assert diagnosed.diagnosis is not None
+    html = details_html(diagnosed.diagnosis, 0)
+    assert "‹U+202E›" in html
+    assert "rl.ask(lab, &#34;paused&#34;)" in html
 
 
 @pytest.mark.parametrize("read_only", [False, True])
