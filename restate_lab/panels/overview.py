@@ -15,9 +15,10 @@ from restate_lab.analysis.invocations.filters import Filters
 from restate_lab.analysis.invocations.groups import status_rank
 from restate_lab.analysis.questions import run_question
 from restate_lab.errors import NotOnThisServer
+from restate_lab.panels._base.content import close_all
 from restate_lab.panels._base.panel import LivePanel
 from restate_lab.panels._base.submit import fields_row
-from restate_lab.panels._base.view import View, close_all
+from restate_lab.panels._base.view import View
 from restate_lab.panels.grid import Grid
 from restate_lab.panels.grid.controller import cut_off
 from restate_lab.panels.grid.export import offer_export

@@ -26,8 +26,8 @@ from restate_lab.analysis.queues.text import (
 from restate_lab.calls import python_code
 from restate_lab.frames import records
 from restate_lab.panels._base.blocks import Block, Blocks
-from restate_lab.panels._base.panel import LivePanel, why_read_only
-from restate_lab.panels._base.source import LIMIT, PanelSource
+from restate_lab.panels._base.panel import LivePanel
+from restate_lab.panels._base.source import LIMIT, PanelSource, why_read_only
 from restate_lab.panels._base.submit import fields_row
 from restate_lab.panels._base.view import View
 from restate_lab.panels._base.worker import BackgroundAction

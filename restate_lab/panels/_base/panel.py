@@ -21,19 +21,18 @@ import pandas as pd
 import traitlets
 from IPython.display import HTML, display
 
-from restate_lab._text import escape_invisible, format_duration, format_time, format_timestamp, truncate
+from restate_lab._text import escape_invisible, format_duration, format_time, truncate
 from restate_lab.client.arguments import check_seconds
-from restate_lab.client.lab import is_lab
 from restate_lab.durations import DurationInput, to_timedelta
 from restate_lab.errors import ArgumentError, RestateLabError
 from restate_lab.panels._base import controls
+from restate_lab.panels._base.content import close_all
 from restate_lab.panels._base.files import PanelFiles
 from restate_lab.panels._base.front_end import NOT_JUPYTER, UNANSWERED, AnswerWatch, CellWatch
 from restate_lab.panels._base.head import Head
 from restate_lab.panels._base.problem import ReadFailure, kind_of
 from restate_lab.panels._base.refresher import LOST, SHARE, Pace, Refresher
-from restate_lab.panels._base.source import PanelSource
-from restate_lab.panels._base.view import close_all
+from restate_lab.panels._base.source import PanelSource, place_of, why_read_only
 from restate_lab.progress import redirect_messages
 from restate_lab.reads import Stopped
 from restate_lab.source import Source, check_supported
@@ -84,7 +83,7 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         frozen = not source.live
         live = None if frozen else self._every is not None
         access = "read-only" if why_read_only(source) else "writable"
-        self.head = Head(source.name, _place(source), access=access, live=live)  # the version needs a request
+        self.head = Head(source.name, place_of(source), access=access, live=live)  # the version needs a request
         pace = Pace(None if frozen else self._every)
         self.refresher = Refresher(self._round, pace=pace, is_wanted=lambda: self.head.is_shown, is_back=self._is_back)
         self.head.on_answer = self._note_answer
@@ -236,6 +235,10 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         """Return whether something that the user started must end first, such as a change or an export."""
         return not self.files.wait(0)
 
+    def _check_open(self) -> None:
+        if self.closed.is_set():
+            raise ArgumentError(f"this panel is closed. To see its content again: {self.code}")
+
     def _close_parts(self) -> None:
         for part in (*self._parts, *self.children):
             close_all(part)
@@ -377,7 +380,7 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         generation = self._generation
         check_supported(self.source, "a panel")
         found = self._read()
-        self.head.place = _place(self.source, self.source.version)
+        self.head.place = place_of(self.source, self.source.version)
         self._took = time.monotonic() - started
         self.refresher.pace.share = self._share
         self.refresher.pace.record_success(self._took)
@@ -455,30 +458,9 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         self.head.show_cost(self._read_at, self._cost())
 
 
-def why_read_only(source: Source) -> str | None:
-    """Return the reason why nothing can be changed through this source, or None if changes are possible."""
-    if not source.live:
-        return f"{source.name} is {_kind(source)}, not a live cluster, so it is read-only."
-    if not is_lab(source):
-        return f"A {type(source).__name__} is read-only; pass the Lab of connect() to the panel to make changes."
-    if source.read_only:
-        return "This connection is read-only; to make changes, connect without read_only=True."
-    return None
-
-
 def _end(closed: threading.Event, refresher: Refresher) -> None:
     closed.set()
     refresher.stop()
-
-
-def _place(source: Source, version: str = "") -> str:
-    return f"{source.address if source.live else _kind(source)}{f' · restate {version}' if version else ''}"
-
-
-def _kind(source: Source) -> str:
-    if source.coverage.is_past:
-        return f"a cluster at an earlier time, {format_timestamp(source.now)}"
-    return "frozen evidence" if source.coverage.open_invocations else "a history"
 
 
 def _seconds(refresh: DurationInput | None) -> float | None:

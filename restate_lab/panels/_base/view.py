@@ -95,13 +95,3 @@ class UnavailableView(View):
     def static(self) -> Iterable[str]:
         """Yield the line."""
         yield self._line.static_html()
-
-
-def close_all(part: Any) -> None:
-    """Close a widget and all in it; ``Widget.close`` leaves its children, its layout and its style open."""
-    for child in getattr(part, "children", ()):
-        close_all(child)
-    part.close()
-    for each in (getattr(part, "layout", None), getattr(part, "style", None)):
-        if each is not None:
-            each.close()

@@ -25,10 +25,9 @@ from restate_lab.client.lab import is_lab
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError
 from restate_lab.panels._base.blocks import Block, Blocks
-from restate_lab.panels._base.panel import why_read_only
-from restate_lab.panels._base.source import PanelSource
+from restate_lab.panels._base.content import close_all
+from restate_lab.panels._base.source import PanelSource, why_read_only
 from restate_lab.panels._base.submit import fields_row
-from restate_lab.panels._base.view import close_all
 from restate_lab.panels._base.worker import BackgroundAction, Busy
 from restate_lab.panels.actions.followup import FollowUp, done_text, follow
 from restate_lab.panels.actions.form import PlanForm, name_of

@@ -15,8 +15,8 @@ from restate_lab.actions.plan.text import shorten_cell
 from restate_lab.actions.rules import ACTIONS
 from restate_lab.errors import ArgumentError
 from restate_lab.panels._base.blocks import Block, Blocks, Tone
+from restate_lab.panels._base.content import close_all
 from restate_lab.panels._base.submit import Submit, fields_row
-from restate_lab.panels._base.view import close_all
 from restate_lab.panels.actions.check import CheckForm
 from restate_lab.progress import Progress
 from restate_lab.reads import UntilStopped

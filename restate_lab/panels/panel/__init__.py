@@ -18,23 +18,23 @@ from restate_lab.actions.plan.model import Plan
 from restate_lab.actions.rules import ACTIONS
 from restate_lab.analysis.contrast import Contrast
 from restate_lab.analysis.doctor import Diagnosis, doctor
-from restate_lab.analysis.doctor.diagnosis import planned_call
 from restate_lab.analysis.ids import check_invocation_id
 from restate_lab.analysis.invocations.filters import ALL, MOST
 from restate_lab.analysis.story import Story
 from restate_lab.analysis.times import TimeInput
-from restate_lab.calls import SuggestedCall
 from restate_lab.client.arguments import check_seconds
 from restate_lab.durations import DurationInput
-from restate_lab.errors import ArgumentError, RestateLabError, TimedOut
+from restate_lab.errors import RestateLabError, TimedOut
+from restate_lab.panels._base.content import close_all
 from restate_lab.panels._base.head import ReportSteps
-from restate_lab.panels._base.panel import LivePanel, why_read_only
+from restate_lab.panels._base.panel import LivePanel
 from restate_lab.panels._base.refresher import LOST
-from restate_lab.panels._base.view import View, close_all
+from restate_lab.panels._base.source import why_read_only
+from restate_lab.panels._base.view import View
 from restate_lab.panels._base.worker import BackgroundAction, Busy
 from restate_lab.panels.invocation import InvocationView
 from restate_lab.panels.invocations import InvocationsView
-from restate_lab.panels.panel.findings import FindingsView, finding_at, name_of_finding
+from restate_lab.panels.panel.findings import FindingsView, finding_at, name_of_finding, plan_of
 from restate_lab.panels.panel.state import VIEWS, WITH_DETAIL, PanelState, state_for
 from restate_lab.panels.panel.views import DETAIL, ViewActs, build_view, set_state
 from restate_lab.reads import Stopped
@@ -293,7 +293,9 @@ class Panel(LivePanel):
             name = name_of_finding(finding, queue=True)
             self._show_selected(list(finding["blocked"]), name, status="pending")
         else:
-            self._plan_finding(finding, self.diagnosis.suggested_calls[at])
+            call = plan_of(self.diagnosis, at)
+            action = ACTIONS.MOVE_TO if call.verb == "move_to" else ACTIONS(str(call.arguments[0]))
+            self._show_selected(call.ids, name_of_finding(finding)).plan(action, call.ids)
 
     def _show_selected(self, ids: Sequence[str], name: str = "", *, status: str = ALL) -> InvocationsView:
         """Show only these invocations and select them after they are read; ``name`` names this filter."""
@@ -304,14 +306,6 @@ class Panel(LivePanel):
         present = set(view.frame["id"])
         view.selected = [each for each in ids if each in present]
         return view
-
-    def _plan_finding(self, finding: Mapping[Any, Any], suggested: Sequence[SuggestedCall]) -> None:
-        call = planned_call(suggested, finding)
-        if call is None:
-            raise ArgumentError("this finding has no plan.")
-        name = name_of_finding(finding)
-        action = ACTIONS.MOVE_TO if call.verb == "move_to" else ACTIONS(str(call.arguments[0]))
-        self._show_selected(call.ids, name).plan(action, call.ids)
 
     # The report
 
@@ -396,10 +390,6 @@ class Panel(LivePanel):
                 self._check_open()
                 self._views[name] = self._build_view(name)
             return self._views[name]
-
-    def _check_open(self) -> None:
-        if self.closed.is_set():
-            raise ArgumentError(f"this panel is closed. To see its content again: {self.code}")
 
     def _build_view(self, name: str) -> View:
         acts = ViewActs(

@@ -48,7 +48,7 @@ class FindingsView {
     if (focused !== undefined) this.root.querySelector(`[data-focus="${focused}"]`)?.focus();
     if (content.noted !== this.noted) this.closeNote();
     this.noted = content.noted;
-    this.drawDone(content.done ?? []);
+    this.drawDone(content.done);
   }
 
   /** Return the line of the acknowledged findings, and the findings if it is open; they never vanish. */
@@ -61,14 +61,15 @@ class FindingsView {
     return [line, ...(isOpen ? known.map(([row, at]) => this.row(row, at, revision)) : [])];
   }
 
-  /** Show what this user did, newest first; it stays open or closed. */
-  drawDone(actions) {
-    this.done.hidden = !actions.length;
-    if (JSON.stringify(actions) === this.drawnDone) return;
-    this.drawnDone = JSON.stringify(actions);
-    const title = "Changes and notes of this user on this machine, from the audit log";
-    const lines = actions.map(({ at, text }) => make("li", "", {}, make("span", "rl-ago", { "data-at": at }), make("span", "", {}, text)));
-    this.done.replaceChildren(make("summary", "", { title }, `What I did: ${actions.length} in 24 h`), make("ol", "", {}, ...lines));
+  /** Show who changed the cluster, newest first; it stays open or closed. */
+  drawDone(done) {
+    const { title, rows } = done;
+    this.done.hidden = !rows.length;
+    if (JSON.stringify(done) === this.drawnDone) return;
+    this.drawnDone = JSON.stringify(done);
+    const about = "Changes and notes in the audit log of this machine; changes with other tools are not in it";
+    const lines = rows.map(({ at, text }) => make("li", "", {}, make("span", "rl-ago", { "data-at": at }), make("span", "", {}, text)));
+    this.done.replaceChildren(make("summary", "", { title: about }, title), make("ol", "", {}, ...lines));
     this.sayAge();
   }
 

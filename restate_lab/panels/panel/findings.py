@@ -23,6 +23,7 @@ from restate_lab.analysis.doctor.diagnosis import (
     unread_notes,
     with_notes,
 )
+from restate_lab.calls import SuggestedCall
 from restate_lab.client.lab import is_lab
 from restate_lab.document import Fold, Items, Text
 from restate_lab.document.html import blocks_html
@@ -96,7 +97,7 @@ class FindingsView(ContentWidget):
         self.diagnosis: Diagnosis | None = None
         self._entered = {"text": "", "until": _UNTIL}
         super().__init__(guard(self._act))
-        begin = {"state": "none", "revision": 0, "folded": False, "noted": 0, "done": []}
+        begin = {"state": "none", "revision": 0, "folded": False, "noted": 0, "done": {"title": "", "rows": []}}
         self.show({**begin, "can_note": is_lab(source), "signs": dict(SIGNS)})
 
     def fold(self, *, on: bool) -> None:
@@ -112,7 +113,7 @@ class FindingsView(ContentWidget):
         self.show({**self.content, "state": "failed", "reason": reason})
 
     def show_notes(self) -> None:
-        """Show what this user did and noted, and the present notes about the findings."""
+        """Show who changed and noted what, and the present notes about the findings."""
         if not self.content["can_note"]:
             return
         self.show({**self.content, "done": self._log.read()})
@@ -216,6 +217,18 @@ def details_html(diagnosis: Diagnosis, at: int) -> str:
     """Return what a finding has below its title, as HTML with invisible characters made visible."""
     item = item_of({**finding_at(diagnosis, at), "at": at}, diagnosis)
     return escape_invisible(blocks_html(Items((replace(item, title="", mark=None, age=""),))))
+
+
+def plan_of(diagnosis: Diagnosis, at: int) -> SuggestedCall:
+    """Return the call that creates a plan for a finding.
+
+    Raises:
+        ArgumentError: no such call is suggested.
+    """
+    call = planned_call(diagnosis.suggested_calls[at], finding_at(diagnosis, at))
+    if call is None:
+        raise ArgumentError("this finding has no plan.")
+    return call
 
 
 def name_of_finding(row: Mapping[Any, Any], *, queue: bool = False) -> str:

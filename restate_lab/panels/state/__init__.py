@@ -16,9 +16,11 @@ from restate_lab.actions.state import State, set_state, state as read_state
 from restate_lab.actions.state.reader import StatefulObjects, find_objects, stateful_services
 from restate_lab.errors import ArgumentError, NotFound, NotOnThisServer, OutcomeUnknown, StateConflict, TimedOut
 from restate_lab.panels._base.blocks import Block, Blocks
-from restate_lab.panels._base.panel import LivePanel, why_read_only
+from restate_lab.panels._base.content import close_all
+from restate_lab.panels._base.panel import LivePanel
+from restate_lab.panels._base.source import why_read_only
 from restate_lab.panels._base.submit import fields_row
-from restate_lab.panels._base.view import View, close_all
+from restate_lab.panels._base.view import View
 from restate_lab.panels._base.worker import BackgroundAction
 from restate_lab.panels.grid import Grid
 from restate_lab.panels.grid.export import offer_export

@@ -17,10 +17,9 @@ from restate_lab.analysis.story.waterfall import WaterfallRow, waterfall
 from restate_lab.document.html import html_of
 from restate_lab.panels._assets import read_assets
 from restate_lab.panels._base.blocks import Block, Blocks
-from restate_lab.panels._base.content import ContentWidget, ViewMessage
+from restate_lab.panels._base.content import ContentWidget, ViewMessage, close_all
 from restate_lab.panels._base.source import PanelSource
 from restate_lab.panels._base.submit import fields_row
-from restate_lab.panels._base.view import close_all
 from restate_lab.panels._base.worker import BackgroundForm
 from restate_lab.reads import Stopped
 from restate_lab.source import Source
