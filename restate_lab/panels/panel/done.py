@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -23,6 +24,7 @@ _MOST = 20  # rows
 _WIDTH = 300  # characters
 _WITHIN = 2.0  # seconds to read the targets of invocations, which are only names here
 _TARGETS = "SELECT id, target FROM sys_invocation_status WHERE id IN :id LIMIT :limit"
+_DONE = re.compile(r"([\d,]+ )?done")  # of a request, or of all targets of a plan
 _NOTES = frozenset({"note", "acknowledge"})
 _SENTENCES = {
     "cancel": "cancelled {}",
@@ -80,13 +82,13 @@ class ActionLog:
                 "at": row["time"].timestamp(),
                 "text": self._text_of(row, you),
                 "by": "you" if row["user"] == you else str(row["user"]),
-                "changes": 0 if row["action"] in _NOTES else row["changes"],
+                "is_change": row["action"] not in _NOTES,
             }
             for row in found
         ]
         if unreadable:
             now = datetime.now(UTC).timestamp()
-            rows.insert(0, {"at": now, "text": f"The log is incomplete: {unreadable}", "by": "", "changes": 0})
+            rows.insert(0, {"at": now, "text": f"The log is incomplete: {unreadable}", "by": "", "is_change": False})
         return rows
 
     def _read_targets(self, rows: Sequence[Mapping[Any, Any]]) -> None:
@@ -105,7 +107,7 @@ class ActionLog:
             about = f": {row['what']}, {row['outcome']}" if row["what"] else ""
             return one_line(f"{by}{row['action']} “{row['reason']}”{about}", _WIDTH)
         sentence = _SENTENCES.get(row["action"].removesuffix("_invocation"), f"{row['action'].replace('_', ' ')} {{}}")
-        outcome = "" if row["outcome"] == "done" else f": {row['outcome']}"
+        outcome = "" if _DONE.fullmatch(row["outcome"]) else f": {row['outcome']}"
         reason = f" ({row['reason']})" if row["reason"] else ""
         return one_line(f"{by}{sentence.replace('{}', self._name_of(row))}{outcome}{reason}", _WIDTH)
 
@@ -121,11 +123,9 @@ class ActionLog:
 
 
 def _title(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return the number of changes and who made them; notes are counted only if there is no change."""
-    numbers: Counter[str] = Counter()
-    for row in rows:
-        numbers[row["by"]] += row["changes"]
-    by = {name: number for name, number in sorted(numbers.items(), key=lambda each: each[0] != "you") if number}
+    """Return the number of changes, with equal ones as one, and who made them; notes count only without a change."""
+    numbers = Counter(row["by"] for row in rows if row["is_change"])
+    by = dict(sorted(numbers.items(), key=lambda each: each[0] != "you"))
     notes = sum(1 for row in rows if row["by"])
     if not rows:
         return ""

@@ -171,7 +171,7 @@ def test_changes_are_sentences_with_their_user(
         (demo, "restart_as_new_invocation", [first], "done"),
         (demo, "create_deployment", ["http://127.0.0.1:9"], "done"),
         (demo, "modify_service", [ATTACK], "refused"),
-        (AuditLog(tmp_path), "resume", [first, second], "done"),
+        (AuditLog(tmp_path), "resume", [first, second], "2 done"),
         (AuditLog(tmp_path), "delete_subscription", ["sub_1"], "done"),
     ):
         change = log.intent(action, targets, reason="INC-42", environment="made", address=lab.address)
