@@ -106,10 +106,13 @@ def _state_folder() -> Path:
 
 
 class AuditLog:
-    """The audit files of one process in a folder; created at the first record, safe to use from several threads."""
+    """The audit files of one process in a folder; created at the first record, safe to use from several threads.
 
-    def __init__(self, folder: Path | None = None) -> None:
-        self._folder = folder or _configured_folder()
+    ``user`` is the name in the records, if it is not the user of the process.
+    """
+
+    def __init__(self, folder: Path | None = None, *, user: str | None = None) -> None:
+        self._folder, self._user = folder or _configured_folder(), user
         self._changes, self._reads, self._notes = RecordFile(), RecordFile(), RecordFile()
 
     @functools.cached_property
@@ -130,7 +133,7 @@ class AuditLog:
         """
         change = uuid.uuid4().hex
         record = {"kind": "intent", "change": change, "action": action, "targets": list(targets)}
-        self._changes.write(self.folder, {**record, **details, **process_info()})
+        self._changes.write(self.folder, {**record, **details, **self._process()})
         return change
 
     def result(self, change: str, outcome: str, **details: Any) -> None:
@@ -157,7 +160,7 @@ class AuditLog:
         Raises:
             AuditFailed: the records cannot be written, so no result must be returned.
         """
-        process = process_info()
+        process = self._process()
         self._reads.write(self.folder / _READS, *({"kind": "read", **each, **process} for each in reads))
 
     def note(self, **details: Any) -> None:
@@ -166,7 +169,10 @@ class AuditLog:
         Raises:
             AuditFailed: the record cannot be written.
         """
-        self._notes.write(self.folder / NOTES, {"kind": "note", **details, **process_info()})
+        self._notes.write(self.folder / NOTES, {"kind": "note", **details, **self._process()})
+
+    def _process(self) -> dict[str, Any]:
+        return process_info() | ({} if self._user is None else {"user": self._user})
 
 
 @explained

@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from restate_lab.audit import AuditLog
 from restate_lab.client.lab import connect
 from restate_lab.client.models import VersionInformation
 from restate_lab.client.sql.parts import complete
@@ -27,11 +28,15 @@ CHILDREN = "SELECT id FROM sys_invocation WHERE invoked_by_id = :id ORDER BY cre
 
 
 class Api:
-    """The demo's own connection to its cluster; ``audit`` is the folder of the audit log, in the demo's folder."""
+    """The demo's own connection to its cluster; ``audit`` is the folder of the audit log, in the demo's folder.
+
+    The user in its records is "demo".
+    """
 
     def __init__(self, admin_url: str, ingress_url: str, *, audit: Path) -> None:
         self.folder = audit.parent
-        self.lab = connect(admin_url, ingress_url=ingress_url, audit=audit, timeout=PATIENCE, check=False)
+        self.lab = connect(admin_url, ingress_url=ingress_url, timeout=PATIENCE, check=False)
+        self.lab.transport.audit = AuditLog(audit, user=CLUSTER)
 
     def is_ready(self) -> bool:
         """Return whether the server reports that it is healthy and its partitions respond."""

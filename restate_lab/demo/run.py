@@ -14,6 +14,7 @@ import time
 import webbrowser
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from shlex import quote
 from types import FrameType, MappingProxyType
 from typing import Any
 
@@ -212,6 +213,7 @@ def _open(demo: Embedded, notebook: str, say: Callable[[str], object], *, browse
         opened = browser and webbrowser.open(_write_redirect(url, demo.folder))
         say(
             f"JupyterLab is {'open in your browser' if opened else 'ready'}:\n\n    {url}\n\n"
+            f"To use restate-lab in another shell, with the audit log of the notebooks:\n\n    {_export_line(demo)}\n\n"
             "Press Ctrl-C to stop the demo."
         )
         with contextlib.suppress(KeyboardInterrupt):
@@ -224,6 +226,13 @@ def _open(demo: Embedded, notebook: str, say: Callable[[str], object], *, browse
 
 def _environment(demo: Embedded) -> dict[str, str]:
     return notebook_environment(demo.folder, demo.server.admin_url, demo.server.ingress_url)
+
+
+def _export_line(demo: Embedded) -> str:
+    """Return the line of a shell that makes its commands use the cluster and the audit log of the demo."""
+    environment = _environment(demo)
+    names = ("RESTATE_ADMIN_URL", "RESTATE_INGRESS_URL", "RESTATE_LAB_AUDIT")
+    return f"export {' '.join(f'{name}={quote(environment[name])}' for name in names)}"
 
 
 def _write_redirect(url: str, folder: Path) -> str:

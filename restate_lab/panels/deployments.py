@@ -16,7 +16,8 @@ from restate_lab.analysis.invocations.filters import MOST
 from restate_lab.analysis.questions import run_question
 from restate_lab.errors import NotOnThisServer
 from restate_lab.panels._base.blocks import Block, Blocks, Tone
-from restate_lab.panels._base.panel import LivePanel, why_read_only
+from restate_lab.panels._base.panel import LivePanel
+from restate_lab.panels._base.source import why_read_only
 from restate_lab.panels._base.submit import fields_row
 from restate_lab.panels._base.view import View
 from restate_lab.panels.grid import Grid
@@ -197,11 +198,6 @@ class DeploymentsView(View):
         yield self.totals.static_html()
         yield self.grid.static_html()
         yield self.detail.static_html()
-
-    def close_parts(self) -> None:
-        """Close the widgets."""
-        for part in (self.totals, self.grid, self.detail, self.show_button, self.plan_button, self.buttons):
-            part.close()
 
     def _read_removed(self) -> Mapping[str, Sequence[str]]:
         """Return the services of invocations whose deployment was removed, by the id of the deployment."""

@@ -15,6 +15,8 @@ from restate_lab.analysis.invocations.filters import Filters
 from restate_lab.analysis.invocations.groups import status_rank
 from restate_lab.analysis.questions import run_question
 from restate_lab.errors import NotOnThisServer
+from restate_lab.panels._base.blocks import Block, Blocks
+from restate_lab.panels._base.content import close_all
 from restate_lab.panels._base.panel import LivePanel
 from restate_lab.panels._base.submit import fields_row
 from restate_lab.panels._base.view import View
@@ -47,6 +49,7 @@ BACKLOG: Columns = {
 
 _ABOUT = ("service", "handler", "status", "key", "scope")
 _NOTHING = pd.DataFrame()
+_BY_HANDLER, _BY_KEY = "In flight, by handler and status", "Keys that block calls"
 
 
 def table(answer: pd.DataFrame, columns: Columns) -> pd.DataFrame:
@@ -121,16 +124,17 @@ class OverviewView(View):
         self._open_list, self._changed = open_list, changed
         self.chips = fields_row()
         self._content = _OverviewData(_NOTHING, _NOTHING)
-        self.handler_grid = _grid(HANDLERS, tz, "Nothing is in flight.", flex="handler", share="3 1 540px")
-        self.key_grid = _grid(BACKLOG, tz, "No call waits for a key.", flex="key", share="2 1 360px")
+        self.handler_grid = _grid(HANDLERS, tz, "Nothing is in flight.", flex="handler")
+        self.key_grid = _grid(BACKLOG, tz, "No call waits for a key.", flex="key")
         for grid in (self.handler_grid, self.key_grid):
             grid.on_open(host.guard(self._open))
         offer_export(self.handler_grid, host, "overview", helpers=(ROW,), has_ids=False)
         offer_export(self.key_grid, host, "blocked-keys", helpers=(ROW,), has_ids=False)
         self.filters = filters
+        tables = [_titled(_BY_HANDLER, self.handler_grid, "3 1 540px"), _titled(_BY_KEY, self.key_grid, "2 1 360px")]
         self.children = (
             self.chips,
-            widgets.Box([self.handler_grid, self.key_grid], layout={"flex_flow": "row wrap", "grid_gap": "8px 14px"}),
+            widgets.Box(tables, layout={"flex_flow": "row wrap", "grid_gap": "8px 14px"}),
         )
 
     @property
@@ -143,7 +147,7 @@ class OverviewView(View):
         self._filters = filters
         rest = {f"service {name} ×": [each for each in filters.service if each != name] for name in filters.service}
         for chip in self.chips.children:
-            chip.close()
+            close_all(chip)
         self.chips.children = tuple(self._chip(*each) for each in (rest | ({"Clear all": []} if rest else {})).items())
         self.chips.layout.display = "" if rest else "none"
 
@@ -185,13 +189,8 @@ class OverviewView(View):
     def static(self) -> Iterable[str]:
         """Yield the bar and both tables."""
         yield status_bar(self.frame)
-        yield self.handler_grid.static_html()
-        yield self.key_grid.static_html()
-
-    def close_parts(self) -> None:
-        """Close the tables."""
-        self.handler_grid.close()
-        self.key_grid.close()
+        for title, grid in ((_BY_HANDLER, self.handler_grid), (_BY_KEY, self.key_grid)):
+            yield f"<b>{title}</b>{grid.static_html()}"
 
     def _open(self, row: str) -> None:
         filters: dict[str, Any] = about(row)
@@ -201,12 +200,14 @@ class OverviewView(View):
         self._open_list(**filters)
 
 
-def _grid(columns: Columns, tz: str, empty: str, *, flex: str, share: str) -> Grid:
+def _titled(title: str, grid: Grid, share: str) -> Any:
+    return widgets.VBox([Blocks(Block(title, "")), grid], layout={"flex": share, "min_width": "0"})
+
+
+def _grid(columns: Columns, tz: str, empty: str, *, flex: str) -> Grid:
     names = [name for name, _ in columns.values() if name != "scope"]
-    grid = Grid(
+    return Grid(
         table(_NOTHING, columns), key=ROW, columns=names, height=340, tz=tz, is_read=False, flex=flex, compact=True,
         empty=empty, heads={"waiting": "calls waiting", "key": "blocked key"},
         narrow={names[-1]: ""},
     )  # fmt: skip
-    grid.layout.flex, grid.layout.min_width = share, "0"
-    return grid

@@ -26,8 +26,8 @@ from restate_lab.analysis.queues.text import (
 from restate_lab.calls import python_code
 from restate_lab.frames import records
 from restate_lab.panels._base.blocks import Block, Blocks
-from restate_lab.panels._base.panel import LivePanel, why_read_only
-from restate_lab.panels._base.source import LIMIT, PanelSource
+from restate_lab.panels._base.panel import LivePanel
+from restate_lab.panels._base.source import LIMIT, PanelSource, why_read_only
 from restate_lab.panels._base.submit import fields_row
 from restate_lab.panels._base.view import View
 from restate_lab.panels._base.worker import BackgroundAction
@@ -159,10 +159,8 @@ class QueuesView(View):
         return self._background.wait(within)
 
     def close_parts(self) -> None:
-        """Stop reading and close the widgets."""
+        """Stop reading."""
         self._background.close()
-        for part in (self.summary, self.grid, self.drain, self.detail, self.about, self.limit_grid, self.rule):
-            part.close()
 
     def _summary(self, content: Queues) -> Iterable[Block]:
         yield Block("", content.summary)

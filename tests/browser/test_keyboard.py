@@ -233,7 +233,7 @@ def _acknowledges(page: LabPage, panel: PanelOnPage, screenshots: Path) -> None:
     expect(panel.findings.get_by_text("15 invocations of Payments/charge")).to_have_count(0)
     keys.press("Enter")
     expect(panel.findings.get_by_text(re.compile(r"^known until .* INC-42: known, dd$"))).to_be_visible()
-    panel.root.get_by_text(re.compile("^What I did: ")).click()
+    panel.root.get_by_text(re.compile(r"^Changes in 24 h: \d+ \(.* by you")).click()
     expect(panel.root.locator(".rl-done li").first).to_contain_text("acknowledge “INC-42: known, dd”: 15 invocations")
     expect(panel.root.locator(".rl-done li").nth(1)).to_contain_text("(INC-42: add a cell dd)")
     panel.picture(screenshots / "keyboard-note.png")

@@ -22,8 +22,7 @@ from restate_lab.audit import AuditLog
 from restate_lab.client.lab import Lab, is_lab, require_lab
 from restate_lab.client.settings import Settings
 from restate_lab.errors import ArgumentError, QueryInterrupted
-from restate_lab.panels._base.panel import why_read_only
-from restate_lab.panels._base.source import PanelSource
+from restate_lab.panels._base.source import PanelSource, why_read_only
 from restate_lab.reads import Reads, Stopped
 from restate_lab.source import TABLES, Coverage, Source, SourceWrapper
 from support.freezable import Freezable, invocation

@@ -14,12 +14,12 @@ function newName() {
 }
 
 const SLOW = 1_500; // ms after which the wait is shown
-const LOST = 12_000; // ms after which the kernel counts as not responding
+const STEP = 10_000; // ms
 
-/** Return the message about a kernel that has not responded since a time; `since` is null without an open request. */
+/** Return the message about a kernel that is busy since a time, in steps of 10 s; `since` is null without an open request. */
 function waitingWords(since) {
   const waited = since === null ? 0 : performance.now() - since;
-  if (waited > LOST) return "The kernel does not respond. It is busy or was restarted; if it was restarted, run the cell again.";
+  if (waited > STEP) return `The kernel has been busy for more than ${Math.floor(waited / STEP) * (STEP / 1_000)} s. The panel waits for it.`;
   return waited > SLOW ? "waiting for the kernel…" : "";
 }
 

@@ -113,6 +113,16 @@ class Views:
         return len(self._heard)
 
 
+def close_all(part: Any) -> None:
+    """Close a widget and all in it; ``Widget.close`` leaves its children, its layout and its style open."""
+    for child in getattr(part, "children", ()):
+        close_all(child)
+    part.close()
+    for each in (getattr(part, "layout", None), getattr(part, "style", None)):
+        if each is not None:
+            each.close()
+
+
 def _visible(value: Any) -> Any:
     if isinstance(value, str):
         return escape_invisible(value)

@@ -1,13 +1,15 @@
-"""Whether a front end shows a panel: a page with Jupyter widgets answers as soon as it has received the panel.
+"""Whether a front end shows a panel, and whether a notebook still has it.
 
-The kernel hears no answer while it runs a cell, so only seconds count in which it is free. A runner of notebooks, such
-as nbclient, nbconvert or papermill, is not a front end and never answers.
+A page with Jupyter widgets answers as soon as it has received a panel. The kernel hears no answer while it runs a cell,
+so only seconds count in which it is free. A runner of notebooks, such as nbclient, nbconvert or papermill, is not a
+front end and never answers.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 from collections.abc import Callable
 from html import escape
 from typing import Any
@@ -75,17 +77,73 @@ class AnswerWatch:
         loop.call_later(_STEP, look)
 
 
+class CellWatch:
+    """Which cells of a notebook show an object; ``look`` is called after each cell has run, until ``stop``.
+
+    A front end without ids of cells is not watched. A cell that runs again without showing the object has replaced it.
+    """
+
+    def __init__(self, look: Callable[[], object]) -> None:
+        self._look = look
+        self._shell: Any = None
+        self._runs: dict[str, int] = {}  # the number of the run in which a cell showed the object
+
+    def note_shown(self) -> None:
+        """Note that the cell that runs now shows the object."""
+        shell: Any = get_ipython()
+        cell = _request().get("metadata", {}).get("cellId")
+        if cell is None:
+            return
+        self._runs[cell] = shell.execution_count
+        if self._shell is None:
+            self._shell = shell
+            shell.events.register("post_run_cell", self._note_run)
+
+    def stop(self) -> None:
+        """End the calls of ``look``."""
+        if self._shell is not None:
+            self._shell.events.unregister("post_run_cell", self._note_run)
+            self._shell = None
+
+    def is_replaced(self, shown: object) -> bool:
+        """Return whether the cells that showed the object ran again without it, and no variable has it.
+
+        A list, a dict or an attribute of a variable counts, too. The outputs that IPython keeps do not.
+        """
+        if self._shell is None or self._runs:
+            return False
+        variables = [value for name, value in list(self._shell.user_ns.items()) if name != "Out" and name[:1] != "_"]
+        return not any(shown is each for value in variables for each in (value, *gc.get_referents(value)))
+
+    def forget(self, shown: object) -> None:
+        """Remove an object that was replaced from the outputs that IPython keeps, such as ``Out[3]`` and ``_3``."""
+        names = self._shell.user_ns
+        for kept in (names, names.get("Out", {})):
+            for name in [name for name, value in list(kept.items()) if value is shown]:
+                del kept[name]
+
+    def _note_run(self, result: Any) -> None:
+        if result is not None and result.execution_count is not None:  # otherwise the run has no number
+            cell = result.info.cell_id
+            if self._runs.get(cell) != result.execution_count:
+                self._runs.pop(cell, None)
+        self._look()
+
+
 def _loop_of_kernel() -> asyncio.AbstractEventLoop | None:
     """Return the event loop of the kernel that runs this cell for a person; None in a script or for a runner.
 
     A runner does not let the code of a cell ask for input, and every front end does.
     """
-    kernel: Any = getattr(get_ipython(), "kernel", None)
-    if not hasattr(kernel, "get_parent"):
-        return None
-    content = kernel.get_parent("shell").get("content", {})
-    if not content.get("allow_stdin"):
+    if not _request().get("content", {}).get("allow_stdin"):
         return None
     with contextlib.suppress(RuntimeError):  # not in the thread of a cell
         return asyncio.get_running_loop()
     return None
+
+
+def _request() -> dict[str, Any]:
+    """Return the message that the kernel works on; {} without a kernel."""
+    kernel: Any = getattr(get_ipython(), "kernel", None)
+    request: dict[str, Any] = kernel.get_parent("shell") if hasattr(kernel, "get_parent") else {}
+    return request

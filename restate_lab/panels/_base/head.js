@@ -80,6 +80,7 @@ class HeadView {
     this.model.on("msg:custom", (this.hear = this.hear.bind(this)));
     on(window, "keydown", this.keepShortcuts, { capture: true });
     on(document, "visibilitychange", this.look);
+    on(window, "pagehide", () => this.send({ type: "close" }));
     on(this.refresh, "click", () => this.send({ type: "refresh" }));
     on(this.tryNow, "click", this.tryAgain);
     on(this.liveBox, "change", () => this.send({ type: "live", on: this.liveBox.checked }));
@@ -108,6 +109,7 @@ class HeadView {
     this.panel.addEventListener("keydown", (event) => this.jump(event), { signal, capture: true });
     this.panel.addEventListener("keydown", (event) => this.stopKeys(event), { signal });
     this.panel.addEventListener("click", () => this.inSight && this.sayAlive(), { signal });
+    this.panel.addEventListener("rl-waits", () => this.inSight && this.askedSince === null && this.sayAlive(), { signal });
     this.observer.observe(this.panel);
     this.drawProblem();
   }
@@ -157,7 +159,7 @@ class HeadView {
     this.hasEnded = hasEnded;
     this.panel?.toggleAttribute("data-ended", hasEnded);
     const text = hasEnded
-      ? "The kernel of this panel has ended or was restarted. The data is old, and the panel does not work any more. Run the cell again."
+      ? "The kernel was restarted or has ended. The data is old, and the panel does not work any more. Run the cell again."
       : waitingWords(this.askedSince);
     if (this.kernel.textContent !== text) this.kernel.textContent = text;
   }

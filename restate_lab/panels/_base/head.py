@@ -67,8 +67,9 @@ class Head(MessageWidget):
     error, ``event`` the last event, ``file`` a written file (``name``, ``path`` and ``href``, the address relative to
     the notebook; {} if there is none), ``cost`` the cost of reading, ``sql`` the statement, ``code`` the code that
     "Copy as code" copies, and ``link`` the address that "Copy link" copies ("" without one). ``on_refresh``,
-    ``on_live`` (with a bool), ``on_shown`` (with a bool), ``on_go`` (with a name), ``on_report``, and ``on_answer`` at
-    the first message of a front end, are called in the main thread of the kernel and must not raise.
+    ``on_live`` (with a bool), ``on_shown`` (with a bool), ``on_go`` (with a name), ``on_report``, ``on_answer``
+    at the first message of a front end, and ``on_left`` after the last view was closed, are called in the main thread
+    of the kernel and must not raise.
     """
 
     _esm = read_assets("_assets/elements.js", "_assets/roving.js", "_base/focus.js", "_base/head.js")
@@ -101,6 +102,7 @@ class Head(MessageWidget):
         self.on_go: Callable[[str], object] = nothing
         self.on_report: Callable[[], object] = nothing
         self.on_answer: Callable[[], object] = nothing
+        self.on_left: Callable[[], object] = nothing
         self.is_answered = False
         self._views = Views()
         self._lock = threading.Lock()
@@ -112,6 +114,11 @@ class Head(MessageWidget):
             access=access,
             live=live,
         )
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a front end has a view of the panel, which the user can see or not."""
+        return len(self._views) > 0
 
     @property
     def is_shown(self) -> bool:
@@ -180,6 +187,8 @@ class Head(MessageWidget):
             with self._lock:
                 self._views.forget(message.view)
             _ = self.is_shown
+            if not self.is_open:
+                self.on_left()
         else:
             {"refresh": self.on_refresh, "report": self.on_report}[message.type]()
 

@@ -21,18 +21,18 @@ import pandas as pd
 import traitlets
 from IPython.display import HTML, display
 
-from restate_lab._text import escape_invisible, format_duration, format_time, format_timestamp, truncate
+from restate_lab._text import escape_invisible, format_duration, format_time, truncate
 from restate_lab.client.arguments import check_seconds
-from restate_lab.client.lab import is_lab
 from restate_lab.durations import DurationInput, to_timedelta
 from restate_lab.errors import ArgumentError, RestateLabError
 from restate_lab.panels._base import controls
+from restate_lab.panels._base.content import close_all
 from restate_lab.panels._base.files import PanelFiles
-from restate_lab.panels._base.front_end import NOT_JUPYTER, UNANSWERED, AnswerWatch
+from restate_lab.panels._base.front_end import NOT_JUPYTER, UNANSWERED, AnswerWatch, CellWatch
 from restate_lab.panels._base.head import Head
 from restate_lab.panels._base.problem import ReadFailure, kind_of
 from restate_lab.panels._base.refresher import LOST, SHARE, Pace, Refresher
-from restate_lab.panels._base.source import PanelSource
+from restate_lab.panels._base.source import PanelSource, place_of, why_read_only
 from restate_lab.progress import redirect_messages
 from restate_lab.reads import Stopped
 from restate_lab.source import Source, check_supported
@@ -64,7 +64,7 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
 
     sql = traitlets.Unicode("", help="The statement of the last read, which runs with ``params``.")
 
-    _finalizer: Callable[[], object] | None = None
+    _finalizer: weakref.finalize[..., Any] | None = None
     _parts: tuple[Any, ...] = ()
     _kept_at: tuple[str, float] | None = None
     _is_unanswered = False
@@ -84,12 +84,14 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         frozen = not source.live
         live = None if frozen else self._every is not None
         access = "read-only" if why_read_only(source) else "writable"
-        self.head = Head(source.name, _place(source), access=access, live=live)  # the version needs a request
+        self.head = Head(source.name, place_of(source), access=access, live=live)  # the version needs a request
         pace = Pace(None if frozen else self._every)
         self.refresher = Refresher(self._round, pace=pace, is_wanted=lambda: self.head.is_shown, is_back=self._is_back)
         self.head.on_answer = self._note_answer
         self.files = PanelFiles(guard=self.guard, show=self.head.show_file)
         self._answers = AnswerWatch(lambda: self.head.is_answered or self.closed.is_set(), self._note_no_answer)
+        self._cells = CellWatch(self._close_if_replaced)
+        self.head.on_left = self._close_if_replaced
         self.head.on_refresh = self.guard(self.ask)
         self.head.on_live = self.guard(self._set_live)
         self.head.on_shown = self.guard(lambda shown: self.refresher.wake() if shown else None, by_reader=False)
@@ -212,14 +214,36 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         controls.fill(self, field, value)
 
     def close(self) -> None:
-        """End the threads of the panel and close its widgets and the parts registered with ``ends_with``."""
-        if self._finalizer is not None:  # ipywidgets also closes incomplete widgets
+        """End the threads of the panel, close its widgets, and forget its content."""
+        # ipywidgets also closes incomplete widgets, and closed ones again.
+        if self._finalizer is not None and self._finalizer.alive:
             self._finalizer()
-        if hasattr(self, "files"):
+            self._cells.stop()
             self.files.close()
-        for part in (*self._parts, *self.children):
-            part.close()
+            self._close_parts()
+            self.layout.close()
+            self.head.show("sql", "")  # IPython keeps the panel in Out
         super().close()
+        self.children = ()
+
+    def _close_if_replaced(self) -> None:
+        """Close the panel if neither a cell, a view nor a variable has it any more, unless it still acts."""
+        if self._cells.is_replaced(self) and not self.head.is_open and not self._is_acting():
+            self._cells.forget(self)
+            self.close()
+
+    def _is_acting(self) -> bool:
+        """Return whether something that the user started must end first, such as a change or an export."""
+        return not self.files.wait(0)
+
+    def _check_open(self) -> None:
+        if self.closed.is_set():
+            raise ArgumentError(f"this panel is closed. To see its content again: {self.code}")
+
+    def _close_parts(self) -> None:
+        for part in (*self._parts, *self.children):
+            close_all(part)
+        self._parts = ()
 
     def let_draw(self) -> None:
         """Wait briefly in a thread of the panel, so that the page draws its rows before the next requests."""
@@ -271,6 +295,11 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         Notebooks prefer a widget to the HTML in the same output, even if its kernel has gone. The view of the widget
         hides the other output.
         """
+        if self.closed.is_set():
+            text = escape(f"This panel is closed. To see its content again: {self.code}")
+            display({"text/html": f'<div style="{_LINE}">{text}</div>'}, raw=True)  # type: ignore[no-untyped-call]
+            return
+        self._cells.note_shown()
         widget = super()._repr_mimebundle_() or {}
         self._kept_at = self._keep_copy(update=False)
         display({**widget, "text/html": ""}, raw=True)  # type: ignore[no-untyped-call] # IPython has no types
@@ -352,7 +381,7 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         generation = self._generation
         check_supported(self.source, "a panel")
         found = self._read()
-        self.head.place = _place(self.source, self.source.version)
+        self.head.place = place_of(self.source, self.source.version)
         self._took = time.monotonic() - started
         self.refresher.pace.share = self._share
         self.refresher.pace.record_success(self._took)
@@ -430,30 +459,9 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         self.head.show_cost(self._read_at, self._cost())
 
 
-def why_read_only(source: Source) -> str | None:
-    """Return the reason why nothing can be changed through this source, or None if changes are possible."""
-    if not source.live:
-        return f"{source.name} is {_kind(source)}, not a live cluster, so it is read-only."
-    if not is_lab(source):
-        return f"A {type(source).__name__} is read-only; pass the Lab of connect() to the panel to make changes."
-    if source.read_only:
-        return "This connection is read-only; to make changes, connect without read_only=True."
-    return None
-
-
 def _end(closed: threading.Event, refresher: Refresher) -> None:
     closed.set()
     refresher.stop()
-
-
-def _place(source: Source, version: str = "") -> str:
-    return f"{source.address if source.live else _kind(source)}{f' · restate {version}' if version else ''}"
-
-
-def _kind(source: Source) -> str:
-    if source.coverage.is_past:
-        return f"a cluster at an earlier time, {format_timestamp(source.now)}"
-    return "frozen evidence" if source.coverage.open_invocations else "a history"
 
 
 def _seconds(refresh: DurationInput | None) -> float | None:

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
+from restate_lab._text import format_timestamp
 from restate_lab.client.lab import is_lab
 from restate_lab.client.transport import Transport
 from restate_lab.durations import DurationInput
@@ -92,3 +93,25 @@ def params_of(answer: pd.DataFrame) -> Mapping[str, Any]:
     """Return the parameter values of a statement as a source takes them; ``attrs`` has timestamps as text."""
     params = dict(answer.attrs.get("params", {}))
     return {**params, "now": datetime.fromisoformat(params["now"])} if "now" in params else params
+
+
+def why_read_only(source: Source) -> str | None:
+    """Return the reason why nothing can be changed through this source, or None if changes are possible."""
+    if not source.live:
+        return f"{source.name} is {_kind(source)}, not a live cluster, so it is read-only."
+    if not is_lab(source):
+        return f"A {type(source).__name__} is read-only; pass the Lab of connect() to the panel to make changes."
+    if source.read_only:
+        return "This connection is read-only; to make changes, connect without read_only=True."
+    return None
+
+
+def place_of(source: Source, version: str = "") -> str:
+    """Return where the rows of a source come from: its address and version, or the kind of a copy."""
+    return f"{source.address if source.live else _kind(source)}{f' · restate {version}' if version else ''}"
+
+
+def _kind(source: Source) -> str:
+    if source.coverage.is_past:
+        return f"a cluster at an earlier time, {format_timestamp(source.now)}"
+    return "frozen evidence" if source.coverage.open_invocations else "a history"

@@ -80,7 +80,7 @@ class View(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         return ()
 
     def close_parts(self) -> None:
-        """Close the widgets and threads that the view created."""
+        """End the threads of the view, and close widgets that are not among its children."""
 
 
 class UnavailableView(View):
@@ -95,7 +95,3 @@ class UnavailableView(View):
     def static(self) -> Iterable[str]:
         """Yield the line."""
         yield self._line.static_html()
-
-    def close_parts(self) -> None:
-        """Close the line."""
-        self._line.close()

@@ -25,8 +25,8 @@ from restate_lab.client.lab import is_lab
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError
 from restate_lab.panels._base.blocks import Block, Blocks
-from restate_lab.panels._base.panel import why_read_only
-from restate_lab.panels._base.source import PanelSource
+from restate_lab.panels._base.content import close_all
+from restate_lab.panels._base.source import PanelSource, why_read_only
 from restate_lab.panels._base.submit import fields_row
 from restate_lab.panels._base.worker import BackgroundAction, Busy
 from restate_lab.panels.actions.followup import FollowUp, done_text, follow
@@ -87,8 +87,8 @@ class OutcomeView(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
             self.grid.columns = [*columns[:2], "now", *columns[2:]]
 
     def close(self) -> None:
-        """Close the widgets."""
-        self.grid.close()
+        """Close the widgets; before an outcome, the table is not among the children."""
+        close_all(self.grid)
         super().close()
 
     def __repr__(self) -> str:

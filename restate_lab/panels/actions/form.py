@@ -15,6 +15,7 @@ from restate_lab.actions.plan.text import shorten_cell
 from restate_lab.actions.rules import ACTIONS
 from restate_lab.errors import ArgumentError
 from restate_lab.panels._base.blocks import Block, Blocks, Tone
+from restate_lab.panels._base.content import close_all
 from restate_lab.panels._base.submit import Submit, fields_row
 from restate_lab.panels.actions.check import CheckForm
 from restate_lab.progress import Progress
@@ -176,6 +177,11 @@ class PlanForm(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
     def end(self) -> None:
         """Hide the progress bar and the Stop button."""
         self._show_doing(is_doing=False)
+
+    def close(self) -> None:
+        """Close the widgets; before a check, the paths are not among the children."""
+        close_all(self._paths)
+        super().close()
 
     def _show_doing(self, *, is_doing: bool) -> None:
         self._asked.layout.display, self.doing.layout.display = ("none", "") if is_doing else ("", "none")

@@ -148,8 +148,13 @@ class GridView {
     this.want(); // in case a response was lost
   }
 
+  /** Show that the kernel is busy; in a panel, its head says so, and a table without a first answer is hidden. */
   showWaiting() {
-    setText(this.bar.busy, waitingWords(this.waitingSince));
+    const words = waitingWords(this.waitingSince);
+    const panel = this.root.closest(".rl-panel");
+    setText(this.bar.busy, panel ? "" : words);
+    if (words) panel?.dispatchEvent(new CustomEvent("rl-waits"));
+    this.root.style.visibility = panel && words && this.state === null ? "hidden" : "";
   }
 
   setState(state) {
@@ -184,6 +189,7 @@ class GridView {
   setPlaceholders(state) {
     this.skeleton.hidden = state.is_read;
     this.empty.hidden = !state.is_read || state.lines > 0;
+    this.root.classList.toggle("rl-nothing", state.is_compact && !this.empty.hidden && !state.filter);
     const loaded = state.can_search ? ` in the ${state.rows.toLocaleString("en")} loaded` : "";
     setText(this.emptyText, state.filter ? `Nothing matches “${state.filter}”${loaded}.` : state.empty || `No ${state.noun}.`);
     setText(this.emptyAction, state.filter ? "Clear filter" : state.empty_action);

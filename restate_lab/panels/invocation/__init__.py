@@ -174,8 +174,3 @@ class InvocationView(View):
     def static(self) -> Iterator[str]:
         """Yield the invocation as HTML."""
         yield from self.detail.static_html()
-
-    def close_parts(self) -> None:
-        """Close the widgets and stop all operations."""
-        self.actions.close()
-        self.detail.close()

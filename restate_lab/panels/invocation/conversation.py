@@ -84,12 +84,6 @@ class ConversationSection(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
         with self._drawing:
             self._draw(content.agent if is_open and self.is_requested(content.row) else AgentContent())
 
-    def close(self) -> None:
-        """Close the widgets."""
-        for part in self.children:
-            part.close()
-        super().close()
-
     def _search_journal(self, reads: Source, row: Mapping[str, Any]) -> bool:
         """Return whether the journal has a response of a model; entries that were searched are not searched again."""
         id_, size = str(row["id"]), 0 if is_missing(row["journal_size"]) else int(row["journal_size"])

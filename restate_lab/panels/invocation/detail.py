@@ -316,12 +316,6 @@ class InvocationDetail(widgets.VBox):  # type: ignore[misc] # ipywidgets has no 
         if self.content is not None:
             self._open(str(self.content.journal["callee"].iloc[entry]))
 
-    def close(self) -> None:
-        """Close the widgets, including the inner ones."""
-        for part in (self.title, *self.children):
-            part.close()
-        super().close()
-
 
 def _new_run(created_at: datetime | None, reviewed: datetime | None) -> tuple[Block, ...]:
     """Return a text if this is another run of the id than the one that was opened."""

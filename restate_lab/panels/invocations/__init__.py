@@ -333,11 +333,6 @@ class InvocationsView(View):
         """Yield the table."""
         yield self.grid.static_html()
 
-    def close_parts(self) -> None:
-        """Close the widgets and stop all operations."""
-        for part in (self.find, self.contrast, self.story, self.actions, self.grid, self.strip):
-            part.close()
-
     # Handlers
 
     def _filter(self, filters: Filters) -> None:

@@ -18,7 +18,6 @@ from restate_lab.actions.plan.model import Plan
 from restate_lab.actions.rules import ACTIONS
 from restate_lab.analysis.contrast import Contrast
 from restate_lab.analysis.doctor import Diagnosis, doctor
-from restate_lab.analysis.doctor.diagnosis import planned_call
 from restate_lab.analysis.ids import check_invocation_id
 from restate_lab.analysis.invocations.filters import ALL, MOST
 from restate_lab.analysis.story import Story
@@ -26,16 +25,17 @@ from restate_lab.analysis.times import TimeInput
 from restate_lab.choices import StatusName, ViewName
 from restate_lab.client.arguments import check_seconds
 from restate_lab.durations import DurationInput
-from restate_lab.errors import ArgumentError, RestateLabError, TimedOut
-from restate_lab.frames import records
+from restate_lab.errors import RestateLabError, TimedOut
+from restate_lab.panels._base.content import close_all
 from restate_lab.panels._base.head import ReportSteps
-from restate_lab.panels._base.panel import LivePanel, why_read_only
+from restate_lab.panels._base.panel import LivePanel
 from restate_lab.panels._base.refresher import LOST
+from restate_lab.panels._base.source import why_read_only
 from restate_lab.panels._base.view import View
 from restate_lab.panels._base.worker import BackgroundAction, Busy
 from restate_lab.panels.invocation import InvocationView
 from restate_lab.panels.invocations import InvocationsView
-from restate_lab.panels.panel.findings import FindingsView, name_of_finding
+from restate_lab.panels.panel.findings import FindingsView, finding_at, name_of_finding, plan_of
 from restate_lab.panels.panel.state import VIEWS, WITH_DETAIL, PanelState, state_for
 from restate_lab.panels.panel.views import DETAIL, ViewActs, build_view, set_state
 from restate_lab.reads import Stopped
@@ -77,10 +77,11 @@ class Panel(LivePanel):
     ``params``). ``frame`` has all rows of the list, ``diagnosis`` the findings of the doctor (None before the first
     run), ``plan`` the last plan, ``contrast`` the last answer to "What do they share?", ``story`` the story of the
     open invocation or of the list, ``code`` the code of "Copy as code", ``link`` the address of "Copy link", ``view``
-    the current view. Errors appear in the panel and in ``error``.
+    the current view. Errors appear in the panel and in ``error``. After ``close()``, and after the cell was run again
+    with another panel, only ``state`` and ``code`` are left.
 
     Raises:
-        ArgumentError: a keyword is unknown or a value is invalid.
+        ArgumentError: a keyword is unknown or a value is invalid, or the panel is closed.
     """
 
     state = traitlets.Dict(help="The keyword arguments of rl.Panel for the current content.")
@@ -227,6 +228,7 @@ class Panel(LivePanel):
     @property
     def diagnosis(self) -> Diagnosis | None:
         """Return the findings of the doctor with the present notes; None before the first run."""
+        self._check_open()
         return self.findings.diagnosis
 
     def run_doctor(self) -> None:
@@ -242,6 +244,8 @@ class Panel(LivePanel):
         With ``action``, wait first for a plan, check, change or export that the user started.
         """
         within = check_seconds("timeout", timeout)
+        if self.closed.is_set():
+            return True
         if action and not (self.view.wait_for_action(within) and self.files.wait(within)):
             return False
         ended = super().wait(timeout=timeout) and self._wait_for_all() and self._counter.wait(60.0)
@@ -273,7 +277,7 @@ class Panel(LivePanel):
     def _act_on_finding(self, act: str, at: int) -> None:
         if self.diagnosis is None:
             return
-        finding = records(self.diagnosis.findings)[at]
+        finding = finding_at(self.diagnosis, at)
         ids = list(finding["ids"])
         if act == "why" and (finding["queued"] or finding["check"] == "deadlocks"):
             self.show_waits(ids)
@@ -290,7 +294,9 @@ class Panel(LivePanel):
             name = name_of_finding(finding, queue=True)
             self._show_selected(list(finding["blocked"]), name, status="pending")
         else:
-            self._plan_finding(at)
+            call = plan_of(self.diagnosis, at)
+            action = ACTIONS.MOVE_TO if call.verb == "move_to" else ACTIONS(str(call.arguments[0]))
+            self._show_selected(call.ids, name_of_finding(finding)).plan(action, call.ids)
 
     def _show_selected(self, ids: Sequence[str], name: str = "", *, status: str = ALL) -> InvocationsView:
         """Show only these invocations and select them after they are read; ``name`` names this filter."""
@@ -301,15 +307,6 @@ class Panel(LivePanel):
         present = set(view.frame["id"])
         view.selected = [each for each in ids if each in present]
         return view
-
-    def _plan_finding(self, at: int) -> None:
-        finding = records(self.diagnosis.findings)[at] if self.diagnosis else {}
-        call = planned_call(self.diagnosis.suggested_calls[at], finding) if self.diagnosis else None
-        if call is None:
-            raise ArgumentError("this finding has no plan.")
-        name = name_of_finding(finding)
-        action = ACTIONS.MOVE_TO if call.verb == "move_to" else ACTIONS(str(call.arguments[0]))
-        self._show_selected(call.ids, name).plan(action, call.ids)
 
     # The report
 
@@ -391,6 +388,7 @@ class Panel(LivePanel):
     def _view_of(self, name: str) -> View:
         with self._switching:
             if name not in self._views:
+                self._check_open()
                 self._views[name] = self._build_view(name)
             return self._views[name]
 
@@ -487,10 +485,14 @@ class Panel(LivePanel):
             yield self.diagnosis._repr_html_()
         yield from self.view.static()
 
-    def close(self) -> None:
-        """End the threads of the panel and close its widgets."""
-        views: dict[str, View] = getattr(self, "_views", {})  # ipywidgets also closes incomplete widgets
-        for view in views.values():
+    def _is_acting(self) -> bool:
+        views = [*self._views.values()]
+        return super()._is_acting() or not all(view.wait_for_action(0) for view in views) or not self._reporter.wait(0)
+
+    def _close_parts(self) -> None:
+        for view in self._views.values():
             view.close_parts()
-            view.close()
-        super().close()
+            close_all(view)
+        super()._close_parts()
+        self._views.clear()
+        del self.findings

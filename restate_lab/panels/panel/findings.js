@@ -16,7 +16,7 @@ class FindingsView {
   constructor(model, el) {
     this.model = model;
     this.isOpen = false;
-    this.whole = new Map(); // titles of the findings that are shown in full → their details
+    this.whole = new Map(); // titles of the findings that are shown in full → their details: html, element, revision
     this.opened = new Set(); // labels of the groups that are open
     this.root = make("section", "rl-findings", { "aria-label": "Findings of the doctor" });
     rove(this.root);
@@ -29,6 +29,7 @@ class FindingsView {
     this.done = make("details", "rl-done", { hidden: "" });
     el.append(make("div", "rl-findingsbox", {}, this.root, this.form, this.done));
     this.model.on("change:content", (this.draw = this.draw.bind(this)));
+    this.model.on("msg:custom", (this.takeDetails = this.takeDetails.bind(this)));
     this.timer = setInterval(() => this.sayAge(), 1_000);
     this.draw();
   }
@@ -47,7 +48,7 @@ class FindingsView {
     if (focused !== undefined) this.root.querySelector(`[data-focus="${focused}"]`)?.focus();
     if (content.noted !== this.noted) this.closeNote();
     this.noted = content.noted;
-    this.drawDone(content.done ?? []);
+    this.drawDone(content.done);
   }
 
   /** Return the line of the acknowledged findings, and the findings if it is open; they never vanish. */
@@ -60,14 +61,15 @@ class FindingsView {
     return [line, ...(isOpen ? known.map(([row, at]) => this.row(row, at, revision)) : [])];
   }
 
-  /** Show what this user did, newest first; it stays open or closed. */
-  drawDone(actions) {
-    this.done.hidden = !actions.length;
-    if (JSON.stringify(actions) === this.drawnDone) return;
-    this.drawnDone = JSON.stringify(actions);
-    const title = "Changes and notes of this user on this machine, from the audit log";
-    const lines = actions.map(({ at, text }) => make("li", "", {}, make("span", "rl-ago", { "data-at": at }), make("span", "", {}, text)));
-    this.done.replaceChildren(make("summary", "", { title }, `What I did: ${actions.length} in 24 h`), make("ol", "", {}, ...lines));
+  /** Show who changed the cluster, newest first; it stays open or closed. */
+  drawDone(done) {
+    const { title, rows } = done;
+    this.done.hidden = !rows.length;
+    if (JSON.stringify(done) === this.drawnDone) return;
+    this.drawnDone = JSON.stringify(done);
+    const about = "Changes and notes in the audit log of this machine; changes with other tools are not in it";
+    const lines = rows.map(({ at, text }) => make("li", "", {}, make("span", "rl-ago", { "data-at": at }), make("span", "", {}, text)));
+    this.done.replaceChildren(make("summary", "", { title: about }, title), make("ol", "", {}, ...lines));
     this.sayAge();
   }
 
@@ -169,14 +171,14 @@ class FindingsView {
     return head;
   }
 
-  row({ severity, title, details, age, blocks, buttons, note, html }, at, revision) {
+  row({ severity, title, details, age, blocks, buttons, note }, at, revision) {
     const row = make("div", "rl-finding");
     const isWhole = this.whole.has(title);
     const attributes = { type: "button", title: isWhole ? "" : `${title}\n${details}`, "aria-expanded": String(isWhole), "data-focus": `text-${at}` };
     if (at === 0) attributes["data-first"] = "";
     const text = make("button", "rl-findingtext", attributes, title, ...(isWhole ? [] : [" ", make("span", "rl-findingdetails", {}, details)]));
     text.addEventListener("click", () => {
-      if (!this.whole.delete(title)) this.whole.set(title, null);
+      if (!this.whole.delete(title)) this.whole.set(title, {});
       this.draw();
     });
     row.append(make("span", `rl-severity rl-${severity}`, { title: severity }, this.signs[severity]), text);
@@ -190,18 +192,28 @@ class FindingsView {
     }
     if (this.model.get("content").can_note) tools.append(this.noteButton(at, title));
     row.append(tools);
-    if (isWhole) row.append(this.details(title, html, at));
+    if (isWhole) row.append(this.details(title, details, at, revision));
     else if (note) row.append(make("span", "rl-findingnote", {}, note));
     return row;
   }
 
-  /** Return the details of a finding; the same element, with its open fold, as long as they are the same. */
-  details(title, html, at) {
+  /** Return the details of a finding: its sentences until the kernel has sent all; the same element as long as they are the same. */
+  details(title, sentences, at, revision) {
     const shown = this.whole.get(title);
-    const details = shown?.html === html ? shown.element : drawn("rl-findingdetails", html);
-    details.querySelectorAll("summary").forEach((each) => { each.dataset.focus = `more-${at}`; });
-    this.whole.set(title, { html, element: details });
-    return details;
+    if (shown.revision !== revision) this.model.send({ type: "details", finding: at, revision });
+    shown.revision = revision;
+    shown.element ??= make("div", "rl-findingdetails", {}, sentences);
+    shown.element.querySelectorAll("summary").forEach((each) => { each.dataset.focus = `more-${at}`; });
+    return shown.element;
+  }
+
+  takeDetails({ type, finding, revision, html }) {
+    const content = this.model.get("content");
+    if (type !== "details" || revision !== content.revision) return;
+    const shown = this.whole.get(content.rows[finding].title);
+    if (!shown || shown.html === html) return;
+    this.whole.set(content.rows[finding].title, { html, revision, element: drawn("rl-findingdetails", html) });
+    this.draw();
   }
 
   sayAge() {
@@ -218,6 +230,7 @@ class FindingsView {
   stop() {
     clearInterval(this.timer);
     this.model.off("change:content", this.draw);
+    this.model.off("msg:custom", this.takeDetails);
   }
 }
 

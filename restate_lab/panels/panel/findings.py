@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, TypeAdapter
 
-from restate_lab._text import format_duration, one_line, plural
+from restate_lab._text import escape_invisible, format_duration, one_line, plural
 from restate_lab.actions.note import note
 from restate_lab.analysis.contrast.model import LEAST
 from restate_lab.analysis.doctor import Diagnosis
@@ -23,6 +23,7 @@ from restate_lab.analysis.doctor.diagnosis import (
     unread_notes,
     with_notes,
 )
+from restate_lab.calls import SuggestedCall
 from restate_lab.client.lab import is_lab
 from restate_lab.document import Fold, Items, Text
 from restate_lab.document.html import blocks_html
@@ -51,6 +52,12 @@ class _Act(ViewMessage):
     revision: int
 
 
+class _Details(ViewMessage):
+    type: Literal["details"]
+    finding: Annotated[int, Field(ge=0, lt=_SHOWN)]
+    revision: int
+
+
 class _Note(ViewMessage):
     type: Literal["note"]
     finding: int | None
@@ -73,7 +80,7 @@ class FindingsView(ContentWidget):
 
     _esm = read_assets("_assets/elements.js", "_assets/roving.js", "panel/findings.js")
     _css = read_assets("panel/findings.css")
-    messages = TypeAdapter(Annotated[_Message, Field(discriminator="type")])
+    messages = TypeAdapter(Annotated[_Message | _Details, Field(discriminator="type")])
 
     def __init__(
         self,
@@ -90,7 +97,7 @@ class FindingsView(ContentWidget):
         self.diagnosis: Diagnosis | None = None
         self._entered = {"text": "", "until": _UNTIL}
         super().__init__(guard(self._act))
-        begin = {"state": "none", "revision": 0, "folded": False, "noted": 0, "done": []}
+        begin = {"state": "none", "revision": 0, "folded": False, "noted": 0, "done": {"title": "", "rows": []}}
         self.show({**begin, "can_note": is_lab(source), "signs": dict(SIGNS)})
 
     def fold(self, *, on: bool) -> None:
@@ -106,7 +113,7 @@ class FindingsView(ContentWidget):
         self.show({**self.content, "state": "failed", "reason": reason})
 
     def show_notes(self) -> None:
-        """Show what this user did and noted, and the present notes about the findings."""
+        """Show who changed and noted what, and the present notes about the findings."""
         if not self.content["can_note"]:
             return
         self.show({**self.content, "done": self._log.read()})
@@ -143,6 +150,14 @@ class FindingsView(ContentWidget):
                 "more": len(diagnosis.findings) - len(rows),
             }
         )
+
+    def handle(self, message: _Message | _Details, /) -> None:
+        """Send the details of a finding, which a view also requests again after a run, or do what the user wants."""
+        if not isinstance(message, _Details):
+            super().handle(message)
+        elif self.diagnosis is not None and message.revision == self._revision:
+            html = details_html(self.diagnosis, message.finding)
+            self.send({"type": "details", "finding": message.finding, "revision": self._revision, "html": html})
 
     def controls(self, row: Any, /) -> dict[str, dict[str, Any]]:
         """Return the message of a click: "Run doctor" or "Run again", or on the buttons of the finding ``row``."""
@@ -193,6 +208,29 @@ _NOUNS = {"retry_storm": "retries", "blocked_keys": "holder"}
 _LONGEST_PLACE = 60  # characters
 
 
+def finding_at(diagnosis: Diagnosis, at: int) -> Mapping[Any, Any]:
+    """Return one finding with the columns of ``diagnosis.findings``."""
+    return records(diagnosis.findings.iloc[[at]])[0]
+
+
+def details_html(diagnosis: Diagnosis, at: int) -> str:
+    """Return what a finding has below its title, as HTML with invisible characters made visible."""
+    item = item_of({**finding_at(diagnosis, at), "at": at}, diagnosis)
+    return escape_invisible(blocks_html(Items((replace(item, title="", mark=None, age=""),))))
+
+
+def plan_of(diagnosis: Diagnosis, at: int) -> SuggestedCall:
+    """Return the call that creates a plan for a finding.
+
+    Raises:
+        ArgumentError: no such call is suggested.
+    """
+    call = planned_call(diagnosis.suggested_calls[at], finding_at(diagnosis, at))
+    if call is None:
+        raise ArgumentError("this finding has no plan.")
+    return call
+
+
 def name_of_finding(row: Mapping[Any, Any], *, queue: bool = False) -> str:
     """Return the name of a finding as a filter: "finding: Payments/charge retries (15)"."""
     noun = "queue" if queue else _NOUNS.get(row["check"], row["check"].replace("_", " "))
@@ -229,11 +267,9 @@ def _row(row: Mapping[Any, Any], diagnosis: Diagnosis, at: int, *, can_plan: boo
     if call is not None:
         name = "move to" if call.verb == "move_to" else str(call.arguments[0]).replace("_", " ")
         buttons.append(("plan", f"Plan {name}…"))
-    item = item_of({**row, "at": at}, diagnosis)
     return {
         **{name: row[name] for name in ("severity", "title", "blocks", "fingerprint", "note", "known")},
         "details": " ".join(filter(None, (row["details"], *addition_lines(row)))),
-        "age": item.age,
-        "html": blocks_html(Items((replace(item, title="", mark=None, age=""),))),
+        "age": item_of({**row, "at": at}, diagnosis).age,
         "buttons": [{"act": act, "label": label} for act, label in buttons],
     }

@@ -16,7 +16,9 @@ from restate_lab.actions.state import State, set_state, state as read_state
 from restate_lab.actions.state.reader import StatefulObjects, find_objects, stateful_services
 from restate_lab.errors import ArgumentError, NotFound, NotOnThisServer, OutcomeUnknown, StateConflict, TimedOut
 from restate_lab.panels._base.blocks import Block, Blocks
-from restate_lab.panels._base.panel import LivePanel, why_read_only
+from restate_lab.panels._base.content import close_all
+from restate_lab.panels._base.panel import LivePanel
+from restate_lab.panels._base.source import why_read_only
 from restate_lab.panels._base.submit import fields_row
 from restate_lab.panels._base.view import View
 from restate_lab.panels._base.worker import BackgroundAction
@@ -194,7 +196,6 @@ class StateView(View):
             is_read=False,
             heads=_HEADS,
             flex="preview",
-            empty="No object with state.",
             compact=True,
         )
         self.value_grid = Grid(
@@ -213,6 +214,7 @@ class StateView(View):
             send=lambda *edit: self._sender.run(self.host.guard(lambda: self._set(*edit), by_reader=False)),
             closed=self._show_whole,
         )
+        self.value_grid.layout.display = "none"
         self._right = widgets.VBox(
             [fields_row(self.owner, self.list_button), self.value_grid, self.whole, self.editor.box]
         )
@@ -234,6 +236,10 @@ class StateView(View):
         if is_other_service:
             self._changed(search.service, None, None)
         self.host.ask()
+
+    def _clear_search(self) -> None:
+        self.bar.search = Search()
+        self._search_by_hand(Search())
 
     def _export_name(self) -> str:
         opened = self._opened
@@ -275,6 +281,7 @@ class StateView(View):
         self.editor.cancel()
         self._opened, self._state, self._whole_key = wanted, None, None
         self.list_button.layout.display = "none" if wanted is None else ""
+        self.value_grid.layout.display = "none"
         self.whole.show()
 
     # A change
@@ -352,6 +359,9 @@ class StateView(View):
         self._listing = listing
         self.bar.offer(listing.services)
         table = object_table(listing.objects.frame)
+        is_narrowed = listing.search != Search()
+        text = "No object matches the search." if is_narrowed else "No virtual object and no workflow has state."
+        self.object_grid.set_empty(text, "Clear search" if is_narrowed else "", self.host.guard(self._clear_search))
         self.object_grid.refresh(table, note=listing.note, sort=is_new)
         columns = [name for name in _HEADS if name != "scope" or table["scope"].notna().any()]
         if columns != self.object_grid.columns:
@@ -363,8 +373,10 @@ class StateView(View):
         elif self._problem is not None:
             self.host.guard(lambda: None)()  # removes the error
         self._state, self._problem = state, problem
-        self.owner.show(heading(state))
+        is_choice = state is not None or len(self._objects.frame) > 0
+        self.owner.show(*([heading(state)] if is_choice else []))
         self.value_grid.refresh(value_table(state))
+        self.value_grid.layout.display = "" if state else "none"
         if state is not None:
             self.editor.watch(state)
             if self._whole_key is None and len(state) == 1:
@@ -398,19 +410,9 @@ class StateView(View):
             yield self.whole.static_html()
 
     def close_parts(self) -> None:
-        """Close the widgets and stop a change in progress."""
-        for part in (
-            self._sender,
-            self.editor,
-            self.bar,
-            self.object_grid,
-            self.value_grid,
-            self.owner,
-            self.list_button,
-            self.why_not,
-            self.whole,
-        ):
-            part.close()
+        """Stop a change in progress."""
+        self._sender.close()
+        close_all(self.why_not)
 
 
 def _note(objects: StatefulObjects) -> str:

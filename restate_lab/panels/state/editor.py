@@ -61,13 +61,6 @@ class StateEditor:
         )
         self.enter("closed")
 
-    def close(self) -> None:
-        """Close its widgets."""
-        for row in (self.edit_buttons, self.send_row, self.conflict_buttons, self.done_buttons, self.box):
-            for part in row.children:
-                part.close()
-        self.box.close()
-
     def begin(self, state: State, name: str, text: str | None = None) -> None:
         """Start editing a key with the text of its value, or with ``text``.
 

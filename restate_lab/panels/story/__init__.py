@@ -17,7 +17,7 @@ from restate_lab.analysis.story.waterfall import WaterfallRow, waterfall
 from restate_lab.document.html import html_of
 from restate_lab.panels._assets import read_assets
 from restate_lab.panels._base.blocks import Block, Blocks
-from restate_lab.panels._base.content import ContentWidget, ViewMessage
+from restate_lab.panels._base.content import ContentWidget, ViewMessage, close_all
 from restate_lab.panels._base.source import PanelSource
 from restate_lab.panels._base.submit import fields_row
 from restate_lab.panels._base.worker import BackgroundForm
@@ -137,6 +137,11 @@ class StoryForm(BackgroundForm):
         self._background.wait(2.0)
         self.ids, self.result = (), None
         self.picture.draw(None)
+
+    def close(self) -> None:
+        """Stop reading, and close the widgets with the button, which others show."""
+        close_all(self.button)
+        super().close()
 
     def _ask_for(self, ids: Sequence[str]) -> None:
         self.ask(ids)

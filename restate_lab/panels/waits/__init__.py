@@ -201,11 +201,6 @@ class WaitsView(View):
         if self._content is not None:
             yield self._content.waits._repr_html_()
 
-    def close_parts(self) -> None:
-        """Close the widgets."""
-        for part in (self.summary, self.picture, self.deadlock_grid, self.blocker_grid):
-            part.close()
-
     def _about(self, content: _WaitsData) -> str:
         if not content.part and len(content.graph) > _MOST_DRAWN:
             return f"{len(content.graph):,} invocations wait or block. {_FIRST_DRAWN}"

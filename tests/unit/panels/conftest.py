@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from ipywidgets.widgets import widget
 
 from restate_lab.panels.panel import Panel
 from support.bench import wait_for
@@ -20,8 +21,12 @@ def no_doctor(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def make(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Panel]]:
-    """Give a function that makes panels and waits for their first reads; at the end, no thread and no output remain."""
+    """Give a function that makes panels and waits for their first reads.
+
+    At the end they are closed: no thread, no widget and no output remains.
+    """
     panels: list[Panel] = []
+    before = set(widget._instances)
 
     def make(source: Any, **options: Any) -> Panel:
         panels.append(Panel(source, **options))
@@ -32,4 +37,5 @@ def make(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Panel]]:
     for panel in panels:
         panel.close()
     wait_for(lambda: not any(each.name.startswith("restate-lab") for each in threading.enumerate()))
+    assert [each for id_, each in widget._instances.items() if id_ not in before] == []
     assert capsys.readouterr() == ("", "")

@@ -10,15 +10,21 @@ from typing import Any
 import pytest
 
 import restate_lab as rl
+from restate_lab._text import escape_invisible, shorten_id
+from restate_lab.actions import rules
 from restate_lab.analysis.doctor.diagnosis import CheckGap, CheckRun, Diagnosis, build_diagnosis
 from restate_lab.analysis.doctor.model import Blocked, Finding, Severity
 from restate_lab.analysis.questions import run_question
 from restate_lab.analysis.suggestions import ask_call, plan_call, why_call
+from restate_lab.audit import AuditLog
+from restate_lab.client.responses import SUCCESS
 from restate_lab.errors import ArgumentError, QueryRefused
 from restate_lab.identity import ClusterIdentity
 from restate_lab.panels import panel as panel_module
 from restate_lab.panels.overview import OverviewView
-from restate_lab.panels.panel import Panel
+from restate_lab.panels.panel import Panel, done as done_module
+from restate_lab.panels.panel.done import ActionLog
+from restate_lab.panels.panel.findings import details_html
 from support.bench import wait_for
 from support.sample_rows import NOW, SampleRows, invocation
 from support.sample_source import LiveSource, SampleSource, invocations
@@ -99,8 +105,26 @@ def test_each_finding_has_its_buttons(diagnosed: Panel) -> None:
         ["Show 1", "Why"],
     ]
     assert rows[0]["age"] == "3m"
-    assert all("‹U+202E›" in rows[0][name] for name in ("title", "details", "html"))
-    assert "rl.ask(lab, &#34;paused&#34;)" in rows[0]["html"]
+    assert all("‹U+202E›" in rows[0][name] for name in ("title", "details"))
+
+
+def test_a_view_gets_the_details_of_a_finding_that_it_opens(diagnosed: Panel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The content has no HTML; outdated numbers get no answer, and a request leaves the error of the last click."""
+    findings = diagnosed.findings
+    assert all("html" not in row for row in findings.content["rows"])
+    sent: list[dict[str, Any]] = []
+    monkeypatch.setattr(findings, "send", sent.append)
+    diagnosed.fail(ValueError("of a click"))
+    request = {"type": "details", "finding": 0, "revision": findings.content["revision"]}
+    for message in (request, {**request, "revision": 0}):
+        findings.receive(message)
+    assert {**sent.pop(), "html": ""} == {**request, "html": ""}
+    assert sent == []
+    assert diagnosed.error == "ValueError: of a click"
+    assert diagnosed.diagnosis is not None
+    html = details_html(diagnosed.diagnosis, 0)
+    assert "‹U+202E›" in html
+    assert "rl.ask(lab, &#34;paused&#34;)" in html
 
 
 @pytest.mark.parametrize("read_only", [False, True])
@@ -110,7 +134,7 @@ def test_a_note_on_a_finding_folds_it_and_is_in_the_strip(
     """The rows stay, with the user and the time; a note about the cluster acknowledges nothing."""
     monkeypatch.setenv("RESTATE_LAB_AUDIT", str(tmp_path))
     panel = show(diagnosis(), LiveSource(LISTED, read_only=read_only))
-    assert panel.findings.content["done"] == []
+    assert panel.findings.content["done"] == {"title": "", "rows": []}
     before = panel.findings.controls(0)["Note…"]
     panel.fill("note", f"INC-42 {ATTACK}")
     panel.fill("until", "4h")
@@ -123,14 +147,52 @@ def test_a_note_on_a_finding_folds_it_and_is_in_the_strip(
     assert "1 known" in panel._repr_mimebundle_()["text/html"]
     panel.fill("note", "called Anna")
     panel.click("Note")
-    assert [each["text"][:20] for each in panel.findings.content["done"]] == [
+    assert [each["text"][:20] for each in panel.findings.content["done"]["rows"]] == [
         "note “called Anna”",
         "acknowledge “INC-42 ",
     ]
-    assert "‹U+202E›" in panel.findings.content["done"][1]["text"]
+    assert panel.findings.content["done"]["title"] == "2 notes in 24 h"
+    assert "‹U+202E›" in panel.findings.content["done"]["rows"][1]["text"]
     panel.findings.receive({**before, "text": "on findings that have changed"})
     assert "the findings have changed, so nothing was noted" in panel.error
     assert rl.audit_log(notes=True)["text"].tolist() == [f"INC-42 {ATTACK}", "called Anna"]
+
+
+def test_changes_are_sentences_with_their_user(
+    show: Callable[..., Panel], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The title counts the changes of each user; without an answer of the cluster, an invocation has only its id."""
+    monkeypatch.setenv("RESTATE_LAB_AUDIT", str(tmp_path))
+    first, second = LISTED["id"][:2]
+    ends = shorten_id(first).removeprefix("inv_")
+    lab = LiveSource(LISTED.assign(target="Orders/place"))
+    demo = AuditLog(tmp_path, user="demo")
+    for log, action, targets, outcome in (
+        (demo, "restart_as_new_invocation", [first], "done"),
+        (demo, "create_deployment", ["http://127.0.0.1:9"], "done"),
+        (demo, "modify_service", [ATTACK], "refused"),
+        (AuditLog(tmp_path), "resume", [first, second], "2 done"),
+        (AuditLog(tmp_path), "delete_subscription", ["sub_1"], "done"),
+    ):
+        change = log.intent(action, targets, reason="INC-42", environment="made", address=lab.address)
+        log.result(change, outcome)
+    done = show(diagnosis(), lab).findings.content["done"]
+    assert done["title"] == "Changes in 24 h: 5 (2 by you, 3 by demo)"
+    assert [row["text"] for row in done["rows"]] == [
+        "delete subscription sub_1 (INC-42)",
+        f"resumed Orders/place {ends} and 1 more (INC-42)",
+        f"demo: modify service {escape_invisible(ATTACK)}: refused (INC-42)",
+        "demo: registered http://127.0.0.1:9 (INC-42)",
+        f"demo: restarted Orders/place {ends} as new (INC-42)",
+    ]
+    lab.fails = QueryRefused("no answer", status=500)
+    assert ActionLog(lab).read()["rows"][-1]["text"] == f"demo: restarted inv_{ends} as new (INC-42)"
+
+
+def test_each_action_has_a_sentence() -> None:
+    names = {each.removesuffix("_invocation") for each in (*rules.ACTIONS, *SUCCESS)}
+    assert set(done_module._SENTENCES) <= names
+    assert {each.value for each in rules.ACTIONS} <= set(done_module._SENTENCES)
 
 
 def test_a_panel_shows_the_notes_of_other_processes_at_its_next_read(

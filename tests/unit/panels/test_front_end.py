@@ -36,6 +36,7 @@ class Cells:
     def __init__(self, client: BlockingKernelClient) -> None:
         self.client = client
         self.copies: list[tuple[str, str]] = []
+        self.ended: set[str] = set()  # the requests whose cell has run
         self.heads: list[str] = []  # the comms of the heads, each a widget with the name of its copy
 
     def run(self, code: str, **options: Any) -> None:
@@ -53,9 +54,22 @@ class Cells:
             except Empty:
                 continue
 
-    def answer(self, comm: str) -> None:
+    def run_cell(self, cell: str, code: str) -> None:
+        """Run a cell of a notebook, which has an id."""
+        content = {"code": code, "silent": False, "store_history": True, "user_expressions": {}, "allow_stdin": False}
+        request = self.client.session.msg("execute_request", content, metadata={"cellId": cell})
+        self.client.shell_channel.send(request)
+        self.wait(lambda: request["header"]["msg_id"] in self.ended)
+
+    def evaluate(self, code: str) -> str:
+        """Return the repr of an expression."""
+        reply = self.client.execute_interactive("", user_expressions={"it": code}, silent=True, timeout=WAIT)
+        text: str = reply["content"]["user_expressions"]["it"]["data"]["text/plain"]
+        return text
+
+    def answer(self, comm: str, **message: Any) -> None:
         """Send what the model of the toolbar sends from a page."""
-        data = {"method": "custom", "content": {"type": "ready"}}
+        data = {"method": "custom", "content": message or {"type": "ready"}}
         message = self.client.session.msg("comm_msg", {"comm_id": comm, "data": data})
         self.client.shell_channel.send(message)
 
@@ -71,6 +85,8 @@ class Cells:
             self.copies.append((content["transient"]["display_id"], html))
         if kind == "comm_open" and "heading" in content["data"].get("state", {}):
             self.heads.append(content["comm_id"])
+        if kind == "status" and content["execution_state"] == "idle":
+            self.ended.add(message["parent_header"].get("msg_id", ""))
         assert kind != "error", json.dumps(content)
 
 
@@ -99,6 +115,46 @@ def test_without_a_front_end_the_cell_says_so_until_one_answers(cells: Cells, ev
     cells.answer(cells.heads[2])
     cells.wait(lambda: MESSAGE not in cells.shown(2))
     assert SAVED in cells.shown(2)
+
+
+def test_a_panel_that_its_cell_has_replaced_is_closed(cells: Cells, evidence: Path) -> None:
+    """The others stay: those with a view, in a variable or a list of one, and in a cell that only shows them again."""
+    cells.run(f"import restate_lab as rl; evidence = rl.open_evidence({str(evidence)!r})")
+    cells.run_cell("one", "first = panel = rl.Panel(evidence, refresh=None)\npanel")
+    listed = "panels = [rl.Panel(evidence, refresh=None)]\npanels[0]"
+    for cell, code in (("two", listed), ("two", "1"), ("three", "panel"), ("three", "panel")):
+        cells.run_cell(cell, code)
+    cells.run_cell("one", "panel = rl.Panel(evidence, refresh=None)\npanel")
+    assert cells.evaluate("[each.closed.is_set() for each in (first, panels[0], panel)]") == "[False, False, False]"
+    cells.answer(cells.heads[0], type="alive", view="v", in_sight=False)
+    cells.run("del first, panels")
+    cells.run_cell("three", "1")
+    kept = "len({id(each) for each in Out.values() if isinstance(each, rl.Panel)})"
+    assert cells.evaluate(kept) == "2", "with the one that has a view"
+    cells.answer(cells.heads[0], type="close", view="v")
+    assert cells.evaluate(kept) == "1"
+
+
+@pytest.mark.long  # a panel is opened 55 times; test_panel.py has the widgets of a closed one by day
+@pytest.mark.timeout(900)
+def test_a_cell_that_runs_often_does_not_grow(cells: Cells, evidence: Path) -> None:
+    """Each panel that was replaced leaves at most 50 kB, and no widget; IPython itself keeps the last three."""
+    cells.run(f"""
+import gc, tracemalloc, restate_lab as rl
+from ipywidgets.widgets import widget
+evidence = rl.open_evidence({str(evidence)!r})
+def state():
+    return gc.collect() * 0 + tracemalloc.get_traced_memory()[0]
+tracemalloc.start()
+""")
+    sizes, numbers = [], []
+    for times in (5, 50):
+        for _ in range(times):
+            cells.run_cell("one", "panel = rl.Panel(evidence, refresh=None)\npanel")
+        sizes.append(int(cells.evaluate("state()")))
+        numbers.append(cells.evaluate("len(widget._instances)"))
+    assert numbers[0] == numbers[1]
+    assert (sizes[1] - sizes[0]) / 50 < 50_000
 
 
 @pytest.mark.long

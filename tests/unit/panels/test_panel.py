@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import tracemalloc
+import weakref
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -11,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from ipywidgets.widgets import widget
 
 from restate_lab.analysis.ids import awakeable_id
 from restate_lab.analysis.invocations import reader
@@ -20,6 +24,7 @@ from restate_lab.panels._base import panel as panel_base, refresher
 from restate_lab.panels._base.head import Head
 from restate_lab.panels.grid import Grid
 from restate_lab.panels.panel import Panel
+from restate_lab.panels.panel.state import VIEWS
 from restate_lab.progress import Progress, notify
 from restate_lab.reports import incident
 from support.bench import wait_for
@@ -104,6 +109,52 @@ def test_the_first_rows_are_shown_while_the_others_are_read(monkeypatch: pytest.
     assert len(panel.frame) == 3
     assert [rows for rows, _ in shown] == [2, 3]
     panel.close()
+
+
+@pytest.mark.parametrize("times", [5, pytest.param(50, marks=pytest.mark.long)])
+def test_a_closed_panel_is_freed_with_its_widgets(times: int) -> None:
+    """A panel that showed all views leaves no widget open, and at most 50 kB in memory."""
+    source = SampleSource(ROWS)
+
+    def show_and_close() -> list[weakref.ref[Any]]:
+        panel = Panel(source, status="all")
+        for view in VIEWS:
+            panel.state = {"view": view}
+            assert panel.wait()
+        panel.open_invocation(ROWS["id"][0])
+        parts = [weakref.ref(each) for each in (panel, panel.head, panel.findings, panel.view, *panel.view.children)]
+        panel.close()
+        source.asked.clear()
+        return parts
+
+    show_and_close()
+    gc.collect()
+    before = set(widget._instances)
+    tracemalloc.start()
+    try:
+        parts = [each for _ in range(times) for each in show_and_close()]
+        gc.collect()
+        kept = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert set(widget._instances) == before
+    assert [each() for each in parts if each() is not None] == []
+    assert kept / times < 50_000
+
+
+def test_a_closed_panel_says_so(make: Callable[..., Panel], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has no rows and no findings, which would look like those of a healthy cluster."""
+    shown: list[Any] = []
+    monkeypatch.setattr(panel_base, "display", lambda data, **_: shown.append(data["text/html"]))
+    panel = make(SampleSource(ROWS), status="all")
+    panel.close()
+    panel.close()
+    for name in ("frame", "diagnosis", "plan", "story"):
+        with pytest.raises(ArgumentError, match=r"this panel is closed\. .* rl\.Panel\(lab, status='all'\)"):
+            getattr(panel, name)
+    assert (panel.code, panel.error, panel.wait()) == ("rl.Panel(lab, status='all')", "", True)
+    panel._ipython_display_()
+    assert [("This panel is closed." in html, "rl-saved" in html) for html in shown] == [(True, False)]
 
 
 def test_a_failed_count_is_not_repeated_with_each_read(make: Callable[..., Panel]) -> None:
