@@ -62,10 +62,10 @@ OUTCOMES: dict[str, OutcomeStyle] = {
     "done": OutcomeStyle("done", STATUSES["succeeded"].colour, "✓"),
     "pending": OutcomeStyle("no result", _GREY, "·"),
     "waiting": OutcomeStyle("waiting", "#6b84a3", "…"),
-    "retrying": OutcomeStyle("failing", STATUSES["backing-off"].colour, "↻"),
+    "retrying": OutcomeStyle("retrying", STATUSES["backing-off"].colour, "↻"),
     "failed": OutcomeStyle("failed", STATUSES["failed"].colour, "✖"),
 }
-"""The styles of journal entries by outcome, the most urgent last."""
+"""The styles of journal entries by outcome, the most urgent last; of a retried entry, the label is its status."""
 
 SIGNS: Mapping[str, str] = MappingProxyType({"critical": "✖", "warning": "▲", "note": "●"})
 """A severity → its sign."""

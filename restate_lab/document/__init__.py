@@ -108,12 +108,14 @@ class Picture:
 class BarRow:
     """A row with a bar on a time axis: the positions are from 0 to 1, None without a known time.
 
-    ``outcome`` is a key of ``status.OUTCOMES``, ``about`` the times as text. ``marks`` are the positions of failed
-    attempts, ``later`` is that of the next event. A page folds a row below the one with the key ``parent``.
+    ``outcome`` is a key of ``status.OUTCOMES``, ``word`` the outcome and ``about`` the times as text. ``marks`` are the
+    positions of failed attempts, ``later`` is that of the next event. A page folds a row below the one with the key
+    ``parent``.
     """
 
     key: str
     outcome: str
+    word: str
     number: str
     kind: str
     name: str
