@@ -17,7 +17,7 @@ from restate_lab.calls import Step
 class Word:
     """A part of a line with a tone.
 
-    ``bar`` draws the text as a bar on a page: the lengths of its three parts, and where a limit is, from 0 to 1; -1
+    ``bar`` draws the text as a bar on a page: the lengths of its four parts, and where a limit is, from 0 to 1; -1
     without a limit. Its tooltip is ``tip``.
     """
 

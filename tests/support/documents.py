@@ -37,7 +37,7 @@ def hostile_document(text: str, *, page: str = "") -> Document:
     item = Item(line, Word(text, text), (line,), text, text, steps, anchor="a", row=0)
     folded = replace(item, mark=Word(text, "critical"), more=text, about=((text, text),), ids=[text] * 20, count=1_200)
     turn = replace(folded, mark=None, depth=1, turn=text, is_open=True)
-    bars = (Word(text, "", (0.1, 0.2, 0.3, 0.5), text), Word(text, "value", (0, 0, 0, -1)))
+    bars = (Word(text, "", (0.1, 0.2, 0.3, 0.1, 0.5), text), Word(text, "value", (0, 0, 0, 0, -1)))
     blocks = (
         Text(line),
         Facts(((text, text),)),

@@ -19,6 +19,7 @@ from restate_lab.analysis.patterns import group_by
 from restate_lab.analysis.suggestions import ask_call, plan_call, why_call
 from restate_lab.analysis.waits import blocker_frame, deadlock_frame
 from restate_lab.analysis.waits.model import Edge, edges_by_waiter
+from restate_lab.analysis.waits.text import describe_state
 from restate_lab.calls import Placeholder, SuggestedCall
 from restate_lab.frames import records
 
@@ -208,7 +209,7 @@ def _blocked_key_finding(context: CheckContext, blocker: _QueueBlocker) -> Findi
     return Finding(
         severity=_key_severity(context, blocker),
         title=f"{plural(queue, 'call')} {verb_form(queue, 'queues', 'queue')} for {keys}, {behind} ({row['status']})",
-        details=sentences(f"{row['target']} waits for {one_line(row['waits_for'], 160)}"),
+        details=sentences(f"{row['target']} {describe_state(one_line(row['waits_for'], 160))}"),
         where=keys,
         subject=Subject(target, _services([target, *blocker.queue["detail"]])),  # the same while its queue changes
         count=len(ids),
