@@ -7,8 +7,8 @@ import re
 
 _OPTIONS = "decode|ids|limit|max_bytes|payloads|prices|samples|search|service|shapes|since|timeout"
 _LANGUAGES = {
-    "notebook": rf"\b(?:rl|lab|plan|diagnosis)\.[a-z_.]+\(|(?<![\w.?&-])(?:{_OPTIONS})=(?!\w*[a-z0-9/]*&)",
-    "shell": r"\brestate-lab [a-z]|(?<![\w-])--[a-z][a-z-]+",
+    "notebook": rf"\b(?:rl|lab|plan|diagnosis)\.[a-z_.]+\(|(?<!-p )(?<![\w.?&-])(?:{_OPTIONS})=(?!\w*[a-z0-9/]*&)",
+    "shell": r"\brestate-lab [a-z]|(?<!restate-server )(?<![\w-])--[a-z][a-z-]+",
 }
 _NO_TEXT = re.compile(r"<(style|script|code|pre|textarea)\b.*?</\1>|<[^>]*>", re.DOTALL)
 

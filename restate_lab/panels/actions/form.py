@@ -29,8 +29,8 @@ _DEFAULTS = {ACTIONS.RESTART_AS_NEW: "latest, keep, or dp_…"}
 
 
 def name_of(action: ACTIONS) -> str:
-    """Return the label of an action on a button."""
-    return action.value.replace("_", " ").capitalize()
+    """Return the label of an action on a button; "Move to 2" would read as a place."""
+    return "Move" if action is ACTIONS.MOVE_TO else action.value.replace("_", " ").capitalize()
 
 
 class PlanForm(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types

@@ -165,7 +165,7 @@ def _deadlock_finding(context: CheckContext, rows: Sequence[Row]) -> Finding:
     others = f" (and {plural(len(rows) - 1, 'more like it', 'more like it')})" if len(rows) > 1 else ""
     return Finding(
         severity=Severity.CRITICAL if is_certain else Severity.NOTE if is_young else Severity.WARNING,
-        title=f"{plural(len(rows), kind)} at {keys}",
+        title=f"{plural(len(rows), kind)} {_place_of(rows, services)}",
         details=sentences(f"{one_line(first['description'], 240)}{others}"),
         where=keys,
         subject=Subject(f"{', '.join(services)}{' itself' if first['length'] == 1 else ''}", services),
@@ -176,6 +176,19 @@ def _deadlock_finding(context: CheckContext, rows: Sequence[Row]) -> Finding:
         evidence=SuggestedCall("waits", result="deadlocks"),
         suggested=(plan_call("cancel", [row["cancel"] for row in rows[:_MAX_CANCELLED]], total=len(rows)),),
     )
+
+
+def _place_of(rows: Sequence[Row], services: Sequence[str]) -> str:
+    """Return where deadlocks are, one part for each: "of Warehouse: madrid–berlin, porto with itself"."""
+    names = [list(row["keys"] or row["targets"]) for row in rows]
+    prefix = f"{services[0]}/" if len(services) == 1 else ""
+    if not all(each.startswith(prefix) for members in names for each in members):
+        prefix = ""
+    cycles = (
+        "–".join(each.removeprefix(prefix) for each in members) + (" with itself" if len(members) == 1 else "")
+        for members in names
+    )
+    return f"{f'of {services[0]}:' if prefix else 'at'} {join(cycles)}"
 
 
 def _ids_of_other_checks(context: CheckContext) -> set[str]:
