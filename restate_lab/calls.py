@@ -1,7 +1,11 @@
-"""Suggested calls as data: each surface writes them in its own syntax, and this module writes Python."""
+"""Suggested calls as data: each surface writes them in its own syntax, and this module writes Python.
+
+``without_options`` is for a surface without code, such as a page: there a message names no argument of a call.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -16,6 +20,8 @@ _READS = frozenset(
         *("debug", "rl.audit_log", "story", "to_test", "wait_for", "waits", "why"),
     }
 )
+_OPTIONS = "decode|ids|limit|max_bytes|payloads|prices|samples|search|service|shapes|since|timeout"
+_OPTION = re.compile(rf"\b(?:[Pp]ass|[Ww]ith|set|select|more|connect\()[^.;]*?\b(?:{_OPTIONS})=")
 _EXECUTE = '.execute(reason="…"), and then'
 
 
@@ -90,6 +96,12 @@ def python_code(calls: Iterable[SuggestedCall], names: Names = MappingProxyType(
     """
     every_call = tuple(calls)
     return "\n".join(_code_line(call, names, is_last=call is every_call[-1]) for call in every_call)
+
+
+def without_options(message: str) -> str:
+    """Return a message without the sentences, and parts after a semicolon, that tell which argument to pass."""
+    parts = [part for part in re.split(r"(?<=[.;]) ", message) if not _OPTION.search(part)]
+    return " ".join(parts).removesuffix(";") or message
 
 
 def _code_line(call: SuggestedCall, names: Names, *, is_last: bool) -> str:

@@ -45,10 +45,10 @@ OUTCOMES: dict[str, OutcomeStyle] = {
     "done": OutcomeStyle("done", STATUSES["succeeded"].colour, "✓"),
     "pending": OutcomeStyle("no result", MARKS["no result"], "·"),
     "waiting": OutcomeStyle("waiting", MARKS["waiting"], "…"),
-    "retrying": OutcomeStyle("failing", STATUSES["backing-off"].colour, "↻"),
+    "retrying": OutcomeStyle("retrying", STATUSES["backing-off"].colour, "↻"),
     "failed": OutcomeStyle("failed", STATUSES["failed"].colour, "✖"),
 }
-"""The styles of journal entries by outcome, the most urgent last."""
+"""The styles of journal entries by outcome, the most urgent last; of a retried entry, the label is its status."""
 
 SIGNS: Mapping[str, str] = MappingProxyType({"critical": "✖", "warning": "▲", "note": "●"})
 """A severity → its sign."""

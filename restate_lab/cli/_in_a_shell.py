@@ -33,8 +33,8 @@ _IN_A_SHELL = (
     (re.compile(r"pass prices= with the exact name, or with '\*'"), f"add {_PRICE}, or --price NAME=… for one"),
     (re.compile(r"or pass prices="), f"or add {_PRICE}"),
     (
-        re.compile(r"pass shapes=\[function\], which returns a ModelStep for such a payload\. rl\.journal shows"),
-        "only Python can read it, with shapes=[function]. restate-lab journal shows",
+        re.compile(r"pass shapes=\[function\], which returns a ModelStep for such a payload \(rl\.journal shows"),
+        "only Python can read it, with shapes=[function] (restate-lab journal shows",
     ),
 )
 

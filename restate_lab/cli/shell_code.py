@@ -97,7 +97,8 @@ def _lab_command(name: str, *, is_live: bool = False) -> Command:
 
     def command(call: SuggestedCall, source: SourceOptions) -> str | None:
         options = source.of_cluster.options if is_live else source.reads
-        return shlex.join(["restate-lab", name, *map(str, call.arguments), *options])
+        flags = [f"--{flag}" for flag, value in call.options.items() if value is True]
+        return shlex.join(["restate-lab", name, *map(str, call.arguments), *flags, *options])
 
     return command
 

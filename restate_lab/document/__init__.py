@@ -17,7 +17,7 @@ from restate_lab.calls import Step
 class Word:
     """A part of a line with a tone.
 
-    ``bar`` draws the text as a bar on a page: the lengths of its three parts, and where a limit is, from 0 to 1; -1
+    ``bar`` draws the text as a bar on a page: the lengths of its four parts, and where a limit is, from 0 to 1; -1
     without a limit. Its tooltip is ``tip``.
     """
 
@@ -108,12 +108,14 @@ class Picture:
 class BarRow:
     """A row with a bar on a time axis. Positions are from 0 to 1, and None without a known time.
 
-    ``outcome`` is a key of ``status.OUTCOMES``, ``about`` the times as text. ``marks`` are the positions of failed
-    attempts, and ``later`` is the position of the next event. A page folds the row below its ``parent``, a key.
+    ``outcome`` is a key of ``status.OUTCOMES``, ``word`` the outcome and ``about`` the times as text. ``marks`` are the
+    positions of failed attempts, and ``later`` is the position of the next event. A page folds the row below its
+    ``parent``, a key.
     """
 
     key: str
     outcome: str
+    word: str
     number: str
     kind: str
     name: str

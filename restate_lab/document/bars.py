@@ -38,7 +38,7 @@ class BarLayout:
         names = max((cell_len(_name(row)) for row in rows), default=0)
         self._duration = max((len(row.duration) for row in rows), default=0)
         self.number = max((len(row.number) for row in rows), default=0)
-        self._outcome = max(len(each.label) for each in OUTCOMES.values()) + 2
+        self._outcome = max((len(row.word) for row in rows), default=0) + 2
         self._name = min(names, max(width // 3, 16))  # names get at most a third, and the bars get the rest
         self.before = self.number + self._name + self._outcome + self._duration + 8
         self._bar = max(8, min(width - self.before, _LONGEST))
@@ -58,7 +58,7 @@ class BarLayout:
         return (
             Word(f"{row.number:>{self.number}}", "quiet"),
             Word(f"  {set_cell_size(truncate_cells(_name(row), self._name), self._name)}  ", ""),
-            Word(f"{style.sign} {style.label}".ljust(self._outcome), tone),
+            Word(f"{style.sign} {row.word}".ljust(self._outcome), tone),
             Word(f"  {row.duration:>{self._duration}}  ", ""),
             Word(self._drawn(row), tone),
         )

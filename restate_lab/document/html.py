@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from markupsafe import Markup
 
-from restate_lab._html import render
+from restate_lab._html import render, without_code
 from restate_lab._text import escape_invisible
 from restate_lab.document import BarRow, Bars, Block, Document, Line, Picture, words_of
 from restate_lab.status import OUTCOMES
@@ -22,15 +23,23 @@ def html_of(
 ) -> str:
     """Return a document as a card; ``links`` are labels and addresses for the items of rows.
 
-    ``is_report``: in a report, which can be printed, it has severities as text, times, full ids, and no asides; without
-    a title, its blocks have no frame. ``is_short``: of a fold it has only the heading.
+    ``is_report``: in a report, which can be printed, it has severities as text, times, full ids, no calls and no
+    asides; without a title, its blocks have no frame. ``is_short``: of a fold it has only the heading.
     """
-    return _render(document, document.blocks, links=links, is_report=is_report, is_short=is_short)
+    with without_code() if is_report else nullcontext():
+        return _render(document, document.blocks, links=links, is_report=is_report, is_short=is_short)
+
+
+def panel_html(document: Document) -> Markup:
+    """Return a document as a card without calls, because a panel has buttons."""
+    with without_code():
+        return Markup(html_of(document))  # noqa: S704 - our template escapes
 
 
 def blocks_html(*blocks: Block) -> Markup:
-    """Return blocks without a card, for a part of a panel."""
-    return Markup(_render(None, blocks, links={}, is_report=False, is_short=False))  # noqa: S704 - our template escapes
+    """Return blocks without a card and without calls, for a part of a panel."""
+    with without_code():
+        return Markup(_render(None, blocks, links={}, is_report=False, is_short=False))  # noqa: S704 - our template escapes
 
 
 def _render(document: Document | None, blocks: Sequence[Block], **options: Any) -> str:

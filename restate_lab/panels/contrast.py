@@ -10,6 +10,7 @@ import ipywidgets as widgets
 from restate_lab._text import plural
 from restate_lab.analysis.contrast import Contrast, contrast
 from restate_lab.analysis.contrast.model import LEAST
+from restate_lab.document.html import panel_html
 from restate_lab.panels._base.blocks import Block, Blocks
 from restate_lab.panels._base.source import PanelSource
 from restate_lab.panels._base.submit import Submit, fields_row
@@ -83,7 +84,7 @@ class ContrastForm(BackgroundForm):
                 source = PanelSource(self._source, self._background.stop)
                 options: dict[str, Any] = {"payloads": payloads, "timeout": _WITHIN}
                 self.result = contrast(source, list(failing), healthy=healthy and list(healthy), **options)
-                self.card.value = self.result._repr_html_()
+                self.card.value = panel_html(self.result.document())
             except BaseException:
                 self.card.value = ""
                 raise

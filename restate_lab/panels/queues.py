@@ -186,7 +186,8 @@ class QueuesView(View):
         columns["oldest"] = [row["oldest_runnable_at"] for row in rows]
         columns["course"] = [_course_text(self._course[id_]) for id_ in self._rows]
         columns |= {
-            name: [row[name] for row in rows] for name in ("rule", "scheduled", "suspended", "paused", "vqueues")
+            name: [row[name] for row in rows]
+            for name in ("rule", "backing_off", "scheduled", "suspended", "paused", "vqueues")
         }
         columns["bar"] = [bar_of_queue(row, largest).lengths for row in rows]
         columns["points"] = [list(self._course[id_]) for id_ in self._rows]
@@ -295,7 +296,9 @@ def _limit_table(counters: Sequence[Mapping[Any, Any]]) -> pd.DataFrame:
 
 
 _KINDS = {
-    **dict.fromkeys(("waiting", "running", "scheduled", "suspended", "paused", "vqueues", "waiting_queues"), "int64"),
+    **dict.fromkeys(
+        ("waiting", "running", "backing_off", "scheduled", "suspended", "paused", "vqueues", "waiting_queues"), "int64"
+    ),
     **dict.fromkeys(("bar", "points"), "object"),
     "oldest": "datetime64[ms, UTC]",
 }

@@ -75,11 +75,9 @@ def timeline_chapter(context: ReportContext) -> Section:
     span = every["time"].max() - every["time"].min() if len(every) else pd.Timedelta(0)
     groups = grouped_frame(every, gap=max(span / _GAPS, _LEAST_GAP))
     times, has_every = EarlierTimes(context.source), len(groups) < len(every) and not context.is_short
-    shown = groups if has_every or context.is_short else times.with_calls(groups)
     most = _FEW_EVENTS if context.is_short else _EVENTS
-    parts = [times.with_links(context.builder.table(shown, rows=most, file="timeline", drop_empty=True), shown)]
+    parts = [times.with_links(context.builder.table(groups, rows=most, file="timeline", drop_empty=True), groups)]
     if has_every:
-        every = times.with_calls(every)
         table = context.builder.table(every, rows=_EVERY_EVENT, file="timeline_events", drop_empty=True)
         parts.append(replace(times.with_links(table, every), folded=f"All {len(every):,} events, one per row"))
     caption = (
@@ -88,8 +86,6 @@ def timeline_chapter(context: ReportContext) -> Section:
     )
     if times.has_links:
         caption += " A click on a time opens the cluster as it was then."
-    elif len(groups) and (call := times.call(groups["time"].iloc[0])):
-        caption += f" {call} returns the cluster as it was at the first row."
     return context.section("Timeline", *parts, of=frames, caption=caption)
 
 

@@ -285,8 +285,8 @@ def _finding_lanes(window: TimeWindow, diagnosis: Diagnosis, times: EarlierTimes
     for row in rows[:_FINDINGS]:
         left = window.place(row["since"])
         title, link = str(row["title"]), times.link(row["since"])
-        text, label = times.with_call(title, row["since"]), one_line(title, _LONGEST)
-        bar = LaneBar(left, 100 - left, 0, 100, text, STATUSES["failed"].colour, label, link)
+        label = one_line(title, _LONGEST)
+        bar = LaneBar(left, 100 - left, 0, 100, title, STATUSES["failed"].colour, label, link)
         handlers = one_line(str(row["where"]), _LONGEST).partition(" on ")[0]  # without the deployment
         yield Lane(handlers, f"{row['affected']:,}", (bar,))
 
@@ -336,7 +336,7 @@ def _mark(group: Sequence[TimelineEvent], window: TimeWindow, times: EarlierTime
     return Mark(
         window.place(first.at),
         len(group),
-        times.with_call(join(texts, _TEXTS, separator="\n"), first.at),
+        join(texts, _TEXTS, separator="\n"),
         _COLOURS.get(first.event, STATUSES["cancelled"].colour),
         times.link(first.at),
     )

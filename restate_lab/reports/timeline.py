@@ -65,9 +65,9 @@ def timeline_frame(events: Iterable[TimelineEvent]) -> pd.DataFrame:
 
 @dataclass(frozen=True, slots=True)
 class EarlierTimes:
-    """How a reader opens the cluster as it was at a time: with a link to its pages, or else with a call.
+    """The links with which a reader opens the cluster as it was at a time.
 
-    Both are "" for a source with one time. A link has the time and the name of the source, and nothing else.
+    They are "" without pages, and for a source with one time. A link has the time and the name of the source only.
     """
 
     source: Source
@@ -80,19 +80,6 @@ class EarlierTimes:
     def link(self, time: datetime) -> str:
         """Return the link to the pages at a time."""
         return page_link(self.source, params={"at": _exact(time)}) if self.source.live else ""
-
-    def call(self, time: datetime) -> str:
-        """Return the call that returns the cluster as it was at a time; "" if there is a link."""
-        return f'lab.at("{_exact(time)}")' if self.source.live and not self.has_links else ""
-
-    def with_call(self, text: str, time: datetime) -> str:
-        """Return a text with the call for a time on a line of its own."""
-        return f"{text}\n{self.call(time)}".rstrip()
-
-    def with_calls(self, events: pd.DataFrame) -> pd.DataFrame:
-        """Return the events with the column ``call``, if they have calls."""
-        calls = [self.call(time) for time in events["time"]]
-        return events.assign(call=calls) if any(calls) else events
 
     def with_links(self, table: FrameTable, events: pd.DataFrame) -> FrameTable:
         """Return the table of these events, whose first column is ``time``, with links from the times."""

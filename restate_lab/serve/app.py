@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from restate_lab.analysis.times import is_relative, to_datetime
 from restate_lab.audit import AuditLog
+from restate_lab.calls import without_options
 from restate_lab.errors import (
     AccessDenied,
     ArgumentError,
@@ -213,7 +214,11 @@ def _redirect(scope: Scope) -> Response | None:
 
 def _failure(error: Exception) -> WebPage:
     is_known = isinstance(error, RestateLabError | TooManyReadings)
-    text = str(error) if is_known else f"An internal error ({type(error).__name__}); this is a bug in restate_lab."
+    text = (
+        without_options(str(error))
+        if is_known
+        else f"An internal error ({type(error).__name__}); this is a bug in restate_lab."
+    )
     return WebPage("This page could not be made", [text], {"error": text}, status_of(error))
 
 

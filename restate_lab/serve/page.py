@@ -14,6 +14,7 @@ from urllib.parse import quote, urlencode
 from markupsafe import Markup
 
 from restate_lab._public import did_you_mean, nearest_names
+from restate_lab.calls import without_options
 from restate_lab.errors import ArgumentError, NotFound, RestateLabError
 from restate_lab.serve.readings import Readings
 from restate_lab.source import Source
@@ -195,7 +196,7 @@ async def missing_if_unread(reading: Awaitable[T]) -> T | Missing:
     except (ArgumentError, NotFound):
         raise
     except RestateLabError as error:
-        return Missing(" ".join(str(error).split()))
+        return Missing(without_options(" ".join(str(error).split())))
 
 
 async def together(*readings: Awaitable[Any]) -> list[Any]:

@@ -18,7 +18,7 @@ from restate_lab._html import linked_ids, render, stylesheet
 from restate_lab._html.table import frame_html
 from restate_lab._text import format_ago, format_timestamp, shorten_id
 from restate_lab.analysis.ids import invocation_of_awakeable
-from restate_lab.calls import Step
+from restate_lab.calls import Step, Value
 from restate_lab.serve.page import AT, Missing, PageRequest, WebPage
 
 NAVIGATION: Mapping[str, str] = {
@@ -35,6 +35,14 @@ NAVIGATION: Mapping[str, str] = {
 _PARENTS = {"invocation": "invocations", "story": "invocations", "question": "questions"}
 _PAGES = {"ask": "/question", "journal": "/invocation", "story": "/story", "waits": "/waits", "why": "/invocation"}
 """The verb of a call → the page with its result, before its arguments."""
+_LABELS = {
+    "ask": "Question {}",
+    "journal": "Journal of {}",
+    "story": "Story of {}",
+    "waits": "Waits",
+    "why": "Invocation {}",
+}
+"""The verb of a call → the text of the link."""
 _ROWS = 250  # of a frame without a template of its own
 _OK = 200
 _EMPTY: Mapping[str, Any] = {
@@ -108,13 +116,22 @@ def address_of(request: PageRequest | None, id_: str) -> str:
 
 
 def page_of(request: PageRequest | None, step: Step) -> tuple[str, str]:
-    """Return the label and the address of the page that shows the result of a step; "" if there is none."""
+    """Return the label and the address of the page that shows the result of a step; "" without another page."""
     call = step.calls[0]
     if request is None or request.is_about_all or len(step.calls) > 1 or call.verb not in _PAGES or call.result:
         return "", ""
     path = "/".join([_PAGES[call.verb], *map(str, call.arguments)])
-    texts = {name: ",".join(each) if isinstance(each, tuple) else each for name, each in call.options.items()}
-    return shorten_id(" ".join([call.verb, *map(str, call.arguments)])), request.link(path, **texts)
+    if path == f"/{request.name}/{request.argument}":
+        return "", ""  # it is this page
+    texts = {name: _text(each) for name, each in call.options.items()}
+    return _LABELS[call.verb].format(*map(shorten_id, map(str, call.arguments))), request.link(path, **texts)
+
+
+def _text(value: Value) -> Value:
+    """Return the value of an option as a parameter of an address."""
+    if isinstance(value, tuple):
+        return ",".join(value)
+    return "yes" if value is True else value
 
 
 def _context(page: WebPage, name: str) -> dict[str, Any]:

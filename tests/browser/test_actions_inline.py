@@ -140,10 +140,10 @@ def test_a_check_by_replay_before_a_move(
         panel = PanelOnPage(page.page)
         panel.wait()
         panel.select_all()
-        panel.button("Move to 2").click()
-        panel.expect_text("Move to 2 of 2 · Programs/run")
+        panel.button("Move 2…").click()
+        panel.expect_text("Move 2 of 2 · Programs/run")
         panel.root.get_by_label("Check by replay first").check()
-        run, move = panel.button(f"Run the check at {bench.new.uri.rstrip('/')}"), panel.button("Move to 2 invocations")
+        run, move = panel.button(f"Run the check at {bench.new.uri.rstrip('/')}"), panel.button("Move 2 invocations")
         expect(run).to_be_visible()
         panel.expect_text(re.compile("No step runs there, but code outside of steps does"))
         panel.root.get_by_label("reason").fill("INC-42: the corrected code")
@@ -160,7 +160,7 @@ def test_a_check_by_replay_before_a_move(
         page.theme("JupyterLab Dark")
         panel.picture(screenshots / "check-result-dark.png")
         page.theme("JupyterLab Light")
-        panel.button("Move to 1 invocation").click()
+        panel.button("Move 1 invocation").click()
         panel.expect_text(re.compile(r"^Moved 1\."))
         assert bench.new.steps == []
         pinned = "SELECT id FROM sys_invocation WHERE pinned_deployment_id = :deployment"

@@ -232,7 +232,7 @@ def _selects_with_the_keyboard(page: LabPage, grid: GridOnPage) -> None:
     assert page.page.locator(".jp-CodeCell").count() == cells
     keys.press("Escape")
     grid.expect_text("chosen", "")
-    grid.expect_text("cleared", re.compile(r"\d+ deselected Undo"))
+    grid.expect_text("cleared", re.compile(r"Selection removed \(\d+\)\. Undo"))
     before = page.value("len(grid.controller.model._cleared)")
     keys.press("Control+z")
     grid.expect_text("chosen", f"{before} selected")
@@ -257,7 +257,7 @@ def _keeps_the_selection(page: LabPage, grid: GridOnPage) -> None:
     grid.expect_text("chosen", "1,000 selected, 999 hidden by the filter")
     assert page.value("grid.refresh(frame[::-1].iloc[:-8], total=3_000_000)") is None
     grid.wait("2 of 999,992 invocations match")
-    grid.expect_text("chosen", "999 selected, 999 hidden by the filter, 1 no longer in the table and excluded")
+    grid.expect_text("chosen", "999 selected, 999 hidden by the filter, 1 selected is outside of this filter")
     grid.expect_text("note", "999,992 of 3,000,000 invocations on the server are loaded.")
     assert page.value("sorted(grid.selected) == list(frame.id[frame.last_failure.notna()][1:])")
     grid.line(1).hover()
@@ -313,7 +313,7 @@ def _closes_one_thing_at_a_time(page: LabPage, grid: GridOnPage) -> None:
     expect(grid.root.get_by_role("dialog", name="Keys")).to_be_hidden()
     expect(grid.cell(0, "status")).to_be_focused()
     keys.press("Escape")
-    grid.expect_text("cleared", "15 deselected Undo")
+    grid.expect_text("cleared", "Selection removed (15). Undo")
     keys.press("Control+z")
     grid.expect_text("chosen", "15 selected")
     keys.press("Escape")

@@ -24,10 +24,11 @@ import restate_lab as rl
 from restate_lab.analysis.journal.drawing import journal_document
 from restate_lab.cli import app
 from restate_lab.cli._options import SourceOptions
-from restate_lab.cli._page import TextPage
+from restate_lab.cli._page import IN_PYTHON, TextPage
 from restate_lab.cli.shell_code import writer
 from support.bench import wait_for
 from support.clusters import NEWEST, Cluster, Clusters
+from support.surfaces import foreign_texts
 
 RESTATE_LAB = [sys.executable, "-c", "from restate_lab.cli import main; main()"]
 NOBODY = "inv_1" + "0" * 33
@@ -144,9 +145,9 @@ def test_journal(incident: Cluster) -> None:
     assert told.exit_code == 0, told.stderr
     lines = told.stdout.splitlines()
     at = next(at for at, line in enumerate(lines) if "Run charge card" in line)
-    assert re.match(r"3    Run charge card +↻ failing .*[▓╳]", lines[at])
+    assert re.match(r"3    Run charge card +↻ (backing-off|running) .*[▓╳]", lines[at])
     assert re.search(r"\d+ failed attempts.*ProviderDown\(", lines[at + 1])
-    assert lines[-3].startswith("5 entries: 1 failing, 1 waiting, 3 done")
+    assert re.match(r"5 entries: 1 (backing-off|running), 1 waiting, 3 done", lines[-3])
     assert lines[-1] == f"next: restate-lab why {caller} -e {incident.admin_url}"
     found = json.loads(call(incident, "journal", caller, "--json").stdout)
     assert [row["entry_type"] for row in found["entries"]] == ["Input", "Call"]
@@ -168,6 +169,8 @@ def test_no_line_is_wider_than_the_terminal(clusters: Clusters, monkeypatch: pyt
         documents = [result.document() for result in (diagnosis, waits, *explanations)]
         for document in (*documents, journal_document(journal)):
             TextPage(terminal).document(document, writer(target))
+        lines = [line.strip() for line in terminal.getvalue().splitlines()]
+        assert foreign_texts("\n".join(line for line in lines if not line.startswith(IN_PYTHON)), "shell") == []
         wide = [line for line in terminal.getvalue().splitlines() if cell_len(line) > width]
         assert [line for line in wide if " " in line.strip(" \\") and "'SELECT" not in line] == []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -11,7 +12,9 @@ import pytest
 
 import restate_lab as rl
 from restate_lab.document.text import ROWS, count_rows
+from restate_lab.panels.panel.state import VIEWS
 from support.clusters import Cluster
+from support.surfaces import foreign_texts, text_of_page
 
 pytestmark = pytest.mark.server
 
@@ -53,8 +56,12 @@ def results(lab: rl.Lab, folder: Path) -> Iterator[tuple[str, object]]:
 
 
 def test_print_str_and_repr_of_each_result_fit_on_a_screen(lab: rl.Lab, tmp_path: Path) -> None:
-    needed = {name: max(count_rows(str(result)), count_rows(repr(result))) for name, result in results(lab, tmp_path)}
+    needed, foreign = {}, {}
+    for name, result in results(lab, tmp_path):
+        needed[name] = max(count_rows(str(result)), count_rows(repr(result)))
+        foreign[name] = foreign_texts(str(result), "notebook")
     assert {name: rows for name, rows in needed.items() if rows > ROWS} == {}
+    assert {name: texts for name, texts in foreign.items() if texts} == {}
 
 
 def test_each_card_links_to_its_page_if_there_is_a_server(lab: rl.Lab, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,3 +91,21 @@ def test_a_short_plan_has_each_effect(lab: rl.Lab) -> None:
     effects = str(plan).partition("What will happen:\n")[2].partition("\n\n")[0].splitlines()
     assert len(effects) == plan.rows.groupby(["status", "effect"]).ngroups
     assert "… and " in str(plan)
+
+
+def test_a_panel_shows_no_python_and_no_command(lab: rl.Lab) -> None:
+    """Each view, invocation and comparison; what the panel cannot do is a block with code, whose title says so."""
+    views = [{"view": name} for name in VIEWS] + [{"open": id_} for id_ in lab.sql(_ONE_OF_EACH)["id"]]
+    with contextlib.closing(rl.Panel(lab, refresh=None)) as panel:
+        assert panel.wait(timeout=60)
+        for state in views:
+            panel.state = state
+            assert panel.wait(timeout=60)
+            foreign = foreign_texts(text_of_page(panel._html()))
+            assert (state, panel.error, foreign) == (state, "", [])
+        rows = panel.findings.content["rows"]
+        assert rows
+        assert [foreign_texts(text_of_page(row["html"])) for row in rows] == [[]] * len(rows)
+
+
+_ONE_OF_EACH = "SELECT min(id) AS id FROM sys_invocation GROUP BY status, target_handler_name"

@@ -37,7 +37,7 @@ def hostile_document(text: str, *, page: str = "") -> Document:
     item = Item(line, Word(text, text), (line,), text, text, steps, anchor="a", row=0)
     folded = replace(item, mark=Word(text, "critical"), more=text, about=((text, text),), ids=[text] * 20, count=1_200)
     turn = replace(folded, mark=None, depth=1, turn=text, is_open=True)
-    bars = (Word(text, "", (0.1, 0.2, 0.3, 0.5), text), Word(text, "value", (0, 0, 0, -1)))
+    bars = (Word(text, "", (0.1, 0.2, 0.3, 0.1, 0.5), text), Word(text, "value", (0, 0, 0, 0, -1)))
     blocks = (
         Text(line),
         Facts(((text, text),)),
@@ -57,6 +57,6 @@ def hostile_document(text: str, *, page: str = "") -> Document:
 
 def hostile_bars(text: str) -> Bars:
     """Return rows with this text in each place, one for each outcome, below the first one."""
-    first = BarRow(text, "failed", text, text, text, text, text, text, text, 0.1, 0.2, (0.15,), 0.9)
+    first = BarRow(text, "failed", text, text, text, text, text, text, text, text, 0.1, 0.2, (0.15,), 0.9)
     below = tuple(replace(first, key=name, outcome=name, depth=2, parent=text) for name in OUTCOMES)
-    return Bars((first, *below, BarRow("", "pending", "", text, text)), ((0.0, text), (0.5, text)), 0.9, 1_200)
+    return Bars((first, *below, BarRow("", "pending", text, "", text, text)), ((0.0, text), (0.5, text)), 0.9, 1_200)

@@ -18,10 +18,10 @@ def queue(**columns: Any) -> dict[str, Any]:
     """Return a row of the questions ``queues``, completed as the reader does."""
     row: dict[str, Any] = {
         "target_service_name": "Item", "scope": None, "limit_key": None, "lock_name": "Item/k", "vqueues": 1,
-        "waiting": 4, "scheduled": 0, "running": 1, "suspended": 0, "paused": 0, "is_paused": False,
-        "paused_vqueue_id": None, "blocked_on": "lock", "blocked_rule": None, "oldest_runnable_at": NOW,
-        "oldest_wait": timedelta(minutes=2), "oldest_id": ID, "queue": "Item/k", "waits_for": "its turn", "rule": None,
-        "used": None, "limit": None,
+        "waiting": 4, "backing_off": 0, "next_attempt_at": None, "scheduled": 0, "running": 1, "suspended": 0,
+        "paused": 0, "is_paused": False, "paused_vqueue_id": None, "blocked_on": "lock", "blocked_rule": None,
+        "oldest_runnable_at": NOW, "oldest_wait": timedelta(minutes=2), "oldest_id": ID, "queue": "Item/k",
+        "waits_for": "its turn", "rule": None, "used": None, "limit": None,
     }  # fmt: skip
     return (
         row

@@ -277,7 +277,7 @@ class Plan(Result):
 
     def _title(self, rows: pd.DataFrame) -> str:
         if self.frame.empty:
-            return f"{self.action}: no invocation was selected"
+            return f"Nothing to do: {self.action} of no invocation"
         number, excluded = len(rows), int(self.frame["excluded"].notna().sum())
         options = "".join(f", {name}={value}" for name, value in self.change.only(rows["id"]).options.items())
         acted = len(self.frame) - excluded - number

@@ -93,12 +93,13 @@ class Places:
             for row in full.head(3).itertuples()
         ]
         shown += [f"{len(full) - len(shown):,} more limits have too few"] if len(full) > len(shown) else []
-        text = f"{number:,} of {len(ids):,} could run at once under the limits as they are"
-        text += f" ({'; '.join(shown)})" if shown else ""
+        text = "No limit stops them"
+        if shown:
+            text = f"{number:,} of {len(ids):,} could run at once under the limits as they are ({'; '.join(shown)})"
         if self.waiting:
             queues = plural(self.waiting, "queue")
             return f"{text}, but {queues} {verb_form(self.waiting, 'waits', 'wait')} for a slot of an invoker."
-        return f"{text}; the free slots of the invokers are not known."
+        return f"{text}; how many slots are free is not known."
 
 
 def find_places(reads: Reads, action: ACTIONS, targets: pd.DataFrame) -> Places | None:

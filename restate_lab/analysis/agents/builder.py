@@ -42,8 +42,8 @@ _MOST_IN_SESSION = 100
 _CALLS = frozenset({"Call", "OneWayCall", "AttachInvocation"})
 _NOTHING = "no step of this invocation has the shape of a model response"
 _OWN_SHAPE = (
-    "if {target} is an agent, its responses have a shape of your own: pass shapes=[function], which returns a "
-    "ModelStep for such a payload. rl.journal shows the entries"
+    "if {target} is an agent, its responses have a shape of your own; pass shapes=[function], which returns a "
+    "ModelStep for such a payload (rl.journal shows the entries)"
 )
 
 

@@ -160,7 +160,7 @@ class Contrast(Result):
         """Return how both sides were chosen, and how much was compared."""
         notes = [f"Compared: {write_tests(self.decision)}"] if self.decision else []
         if self.payloads is False:
-            notes.append('Inputs were not compared: payloads="shape" compares them and hides their values')
+            notes.append("inputs were not compared; they can be, with their values hidden")
         return [*_side_lines(self.sides), *lines_of(notes)]
 
     def _brief(self) -> str:

@@ -18,7 +18,7 @@ from restate_lab.errors import ArgumentError
 from restate_lab.status import ENDED, STATUSES
 
 ALL = "all"
-# Backing off, or running in an attempt after the first, so that rows that alternate between both stay in the list.
+# A group: backing off, or running in an attempt after the first, so that rows that alternate stay in the list.
 RETRYING = "retrying"
 MOST = 10_000  # rows; for more, use SQL
 SORTS = ("trouble", "newest", "oldest")
@@ -213,6 +213,12 @@ def statuses_of(status: Iterable[str]) -> tuple[str, ...]:
     """Return the statuses of these names and presets; no name means the statuses of "in-flight"."""
     names = tuple(status) or ("in-flight",)
     return tuple(dict.fromkeys(word for name in names for word in PRESETS.get(name, (name,))))
+
+
+def chips_of(status: Iterable[str]) -> tuple[str, ...]:
+    """Return the statuses to choose from, in their order; after "backing-off" its group "retrying", if it is chosen."""
+    groups = [RETRYING] if RETRYING in status else []
+    return tuple(each for name in STATUSES for each in (name, *(groups if name == "backing-off" else ())))
 
 
 def _status_condition(names: tuple[str, ...], params: dict[str, Any]) -> str:

@@ -23,7 +23,7 @@ from restate_lab.analysis.journal.entries import DONE, FAILED, OPEN
 from restate_lab.analysis.journal.frame import CALLS
 from restate_lab.analysis.journal.payloads import payload_line
 from restate_lab.frames import records
-from restate_lab.status import ENDED
+from restate_lab.status import ENDED, OUTCOMES
 
 OutcomeName: TypeAlias = Literal["done", "pending", "waiting", "retrying", "failed"]
 """A key of ``status.OUTCOMES``."""
@@ -40,7 +40,8 @@ _FIRST = 20  # rows at the top that a shortened journal keeps
 class JournalRow:
     """One entry of a journal, or the handler's code that fails between two entries.
 
-    ``key`` identifies the row across reads; ``parent`` is the key of the call above a callee's row. ``start`` and
+    ``key`` identifies the row across reads; ``parent`` is the key of the call above a callee's row. The ``word`` of an
+    entry that fails now is the status of its invocation. ``start`` and
     ``end`` are UTC: an open entry has no ``end``, and an unknown ``start`` has the value None. ``value`` is the result,
     the error, or the awaited event. ``attempts`` are the times at which errors were recorded: Restate records
     consecutive equal errors once, so there may be fewer times than ``failed_attempts``.
@@ -54,6 +55,7 @@ class JournalRow:
     entry_type: str
     label: str
     outcome: OutcomeName
+    word: str  # the outcome for people
     value: str = ""
     start: datetime | None = None
     end: datetime | None = None
@@ -288,6 +290,7 @@ def _row(
         entry_type=entry["entry_type"] or "?",
         label=next((str(entry[name]) for name in _NAMES if entry.get(name)), ""),
         outcome=outcome,
+        word=failing.status if failing else OUTCOMES[outcome].label,
         value=_value(entry, outcome, attempts, now),
         start=_time(entry["started"]),
         end=_time(entry["completed"]) if outcome != "waiting" else None,
@@ -353,6 +356,7 @@ def _handler_row(rows: Sequence[JournalRow], attempts: _Attempts) -> JournalRow:
         entry_type=HANDLER,
         label="code" if before is None else f"code after entry {before}",
         outcome="retrying",
+        word=attempts.status,
         value=attempts.last_failure or "the last attempt failed",
         start=errors[0] if errors else progress or attempts.last_start_at,
         attempts=(*errors, *([attempts.last_start_at] if attempts.last_start_at else ())),

@@ -216,7 +216,9 @@ def _value_text(name: str, text: str) -> Text:
 
 
 def _totals(bars: JournalBars) -> str:
-    outcomes = [f"{bars.counts[name]:,} {each.label}" for name, each in OUTCOMES.items() if bars.counts[name]]
+    words = dict.fromkeys(row.word for row in bars.rows if row.outcome == "retrying")
+    labels = {name: each.label for name, each in OUTCOMES.items()} | {"retrying": " or ".join(words)}
+    outcomes = [f"{bars.counts[name]:,} {label}" for name, label in labels.items() if bars.counts[name]]
     return f"{plural(bars.counts.total(), 'entry', 'entries')}: {', '.join(reversed(outcomes))}"
 
 
@@ -242,6 +244,7 @@ def _bar(row: JournalRow, now: datetime, scale: TimeScale, zone: tzinfo) -> BarR
     return BarRow(
         row.key,
         row.outcome,
+        row.word,
         "" if row.index is None else str(row.index),
         row.entry_type,
         row.label,
@@ -277,7 +280,7 @@ def _ends(row: JournalRow, scale: TimeScale) -> tuple[float | None, float | None
 
 def describe_times(row: JournalRow, now: datetime, zone: tzinfo) -> str:
     """Return the times of a row as text, for the tooltip of its bar and for screen readers."""
-    parts = [OUTCOMES[row.outcome].label]
+    parts = [row.word]
     if row.start is not None:
         parts.append(f"from {format_timestamp(row.start, zone=zone, exact=True)}")
     if row.end is not None and row.start != row.end:

@@ -8,20 +8,23 @@
 --
 -- Each call without a key and a scope has a vqueue of its own, so that queues are grouped by what their calls share.
 -- num_inbox of the server also counts scheduled calls, so that the entries are counted. A holder of the lock that backs
--- off is in the inbox, too, and does not wait for the lock. With a list of stages, the server does not read the others:
--- retained calls, which have finished, cost nothing.
+-- off is in the inbox, too, and does not wait for the lock. A call between two attempts is backing_off and not waiting:
+-- nothing blocks it before next_attempt_at. With a list of stages, the server does not read the others: retained calls,
+-- which have finished, cost nothing.
 -- The shares are those of the time that the heads of the vqueues have been blocked for each reason; NULL without any.
 WITH entries AS (
   SELECT id,
-    count(*) FILTER (WHERE stage = 'inbox' AND status <> 'scheduled' AND NOT has_lock) AS waiting,
+    count(*) FILTER (WHERE stage = 'inbox' AND status NOT IN ('scheduled', 'backing-off') AND NOT has_lock) AS waiting,
+    count(*) FILTER (WHERE stage = 'inbox' AND status = 'backing-off' AND NOT has_lock) AS backing_off,
+    min(CASE WHEN stage = 'inbox' AND status = 'backing-off' AND NOT has_lock THEN run_at END) AS next_attempt_at,
     count(*) FILTER (WHERE stage = 'inbox' AND status = 'scheduled') AS scheduled,
     count(*) FILTER (WHERE stage = 'running' OR (stage = 'inbox' AND has_lock AND status <> 'scheduled')) AS running,
     count(*) FILTER (WHERE stage = 'suspended') AS suspended,
     count(*) FILTER (WHERE stage = 'paused') AS paused,
-    min(CASE WHEN stage = 'inbox' AND status <> 'scheduled' AND NOT has_lock
+    min(CASE WHEN stage = 'inbox' AND status NOT IN ('scheduled', 'backing-off') AND NOT has_lock
       THEN coalesce(first_runnable_at, created_at) END) AS oldest_runnable_at,
     first_value(entry_id ORDER BY coalesce(first_runnable_at, created_at), sequence_number)
-      FILTER (WHERE stage = 'inbox' AND status <> 'scheduled' AND NOT has_lock) AS oldest_id
+      FILTER (WHERE stage = 'inbox' AND status NOT IN ('scheduled', 'backing-off') AND NOT has_lock) AS oldest_id
   FROM sys_vqueues
   WHERE stage IN ('inbox', 'running', 'suspended', 'paused') AND entry_kind = 'invocation'
   GROUP BY id),
@@ -44,6 +47,8 @@ grouped AS (
     m.lock_name,
     count(*) AS vqueues,
     sum(e.waiting) AS waiting,
+    sum(e.backing_off) AS backing_off,
+    min(e.next_attempt_at) AS next_attempt_at,
     sum(e.scheduled) AS scheduled,
     sum(e.running) AS running,
     sum(e.suspended) AS suspended,
@@ -73,6 +78,8 @@ SELECT
   lock_name,
   vqueues,
   waiting,
+  backing_off,
+  next_attempt_at,
   scheduled,
   running,
   suspended,

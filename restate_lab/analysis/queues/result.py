@@ -21,12 +21,13 @@ _SHOWN = 50  # queues in a card
 _SHOWN_COUNTERS = 20
 _HEADS = ("queue", "its head waits for", "running", "waiting", "load", "oldest wait", "oldest call")
 _LONG = frozenset({"its head waits for", "oldest call"})
+_LOADS = ("running", "waiting", "backing_off")
 _LIMIT_HEADS = ("rule", "counts", "use", "", "waiting", "description")
 
 
 @dataclass(frozen=True, slots=True)
 class LoadBar:
-    """The calls of one queue or counter in parts of a bar: running, other use of the rule, and waiting.
+    """The calls of one queue or counter in parts of a bar: running, other use of the rule, waiting, between attempts.
 
     ``of`` is the length of the bar. ``mark`` is where the limit is; None without a limit.
     """
@@ -36,12 +37,13 @@ class LoadBar:
     waiting: int
     of: int
     mark: int | None = None
+    backing_off: int = 0
 
     @property
     def lengths(self) -> list[float]:
-        """Return the lengths of the three parts and the place of the limit as shares of the bar; -1 without a limit."""
+        """Return the lengths of the four parts and the place of the limit as shares of the bar; -1 without a limit."""
         left, lengths = float(self.of), []
-        for count in (self.running, self.others, self.waiting):
+        for count in (self.running, self.others, self.waiting, self.backing_off):
             lengths.append(min(count, left) / self.of)
             left -= min(count, left)
         return [round(each, 3) for each in (*lengths, -1 if self.mark is None else self.mark / self.of)]
@@ -49,10 +51,11 @@ class LoadBar:
 
 def bar_of_queue(row: Mapping[Any, Any], largest: int) -> LoadBar:
     """Return the bar of a queue: its middle is the limit of its fullest rule, or its end is the largest queue."""
-    running, waiting, limit = int(row["running"]), int(row["waiting"]), row["limit"]
+    running, waiting, backing_off, limit = *(int(row[name]) for name in _LOADS), row["limit"]
     if limit is None:
-        return LoadBar(running, 0, waiting, max(largest, 1))
-    return LoadBar(running, max(int(row["used"] or 0) - running, 0), waiting, 2 * max(int(limit), 1), int(limit))
+        return LoadBar(running, 0, waiting, max(largest, 1), None, backing_off)
+    others = max(int(row["used"] or 0) - running, 0)
+    return LoadBar(running, others, waiting, 2 * max(int(limit), 1), int(limit), backing_off)
 
 
 def bar_of_counter(row: Mapping[Any, Any]) -> LoadBar:
@@ -62,8 +65,8 @@ def bar_of_counter(row: Mapping[Any, Any]) -> LoadBar:
 
 
 def largest_queue(rows: Iterable[Mapping[Any, Any]]) -> int:
-    """Return the number of running and waiting calls of the largest queue without a limit."""
-    return max((int(row["running"]) + int(row["waiting"]) for row in rows if row["limit"] is None), default=1)
+    """Return the number of calls in the bar of the largest queue without a limit."""
+    return max((sum(int(row[name]) for name in _LOADS) for row in rows if row["limit"] is None), default=1)
 
 
 @dataclass(frozen=True, repr=False, eq=False, kw_only=True)
@@ -85,19 +88,20 @@ class Queues(Result):
     def summary(self) -> str:
         """Return how many queues and calls wait, and how many counters are nearly full, on one line."""
         frame = self.queues
-        waiting = frame["waiting"] > 0
+        waiting, between = frame["waiting"] > 0, int(frame["backing_off"].sum())
         calls, total = int(frame["waiting"].sum()) + self.hidden["waiting"], len(frame) + self.hidden["queues"]
         if not total:
             return "No queue has an open call."
+        retried = [f"{between:,} between attempts"] if between else []
         if not calls:
-            return f"{plural(total, 'queue')} with open calls; no call waits."
+            return " · ".join([f"{plural(total, 'queue')} with open calls; no call waits", *retried])
         paused = int((frame["blocked_on"] == "queue paused").sum())
         full = int((self.limits["usage_share"] > NEARLY).sum())
         queues = int(waiting.sum()) + self.hidden["waiting_queues"]
         parts = [f"{plural(calls, 'call')} in {plural(queues, 'queue')} {verb_form(calls, 'waits', 'wait')}"]
         parts += [f"{plural(paused, 'queue')} paused"] if paused else []
         parts += [f"{plural(full, 'limit')} above {NEARLY:.0%}"] if full else []
-        return " · ".join(parts)
+        return " · ".join([*parts, *retried])
 
     @property
     def not_shown(self) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from restate_lab._text import format_age, format_duration, plural, shorten_id, verb_form
+from restate_lab._text import format_age, format_duration, plural, verb_form
 from restate_lab.calls import SuggestedCall
 
 NEARLY = 0.8
@@ -28,8 +28,8 @@ _SHARES = {
     "throttling_share": "throttling",
 }
 LEGEND = (
-    "Bars: solid is running, gray is other use of the rule, striped is waiting. The line is the limit; without one, a "
-    "bar ends at the largest queue."
+    "Bars: solid is running, gray is other use of the rule, striped is waiting, striped in orange is between attempts. "
+    "The line is the limit; without one, a bar ends at the largest queue."
 )
 _UPSERT = """from restate_lab.client.models import UpsertRule
 
@@ -63,7 +63,7 @@ def describe_wait(
     if row["blocked_on"] == "queue paused":
         return "paused: nothing starts until the queue is resumed"
     if not row["waiting"]:
-        return "nothing waits"
+        return describe_back_offs(row, now) or "nothing waits"
     if row["blocked_on"] == "lock":
         return f"key {row['lock_name']}, {_describe_holder(holder, now)}"
     if row["blocked_on"] == "limit-key-concurrency" and row["blocked_rule"] is not None:
@@ -74,13 +74,20 @@ def describe_wait(
     return RESOURCES.get(row["blocked_on"], str(row["blocked_on"]))
 
 
+def describe_back_offs(row: Mapping[Any, Any], now: datetime) -> str:
+    """Return how many calls of a queue are between two attempts, and when the next attempt is; "" without any."""
+    if not row["backing_off"]:
+        return ""
+    seconds = 0.0 if row["next_attempt_at"] is None else (row["next_attempt_at"] - now).total_seconds()
+    return f"{row['backing_off']:,} between attempts; next {f'in {format_duration(seconds)}' if seconds > 0 else 'now'}"
+
+
 def _describe_holder(holder: Mapping[Any, Any] | None, now: datetime) -> str:
     if holder is None:
         return "held by another call"
     is_call = str(holder["holder_id"]).startswith("inv_")
-    name = shorten_id(str(holder["holder_id"])) if is_call else "a change of state"
-    status = f", which is {holder['status']}" if holder.get("status") else ""
-    return f"held for {format_age(holder['since'], now)} by {name}{status}"
+    status = f" that is {holder['status']}" if holder.get("status") else ""
+    return f"held for {format_age(holder['since'], now)} by {'a call' if is_call else 'a change of state'}{status}"
 
 
 def describe_usage(counter: Mapping[Any, Any]) -> str:
@@ -123,7 +130,13 @@ def describe_queue(row: Mapping[Any, Any]) -> Iterator[str]:
         yield f"Its head was blocked by: {', '.join(shares)}."
 
 
-_COUNTS = {"running": "running", "suspended": "suspended", "paused": "paused", "scheduled": "to start later"}
+_COUNTS = {
+    "backing_off": "between attempts",
+    "running": "running",
+    "suspended": "suspended",
+    "paused": "paused",
+    "scheduled": "to start later",
+}
 
 
 def resume_call(vqueue_id: str) -> SuggestedCall:

@@ -12,7 +12,7 @@ from restate_lab.analysis.story.assembly import assemble, to_time
 from restate_lab.analysis.story.discovery import MOST_MEMBERS, Discovery
 from restate_lab.analysis.story.model import FoundBy
 from restate_lab.analysis.story.reader import StoryReader
-from restate_lab.analysis.story.result import Story
+from restate_lab.analysis.story.result import NOT_SEARCHED, Story
 from restate_lab.analysis.story.runs import StoryRun, plain_id
 from restate_lab.analysis.times import TimeInput, to_datetime
 from restate_lab.client.schema import translate_errors
@@ -25,11 +25,6 @@ from restate_lab.result import unread
 from restate_lab.source import Source, decoding_of
 
 __all__ = ["Story", "story"]
-
-_NOT_SEARCHED = (
-    "the journals of invocations outside of the story were not searched, so it may lack those that completed an "
-    "awakeable, sent a signal, or attached; pass search=True, which reads all journals"
-)
 
 
 @translate_errors
@@ -89,7 +84,7 @@ def story(
     for part, reason in found.reasons:
         missing.setdefault(part, []).append(reason)
     if not search:
-        missing["edges"].append(_NOT_SEARCHED)
+        missing["edges"].append(NOT_SEARCHED)
     return Story.of(
         parts.members,
         parts.edges,

@@ -14,10 +14,14 @@ from restate_lab.analysis.story.drawing import path_texts, picture_of, statuses_
 from restate_lab.analysis.story.model import Member, Phase, StoryEdge
 from restate_lab.analysis.story.text import agents_line, origin_line, state_of, title_of
 from restate_lab.analysis.suggestions import why_call
-from restate_lab.calls import Step
+from restate_lab.calls import Step, SuggestedCall
 from restate_lab.document import Calls, Document, Gaps, Picture, Text
 from restate_lab.result import ORIGIN, Result
 
+NOT_SEARCHED = (
+    "who completed awakeables, sent signals or attached from outside of the story: other journals were not searched"
+)
+"""The reason in ``not_read`` without a search."""
 _TIME = "datetime64[ms, UTC]"
 _SPAN: Final = "timedelta64[ms]"
 _KINDS = {
@@ -109,6 +113,11 @@ class Story(Result):
         """Return the first root, the number of the other members, the duration and the state, on one line."""
         return f"{title_of(self)}, {state_of(self)}"
 
+    @property
+    def _search(self) -> Step:
+        call = SuggestedCall("story", (str(self.members["id"].iloc[0]),), {"search": True})
+        return Step((call,), "search all journals")
+
     def document(self, zone: tzinfo = UTC, /, *, picture: Picture | None = None) -> Document:
         """Return the critical path, the waterfall, the agents and the gaps; ``picture`` is that of a panel."""
         is_open = self.ended is None and len(self.path)
@@ -118,6 +127,7 @@ class Story(Result):
             picture or picture_of(self, zone),
             *(Text(line) for line in (origin_line(self), agents_line(self)) if line),
             Gaps(self.reasons),
+            *((Calls(self._search),) if NOT_SEARCHED in self.not_read["reason"].tolist() else ()),
             *((Calls(Step((why_call(self.path["id"].iloc[-1]),))),) if is_open else ()),
         )
         return replace(super().document(zone), blocks=blocks, tone=tone_of(self))

@@ -15,6 +15,7 @@ import pandas as pd
 from restate_lab._text import one_line, shorten_id, truncate
 from restate_lab.analysis.patterns import message_kinds
 from restate_lab.analysis.waits.layout import Box, CycleBox, Layout, arrange, group_equal
+from restate_lab.analysis.waits.text import describe_state
 from restate_lab.status import COLOURS
 
 _COLUMN, _ROW = 250.0, 56.0  # pixels
@@ -164,7 +165,7 @@ def _blocker_lines(blocker: Mapping[Any, Any], box: Box) -> list[str]:
     total, each = blocker["total_waiting"], " each" if box.times > 1 else ""
     count = f"{blocker['direct_waiting']:,} or more wait" if pd.isna(total) else f"{total:,} waiting"
     reason = _OWN.sub("", shorten_id(one_line(blocker["waits_for"], 400)))
-    lines = [truncate(line, _LETTERS) for line in wrap(f"waits for {reason}", _LETTERS, break_long_words=False)]
+    lines = [truncate(line, _LETTERS) for line in wrap(describe_state(reason), _LETTERS, break_long_words=False)]
     if len(lines) > _LINES:
         lines[_LINES - 1] = f"{lines[_LINES - 1].rstrip(' .:…')} …"
     return [f"{count}{each}", *lines[:_LINES]]

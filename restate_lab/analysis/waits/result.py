@@ -17,6 +17,7 @@ from restate_lab._text import format_age, format_timestamp, plural
 from restate_lab.analysis.suggestions import plan_call, why_call
 from restate_lab.analysis.waits.graph import WaitGraph
 from restate_lab.analysis.waits.picture import draw_picture, group_blockers
+from restate_lab.analysis.waits.text import describe_state
 from restate_lab.calls import Step
 from restate_lab.document import Calls, Document, Gaps, Item, Items, Picture, Text, Word
 from restate_lab.frames import BuiltRows, records
@@ -167,9 +168,10 @@ def _blocker_item(row: Mapping[Any, Any], now: datetime) -> Item:
     total, status = row["total_waiting"], row["status"] or "gone"
     blocks = f"blocks {row['direct_waiting']:,} or more" if total is None else f"blocks {total:,}"
     each, times = ("each ", f"{row['times']:,} × ") if row["times"] > 1 else ("", "")
+    state = describe_state(row["waits_for"])
     place = f": {times}{row['target'] or 'unknown'} {row['id']} is "
     return Item(
-        (Word(f"{each}{blocks}"), place, Word(status, status), f" and waits for {row['waits_for']}"),
+        (Word(f"{each}{blocks}"), place, Word(status, status), "" if state == f"is {status}" else f" and {state}"),
         age=format_age(row["since"], now),
         steps=(Step((why_call(row["id"]),)),),
         anchor=_anchor(row["id"], now),

@@ -70,10 +70,10 @@ def describe_blocker(blocker: InvocationNode, awaited: Sequence[Edge], error: st
     if blocker.status == "backing-off":
         tried = f" after {blocker.attempts:,} failed attempts" if blocker.attempts and blocker.attempts > 1 else ""
         return f"its next attempt{_format_at(blocker.next_at)}{tried}{because}"
-    before = f"; an earlier attempt failed: {error}" if error else ""
+    before = f"failed: {error}" if error else ""
     return {
-        "running": f"nothing: it runs{before}",
-        "ready": f"a free slot of the invoker{before}",
+        "running": f"nothing: it is in an attempt{before and f'; the last one {before}'}",
+        "ready": f"a free slot of the invoker{before and f'; the last attempt {before}'}",
         "paused": f"a manual resume: it is paused{because}",
         "scheduled": f"its start{_format_at(blocker.next_at)}",
         "pending": "its turn at a key that no invocation holds",
@@ -82,6 +82,12 @@ def describe_blocker(blocker: InvocationNode, awaited: Sequence[Edge], error: st
         IN_PROGRESS: "nothing: it was in progress",
         UNKNOWN: "an unknown cause: its status at this time is not recorded",
     }.get(blocker.status, f"nothing: it is {blocker.status}")
+
+
+def describe_state(waits_for: str) -> str:
+    """Return the text of ``describe_blocker`` after the name of an invocation: "waits for …", or "is in an attempt"."""
+    before, _, state = waits_for.partition("nothing: it ")
+    return state if state and not before else f"waits for {waits_for}"
 
 
 def _successive_pairs(path: Sequence[str]) -> list[tuple[str, str]]:

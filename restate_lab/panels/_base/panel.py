@@ -21,7 +21,9 @@ import pandas as pd
 import traitlets
 from IPython.display import HTML, display
 
+from restate_lab._html import without_code
 from restate_lab._text import escape_invisible, format_duration, format_time, truncate
+from restate_lab.calls import without_options
 from restate_lab.client.arguments import check_seconds
 from restate_lab.durations import DurationInput, to_timedelta
 from restate_lab.errors import ArgumentError, RestateLabError
@@ -275,7 +277,7 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
 
     def say(self, text: str, /) -> None:
         """Show one line of text about an event; safe from any thread."""
-        self.head.show("event", text)
+        self.head.show("event", without_options(text))
 
     def fail(self, error: Exception, /) -> None:
         """Show the error as text; safe from any thread."""
@@ -343,7 +345,8 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         texts = (self.head.cost, escape_invisible(self._problem_text()), self.head.banner, self.head.error)
         lines = [escape(text) for text in texts if text]
         top = "".join(f'<div style="{_LINE}">{line}</div>' for line in (head, *lines))
-        return f"<div>{top}{''.join(self._static())}</div>"
+        with without_code():
+            return f"<div>{top}{''.join(self._static())}</div>"
 
     # One round
 
@@ -477,7 +480,11 @@ def _seconds(refresh: DurationInput | None) -> float | None:
 
 def _message_of(error: Exception) -> str:
     text = str(error) or type(error).__name__
-    return text if isinstance(error, ArgumentError) else f"{type(error).__name__}: {text}"
+    return (
+        without_options(text)
+        if isinstance(error, ArgumentError)
+        else f"{type(error).__name__}: {without_options(text)}"
+    )
 
 
 def _with_values(sql: str, params: Mapping[str, Any]) -> str:

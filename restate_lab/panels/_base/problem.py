@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from restate_lab._text import format_age, format_duration, format_time
+from restate_lab.calls import without_options
 from restate_lab.errors import AccessDenied, RateLimited, RestateLabError, TimedOut
 from restate_lab.panels._base.source import LIMIT
 
@@ -19,13 +20,9 @@ _LEADS: dict[Kind, str] = {
     "limited": "{name} limits the number of requests",
     "failed": "{name} responds, but the last read failed",
 }
-_SLOW_ADVICE = (
-    "{name} responds to other requests. Use narrower filters, or run the statement once with a longer time limit: "
-    "lab.sql(panel.sql, params=panel.params, timeout=300)."
-)
+_SLOW_ADVICE = "{name} responds to other requests. Use narrower filters: a panel reads for at most {limit}."
 _SHORT_ADVICE = (
-    "{name} responds to other requests. Use narrower filters, or set a longer time limit with connect(timeout=…). The "
-    "limit of this connection is {limit}."
+    "{name} responds to other requests. Use narrower filters, or a connection with a longer time limit than {limit}."
 )
 
 
@@ -76,14 +73,14 @@ class ReadFailure:
         if self.kind == "slow":
             advice = _SLOW_ADVICE if self.limit >= LIMIT else _SHORT_ADVICE
             return advice.format(name=self.name, limit=format_duration(self.limit))
-        return "" if self.kind == "away" else self.detail
+        return "" if self.kind == "away" else without_options(self.detail)
 
     def text(self, now: datetime) -> str:
         """Return the whole message as text, with durations relative to ``now``."""
         gone = f" for {format_age(self.since, now)}" if self.kind == "away" else ""
         left = max(0.0, (self.next_at - now).total_seconds())
         first = f"{self.lead}{gone}. {self.showing} Next try in {format_duration(round(left))}."
-        return "\n".join(filter(None, (first, self.advice or self.detail)))
+        return "\n".join(filter(None, (first, self.advice or without_options(self.detail))))
 
     def for_view(self) -> dict[str, Any]:
         """Return the fields that ``head.js`` needs for the message and its countdown; times are seconds since 1970."""
@@ -95,6 +92,6 @@ class ReadFailure:
             "showing": self.showing,
             "next_at": self.next_at.timestamp(),
             "advice": self.advice,
-            "detail": self.detail if self.kind in {"away", "slow"} else "",
+            "detail": without_options(self.detail) if self.kind in {"away", "slow"} else "",
             "stale": self.shown_at is not None,
         }

@@ -59,6 +59,7 @@ class OutcomeView(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         self.done = widgets.Button(description="Done", tooltip="The outcome stays in panel.plan.outcome")
         self.done.on_click(lambda _: back())
         self._top = fields_row(self._text, self.targets, self.done)
+        self.rows = widgets.Accordion(selected_index=None)
         super().__init__([self._top])
         self.add_class("rl-outcome")
 
@@ -72,7 +73,7 @@ class OutcomeView(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         self.grid.refresh(rows.assign(now=None))
         names = [name for name in _COLUMNS if name == "id" or (name in rows and not rows[name].isna().all())]
         self.grid.columns = names
-        self.children = (self._top, self.grid)  # the page has no table before there are rows
+        self._show_rows()
         self.done.focus()
 
     def report(self, follow_up: FollowUp) -> None:
@@ -85,10 +86,23 @@ class OutcomeView(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         if "now" not in self.grid.columns:
             columns = self.grid.columns
             self.grid.columns = [*columns[:2], "now", *columns[2:]]
+        self._show_rows()
+
+    def _show_rows(self) -> None:
+        """Show the rows; they are folded if they agree, because the summary then says it all."""
+        rows = self.grid.frame
+        states = rows[["outcome", "when sent", "now"]].fillna("").drop_duplicates()
+        is_folded = len(rows) > 1 == len(states) and ("error" not in rows or rows["error"].isna().all())
+        first = states.iloc[0] if len(states) else ()
+        self.rows.titles = (f"All {len(rows):,}: {' · '.join(dict.fromkeys(each for each in first if each))}",)
+        self.rows.children = (self.grid,) if is_folded else ()
+        # The page has no table before there are rows.
+        self.children = (self._top, self.rows if is_folded else self.grid)
 
     def close(self) -> None:
-        """Close the widgets; before an outcome, the table is not among the children."""
+        """Close the widgets; only one of them is among the children."""
         close_all(self.grid)
+        close_all(self.rows)
         super().close()
 
     def __repr__(self) -> str:
@@ -167,7 +181,7 @@ class ActionBar(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
             number = _number_of(action, counts)
             button.disabled, button.layout.display = not number, "" if number else "none"
             verb = name_of(action) if self._why_not is None else f"Check {name_of(action).lower()}"
-            button.description = f"{verb} {number:,}"
+            button.description = f"{verb} {number:,}{'…' if action is ACTIONS.MOVE_TO else ''}"
             button.tooltip = f"Create a plan; nothing is sent yet. Requirement: {action.rule.needs}."
 
     def make_plan(self, action: ACTIONS | str, targets: Sequence[str] | pd.DataFrame | None = None) -> None:

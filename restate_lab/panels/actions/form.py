@@ -13,6 +13,7 @@ from restate_lab.actions.change import Change
 from restate_lab.actions.plan.model import Plan
 from restate_lab.actions.plan.text import shorten_cell
 from restate_lab.actions.rules import ACTIONS
+from restate_lab.document.html import panel_html
 from restate_lab.errors import ArgumentError
 from restate_lab.panels._base.blocks import Block, Blocks, Tone
 from restate_lab.panels._base.content import close_all
@@ -29,8 +30,8 @@ _DEFAULTS = {ACTIONS.RESTART_AS_NEW: "latest, keep, or dp_…"}
 
 
 def name_of(action: ACTIONS) -> str:
-    """Return the label of an action on a button."""
-    return action.value.replace("_", " ").capitalize()
+    """Return the label of an action on a button; "Move to 2" would read as a place."""
+    return "Move" if action is ACTIONS.MOVE_TO else action.value.replace("_", " ").capitalize()
 
 
 class PlanForm(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
@@ -190,9 +191,9 @@ class PlanForm(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
 
     def _show_details(self, plan: Plan) -> None:
         """Show the plan's card and, after a check, both paths; the card is open if the check excluded targets."""
-        self.card.value = plan._repr_html_()
+        self.card.value = panel_html(plan.document())
         replay = plan.replay
-        self._paths.value = "" if replay is None else replay._repr_html_()
+        self._paths.value = "" if replay is None else panel_html(replay.document())
         parts, titles = [self.card], ["Everything in this plan"]
         if replay is not None and len(replay.groups):
             parts, titles = [*parts, self._paths], [*titles, "Recorded and new path"]

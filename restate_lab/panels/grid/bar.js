@@ -36,7 +36,7 @@ class Bar {
     setText(this.count, state.count);
     setText(this.chosen, state.chosen);
     this.clear.hidden = !state.chosen;
-    if (state.cleared) setText(this.deselected, `${state.cleared.toLocaleString("en")} deselected`);
+    if (state.cleared) setText(this.deselected, `Selection removed (${state.cleared.toLocaleString("en")}).`);
     this.cleared.hidden = !state.cleared;
     this.order.hidden = !state.is_out_of_order;
     this.exports.hidden = !state.exports.length;

@@ -1,5 +1,5 @@
 // The content of a cell: null, a text, [text, tooltip], for an age or a countdown [text, tooltip, milliseconds], or
-// [text, tooltip, null, drawing]; a drawing is {bar: [lengths of three parts, place of the mark]} or {line: [numbers]}.
+// [text, tooltip, null, drawing]; a drawing is {bar: [lengths of four parts, place of the mark]} or {line: [numbers]}.
 
 /** Return a duration in at most two units, only as exact as a person needs: "42s", "36m", "2h 13m", "12d". */
 function shortDuration(milliseconds) {
@@ -29,7 +29,7 @@ function fillCell(element, column, cells, colours, now) {
   else element.removeAttribute("aria-label");
   element.title = more ?? "null";
   if (element.time !== undefined) tickCell(element, column, now);
-  if (drawing) element.prepend(drawing.bar ? drawBar(drawing.bar) : drawLine(drawing.line));
+  if (drawing) element.prepend(drawing.bar ? drawBar(drawing.bar, colours["backing-off"]) : drawLine(drawing.line));
   if (column.form === "id" && text !== null) addCopy(element);
   if (column.below) addBelow(element, cells[column.below.at]);
   if (column.form === "status") addDot(element, Object.hasOwn(colours, text ?? "") && colours[text]);
@@ -41,15 +41,17 @@ function tickCell(element, column, now) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-/** Return a bar: running calls are solid, other use of the limit is gray, waiting calls are striped, a line is the limit. */
-function drawBar([running, others, waiting, mark]) {
+/** Return a bar: running calls are solid, other use of the limit is gray, waiting ones striped, those between attempts in `colour`, a line is the limit. */
+function drawBar([running, others, waiting, between, mark], colour) {
   const part = (name, length) => {
     const element = make("span", `rl-bar-${name}`);
     element.style.width = `${100 * length}%`;
     return element;
   };
   const bar = make("span", "rl-drawing rl-load", { "aria-hidden": "true" });
-  bar.append(part("runs", running), part("others", others), part("waits", waiting));
+  const retried = part("between", between);
+  retried.style.background = `repeating-linear-gradient(45deg, ${colour} 0 1.5px, transparent 1.5px 4px)`;
+  bar.append(part("runs", running), part("others", others), part("waits", waiting), retried);
   if (mark >= 0) {
     const line = make("span", "rl-mark");
     line.style.left = `${100 * mark}%`;

@@ -35,7 +35,7 @@ class ColumnStyles:
     only if the columns do not fit. ``narrow`` has the columns that then leave the table, in this order, with the column
     under whose text each is shown ("" if nowhere). ``reasons`` maps columns to the column with the reason for a missing
     value, which is its tooltip. ``bars`` and ``lines`` map columns to the column with a drawing before their text: for
-    a bar, the three lengths of its parts and the place of its mark (-1 for none) as shares of 1; for a line, its
+    a bar, the four lengths of its parts and the place of its mark (-1 for none) as shares of 1; for a line, its
     numbers. The grid does not list the columns with drawings.
 
     Raises:

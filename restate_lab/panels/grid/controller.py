@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 import pandas as pd
 
-from restate_lab._text import escape_invisible
+from restate_lab._text import escape_invisible, verb_form
 from restate_lab.analysis.ids import NEW_RUN
 from restate_lab.panels._base.content import Views
 from restate_lab.panels.grid import messages
@@ -192,9 +192,10 @@ class GridController:
         hidden = number - selection.within(self.model.order)
         if not number and not selection.missing and not selection.replaced:
             return ""
-        parts = [f"{number:,} selected"]
+        missing = selection.missing
+        parts = [f"{number:,} selected"] if number or not missing else []
         parts += [f"{hidden:,} hidden by the filter"] if hidden else []
-        parts += [f"{selection.missing:,} no longer in the table and excluded"] if selection.missing else []
+        parts += [f"{missing:,} selected {verb_form(missing, 'is', 'are')} outside of this filter"] if missing else []
         parts += [f"{selection.replaced:,} deselected: {NEW_RUN}"] if selection.replaced else []
         return ", ".join(parts)
 

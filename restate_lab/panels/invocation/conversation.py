@@ -20,7 +20,7 @@ from restate_lab.analysis.agents.builder import SearchedJournal
 from restate_lab.analysis.agents.reader import AgentReader
 from restate_lab.analysis.agents.result import Conversation
 from restate_lab.document import Text
-from restate_lab.document.html import blocks_html
+from restate_lab.document.html import blocks_html, panel_html
 from restate_lab.errors import RestateLabError
 from restate_lab.panels._assets import read_assets
 from restate_lab.panels.invocation.reader import AgentContent, InvocationContent
@@ -115,7 +115,7 @@ class ConversationSection(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
         if problem:
             self._html.value = blocks_html(Text(problem))
         else:
-            self._html.value = found._repr_html_() if found is not None else ""
+            self._html.value = panel_html(found.document()) if found is not None else ""
 
 
 class FoldMemory(anywidget.AnyWidget):

@@ -67,6 +67,8 @@ _FACTS = {
     "journal_size": "journal entries",
     "completion_retention": "retention",
 }
+_INGRESS = "ingress"  # who called most invocations, which says nothing
+_EXPLAINED = frozenset({"RT0010", "RT0011", "RT0016"})  # codes whose meaning says more than the message of the server
 _CHILD_COLUMNS = ("index", "entry_type", "callee_target", "status", "started", "duration", "callee")
 
 
@@ -242,6 +244,8 @@ class InvocationDetail(widgets.VBox):  # type: ignore[misc] # ipywidgets has no 
             errors=f"Errors over time ({len(errors):,})",
             children=f"Children ({len(calls):,})",
         )
+        self.folds.offer("errors", on=len(errors) > 0)
+        self.folds.offer("children", on=len(calls) > 0)
 
     def _show_conversation(self, content: InvocationContent) -> None:
         """Show the conversation if it was requested; its section closes when another invocation is opened."""
@@ -335,11 +339,14 @@ def _failure_blocks(content: InvocationContent) -> tuple[Block, ...]:
     if len(first) > _LINE:
         first, rest = f"{first[:_LINE]}…", failure
     cut = f"\n… ({len(rest):,} characters in all)" if len(rest) > _LONGEST else ""
+    is_explained = content.row["error_code"] in _EXPLAINED
     code, lines = describe_code(text_or_none(content.row["error_code"])), plural(rest.count("\n") + 1, "line")
     traceback = Fold(f"Traceback, {lines}", (Text(Word(rest[:_LONGEST] + cut, "value")),))
+    message = one_line(first, _LINE + 1)
+    error, below = (code, message) if is_explained else (message, code)
     return (
-        Text(Word(f"✖ {one_line(first, _LINE + 1)}")),
-        *((Text(Word(code, "quiet")),) if code else ()),
+        Text(Word(f"✖ {error}")),
+        *((Text(Word(below, "quiet")),) if below else ()),
         *((traceback,) if rest.strip() else ()),
     )
 
@@ -358,7 +365,7 @@ def _all_facts(content: InvocationContent, zone: ZoneInfo) -> Facts:
         tuple(
             (label, _describe(value, content.why.read_at, zone))
             for label, value in known.items()
-            if not is_missing(value) and value != ""
+            if not is_missing(value) and value not in {"", _INGRESS}
         )
     )
 

@@ -165,7 +165,7 @@ class JournalPage {
     const canExpand = hasRows || row.expand;
     const toggle = make("span", "rl-jtoggle", { "aria-hidden": "true" }, canExpand ? "▾" : "");
     if (canExpand) toggle.addEventListener("click", () => this.toggle(row.key));
-    const sign = make("span", "rl-jsign", { title: outcome.label }, outcome.sign);
+    const sign = make("span", "rl-jsign", { title: row.word }, outcome.sign);
     const label = row.callee ? this.link(row.callee, row.label || row.callee) : make("span", "", {}, row.label);
     const entry = make("div", "rl-jentry", { role: "gridcell" }, toggle, sign, make("span", "rl-jtype", {}, row.type), " ", label);
     entry.style.paddingInlineStart = `${16 * (row.depth - 1)}px`;
@@ -283,8 +283,9 @@ class JournalPage {
     this.reading.hidden = this.isRead;
     this.tools.style.visibility = this.isRead ? "" : "hidden"; // they keep their place
     this.root.setAttribute("aria-busy", !this.isRead);
-    const used = Object.entries(outcomes).filter(([name]) => rows.some((row) => row.outcome === name));
-    const parts = used.map(([name, { label, sign }]) => make("span", "rl-jkey", { "data-outcome": name }, make("i", "rl-jsquare"), `${sign} ${label}`));
+    const wordsOf = (name) => [...new Set(rows.filter((row) => row.outcome === name).map((row) => row.word))].join(" or ");
+    const used = Object.entries(outcomes).filter(([name]) => wordsOf(name));
+    const parts = used.map(([name, { sign }]) => make("span", "rl-jkey", { "data-outcome": name }, make("i", "rl-jsquare"), `${sign} ${wordsOf(name)}`));
     if (rows.some((row) => row.attempts.length)) parts.push(make("span", "rl-jkey", {}, "│ failed attempt"));
     if (rows.some((row) => row.next)) parts.push(make("span", "rl-jkey", {}, "○ next attempt"));
     const nothing = this.isRead ? [`There is no journal: ${note || "it has no entries"}.`] : [];

@@ -26,7 +26,7 @@ from restate_lab.status import OUTCOMES
 
 _MOST_LINKS = 12
 _VALUE = 4_000  # characters of an error or a value in a row
-_OUTCOMES = {name: {"label": each.label, "colour": each.colour, "sign": each.sign} for name, each in OUTCOMES.items()}
+_OUTCOMES = {name: {"colour": each.colour, "sign": each.sign} for name, each in OUTCOMES.items()}
 
 
 class _Click(ViewMessage):
@@ -248,6 +248,7 @@ def _row(row: JournalRow, now: datetime, zone: tzinfo) -> dict[str, Any]:
         "type": _visible_text(row.entry_type, 60),
         "label": _visible_text(row.label, 200),
         "outcome": row.outcome,
+        "word": row.word,
         "value": _visible_text(row.value, _VALUE, lines=True),
         "start": _milliseconds(row.start),
         "end": _milliseconds(row.end),

@@ -35,7 +35,7 @@ _PAUSE, _SHARE = 15.0, 20  # seconds between two searches, and at least this man
 _DIGITS = 6
 _NOT_READ = "Not read yet: only rows in view are read."
 _GONE = "It no longer exists."
-_TOO_LARGE = "Its journal has {size:,} entries and was not read: rl.agent_runs reads it."
+_TOO_LARGE = "Its journal has {size:,} entries and was not read here."
 _NO_AGENT = "This handler is not an agent, or has not called its model yet."
 
 Row: TypeAlias = Mapping[str, Any]

@@ -18,6 +18,7 @@ from restate_lab.analysis.invocations.filters import (
     PRESETS,
     RETRYING,
     Filters,
+    chips_of,
     statuses_of,
 )
 from restate_lab.analysis.invocations.reader import Histogram
@@ -47,7 +48,6 @@ _EXAMPLES = {
 _FIELDS = {name: (FIELD_LABELS[name], example) for name, example in _EXAMPLES.items()}
 """Filter → its label and an example."""
 _TIMES = {"created": ("since", "until"), "ended": ("ended_since", "ended_until")}
-_CHIPS = tuple(RETRYING if name == "backing-off" else name for name in STATUSES if name != "yielded")
 _COLOURS = {**COLOURS, RETRYING: COLOURS["backing-off"]}
 _SERVICES_SHOWN = 2_000
 _BARS = 60  # the most bars of a histogram
@@ -267,9 +267,9 @@ def _chips_for(filters: Filters, table: Sequence[Mapping[Any, Any]]) -> tuple[st
     there = {row["status"] for row in table}
     return tuple(
         name
-        for name in _CHIPS
+        for name in chips_of(filters.status)
         if (ended if name in STATUSES and STATUSES[name].ended else in_flight)
-        and (name not in PAST_ONLY or name in there)
+        and (name not in (*PAST_ONLY, "yielded") or name in there)
     )
 
 
@@ -278,19 +278,15 @@ def _chip(name: str, filters: Filters, table: Sequence[Mapping[Any, Any]]) -> di
         "name": name,
         "count": _sum(table, (name,), filters.service),
         "colour": _COLOURS[name],
-        "pressed": name in filters.status or (name == RETRYING and "backing-off" in filters.status),
+        "pressed": name in filters.status,
     }
 
 
 def _bar(filters: Filters, table: Sequence[Mapping[Any, Any]]) -> list[dict[str, Any]]:
     """Return the parts of the bar for the current preset: a million ended invocations must not hide three paused."""
     names = statuses_of(filters.status) if filters.status in {("ended",), (ALL,)} else PRESETS["in-flight"]
-    parts = []
-    for name in _CHIPS:
-        if name in names or (name == RETRYING and "backing-off" in names):
-            count = _sum(table, (name,), filters.service, is_split=True)
-            parts.append({"name": name, "count": count, "colour": _COLOURS[name]})
-    return [part for part in parts if part["count"]]
+    counts = {name: _sum(table, (name,), filters.service) for name in names}
+    return [{"name": name, "count": count, "colour": _COLOURS[name]} for name, count in counts.items() if count]
 
 
 def _services(filters: Filters, table: Sequence[Mapping[Any, Any]]) -> list[dict[str, Any]]:
@@ -306,17 +302,14 @@ def _services(filters: Filters, table: Sequence[Mapping[Any, Any]]) -> list[dict
     return [each for each in shown if each["count"] or each["pressed"]]
 
 
-def _sum(
-    table: Sequence[Mapping[Any, Any]], names: Sequence[str], services: Sequence[str], *, is_split: bool = False
-) -> int:
-    """Return the number of invocations in these statuses; ``is_split`` excludes retried ones from the running ones."""
+def _sum(table: Sequence[Mapping[Any, Any]], names: Sequence[str], services: Sequence[str]) -> int:
+    """Return the number of invocations in these statuses."""
     total = 0
     for row in table:
         if services and row["target_service_name"] not in services:
             continue
-        status, is_retried = row["status"], row["is_retried"] is True
-        is_retrying = status == "backing-off" or is_retried
-        if (status in names and not (is_split and is_retried)) or (RETRYING in names and is_retrying):
+        is_retrying = row["status"] == "backing-off" or row["is_retried"] is True
+        if row["status"] in names or (RETRYING in names and is_retrying):
             total += int(row["invocations"])
     return total
 

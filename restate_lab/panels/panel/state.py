@@ -30,8 +30,7 @@ WITHOUT_OPEN: Mapping[str, str] = {
     "queues": "A history has only invocations that have ended, and these are in no queue.",
     "state": "A history has no state of objects. A live cluster and frozen evidence have it.",
     "deployments": (
-        "This view counts the open invocations of each deployment, and a history has only invocations that have ended. "
-        'rl.ask(history, "sdks") lists the deployments.'
+        "This view counts the open invocations of each deployment, and a history has only invocations that have ended."
     ),
 }
 """Name of a view → the text that replaces it for a source without open invocations."""

@@ -14,7 +14,7 @@ from restate_lab.analysis.story import Story, story
 from restate_lab.analysis.story.drawing import picture_of
 from restate_lab.analysis.story.text import name_of
 from restate_lab.analysis.story.waterfall import WaterfallRow, waterfall
-from restate_lab.document.html import html_of
+from restate_lab.document.html import panel_html
 from restate_lab.panels._assets import read_assets
 from restate_lab.panels._base.blocks import Block, Blocks
 from restate_lab.panels._base.content import ContentWidget, ViewMessage, close_all
@@ -63,7 +63,7 @@ class StoryPicture(ContentWidget):
         if result is not None:
             drawing, zone = waterfall(result), ZoneInfo(tz)
             picture = picture_of(result, zone, is_live=True, selected=selected, drawing=drawing)
-            html = html_of(result.document(zone, picture=picture))
+            html = panel_html(result.document(zone, picture=picture))
             self._rows = {row.ids[0]: row for row in drawing.rows}
         self.show({"html": html})
 

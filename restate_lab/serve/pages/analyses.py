@@ -18,6 +18,7 @@ from restate_lab.analysis.questions.catalog import Parameter, names
 from restate_lab.analysis.questions.parameters import parse_texts
 from restate_lab.analysis.queues import read_queues
 from restate_lab.analysis.waits import find_waits
+from restate_lab.calls import without_options
 from restate_lab.errors import ArgumentError, NotFound
 from restate_lab.export.json_text import agent_runs_json, question_json
 from restate_lab.frames import records
@@ -172,8 +173,8 @@ async def question_page(request: PageRequest) -> WebPage:
     frame = await request.try_to_read("question", ask, name=name, values=values, timeout=request.timeout)
     parts: list[Any] = [form, frame]
     if isinstance(frame, pd.DataFrame):
-        parts[1:1] = [each["message"] for each in (frame.attrs.get("truncated"),) if each]
-        parts += [f"Not read: {each}" for each in frame.attrs.get("not_read", ())]
+        parts[1:1] = [without_options(each["message"]) for each in (frame.attrs.get("truncated"),) if each]
+        parts += [f"Not read: {without_options(each)}" for each in frame.attrs.get("not_read", ())]
     return WebPage(name, parts, data_of(frame, question_json))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from restate_lab._text import one_line, plural
-from restate_lab.analysis.invocations.filters import FIELD_LABELS, RETRYING, Filters, statuses_of
+from restate_lab.analysis.invocations.filters import FIELD_LABELS, RETRYING, Filters, chips_of, statuses_of
 from restate_lab.frames import records
 from restate_lab.serve.page import PageRequest
 from restate_lab.status import STATUSES
@@ -54,13 +54,14 @@ def status_chip(
 
 
 def status_chips(request: PageRequest, counts: pd.DataFrame, filters: Filters) -> Iterator[Mapping[str, Any]]:
-    """Yield the statuses that have invocations of the chosen services; a later attempt that runs is retrying."""
+    """Yield the statuses that have invocations of the chosen services, and the group "retrying" if it is chosen."""
     rows = counts[counts["target_service_name"].isin(filters.service)] if filters.service else counts
     totals: Counter[str] = Counter()
     for row in records(rows):
-        is_retrying = row["status"] == "backing-off" or row["is_retried"]
-        totals[RETRYING if is_retrying else row["status"]] += int(row["invocations"])
-    for name in (*STATUSES, RETRYING):
+        totals[row["status"]] += int(row["invocations"])
+        if row["status"] == "backing-off" or row["is_retried"]:
+            totals[RETRYING] += int(row["invocations"])
+    for name in chips_of(filters.status):
         if totals[name]:
             yield status_chip(request, name, name, filters, totals[name])
 

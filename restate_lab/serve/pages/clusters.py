@@ -15,6 +15,7 @@ from typing import Any
 from restate_lab._text import join, plural
 from restate_lab.analysis.doctor.diagnosis import Diagnosis
 from restate_lab.analysis.doctor.model import SEVERITY_RANKS
+from restate_lab.calls import without_options
 from restate_lab.errors import RestateLabError
 from restate_lab.result import Result
 from restate_lab.serve.page import Missing, PageRequest, WebPage, data_of
@@ -97,7 +98,7 @@ async def _read(request: PageRequest) -> Diagnosis | Missing:
     try:
         return await read_diagnosis(request)
     except (RestateLabError, TooManyReadings) as error:
-        return Missing(" ".join(str(error).split()))
+        return Missing(without_options(" ".join(str(error).split())))
     except Exception as error:  # noqa: BLE001 - a fault that one source causes must not hide the others
         return Missing(f"an internal error ({type(error).__name__}); this is a bug in restate_lab")
 

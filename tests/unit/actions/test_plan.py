@@ -280,7 +280,7 @@ def test_where_it_acts_comes_first() -> None:
 def test_each_plan_says_whether_it_can_be_undone(action: ACTIONS) -> None:
     """One sentence is the line below the title: in the text, the card, and the texts for an approval and a review."""
     plan_ = made(2, action)
-    assert re.fullmatch(r"(Can be undone|Can be undone in part|Cannot be undone): [^.]+\.", plan_.undo)
+    assert re.fullmatch(r"Undo: (yes|no|partly)\. [^.]+\.", plan_.undo)
     assert len(plan_.undo) <= 80
     for text in (str(plan_), plan_.approval_text):
         assert text.splitlines()[3] == plan_.undo
@@ -578,4 +578,4 @@ def test_a_plan_without_invocations_says_so_and_nothing_about_undoing() -> None:
         assert "It changes nothing." in str(empty)
         assert "There is nothing to do." in str(empty)
     none = replace(made(0), frame=made(0).frame.iloc[:0])
-    assert "cancel: no invocation was selected" in str(none)
+    assert "Nothing to do: cancel of no invocation" in str(none)

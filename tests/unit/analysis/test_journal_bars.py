@@ -48,10 +48,14 @@ def outcomes(bars: JournalBars) -> list[str]:
     return [row.outcome for row in bars.rows]
 
 
-@pytest.mark.parametrize("status", ["backing-off", "running", "paused"])
+@pytest.mark.parametrize("status", ["backing-off", "running", "paused", "ready"])
 def test_an_open_entry_fails_while_attempts_fail_and_waits_while_the_invocation_waits(status: str) -> None:
     (*_, row) = journal_bars(failing_journal(status)).rows
     assert (row.outcome, row.error, row.attempts_text) == ("retrying", "boom <b>", "7 failed attempts")
+    card, text = journal_html(failing_journal(status)), text_of(journal_document(failing_journal(status)))
+    assert f"↻ {status}</span>" in card
+    assert f"↻ {status} " in text
+    assert f"3 entries: 1 {status}, 2 done" in text
     assert row.attempts == (START + timedelta(seconds=3),)
     assert row.next_attempt == READ + timedelta(seconds=8)
     assert row.end is None

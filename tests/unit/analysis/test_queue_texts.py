@@ -10,10 +10,11 @@ import pytest
 
 from restate_lab.analysis.queues import Queues
 from restate_lab.analysis.queues.result import bar_of_counter, bar_of_queue
-from restate_lab.analysis.queues.text import describe_wait, mark_counter, resume_call, upsert_call
+from restate_lab.analysis.queues.text import describe_queue, describe_wait, mark_counter, resume_call, upsert_call
 from restate_lab.calls import python_code
 from restate_lab.client.models import UpsertRule
-from support.queue_rows import counter, queue
+from restate_lab.status import COLOURS
+from support.queue_rows import counter, queue, queues_of
 from support.sample_rows import NOW, sample_id
 
 HOSTILE = {
@@ -24,13 +25,20 @@ HOSTILE = {
     "invisible": "\x1b[31mred\u202etxt\0",
 }
 ID = sample_id(1)
+BETWEEN = {
+    "waiting": 0,
+    "running": 0,
+    "backing_off": 15,
+    "next_attempt_at": NOW + timedelta(seconds=2),
+    "blocked_on": None,
+}
 HOLDER = {"holder_id": ID, "since": NOW - timedelta(minutes=5), "status": "running"}
 
 
 @pytest.mark.parametrize(
     ("row", "holder", "text"),
     [
-        ({}, HOLDER, "key Item/k, held for 5m by inv_…0001, which is running"),
+        ({}, HOLDER, "key Item/k, held for 5m by a call that is running"),
         ({}, {**HOLDER, "holder_id": "mut_1", "status": None}, "key Item/k, held for 5m by a change of state"),
         ({}, None, "key Item/k, held by another call"),
         (
@@ -44,6 +52,10 @@ HOLDER = {"holder_id": ID, "since": NOW - timedelta(minutes=5), "status": "runni
         ({"blocked_on": "something-new"}, None, "something-new"),
         ({"blocked_on": None}, None, "its start: nothing blocks it"),
         ({"waiting": 0, "blocked_on": None}, None, "nothing waits"),
+        (BETWEEN, None, "15 between attempts; next in 2s"),
+        ({**BETWEEN, "next_attempt_at": NOW}, None, "15 between attempts; next now"),
+        ({**BETWEEN, "next_attempt_at": None}, None, "15 between attempts; next now"),
+        ({**BETWEEN, "waiting": 1, "blocked_on": "invoker-memory"}, None, "free memory of the invoker"),
     ],
 )
 def test_the_head_waits_for_something_in_words(row: dict[str, Any], holder: Any, text: str) -> None:
@@ -66,12 +78,24 @@ def test_a_rule_that_needs_attention_is_marked(columns: dict[str, Any], mark: st
 
 def test_a_bar_has_the_limit_in_its_middle_and_never_overflows() -> None:
     """Without a limit, its end is the largest queue."""
-    assert bar_of_queue(queue(running=1, waiting=4), 10).lengths == [0.1, 0, 0.4, -1]
-    assert bar_of_queue(queue(running=1, waiting=1, used=3, limit=4), 10).lengths == [0.125, 0.25, 0.125, 0.5]
-    assert bar_of_queue(queue(running=2, waiting=10_000, used=2, limit=2), 10).lengths == [0.5, 0, 0.5, 0.5]
-    assert bar_of_queue(queue(running=0, waiting=0), 0).lengths == [0, 0, 0, -1]
-    assert bar_of_counter(counter(usage=9, waiting=9)).lengths == [1, 0, 0, 0.5]
-    assert bar_of_counter(counter(usage=None, concurrency_limit=None, waiting=0)).lengths == [0, 0, 0, 0.5]
+    assert bar_of_queue(queue(running=1, waiting=4), 10).lengths == [0.1, 0, 0.4, 0, -1]
+    assert bar_of_queue(queue(running=1, waiting=4, backing_off=3), 10).lengths == [0.1, 0, 0.4, 0.3, -1]
+    assert bar_of_queue(queue(running=1, waiting=1, used=3, limit=4), 10).lengths == [0.125, 0.25, 0.125, 0, 0.5]
+    assert bar_of_queue(queue(running=2, waiting=10_000, used=2, limit=2), 10).lengths == [0.5, 0, 0.5, 0, 0.5]
+    assert bar_of_queue(queue(running=0, waiting=0), 0).lengths == [0, 0, 0, 0, -1]
+    assert bar_of_counter(counter(usage=9, waiting=9)).lengths == [1, 0, 0, 0, 0.5]
+    assert bar_of_counter(counter(usage=None, concurrency_limit=None, waiting=0)).lengths == [0, 0, 0, 0, 0.5]
+
+
+def test_calls_between_attempts_do_not_wait() -> None:
+    """The summary, the description, the card and its bar have them as a part of their own."""
+    mixed = queue(backing_off=2, next_attempt_at=NOW)
+    result = queues_of([mixed, queue(**BETWEEN, queue="Payments", waits_for="15 between attempts; next in 2s")])
+    assert result.summary == "4 calls in 1 queue wait · 1 limit above 80% · 17 between attempts"
+    assert queues_of([queue(**BETWEEN)]).summary == "1 queue with open calls; no call waits · 15 between attempts"
+    assert next(describe_queue(mixed)) == "4 calls wait, the oldest for 2m, 2 between attempts, 1 running."
+    assert f"linear-gradient(45deg,{COLOURS['backing-off']} " in result._repr_html_()
+    assert " orange is between attempts" in result._repr_html_()
 
 
 class _Admin:

@@ -17,7 +17,7 @@ from restate_lab.analysis.waits.graph import cycles, root_blockers
 from restate_lab.analysis.waits.model import Nodes, needs_all, table_of_edges
 from restate_lab.analysis.waits.reader import WaitSnapshot
 from restate_lab.calls import SuggestedCall
-from restate_lab.document.text import ROWS
+from restate_lab.document.text import ROWS, text_of
 from restate_lab.errors import ArgumentError, Truncated
 from support.blocked_rows import HOUR_AGO, NOW, inv, wait_graph
 from support.wait_world import World
@@ -205,10 +205,16 @@ def test_an_edge_to_a_completed_invocation_makes_no_blocker() -> None:
             "running",
             {"attempts": 2},
             {"code": None, "message": "no", "step": None},
-            "nothing: it runs; an earlier attempt failed: no",
+            "nothing: it is in an attempt; the last one failed: no",
         ),
-        ("running", {"attempts": 1}, None, "nothing: it runs"),
+        ("running", {"attempts": 1}, None, "nothing: it is in an attempt"),
         ("ready", {}, None, "a free slot of the invoker"),
+        (
+            "ready",
+            {},
+            {"code": None, "message": "no", "step": None},
+            "a free slot of the invoker; the last attempt failed: no",
+        ),
         ("scheduled", {"scheduled_start_at": pd.Timestamp(NOW)}, None, "its start at 2026-11-25 03:00:00 UTC"),
         ("yielded", {}, None, "nothing: it is yielded"),
         (None, {}, None, "nothing: the invocation no longer exists"),
@@ -224,6 +230,10 @@ def test_the_text_of_a_root_has_its_status_and_last_error(
     (row,) = waits(world).blockers.to_dict("records")
     assert row["waits_for"] == said
     assert row["status"] == status
+    state = said.removeprefix("nothing: it ") if said.startswith("nothing: it ") else f"waits for {said}"
+    assert f" is {status or 'gone'}{'' if state == f'is {status}' else f' and {state}'}" in " ".join(
+        text_of(waits(world).document()).split()
+    )
 
 
 @pytest.mark.parametrize(

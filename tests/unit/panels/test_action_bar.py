@@ -22,6 +22,7 @@ from restate_lab.analysis.ids import parse_created, parse_ids
 from restate_lab.errors import ArgumentError, PlanExpired
 from restate_lab.panels._base.worker import BackgroundAction
 from restate_lab.panels.actions import bar as action_bar, followup
+from restate_lab.panels.actions.followup import FollowUp
 from restate_lab.panels.actions.form import PlanForm, name_of
 from restate_lab.panels.panel import Panel
 from support.bench import wait_for
@@ -184,7 +185,12 @@ def test_the_outcome_has_the_later_statuses(panel: Panel, plans: Plans) -> None:
     assert panel.wait(timeout=60, action=True)
     wait_for(lambda: panel.view.actions.outcome.summary.startswith("Resumed 2. After "))
     assert panel.view.actions.outcome.summary.endswith("s: 0 succeeded, 2 failing again (same error).")
-    assert list(panel.view.actions.outcome.grid.frame["now"]) == ["backing-off", "backing-off"]
+    outcome = panel.view.actions.outcome
+    assert list(outcome.grid.frame["now"]) == ["backing-off", "backing-off"]
+    assert outcome.children[-1].titles == ("All 2: done · running · backing-off",), "rows that agree are folded"
+    assert outcome.children[-1].children == (outcome.grid,)
+    outcome.report(FollowUp(2.0, {"succeeded": 1}, {ROWS["id"][0]: "succeeded"}))
+    assert outcome.children[-1] is outcome.grid
     assert panel.head.event == "", "no longer that nothing has been sent"
 
 
@@ -489,7 +495,7 @@ def test_a_read_only_connection_checks_and_does_not_act(
     plans.go_on.set()
     panel.selected = list(ROWS["id"][:2])
     assert offered(panel) == {"move_to"}
-    panel.click("Check move to 2")
+    panel.click("Check move 2…")
     assert panel.wait(timeout=60, action=True)
     form = panel.view.actions.form
     assert "read-only" in panel.view.actions.label.value

@@ -99,7 +99,7 @@ def test_selection_is_kept_by_id(front: Front) -> None:
     assert front.state["chosen"] == "2 selected, 2 hidden by the filter"
     front.grid.refresh(FRAME[::-1].iloc[:4])  # without inv_a
     assert front.grid.selected == ["inv_d"]
-    assert front.state["chosen"] == "1 selected, 1 hidden by the filter, 1 no longer in the table and excluded"
+    assert front.state["chosen"] == "1 selected, 1 hidden by the filter, 1 selected is outside of this filter"
     front.grid.refresh(FRAME)
     front.say("filter", text="")
     assert front.grid.selected == ["inv_a", "inv_d"]
@@ -131,7 +131,7 @@ def test_another_run_of_an_id_is_another_row(sent: list[dict[str, Any]]) -> None
     front.grid.refresh(frame.assign(created_at=[late, early, early, pd.NaT]).iloc[[0, 1, 3]])
     assert front.grid.selected == ["b", "d"]
     assert front.state["chosen"] == (
-        "2 selected, 1 no longer in the table and excluded, 1 deselected: a new run with the same id"
+        "2 selected, 1 selected is outside of this filter, 1 deselected: a new run with the same id"
     )
     front.say("select", row=numbers[0], on=True)
     assert front.state["error"] == "a now has a new run with the same id in the table; check it and repeat."

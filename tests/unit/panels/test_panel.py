@@ -18,6 +18,7 @@ from ipywidgets.widgets import widget
 
 from restate_lab.analysis.ids import awakeable_id
 from restate_lab.analysis.invocations import reader
+from restate_lab.analysis.invocations.filters import Filters
 from restate_lab.errors import ArgumentError, QueryRefused, Unreachable
 from restate_lab.panels import invocations as module
 from restate_lab.panels._base import panel as panel_base, refresher
@@ -27,6 +28,10 @@ from restate_lab.panels.panel import Panel
 from restate_lab.panels.panel.state import VIEWS
 from restate_lab.progress import Progress, notify
 from restate_lab.reports import incident
+from restate_lab.serve.page import PageRequest
+from restate_lab.serve.pages.chips import status_chips
+from restate_lab.serve.readings import Readings
+from restate_lab.status import ENDED, STATUSES
 from support.bench import wait_for
 from support.sample_source import LiveSource, SampleSource, invocations
 
@@ -405,7 +410,7 @@ def test_filters_have_counts_and_a_click_filters(make: Callable[..., Panel]) -> 
     counts = {preset["name"]: preset["count"] for preset in strip.content["presets"]}
     assert counts == {"attention": 2, "in-flight": 2, "ended": 1, "all": 3}
     assert {chip["name"]: chip["count"] for chip in strip.content["chips"] if chip["count"]} == {
-        "retrying": 1,
+        "backing-off": 1,
         "paused": 1,
         "killed": 1,
     }
@@ -414,6 +419,7 @@ def test_filters_have_counts_and_a_click_filters(make: Callable[..., Panel]) -> 
     assert panel.state == {"status": "paused"}
     strip.receive({"type": "status", "name": "retrying", "add": True})
     assert panel.state == {"status": ["paused", "retrying"]}
+    assert [chip["name"] for chip in strip.content["chips"] if chip["pressed"]] == ["retrying", "paused"]
     strip.receive({"type": "status", "name": "paused", "add": True})
     panel.click("status retrying")
     assert panel.state == {}
@@ -425,6 +431,28 @@ def test_filters_have_counts_and_a_click_filters(make: Callable[..., Panel]) -> 
     assert panel.view.filters.since == datetime(2027, 1, 15, 8, tzinfo=UTC)
     panel.click("Clear all")
     assert panel.state == {}
+
+
+def test_a_status_has_one_word_and_one_place_in_panels_and_pages(make: Callable[..., Panel]) -> None:
+    """The chips are the statuses in one order; "retrying", the name of a group, is among them only while chosen."""
+    counts = pd.DataFrame(
+        [("agent", name, is_retried, 1) for name in reversed(STATUSES) for is_retried in (name == "running", False)],
+        columns=["target_service_name", "status", "is_retried", "invocations"],
+    ).drop_duplicates()
+    strip = make(SampleSource(ROWS), refresh=None).view.strip
+    readings = Readings("made", SampleSource(ROWS), longest=1)
+    for status, more in ((("all",), []), (("retrying", "succeeded"), ["retrying"])):
+        filters = Filters(status=status)
+        strip.draw(filters, counts=counts, histogram=None, window="1h", group=False)
+        shown = [chip["name"] for chip in strip.content["chips"]]
+        assert [name for name in shown if name not in more] == list(STATUSES)
+        request = PageRequest(readings, {"made": readings}, {"status": list(status)}, name="invocations")
+        chips = {chip["label"]: chip["count"] for chip in status_chips(request, counts, filters)}
+        assert list(chips) == shown
+        assert chips["running"] == 2
+        assert chips["backing-off"] == 1
+        assert chips.get("retrying", 2) == 2
+    assert [part["name"] for part in strip.content["bar"]] == [each for each in STATUSES if each not in ENDED]
 
 
 def test_services_with_trouble_come_first(make: Callable[..., Panel]) -> None:

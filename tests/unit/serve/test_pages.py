@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -18,6 +20,8 @@ from restate_lab.analysis.invocations.groups import group_invocations
 from restate_lab.analysis.invocations.reader import InvocationQuery, Rows
 from restate_lab.analysis.suggestions import ask_call, plan_call, story_call, why_call
 from restate_lab.calls import Step, SuggestedCall
+from restate_lab.document import Calls, Document
+from restate_lab.document.html import html_of
 from restate_lab.errors import ArgumentError, NotFound
 from restate_lab.serve.page import Missing, PageRequest, WebPage
 from restate_lab.serve.pages import PAGES
@@ -111,17 +115,31 @@ def test_ids_lead_to_their_pages_and_other_ids_to_none() -> None:
 @pytest.mark.parametrize(
     ("call", "label", "address"),
     [
-        (why_call(ID), f"why {shorten_id(ID)}", f"/invocation/{ID}"),
-        (story_call(ID), f"story {shorten_id(ID)}", f"/story/{ID}"),
-        (SuggestedCall("waits"), "waits", "/waits"),
+        (why_call(ID), f"Invocation {shorten_id(ID)}", f"/invocation/{ID}"),
+        (story_call(ID), f"Story of {shorten_id(ID)}", f"/story/{ID}"),
+        (SuggestedCall("waits"), "Waits", "/waits"),
         (SuggestedCall("waits", result="deadlocks"), "", ""),
-        (ask_call("retry_storm_ids", service="A/b", ids=("x", "y")), "ask retry_storm_ids", RETRIES),
+        (ask_call("retry_storm_ids", service="A/b", ids=("x", "y")), "Question retry_storm_ids", RETRIES),
         (plan_call("cancel", [ID]), "", ""),
     ],
 )
 def test_a_call_with_a_page_is_a_link_to_it(call: SuggestedCall, label: str, address: str) -> None:
     assert page_of(request_of(), Step((call,))) == (label, address)
     assert page_of(request_of(), Step((call, call))) == page_of(None, Step((call,))) == ("", "")
+
+
+def test_a_page_has_no_link_to_itself_and_no_code() -> None:
+    """On the page of an invocation, "next: why" of its journal is hidden; a plan has no page, so it is hidden, too."""
+    request = replace(request_of("invocation"), argument=ID)
+    steps = [Step((call,)) for call in (why_call(ID), story_call(ID), plan_call("cancel", [ID]))]
+    assert [page_of(request, each)[1] for each in steps] == ["", f"/story/{ID}", ""]
+    document = Document("x", "", tuple(map(Calls, steps)))
+    with linked_ids(partial(address_of, request), partial(page_of, request)):
+        page = html_of(document)
+    assert page.count("<a ") == 1
+    assert page.count("next:") == 1
+    assert "rl." not in page
+    assert html_of(document).count("rl.") == 3
 
 
 def test_only_ids_become_links_and_all_text_stays_text() -> None:

@@ -50,7 +50,7 @@ _COURSE = (
 _STATES = {
     "paused": ("paused", Severity.WARNING),
     "inboxed": ("queued for a key", Severity.WARNING),
-    "invoked": ("running or retrying", Severity.NOTE),
+    "invoked": ("running or backing-off", Severity.NOTE),
 }
 
 

@@ -19,6 +19,7 @@ from restate_lab.analysis.patterns import group_by
 from restate_lab.analysis.suggestions import ask_call, plan_call, why_call
 from restate_lab.analysis.waits import blocker_frame, deadlock_frame
 from restate_lab.analysis.waits.model import Edge, edges_by_waiter
+from restate_lab.analysis.waits.text import describe_state
 from restate_lab.calls import Placeholder, SuggestedCall
 from restate_lab.frames import records
 
@@ -164,7 +165,7 @@ def _deadlock_finding(context: CheckContext, rows: Sequence[Row]) -> Finding:
     others = f" (and {plural(len(rows) - 1, 'more like it', 'more like it')})" if len(rows) > 1 else ""
     return Finding(
         severity=Severity.CRITICAL if is_certain else Severity.NOTE if is_young else Severity.WARNING,
-        title=f"{plural(len(rows), kind)} at {keys}",
+        title=f"{plural(len(rows), kind)} {_place_of(rows, services)}",
         details=sentences(f"{one_line(first['description'], 240)}{others}"),
         where=keys,
         subject=Subject(f"{', '.join(services)}{' itself' if first['length'] == 1 else ''}", services),
@@ -175,6 +176,19 @@ def _deadlock_finding(context: CheckContext, rows: Sequence[Row]) -> Finding:
         evidence=SuggestedCall("waits", result="deadlocks"),
         suggested=(plan_call("cancel", [row["cancel"] for row in rows[:_MAX_CANCELLED]], total=len(rows)),),
     )
+
+
+def _place_of(rows: Sequence[Row], services: Sequence[str]) -> str:
+    """Return where deadlocks are, one part for each: "of Warehouse: madrid–berlin, porto with itself"."""
+    names = [list(row["keys"] or row["targets"]) for row in rows]
+    prefix = f"{services[0]}/" if len(services) == 1 else ""
+    if not all(each.startswith(prefix) for members in names for each in members):
+        prefix = ""
+    cycles = (
+        "–".join(each.removeprefix(prefix) for each in members) + (" with itself" if len(members) == 1 else "")
+        for members in names
+    )
+    return f"{f'of {services[0]}:' if prefix else 'at'} {join(cycles)}"
 
 
 def _ids_of_other_checks(context: CheckContext) -> set[str]:
@@ -208,7 +222,7 @@ def _blocked_key_finding(context: CheckContext, blocker: _QueueBlocker) -> Findi
     return Finding(
         severity=_key_severity(context, blocker),
         title=f"{plural(queue, 'call')} {verb_form(queue, 'queues', 'queue')} for {keys}, {behind} ({row['status']})",
-        details=sentences(f"{row['target']} waits for {one_line(row['waits_for'], 160)}"),
+        details=sentences(f"{row['target']} {describe_state(one_line(row['waits_for'], 160))}"),
         where=keys,
         subject=Subject(target, _services([target, *blocker.queue["detail"]])),  # the same while its queue changes
         count=len(ids),
