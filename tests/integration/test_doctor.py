@@ -208,7 +208,8 @@ class TestIncident:
         for part in (
             "15 invocations of Payments/charge retry the step “charge card”",
             "[RT0007] 9 × ProviderDown('HTTP 503",
-            "2 deadlocks",
+            "2 deadlocks of Warehouse: ",
+            "1 deadlock of Warehouse: porto with itself",
             "SEPA transfer returned AC04",
             incident.roles["loyalty_deployment"],
             incident.roles["courier_deployment"],

@@ -25,6 +25,7 @@ from restate_lab.source import Source
 from support import state_services
 from support.bench import once_served, running_bench, wait_for
 from support.clusters import KINDS, Cluster
+from support.surfaces import text_of_page
 
 pytestmark = pytest.mark.server
 
@@ -96,6 +97,14 @@ def _one(incident: Cluster, panel: Panel) -> None:
     detail.folds.toggle("payloads")
     assert panel.wait()
     assert "What is the weather in Denver" in detail._payloads.value
+    offered = {each["key"] for each in detail.folds.sections if each["offered"]}
+    assert {"errors", "children"} & offered == {"errors"}, "it called no other invocation"
+    assert "ingress" not in detail._all_facts.value
+    panel.open_invocation(incident.ids("pinned_to_removed")[0])
+    assert panel.wait()
+    first, _, below = text_of_page(detail._failure.value).strip().partition("\n")
+    assert first.startswith("✖ RT0011: its deployment was removed")
+    assert below.strip()
     panel.open_invocation(incident.ids("hot_key_caller")[0])
     assert panel.wait()
     assert panel.error == ""

@@ -157,7 +157,7 @@ def test_an_archive_has_the_ended_part_of_a_story_and_the_whole_with_its_cluster
     assert {row["status"] for row in found["members"]} == {"succeeded"}
     assert id_ in {row["id"] for row in found["members"]}
     assert order.root not in {row["id"] for row in found["members"]}
-    missing = [row["reason"] for row in found["not_read"] if "search=True" not in row["reason"]]
+    missing = [row["reason"] for row in found["not_read"] if "were not searched" not in row["reason"]]
     assert len(missing) == 1, "the caller is open, and not archived"
     both = ["story", id_, "--evidence", str(tmp_path / "history"), "--live", order.bench.url]
     joined = json.loads(CliRunner().invoke(app, [*both, "--json"]).stdout)

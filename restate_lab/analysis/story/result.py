@@ -19,7 +19,7 @@ from restate_lab.document import Calls, Document, Gaps, Picture, Text
 from restate_lab.result import ORIGIN, Result
 
 NOT_SEARCHED = (
-    "who completed awakeables, sent signals or attached from outside of the story: other journals were not searched"
+    "completions of awakeables, signals and attachments from outside of the story: other journals were not searched"
 )
 """The reason in ``not_read`` without a search."""
 _TIME = "datetime64[ms, UTC]"

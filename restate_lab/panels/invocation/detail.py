@@ -67,7 +67,7 @@ _FACTS = {
     "journal_size": "journal entries",
     "completion_retention": "retention",
 }
-_INGRESS = "ingress"  # who called most invocations, which says nothing
+_INGRESS = "ingress"  # the caller of most invocations, which says nothing
 _EXPLAINED = frozenset({"RT0010", "RT0011", "RT0016"})  # codes whose meaning says more than the message of the server
 _CHILD_COLUMNS = ("index", "entry_type", "callee_target", "status", "started", "duration", "callee")
 
