@@ -46,7 +46,7 @@ Length = Annotated[
     Literal["short", "full"] | None,
     typer.Option(
         "--length",
-        help="short: the first page, five findings, the timeline and the actions of the incident, on about three "
+        help="short: the first page, five findings, the timeline and the actions of the incident, on about four "
         "pages. full: all chapters. Default: short for a PDF, full for HTML.",
     ),
 ]

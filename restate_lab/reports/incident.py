@@ -48,7 +48,7 @@ def incident_report(
     the doctor's findings, the timeline, the worst three findings in detail, what the failing invocations share,
     invocations by status, the wait-for graph, retries, failures, latency and throughput, deployments, the actions
     taken with restate_lab, and how the data was read. A ``length`` of "short" has the first page, the first five
-    findings, the grouped timeline and the actions, on about three pages, without the SQL; "full" has all chapters.
+    findings, the grouped timeline and the actions, on about four pages, without the SQL; "full" has all chapters.
     None is "short" for a PDF and "full" for HTML. ``title`` None names the first finding and the cluster. ``summary``
     is your own text for the first page.
 

@@ -118,7 +118,7 @@ class CellWatch:
     def forget(self, shown: object) -> None:
         """Remove an object that was replaced from the outputs that IPython keeps, such as ``Out[3]`` and ``_3``."""
         names = self._shell.user_ns
-        for kept in (names, names.get("Out", {})):
+        for kept in (names, self._shell.user_ns_hidden, names.get("Out", {})):
             for name in [name for name, value in list(kept.items()) if value is shown]:
                 del kept[name]
 

@@ -64,6 +64,8 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
     Handlers use ``self.guard(…)``. A handler that needs another read calls ``self.ask()``, which does not block.
     """
 
+    keep = True
+    """Whether a saved notebook has the rows; False leaves one line with the code. Set it before the panel is shown."""
     sql = traitlets.Unicode("", help="The statement of the last read, which runs with ``params``.")
 
     _finalizer: weakref.finalize[..., Any] | None = None
@@ -319,8 +321,9 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
     def _keep_copy(self, *, update: bool) -> tuple[str, float]:
         """Write the current content to the notebook; return what it is of, and the time."""
         note = UNANSWERED if self._is_unanswered else _SAVED
+        content = self._html() if self.keep else f'<div style="{_LINE}">{escape(self.code)}</div>'
         style = _COPY_STYLE.format(copy=self.head.copy)
-        html = f'<div class="rl-saved" data-panel="{self.head.copy}"><style>{style}</style>{note}{self._html()}</div>'
+        html = f'<div class="rl-saved" data-panel="{self.head.copy}"><style>{style}</style>{note}{content}</div>'
         options = {"raw": True, "display_id": self.head.copy, "update": update}
         display({"text/html": html}, **options)  # type: ignore[no-untyped-call] # IPython has no types
         return self.code, time.monotonic()
@@ -342,7 +345,8 @@ class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
 
     def _html(self) -> str:
         head = f"<b>{escape(self.head.heading)}</b> {escape(self.head.access)} {escape(self.head.place)}"
-        texts = (self.head.cost, escape_invisible(self._problem_text()), self.head.banner, self.head.error)
+        read = f"read at {format_time(self._read_at)}" if self._read_at else ""
+        texts = (read, escape_invisible(self._problem_text()), self.head.banner, self.head.error)
         lines = [escape(text) for text in texts if text]
         top = "".join(f'<div style="{_LINE}">{line}</div>' for line in (head, *lines))
         with without_code():

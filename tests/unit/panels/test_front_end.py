@@ -133,6 +133,12 @@ def test_a_panel_that_its_cell_has_replaced_is_closed(cells: Cells, evidence: Pa
     assert cells.evaluate(kept) == "2", "with the one that has a view"
     cells.answer(cells.heads[0], type="close", view="v")
     assert cells.evaluate(kept) == "1"
+    for _ in range(5):
+        cells.run_cell("one", "panel = rl.Panel(evidence, refresh=None)\npanel")
+    alive = (
+        "__import__('gc').collect() * 0 + sum(isinstance(each, rl.Panel) for each in __import__('gc').get_objects())"
+    )
+    assert int(cells.evaluate(alive)) <= 4, "IPython keeps the last three"
 
 
 @pytest.mark.long  # a panel is opened 55 times; test_panel.py has the widgets of a closed one by day

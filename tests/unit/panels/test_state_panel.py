@@ -124,6 +124,29 @@ def test_search_finds_objects_by_service_and_a_part_of_the_key(make_view: Callab
     assert panel.code == "rl.Panel(lab, view='state')"
 
 
+def test_a_view_without_an_object_says_what_can_be_done_and_nothing_else(make_view: Callable[..., Panel]) -> None:
+    """No table of keys without keys, no advice that cannot be followed, and one button out of an empty search."""
+    panel = make_view(SampleRows(state=STATE, sys_service=SERVICES))
+    view = view_of(panel)
+    hidden = (view.value_grid, view.list_button)
+    assert view.owner.text == "No object is open\nClick an object in the list to see its state."
+    assert [each.layout.display for each in hidden] == ["none", "none"]
+    panel.fill("key", "nothing has this")
+    panel.wait()
+    assert view.owner.text == ""
+    assert "Clear search" in view.object_grid.controls(None)
+    panel.click("Clear search")
+    panel.wait()
+    assert (view.bar.search.key, len(view.frame)) == ("", 4)
+    panel.state = {"view": "state", "service": "Cart", "key": "a_b"}
+    panel.wait()
+    assert [each.layout.display for each in hidden] == ["", ""]
+    empty = view_of(make_view(SampleRows(sys_service=SERVICES)))
+    assert empty.owner.text == ""
+    assert "Clear search" not in empty.object_grid.controls(None)
+    assert empty.object_grid.controller.options.empty == "No virtual object and no workflow has state."
+
+
 def test_the_list_shows_values_cut_and_masked() -> None:
     """The list has the start of each state; if there are too many keys to read, it reports that there are more."""
     long = row("Cart", "long", "text", b'{"a": "' + b"x" * 10_000 + b'"}')
