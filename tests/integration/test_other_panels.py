@@ -86,7 +86,9 @@ def _one(incident: Cluster, panel: Panel) -> None:
     assert panel.error == ""
     detail = panel.view.detail
     assert "no answer from the weather service for Denver" in detail._failure.value
-    assert "“get weather” (Run)" in detail._facts.value
+    assert "“get weather” (Run)" in detail._why.value
+    assert "failing step" not in detail._facts.value
+    assert "why" not in detail.folds.opened, "the error says everything"
     assert panel.frame["name"].iloc[-1] == "get weather"
     assert incident.roles["agent_denver"] in detail.title.value
     (*_, row) = detail.journal.content["rows"]
@@ -96,6 +98,16 @@ def _one(incident: Cluster, panel: Panel) -> None:
     detail.folds.toggle("payloads")
     assert panel.wait()
     assert "What is the weather in Denver" in detail._payloads.value
+    for role, sentence in (
+        ("pinned_to_removed", "RT0011: its deployment was removed"),
+        ("mismatch", "RT0016: journal mismatch: the code changed while it was in flight"),
+    ):
+        panel.open_invocation(incident.ids(role)[0])
+        assert panel.wait()
+        lead, _, rest = detail._failure.value.partition("</b>")
+        assert lead.endswith(f"✖ {sentence}")
+        assert "<span" in rest, "the text of the server is below it"
+        assert "why" in detail.folds.opened, "a retry does not help"
     panel.open_invocation(incident.ids("hot_key_caller")[0])
     assert panel.wait()
     assert panel.error == ""
