@@ -25,7 +25,6 @@ from restate_lab.source import Source
 from support import state_services
 from support.bench import once_served, running_bench, wait_for
 from support.clusters import KINDS, Cluster
-from support.surfaces import text_of_page
 
 pytestmark = pytest.mark.server
 
@@ -87,7 +86,9 @@ def _one(incident: Cluster, panel: Panel) -> None:
     assert panel.error == ""
     detail = panel.view.detail
     assert "no answer from the weather service for Denver" in detail._failure.value
-    assert "“get weather” (Run)" in detail._facts.value
+    assert "“get weather” (Run)" in detail._why.value
+    assert "failing step" not in detail._facts.value
+    assert "why" not in detail.folds.opened, "the error says everything"
     assert panel.frame["name"].iloc[-1] == "get weather"
     assert incident.roles["agent_denver"] in detail.title.value
     (*_, row) = detail.journal.content["rows"]
@@ -100,11 +101,16 @@ def _one(incident: Cluster, panel: Panel) -> None:
     offered = {each["key"] for each in detail.folds.sections if each["offered"]}
     assert {"errors", "children"} & offered == {"errors"}, "it called no other invocation"
     assert "ingress" not in detail._all_facts.value
-    panel.open_invocation(incident.ids("pinned_to_removed")[0])
-    assert panel.wait()
-    first, _, below = text_of_page(detail._failure.value).strip().partition("\n")
-    assert first.startswith("✖ RT0011: its deployment was removed")
-    assert below.strip()
+    for role, sentence in (
+        ("pinned_to_removed", "RT0011: its deployment was removed"),
+        ("mismatch", "RT0016: journal mismatch: the code changed while it was in flight"),
+    ):
+        panel.open_invocation(incident.ids(role)[0])
+        assert panel.wait()
+        lead, _, rest = detail._failure.value.partition("</b>")
+        assert lead.endswith(f"✖ {sentence}")
+        assert "<span" in rest, "the text of the server is below it"
+        assert "why" in detail.folds.opened, "a retry does not help"
     panel.open_invocation(incident.ids("hot_key_caller")[0])
     assert panel.wait()
     assert panel.error == ""

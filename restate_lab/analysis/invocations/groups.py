@@ -19,6 +19,7 @@ _COLUMNS = (
 )  # fmt: skip
 _RANKS = {"paused": 0, "backing-off": 1, "running": 4, "pending": 2, "suspended": 3, "scheduled": 6, "failed": 7}
 _ENDED_RANK, _OTHER_RANK = 8, 5
+_STUCK = _RANKS["backing-off"]  # what is paused shares this place in a list
 _Row = Mapping[str, Any]
 
 
@@ -26,8 +27,8 @@ def group_invocations(frame: pd.DataFrame, *, is_sorted: bool = False) -> pd.Dat
     """Return the rows of a list with two more columns: ``group`` (an id per group) and ``group_label`` (its reason).
 
     Two failures are equal if their handler, step pattern and normalized message are equal. Both columns are null for a
-    row without an equal row. By default the worst status comes first, and within it the largest group; ``is_sorted``
-    keeps the order of the frame.
+    row without an equal row. By default the order is like the doctor's: what is paused or retried comes first, and the
+    largest group of it leads; ``is_sorted`` keeps the order of the frame.
     """
     rows = records(frame[list(_COLUMNS)])
     keys = _group_keys(rows)
@@ -42,7 +43,7 @@ def group_invocations(frame: pd.DataFrame, *, is_sorted: bool = False) -> pd.Dat
     )
     if is_sorted:
         return grouped
-    ranks = [status_rank(row["status"], row["retry_count"]) for row in rows]
+    ranks = [max(_STUCK, status_rank(row["status"], row["retry_count"])) for row in rows]
     best: dict[tuple[Any, ...] | None, int] = {}
     for key, rank in zip(groups, ranks, strict=True):
         if key is not None:
@@ -55,7 +56,7 @@ def group_invocations(frame: pd.DataFrame, *, is_sorted: bool = False) -> pd.Dat
 
 
 def status_rank(status: str, retry_count: int | None = None) -> int:
-    """Return the position of a status in the order "worst first", which the statement of the list also uses."""
+    """Return the position of a status in the order "worst first"."""
     if status == "running" and (retry_count or 0) > 1:
         return _RANKS["backing-off"]
     if status in _RANKS:

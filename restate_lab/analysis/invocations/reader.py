@@ -103,8 +103,7 @@ _PARTS = "-- with: backing_off\n"
 _FAILING = "(SELECT id FROM sys_invocation_status WHERE status IN ('paused', 'invoked'))"
 _BEGIN = f"SELECT{_COLUMNS}\nFROM ("
 _TROUBLE = """CASE
-    WHEN status = 'paused' THEN 0
-    WHEN status = 'backing-off' OR (status = 'running' AND retry_count > 1) THEN 1
+    WHEN status IN ('paused', 'backing-off') OR (status = 'running' AND retry_count > 1) THEN 0
     WHEN status = 'pending' THEN 2
     WHEN status = 'suspended' THEN 3
     WHEN status = 'running' THEN 4

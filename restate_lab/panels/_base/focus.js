@@ -1,6 +1,6 @@
 // The focus in a panel: it is never lost when the part that has it is replaced, hidden or disabled.
 
-const HEADING = ".rl-invocation > .widget-html .widget-html-content";
+const HEADING = ".rl-invocation > .rl-top > .widget-html .widget-html-content";
 const LIST = ".rl-list .rl-grid";
 const FOCUSABLE = "button, input, select, textarea, summary, a[href], [tabindex]";
 const PATIENCE = 1_000; // ms to wait for the control that opened an item

@@ -114,7 +114,8 @@ class ActionBar(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
 
     ``guard`` wraps every handler so that errors are shown, ``say`` shows a line of text, ``acted`` is called after an
     action. ``label`` returns the text before the buttons for a number of invocations, ``open_targets`` shows
-    invocations by their ids, and ``more`` are other controls after the buttons. Evidence has no buttons; a line states
+    invocations by their ids, and ``more`` are other controls after the buttons. With ``has_row_apart``, the owner shows
+    ``row``, which has the buttons. Evidence has no buttons; a line states
     the reason. On a read-only connection, the buttons make plans that can be checked by replay but not executed.
     ``plan`` is the last plan, and ``form`` and ``outcome`` are the views of a plan and of its outcome.
     """
@@ -130,6 +131,7 @@ class ActionBar(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         reads: Source | None = None,
         open_targets: Callable[[Sequence[str]], object] | None = None,
         more: Sequence[Any] = (),
+        has_row_apart: bool = False,
     ) -> None:
         self._label_of = label
         self._reads = reads or source
@@ -152,9 +154,10 @@ class ActionBar(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
             why_not=self._why_not,
         )  # fmt: skip
         self.outcome = OutcomeView(back=guard(self._back), open_targets=open_targets)
-        row = fields_row(self.label, *self.buttons.values(), *more)
-        row.add_class("rl-action-row")
-        super().__init__([row, self._waiting, self.form, self.outcome])
+        self.row = fields_row(self.label, *self.buttons.values(), *more)
+        self.row.add_class("rl-action-row")
+        below = [self._waiting, self.form, self.outcome]
+        super().__init__(below if has_row_apart else [self.row, *below])
         self.add_class("rl-actions")
         self.label.value = self._why_not or ""
         self._show(None)
@@ -323,6 +326,9 @@ class ActionBar(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
     def _show(self, part: Any) -> None:
         for each in (self.form, self.outcome):
             each.layout.display = "" if each is part else "none"
+        planned = self.plan.action if self.plan is not None and part is self.form else None
+        for action, button in self.buttons.items():
+            (button.add_class if action is planned else button.remove_class)("rl-current")
 
 
 def _first_change(action: ACTIONS) -> Change:

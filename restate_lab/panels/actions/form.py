@@ -79,7 +79,7 @@ class PlanForm(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         self._asked = fields_row(self.why, self.number, self.confirm, self.back)
         self.doing = fields_row(self.bar, self.stop)
         super().__init__([self._sentence, self._options, self.check, self._asked, self.doing, self.details])
-        self.add_class("rl-plan")
+        self.add_class("rl-plan").add_class("rl-card")
         self._observe(back, stop)
 
     def _observe(self, back: Callable[[], object], stop: Callable[[], object]) -> None:

@@ -246,6 +246,10 @@ class Grid(anywidget.AnyWidget):
         model = self.controller.model
         self.controller.change(lambda: model.arrange(replace(model.arrangement, text="")))
 
+    def name_order(self, text: str) -> None:
+        """Set the text about the order of rows that no column sorts; the next ``refresh`` shows it."""
+        self.controller.set_options(order=text)
+
     def name_search(self, label: str) -> None:
         """Set the label of the button that searches further for the text in the filter."""
         self.controller.change(lambda: self.controller.set_options(search_label=label))

@@ -36,8 +36,9 @@ class GridOptions:
     ``noun`` names the rows in the plural and ``one`` in the singular. ``height`` is in pixels; None means 60 % of the
     window. ``tz`` is the name of the time zone. ``total`` and ``note`` appear above the table. Before ``is_read``, the
     number of rows is unknown. ``empty`` and ``empty_action`` are the text and the button of a table without rows;
-    ``search_label`` is the label of the button that searches further for the text in the filter. ``has_ids`` offers to
-    copy the ids. Ages relate to the kernel clock, or to ``frozen_at``.
+    ``order`` says how the rows are sorted without a column; ``search_label`` is the label of the button that searches
+    further for the text in the filter. ``has_ids`` offers to copy the ids. Ages relate to the kernel clock, or to
+    ``frozen_at``.
     """
 
     noun: str
@@ -52,6 +53,7 @@ class GridOptions:
     total: int | None = None
     empty_action: str = ""
     has_ids: bool = False
+    order: str = ""
     search_label: str = ""
 
 
@@ -149,6 +151,7 @@ class GridController:
                 "columns": model.columns(),
                 "colours": _COLOURS,
                 "sort": model.arrangement.sort,
+                "order": self.options.order,
                 "descending": model.arrangement.descending,
                 "filter": model.arrangement.text,
                 "within": model.arrangement.within,

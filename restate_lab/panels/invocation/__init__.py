@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+import ipywidgets as widgets
 import pandas as pd
 
 from restate_lab.analysis.agents.result import Conversation
@@ -46,8 +47,9 @@ class InvocationView(View):
         self._target = ""
         self._before: list[tuple[str, datetime | None]] = []
         self.actions = ActionBar(
-            self.source, guard=host.guard, say=host.say, acted=host.ask, label=lambda _: "", reads=self.reads
-        )
+            self.source, guard=host.guard, say=host.say, acted=host.ask, label=lambda _: "", reads=self.reads,
+            has_row_apart=True,
+        )  # fmt: skip
         self.detail = InvocationDetail(
             self.source,
             guard=host.guard,
@@ -60,7 +62,9 @@ class InvocationView(View):
             tz=tz,
         )
         self.add_class("rl-invocation")
-        self.children = (self.detail.title, self.detail)
+        top = widgets.Box((self.detail.title, self.actions.row))
+        top.add_class("rl-top")
+        self.children = (top, self.detail)
 
     def show_invocation(self, invocation_id: str, /, *, row: Mapping[Any, Any] | None = None) -> None:
         """Show another invocation with the next read; until then, its row in the list, or else its id.

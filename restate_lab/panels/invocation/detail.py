@@ -18,7 +18,7 @@ from restate_lab.analysis.ids import describe_new_run
 from restate_lab.analysis.invocations.reader import without_prefix
 from restate_lab.analysis.journal.bars import journal_bars
 from restate_lab.analysis.journal.drawing import payload_blocks, rows_of
-from restate_lab.analysis.journal.errors import describe_code
+from restate_lab.analysis.journal.errors import MISMATCH, REMOVED, describe_code
 from restate_lab.analysis.journal.payloads import mask_payloads
 from restate_lab.document import Block, Facts, Fold, Text, Word
 from restate_lab.document.html import blocks_html, html_of
@@ -37,6 +37,9 @@ _ROWS = 500  # journal rows shown first, and added with each click
 _LONGEST = 60_000  # characters of a failure
 _LINE = 400  # characters of its first line
 _TITLE = "panels/invocation/title.html.j2"
+_EXPLAINED = frozenset({"RT0010", REMOVED, MISMATCH})  # codes whose meaning says more than the text of the error
+_WAITING = frozenset({"pending", "suspended"})
+_SEEN = frozenset({"now", "failing step", "error"})  # facts of a failing invocation that are above the others
 _CONVERSATION, _STORY = "conversation", "story"
 _TITLES = {
     _CONVERSATION: "Conversation",
@@ -68,7 +71,7 @@ _FACTS = {
     "completion_retention": "retention",
 }
 _INGRESS = "ingress"  # the caller of most invocations, which says nothing
-_EXPLAINED = frozenset({"RT0010", "RT0011", "RT0016"})  # codes whose meaning says more than the message of the server
+_CHIPS = {"pinned to": "deployment"}
 _CHILD_COLUMNS = ("index", "entry_type", "callee_target", "status", "started", "duration", "callee")
 
 
@@ -77,8 +80,9 @@ class InvocationDetail(widgets.VBox):  # type: ignore[misc] # ipywidgets has no 
 
     ``guard`` wraps the handlers, ``open_invocation`` is called with the id of a link, ``show_waits`` with the ids of a
     deadlock, ``list_invocations`` with the ids of equal members of a story and a name, ``write`` with rows to export,
-    and ``ask`` requests another read. ``actions`` appears below the failure. ``content`` is the shown data, or None
-    before the first ``show``.
+    and ``ask`` requests another read. ``actions`` appears above the failure. ``content`` is the shown data, or None
+    before the first ``show``. The explanation is open if it says more than the error, until the user opens or closes
+    it.
     """
 
     def __init__(
@@ -102,6 +106,7 @@ class InvocationDetail(widgets.VBox):  # type: ignore[misc] # ipywidgets has no 
         self._wants_payloads = False
         self._expanded: dict[str, None] = {}
         self._was_conversation_requested = False
+        self._explained, self._has_chosen = "", False
         self.title, self._failure, self._facts = (widgets.HTML() for _ in range(3))
         self._failure.add_class("rl-failure")
         self.deadlock = DeadlockLine(
@@ -115,15 +120,15 @@ class InvocationDetail(widgets.VBox):  # type: ignore[misc] # ipywidgets has no 
         self._make_sections(guard, tz)
         self.folds = Folds(_TITLES, guard(self._toggle))
         self.folds.offer(_CONVERSATION, on=False)
-        above = (self._failure, self.deadlock, self._facts, *filter(None, (actions,)))
-        super().__init__([*above, self.journal, self.folds, *self._sections.values()])
+        above = (*filter(None, (actions,)), self._failure, self.deadlock)
+        super().__init__([*above, self.journal, self._facts, self.folds, *self._sections.values()])
         self.add_class("rl-onedetail")
 
     def _make_sections(self, guard: Guard, tz: str) -> None:
         self._why, self._all_facts, self._payloads = (widgets.HTML() for _ in range(3))
         self._payloads.add_class("rl-payloads")
-        for part in (self._facts, self._all_facts):
-            part.add_class("rl-facts")
+        self._facts.add_class("rl-chipfacts")
+        self._all_facts.add_class("rl-facts")
         self._errors = Grid(key="number", noun="errors", height=260, tz=tz, is_read=False)
         self.conversation = ConversationSection()
         nouns: Any = {"noun": "called invocations", "one": "called invocation"}
@@ -204,8 +209,10 @@ class InvocationDetail(widgets.VBox):  # type: ignore[misc] # ipywidgets has no 
         """Return the known ones of target, status and id, and a link to the web UI if its address is known."""
         status, id_ = str(row.get("status") or ""), str(row["id"])
         colour = COLOURS.get(status, COLOURS["quiet"])
+        count: Any = row.get("retry_count")
+        attempt = "" if status in ENDED or is_missing(count) or count < 2 else _ordinal(int(count))
         target, page = str(row.get("target") or ""), self._page_of(id_)
-        return render(_TITLE, target=target, status=status, colour=colour, id=id_, page=page)
+        return render(_TITLE, target=target, status=status, colour=colour, attempt=attempt, id=id_, page=page)
 
     def _page_of(self, id_: str) -> str:
         """Return the address of an invocation in the web UI; "" if that is not known."""
@@ -232,6 +239,7 @@ class InvocationDetail(widgets.VBox):  # type: ignore[misc] # ipywidgets has no 
         facts, calls, errors = _all_facts(content, self._zone), _calls(content.journal), content.errors.frame
         self._close_other_story()
         self._show_conversation(content)
+        self._open_explanation(content)
         self._why.value = blocks_html(*content.why.document(self._zone).blocks)
         self._all_facts.value = blocks_html(facts)
         own = content.journal[content.journal["depth"] == 1]
@@ -246,6 +254,15 @@ class InvocationDetail(widgets.VBox):  # type: ignore[misc] # ipywidgets has no 
         )
         self.folds.offer("errors", on=len(errors) > 0)
         self.folds.offer("children", on=len(calls) > 0)
+
+    def _open_explanation(self, content: InvocationContent) -> None:
+        """Open or close the explanation of an invocation that is new here, unless the user has chosen that."""
+        if self._has_chosen or self._explained == self._id:
+            return
+        self._explained = self._id
+        if _says_more(content) != ("why" in self.folds.opened):
+            self.folds.toggle("why")
+        self._has_chosen = False
 
     def _show_conversation(self, content: InvocationContent) -> None:
         """Show the conversation if it was requested; its section closes when another invocation is opened."""
@@ -278,6 +295,7 @@ class InvocationDetail(widgets.VBox):  # type: ignore[misc] # ipywidgets has no 
 
     def _toggle(self, key: str, is_open: bool) -> None:
         self._sections[key].layout.display = "" if is_open else "none"
+        self._has_chosen |= key == "why"
         if key == _CONVERSATION:
             self._request_conversation(on=is_open)
         if key == _STORY and is_open and self._id:
@@ -339,23 +357,38 @@ def _failure_blocks(content: InvocationContent) -> tuple[Block, ...]:
     if len(first) > _LINE:
         first, rest = f"{first[:_LINE]}…", failure
     cut = f"\n… ({len(rest):,} characters in all)" if len(rest) > _LONGEST else ""
-    is_explained = content.row["error_code"] in _EXPLAINED
     code, lines = describe_code(text_or_none(content.row["error_code"])), plural(rest.count("\n") + 1, "line")
     traceback = Fold(f"Traceback, {lines}", (Text(Word(rest[:_LONGEST] + cut, "value")),))
-    message = one_line(first, _LINE + 1)
-    error, below = (code, message) if is_explained else (message, code)
+    texts = [one_line(first, _LINE + 1), code]
+    if content.row["error_code"] in _EXPLAINED:
+        texts.reverse()
+    lead, other = texts
     return (
-        Text(Word(f"✖ {error}")),
-        *((Text(Word(below, "quiet")),) if below else ()),
+        Text(Word(f"✖ {lead}")),
+        *((Text(Word(other, "quiet")),) if other else ()),
         *((traceback,) if rest.strip() else ()),
     )
 
 
 def _main_facts(content: InvocationContent, zone: ZoneInfo) -> Facts:
-    """Return the facts of the explanation, without an error that is above them as the failure."""
+    """Return the facts of the explanation, without those that the title, the failure and the journal show."""
     created, facts = content.row["created_at"], dict(content.why.facts)
     facts["created"] = f"{format_ago(created, content.why.read_at)}, {format_timestamp(created, zone=zone)}"
-    return Facts(tuple(each for each in facts.items() if content.failure is None or each[0] != "error"))
+    seen = frozenset[str]() if content.failure is None else _SEEN
+    return Facts(tuple((_CHIPS.get(name, name), text) for name, text in facts.items() if name not in seen))
+
+
+def _says_more(content: InvocationContent) -> bool:
+    """Return whether the explanation says more than the error: what it waits for, or why a retry does not help."""
+    row = content.row
+    is_waiting = content.failure is None and row["status"] in _WAITING
+    return is_waiting or len(content.why.chain) > 1 or (row["status"] not in ENDED and row["error_code"] in _EXPLAINED)
+
+
+def _ordinal(number: int) -> str:
+    """Return a number as "1st", "2nd", "3rd", "11th" or "1,412th"."""
+    ending = "th" if number % 100 in {11, 12, 13} else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number:,}{ending}"
 
 
 def _all_facts(content: InvocationContent, zone: ZoneInfo) -> Facts:

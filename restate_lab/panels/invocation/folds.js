@@ -7,7 +7,7 @@ function render({ model, el }) {
   rove(root);
   const show = () => {
     for (const { key, title, open, offered } of model.get("sections")) {
-      const button = buttons.get(key) ?? make("button", "rl-fold", { type: "button" });
+      const button = buttons.get(key) ?? make("button", "rl-button rl-fold", { type: "button" });
       if (!buttons.has(key)) {
         button.addEventListener("click", () => model.send({ type: "toggle", key }));
         buttons.set(key, button);

@@ -87,7 +87,7 @@ class JournalPage {
     const signal = this.abort.signal;
     this.state = make("span", "rl-jstate");
     this.scales = Object.entries(SCALES).map(([kind, label]) => {
-      const button = make("button", "rl-jbutton", { type: "button", title: HINTS[kind], "data-kind": kind }, label);
+      const button = make("button", "rl-button rl-jbutton", { type: "button", title: HINTS[kind], "data-kind": kind }, label);
       button.addEventListener("click", () => { this.kind = kind; this.place(); }, { signal });
       return button;
     });
@@ -95,8 +95,7 @@ class JournalPage {
     this.copyId = this.copyButton("Copy id", () => this.content.id);
     this.copyError = this.copyButton("Copy error", () => this.failing()?.value ?? "");
     const forms = [["CSV file", "csv"], ["Excel file", "xlsx"]];
-    const exports = makeMenu("Export", "Export the entries of the journal", forms, (form) => this.model.send({ type: "export", form }), signal);
-    exports.firstChild.className = "rl-jbutton";
+    const exports = makeExports("Export the entries of the journal", forms, (form) => this.model.send({ type: "export", form }), signal);
     this.tools = make("span", "rl-jtools", {}, scale, this.copyId, this.copyError, exports);
     this.bar = make("div", "rl-jbar", {}, make("b", "", {}, "Journal"), this.state, this.tools);
     this.reading = make("div", "rl-jreading", { "aria-hidden": "true" }, ...Array.from({ length: BARS }, () => make("div", "rl-bone")));
@@ -106,7 +105,7 @@ class JournalPage {
     this.body = make("div", "rl-jbody", { role: "rowgroup" });
     const headGroup = make("div", "", { role: "rowgroup" }, head);
     this.table = make("div", "rl-jtable", { role: "treegrid", "aria-label": `Journal. ${HELP}.` }, headGroup, this.body);
-    this.more = make("button", "rl-jbutton", { type: "button" });
+    this.more = make("button", "rl-button rl-jbutton", { type: "button" });
     this.more.addEventListener("click", () => this.model.send({ type: "more" }), { signal });
     this.legend = make("div", "rl-jlegend");
     this.links = make("div", "rl-jlinks");
@@ -119,7 +118,7 @@ class JournalPage {
   }
 
   copyButton(label, text) {
-    const button = make("button", "rl-jbutton", { type: "button" }, label);
+    const button = make("button", "rl-button rl-jbutton", { type: "button" }, label);
     button.addEventListener("click", () => this.copy(text()), { signal: this.abort.signal });
     return button;
   }

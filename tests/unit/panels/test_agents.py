@@ -229,6 +229,27 @@ def test_a_click_reads_the_conversation_before_everything_else(monkeypatch: pyte
     assert page.asked == 4, "closing the section requests nothing"
 
 
+@pytest.mark.parametrize(
+    ("status", "count", "text"),
+    [
+        ("backing-off", 412, "backing-off · 412th attempt"),
+        ("running", 2, "running · 2nd attempt"),
+        ("running", 1, "running"),
+        ("backing-off", 1_421, "backing-off · 1,421st attempt"),
+        ("backing-off", 11, "backing-off · 11th attempt"),
+        ("backing-off", 113, "backing-off · 113th attempt"),
+        ("paused", None, "paused"),
+        ("failed", 7, "failed"),
+    ],
+)
+def test_the_title_has_the_status_with_its_attempt(
+    monkeypatch: pytest.MonkeyPatch, status: str, count: int | None, text: str
+) -> None:
+    shown = Detail(monkeypatch).detail
+    shown.begin({"id": AGENT, "target": "agent/run", "status": status, "retry_count": count})
+    assert f">{text}</span>" in shown.title.value
+
+
 class Runs:
     """Stands for ``agent_runs``: ``asked`` has the ids of each call."""
 
