@@ -40,6 +40,8 @@ def test_find_read_and_come_back(page: LabPage, incident_server: Cluster, notebo
     panel = PanelOnPage(page.page)
     panel.wait()
     panel.picture(screenshots / "invocations-first.png")
+    _begins_with_the_cause(panel)
+    _stays_in_place(page, panel)
     _reads_a_finding(page, panel)
     _filters(page, panel)
     _searches_inputs(page, panel, screenshots)
@@ -50,6 +52,69 @@ def test_find_read_and_come_back(page: LabPage, incident_server: Cluster, notebo
     _goes_through_the_waits(page, panel, incident_server, screenshots)
     _shows_the_queues(page, panel, screenshots)
     assert page.console_errors == []
+
+
+def _begins_with_the_cause(panel: PanelOnPage) -> None:
+    """Show the first finding in full, with one button until the pointer is in its row, and its rows first."""
+    finding = panel.finding("15 invocations of Payments/charge retry the step “charge card”")
+    assert finding.locator(".rl-findingtext").evaluate("e => e.scrollWidth <= e.clientWidth")
+    expect(finding.locator(".rl-context")).to_contain_text("HTTP 503 Service Unavailable")
+    expect(finding.locator(".rl-context")).to_contain_text("blocks 3 Orders/place")
+    others = finding.locator(".rl-findingmore")
+    expect(others).to_have_css("clip-path", "inset(0px 0px 0px 100%)")
+    finding.hover()
+    expect(others).to_have_css("clip-path", "none")
+    more = finding.locator("summary")
+    more.focus()
+    more.press("Enter")
+    expect(finding.locator(".rl-menuitem")).to_have_text(["Show 15", "Why", "What do they share?", "Note…"])
+    more.press("Escape")
+    expect(finding.locator(".rl-menuitem").first).to_be_hidden()
+    expect(more).to_be_focused()
+    expect(panel.grid.cell(0, "target")).to_contain_text("Payments/charge")
+
+
+SOON = "() => { const set = setTimeout; window.setTimeout = (act, ms) => set(act, ms === 30_000 ? 300 : ms); }"
+
+
+def _stays_in_place(page: LabPage, panel: PanelOnPage) -> None:
+    """Keep the table in its place when a message, a report, a selection, its undo or another order appears."""
+    before = page.page.evaluate(ROOM)
+    live = panel.root.get_by_role("checkbox", name="live")
+    live.click()
+    page.value("panel.say('Writing the incident report …')")
+    panel.expect_text("Writing the incident report …")
+    assert page.page.evaluate(ROOM) == before, "a message"
+    page.value("[panel.say(''), panel.head.show_file('Incident report: incident-1.html', '/nb/incident-1.html', '')]")
+    expect(panel.button("Copy path")).to_be_visible()
+    assert page.page.evaluate(ROOM) == before, "a report"
+    page.value("setattr(panel.head, 'file', {})")
+    page.page.evaluate(SOON)
+    panel.grid.box(0).click()
+    panel.expect_text("1 selected", within=panel.grid.root)
+    assert page.page.evaluate(ROOM) == before, "a selection"
+    panel.grid.root.get_by_role("button", name="Deselect").click()
+    expect(panel.button("Undo")).to_be_visible()
+    assert page.page.evaluate(ROOM) == before, "undo"
+    expect(panel.button("Undo")).to_be_hidden()
+    assert page.page.evaluate(ROOM) == before, "the end of undo"
+    panel.grid.box(0).hover()
+    page.wait_for_value("panel.view.grid.controller.views.any_holding()", expected=True)
+    page.value("panel.view.grid.refresh(panel.view.grid.frame.iloc[::-1])")
+    expect(panel.button("Sort again")).to_be_visible()
+    assert page.page.evaluate(ROOM) == before, "another order"
+    panel.button("Sort again").click()
+    expect(panel.button("Sort again")).to_be_hidden()
+    for name in ("Queues", "Invocations"):
+        panel.root.get_by_role("tab", name=name).click()
+        expect(panel.root.get_by_role("tab", name=name)).to_have_attribute("aria-selected", "true")
+    panel.wait()
+    assert page.page.evaluate(ROOM) == before, "another view"
+    read_at = page.value("panel.head.read_at")
+    panel.button("Refresh").first.click()
+    page.wait_for_value(f"panel.head.read_at != {read_at!r}", expected=True)
+    assert page.page.evaluate(ROOM) == before, "a refresh"
+    live.click()
 
 
 def _reads_a_finding(page: LabPage, panel: PanelOnPage) -> None:
@@ -67,6 +132,8 @@ ROOM = """() => {
   const top = (selector) => document.querySelector(selector).getBoundingClientRect().top;
   return top(".rl-grid .rl-body .rl-row") - top(".rl-panel");
 }"""
+HEADROOM = """() => document.querySelector(".rl-jbody").getBoundingClientRect().top
+  - document.querySelector(".rl-panel").getBoundingClientRect().top"""
 LEVEL = """() => [...document.querySelectorAll(".rl-grid .rl-body .rl-row:not(.rl-loading)")].every((row) => {
   const [box, text] = [row.querySelector("input"), row.querySelector(".rl-dot, .rl-group-content")].map(
     (part) => part.getBoundingClientRect());
@@ -107,10 +174,10 @@ def test_rows_have_room_on_pages_of_each_width(
     expect(panel.findings.locator(".rl-finding")).to_have_count(3)
     heads = panel.grid.root.locator(".rl-head .rl-name")
     for width, (room, names) in {
-        1280: (320, ["status", "target", "attempts", "step", "error", "age", "next try", "id"]),
-        900: (470, ["status", "target", "attempts", "error"]),
-        600: (530, ["status", "target", "error"]),
-        400: (890, ["status", "target", "error"]),
+        1280: (420, ["status", "target", "attempts", "step", "error", "age", "next try", "id"]),
+        900: (600, ["status", "target", "attempts", "error"]),
+        600: (700, ["status", "target", "error"]),
+        400: (1010, ["status", "target", "error"]),
     }.items():
         page.page.set_viewport_size({"width": width, "height": 800})
         expect(heads).to_have_text(names)
@@ -150,7 +217,7 @@ def test_rows_have_room_on_pages_of_each_width(
     panel.button("Show all 60").click()
     expect(panel.button("39 more: handlers that retry")).to_be_visible()
     assert (
-        panel.findings.locator(".rl-findinglist").evaluate("e => [e.clientHeight < 260, e.scrollHeight > 500]")
+        panel.findings.locator(".rl-findinglist").evaluate("e => [e.clientHeight < 440, e.scrollHeight > 500]")
         == [True] * 2
     )
     panel.picture(screenshots / "widths-many.png")
@@ -249,7 +316,9 @@ def _says_nothing_that_it_has_not_read(page: LabPage, panel: PanelOnPage, screen
     expect(panel.grid.cell(0, "target")).to_contain_text("agent/run")  # and the step that fails
     panel.grid.cell(0, "target").click()
     expect(panel.detail.locator(".rl-target")).to_have_text("agent/run")
-    expect(panel.detail.locator(".rl-word")).to_have_text(re.compile("^(backing-off|running)$"))
+    expect(panel.detail.locator(".rl-word")).to_have_text(
+        re.compile(r"^(backing-off|running) · \d+(st|nd|rd|th) attempt$")
+    )
     expect(panel.root.locator(".rl-crumbs button").last).to_have_text("agent/run")
     expect(panel.detail.locator(".rl-journal .rl-bone:visible")).to_have_count(3)
     expect(panel.detail.get_by_role("treegrid")).to_be_hidden()
@@ -284,6 +353,7 @@ def _opens(page: LabPage, panel: PanelOnPage, cluster: Cluster, screenshots: Pat
     expect(row).to_contain_text("no answer from the weather service for Denver")
     expect(row.locator(".rl-jbar-of-time")).to_have_css("background-color", "rgb(232, 113, 10)")
     panel.picture(screenshots / "invocations-journal.png")
+    assert page.page.evaluate(HEADROOM) < 260
     panel.read_payloads()
     panel.expect_text(re.compile("What is the weather in Denver"), within=panel.detail)
     panel.button("Copy as code").first.click()
@@ -331,7 +401,8 @@ def _goes_through_the_waits(page: LabPage, panel: PanelOnPage, cluster: Cluster,
     finding = panel.finding("deadlock").first
     if not finding.is_visible():
         panel.findings.locator(".rl-more").click()
-    panel.button(re.compile("^Why"), within=finding).click()
+    finding.locator("summary").click()
+    panel.button("Why", within=finding.locator(".rl-menulist")).click()
     waits = panel.root.locator(".rl-waits")
     panel.expect_text(re.compile("^Only the part of the graph with Warehouse"))
     page.wait_for_value("panel.state.get('view')", "waits")

@@ -23,7 +23,7 @@ function rove(root) {
     mark();
   });
   root.addEventListener("keydown", (event) => {
-    const next = hasModifier(event) ? null : nextControl(controls(), event);
+    const next = hasModifier(event) ? null : nextControl(controls().filter((each) => each.checkVisibility()), event);
     if (!next) return;
     event.preventDefault();
     next.focus();

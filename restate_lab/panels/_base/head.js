@@ -42,19 +42,20 @@ class HeadView {
     const bar = make("div", "rl-headbar", {}, make("div", "rl-where", {}, this.heading, this.access, this.place), tools);
     this.views = make("div", "rl-views", { role: "tablist", "aria-label": "Views" });
     this.crumbs = make("nav", "rl-crumbs", { "aria-label": "Breadcrumb" });
-    const way = make("div", "rl-way", {}, this.views, this.crumbs);
+    this.eventLine = make("div", "rl-happened", { role: "status", "aria-live": "polite" });
+    this.fileName = make("span", "rl-filename");
+    this.openFile = button("Open", "Open the file in a new tab");
+    this.copyPath = button("Copy path", "");
+    this.file = make("div", "rl-file", { role: "status", "aria-live": "polite", hidden: "" }, this.fileName, this.openFile, this.copyPath);
+    // They have a place in this line, so that the content below does not move.
+    const way = make("div", "rl-way", {}, this.views, this.crumbs, make("div", "rl-news", {}, this.eventLine, this.file));
     for (const group of [tools, this.views, this.crumbs]) rove(group);
     this.kernel = make("div", "rl-kernel", { role: "status" });
     this.banner = make("div", "rl-banner", { role: "status" });
     this.buildTrouble();
     this.error = make("div", "rl-error", { role: "alert" });
-    this.eventLine = make("div", "rl-happened", { role: "status", "aria-live": "polite" });
-    this.fileName = make("span");
-    this.openFile = button("Open", "Open the file in a new tab");
-    this.copyPath = button("Copy path", "");
-    this.file = make("div", "rl-file", { role: "status", "aria-live": "polite", hidden: "" }, this.fileName, this.openFile, this.copyPath);
     this.sql = make("pre", "rl-sql", { hidden: "", tabindex: "0", "aria-label": "The statement" });
-    this.root = make("div", "rl-panelhead", {}, bar, way, this.kernel, this.problem, this.spoken, this.banner, this.error, this.eventLine, this.file, this.sql);
+    this.root = make("div", "rl-panelhead", {}, bar, way, this.kernel, this.problem, this.spoken, this.banner, this.error, this.sql);
     const copy = `.rl-saved[data-panel="${this.model.get("copy")}"]`;
     const hidden = make("style", "", {}, `${copy}, .jp-OutputArea-child:has(${copy}) { display: none; }`);
     this.el.append(hidden, this.root);
@@ -176,7 +177,7 @@ class HeadView {
     this.drawLinks(this.crumbs, get("crumbs"), "›");
     this.turn();
     // A message of the view itself ("Copied …") stays until the kernel reports an event.
-    if (this.eventShown !== get("event")) this.eventLine.textContent = this.eventShown = get("event");
+    if (this.eventShown !== get("event")) this.eventLine.textContent = this.eventLine.title = this.eventShown = get("event");
     this.drawFile(get("file"));
     this.live.hidden = get("live") === null;
     this.liveBox.checked = get("live") === true;
@@ -202,7 +203,7 @@ class HeadView {
     nav.drawn = text;
     const focused = nav.contains(document.activeElement) ? document.activeElement.dataset.to : null;
     nav.replaceChildren(...links.flatMap(({ name, label, current }, at) => {
-      const link = button(label, "", { "data-to": name, ...attributes });
+      const link = button(label, "", { "data-to": name, "data-label": label, ...attributes });
       if (current) link.setAttribute("aria-current", "page");
       if (attributes.role) link.setAttribute("aria-selected", current);
       return separator && at ? [make("span", "rl-between", { "aria-hidden": "true" }, separator), link] : [link];
@@ -291,6 +292,7 @@ class HeadView {
   drawFile({ name = "", path = "" }) {
     this.file.hidden = !name;
     this.setText(this.fileName, name);
+    this.fileName.title = path;
     this.copyPath.title = path;
     this.openFile.hidden = !this.fileAddress();
   }

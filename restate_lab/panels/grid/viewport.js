@@ -1,5 +1,7 @@
 // The lines of the table: which of them are visible, and their elements.
 
+const FADE = 120; // ms in which the background of a row that changed fades
+const STILL = matchMedia("(prefers-reduced-motion: reduce)");
 const ROW = 26; // pixels of a line
 const TALL = 42; // pixels of a line with a second text below the first one
 const HEAD = 28;
@@ -133,6 +135,9 @@ class Lines {
     if (data.number === state.opened) row.setAttribute("aria-current", "true");
     else row.removeAttribute("aria-current");
     if (row.data === data.cells) return;
+    const hasChanged = row.number === data.number && JSON.stringify(row.data) !== JSON.stringify(data.cells);
+    if (hasChanged && !STILL.matches) row.animate([{ backgroundColor: "var(--rl-raised)", offset: 0 }], FADE);
+    row.number = data.number;
     row.data = data.cells;
     columns.forEach((column, i) => fillCell(row.children[i + 1], column, data.cells, state.colours, now));
   }

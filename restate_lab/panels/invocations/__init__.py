@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pandas as pd
@@ -38,7 +38,7 @@ from restate_lab.panels.find import FindForm
 from restate_lab.panels.grid import Grid
 from restate_lab.panels.grid.export import offer_export
 from restate_lab.panels.invocations.agents import AGENT_COLUMNS, REASON, AgentColumns, is_narrow
-from restate_lab.panels.invocations.strip import WINDOWS, FilterStrip
+from restate_lab.panels.invocations.strip import WINDOWS, FilterStrip, window_since
 from restate_lab.panels.story import StoryForm
 from restate_lab.status import ENDED
 
@@ -75,6 +75,11 @@ _WIDTHS = {
 }
 _NARROW = {"id": "", "age": "", "step": "target", "next_retry_at": "", "retry_count": ""}
 """The columns that leave the list on a narrow page, in this order; a step is then shown under its target."""
+_ORDERS = {
+    "trouble": "As the findings: first what is paused or retried, and of it the largest group of equal failures",
+    "newest": "The newest first",
+    "oldest": "The oldest first",
+}
 _COUNTS_EVERY = 15.0  # seconds between two counts, and at least twenty times the duration of a count
 _SHARE = 20
 _LONGEST_PLACE = 60  # characters
@@ -91,7 +96,8 @@ class InvocationsView(View):
 
     ``frame`` has the rows shown, ``selected`` the selected ids, ``sql`` and ``params`` the statement, and ``filters``
     the filters. Before the first read, ``counts`` and ``histogram`` have the value None. ``named_ids`` are ids with the
-    text of their chip, if they are the filter.
+    text of their chip, if they are the filter. ``oldest`` is the start of the oldest finding, if the doctor has run:
+    the histograms begin before it, unless the user has chosen their window.
     """
 
     title = "Invocations"
@@ -101,7 +107,9 @@ class InvocationsView(View):
     ) -> None:
         super().__init__(host)
         has_open = self.source.coverage.open_invocations
-        self._filters, self._group, self._window = filters, group, WINDOWS[1] if has_open else WINDOWS[-1]
+        self._filters, self._group = filters, group
+        self._window, self._chosen_window = WINDOWS[1] if has_open else WINDOWS[-1], "" if has_open else WINDOWS[-1]
+        self.oldest: datetime | None = None
         self._changed, self._open_item = changed, open_item
         self.named_ids: tuple[tuple[str, ...], str] = ((), "")
         self._rows: Rows | None = None
@@ -267,6 +275,7 @@ class InvocationsView(View):
             return
         frame = group_invocations(content.frame, is_sorted=self._filters.sort != "trouble")
         frame = self._agents.add_to(frame.assign(age=frame["created_at"]), content.filters)
+        self.grid.name_order(_ORDERS[content.filters.sort])
         self.grid.refresh(frame, total=content.total, note=content.note, sort=sort)
         columns = _columns_for(content.filters, with_agents=REASON in frame)
         if columns != self._columns_for:
@@ -294,8 +303,8 @@ class InvocationsView(View):
 
     def read_counts(self) -> bool:
         """Read and show the counts and the histograms if they are due; return whether they were due."""
-        filters, window = self._filters, self._window
-        wanted = filters.without("status", "service", "text", "sort", "limit"), filters.service, window
+        filters, chosen = self._filters, self._chosen_window
+        wanted = filters.without("status", "service", "text", "sort", "limit"), filters.service, chosen
         started = time.monotonic()
         pause = max(_COUNTS_EVERY, _SHARE * self._counting_took)
         if wanted == self._counted_for and started - self._counted_at < pause:
@@ -306,8 +315,9 @@ class InvocationsView(View):
             self._draw()
             if not self._filters.narrowing:
                 self._show_empty(())
+            window = chosen or window_since(self.oldest, self.source.now)
             span: timedelta = to_timedelta(window, name="window")
-            self.histogram = read_histogram(self.reads, filters, window=span)
+            self.histogram, self._window = read_histogram(self.reads, filters, window=span), window
             self._draw()
         finally:  # a failed read costs the server as much
             self._counted_at = time.monotonic()
@@ -376,7 +386,7 @@ class InvocationsView(View):
         self._changed()
 
     def _set_window(self, name: str) -> None:
-        self._window = name
+        self._window = self._chosen_window = name
         self.host.ask()
 
     def _draw(self) -> None:

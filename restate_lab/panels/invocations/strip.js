@@ -29,7 +29,7 @@ class StripView {
   build() {
     this.times = make("div", "rl-times");
     this.histograms = Object.fromEntries(Object.keys(KINDS).map((kind) => [kind, new Histogram(kind, (start, end) => this.send({ type: "time", kind, start, end }))]));
-    this.window = make("select", "rl-window", { "aria-label": "Time window of the histograms" });
+    this.window = make("select", "rl-field rl-window", { "aria-label": "Time window of the histograms" });
     this.window.addEventListener("change", () => this.send({ type: "window", name: this.window.value }));
     this.bar = make("div", "rl-statusbar", { "aria-hidden": "true" }); // it repeats the chips, for the mouse
     this.barCaption = make("div", "rl-ends", { "aria-hidden": "true" }, "by status");
@@ -44,7 +44,7 @@ class StripView {
     this.active = make("div", "rl-active", { role: "group", "aria-label": "Active filters" });
     this.unfold = make("button", "rl-button rl-unfold", { type: "button", "aria-expanded": "false" });
     this.unfold.addEventListener("click", () => { this.isUnfolded = !this.isUnfolded; this.fold(); });
-    this.find = make("input", "rl-fieldinput rl-findservice", { type: "text", placeholder: "find a service", "aria-label": "Find a service", spellcheck: "false" });
+    this.find = make("input", "rl-field rl-findservice", { type: "text", placeholder: "find a service", "aria-label": "Find a service", spellcheck: "false" });
     this.names = make("datalist", "", { id: newName() });
     this.find.setAttribute("list", this.names.id);
     this.find.addEventListener("input", () => this.chooseService());
@@ -52,7 +52,7 @@ class StripView {
     this.serviceRow = make("div", "rl-striprow rl-servicerow", {}, this.services, this.find, this.names, this.more);
     // The bar of the table is beside the last row if there is room: strip.css.
     this.root.append(this.times, first, this.fields, this.active, this.serviceRow);
-    for (const group of [this.times, first, this.serviceRow, this.active]) rove(group);
+    rove(this.root);
   }
 
   send(message) {
@@ -99,7 +99,8 @@ class StripView {
     this.fold();
   }
 
-  drawTimes({ histogram, brush, window, windows }) {
+  drawTimes({ histogram, brush, window, windows, times }) {
+    this.times.hidden = !times;
     this.window.replaceChildren(...windows.map((name) => {
       const option = make("option", "", { value: name }, name);
       option.selected = name === window;
@@ -165,6 +166,7 @@ class StripView {
     }
     button.append(label);
     button.toggleAttribute("data-trouble", Boolean(trouble));
+    button.toggleAttribute("data-first", pressed && message.type === "status");
     if (content.is_counted && count !== null) button.append(make("b", "rl-count", {}, ` ${count.toLocaleString("en")}`));
     button.addEventListener("click", (event) => this.send({ ...message, name, add: event.ctrlKey || event.metaKey }));
     return button;
@@ -198,7 +200,7 @@ class StripView {
   }
 
   field({ name, label, hint }) {
-    const input = make("input", "rl-fieldinput", { type: "text", placeholder: hint, spellcheck: "false", "data-name": name });
+    const input = make("input", "rl-field rl-fieldinput", { type: "text", placeholder: hint, spellcheck: "false", "data-name": name });
     const apply = () => {
       if (input.value !== (input.sentValue ?? "")) this.send({ type: "field", name, value: (input.sentValue = input.value) });
     };

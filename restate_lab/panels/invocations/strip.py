@@ -47,10 +47,12 @@ _EXAMPLES = {
 _FIELDS = {name: (FIELD_LABELS[name], example) for name, example in _EXAMPLES.items()}
 """Filter → its label and an example."""
 _TIMES = {"created": ("since", "until"), "ended": ("ended_since", "ended_until")}
+_TIME_FIELDS = tuple(name for names in _TIMES.values() for name in names)
 _CHIPS = tuple(RETRYING if name == "backing-off" else name for name in STATUSES if name != "yielded")
 _COLOURS = {**COLOURS, RETRYING: COLOURS["backing-off"]}
 _SERVICES_SHOWN = 2_000
 _BARS = 60  # the most bars of a histogram
+_FEWEST = 3  # bars with invocations below which the histograms say nothing
 _Text = Annotated[str, Field(max_length=100_000)]
 
 
@@ -119,6 +121,8 @@ class FilterStrip(ContentWidget):
         self._presets = tuple(PRESET_LABELS) if has_open else ("ended",)
         self._is_live = is_live
         self._change, self._regroup, self._set_window = change, regroup, set_window
+        self._histogram: Histogram | None = None
+        self._shows_times, self._times_of = False, (filters, "")
         super().__init__(guard(self._act))
 
     def draw(
@@ -133,9 +137,14 @@ class FilterStrip(ContentWidget):
     ) -> None:
         """Show these filters; without ``counts`` or ``histogram`` (not read yet), there are no numbers or bars.
 
-        ``id_name`` is the text of the chip for a filter by ids.
+        ``id_name`` is the text of the chip for a filter by ids. The histograms are hidden if they have few bars. They
+        do not appear or vanish before the filters or the window change, because the list below would move.
         """
         self.filters = filters
+        if histogram is not None and histogram is not self._histogram:
+            if self._histogram is None or self._times_of != (filters, window):
+                self._shows_times = _has_bars(histogram) or any(_field_text(filters, name) for name in _TIME_FIELDS)
+            self._histogram, self._times_of = histogram, (filters, window)
         table = [] if counts is None else records(counts)
         self.show(
             {
@@ -145,6 +154,7 @@ class FilterStrip(ContentWidget):
                 "bar": _bar(filters, table),
                 "services": _services(filters, table),
                 "histogram": None if histogram is None else _histogram(histogram, self._is_live),
+                "times": self._shows_times,
                 "brush": _brush(filters),
                 "window": window,
                 "windows": list(WINDOWS),
@@ -343,6 +353,19 @@ def _histogram(histogram: Histogram, is_live: bool) -> dict[str, Any]:
         ends = [format_timestamp(start, now=histogram.end), format_timestamp(histogram.end)]
     form = {"span": seconds * step, "ends": ends, "colours": {name: _COLOURS[name] for name in series}}
     return {"start": start.timestamp(), **form, **series}
+
+
+def _has_bars(histogram: Histogram) -> bool:
+    """Return whether one of the histograms has enough bars to show a course of time."""
+    bars = _histogram(histogram, is_live=True)
+    ended = [sum(each) for each in zip(*(bars[name] for name in ("succeeded", "failed", "cancelled")), strict=True)]
+    return max(sum(map(bool, series)) for series in (bars["created"], ended)) >= _FEWEST
+
+
+def window_since(oldest: datetime | None, now: datetime) -> str:
+    """Return the shortest window that has this time, and the last hour."""
+    age = timedelta(0) if oldest is None else now - oldest
+    return next((name for name in WINDOWS[1:] if to_timedelta(name, name="window") >= age), WINDOWS[-1])
 
 
 def _brush(filters: Filters) -> dict[str, list[float | None]]:

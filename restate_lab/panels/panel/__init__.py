@@ -464,7 +464,8 @@ class Panel(LivePanel):
             self._counter.run(self._count)
 
     def _count(self) -> None:
-        view = self._views["invocations"]
+        view: Any = self._views["invocations"]
+        view.oldest = self.findings.oldest
         self.let_draw()
         try:
             while view.read_counts() or view.read_agents():  # repeat if the filters or the rows in view have changed

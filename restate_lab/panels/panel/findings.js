@@ -18,12 +18,13 @@ class FindingsView {
     this.isOpen = false;
     this.whole = new Map(); // titles of the findings that are shown in full → their details
     this.opened = new Set(); // labels of the groups that are open
-    this.root = make("section", "rl-findings", { "aria-label": "Findings of the doctor" });
+    this.menus = new AbortController(); // ends the listeners of the drawn menus
+    this.root = make("section", "rl-findings rl-card", { "aria-label": "Findings of the doctor" });
     rove(this.root);
     this.noted = model.get("content").noted;
     this.signs = model.get("content").signs;
     this.noting = null; // the open form: the place and the fingerprint of its finding, null for a note about none
-    this.form = make("form", "rl-noteform", { hidden: "", "aria-label": "Note" });
+    this.form = make("form", "rl-noteform rl-card", { hidden: "", "aria-label": "Note" });
     this.form.addEventListener("submit", (event) => { event.preventDefault(); this.sendNote(); });
     this.form.addEventListener("keydown", (event) => { if (event.key === "Escape") { event.preventDefault(); this.closeNote(); } });
     this.done = make("details", "rl-done", { hidden: "" });
@@ -36,13 +37,19 @@ class FindingsView {
   draw() {
     const content = this.model.get("content");
     const focused = this.root.contains(document.activeElement) ? document.activeElement.dataset.focus : undefined;
+    const openMenu = this.list?.querySelector(".rl-menu[open]")?.dataset.of;
+    this.menus.abort();
+    this.menus = new AbortController();
     const lines = this.lines(content);
     const shown = content.folded ? [] : this.isOpen ? lines : lines.slice(0, FIRST);
     const list = make("div", "rl-findinglist", {}, ...shown.flat(), ...this.known(content));
     const { scrollTop } = this.list ?? {};
     this.root.replaceChildren(this.head(content, lines.length > FIRST), list);
     this.root.dataset.state = content.state;
+    list.toggleAttribute("data-long", this.isOpen || this.opened.size > 0);
+    markGroups(list.querySelectorAll(":scope > .rl-finding"));
     this.list = list;
+    if (openMenu !== undefined) list.querySelector(`.rl-menu[data-of="${openMenu}"]`)?.setAttribute("open", "");
     if (scrollTop) list.scrollTop = scrollTop;
     if (focused !== undefined) this.root.querySelector(`[data-focus="${focused}"]`)?.focus();
     if (content.noted !== this.noted) this.closeNote();
@@ -75,12 +82,12 @@ class FindingsView {
   openNote(at, title) {
     const isAbout = at !== null;
     this.noting = { at, fingerprint: isAbout ? this.model.get("content").rows[at].fingerprint : null };
-    const text = make("input", "rl-notetext", { type: "text", name: "text", maxlength: "2000", required: "", placeholder: isAbout ? "INC-42: the provider is down" : "INC-42: called the provider", "aria-label": "Text of the note" });
-    const ends = make("select", "", { name: "end", "aria-label": "Known" }, ...ENDS.map(([label], index) => make("option", "", { value: index }, label)));
-    const time = make("input", "", { type: "datetime-local", name: "time", "aria-label": "Known until", hidden: "" });
+    const text = make("input", "rl-field rl-notetext", { type: "text", name: "text", maxlength: "2000", required: "", placeholder: isAbout ? "INC-42: the provider is down" : "INC-42: called the provider", "aria-label": "Text of the note" });
+    const ends = make("select", "rl-field", { name: "end", "aria-label": "Known" }, ...ENDS.map(([label], index) => make("option", "", { value: index }, label)));
+    const time = make("input", "rl-field", { type: "datetime-local", name: "time", "aria-label": "Known until", hidden: "" });
     ends.addEventListener("change", () => { time.hidden = Number(ends.value) !== ENDS.length - 1; time.required = !time.hidden; });
     const about = make("span", "rl-notetitle", { title }, isAbout ? `Acknowledge: ${title}` : "Note about this cluster");
-    const save = make("button", "rl-button", { type: "submit" }, isAbout ? "Acknowledge" : "Note");
+    const save = make("button", "rl-button", { type: "submit", "data-primary": "" }, isAbout ? "Acknowledge" : "Note");
     const cancel = make("button", "rl-button", { type: "button" }, "Cancel");
     cancel.addEventListener("click", () => this.closeNote());
     this.form.replaceChildren(about, text, ...(isAbout ? [ends, time] : []), save, cancel, make("span", "rl-notehint", {}, "Kept on this machine for this user; nothing is sent to the cluster."));
@@ -108,14 +115,6 @@ class FindingsView {
     if (hadFocus) next?.focus();
   }
 
-  /** Return a button that opens the form of a note. */
-  noteButton(at, title) {
-    const name = at === null ? "Note…" : `Note: ${title}`;
-    const button = make("button", "rl-button", { type: "button", "aria-label": name, "data-focus": at === null ? "note" : `note-${at}` }, "Note…");
-    button.addEventListener("click", () => this.openNote(at, title));
-    return button;
-  }
-
   /** Return the elements of each line: one finding, or a group of findings with its members if it is open. */
   lines({ rows = [], groups = [], revision }) {
     const starts = new Map(groups.map((group) => [group.rows[0], group]));
@@ -137,7 +136,12 @@ class FindingsView {
       if (!this.opened.delete(key)) this.opened.add(key);
       this.draw();
     });
-    return make("div", "rl-finding", {}, make("span", `rl-severity rl-${severity}`, { title: severity }, this.signs[severity] ?? "✓"), text);
+    return make("div", "rl-finding", { "data-severity": severity }, this.mark(severity), text);
+  }
+
+  /** Return the sign of a severity; only the first one of a group is visible. */
+  mark(severity) {
+    return make("span", `rl-severity rl-${severity}`, { title: severity, role: "img", "aria-label": severity }, this.signs[severity] ?? "✓");
   }
 
   /** Return the button that shows all findings, or only the first ones. */
@@ -151,9 +155,9 @@ class FindingsView {
   head(content, isLong) {
     const head = make("div", "rl-findingshead", { role: "status" });
     for (const [name, count] of content.counts ?? []) {
-      if (count) head.append(make("span", `rl-severity rl-${name}`, {}, `${this.signs[name]} ${count} ${name}${count > 1 && name !== "critical" ? "s" : ""}`));
+      if (count) head.append(make("span", `rl-tally rl-severity rl-${name}`, {}, `${this.signs[name]} ${count} ${name}${count > 1 && name !== "critical" ? "s" : ""}`));
     }
-    if (content.known) head.append(make("span", "rl-severity rl-known", { title: "Acknowledged by a note; also counted with their severity" }, `✓ ${content.known} known`));
+    if (content.known) head.append(make("span", "rl-tally rl-severity rl-known", { title: "Acknowledged by a note; also counted with their severity" }, `✓ ${content.known} known`));
     if (content.headline) head.append(make("span", `rl-verdict rl-${content.verdict}`, {}, content.headline));
     const isFoldable = isLong && !content.folded;
     if (isFoldable) head.append(this.more(content));
@@ -164,35 +168,53 @@ class FindingsView {
     again.disabled = content.state === "running";
     again.addEventListener("click", () => this.model.send({ type: "run" }));
     if (content.gaps) head.append(drawn("rl-gaps", content.gaps));
-    head.append(make("span", "rl-doctor", {}, this.age, ...(content.can_note ? [this.noteButton(null, "")] : []), again));
+    const note = make("button", "rl-button", { type: "button", "data-focus": "note" }, "Note…");
+    note.addEventListener("click", () => this.openNote(null, ""));
+    head.append(make("span", "rl-doctor", {}, this.age, ...(content.can_note ? [note] : []), again));
     this.sayAge();
     return head;
   }
 
+  /** Return a finding: its sentence and one button, and below it the error, what it blocks, and its age. */
   row({ severity, title, details, age, blocks, buttons, note, html }, at, revision) {
-    const row = make("div", "rl-finding");
+    const row = make("div", "rl-finding", { "data-severity": severity });
     const isWhole = this.whole.has(title);
-    const attributes = { type: "button", title: isWhole ? "" : `${title}\n${details}`, "aria-expanded": String(isWhole), "data-focus": `text-${at}` };
+    const attributes = { type: "button", "aria-expanded": String(isWhole), "data-focus": `text-${at}` };
     if (at === 0) attributes["data-first"] = "";
-    const text = make("button", "rl-findingtext", attributes, title, ...(isWhole ? [] : [" ", make("span", "rl-findingdetails", {}, details)]));
+    const text = make("button", "rl-findingtext", attributes, title);
     text.addEventListener("click", () => {
       if (!this.whole.delete(title)) this.whole.set(title, null);
       this.draw();
     });
-    row.append(make("span", `rl-severity rl-${severity}`, { title: severity }, this.signs[severity]), text);
-    const blocked = blocks && !isWhole ? `blocks ${blocks}` : "";
-    row.append(make("span", "rl-context", { title: blocked }, ...(blocked ? [make("b", "", {}, blocked)] : []), age && `for ${age}`));
-    const tools = make("span", "rl-findingtools");
-    for (const { act, label } of buttons) {
-      const button = make("button", "rl-button", { type: "button", "aria-label": `${label}: ${title}`, "data-focus": `${act}-${at}` }, label);
-      button.addEventListener("click", () => this.model.send({ type: "act", finding: at, act, revision }));
-      tools.append(button);
-    }
-    if (this.model.get("content").can_note) tools.append(this.noteButton(at, title));
-    row.append(tools);
+    row.append(this.mark(severity), text, this.tools(buttons, at, title, revision));
+    const blocked = blocks && !isWhole ? [make("b", "rl-blocked", { title: `blocks ${blocks}` }, `blocks ${blocks}`)] : [];
+    const error = details && !isWhole ? [make("span", "rl-findingerror", { title: details }, details)] : [];
+    const since = age ? [make("span", "rl-since", {}, `for ${age}`)] : [];
+    row.append(make("div", "rl-context", {}, ...error, ...blocked, ...since));
     if (isWhole) row.append(this.details(title, html, at));
     else if (note) row.append(make("span", "rl-findingnote", {}, note));
     return row;
+  }
+
+  /** Return the buttons of a finding: one of them, the others while the pointer or the focus is in its row, and a menu. */
+  tools(buttons, at, title, revision) {
+    const acts = buttons.map(({ act, label }) => [label, act, () => this.model.send({ type: "act", finding: at, act, revision })]);
+    const first = acts.find(([, act]) => act === "plan") ?? acts[0];
+    if (this.model.get("content").can_note) acts.push(["Note…", "note", () => this.openNote(at, title)]);
+    const button = ([label, act, run]) => {
+      const element = make("button", "rl-button", { type: "button", "aria-label": `${label.replace("…", "")}: ${title}`, "data-focus": `${act}-${at}` }, label);
+      element.addEventListener("click", run);
+      return element;
+    };
+    const others = acts.filter((each) => each !== first);
+    const tools = make("span", "rl-findingtools", {}, ...(first ? [button(first)] : []));
+    if (!others.length) return tools;
+    const items = others.map(([label, , run]) => [label, run]);
+    const menu = makeMenu(["⋯"], `More: ${title}`, "More actions", items, (run) => run(), this.menus.signal);
+    menu.dataset.of = String(at);
+    menu.firstChild.dataset.focus = `menu-${at}`;
+    tools.append(menu, make("span", "rl-findingmore", {}, ...others.map(button)));
+    return tools;
   }
 
   /** Return the details of a finding; the same element, with its open fold, as long as they are the same. */
@@ -216,6 +238,7 @@ class FindingsView {
   }
 
   stop() {
+    this.menus.abort();
     clearInterval(this.timer);
     this.model.off("change:content", this.draw);
   }
@@ -226,6 +249,15 @@ function drawn(name, html) {
   const element = make("div", name);
   element.innerHTML = html;
   return element;
+}
+
+/** Mark the first finding of each severity, which shows the sign of its group. */
+function markGroups(rows) {
+  let before = null;
+  for (const row of rows) {
+    row.toggleAttribute("data-begins", row.dataset.severity !== before);
+    before = row.dataset.severity;
+  }
 }
 
 function tomorrow() {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -71,7 +72,7 @@ class FindingsView(ContentWidget):
 
     labels: Mapping[str, str] = MappingProxyType({"note": "text", "until": "until"})
 
-    _esm = read_assets("_assets/elements.js", "_assets/roving.js", "panel/findings.js")
+    _esm = read_assets("_assets/elements.js", "_assets/roving.js", "_assets/menu.js", "panel/findings.js")
     _css = read_assets("panel/findings.css")
     messages = TypeAdapter(Annotated[_Message, Field(discriminator="type")])
 
@@ -92,6 +93,12 @@ class FindingsView(ContentWidget):
         super().__init__(guard(self._act))
         begin = {"state": "none", "revision": 0, "folded": False, "noted": 0, "done": []}
         self.show({**begin, "can_note": is_lab(source), "signs": dict(SIGNS)})
+
+    @property
+    def oldest(self) -> datetime | None:
+        """Return the start of the oldest finding; None if none has a known start, or before the first run."""
+        since = [] if self.diagnosis is None else self.diagnosis.findings["since"].dropna().tolist()
+        return min(since, default=None)
 
     def fold(self, *, on: bool) -> None:
         """Show only the counts, or also the findings."""

@@ -14,11 +14,13 @@ import pytest
 
 from restate_lab.analysis.ids import awakeable_id
 from restate_lab.analysis.invocations import reader
+from restate_lab.analysis.invocations.filters import Filters
 from restate_lab.errors import ArgumentError, QueryRefused, Unreachable
 from restate_lab.panels import invocations as module
 from restate_lab.panels._base import panel as panel_base, refresher
 from restate_lab.panels._base.head import Head
 from restate_lab.panels.grid import Grid
+from restate_lab.panels.invocations.strip import FilterStrip, window_since
 from restate_lab.panels.panel import Panel
 from restate_lab.progress import Progress, notify
 from restate_lab.reports import incident
@@ -409,6 +411,41 @@ def test_a_histogram_begins_where_there_is_something(make: Callable[..., Panel])
     assert shown["ends"] == ["03:58:00 UTC", "2026-11-25 04:00:00 UTC"]  # this source is not live
     assert (shown["start"], len(shown["created"])) == ((end - timedelta(minutes=2)).timestamp(), 41)
     assert (shown["created"][0], sum(shown["created"]), shown["failed"][-1], shown["cancelled"][-1]) == (2, 4, 2, 2)
+
+
+def test_histograms_are_shown_from_three_bars_on_and_do_not_appear_by_themselves() -> None:
+    """The list below would move; only other filters or another window show or hide them."""
+    parts: Any = dict.fromkeys(("change", "regroup", "set_window"), print)
+    strip = FilterStrip(Filters(), has_open=True, is_live=True, guard=lambda act: act, **parts)
+    few, many = histogram_of(0, 20), histogram_of(0, 20, 40)
+    service, since = Filters(service=("Payments",)), Filters(since=timedelta(hours=1))
+    for filters, histogram, window, expected in (
+        (Filters(), None, "1h", False),
+        (Filters(), few, "1h", False),
+        (Filters(), histogram_of(0, 10, 30), "1h", False),
+        (service, many, "1h", True),
+        (service, histogram_of(0), "1h", True),
+        (service, histogram_of(0), "6h", False),
+        (since, histogram_of(0), "6h", True),
+    ):
+        strip.draw(filters, counts=None, histogram=histogram, window=window, group=True)
+        assert strip.content["times"] is expected, (filters, window)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "window"), [(None, "1h"), (5, "1h"), (60, "1h"), (62, "6h"), (600, "24h"), (1500, "7d"), (99_999, "7d")]
+)
+def test_the_histograms_begin_before_the_oldest_finding(minutes: int | None, window: str) -> None:
+    now = datetime(2026, 11, 25, 4, tzinfo=UTC)
+    assert window_since(None if minutes is None else now - timedelta(minutes=minutes), now) == window
+
+
+def histogram_of(*minutes: int) -> reader.Histogram:
+    """Return a histogram of the last hour in which an invocation was created in each of these minutes."""
+    start = datetime(2026, 11, 25, 3, tzinfo=UTC)
+    counts = pd.DataFrame({"kind": "created", "start": [start + timedelta(minutes=each) for each in minutes]})
+    counts = counts.assign(result="created", invocations=1)
+    return reader.Histogram(counts, start, start + timedelta(hours=1), timedelta(minutes=1))
 
 
 def test_a_notebook_keeps_a_copy_of_the_panel(make: Callable[..., Panel], monkeypatch: pytest.MonkeyPatch) -> None:
