@@ -174,10 +174,10 @@ def test_rows_have_room_on_pages_of_each_width(
     expect(panel.findings.locator(".rl-finding")).to_have_count(3)
     heads = panel.grid.root.locator(".rl-head .rl-name")
     for width, (room, names) in {
-        1280: (390, ["status", "target", "attempts", "step", "error", "age", "next try", "id"]),
-        900: (470, ["status", "target", "attempts", "error"]),
-        600: (530, ["status", "target", "error"]),
-        400: (890, ["status", "target", "error"]),
+        1280: (420, ["status", "target", "attempts", "step", "error", "age", "next try", "id"]),
+        900: (600, ["status", "target", "attempts", "error"]),
+        600: (700, ["status", "target", "error"]),
+        400: (1010, ["status", "target", "error"]),
     }.items():
         page.page.set_viewport_size({"width": width, "height": 800})
         expect(heads).to_have_text(names)
