@@ -444,7 +444,7 @@ def _shows_the_queues(page: LabPage, panel: PanelOnPage, screenshots: Path) -> N
     page.page.set_viewport_size({"width": 1280, "height": 1000})
     expect(grid.locator(".rl-body .rl-load").first).to_be_visible()
     lengths = grid.locator(".rl-body .rl-row").first.locator(".rl-load > :not(.rl-mark)").evaluate_all(SHARES)
-    assert lengths == pytest.approx(page.value("panel.view.grid.frame['bar'][0][:3]"), abs=0.03)
+    assert lengths == pytest.approx(page.value("panel.view.grid.frame['bar'][0][:4]"), abs=0.03)
     rows = grid.locator(".rl-body .rl-row").count()
     assert grid.locator(".rl-body polyline[points]").count() == rows
     for name, width, theme in (("wide", 1280, "Light"), ("phone", 400, "Dark")):

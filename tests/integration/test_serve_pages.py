@@ -382,7 +382,7 @@ def test_links_of_results_and_panels_open_their_pages(
 def test_times_of_a_report_open_the_cluster_at_that_time(
     incident: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each time of the timeline is a link to the page of this time; without pages, each event has the call for it."""
+    """Each time of the timeline is a link to the page of this time; without pages, there are no links."""
     with (
         rl.connect(incident.admin_url, read_only=True) as lab,
         running_pages({lab.name: lab}, tmp_path) as running,
@@ -402,7 +402,4 @@ def test_times_of_a_report_open_the_cluster_at_that_time(
         for link, text in (rows[0], rows[-1]):
             page = client.get(html.unescape(link))
             assert (page.status_code, f"as it was at <b>{text}" in page.text) == (200, True)
-        calls = [html.unescape(each) for each in re.findall(r"lab\.at\(&#34;([^&]+)&#34;\)", plain)]
-        assert len(calls) >= len(marks)
-        with lab.at(calls[-1]) as past:
-            assert past.now.isoformat(timespec="milliseconds") == calls[-1].replace("Z", "+00:00")
+        assert "lab.at(" not in plain
