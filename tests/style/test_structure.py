@@ -25,7 +25,7 @@ THRESHOLDS = {
     "lines of a function, 99th percentile": 45,
 }
 """The maximum of each figure. No limit is so tight that it invites dense lines."""
-CEILINGS = {"package": Weight(58_460, 364_800), "tests": Weight(56_690, 415_300)}
+CEILINGS = {"package": Weight(58_465, 364_830), "tests": Weight(56_710, 415_420)}
 """The most statements and expressions. Lower them with the change that makes the code smaller."""
 LEAST_MEDIAN = 130
 SMALL_FOR_A_REASON = {
