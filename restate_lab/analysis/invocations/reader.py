@@ -253,6 +253,13 @@ def read_rows(source: Source, filters: Filters) -> Rows:
 
 
 @translate_errors
+def read_targets(source: Source, ids: Sequence[str], *, timeout: float) -> dict[str, str]:
+    """Return the target of each of these invocations that the source has, without progress output."""
+    statement = "SELECT id, target FROM sys_invocation_status WHERE id IN :id LIMIT :limit"
+    answer = source.sql(statement, id=list(ids), limit=len(ids), timeout=timeout, progress=False)
+    return dict(zip(answer["id"], answer["target"], strict=True))
+
+
 def count_by_status(source: Source, filters: Filters) -> pd.DataFrame:
     """Count invocations by service and status; the filters on service, status, failures and attempts are ignored.
 

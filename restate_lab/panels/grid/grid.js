@@ -150,11 +150,11 @@ class GridView {
 
   /** Show that the kernel is busy; in a panel, its head says so, and a table without a first answer is hidden. */
   showWaiting() {
-    const words = waitingWords(this.waitingSince);
+    const text = waitingWords(this.waitingSince);
     const panel = this.root.closest(".rl-panel");
-    setText(this.bar.busy, panel ? "" : words);
-    if (words) panel?.dispatchEvent(new CustomEvent("rl-waits"));
-    this.root.style.visibility = panel && words && this.state === null ? "hidden" : "";
+    setText(this.bar.busy, panel ? "" : text);
+    if (text) panel?.dispatchEvent(new CustomEvent("rl-waits"));
+    this.root.style.visibility = panel && text && this.state === null ? "hidden" : "";
   }
 
   setState(state) {

@@ -1,4 +1,4 @@
-"""Who changed a cluster in the last day, from this machine: the changes and notes of the audit log, newest first."""
+"""The changes of each user to a cluster in the last day, and the notes: the rows of the audit log, newest first."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 from restate_lab._text import one_line, plural, shorten_id
 from restate_lab.analysis.doctor.known import notes_about
+from restate_lab.analysis.invocations.reader import read_targets
 from restate_lab.client.lab import is_lab
 from restate_lab.errors import RestateLabError
 from restate_lab.frames import records
@@ -23,7 +24,6 @@ _SINCE = timedelta(days=1)
 _MOST = 20  # rows
 _WIDTH = 300  # characters
 _WITHIN = 2.0  # seconds to read the targets of invocations, which are only names here
-_TARGETS = "SELECT id, target FROM sys_invocation_status WHERE id IN :id LIMIT :limit"
 _DONE = re.compile(r"([\d,]+ )?done")  # of a request, or of all targets of a plan
 _NOTES = frozenset({"note", "acknowledge"})
 _SENTENCES = {
@@ -43,7 +43,7 @@ _SENTENCES = {
     "create_deployment": "registered {}",
     "delete_deployment": "removed {}",
 }
-"""An action of a plan, or an operation without "_invocation" → what was done to a target."""
+"""An action of a plan, or an operation without "_invocation" → its sentence with a target."""
 
 
 class ActionLog:
@@ -97,8 +97,7 @@ class ActionLog:
         new = sorted(id_ for id_ in ids if id_.startswith("inv_") and id_ not in self._targets)
         if new:
             with contextlib.suppress(RestateLabError):
-                answer = self._source.sql(_TARGETS, id=new, limit=len(new), timeout=_WITHIN, progress=False)
-                self._targets |= dict(zip(answer["id"], answer["target"], strict=True))
+                self._targets |= read_targets(self._source, new, timeout=_WITHIN)
 
     def _text_of(self, row: Mapping[Any, Any], you: str) -> str:
         """Return "restarted Orders/place …fELn as new (INC-42: the API is back)", or the text of a note."""
@@ -123,7 +122,7 @@ class ActionLog:
 
 
 def _title(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return the number of changes, with equal ones as one, and who made them; notes count only without a change."""
+    """Return the number of changes, with equal ones as one, and their users; notes count only without a change."""
     numbers = Counter(row["by"] for row in rows if row["is_change"])
     by = dict(sorted(numbers.items(), key=lambda each: each[0] != "you"))
     notes = sum(1 for row in rows if row["by"])

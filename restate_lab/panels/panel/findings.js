@@ -68,7 +68,7 @@ class FindingsView {
     return [line, ...(isOpen ? known.map(([row, at]) => this.row(row, at, revision)) : [])];
   }
 
-  /** Show who changed the cluster, newest first; it stays open or closed. */
+  /** Show the changes of each user, newest first; it stays open or closed. */
   drawDone(done) {
     const { title, rows } = done;
     this.done.hidden = !rows.length;

@@ -120,7 +120,7 @@ class FindingsView(ContentWidget):
         self.show({**self.content, "state": "failed", "reason": reason})
 
     def show_notes(self) -> None:
-        """Show who changed and noted what, and the present notes about the findings."""
+        """Show the changes of each user, and the present notes about the findings."""
         if not self.content["can_note"]:
             return
         self.show({**self.content, "done": self._log.read()})

@@ -150,7 +150,7 @@ def test_a_closed_panel_is_freed_with_its_widgets(times: int) -> None:
 def test_a_saved_copy_has_the_time_of_its_rows_or_only_the_code(
     make: Callable[..., Panel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What reading costs is of no use in a still picture."""
+    """A still picture needs no cost of reading."""
     shown: list[Any] = []
     monkeypatch.setattr(panel_base, "display", lambda data, **_: shown.append(data["text/html"]))
     panel = make(LiveSource(ROWS), status="all")
