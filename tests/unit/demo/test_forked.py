@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
+import resource
 import signal
 import socket
 import subprocess
@@ -11,13 +14,14 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 from restate_lab.demo.process import Process
 from restate_lab.environment import clean_environment
-from support.forked import Forked, Host
+from support.forked import Forked, ForkedPython, Host
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="other systems start Python for each program")
 PROGRAM = """
@@ -28,10 +32,43 @@ print(__name__, sys.argv[:-1], sys.path[0], os.getcwd(), names, os.isatty(0), os
 time.sleep(60 if 'waits' in os.environ else 0)
 raise SystemExit(7)
 """
+CODE = """
+import atexit, json, os, resource, signal, sys
+
+def is_open(fd):
+    try:
+        return bool(os.fstat(fd))
+    except OSError:
+        return False
+
+streams = [sys.stdin, sys.stdout, sys.stderr]
+forms = [each and (each.encoding, each.errors, each.line_buffering, each.isatty(), each.name) for each in streams]
+limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE, signal.SIGCHLD)
+state = [*map(is_open, range(100)), *limits, *map(str, map(signal.getsignal, numbers))]
+variables = sorted(os.environ.keys() - {'LC_CTYPE', 'PWD', 'OLDPWD', 'SHLVL', '_'})
+seen = [forms, state, variables, __name__, sys.argv, sys.path[0], os.getcwd(), sys.stdin and sys.stdin.read()]
+stream = int(sys.argv[1])
+os.write(stream, json.dumps(seen).encode())
+atexit.register(os.write, stream, b' and ended')
+print('x', end='')
+exec(sys.argv[2])
+"""
+STARTS: dict[str, tuple[str, dict[int, str | None], str, int]] = {
+    "normal": ('exec "$@"', {}, "pass", 0),
+    "no stdin": ('exec "$@" <&-', {0: None}, "raise SystemExit('a message')", 1),
+    "no stdout": ('exec "$@" >&-', {1: None}, "raise SystemExit(7)", 7),
+    "no stderr": ('exec "$@" 2>&-', {2: None}, "1 / 0", 1),
+    "a full stdout": ('exec "$@" >/dev/full', {1: "/dev/full"}, "pass", 120),
+    "no file": ('ulimit -f 0; exec "$@"', {}, "open('file', 'w', 1).write('x\\n')", 1),
+}
+"""How a shell starts Python, the streams that differ, the end of the code, and the exit code."""
+OWN_FRAME = re.compile(r'Traceback .*\n  File ".*/forked\.py", .*\n.*\n')
+"""The only difference: if stdout cannot be flushed, Python reports where it was called from."""
 IN_A_PARENT = """
 import sys, time
 from pathlib import Path
-from support.forked import Forked, Host
+from support.forked import Forked, ForkedPython, Host
 program = Forked(Host().address, sys.argv[1:2], env={'waits': ''}, log=Path(sys.argv[2]), pass_fds=(1,))
 time.sleep(60)
 """
@@ -74,6 +111,44 @@ def test_a_program_has_what_python_gives_it(host: Host, program: Path, log: Path
             assert forked.wait(20) == forked.exit_code == 7
     assert log.read_text().startswith("__main__")
     assert log.read_text().replace(str(log), "") == other.read_text()
+
+
+def run_code(host: Host | None, start: str, env: dict[str, str]) -> tuple[int, str, str]:
+    """Return the exit code and the output of the code, forked or started by a shell."""
+    shell, other, end, _ = STARTS[start]
+    (stdin, to_stdin), (out, stdout), (err, stderr) = os.pipe(), os.pipe(), os.pipe()
+    os.write(to_stdin, b"a line")
+    os.close(to_stdin)
+    command = [CODE, "1" if start == "no stderr" else "2", end]
+    with contextlib.ExitStack() as stack:
+        streams = [stdin, stdout, stderr]
+        for fd in streams:
+            stack.callback(os.close, fd)
+        if host:
+            files = {number: os.open(path, os.O_WRONLY) if path else None for number, path in other.items()}
+            given = [files.get(number, fd) for number, fd in enumerate(streams)]
+            limit = 0 if start == "no file" else resource.RLIM_INFINITY
+            process: Any = stack.enter_context(
+                ForkedPython(host.address, command, streams=given, env=env, file_size=limit)
+            )
+        else:
+            program = ["sh", "-c", shell, "sh", sys.executable, "-c", *command]
+            process = subprocess.Popen(program, stdin=stdin, stdout=stdout, stderr=stderr, env=env)
+        code = process.wait(20)
+    with os.fdopen(out) as output, os.fdopen(err) as errors:
+        return code, output.read(), OWN_FRAME.sub("", errors.read())
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_code_has_the_streams_and_the_end_that_python_gives_it(
+    host: Host, start: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    env = clean_environment(A_VARIABLE="1")
+    started = run_code(None, start, env)
+    assert started[0] == STARTS[start][3]
+    assert "and ended" in started[1] + started[2]
+    assert run_code(host, start, env) == started
 
 
 @pytest.mark.parametrize("ended", ["stop", "program", "guard"])
