@@ -31,6 +31,7 @@ from support.archives import DAY, SampleArchive, run as ended_run
 from support.bench import wait_for
 from support.demos import processes_in
 from support.fault_verbs import FaultBench
+from support.faults import reads_give_up_after
 from support.forked import ForkedPython, Host
 from support.plan_racers import REASON
 from support.tcp_relay import Fault, tcp_relay
@@ -504,6 +505,7 @@ def test_a_connection_that_fails_before_the_first_request_gives_the_plan_back(
     bench: FaultBench, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("restate_lab.actions.reader.RETRY_WITHIN", 0.2)
+    reads_give_up_after(1.0, monkeypatch)
     ids = take(bench, 1)
     fault = Fault(b"/query", number=1, times=1000, passes=0, end="reset", armed=False)  # after the identity
     with state_in(tmp_path), tcp_relay(url, fault=fault) as relay:
