@@ -43,33 +43,7 @@ __version__ = "0.1.0"
 with open(f"{__file__}i", encoding="utf-8") as stub:  # noqa: PTH123 - pathlib takes longer than the rest of this import
     _IMPORTS = [line.removeprefix("from ").partition(" import ") for line in stub if line.startswith("from ")]
 _MODULES = {name.partition(" as ")[0]: module for module, _, names in _IMPORTS for name in names.split(", ")}
-_TYPES = {
-    "AdminClient",
-    "BeforeAfter",
-    "Comparison",
-    "Contrast",
-    "Conversation",
-    "Coverage",
-    "Diagnosis",
-    "Evidence",
-    "Explanation",
-    "History",
-    "JoinedHistory",
-    "IngressClient",
-    "Matches",
-    "ModelStep",
-    "Note",
-    "Outcome",
-    "PastCluster",
-    "Plan",
-    "RecordedTest",
-    "Replay",
-    "State",
-    "Story",
-    "Thresholds",
-    "ToolCall",
-    "Waits",
-}
+_TYPES = {name for name in _MODULES if name[0].isupper()} - {"ACTIONS", "Lab", "Panel", "Report", "Source"}
 """Public types of results, clients and sources, for annotations and subclasses; they are not in the menu."""
 _FORMER = {
     "forecast": 'Use rl.ask(lab, "draining"), or rl.ask(lab, "stuck_without", deployment="dp_…")',

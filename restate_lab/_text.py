@@ -150,7 +150,7 @@ def escape_invisible(text: str, *, lines: bool = True, escape: Callable[[str], s
     text keeps its line ends and tabs. Otherwise it is one line: "↵" replaces a line end, and a space replaces a tab.
     ``escape`` returns the code of a character; use it for another syntax, such as JSON.
     """
-    text = text if lines else text.translate(_LINE_ENDS)
+    text = text if lines or text.isprintable() else text.translate(_LINE_ENDS)
     plain = text.replace("\n", "").replace("\t", "") if lines else text
     if plain.isprintable() and (plain.isascii() or not _IGNORABLE.search(plain)):
         return text  # the fast path for nearly every text

@@ -116,12 +116,10 @@ def _literal(value: Value, names: Names) -> str:
 
 def _quote(text: str) -> str:
     """Return a text as a Python literal in double quotes; invisible characters are escaped."""
-    return f'"{"".join(map(_escape, text))}"'
+    quoted = text.replace("\\", "\\\\").replace('"', '\\"')
+    is_plain = quoted.isascii() and quoted.isprintable()
+    return f'"{quoted if is_plain else "".join(map(_escape, quoted))}"'
 
 
 def _escape(character: str) -> str:
-    if character in {'"', "\\"}:
-        return f"\\{character}"
-    if not is_invisible(character):
-        return character
-    return character.encode("unicode_escape").decode("ascii")
+    return character.encode("unicode_escape").decode("ascii") if is_invisible(character) else character

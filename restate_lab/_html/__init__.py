@@ -74,6 +74,7 @@ def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("restate_lab", ""),
         autoescape=True,
+        auto_reload=False,  # templates are files of this package
         undefined=StrictUndefined,
         finalize=lambda value: escape_invisible(value) if type(value) is str else value,  # ``Markup`` does not change
         trim_blocks=True,

@@ -8,13 +8,17 @@ waits for nothing but results.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import itertools
 import queue
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+
+import pyarrow as pa
 
 from restate_lab._text import plural
 from restate_lab.alerts import THREAD_NAME
@@ -32,6 +36,8 @@ _WATCH, _ARCHIVE = "watch", "archive"
 _SLICE = 0.5  # seconds between two checks for messages that are due, and for deliveries that take too long
 _PAUSE = 1.0  # seconds between a failed delivery and the next message to the receiver
 _LAST_WAIT = 10.0  # seconds at the end for visits and deliveries that have begun
+_ARENAS = 2  # of malloc; each of them keeps what its threads needed at most
+_M_ARENA_MAX = -8  # its number in malloc.h
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +119,7 @@ class Watcher:
 
     def repeat(self, interval: float) -> None:
         """Make visits until an interrupt. A visit that takes longer than the interval skips the next ones."""
+        _bound_memory()
         with self._shield:
             try:
                 while True:
@@ -160,6 +167,7 @@ class Watcher:
         archiver = self.archiver
         visit = archiver.visit(reader) if kind == _ARCHIVE and archiver is not None else reader.visit(known)
         self._results.put(visit)
+        _return_memory()
 
     def _handle(self, result: ClusterVisit | DeliveryResult) -> None:
         if isinstance(result, DeliveryResult):
@@ -224,3 +232,21 @@ class Watcher:
 
 def _kind_of(visit: ClusterVisit) -> str:
     return _ARCHIVE if visit.only == _ARCHIVE else _WATCH
+
+
+def _bound_memory() -> None:
+    """Let all threads share a few pools of memory; otherwise a process with a thread for each visit grows for hours."""
+    pa.set_memory_pool(pa.system_memory_pool())
+    if bound := getattr(_libc(), "mallopt", None):
+        bound(_M_ARENA_MAX, _ARENAS)
+
+
+def _return_memory() -> None:
+    """Return freed memory to the system, which malloc keeps between two visits."""
+    if trim := getattr(_libc(), "malloc_trim", None):
+        trim(0)
+
+
+def _libc() -> ctypes.CDLL | None:
+    """Return the library of C in which the functions of glibc are looked up, on Linux."""
+    return ctypes.CDLL(None) if sys.platform == "linux" else None

@@ -17,6 +17,8 @@ from restate_lab._text import plural
 from restate_lab.cli._options import ENDINGS, OutputFormat
 from restate_lab.cli._page import TextPage
 from restate_lab.cli._table import TableView, TerminalTable, plain_lines
+from restate_lab.document import Document
+from restate_lab.document.text import Write, python_of
 from restate_lab.export.columns import to_table
 from restate_lab.export.files import json_rows, save
 from restate_lab.export.json_text import escape_json, json_text
@@ -49,10 +51,16 @@ def write_frame(
 
 
 def write_result(
-    form: OutputFormat, rows: pd.DataFrame, *, show: Callable[[TextPage], None], to_json: Callable[[], Any]
+    form: OutputFormat,
+    rows: pd.DataFrame,
+    document: Callable[[], Document],
+    to_json: Callable[[], Any],
+    write: Write = python_of,
+    **limits: Any,
 ) -> None:
+    """Write a result in the requested format; the arguments after ``to_json`` are those of `TextPage.document`."""
     if form.is_table:
-        show(TextPage())
+        TextPage().document(document(), write, **limits)
     elif form.kind == "json":
         print_json(to_json())
     else:

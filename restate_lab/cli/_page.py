@@ -12,9 +12,8 @@ import re
 import shutil
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from types import MappingProxyType
-from typing import TextIO, TypeAlias
+from typing import Any, TextIO, TypeAlias
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -23,7 +22,7 @@ from rich.text import Text
 from restate_lab._text import escape_invisible
 from restate_lab.cli._in_a_shell import in_a_shell
 from restate_lab.document import Document
-from restate_lab.document.text import COLUMNS, TextLayout, TextRow
+from restate_lab.document.text import COLUMNS, TextLayout, TextRow, Write, python_of
 
 Part: TypeAlias = "str | tuple[str, str]"  # a text, or a text and its style
 
@@ -90,9 +89,9 @@ class TextPage:
         if isinstance(self._stream, io.TextIOWrapper):
             self._stream.reconfigure(errors="replace")  # for terminals that cannot show a character
 
-    def document(self, document: Document, layout: TextLayout) -> None:
-        """Print a result, with calls in the syntax of the layout."""
-        rows = list(replace(layout, width=self.width or COLUMNS).rows(document))
+    def document(self, document: Document, write: Write = python_of, **limits: Any) -> None:
+        """Print a result, with calls in the syntax of ``write``; ``limits`` are fields of `TextLayout`."""
+        rows = list(TextLayout(write, width=self.width or COLUMNS, **limits).rows(document))
         self._row(rows[0], "bold ")
         for row in rows[1:]:
             self._row(row)

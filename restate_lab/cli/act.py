@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from restate_lab.actions.plan.model import Plan
     from restate_lab.actions.plan.store import PlanStore, StoredPlan
-    from restate_lab.cli._page import TextPage
+    from restate_lab.document import Document
     from restate_lab.identity import ClusterIdentity
     from restate_lab.source import Source
 
@@ -181,6 +181,7 @@ def plan(
     Nothing is sent. The plan is valid for 15 minutes; restate-lab execute acts on exactly its invocations, once. If it
     cannot be stored, it is printed without a name, and the exit code is 1.
     """
+    from restate_lab.actions.plan.model import MOST
     from restate_lab.cli._output import write_result
     from restate_lab.cli._page import TextPage
     from restate_lab.reads import read_identity
@@ -197,8 +198,10 @@ def plan(
     write_result(
         form,
         made.frame,
-        show=lambda page: _print_plan(made, command, page),
-        to_json=lambda: {"plan": name, "command": command, **made.to_json()},
+        lambda: _review(made, command),
+        lambda: {"plan": name, "command": command, **made.to_json()},
+        most=MOST,
+        more="… and {more:,} more; --json lists them",
     )
     if command is not None and form.kind in {"csv", "parquet"}:  # the rows do not have it
         TextPage(sys.stderr).commands(command, first="execute: ")
@@ -417,19 +420,12 @@ def _exit_code(outcome: pd.DataFrame) -> int:
     return 0 if is_complete and outcomes & _ACTED else BAD
 
 
-def _print_plan(made: Plan, command: str | None, page: TextPage) -> None:
-    from restate_lab.actions.plan.model import REVIEW
-
-    page.document(made.review, REVIEW)
-    page.blank()
+def _review(made: Plan, command: str | None) -> Document:
     if not made.targets:
-        page.paragraph("There is nothing to do.")
-        return
+        return made.review("There is nothing to do.")
     if command is None:
-        page.paragraph("Nothing was sent, and the plan was not stored.")
-        return
-    page.paragraph(f"Nothing was sent. To execute the plan once, before {format_time(made.expires_at)}:")
-    page.commands(command, first="  ")
+        return made.review("Nothing was sent, and the plan was not stored.")
+    return made.review(f"Nothing was sent. To execute the plan once, before {format_time(made.expires_at)}", command)
 
 
 def _print_outcome(outcome: pd.DataFrame, form: OutputFormat) -> None:

@@ -225,18 +225,12 @@ def doctor(
     from restate_lab.cli._output import write_result
     from restate_lab.cli._result_pages import doctor_exit_code
     from restate_lab.cli.shell_code import writer
-    from restate_lab.document.text import TextLayout
 
     with open_with_options(cluster, evidence, live, at) as (source, where):
         diagnosis = diagnose(source, timeout=timeout, checks=check or None, partitions=partitions)
     code = doctor_exit_code(diagnosis, strict=strict)
     if code or not quiet:
-        write_result(
-            form,
-            diagnosis.findings,
-            show=lambda page: page.document(diagnosis.document(), TextLayout(writer(where))),
-            to_json=diagnosis.to_json,
-        )
+        write_result(form, diagnosis.findings, diagnosis.document, diagnosis.to_json, writer(where))
     return code
 
 
@@ -270,7 +264,6 @@ def contrast(
     """
     from restate_lab.analysis.contrast import compare_sides
     from restate_lab.cli._output import write_result
-    from restate_lab.document.text import TextLayout
 
     with open_source(cluster, evidence, live) as source:
         result = compare_sides(
@@ -284,12 +277,7 @@ def contrast(
             redact=redact or (),
             timeout=timeout,
         )
-    write_result(
-        form,
-        result.conditions,
-        show=lambda page: page.document(result.document(), TextLayout()),
-        to_json=result.to_json,
-    )
+    write_result(form, result.conditions, result.document, result.to_json)
 
 
 @app.command(
@@ -314,7 +302,6 @@ def why(
         from restate_lab.cli._output import print_json
         from restate_lab.cli._page import TextPage
         from restate_lab.cli.shell_code import writer
-        from restate_lab.document.text import TextLayout
 
         with open_with_options(cluster, evidence, live, at) as (source, where):
             explanation = explain(source, invocation, timeout=timeout)
@@ -323,7 +310,7 @@ def why(
         elif explanation.status is None:
             warn(explanation.summary)
         else:
-            TextPage().document(explanation.document(), TextLayout(writer(where)))
+            TextPage().document(explanation.document(), writer(where))
     raise typer.Exit(ERROR if explanation.status is None else 0)
 
 
@@ -351,19 +338,13 @@ def waits(
     from restate_lab.cli._output import write_result
     from restate_lab.cli._result_pages import waits_exit_code
     from restate_lab.cli.shell_code import writer
-    from restate_lab.document.text import TextLayout
 
     with open_with_options(cluster, evidence, live, at) as (source, where):
         graph = find_waits(source, timeout=timeout)
     if form.kind in {"csv", "parquet"}:
         for each in graph.reasons:
             warn(each)
-    write_result(
-        form,
-        getattr(graph, part),
-        show=lambda page: page.document(graph.document(), TextLayout(writer(where), most=top, more=_MORE)),
-        to_json=graph.to_json,
-    )
+    write_result(form, getattr(graph, part), graph.document, graph.to_json, writer(where), most=top, more=_MORE)
     return waits_exit_code(graph)
 
 
@@ -400,7 +381,6 @@ def journal(
     from restate_lab.analysis.journal.drawing import journal_document
     from restate_lab.cli._output import write_result
     from restate_lab.cli.shell_code import writer
-    from restate_lab.document.text import TextLayout
     from restate_lab.export.json_text import journal_json
 
     with open_with_options(cluster, evidence, live, at) as (source, where), warnings.catch_warnings():
@@ -411,10 +391,10 @@ def journal(
     write_result(
         form,
         frame,
-        show=lambda page: page.document(
-            journal_document(frame, scale=scale, rows=top), TextLayout(writer(where), more=_MORE)
-        ),
-        to_json=lambda: journal_json(frame, is_data=True),
+        lambda: journal_document(frame, scale=scale, rows=top),
+        lambda: journal_json(frame, is_data=True),
+        writer(where),
+        more=_MORE,
     )
 
 
@@ -446,7 +426,6 @@ def agents(
     """
     from restate_lab.analysis.agents import agent_runs, conversation
     from restate_lab.cli._output import write_frame, write_result
-    from restate_lab.document.text import TextLayout
 
     prices = _parse_prices(price or [])
     with open_source(cluster, evidence, live, at) as source:
@@ -455,12 +434,7 @@ def agents(
         else:
             run = conversation(source, invocation, prices=prices, timeout=timeout)
     if invocation is not None:
-        write_result(
-            form,
-            run.frame,
-            show=lambda page: page.document(run.document(), TextLayout(longest=_LONGEST_TURN)),
-            to_json=run.to_json,
-        )
+        write_result(form, run.frame, run.document, run.to_json, longest=_LONGEST_TURN)
         return
     if runs.attrs["cost_note"]:
         warn(runs.attrs["cost_note"])

@@ -57,7 +57,6 @@ def note(
     from restate_lab.cli._output import print_json
     from restate_lab.cli._page import TextPage
     from restate_lab.client.lab import connect
-    from restate_lab.document.text import TextLayout
 
     with exit_on_error():
         if until and not finding:
@@ -69,6 +68,6 @@ def note(
         if as_json:
             print_json(result.to_json())
         else:
-            TextPage().document(result.document(), TextLayout())
+            TextPage().document(result.document())
     if result.ended:
         raise typer.Exit(BAD)

@@ -121,7 +121,6 @@ def replay(
     from restate_lab.analysis.replay.check import deployment_address
     from restate_lab.cli._output import write_result
     from restate_lab.cli._result_pages import replay_exit_code
-    from restate_lab.document.text import TextLayout
 
     filters = {"id": id_, "service": service, "handler": handler, "deployment": pinned}
     targets = {name: value for name, value in filters.items() if value} | ({"status": "all"} if ended or id_ else {})
@@ -137,8 +136,8 @@ def replay(
     write_result(
         form,
         result.rows,
-        show=lambda page: page.document(result.document(), TextLayout()),
-        to_json=result.to_json,
+        result.document,
+        result.to_json,
     )
     return replay_exit_code(result)
 

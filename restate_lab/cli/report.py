@@ -160,7 +160,6 @@ def compare(
     --json contains all frames; --csv and --parquet write one --part.
     """
     from restate_lab.cli._output import write_result
-    from restate_lab.document.text import TextLayout
     from restate_lab.evidence.compare import compare as compare_sources
 
     if after is not None and cluster is not None:
@@ -170,6 +169,6 @@ def compare(
     write_result(
         form,
         getattr(comparison, part),
-        show=lambda page: page.document(comparison.document(), TextLayout()),
-        to_json=comparison.to_json,
+        comparison.document,
+        comparison.to_json,
     )

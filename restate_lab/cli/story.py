@@ -92,7 +92,6 @@ def story(
     from restate_lab.analysis.story.waterfall import MOST_ROWS
     from restate_lab.cli._output import write_result
     from restate_lab.cli.shell_code import writer
-    from restate_lab.document.text import TextLayout
 
     if sum([bool(invocations), key is not None, trace is not None]) != 1:
         raise ArgumentError(f"{'several ways are combined' if invocations or key else 'no invocation'}: {_WAYS}.")
@@ -107,8 +106,10 @@ def story(
     write_result(
         form,
         getattr(result, part),
-        show=lambda page: page.document(result.document(), TextLayout(writer(where), pictured=MOST_ROWS)),
-        to_json=result.to_json,
+        result.document,
+        result.to_json,
+        writer(where),
+        pictured=MOST_ROWS,
     )
 
 

@@ -89,7 +89,6 @@ def to_test(
     from restate_lab.debugging.to_test import to_test as write
     from restate_lab.debugging.to_test.forms import WritingOptions
     from restate_lab.debugging.to_test.writer import write_test_of_file
-    from restate_lab.document.text import TextLayout
 
     options: dict[str, Any] = {"app": app_name, "mask": mask or None, "force": force, "standalone": standalone}
     options |= {"allow_network": allow_network, "runner": runner}
@@ -102,6 +101,6 @@ def to_test(
     write_result(
         form,
         result.files,
-        show=lambda page: page.document(result.document(), TextLayout()),
-        to_json=result.to_json,
+        result.document,
+        result.to_json,
     )

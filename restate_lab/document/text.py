@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, count, islice
-from typing import TypeAlias
+from types import MappingProxyType
+from typing import ClassVar, TypeAlias
 
 from restate_lab._text import escape_invisible, sentences, truncate
 from restate_lab.calls import Step
@@ -47,6 +48,11 @@ def count_rows(text: str) -> int:
     return sum(max(1, math.ceil(len(line) / COLUMNS)) for line in text.split("\n"))
 
 
+def python_of(step: Step) -> str:
+    """Return a step as Python, for a text of ``print()``."""
+    return step.python
+
+
 @dataclass(frozen=True, slots=True)
 class TextRow:
     """A paragraph after its ``first`` word, by which further rows are indented, or calls, whose lines are not split."""
@@ -59,21 +65,22 @@ class TextRow:
     def plain(self) -> str:
         """Return the row as text."""
         text = "".join(each.text for each in self.parts)
-        return f"{self.first.text}{text}".replace("\n", f"\n{' ' * len(self.first.text)}").rstrip()
+        return escape_invisible(f"{self.first.text}{text}").replace("\n", f"\n{' ' * len(self.first.text)}").rstrip()
 
 
 @dataclass(frozen=True, slots=True)
 class TextLayout:
     """How a text is written: the syntax of calls, and how much of a document it has.
 
-    It has the first ``most`` rows of each list. The first ``full`` items of the document have everything, further ones
-    up to ``called`` their first step, and the others their title. ``longest`` is the number of characters of a
-    paragraph, ``width`` that of a row, and ``pictured`` the number of rows of a picture. ``more`` is the line about
-    rows that are not shown, with the number of all as ``total``.
+    It has the first ``most`` items of each list, and the first ``tabled`` rows of each table. The first ``full`` items
+    of the document have everything, further ones up to ``called`` their first step, and the others their title.
+    ``longest`` is the number of characters of a paragraph, ``width`` that of a row, and ``pictured`` the number of rows
+    of a picture. ``more`` is the line about rows that are not shown, with the number of all as ``total``.
     """
 
-    write: Write = lambda step: step.python
+    write: Write = python_of
     most: int = _ALL
+    tabled: int = _ALL
     full: int = _ALL
     called: int = _ALL
     longest: int = _ALL
@@ -92,56 +99,41 @@ class TextLayout:
             yield from layout._block(block, numbers, TextRow())  # noqa: SLF001 - a layout
 
     def _block(self, block: Block, numbers: Iterator[int], *before: TextRow) -> Iterator[TextRow]:
-        rows = self._rows_of(block, numbers)
+        rows = self._layouts[type(block)](self, block, numbers)
         for first in islice(rows, 1):
             yield from (*before, first)
         yield from rows
 
-    def _rows_of(self, block: Block, numbers: Iterator[int]) -> Iterator[TextRow]:
-        match block:
-            case Text():
-                yield TextRow(self._words(block.line))
-            case Facts():
-                yield from self._facts(block)
-            case Items():
-                yield from self._items(block, numbers)
-            case Picture():
-                yield from self._picture(block)
-            case Bars():
-                yield from self._bars(block, numbers)
-            case Table():
-                yield from self._table(block, numbers)
-            case Calls():
-                yield from self._calls(block.step)
-            case Gaps():
-                yield from self._gaps(block)
-            case Fold(is_aside=False):
-                yield from self._fold(block, numbers)
+    def _text(self, block: Text, _: Iterator[int]) -> Iterator[TextRow]:
+        yield TextRow(self._words(block.line))
 
-    def _gaps(self, block: Gaps) -> Iterator[TextRow]:
+    def _gaps(self, block: Gaps, _: Iterator[int]) -> Iterator[TextRow]:
         shown = block.reasons[: self.most]
         for reason in shown:
             yield TextRow(self._words(sentences(f"{block.label}: {reason}"), "incomplete"))
         yield from self._more(len(shown), len(block.reasons))
 
     def _fold(self, block: Fold, numbers: Iterator[int]) -> Iterator[TextRow]:
+        if block.is_aside:
+            return
         yield self._heading(block.heading)
         for each in block.blocks:
             yield from self._block(each, numbers)
 
-    def _picture(self, block: Picture) -> Iterator[TextRow]:
+    def _picture(self, block: Picture, _: Iterator[int]) -> Iterator[TextRow]:
         for line in block.lines(self.width, self.pictured):
             text = line.lstrip()
             yield TextRow(self._words(text), self._first(" " * (len(line) - len(text))))
 
-    def _calls(self, step: Step) -> Iterator[TextRow]:
+    def _calls(self, block: Calls, _: Iterator[int]) -> Iterator[TextRow]:
         """Yield calls after a short label or below a long one."""
+        step = block.step
         is_short = len(step.label) <= _SHORT_LABEL
         if not is_short:
             yield self._heading(step.label)
         yield from self._code(self.write(step), f"{step.label}: " if is_short else "    ")
 
-    def _facts(self, block: Facts) -> Iterator[TextRow]:
+    def _facts(self, block: Facts, _: Iterator[int]) -> Iterator[TextRow]:
         width = max((len(label) for label, _ in block.rows), default=0)
         for label, value in block.rows[: self.most]:
             yield TextRow(self._words(value), self._first(f"{label:<{width}}  "))
@@ -187,7 +179,7 @@ class TextLayout:
             yield from self._code(code, f"  {label}: " if label else "    ")
 
     def _table(self, block: Table, numbers: Iterator[int]) -> Iterator[TextRow]:
-        shown = block.rows[: self.most]
+        shown = block.rows[: min(self.most, self.tabled)]
         if shown and block.heading:
             yield self._heading(block.heading)
         places = [at for at, head in enumerate(block.heads) if head not in block.long]
@@ -241,9 +233,23 @@ class TextLayout:
         for word in words_of(line, tone):
             text = f"`{word.text}`" if word.tone == "code" else word.text
             if left > 1:
-                words.append(replace(word, text=truncate(escape_invisible(text, lines=False), left)))
+                words.append(Word(truncate(escape_invisible(text, lines=False), left), word.tone))
                 left -= len(word.text)
         return tuple(words)
+
+    _layouts: ClassVar[Mapping[type, Callable[..., Iterator[TextRow]]]] = MappingProxyType(
+        {
+            Bars: _bars,
+            Calls: _calls,
+            Facts: _facts,
+            Fold: _fold,
+            Gaps: _gaps,
+            Items: _items,
+            Picture: _picture,
+            Table: _table,
+            Text: _text,
+        }
+    )
 
 
 def _length(words: Sequence[Word]) -> int:
@@ -252,9 +258,13 @@ def _length(words: Sequence[Word]) -> int:
 
 LAYOUTS = (
     TextLayout(most=ROWS),
-    *(TextLayout(most=30, full=full, longest=4 * COLUMNS) for full in (10, 5, 3, 2, 1)),
-    *(TextLayout(most=30, full=0, called=called, longest=_ROW) for called in (30, 20, 15, 10, 7, 5, 3)),
-    *(TextLayout(most=most, full=0, called=1, longest=_ROW, pictured=most) for most in (20, 10, 5, 3, 2, 1)),
+    *(TextLayout(most=30, tabled=tabled, full=10, longest=4 * COLUMNS) for tabled in (30, 20, 10, 5)),
+    *(TextLayout(most=30, tabled=5, full=full, longest=4 * COLUMNS) for full in (5, 3, 2, 1)),
+    *(TextLayout(most=30, tabled=5, full=0, called=called, longest=_ROW) for called in (30, 20, 15, 10, 7, 5, 3)),
+    *(
+        TextLayout(most=most, tabled=min(most, 5), full=0, called=1, longest=_ROW, pictured=most)
+        for most in (20, 10, 5, 3, 2, 1)
+    ),
 )
 """The layouts of a text for print(), the one with everything first."""
 

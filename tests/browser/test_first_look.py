@@ -11,6 +11,8 @@ from playwright.sync_api import Browser, BrowserContext, Page
 from restate_lab._html import render
 from restate_lab.analysis.journal.drawing import journal_html
 from restate_lab.demo.jupyter import JupyterLab
+from restate_lab.document import Document, Item, Items, Row, Table, Word
+from restate_lab.document.html import html_of
 from support.clusters import Cluster
 from support.jupyter import CONNECTED, LabPage
 from support.pictures import journal
@@ -95,15 +97,9 @@ def test_an_id_is_copied_whole(browser: Browser) -> None:
 def test_cards_are_readable_on_a_narrow_page(browser: Browser, screenshots: Path) -> None:
     """No number, status or name of a step is broken into letters; what is wider scrolls, and the page does not."""
     effect = "cancelled at its next attempt, not earlier; resume it to start the attempt now"
-    plan = render(
-        "actions/plan/card.html.j2",
-        **dict.fromkeys(("place", "place_tip", "heading", "capacity"), ""),
-        **dict.fromkeys(("badges", "lines", "parts", "warnings"), ()),
-        title="a plan",
-        undo="Can be undone: resume continues the invocations.",
-        accent="red",
-        tables=[{"title": "What will happen", "rows": [("24", "backing-off", effect)], "more": 0}],
-    )
+    happens = Items((Item((Word("24 backing-off"), f": {effect}")),), "What will happen")
+    services = Table(("invocations", "status", "service"), (Row(("24", "backing-off", "Payments")),), "By service")
+    plan = html_of(Document("prod: cancel 24 of 24 invocations", "http://127.0.0.1:9070", (happens, services)))
     page = browser.new_page(viewport={"width": 360, "height": 800})
     page.set_content(plan + journal_html(journal(["reserve", "charge the card"])))
     page.screenshot(path=screenshots / "cards-narrow.png")

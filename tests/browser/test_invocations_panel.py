@@ -40,6 +40,7 @@ def test_find_read_and_come_back(page: LabPage, incident_server: Cluster, notebo
     panel = PanelOnPage(page.page)
     panel.wait()
     panel.picture(screenshots / "invocations-first.png")
+    _reads_a_finding(page, panel)
     _filters(page, panel)
     _searches_inputs(page, panel, screenshots)
     _keeps_the_selection(page, panel)
@@ -49,6 +50,17 @@ def test_find_read_and_come_back(page: LabPage, incident_server: Cluster, notebo
     _goes_through_the_waits(page, panel, incident_server, screenshots)
     _shows_the_queues(page, panel, screenshots)
     assert page.console_errors == []
+
+
+def _reads_a_finding(page: LabPage, panel: PanelOnPage) -> None:
+    """Open a finding and the fold in its details; it stays open, with the focus, when the findings are drawn again."""
+    panel.findings.locator(".rl-findingtext").first.click()
+    fold = panel.findings.locator(".rl-findingdetails summary")
+    fold.press("Enter")
+    page.value("panel.findings.begin()")
+    expect(panel.button("Running …")).to_be_visible()
+    expect(panel.findings.get_by_text("retry_storm", exact=True)).to_be_visible()
+    expect(fold).to_be_focused()
 
 
 ROOM = """() => {
@@ -260,7 +272,7 @@ def _opens(page: LabPage, panel: PanelOnPage, cluster: Cluster, screenshots: Pat
     panel.open(0, "agent/run")
     assert page.value("panel.state['open']") == cluster.roles["agent_denver"]
     panel.expect_text(
-        re.compile("no answer from the weather service for Denver"), within=panel.detail.locator(".rl-first")
+        re.compile("no answer from the weather service for Denver"), within=panel.detail.locator(".rl-failure")
     )
     panel.detail.get_by_role("button", name="Explanation").click()
     panel.detail.get_by_text("As text", exact=True).click()
@@ -440,7 +452,7 @@ def test_hostile_text_and_two_panels(page: LabPage, own: Embedded, notebooks: Pa
         first.filter("key", attack)
         page.wait_for_value("list(first.frame.target_service_key)", [attack])
         first.open(0, f"Echo/{shown}/fail")
-        expect(first.detail.locator(".rl-first")).to_contain_text(shown)
+        expect(first.detail.locator(".rl-failure")).to_contain_text(shown)
         first.read_payloads()
         expect(first.detail.locator(".rl-payloads")).to_contain_text(shown)
         first.back()
@@ -468,7 +480,7 @@ def _holds_a_long_word(page: LabPage, panel: PanelOnPage, screenshots: Path) -> 
     page.wait_for_value("[first.error, list(first.frame.target_service_key)]", ["", [WORD]])
     expect(panel.grid.cell(0, "target")).to_contain_text(WORD[:100])
     panel.grid.cell(0, "target").click()
-    expect(panel.detail.locator(".rl-first")).to_contain_text(WORD[:100])
+    expect(panel.detail.locator(".rl-failure")).to_contain_text(WORD[:100])
     panel.read_payloads()
     panel.button("Cancel 1", within=panel.detail).click()
     panel.expect_text(re.compile("^Cancel 1 of 1 · "), within=panel.detail)

@@ -26,7 +26,6 @@ from restate_lab.cli import app
 from restate_lab.cli._options import SourceOptions
 from restate_lab.cli._page import TextPage
 from restate_lab.cli.shell_code import writer
-from restate_lab.document.text import TextLayout
 from support.bench import wait_for
 from support.clusters import NEWEST, Cluster, Clusters
 
@@ -168,7 +167,7 @@ def test_no_line_is_wider_than_the_terminal(clusters: Clusters, monkeypatch: pyt
         terminal = Terminal()
         documents = [result.document() for result in (diagnosis, waits, *explanations)]
         for document in (*documents, journal_document(journal)):
-            TextPage(terminal).document(document, TextLayout(writer(target)))
+            TextPage(terminal).document(document, writer(target))
         wide = [line for line in terminal.getvalue().splitlines() if cell_len(line) > width]
         assert [line for line in wide if " " in line.strip(" \\") and "'SELECT" not in line] == []
 

@@ -86,6 +86,7 @@ def _one(incident: Cluster, panel: Panel) -> None:
     assert panel.error == ""
     detail = panel.view.detail
     assert "no answer from the weather service for Denver" in detail._failure.value
+    assert "“get weather” (Run)" in detail._facts.value
     assert panel.frame["name"].iloc[-1] == "get weather"
     assert incident.roles["agent_denver"] in detail.title.value
     (*_, row) = detail.journal.content["rows"]

@@ -81,6 +81,6 @@ def test_each_card_links_to_its_page_if_there_is_a_server(lab: rl.Lab, monkeypat
 
 def test_a_short_plan_has_each_effect(lab: rl.Lab) -> None:
     plan = rl.plan(lab, "kill", list(lab.sql("SELECT id FROM sys_invocation")["id"]))
-    effects = str(plan).partition("What will happen:\n")[2].partition("Excluded:")[0].splitlines()
+    effects = str(plan).partition("What will happen:\n")[2].partition("\n\n")[0].splitlines()
     assert len(effects) == plan.rows.groupby(["status", "effect"]).ngroups
     assert "… and " in str(plan)

@@ -23,7 +23,6 @@ from restate_lab.cli import app
 from restate_lab.cli._options import SourceOptions
 from restate_lab.cli._page import TextPage
 from restate_lab.cli.shell_code import writer
-from restate_lab.document.text import TextLayout
 from restate_lab.errors import EvidenceWarning, Truncated
 from restate_lab.source import Source
 from support.clusters import NEWEST, PLAIN, Clusters, KindServer
@@ -112,7 +111,7 @@ def printed(result: Any, options: SourceOptions) -> str:
     """Return what the command line prints of a result."""
     output = io.StringIO()
     page = TextPage(output)
-    page.document(result.document(), TextLayout(writer(options)))
+    page.document(result.document(), writer(options))
     return output.getvalue()
 
 

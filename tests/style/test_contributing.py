@@ -6,7 +6,11 @@ import ast
 import builtins
 import importlib
 import json
+import os
 import re
+import shutil
+import subprocess
+import sys
 import tomllib
 from datetime import timedelta
 from pathlib import Path
@@ -27,7 +31,9 @@ from support.structure import PACKAGE
 
 ROOT = PACKAGE.parent
 CONTRIBUTING = (ROOT / ".github" / "CONTRIBUTING.md").read_text("utf-8")
-EXAMPLES = dict(re.findall(r"`(restate_lab/[\w/]+\.py)`[^`]*:\n\n```python\n(.*?)```", CONTRIBUTING, re.DOTALL))
+SINGLE, *RECIPES = re.split(r"^### (?=A (?:column of a finding|result|block)$)", CONTRIBUTING, flags=re.MULTILINE)
+EXAMPLES = dict(re.findall(r"`(restate_lab/[\w/]+\.py)`[^`]*:\n\n```python\n(.*?)```", SINGLE, re.DOTALL))
+CHANGE = re.compile(r"`([\w./]+)`[^`]*:\n\n```(?:diff|python)\n(.*?)```", re.DOTALL)
 (QUESTION,) = re.findall(r"```sql\n(.*?)```", CONTRIBUTING, re.DOTALL)
 LONGEST_EXAMPLE = 20
 SCHEMA = json.loads(SERVER_SCHEMA)["tables"]
@@ -36,7 +42,8 @@ CHECK_FILE, VIEW_FILE = "restate_lab/analysis/doctor/checks/outliers.py", "resta
 
 def test_contributing_names_what_is_there() -> None:
     paths = re.findall(r"(?<![\w/.])(?:\w+\.(?:md|toml)|(?:restate_lab|tests|\.ci|\.github)/[\w./@]*)", CONTRIBUTING)
-    assert [path for path in paths if not (ROOT / path).exists()] == []
+    added = {path for each in RECIPES for path, _ in CHANGE.findall(each)}
+    assert [path for path in paths if path not in added and not (ROOT / path).exists()] == []
     names = re.findall(r"`(\w+)` in\s+`([\w./]+)`", CONTRIBUTING)
     names += [(name, path) for path, name in re.findall(r"(tests/[\w/]+\.py)::(\w+)", CONTRIBUTING)]
     definition = r'^ *(?:class |def |id = ")?{}\b'
@@ -128,7 +135,46 @@ def test_the_view_of_contributing_shows_its_rows(source: SampleRows, monkeypatch
 def test_the_action_of_contributing_is_the_rule() -> None:
     """The rule that it shows is the one in the module, so that its form is that of the other rules."""
     assert EXAMPLES["restate_lab/actions/rules.py"] in Path(rules.__file__).read_text("utf-8")
-    assert len(EXAMPLES) == CONTRIBUTING.count("```python")
+    assert len(EXAMPLES) == SINGLE.count("```python")
+
+
+def test_each_of_the_last_examples_reaches_every_surface_in_the_files_that_it_names(tmp_path: Path) -> None:
+    """The examples are carried out in a copy, which a new process imports."""
+    unwritten = shutil.ignore_patterns("*.pyc.*")  # another worker writes them
+    for part in ("restate_lab", "tests/support"):
+        shutil.copytree(ROOT / part, tmp_path / part, ignore=unwritten)
+    (tmp_path / "tests" / "unit").mkdir()
+    for part in ("tests/unit/test_document.py", "pyproject.toml"):
+        shutil.copy2(ROOT / part, tmp_path / part)
+    for recipe in RECIPES:
+        changes = CHANGE.findall(recipe)
+        assert 2 * len(changes) == recipe.partition("\n## ")[0].count("```"), "the place of each change is known"
+        for path, code in changes:
+            _carry_out(tmp_path / path, code)
+        (number,) = re.findall(r"\b(\d) files", recipe)
+        assert len({path for path, _ in changes if not path.startswith("tests/")}) == int(number)
+    shutil.unpack_archive(ROOT / "tests" / "samples" / "formats" / "evidence-2" / "evidence.zip", tmp_path / "evidence")
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}:{tmp_path}/tests:{tmp_path}/tests/unit"}
+    command = [sys.executable, "-m", "support.pasted", str(tmp_path)]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    package, drawn = json.loads(done.stdout)
+    assert Path(package).is_relative_to(tmp_path)
+    assert [(text, surface) for text, each in drawn.items() for surface in each if text not in each[surface]] == []
+
+
+def _carry_out(file: Path, code: str) -> None:
+    """Change a file as a diff describes it without line numbers, or add Python to its end."""
+    text = file.read_text("utf-8") if file.exists() else ""
+    if file.suffix == ".py" and not code.startswith((" ", "+", "-")):
+        file.write_text(f"{text}\n\n{code}" if text else code, "utf-8")
+        return
+    for change in code.split("@@\n"):
+        lines = change.splitlines(keepends=True)
+        before = "".join(line[1:] for line in lines if line[0] != "+")
+        assert text.count(before) == 1, f"{file}: {before}"
+        text = text.replace(before, "".join(line[1:] for line in lines if line[0] != "-"))
+    file.write_text(text, "utf-8")
 
 
 def test_the_groups_are_the_layers_that_are_checked() -> None:

@@ -18,7 +18,8 @@ def contradictions(source: Source, diagnosis: rl.Diagnosis) -> list[str]:
     """Return where ``why`` recommends what a finding calls useless, or the other way around."""
     found = []
     for at, row in enumerate(diagnosis.findings.to_dict("records")):
-        calls = [*diagnosis.suggested_calls[at], *filter(None, [planned_call(diagnosis, at)])]
+        suggested = diagnosis.suggested_calls[at]
+        calls = [*suggested, *filter(None, [planned_call(suggested, row)])]
         actions = _actions_of(calls)
         is_hopeless = any(text in row["details"] for text in _HOPELESS)
         ids = [id_ for id_ in row["ids"] if id_.startswith("inv_")][:_SAMPLED]

@@ -89,7 +89,7 @@ class PanelOnPage:
         fold = self.detail.get_by_role("button", name="Payloads")
         if fold.get_attribute("aria-expanded") == "false":
             fold.click()
-        expect(self.detail.locator(".rl-payloads pre").first).to_be_visible(timeout=90_000)
+        expect(self.detail.locator(".rl-payloads details").first).to_be_visible(timeout=90_000)
 
     def reach(self, target: Locator) -> int:
         """Move the focus to an element with the Tab key, and with arrow keys in its group; return how many keys."""

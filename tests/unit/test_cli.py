@@ -10,6 +10,7 @@ import subprocess
 import sys
 import warnings
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, get_args, get_type_hints
@@ -25,7 +26,8 @@ from restate_lab._text import format_duration, short_ids, shorten_id
 from restate_lab.analysis.agents.prices import PriceTable
 from restate_lab.analysis.contrast import FAILING_KINDS
 from restate_lab.analysis.doctor import Diagnosis, doctor
-from restate_lab.analysis.doctor.diagnosis import _item_of
+from restate_lab.analysis.doctor.diagnosis import build_diagnosis
+from restate_lab.analysis.doctor.model import Blocked, Finding, Severity, fingerprint_of
 from restate_lab.analysis.suggestions import ask_call
 from restate_lab.cli import ELSEWHERE, app
 from restate_lab.cli._errors import exit_on_error
@@ -38,8 +40,6 @@ from restate_lab.cli._table import TableView, TerminalTable, plain_lines
 from restate_lab.cli.diagnose import FailingStatus, _parse_prices
 from restate_lab.cli.shell_code import writer
 from restate_lab.cli.watch import _print_alert
-from restate_lab.document import Document, Items
-from restate_lab.document.text import TextLayout
 from restate_lab.errors import ArgumentError, RestateLabError, Truncated
 from restate_lab.mcp.reads import ReadTools
 from support.sample_rows import BEFORE, SampleRows, invocation, waiting_columns
@@ -634,34 +634,32 @@ def test_the_command_line_and_the_assistant_know_each_word_for_failing_invocatio
 
 
 def test_a_finding_leads_with_its_sentence_and_not_with_the_name_of_its_check() -> None:
-    row = {
-        "severity": "critical",
-        "check": "retry_storm",
-        "title": "15 retry “charge card”",
-        "blocks": "3 Orders/place",
-        "details": "",
-        "shared": "",
-        "draining": "",
-        "deleted_at": None,
-        "since": NOW,
-        "suggested_code": "",
-        "evidence_code": "",
-        "fingerprint": "06f07fc5ff48e7e7",
-        "note": "noted at 02:00 UTC (mara): INC-42",
-    }
     shown = {}
     for name in ("overview", "retry_storm", "retry_storm_ids"):
-        calls = {"suggested_calls": [[ask_call("retry_storm")]], "evidence_calls": [ask_call(name)]}
-        diagnosis: Any = SimpleNamespace(read_at=NOW, findings=pd.DataFrame([row | {"ids": ["inv_1"]}]), **calls)
+        found = Finding(
+            severity=Severity.CRITICAL,
+            title="15 retry “charge card”",
+            where="Payments/charge",
+            count=1,
+            ids=("inv_1",),
+            evidence=ask_call(name),
+            suggested=(ask_call("retry_storm"),),
+            since=NOW,
+            blocked=Blocked(("inv_2",), 3, "3 Orders/place"),
+            check="retry_storm",
+        )
+        diagnosis = build_diagnosis(
+            source="x", version="y", at=NOW, seconds=0, findings=[found], checked=[], gaps=[], skipped=0
+        )
+        noted = diagnosis.findings.assign(note="noted at 02:00 UTC (mara): INC-42")
         page = io.StringIO()
-        items = Items((_item_of(row | {"at": 0, "ids": ["inv_1"], "count": 1}, diagnosis, NOW.tzinfo),))
-        TextPage(page).document(Document("x", "y", (items,)), TextLayout(writer(SourceOptions())))
+        TextPage(page).document(replace(diagnosis, findings=noted).document(), writer(SourceOptions()))
         shown[name] = page.getvalue().splitlines()[3:]
     assert shown["overview"] == [
         "CRITICAL 15 retry “charge card”",
         "  noted at 02:00 UTC (mara): INC-42",
         "  Blocks 3 Orders/place.",
-        "  for 0s · retry_storm · 06f07fc5ff48e7e7",
+        f"  for 0s · retry_storm · {fingerprint_of('retry_storm', 'Payments/charge')}",
         "  next: restate-lab ask retry_storm",
         "  rows: restate-lab ask overview",
     ]

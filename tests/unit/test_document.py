@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, tzinfo
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pandas as pd
 import pytest
@@ -17,8 +17,21 @@ import pytest
 from restate_lab import Report
 from restate_lab.cli._page import TextPage
 from restate_lab.cli.shell_code import SourceOptions, writer
-from restate_lab.document import Document, Facts, Fold, Gaps, Item, Items, Row, Table, Text, Word
-from restate_lab.document.html import html_of
+from restate_lab.document import (
+    Block,
+    Document,
+    Facts,
+    Fold,
+    Gaps,
+    Item,
+    Items,
+    Picture,
+    Row,
+    Table,
+    Text,
+    Word,
+)
+from restate_lab.document.html import blocks_html, html_of
 from restate_lab.document.text import LAYOUTS, ROWS, TextLayout, count_rows, text_of
 from restate_lab.frames import BuiltRows
 from restate_lab.redaction import MASK
@@ -58,10 +71,16 @@ def result(text: str = HOSTILE) -> Shown:
 
 def test_no_text_of_a_document_controls_a_terminal() -> None:
     for stream in (io.StringIO(), Terminal()):
-        TextPage(stream).document(result().shown, TextLayout(writer(SourceOptions())))
+        TextPage(stream).document(result().shown, writer(SourceOptions()))
         text = re.sub(r"\x1b\[[\d;]*m", "", stream.getvalue())  # colors
         assert SEEN in text
         assert not {"\u202e", "\x1b"} & set(text)
+
+
+def test_each_kind_of_block_is_drawn_as_text_and_as_html() -> None:
+    blocks, kinds = hostile_document("x").blocks, set(get_args(Block))
+    assert {type(each) for each in blocks if text_of(Document("", "", (each,))).strip()} == kinds - {Picture}
+    assert {type(each) for each in blocks if blocks_html(each).strip()} == kinds
 
 
 def test_no_text_of_a_document_is_markup_on_a_page_or_in_a_report(tmp_path: Path) -> None:

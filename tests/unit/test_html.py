@@ -94,7 +94,10 @@ CARDS: dict[str, dict[str, Any]] = {
     "client/models/model.html.j2": CARD | TABLE | {"remark": HOSTILE},
 }
 """Each template of a card with all its values, all of them hostile."""
-TAGS = {"div", "span", "b", "br", "code", "details", "summary", "table", "thead", "tbody", "tr", "th", "td"}
+TAGS = {
+    *("div", "span", "b", "br", "code", "details", "summary", "dl", "dt", "dd"),
+    *("table", "thead", "tbody", "tr", "th", "td"),
+}
 DRAWN = {"svg", "rect", "path", "polygon", "text", "foreignobject", "a"}
 SHAPES = {
     *("x", "y", "width", "height", "rx", "d", "points", "fill", "fill-opacity", "stroke", "stroke-opacity"),
@@ -144,7 +147,7 @@ def test_every_template_is_tried() -> None:
     """A new template of a card gets hostile values here; reports, the panel and pages have their own tests."""
     there = {str(each.relative_to(PACKAGE)) for each in PACKAGE.rglob("*.j2") if "serve" not in each.parts}
     reports = {f"reports/templates/{name}.html.j2" for name in ("report", "parts", "first_page")}
-    others = {"_html/macros.html.j2", "panels/invocation/head.html.j2", *reports}
+    others = {"_html/macros.html.j2", "panels/invocation/title.html.j2", *reports}
     assert there == {*CARDS, *others}
 
 

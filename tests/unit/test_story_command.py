@@ -17,7 +17,6 @@ from restate_lab.cli import app
 from restate_lab.cli._options import SourceOptions
 from restate_lab.cli._page import TextPage
 from restate_lab.cli.shell_code import writer
-from restate_lab.document.text import TextLayout
 from restate_lab.errors import ArgumentError
 from restate_lab.export.json_text import json_text
 from restate_lab.mcp.budget import fit
@@ -97,7 +96,7 @@ def test_json_is_that_of_the_library_and_stdin_has_the_ids(monkeypatch: pytest.M
 
 
 def print_story(story: rl.Story, terminal: Terminal) -> None:
-    TextPage(terminal).document(story.document(), TextLayout(writer(SourceOptions("prod"))))
+    TextPage(terminal).document(story.document(), writer(SourceOptions("prod")))
 
 
 @pytest.mark.parametrize("width", [80, 120])

@@ -29,6 +29,7 @@ from restate_lab.actions.plan.text import (
     describe_open_steps,
     effects_of,
     lists_of,
+    repeats_of,
     select_rows,
     shorten_cell,
 )
@@ -38,7 +39,7 @@ from restate_lab.analysis.replay.result import Replay
 from restate_lab.calls import Step
 from restate_lab.client.arguments import check_count, check_reason
 from restate_lab.client.lab import Lab
-from restate_lab.document import Calls, Document, Gaps, Item, Items, Picture, Text, Word
+from restate_lab.document import Block, Calls, Document, Gaps, Item, Items, Picture, Text, Word
 from restate_lab.document.text import TextLayout
 from restate_lab.errors import ArgumentError, AuditFailed, Interrupted, PlanExpired, ReadOnly, WriteFailed
 from restate_lab.interrupts import Shield
@@ -47,9 +48,8 @@ from restate_lab.result import Result
 from restate_lab.status import status_parts
 
 LIFETIME = timedelta(minutes=15)
-_MOST = 10  # rows of each list in a text for an approval or a review; the frames have all
-_APPROVAL = TextLayout(most=_MOST, more="… and {more:,} more; the tool show_plan lists them")
-REVIEW = TextLayout(most=_MOST, more="… and {more:,} more; --json lists them")
+MOST = 10  # rows of each list in a text for an approval or a review; the frames have all
+_APPROVAL = TextLayout(most=MOST, more="… and {more:,} more; the tool show_plan lists them")
 
 
 @public
@@ -236,12 +236,11 @@ class Plan(Result):
 
         Warnings, limitations and the titles of lists are always whole; long cells and lists are shortened with a mark.
         """
-        reviewed = replace(self, prefixes=self.prefixes.iloc[:0]).review
+        reviewed = replace(self, prefixes=self.prefixes.iloc[:0]).review()
         return "\n".join(row.plain for row in _APPROVAL.rows(reviewed))
 
-    @property
-    def review(self) -> Document:
-        """Return the blocks that a person reviews, without the next step, which depends on the surface."""
+    def review(self, label: str = "", code: str = "", /) -> Document:
+        """Return what a person reviews, and the next step: a label, and the code of a surface."""
         rows = self.rows
         tone = "failed" if self.action.rule.destructive or self.action is ACTIONS.CANCEL else "backing-off"
         warnings = tuple(Item(each, Word("warning", "warning")) for each in self.warnings)
@@ -252,8 +251,11 @@ class Plan(Result):
             Picture("_html/bar.html.j2", lambda: {"parts": status_parts(rows["status"].value_counts().to_dict())}),
             Gaps(self._notes(), "Note"),
             effects_of(rows),
+            repeats_of(rows),
         )
-        blocks = (*first, *lists_of(self.frame, rows, self.impact, self.prefixes))
+        blocks: tuple[Block, ...] = (*first, *lists_of(self.frame, rows, self.impact, self.prefixes))
+        if label:
+            blocks += (Calls(Step((), label, code)) if code else Text(label),)
         title, place = f"{shorten_cell(self.source)}: {self._title(rows)}", f"{self.address} ({self.server})"
         return Document(title, place, blocks, tone if len(rows) else "ready", whole=len(first))
 
@@ -290,20 +292,16 @@ class Plan(Result):
         notes = [f"{duplicates:,} duplicate ids were merged"] if duplicates else []
         return [*notes, *self.reasons]
 
-    def _next_step(self) -> Text | Calls:
+    def document(self, _: tzinfo = UTC, /) -> Document:
+        """Return the review and the call that executes the plan."""
         number = len(self.targets)
         if self.is_executed:
-            return Text("The plan was executed; plan.outcome has the result.")
+            return self.review("The plan was executed; plan.outcome has the result.")
         if not number:
-            return Text("There is nothing to do.")
+            return self.review("There is nothing to do.")
         expect = f", expect={number}" if number > self.action.rule.expect_above else ""
         label = f"Nothing was sent. To execute before {format_time(self.expires_at)}"
-        return Calls(Step((), label, f'plan.execute(reason="…"{expect})'))
-
-    def document(self, _: tzinfo = UTC, /) -> Document:
-        """Return the blocks to review and the next step."""
-        review = self.review
-        return replace(review, blocks=(*review.blocks, self._next_step()))
+        return self.review(label, f'plan.execute(reason="…"{expect})')
 
     @property
     def digest(self) -> str:

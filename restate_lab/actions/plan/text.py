@@ -54,6 +54,11 @@ def effects_of(rows: pd.DataFrame) -> Items:
     return _grouped("What will happen", rows, "effect")
 
 
+def repeats_of(rows: pd.DataFrame) -> Items:
+    """Return what runs again in a redrive of the targets, which are ``rows``."""
+    return Items(BuiltRows(repeat_frame(rows), _repeat_item), "Runs again")
+
+
 def lists_of(
     frame: pd.DataFrame, rows: pd.DataFrame, impact: pd.DataFrame, prefixes: pd.DataFrame
 ) -> tuple[Items | Table | Fold, ...]:
@@ -61,7 +66,6 @@ def lists_of(
     restarts = rows if "from_index" in rows else rows.iloc[:0]
     return (
         _grouped("Excluded", frame, "excluded"),
-        Items(BuiltRows(repeat_frame(rows), _repeat_item), "Runs again"),
         Items(BuiltRows(restarts, _restart_item), "Restart from"),
         _table("By service", count_rows(rows), invocations="{invocations:,}", status="{status}", service="{service}"),
         *_folded("Invocations", rows, id="{id}", status="{status}", **{"for": "{age}"}, target="{target}"),
@@ -108,8 +112,8 @@ def shorten_cell(text: str, most: int = _MAX_CELL) -> str:
 
 
 def _repeat_item(row: Mapping[str, Any]) -> Item:
-    title = (Word(f"{row['invocations']:,} × {_failed_command(row)}"), f": {_describe_steps(row)}")
-    return Item(title, lines=(shorten_cell(row["failure"]),))
+    title = Word(f"{row['invocations']:,} × {_failed_command(row)}")
+    return Item((title, f": {_describe_steps(row)}; {shorten_cell(row['failure'])}"))
 
 
 def _restart_item(row: Mapping[str, Any]) -> Item:

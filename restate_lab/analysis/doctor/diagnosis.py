@@ -101,14 +101,12 @@ class Diagnosis(Result):
 
         Known findings are also counted with their severity.
         """
-        counts = self.findings["severity"].value_counts()
+        known, gaps = int(self.findings["known"].sum()), len(_gaps(self))
         parts = [
             headline_of(self),
-            f"{counts['critical']:,} critical" if "critical" in counts else "",
-            plural(int(counts["warning"]), "warning") if "warning" in counts else "",
-            plural(int(counts["note"]), "note") if "note" in counts else "",
-            f"{known:,} known" if (known := int(self.findings["known"].sum())) else "",
-            f"{len(_gaps(self)):,} not checked" if len(_gaps(self)) else "",
+            count_findings(self.findings["severity"], " · "),
+            f"{known:,} known" if known else "",
+            f"{gaps:,} not checked" if gaps else "",
         ]
         return " · ".join(part for part in parts if part)
 
@@ -123,7 +121,7 @@ class Diagnosis(Result):
         causes, notes, known = rows[~rows["known"] & ~is_note], rows[~rows["known"] & is_note], rows[rows["known"]]
         folded = count_findings(causes["severity"].iloc[_SHOWN:])
         more = f"{len(causes) - _SHOWN:,} more: {folded}"
-        build = partial(_item_of, diagnosis=self, zone=zone)
+        build = partial(item_of, diagnosis=self, zone=zone)
         is_healthy = self.verdict == "healthy"
         blocks: tuple[Block, ...] = (
             Items(BuiltRows(causes, build), shown=_SHOWN, more=more),
@@ -309,7 +307,7 @@ def footer_of(diagnosis: Diagnosis) -> str:
     return f"{checks}{skipped}{_others_text(diagnosis)}"
 
 
-def count_findings(severities: Iterable[str]) -> str:
+def count_findings(severities: Iterable[str], separator: str = ", ") -> str:
     """Return the number of findings by severity, such as "3 critical, 6 warnings, 8 notes"; "" if there are none."""
     counts = Counter(severities)
     parts = [
@@ -317,24 +315,23 @@ def count_findings(severities: Iterable[str]) -> str:
         plural(counts["warning"], "warning") if counts["warning"] else "",
         plural(counts["note"], "note") if counts["note"] else "",
     ]
-    return ", ".join(each for each in parts if each)
+    return separator.join(each for each in parts if each)
 
 
 def _others_text(diagnosis: Diagnosis) -> str:
     """Return "; 5 do not apply: this source has no payloads of journals (4), …"; "" if all of them apply."""
-    unread = pd.DataFrame(diagnosis.not_read)
-    others = unread[~unread["applies"].astype(bool) & (unread["part"] != NOTES)]
-    reasons = others.loc[others["reason"] != HAS_OPEN, "reason"].value_counts()
-    if reasons.empty:
+    others = [row for row in records(diagnosis.not_read) if not row["applies"] and row["part"] != NOTES]
+    reasons = Counter(row["reason"] for row in others if row["reason"] != HAS_OPEN)
+    if not reasons:
         return ""
-    count, texts = int(reasons.sum()), [f"{reason} ({n})" for reason, n in reasons.items()]
+    count, texts = reasons.total(), [f"{reason} ({n})" for reason, n in reasons.most_common()]
     return f"; {count:,} {verb_form(count, 'does', 'do')} not apply: {join(texts)}"
 
 
 def gap_reasons(diagnosis: Diagnosis) -> list[str]:
     """Return each reason why checks did not run, with their names: "deadlocks, paused: the timeout of 60s is over"."""
     names: dict[str, list[str]] = defaultdict(list)
-    for row in _gaps(diagnosis).to_dict("records"):
+    for row in _gaps(diagnosis):
         names[row["reason"]].append(row["part"])
     return [f"{', '.join(each)}: {reason}" for reason, each in names.items()]
 
@@ -347,23 +344,22 @@ def unread_notes(diagnosis: Diagnosis) -> list[str]:
 
 def unread_checks(diagnosis: Diagnosis) -> list[str]:
     """Return the checks that apply to this server, and did not run or did not read everything."""
-    return list(_gaps(diagnosis)["part"])
+    return [row["part"] for row in _gaps(diagnosis)]
 
 
-def _gaps(diagnosis: Diagnosis) -> pd.DataFrame:
-    unread = pd.DataFrame(diagnosis.not_read)
-    return unread[unread["applies"].astype(bool)]
+def _gaps(diagnosis: Diagnosis) -> list[dict[Any, Any]]:
+    return [row for row in records(diagnosis.not_read) if row["applies"]]
 
 
-def planned_call(diagnosis: Diagnosis, at: int) -> SuggestedCall | None:
-    """Return the call that creates a plan for a finding, or None.
+def planned_call(suggested: Iterable[SuggestedCall], finding: Mapping[Any, Any]) -> SuggestedCall | None:
+    """Return the call that creates a plan for a row of ``findings``, or None.
 
     It is the first such call among the suggested calls. For retrying invocations it is "resume", which retries them
     now.
     """
-    call = next((call for call in diagnosis.suggested_calls[at] if call.verb in {"plan", "move_to"}), None)
-    if call is None and diagnosis.findings["check"].iloc[at] in _RESUMED:
-        return plan_call("resume", diagnosis.findings["ids"].iloc[at])
+    call = next((call for call in suggested if call.verb in {"plan", "move_to"}), None)
+    if call is None and finding["check"] in _RESUMED:
+        return plan_call("resume", finding["ids"])
     return call
 
 
@@ -390,12 +386,13 @@ def findings_card(findings: pd.DataFrame) -> str:
     return html_of(Document(plural(len(findings), "finding"), findings.attrs["source"], blocks, foot=(columns,)))
 
 
-def _item_of(row: Mapping[Any, Any], diagnosis: Diagnosis, zone: tzinfo) -> Item:
+def item_of(row: Mapping[Any, Any], diagnosis: Diagnosis, zone: tzinfo = UTC) -> Item:
+    """Return a row of ``findings`` as an item of a list; ``at`` in it is its position."""
     suggested, evidence = diagnosis.suggested_calls[row["at"]], diagnosis.evidence_calls[row["at"]]
     code = row["suggested_code"]
     if "diagnosis." in code:
         code += f"{'; ' if '  # ' in code.splitlines()[-1] else '  # '}diagnosis is this result"
-    planned = planned_call(diagnosis, row["at"])
+    planned = planned_call(suggested, row)
     steps = (
         Step(suggested, "next", code),
         *((Step((planned,), "plan", rows=evidence),) if planned and planned not in suggested else ()),

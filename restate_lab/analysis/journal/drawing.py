@@ -10,23 +10,26 @@ readable. ``panels/invocation/journal.js`` computes the same positions with the 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from itertools import pairwise
 from math import log1p
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 import pandas as pd
 
-from restate_lab._text import format_duration, format_timestamp, plural
+from restate_lab._cells import MISSING, is_missing
+from restate_lab._text import format_duration, format_timestamp, one_line, plural
 from restate_lab.analysis.journal.bars import JournalBars, JournalRow, journal_bars
+from restate_lab.analysis.journal.payloads import payload_texts
 from restate_lab.analysis.suggestions import why_call
-from restate_lab.calls import Step
-from restate_lab.document import BarRow, Bars, Calls, Document, Text, Word
+from restate_lab.calls import Step, SuggestedCall, python_code
+from restate_lab.document import BarRow, Bars, Block, Calls, Document, Fold, Text, Word
 from restate_lab.document.html import html_of
 from restate_lab.durations import round_step
 from restate_lab.errors import ArgumentError
+from restate_lab.frames import records
 from restate_lab.status import OUTCOMES
 
 ScaleName: TypeAlias = Literal["linear", "log", "fit"]
@@ -40,6 +43,8 @@ _LEAST_GAP, _LEAST_GAP_AT_START = 0.2, 0.34  # of the axis, between two ticks; t
 _LEAST_BETWEEN_MARKS = 0.012  # of the axis; with more marks a bar would be black
 _CLOCK_FROM = 60.0  # seconds; a longer linear axis shows times of day
 _ROWS = 200  # of a card
+_PAYLOADS = 100  # entries whose payloads are shown
+_LONGEST_HEAD = 200  # characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +191,28 @@ def journal_document(
 def journal_html(frame: pd.DataFrame, /) -> str:
     """Return the card of a frame of ``rl.journal`` as HTML."""
     return html_of(journal_document(frame))
+
+
+def payload_blocks(frame: pd.DataFrame, /, *, is_open: bool = False) -> tuple[Block, ...]:
+    """Return the payloads of the first entries of a journal as folds, with secret fields masked."""
+    folds = tuple(
+        Fold(_head_of(entry), tuple(_value_text(*each) for each in texts), is_open=is_open)
+        for entry in records(frame.head(_PAYLOADS))
+        if (texts := payload_texts(entry))
+    )
+    every = SuggestedCall("journal", (str(frame.attrs["id"]),), {"payloads": True})
+    rest = Step((), f"The first {_PAYLOADS} of {len(frame):,} entries; all of them", python_code((every,)))
+    return (*(folds or (Text("No entry has a payload."),)), *((Calls(rest),) if len(frame) > _PAYLOADS else ()))
+
+
+def _head_of(entry: Mapping[Any, Any]) -> str:
+    names = (entry[name] for name in ("entry_type", "name", "callee_target", "state_key"))
+    index = MISSING if is_missing(entry["index"]) else entry["index"]
+    return one_line(" ".join(str(each) for each in (index, *names) if not is_missing(each)), _LONGEST_HEAD)
+
+
+def _value_text(name: str, text: str) -> Text:
+    return Text((Word(f"{name}\n", "quiet"), Word(text, "value")))
 
 
 def _totals(bars: JournalBars) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, tzinfo
@@ -78,14 +79,12 @@ class Waits(Result):
     @property
     def summary(self) -> str:
         """Return the numbers of deadlocks, root blockers and other waits on one line."""
-        certain = int(self.deadlocks["certain"].sum())
+        certain, kinds = int(self.deadlocks["certain"].sum()), Counter(self.edges["kind"])
         parts = [
             plural(certain, "deadlock") if certain else "",
             plural(len(self.deadlocks) - certain, "possible deadlock") if len(self.deadlocks) > certain else "",
             plural(len(self.blockers), "root blocker") if len(self.blockers) else "",
-            plural(len(self.open_awakeables), "awakeable") if len(self.open_awakeables) else "",
-            plural(len(self.open_promises), "promise") if len(self.open_promises) else "",
-            plural(len(self.sleeps), "sleep") if len(self.sleeps) else "",
+            *(plural(kinds[name], name) for name in ("awakeable", "promise", "sleep") if kinds[name]),
         ]
         summary = " · ".join(part for part in parts if part) or "no invocation waits"
         return summary + (" (not everything was read)" if len(self.not_read) else "")

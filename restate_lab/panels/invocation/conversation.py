@@ -14,19 +14,19 @@ import anywidget
 import ipywidgets as widgets
 
 from restate_lab._cells import is_missing
-from restate_lab._html import render
 from restate_lab._text import one_line
 from restate_lab.analysis.agents import read_conversation
 from restate_lab.analysis.agents.builder import SearchedJournal
 from restate_lab.analysis.agents.reader import AgentReader
 from restate_lab.analysis.agents.result import Conversation
+from restate_lab.document import Text
+from restate_lab.document.html import blocks_html
 from restate_lab.errors import RestateLabError
 from restate_lab.panels._assets import read_assets
 from restate_lab.panels.invocation.reader import AgentContent, InvocationContent
 from restate_lab.reads import Reads, Stopped
 from restate_lab.source import Source, decoding_of
 
-_TEMPLATE = "panels/invocation/head.html.j2"
 _WITHIN = "15s"
 _LONGEST = 400  # characters of an error
 _READING = "Reading the conversation…"
@@ -119,7 +119,7 @@ class ConversationSection(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
             )
         self.shown = found
         if problem:
-            self._html.value = render(_TEMPLATE, part="note", styles={}, text=problem)
+            self._html.value = blocks_html(Text(problem))
         else:
             self._html.value = found._repr_html_() if found is not None else ""
 

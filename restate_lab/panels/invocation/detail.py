@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -13,20 +13,21 @@ import pandas as pd
 
 from restate_lab._cells import MISSING, cell, is_missing
 from restate_lab._html import render
-from restate_lab._text import format_duration, join, one_line, plural
+from restate_lab._text import format_ago, format_timestamp, one_line, plural
 from restate_lab.analysis.ids import describe_new_run
 from restate_lab.analysis.invocations.reader import without_prefix
-from restate_lab.analysis.journal.bars import JournalBars, JournalRow, journal_bars
-from restate_lab.analysis.journal.drawing import rows_of
+from restate_lab.analysis.journal.bars import journal_bars
+from restate_lab.analysis.journal.drawing import payload_blocks, rows_of
 from restate_lab.analysis.journal.errors import describe_code
-from restate_lab.analysis.journal.payloads import mask_payloads, payload_texts
-from restate_lab.document.html import blocks_html
+from restate_lab.analysis.journal.payloads import mask_payloads
+from restate_lab.document import Block, Facts, Fold, Text, Word
+from restate_lab.document.html import blocks_html, html_of
 from restate_lab.errors import NotOnThisServer
 from restate_lab.panels._base.files import ExportedRows, ExportForm
 from restate_lab.panels.grid import Grid
 from restate_lab.panels.grid.controller import cut_off
 from restate_lab.panels.invocation.conversation import ConversationSection, run_of
-from restate_lab.panels.invocation.reader import InvocationContent, Related, is_same_run, read_invocation, text_or_none
+from restate_lab.panels.invocation.reader import InvocationContent, is_same_run, read_invocation, text_or_none
 from restate_lab.panels.invocation.view import DeadlockLine, Folds, Guard, JournalView
 from restate_lab.panels.story import STORY, StoryForm
 from restate_lab.source import Source
@@ -35,8 +36,7 @@ from restate_lab.status import COLOURS, ENDED
 _ROWS = 500  # journal rows shown first, and added with each click
 _LONGEST = 60_000  # characters of a failure
 _LINE = 400  # characters of its first line
-_MOST_PAYLOADS = 100
-_TEMPLATE = "panels/invocation/head.html.j2"
+_TITLE = "panels/invocation/title.html.j2"
 _CONVERSATION, _STORY = "conversation", "story"
 _TITLES = {
     _CONVERSATION: "Conversation",
@@ -47,17 +47,6 @@ _TITLES = {
     "errors": "Errors over time",
     "children": "Children",
 }
-_STYLES = {
-    "target": "font-size:18px;font-weight:600",
-    "under": "display:flex;flex-wrap:wrap;gap:2px 12px;align-items:baseline",
-    "failure": "border-left:4px solid #b3261e;background:rgba(230,60,50,.09);padding:7px 10px",
-    "first": "font-size:15px;font-weight:600;overflow-wrap:anywhere",
-    "facts": "display:grid;grid-template-columns:repeat(auto-fill,minmax(320px,1fr));margin:6px 0",
-    "dt": "display:inline;float:none;width:auto;padding:0 8px 0 0;font-weight:400;opacity:.7",
-    "dd": "display:inline;float:none;margin:0;padding:0;width:auto;overflow-wrap:anywhere",
-    "pre": "white-space:pre-wrap;overflow-wrap:anywhere;max-height:320px;overflow:auto;font-size:12px",
-}
-_NO_STYLES = dict.fromkeys(_STYLES, "")
 _FACTS = {
     "created_at": "created",
     "scheduled_start_at": "starts",
@@ -79,13 +68,6 @@ _FACTS = {
     "completion_retention": "retention",
 }
 _CHILD_COLUMNS = ("index", "entry_type", "callee_target", "status", "started", "duration", "callee")
-
-
-@dataclass(frozen=True, slots=True)
-class _Fact:
-    name: str
-    text: str
-    more: str = ""
 
 
 class InvocationDetail(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
@@ -118,7 +100,8 @@ class InvocationDetail(widgets.VBox):  # type: ignore[misc] # ipywidgets has no 
         self._wants_payloads = False
         self._expanded: dict[str, None] = {}
         self._was_conversation_requested = False
-        self.title, self._run, self._failure, self._facts = (widgets.HTML() for _ in range(4))
+        self.title, self._failure, self._facts = (widgets.HTML() for _ in range(3))
+        self._failure.add_class("rl-failure")
         self.deadlock = DeadlockLine(
             open_invocation=open_invocation, show_picture=lambda: show_waits(self._deadlock_ids), guard=guard
         )
@@ -130,13 +113,15 @@ class InvocationDetail(widgets.VBox):  # type: ignore[misc] # ipywidgets has no 
         self._make_sections(guard, tz)
         self.folds = Folds(_TITLES, guard(self._toggle))
         self.folds.offer(_CONVERSATION, on=False)
-        above = (self._run, self._failure, self.deadlock, self._facts, *filter(None, (actions,)))
+        above = (self._failure, self.deadlock, self._facts, *filter(None, (actions,)))
         super().__init__([*above, self.journal, self.folds, *self._sections.values()])
         self.add_class("rl-onedetail")
 
     def _make_sections(self, guard: Guard, tz: str) -> None:
         self._why, self._all_facts, self._payloads = (widgets.HTML() for _ in range(3))
         self._payloads.add_class("rl-payloads")
+        for part in (self._facts, self._all_facts):
+            part.add_class("rl-facts")
         self._errors = Grid(key="number", noun="errors", height=260, tz=tz, is_read=False)
         self.conversation = ConversationSection()
         nouns: Any = {"noun": "called invocations", "one": "called invocation"}
@@ -189,9 +174,9 @@ class InvocationDetail(widgets.VBox):  # type: ignore[misc] # ipywidgets has no 
     def begin(self, row: Mapping[Any, Any]) -> None:
         """Show the known data of another invocation until it is read: its ``id`` and perhaps its target and status."""
         self.content = None
-        self.title.value = _title_html(row, self._address, _NO_STYLES)
-        for part in (self._run, self._failure, self._facts):
-            part.value = ""
+        self.title.value = self._title_html(row)
+        self._failure.layout.display = "none"
+        self._facts.value = ""
         self.deadlock.show_deadlock(None)
         self.journal.begin()
         self._display_sections(on=False)
@@ -203,20 +188,27 @@ class InvocationDetail(widgets.VBox):  # type: ignore[misc] # ipywidgets has no 
             self._show_conversation(content)
             return
         bars = journal_bars(content.journal, self._limit)
-        self.title.value = _title_html(content.row, self._address, _NO_STYLES)
-        self._run.value = _run_html(content.row["created_at"], reviewed, _NO_STYLES)
-        self._failure.value = _failure_html(content, _NO_STYLES)
-        for part in (self._run, self._failure):
-            part.layout.display = "" if part.value else "none"
+        self.title.value = self._title_html(content.row)
+        failure = (*_new_run(content.row["created_at"], reviewed), *_failure_blocks(content))
+        self._failure.value = blocks_html(*failure)
+        self._failure.layout.display = "" if failure else "none"
         self.deadlock.show_deadlock(content.deadlock)
-        self._facts.value = _part("facts", _NO_STYLES, facts=_main_facts(content, bars, self._zone))
+        self._facts.value = blocks_html(_main_facts(content, self._zone))
         self.journal.show(self._id, bars, content.related, zone=self._zone, is_live=self._source.live)
         self._show_sections(content)
         self._display_sections(on=True)
 
-    @property
-    def _address(self) -> str | None:
-        return self._source.address if self._source.live else None
+    def _title_html(self, row: Mapping[Any, Any]) -> str:
+        """Return the known ones of target, status and id, and a link to the web UI if its address is known."""
+        status, id_ = str(row.get("status") or ""), str(row["id"])
+        colour = COLOURS.get(status, COLOURS["quiet"])
+        target, page = str(row.get("target") or ""), self._page_of(id_)
+        return render(_TITLE, target=target, status=status, colour=colour, id=id_, page=page)
+
+    def _page_of(self, id_: str) -> str:
+        """Return the address of an invocation in the web UI; "" if that is not known."""
+        address = self._source.address.rstrip("/") if self._source.live and self._source.address else ""
+        return f"{address}/ui/invocations/{id_}" if address.startswith(("http://", "https://")) else ""
 
     def _display_sections(self, *, on: bool) -> None:
         """Display the buttons of the sections, and the open sections."""
@@ -238,14 +230,15 @@ class InvocationDetail(widgets.VBox):  # type: ignore[misc] # ipywidgets has no 
         facts, calls, errors = _all_facts(content, self._zone), _calls(content.journal), content.errors.frame
         self._close_other_story()
         self._show_conversation(content)
-        self._why.value = content.why._repr_html_()
-        self._all_facts.value = _part("facts", _NO_STYLES, facts=facts)
-        self._payloads.value = _payloads_html(content) if content.has_payloads else ""
+        self._why.value = blocks_html(*content.why.document(self._zone).blocks)
+        self._all_facts.value = blocks_html(facts)
+        own = content.journal[content.journal["depth"] == 1]
+        self._payloads.value = blocks_html(*payload_blocks(own, is_open=True)) if content.has_payloads else ""
         self._errors.refresh(errors.assign(number=range(len(errors), 0, -1)))
         self._children.refresh(calls)
         self._children.columns = [name for name in _CHILD_COLUMNS if name in calls]
         self.folds.name(
-            facts=f"All facts ({len(facts)})",
+            facts=f"All facts ({len(facts.rows)})",
             errors=f"Errors over time ({len(errors):,})",
             children=f"Children ({len(calls):,})",
         )
@@ -266,20 +259,16 @@ class InvocationDetail(widgets.VBox):  # type: ignore[misc] # ipywidgets has no 
         content = self.content
         if content is None:
             return
-        bars = journal_bars(content.journal, _ROWS)
-        parts = (
-            _title_html(content.row, self._address, _STYLES),
-            _failure_html(content, _STYLES),
-            _part("facts", _STYLES, facts=_main_facts(content, bars, self._zone)),
-            blocks_html(rows_of(bars, zone=self._zone)),
-            content.why._repr_html_(),
-            _part("facts", _STYLES, facts=_all_facts(content, self._zone)),
+        explanation = content.why.document(self._zone)
+        blocks = (
+            *_failure_blocks(content),
+            *explanation.blocks,
+            rows_of(journal_bars(content.journal, _ROWS), zone=self._zone),
+            Fold(_TITLES["facts"], (_all_facts(content, self._zone),), is_open=True),
         )
-        yield '<div style="font:13px/1.5 var(--jp-ui-font-family,system-ui,sans-serif)">'
-        yield from parts
+        yield html_of(replace(explanation, blocks=blocks, page=self._page_of(self._id)))
         if self.story.result is not None and _STORY in self.folds.opened:
             yield self.story.result._repr_html_()
-        yield "</div>"
 
     # Actions of the user
 
@@ -334,129 +323,58 @@ class InvocationDetail(widgets.VBox):  # type: ignore[misc] # ipywidgets has no 
         super().close()
 
 
-def _part(part: str, styles: Mapping[str, str], **values: Any) -> str:
-    return render(_TEMPLATE, part=part, styles=styles, **values)
-
-
-def _title_html(row: Mapping[Any, Any], address: str | None, styles: Mapping[str, str]) -> str:
-    """Return the known ones of target, status and id, and a link to the web UI if its address is known."""
-    status, id_ = str(row.get("status") or ""), str(row["id"])
-    has_page = address is not None and address.startswith(("http://", "https://"))
-    return _part(
-        "title",
-        styles,
-        target=str(row.get("target") or ""),
-        status=status,
-        colour=COLOURS.get(status, COLOURS["quiet"]),
-        id=id_,
-        page=f"{address.rstrip('/')}/ui/invocations/{id_}" if address and has_page else "",
-    )
-
-
-def _run_html(created_at: datetime | None, reviewed: datetime | None, styles: Mapping[str, str]) -> str:
-    """Return a message if this is another run of the id than the one that was opened; otherwise ""."""
+def _new_run(created_at: datetime | None, reviewed: datetime | None) -> tuple[Block, ...]:
+    """Return a text if this is another run of the id than the one that was opened."""
     if created_at == reviewed:
-        return ""
-    return _part("run", styles, text=f"This is {describe_new_run(created_at, reviewed)}. That run no longer exists.")
+        return ()
+    return (Text(Word(f"This is {describe_new_run(created_at, reviewed)}. That run no longer exists.")),)
 
 
-def _failure_html(content: InvocationContent, styles: Mapping[str, str]) -> str:
-    """Return the failure with its traceback collapsed; "" without a failure."""
+def _failure_blocks(content: InvocationContent) -> tuple[Block, ...]:
+    """Return the failure with its traceback folded; () without a failure."""
     failure = content.failure
     if failure is None:
-        return ""
+        return ()
     first, _, rest = failure.partition("\n")
     if content.row["status"] not in ENDED:
         first = without_prefix(first)
     if len(first) > _LINE:
         first, rest = f"{first[:_LINE]}…", failure
     cut = f"\n… ({len(rest):,} characters in all)" if len(rest) > _LONGEST else ""
-    return _part(
-        "failure",
-        styles,
-        first=one_line(first, _LINE + 1),
-        code=describe_code(text_or_none(content.row["error_code"])),
-        rest=rest[:_LONGEST] + cut if rest.strip() else "",
-        lines=rest.count("\n") + 1,
+    code, lines = describe_code(text_or_none(content.row["error_code"])), plural(rest.count("\n") + 1, "line")
+    traceback = Fold(f"Traceback, {lines}", (Text(Word(rest[:_LONGEST] + cut, "value")),))
+    return (
+        Text(Word(f"✖ {one_line(first, _LINE + 1)}")),
+        *((Text(Word(code, "quiet")),) if code else ()),
+        *((traceback,) if rest.strip() else ()),
     )
 
 
-def _payloads_html(content: InvocationContent) -> str:
-    own = content.journal[content.journal["depth"] == 1]
-    entries = [
-        {"head": _payload_head(entry), "texts": texts}
-        for entry in own.head(_MOST_PAYLOADS).to_dict("records")
-        if (texts := payload_texts(entry))
-    ]
-    return _part("payloads", _NO_STYLES, entries=entries, more=max(0, len(own) - _MOST_PAYLOADS))
+def _main_facts(content: InvocationContent, zone: ZoneInfo) -> Facts:
+    """Return the facts of the explanation, without an error that is above them as the failure."""
+    created, facts = content.row["created_at"], dict(content.why.facts)
+    facts["created"] = f"{format_ago(created, content.why.read_at)}, {format_timestamp(created, zone=zone)}"
+    return Facts(tuple(each for each in facts.items() if content.failure is None or each[0] != "error"))
 
 
-def _payload_head(entry: Mapping[Any, Any]) -> str:
-    index = MISSING if is_missing(entry["index"]) else str(entry["index"])
-    names = (text_or_none(entry[name]) for name in ("name", "callee_target", "state_key"))
-    return one_line(f"{index} {entry['entry_type']} {next(filter(None, names), '')}", 200)
-
-
-def _main_facts(content: InvocationContent, bars: JournalBars, zone: ZoneInfo) -> list[_Fact]:
-    """Return the most important facts: progress, creation, caller, blocked invocations, and deployment."""
-    facts = {**content.facts, **content.row}
-    own = [row for row in bars.rows if row.depth == 1]
-    blocked = [each for each in content.related if each.how == "blocks"]
-    parts = [
-        *_progress_facts(own, bars),
-        _Fact("created", _describe(facts["created_at"], content.why.read_at, zone)),
-        _Fact("called by", text_or_none(facts["invoked_by_target"]) or text_or_none(facts["invoked_by"]) or MISSING),
-        _Fact("blocks", _describe_blocked(blocked)),
-        _Fact(
-            "deployment",
-            text_or_none(facts["pinned_deployment_id"]) or text_or_none(facts.get("deployment_id")) or MISSING,
-        ),
-    ]
-    is_ended = facts["status"] in ENDED
-    return [each for each in parts if not (is_ended and each.name == "blocks")]
-
-
-def _progress_facts(rows: Sequence[JournalRow], bars: JournalBars) -> Iterator[_Fact]:
-    """Yield the step at which the attempts fail, or the reason for waiting."""
-    now = bars.now
-    for row in (row for row in rows if row.outcome in {"retrying", "waiting"}):
-        name = f"{row.entry_type} {row.label}".strip()
-        place = "" if row.index is None else f", entry {row.index}"
-        since = "" if row.start is None else f", since {format_duration((now - row.start).total_seconds())}"
-        if row.outcome == "retrying":
-            yield _Fact("failing step", f"{name}{place}{since}", one_line(row.error, 400))
-            yield _Fact("attempts", _describe_attempts(row, now))
-            return
-        yield _Fact("waits for", one_line(bars.waits_for or f"{name}{place}{since}", 200), bars.waits_for or row.value)
-        return
-
-
-def _describe_attempts(row: JournalRow, now: datetime) -> str:
-    wait = (row.next_attempt - now).total_seconds() if row.next_attempt else None
-    upcoming = "" if wait is None else "the next is due" if wait < 1 else f"next in {format_duration(int(wait))}"
-    return ", ".join(filter(None, (row.attempts_text, upcoming))) or MISSING
-
-
-def _describe_blocked(blocked: Sequence[Related]) -> str:
-    targets = join((each.target for each in blocked), 2)
-    return f"{plural(len(blocked), 'invocation')}: {targets}" if blocked else "nothing"
-
-
-def _all_facts(content: InvocationContent, zone: ZoneInfo) -> list[_Fact]:
+def _all_facts(content: InvocationContent, zone: ZoneInfo) -> Facts:
     facts = {**content.facts, **content.row}
     known = {label: facts.get(name) for name, label in _FACTS.items()}
-    return [
-        _Fact(label, _describe(value, content.why.read_at, zone), cell(value, zone).more or "")
-        for label, value in known.items()
-        if not is_missing(value) and value != ""
-    ]
+    return Facts(
+        tuple(
+            (label, _describe(value, content.why.read_at, zone))
+            for label, value in known.items()
+            if not is_missing(value) and value != ""
+        )
+    )
 
 
 def _describe(value: Any, now: datetime, zone: ZoneInfo) -> str:
     """Return a value as text; for a timestamp also its distance from now."""
-    text = cell(value, zone).text or MISSING
+    shown = cell(value, zone)
     if not isinstance(value, datetime) or value.tzinfo is None:
-        return text
+        return shown.more or shown.text or MISSING
+    text = value.astimezone(zone).isoformat(" ", "milliseconds")
     distance = (now - value).total_seconds()
     if abs(distance) < 1:
         return f"{text} (now)"

@@ -302,10 +302,11 @@ class Panel(LivePanel):
         return view
 
     def _plan_finding(self, at: int) -> None:
-        call = planned_call(self.diagnosis, at) if self.diagnosis else None
-        if call is None or self.diagnosis is None:
+        finding = records(self.diagnosis.findings)[at] if self.diagnosis else {}
+        call = planned_call(self.diagnosis.suggested_calls[at], finding) if self.diagnosis else None
+        if call is None:
             raise ArgumentError("this finding has no plan.")
-        name = name_of_finding(records(self.diagnosis.findings)[at])
+        name = name_of_finding(finding)
         action = ACTIONS.MOVE_TO if call.verb == "move_to" else ACTIONS(str(call.arguments[0]))
         self._show_selected(call.ids, name).plan(action, call.ids)
 

@@ -1,4 +1,5 @@
-// The findings of the doctor; findings.py defines the messages. All texts are set as text.
+// The findings of the doctor; findings.py defines the messages. All texts are set as text; only the details of a finding
+// and the gaps are HTML, from a template that escapes every text.
 
 const KNOWN = "known"; // the group of the acknowledged findings
 const FIRST = 3; // findings shown without "more"
@@ -10,13 +11,12 @@ const ENDS = [
   ["until tomorrow 9:00", () => tomorrow().toISOString()],
   ["until …", (form) => timeOf(form)],
 ];
-const VERDICTS = { healthy: "No problem found", incomplete: "Incomplete" };
 
 class FindingsView {
   constructor(model, el) {
     this.model = model;
     this.isOpen = false;
-    this.whole = new Set(); // titles of the findings that are shown in full
+    this.whole = new Map(); // titles of the findings that are shown in full → their details
     this.opened = new Set(); // labels of the groups that are open
     this.root = make("section", "rl-findings", { "aria-label": "Findings of the doctor" });
     rove(this.root);
@@ -154,8 +154,7 @@ class FindingsView {
       if (count) head.append(make("span", `rl-severity rl-${name}`, {}, `${this.signs[name]} ${count} ${name}${count > 1 && name !== "critical" ? "s" : ""}`));
     }
     if (content.known) head.append(make("span", "rl-severity rl-known", { title: "Acknowledged by a note; also counted with their severity" }, `✓ ${content.known} known`));
-    const verdict = content.is_empty ? "Nothing is registered here" : VERDICTS[content.verdict];
-    if (verdict) head.append(make("span", `rl-verdict rl-${content.verdict}`, { title: (content.gaps ?? []).join("\n") }, verdict));
+    if (content.headline) head.append(make("span", `rl-verdict rl-${content.verdict}`, {}, content.headline));
     const isFoldable = isLong && !content.folded;
     if (isFoldable) head.append(this.more(content));
     if (content.state === "failed") head.append(make("span", "rl-verdict rl-incomplete", {}, `The doctor failed: ${content.reason}`));
@@ -164,26 +163,25 @@ class FindingsView {
     const again = make("button", "rl-button", { type: "button", "data-focus": "run" }, label);
     again.disabled = content.state === "running";
     again.addEventListener("click", () => this.model.send({ type: "run" }));
-    if (content.gaps?.length) {
-      head.append(make("details", "rl-gaps", {}, make("summary", "", {}, `Not checked: ${content.gaps.length}`), make("div", "", {}, content.gaps.join("\n"))));
-    }
+    if (content.gaps) head.append(drawn("rl-gaps", content.gaps));
     head.append(make("span", "rl-doctor", {}, this.age, ...(content.can_note ? [this.noteButton(null, "")] : []), again));
     this.sayAge();
     return head;
   }
 
-  row({ severity, title, details, age, blocks, buttons, note }, at, revision) {
+  row({ severity, title, details, age, blocks, buttons, note, html }, at, revision) {
     const row = make("div", "rl-finding");
     const isWhole = this.whole.has(title);
     const attributes = { type: "button", title: isWhole ? "" : `${title}\n${details}`, "aria-expanded": String(isWhole), "data-focus": `text-${at}` };
     if (at === 0) attributes["data-first"] = "";
-    const text = make("button", "rl-findingtext", attributes, title, " ", make("span", "rl-findingdetails", {}, details));
+    const text = make("button", "rl-findingtext", attributes, title, ...(isWhole ? [] : [" ", make("span", "rl-findingdetails", {}, details)]));
     text.addEventListener("click", () => {
-      if (!this.whole.delete(title)) this.whole.add(title);
+      if (!this.whole.delete(title)) this.whole.set(title, null);
       this.draw();
     });
     row.append(make("span", `rl-severity rl-${severity}`, { title: severity }, this.signs[severity]), text);
-    row.append(make("span", "rl-context", { title: blocks }, ...(blocks ? [make("b", "", {}, blocks)] : []), age));
+    const blocked = blocks && !isWhole ? `blocks ${blocks}` : "";
+    row.append(make("span", "rl-context", { title: blocked }, ...(blocked ? [make("b", "", {}, blocked)] : []), age && `for ${age}`));
     const tools = make("span", "rl-findingtools");
     for (const { act, label } of buttons) {
       const button = make("button", "rl-button", { type: "button", "aria-label": `${label}: ${title}`, "data-focus": `${act}-${at}` }, label);
@@ -192,8 +190,18 @@ class FindingsView {
     }
     if (this.model.get("content").can_note) tools.append(this.noteButton(at, title));
     row.append(tools);
-    if (note) row.append(make("span", "rl-findingnote", {}, note));
+    if (isWhole) row.append(this.details(title, html, at));
+    else if (note) row.append(make("span", "rl-findingnote", {}, note));
     return row;
+  }
+
+  /** Return the details of a finding; the same element, with its open fold, as long as they are the same. */
+  details(title, html, at) {
+    const shown = this.whole.get(title);
+    const details = shown?.html === html ? shown.element : drawn("rl-findingdetails", html);
+    details.querySelectorAll("summary").forEach((each) => { each.dataset.focus = `more-${at}`; });
+    this.whole.set(title, { html, element: details });
+    return details;
   }
 
   sayAge() {
@@ -202,15 +210,22 @@ class FindingsView {
       if (each.textContent !== ago) each.textContent = ago;
     }
     if (!this.age) return;
-    const { at, took, checks, state } = this.model.get("content");
+    const { at, checks, state } = this.model.get("content");
     const age = at ? Math.max(0, Math.round(Date.now() / 1000 - at)) : null;
-    this.age.textContent = state === "none" || age === null ? "" : `doctor: ${checks} in ${took}, ${age < 60 ? `${age} s` : `${Math.floor(age / 60)} min`} ago`;
+    this.age.textContent = state === "none" || age === null ? "" : `doctor: ${checks}, ${age < 60 ? `${age} s` : `${Math.floor(age / 60)} min`} ago`;
   }
 
   stop() {
     clearInterval(this.timer);
     this.model.off("change:content", this.draw);
   }
+}
+
+/** Return an element with HTML from a template. */
+function drawn(name, html) {
+  const element = make("div", name);
+  element.innerHTML = html;
+  return element;
 }
 
 function tomorrow() {

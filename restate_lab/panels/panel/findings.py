@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, TypeAdapter
 
-from restate_lab._text import format_age, format_duration, one_line, plural
+from restate_lab._text import format_duration, one_line, plural
 from restate_lab.actions.note import note
 from restate_lab.analysis.contrast.model import LEAST
 from restate_lab.analysis.doctor import Diagnosis
@@ -17,12 +17,15 @@ from restate_lab.analysis.doctor.checks import CHECKS
 from restate_lab.analysis.doctor.diagnosis import (
     addition_lines,
     gap_reasons,
-    is_empty_cluster,
+    headline_of,
+    item_of,
     planned_call,
     unread_notes,
     with_notes,
 )
 from restate_lab.client.lab import is_lab
+from restate_lab.document import Fold, Items, Text
+from restate_lab.document.html import blocks_html
 from restate_lab.errors import ArgumentError
 from restate_lab.frames import records
 from restate_lab.notes import LONGEST
@@ -122,19 +125,18 @@ class FindingsView(ContentWidget):
         self._revision += 1
         self.diagnosis, self._can_plan = diagnosis, can_plan
         rows = records(diagnosis.findings)[:_SHOWN]
-        gaps, checked = gap_reasons(diagnosis), diagnosis.checked
+        gaps, checked = [*gap_reasons(diagnosis), *unread_notes(diagnosis)], diagnosis.checked
         self.show(
             {
                 **{name: self.content[name] for name in ("folded", "can_note", "noted", "done", "signs")},
                 "state": "done",
                 "revision": self._revision,
                 "verdict": diagnosis.verdict,
-                "is_empty": is_empty_cluster(diagnosis),
+                "headline": headline_of(diagnosis).capitalize(),
                 "counts": [[name, int((diagnosis.findings["severity"] == name).sum())] for name in SIGNS],
                 "at": diagnosis.read_at.timestamp(),
-                "took": format_duration(diagnosis.seconds),
-                "checks": plural(len(diagnosis.checked), "check"),
-                "gaps": [*gaps, *unread_notes(diagnosis)],
+                "checks": f"{plural(len(checked), 'check')} in {format_duration(diagnosis.seconds)}",
+                "gaps": blocks_html(Fold(f"Not checked: {len(gaps)}", tuple(map(Text, gaps)))) if gaps else "",
                 "known": int(diagnosis.findings["known"].sum()),
                 "rows": [_row(row, diagnosis, at, can_plan=can_plan) for at, row in enumerate(rows)],
                 "groups": _groups(rows, dict(zip(checked["check"], checked["description"], strict=True))),
@@ -223,22 +225,15 @@ def _row(row: Mapping[Any, Any], diagnosis: Diagnosis, at: int, *, can_plan: boo
         buttons.append(("show", f"Show {len(ids):,}"))
     if len(ids) >= LEAST and row["check"] in CHECKS and CHECKS[row["check"]].is_compared:
         buttons.append(("share", QUESTION))
-    call = planned_call(diagnosis, at) if can_plan else None
+    call = planned_call(diagnosis.suggested_calls[at], row) if can_plan else None
     if call is not None:
         name = "move to" if call.verb == "move_to" else str(call.arguments[0]).replace("_", " ")
         buttons.append(("plan", f"Plan {name}…"))
+    item = item_of({**row, "at": at}, diagnosis)
     return {
-        "severity": row["severity"],
-        "title": row["title"],
+        **{name: row[name] for name in ("severity", "title", "blocks", "fingerprint", "note", "known")},
         "details": " ".join(filter(None, (row["details"], *addition_lines(row)))),
-        "age": _age(row["since"], diagnosis.read_at),
-        "blocks": f"blocks {row['blocks']}" if row["blocks"] else "",
-        **{name: row[name] for name in ("fingerprint", "note")},
-        "known": row["known"],
+        "age": item.age,
+        "html": blocks_html(Items((replace(item, title="", mark=None, age=""),))),
         "buttons": [{"act": act, "label": label} for act, label in buttons],
     }
-
-
-def _age(since: Any, now: datetime) -> str:
-    age = format_age(since, now)
-    return f"for {age}" if age else ""

@@ -9,21 +9,20 @@ import pandas as pd
 from restate_lab._text import one_line
 from restate_lab.analysis.ids import invocation_id_in
 from restate_lab.analysis.journal import read_journal
-from restate_lab.analysis.journal.drawing import journal_html
-from restate_lab.analysis.journal.payloads import payload_texts
+from restate_lab.analysis.journal.drawing import journal_html, payload_blocks
 from restate_lab.analysis.why import why
 from restate_lab.analysis.why.explanation import Explanation
+from restate_lab.document import Fold
+from restate_lab.document.html import blocks_html
 from restate_lab.errors import ArgumentError, NotFound
 from restate_lab.export.json_text import journal_json
-from restate_lab.frames import records, with_card
+from restate_lab.frames import with_card
 from restate_lab.result import Result
 from restate_lab.serve.page import PageRequest, WebPage, data_of, together
 from restate_lab.serve.rendering import part_of
 from restate_lab.source import Source
 
 _LONGEST = 120  # characters of a title
-_HEAD = ("index", "entry_type", "name")  # of an entry with payloads
-_MOST_PAYLOADS = 100  # entries
 
 
 async def invocation_page(request: PageRequest) -> WebPage:
@@ -48,7 +47,7 @@ async def invocation_page(request: PageRequest) -> WebPage:
     target = journal.attrs["target"] if isinstance(journal, pd.DataFrame) else getattr(explanation, "target", None)
     parts = [_links(request, id_, str(target or "")), explanation, journal]
     if request.payloads and isinstance(journal, pd.DataFrame):
-        parts.append(_payloads(journal))
+        parts.append(blocks_html(Fold("Payloads", payload_blocks(journal), is_open=True)))
     return WebPage(one_line(target or id_, _LONGEST), parts, data)
 
 
@@ -61,17 +60,6 @@ def journal_of(source: Source, *, id_: str, payloads: bool, timeout: float) -> p
     """Return the journal of an invocation."""
     frame, _ = read_journal(source, id_, payloads=payloads, timeout=timeout)
     return with_card(frame, journal_html)
-
-
-def _payloads(journal: pd.DataFrame) -> Any:
-    """Return the payloads of the first entries, with secret fields masked."""
-    rows = records(journal.head(_MOST_PAYLOADS))
-    entries = [
-        {"head": " ".join(str(row[name]) for name in _HEAD if row[name] not in {None, ""}), "texts": texts}
-        for row in rows
-        if (texts := payload_texts(row))
-    ]
-    return part_of("payloads", entries=entries, more=len(journal) - len(rows))
 
 
 def _links(request: PageRequest, id_: str, target: str) -> Any:

@@ -29,7 +29,7 @@ from restate_lab.analysis.contrast.model import (
 from restate_lab.analysis.contrast.result import Contrast
 from restate_lab.analysis.contrast.wording import percent
 from restate_lab.cli._page import TextPage
-from restate_lab.document.text import COLUMNS, ROWS, TextLayout, count_rows
+from restate_lab.document.text import COLUMNS, ROWS, count_rows
 from restate_lab.result import unread
 from restate_lab.status import STATUSES
 from support.contrast_samples import column, field, sample_of
@@ -225,7 +225,7 @@ def test_few_healthy_ones_give_a_clue_and_no_conclusion(capsys: pytest.CaptureFi
     assert "called by Backfill" in card
     assert (red in card, red in enough._repr_html_()) == (False, True)
     assert "with 14 failing and 29 healthy ones, only a difference of" in str(few)
-    TextPage().document(few.document(), TextLayout())
+    TextPage().document(few.document())
     assert capsys.readouterr().out.startswith(few.doubt)
 
 

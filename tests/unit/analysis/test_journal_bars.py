@@ -12,8 +12,15 @@ import pandas as pd
 import pytest
 
 from restate_lab.analysis.journal.bars import JournalBars, journal_bars
-from restate_lab.analysis.journal.drawing import FUTURE, SCALES, journal_document, journal_html, time_scale
-from restate_lab.document.html import html_of
+from restate_lab.analysis.journal.drawing import (
+    FUTURE,
+    SCALES,
+    journal_document,
+    journal_html,
+    payload_blocks,
+    time_scale,
+)
+from restate_lab.document.html import blocks_html, html_of
 from restate_lab.document.text import text_of
 from restate_lab.errors import ArgumentError
 from restate_lab.status import OUTCOMES
@@ -181,3 +188,9 @@ def test_a_bar_with_a_thousand_attempts_is_not_black() -> None:
     html = journal_html(failing_journal(errors=[[2, times]], failed_attempts=1000))
     assert 40 < html.count("rgba(0,0,0,.75)") / 2 < 90
     assert "1,000 failed attempts" in html
+
+
+def test_payloads_of_the_first_entries_are_shown_with_secrets_masked() -> None:
+    html = blocks_html(*payload_blocks(journal(["step"] * 101, payload=[{"token": "hunter2"}] * 101)))
+    shown = [html.count(text) for text in ("<details>", "The first 100 of 101 entries", "hunter2")]
+    assert shown == [100, 1, 0]

@@ -152,7 +152,7 @@ def test_a_problem_is_one_line(page: Page, result: Any, notes: tuple[str, ...], 
     page.result, page.notes = result, notes
     page.section.request(run_of(content().row))
     page.refresh()
-    assert page.html.strip() == f"<p>{text}</p>"
+    assert text in page.html
     page.result = ("user", "Hello")
     page.refresh(journal_size=7)
     assert "Hello" in page.html

