@@ -22,6 +22,7 @@ import pytest
 from restate_lab.demo.process import Process
 from restate_lab.environment import clean_environment
 from support.forked import Forked, ForkedPython, Host
+from support.starts import wait_until_ended
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="other systems start Python for each program")
 PROGRAM = """
@@ -68,7 +69,7 @@ OWN_FRAME = re.compile(r'Traceback .*\n  File ".*/forked\.py", .*\n.*\n')
 IN_A_PARENT = """
 import sys, time
 from pathlib import Path
-from support.forked import Forked, ForkedPython, Host
+from support.forked import Forked, Host
 program = Forked(Host().address, sys.argv[1:2], env={'waits': ''}, log=Path(sys.argv[2]), pass_fds=(1,))
 time.sleep(60)
 """
@@ -164,7 +165,7 @@ def test_a_program_ends(host: Host, program: Path, log: Path, ended: str) -> Non
         if ended != "stop":
             (waiting if ended == "program" else guard).kill()
             assert forked.wait(20) == {"program": 256 - signal.SIGKILL, "guard": -signal.SIGKILL}[ended]
-    assert not psutil.wait_procs([guard, waiting], timeout=5)[1]
+    wait_until_ended([guard, waiting], within=5)
 
 
 def test_nothing_outlives_a_killed_run(program: Path, log: Path) -> None:
@@ -173,7 +174,7 @@ def test_nothing_outlives_a_killed_run(program: Path, log: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:  # not tmp_path: a unix socket's path must be short
         env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "TMPDIR": folder}
         orphans = _orphans(command, env, log)
-    assert not psutil.wait_procs(orphans, timeout=10)[1]
+    wait_until_ended(orphans, within=10)
 
 
 def _orphans(command: list[str], env: dict[str, str], log: Path) -> list[psutil.Process]:

@@ -14,6 +14,7 @@ import pytest
 from restate_lab.demo import process
 from restate_lab.demo.process import Process
 from restate_lab.environment import clean_environment
+from support.starts import wait_until_ended
 
 SLEEP = "import time; print('up', flush=True); time.sleep(60)"
 STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN);" + SLEEP
@@ -57,7 +58,7 @@ def test_stop_ends_the_program_of_a_killed_guard(tmp_path: Path) -> None:
     psutil.Process(running.pid).kill()
     running.wait(5)
     running.stop()
-    assert not psutil.wait_procs([program], timeout=5)[1]
+    wait_until_ended([program], within=5)
 
 
 def test_a_program_does_not_outlive_a_killed_parent(tmp_path: Path) -> None:
@@ -72,7 +73,7 @@ def test_a_program_does_not_outlive_a_killed_parent(tmp_path: Path) -> None:
         orphans = psutil.Process(parent.pid).children(recursive=True)
         assert len(orphans) == 2
         parent.send_signal(signal.SIGKILL)
-    assert not psutil.wait_procs(orphans, timeout=10)[1]
+    wait_until_ended(orphans, within=10)
 
 
 def test_environment_is_clean(monkeypatch: pytest.MonkeyPatch) -> None:
