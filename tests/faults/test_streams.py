@@ -8,15 +8,16 @@ import json
 import os
 import pty
 import re
-import resource
 import select
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any
 
 import pytest
@@ -32,7 +33,7 @@ from support.bench import wait_for
 from support.demos import processes_in
 from support.fault_verbs import FaultBench
 from support.faults import reads_give_up_after
-from support.forked import ForkedPython, Host
+from support.forked import python
 from support.plan_racers import REASON
 from support.tcp_relay import Fault, tcp_relay
 
@@ -40,23 +41,16 @@ pytestmark = pytest.mark.server
 
 RESTARTS = "SELECT restarted_from FROM sys_invocation_status WHERE restarted_from IN :ids"
 PROGRAM = "from restate_lab.cli import main; main()"
-
-
-def pipe_without_reader() -> int:
-    reader, writer = os.pipe()
-    os.close(reader)
-    return writer
-
-
-STREAMS: Mapping[str, tuple[int, Callable[[], int | None]]] = {
-    "stdout is full": (1, lambda: os.open("/dev/full", os.O_WRONLY)),
-    "stdout has no reader": (1, pipe_without_reader),
-    "stdout is closed": (1, lambda: None),
-    "stdin is closed": (0, lambda: None),
-    "stderr is closed": (2, lambda: None),
+SHELL = {
+    "normal": 'exec "$@"',
+    "stdout is full": 'exec "$@" >/dev/full',
+    "stdout has no reader": 'exec "$@"',
+    "stdout is closed": 'exec "$@" >&-',
+    "stdin is closed": 'exec "$@" <&-',
+    "stderr is closed": 'exec "$@" 2>&-',
+    "no file can be written": 'ulimit -f 0; exec "$@"',
 }
-"""The number of a stream, and the function that returns its descriptor in each state."""
-NO_FILE = "no file can be written"
+"""How a shell starts a command in each state."""
 
 
 @dataclass(frozen=True)
@@ -90,49 +84,35 @@ def state_in(folder: Path) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module")
-def host() -> Iterator[str]:
-    """Give the address of a process that starts commands, as it has imported them."""
-    with Host() as host:
-        yield host.address
-
-
-def begin(
-    host: str, folder: Path, arguments: Sequence[str], state: str, streams: Sequence[int], program: str = PROGRAM
-) -> ForkedPython:
-    """Start a command with streams of this state, from the descriptors of normal ones, which are closed here."""
-    started: list[int | None] = [*streams]
-    if state in STREAMS:
-        number, descriptor = STREAMS[state]
-        os.close(streams[number])
-        started[number] = descriptor()
-    env = {**os.environ, "XDG_STATE_HOME": str(folder), "RESTATE_LAB_AUDIT": str(folder / "audit")}
-    limit = 0 if state == NO_FILE else resource.RLIM_INFINITY
-    try:
-        return ForkedPython(host, [program, *arguments], streams=started, env=env, file_size=limit)
-    finally:
-        for each in started:
-            if each is not None:
-                os.close(each)
-
-
-def start(host: str, folder: Path, arguments: Sequence[str], state: str = "normal", *, program: str = PROGRAM) -> Done:
+def start(folder: Path, arguments: Sequence[str], state: str = "normal", program: str = PROGRAM) -> Done:
     """Run a command in a process of its own, whose streams or files have this state."""
-    (out, to_out), (err, to_err) = os.pipe(), os.pipe()
-    streams = (os.open(os.devnull, os.O_RDONLY), to_out, to_err)
-    with (
-        os.fdopen(out) as output,
-        os.fdopen(err) as errors,
-        begin(host, folder, arguments, state, streams, program) as process,
-    ):
-        printed = output.read(), errors.read()
-        return Done(process.wait(120), *printed)
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        out = writer if state == "stdout has no reader" else PIPE
+        command = _in_state(state, program, arguments)
+        done = subprocess.run(
+            command, stdout=out, stderr=PIPE, env=_environment(folder), text=True, timeout=120, check=False
+        )
+    finally:
+        os.close(writer)
+    return Done(done.returncode, done.stdout or "", done.stderr)
 
 
-def answered(host: str, folder: Path, arguments: Sequence[str], state: str = "normal") -> Done:
+def _in_state(state: str, program: str, arguments: Sequence[str]) -> list[str]:
+    return ["sh", "-c", SHELL[state], "sh", *python(), program, *arguments]
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    return {**os.environ, "XDG_STATE_HOME": str(folder), "RESTATE_LAB_AUDIT": str(folder / "audit")}
+
+
+def answered(folder: Path, arguments: Sequence[str], state: str = "normal") -> Done:
     """Run a command that asks in a terminal, and type the requested text."""
-    (ours, theirs), (err, to_err) = pty.openpty(), os.pipe()
-    with os.fdopen(err) as errors, begin(host, folder, arguments, state, (os.dup(theirs), theirs, to_err)) as process:
+    ours, theirs = pty.openpty()
+    command, env = _in_state(state, PROGRAM, arguments), _environment(folder)
+    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=PIPE, env=env, text=True) as process:
+        os.close(theirs)
         shown, answer = "", None
         while part := _read_terminal(ours):
             shown += part
@@ -140,7 +120,8 @@ def answered(host: str, folder: Path, arguments: Sequence[str], state: str = "no
                 answer = re.search(r"To approve, type: (\S+ [a-z0-9]{4})", " ".join(shown.split()))
                 os.write(ours, f"{answer and answer[1]}\n".encode())
         os.close(ours)
-        return Done(process.wait(30), shown, errors.read())
+        assert process.stderr is not None
+        return Done(process.wait(30), shown, process.stderr.read())
 
 
 def _read_terminal(terminal: int) -> str:
@@ -263,6 +244,7 @@ COMMANDS = {
     "history delete-before": deleting,
     "mcp approve": approving,
 }
+STATES = [state for state in SHELL if state != "normal"]
 DAILY = [
     ("execute", "stdout is full"),
     ("execute", "stdout has no reader"),
@@ -273,9 +255,9 @@ DAILY = [
     ("history compact", "stdin is closed"),
     ("history vacuum", "stdout is closed"),
     ("history release", "stderr is closed"),
-    ("history delete-before", NO_FILE),
+    ("history delete-before", "no file can be written"),
     ("mcp approve", "stderr is closed"),
-    ("note", NO_FILE),
+    ("note", "no file can be written"),
 ]
 """The cells of the day: each command once, and each state at least twice."""
 
@@ -302,7 +284,6 @@ def count_files(where: Path) -> int:
 class Cell:
     """A command in a state of its streams or files, in a folder of its own."""
 
-    host: str
     name: str
     state: str
     folder: Path
@@ -311,9 +292,7 @@ class Cell:
 
     def run(self, state: str) -> Done:
         """Run the command in a process."""
-        return (answered if self.name == "mcp approve" else start)(
-            self.host, self.folder, self.command.arguments, state
-        )
+        return (answered if self.name == "mcp approve" else start)(self.folder, self.command.arguments, state)
 
     def check(self, first: Done) -> None:
         """Check the report and the effect of the first run, and that a second one acts on nothing twice."""
@@ -334,21 +313,21 @@ class Cell:
 
     def _expected(self) -> tuple[bool, int]:
         """Return whether the command acts, and its exit code."""
-        if self.state == NO_FILE:
+        if self.state == "no file can be written":
             return False, 1
         if self.name == "mcp approve" and not self.state.startswith("stderr"):
             return False, 2  # no terminal
         return True, int(self.name == "plan" and self.state.startswith("stdout"))
 
 
-def try_cells(bench: FaultBench, host: str, folder: Path, cells: Sequence[tuple[str, str]]) -> None:
+def try_cells(bench: FaultBench, folder: Path, cells: Sequence[tuple[str, str]]) -> None:
     """Run each cell, two at a time, and check it."""
     prepared = []
     for number, (name, state) in enumerate(cells):
         (place := folder / str(number)).mkdir()
         with state_in(place):
             command = COMMANDS[name](bench, str(bench.lab.settings.admin_url), place)
-            prepared.append(Cell(host, name, state, place, command, command.effect()))
+            prepared.append(Cell(name, state, place, command, command.effect()))
     with ThreadPoolExecutor(2) as pool:
         first = list(pool.map(lambda cell: cell.run(cell.state), prepared))
     faults = {}
@@ -361,17 +340,16 @@ def try_cells(bench: FaultBench, host: str, folder: Path, cells: Sequence[tuple[
     assert not faults, "\n\n".join(f"{cell}: {text}" for cell, text in faults.items())
 
 
-def test_a_change_whose_streams_or_files_fail(bench: FaultBench, host: str, tmp_path: Path) -> None:
+def test_a_change_whose_streams_or_files_fail(bench: FaultBench, tmp_path: Path) -> None:
     """The exit code is that of the outcome, stderr is true, and a second try acts on nothing twice."""
-    try_cells(bench, host, tmp_path, DAILY)
+    try_cells(bench, tmp_path, DAILY)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", COMMANDS)
-def test_each_change_in_each_state(bench: FaultBench, host: str, tmp_path: Path, name: str) -> None:
-    # A command that asks needs a terminal, which has a reader.
-    states = [state for state in (*STREAMS, NO_FILE) if (name, state) != ("mcp approve", "stdout has no reader")]
-    try_cells(bench, host, tmp_path, [(name, state) for state in states])
+def test_each_change_in_each_state(bench: FaultBench, tmp_path: Path, name: str) -> None:
+    states = [state for state in STATES if (name, state) != ("mcp approve", "stdout has no reader")]  # a terminal
+    try_cells(bench, tmp_path, [(name, state) for state in states])
 
 
 READS = {
@@ -381,51 +359,52 @@ READS = {
 }
 
 
-def test_a_command_that_only_reads_reports_a_closed_stream_in_one_line(host: str, url: str, tmp_path: Path) -> None:
+def test_a_command_that_only_reads_reports_a_closed_stream_in_one_line(url: str, tmp_path: Path) -> None:
     with ThreadPoolExecutor(2) as pool:
-        done = pool.map(lambda cell: start(host, tmp_path, [*cell[0].split(), "-e", url], cell[1]), READS)
+        done = pool.map(lambda cell: start(tmp_path, [*cell[0].split(), "-e", url], cell[1]), READS)
         for (name, _), message, result in zip(READS, READS.values(), done, strict=True):
             assert (result.code, result.out) == (1, ""), name
             assert re.fullmatch(rf"restate-lab: .*{message}\.?\n", result.err), result.err
 
 
 @pytest.mark.long  # a report takes seconds
-def test_a_report_that_was_written_is_named_with_the_exit_code_of_the_verdict(
-    host: str, url: str, tmp_path: Path
-) -> None:
+def test_a_report_that_was_written_is_named_with_the_exit_code_of_the_verdict(url: str, tmp_path: Path) -> None:
     path = tmp_path / "report.html"
-    done = start(host, tmp_path, ["report", "-o", str(path), "--length", "short", "-e", url], "stdout is full")
+    done = start(tmp_path, ["report", "-o", str(path), "--length", "short", "-e", url], "stdout is full")
     message = (
         rf"restate-lab: the report was written to {path}; the result could not be printed (No space left on device"
     )
     assert (done.code, path.exists(), message in " ".join(done.err.split())) == (0, True, True), done
 
 
-def test_a_demo_that_cannot_print_reports_its_error(host: str, tmp_path: Path) -> None:
+def test_a_demo_that_cannot_print_reports_its_error(tmp_path: Path) -> None:
     """The program that it starts ends at once; ``test_a_demo_starts_and_ends`` has a server."""
     arguments = ["demo", "--no-browser", "--server", "/bin/false"]
     with ThreadPoolExecutor(2) as pool:
-        for done in pool.map(
-            lambda state: start(host, tmp_path, arguments, state), ("stdout is full", "stdout is closed")
-        ):
+        for done in pool.map(lambda state: start(tmp_path, arguments, state), ("stdout is full", "stdout is closed")):
             assert (done.code, done.out) == (1, "")
             assert re.match(r"Starting .*\nrestate-lab: /bin/false exited with code 1; ", done.err), done.err
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("state", STREAMS)
-def test_a_demo_starts_and_ends(server: Path, host: str, tmp_path: Path, state: str) -> None:
+@pytest.mark.parametrize("state", [state for state in STATES if state != "no file can be written"])
+def test_a_demo_starts_and_ends(server: Path, tmp_path: Path, state: str) -> None:
     """Its lines are on the stream that is left, and Ctrl-C ends it with 0."""
     arguments = ["demo", "--no-browser", "--story", "first-look", "--server", str(server)]
     printed = tmp_path / "printed"
-    with printed.open("w") as lines, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TMPDIR", str(tmp_path))
-        streams = (os.open(os.devnull, os.O_RDONLY), os.dup(lines.fileno()), os.dup(lines.fileno()))
-        process = begin(host, tmp_path, arguments, state, streams)
-    with process:
-        wait_for(lambda: "Press Ctrl-C to stop" in printed.read_text() or process.exit_code is not None, within=130)
-        os.killpg(process.pid, signal.SIGINT)
+    reader, writer = os.pipe()
+    os.close(reader)
+    with printed.open("w") as lines:
+        out = writer if state == "stdout has no reader" else lines
+        command, env = _in_state(state, PROGRAM, arguments), _environment(tmp_path) | {"TMPDIR": str(tmp_path)}
+        process = subprocess.Popen(command, stdout=out, stderr=lines, env=env)
+    os.close(writer)
+    try:
+        wait_for(lambda: "Press Ctrl-C to stop" in printed.read_text() or process.poll() is not None, within=130)
+        process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0, printed.read_text()
+    finally:
+        process.kill()
     assert "Traceback" not in printed.read_text()
     assert not processes_in(tmp_path)
     assert not list(tmp_path.glob("restate-lab-*"))
@@ -528,14 +507,12 @@ os.rename = claim
 from restate_lab.cli import main; main()"""
 
 
-def test_a_process_that_is_killed_before_its_claim_leaves_the_plan(
-    bench: FaultBench, host: str, url: str, tmp_path: Path
-) -> None:
+def test_a_process_that_is_killed_before_its_claim_leaves_the_plan(bench: FaultBench, url: str, tmp_path: Path) -> None:
     """The claim comes just before the first request; the plan is executed afterwards, once."""
     ids = take(bench, 1)
     with state_in(tmp_path):
         arguments = ["execute", plan_of(url, *ids), "--reason", REASON, "-e", url]
-        assert start(host, tmp_path, arguments, program=KILLED.format("pass")).code == 256 - signal.SIGKILL
+        assert start(tmp_path, arguments, program=KILLED.format("pass")).code == -signal.SIGKILL
         assert restarts(bench, ids) == []
         assert [call(*arguments).exit_code for _ in range(2)] == [0, 1]
         assert restarts(bench, ids) == ids
@@ -543,12 +520,12 @@ def test_a_process_that_is_killed_before_its_claim_leaves_the_plan(
 
 
 def test_a_process_that_is_killed_after_its_claim_has_used_up_its_plan(
-    bench: FaultBench, host: str, url: str, tmp_path: Path
+    bench: FaultBench, url: str, tmp_path: Path
 ) -> None:
     ids = take(bench, 1)
     with state_in(tmp_path):
         arguments = ["execute", plan_of(url, *ids), "--reason", REASON, "-e", url]
-        assert start(host, tmp_path, arguments, program=KILLED.format("rename(*args)")).code == 256 - signal.SIGKILL
+        assert start(tmp_path, arguments, program=KILLED.format("rename(*args)")).code == -signal.SIGKILL
         again = call(*arguments)
         assert (again.exit_code, restarts(bench, ids)) == (1, [])
         message = " ".join(again.stderr.split())

@@ -3,8 +3,8 @@
 The SDK takes half a second of processor time to import, the libraries of agents more than two seconds, and a complete
 run starts about a hundred programs with services. `Host` is that process, one per run: ``python forked.py SOCKET``. It
 imports the libraries with the first program. A program gets its own environment, log and group of processes with a
-guard, as from `demo.process.Process`, and ends with the process that requested it. `ForkedPython` is ``python -c`` with
-any state of its standard streams: a command of the command line takes a second of processor time to import.
+guard, as from `demo.process.Process`, and ends with the process that requested it. A command of the command line takes
+a second of processor time to import: `restate_lab` returns one that the host starts.
 """
 
 from __future__ import annotations
@@ -47,6 +47,8 @@ AGENTS = ("agents", "openai.resources", "restate.ext.openai")
 READY_WITHIN = 20.0  # seconds; a tenth is usual
 ENV = {"NO_PROXY": "127.0.0.1", "OPENAI_AGENTS_DISABLE_TRACING": "1"}
 """What the libraries of the agents read when they are imported, as in `demo.embedded.model_settings`."""
+ADDRESS = "TESTS_HOST"
+"""The variable with the address of the host of the run."""
 _STDERR = 2
 _NUMBER = 4  # bytes of each number on the socket: a length, an ID of a process, an exit code
 _FORK = multiprocessing.get_context("fork")
@@ -107,43 +109,19 @@ class Forked(Process):
         self, address: str, program: Sequence[str], *, env: Mapping[str, str], log: Path, pass_fds: tuple[int]
     ) -> None:
         self.log = log
-        with log.open("ab") as output:
-            self._start(address, [output.fileno(), *pass_fds], program=program, env=dict(env))
-
-    def _start(self, address: str, fds: Sequence[int], **options: Any) -> None:
-        request = json.dumps({"cwd": str(Path.cwd()), **options}).encode()
+        request = json.dumps({"program": program, "env": dict(env), "cwd": str(Path.cwd())}).encode()
         watched, self._lifeline = os.pipe()
         try:
-            connection = _connect(address)
-            socket.send_fds(connection, [len(request).to_bytes(_NUMBER)], [watched, *fds])
-            connection.sendall(request)
+            with log.open("ab") as output:
+                connection = _connect(address)
+                socket.send_fds(connection, [len(request).to_bytes(_NUMBER)], [watched, output.fileno(), *pass_fds])
+                connection.sendall(request)
             self._guard = _Guard(connection)  # type: ignore[assignment] # it has the same methods as a Popen
         except BaseException:
             os.close(self._lifeline)
             raise
         finally:
             os.close(watched)
-
-
-class ForkedPython(Forked):
-    """``python -c CODE ARGUMENTS``, with descriptors for its standard streams; a stream with None is closed.
-
-    ``file_size`` is the size in bytes that a file may get.
-    """
-
-    def __init__(
-        self,
-        address: str,
-        command: Sequence[str],
-        *,
-        streams: Sequence[int | None],
-        env: Mapping[str, str],
-        file_size: int = resource.RLIM_INFINITY,
-    ) -> None:
-        numbers = [number for number, fd in enumerate(streams) if fd is not None]
-        fds = [fd for fd in streams if fd is not None]
-        program = ["-c", *command]
-        self._start(address, fds, program=program, env=dict(env), streams=numbers, file_size=file_size)
 
 
 def process_starter(address: str) -> Callable[..., Process]:
@@ -155,6 +133,19 @@ def process_starter(address: str) -> Callable[..., Process]:
         return Forked(address, command[1:-2], **options)  # without "--fd N", which pass_fds repeats
 
     return start
+
+
+def restate_lab() -> list[str]:
+    """Return the command ``restate-lab``, forked by the host of the run if there is one."""
+    return [*python(), "from restate_lab.cli import main; main()"]
+
+
+def python() -> list[str]:
+    """Return the command ``python -c``, forked by the host of the run if there is one."""
+    if address := os.environ.get(ADDRESS):
+        _connect(address).close()  # once the host has started
+        return [sys.executable, "-I", "-S", str(Path(__file__).with_name("forked_python.py")), address]
+    return [sys.executable, "-c"]
 
 
 def _connect(address: str) -> socket.socket:
@@ -182,6 +173,8 @@ def main(address: str) -> None:
             connection, _ = listening.accept()
             with connection:
                 length, fds, _, _ = socket.recv_fds(connection, _NUMBER, 4)
+                if not length:  # it was only tried whether this process has started
+                    continue
                 request = json.loads(connection.recv(int.from_bytes(length), socket.MSG_WAITALL))
                 _import_libraries(request["program"])
                 _FORK.Process(target=_guard, args=(connection, listening, fds, request)).start()
@@ -202,6 +195,8 @@ def _guard(connection: socket.socket, listening: socket.socket, fds: Sequence[in
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     listening.close()
     watched, *others = fds
+    with contextlib.suppress(OSError):  # the process that requested the program may have ended
+        connection.sendall(os.getpid().to_bytes(_NUMBER))
     program = _FORK.Process(target=_run, args=(connection, watched, others, request))
     program.start()
     for fd in others:
@@ -209,13 +204,12 @@ def _guard(connection: socket.socket, listening: socket.socket, fds: Sequence[in
     # SIGTERM and Ctrl-C go to the whole group of processes. They end the program, and then this process ends, too.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
-    connection.sendall(os.getpid().to_bytes(_NUMBER))
     if watched in multiprocessing.connection.wait([watched, program.sentinel]):
         program.terminate()
         program.join(GRACE)
         program.kill()
     program.join()
-    with contextlib.suppress(OSError):  # the process that requested the program may have ended
+    with contextlib.suppress(OSError):
         connection.sendall(((program.exitcode or 0) & 255).to_bytes(_NUMBER))
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
-import resource
 import signal
 import socket
 import subprocess
@@ -14,14 +12,13 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 
 from restate_lab.demo.process import Process
 from restate_lab.environment import clean_environment
-from support.forked import Forked, ForkedPython, Host
+from support.forked import ADDRESS, Forked, Host, python
 from support.starts import wait_until_ended
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="other systems start Python for each program")
@@ -55,15 +52,24 @@ atexit.register(os.write, stream, b' and ended')
 print('x', end='')
 exec(sys.argv[2])
 """
-STARTS: dict[str, tuple[str, dict[int, str | None], str, int]] = {
-    "normal": ('exec "$@"', {}, "pass", 0),
-    "no stdin": ('exec "$@" <&-', {0: None}, "raise SystemExit('a message')", 1),
-    "no stdout": ('exec "$@" >&-', {1: None}, "raise SystemExit(7)", 7),
-    "no stderr": ('exec "$@" 2>&-', {2: None}, "1 / 0", 1),
-    "a full stdout": ('exec "$@" >/dev/full', {1: "/dev/full"}, "pass", 120),
-    "no file": ('ulimit -f 0; exec "$@"', {}, "open('file', 'w', 1).write('x\\n')", 1),
+SLEEPS = """
+import time
+try:
+    print('up', flush=True)
+    time.sleep(20)
+except KeyboardInterrupt:
+    raise SystemExit(5)
+"""
+STARTS = {
+    "normal": ('exec "$@"', "pass", 0),
+    "no stdin": ('exec "$@" <&-', "raise SystemExit('a message')", 1),
+    "no stdout": ('exec "$@" >&-', "raise SystemExit(7)", 7),
+    "no stderr": ('exec "$@" 2>&-', "1 / 0", 1),
+    "a full stdout": ('exec "$@" >/dev/full', "pass", 120),
+    "no file": ('ulimit -f 0; exec "$@"', "open('file', 'w', 1).write('x\\n')", 1),
+    "a signal": ('exec "$@"', "os.kill(os.getpid(), signal.SIGKILL)", -signal.SIGKILL),
 }
-"""How a shell starts Python, the streams that differ, the end of the code, and the exit code."""
+"""How a shell starts Python, the end of the code, and the exit code."""
 OWN_FRAME = re.compile(r'Traceback .*\n  File ".*/forked\.py", .*\n.*\n')
 """The only difference: if stdout cannot be flushed, Python reports where it was called from."""
 IN_A_PARENT = """
@@ -114,30 +120,12 @@ def test_a_program_has_what_python_gives_it(host: Host, program: Path, log: Path
     assert log.read_text().replace(str(log), "") == other.read_text()
 
 
-def run_code(host: Host | None, start: str, env: dict[str, str]) -> tuple[int, str, str]:
-    """Return the exit code and the output of the code, forked or started by a shell."""
-    shell, other, end, _ = STARTS[start]
-    (stdin, to_stdin), (out, stdout), (err, stderr) = os.pipe(), os.pipe(), os.pipe()
-    os.write(to_stdin, b"a line")
-    os.close(to_stdin)
-    command = [CODE, "1" if start == "no stderr" else "2", end]
-    with contextlib.ExitStack() as stack:
-        streams = [stdin, stdout, stderr]
-        for fd in streams:
-            stack.callback(os.close, fd)
-        if host:
-            files = {number: os.open(path, os.O_WRONLY) if path else None for number, path in other.items()}
-            given = [files.get(number, fd) for number, fd in enumerate(streams)]
-            limit = 0 if start == "no file" else resource.RLIM_INFINITY
-            process: Any = stack.enter_context(
-                ForkedPython(host.address, command, streams=given, env=env, file_size=limit)
-            )
-        else:
-            program = ["sh", "-c", shell, "sh", sys.executable, "-c", *command]
-            process = subprocess.Popen(program, stdin=stdin, stdout=stdout, stderr=stderr, env=env)
-        code = process.wait(20)
-    with os.fdopen(out) as output, os.fdopen(err) as errors:
-        return code, output.read(), OWN_FRAME.sub("", errors.read())
+def run_code(start: str, env: dict[str, str]) -> tuple[int, str, str]:
+    """Return the exit code and the output of the code."""
+    shell, end, _ = STARTS[start]
+    command = ["sh", "-c", shell, "sh", *python(), CODE, "1" if start == "no stderr" else "2", end]
+    done = subprocess.run(command, input="a line", capture_output=True, env=env, text=True, timeout=20, check=False)
+    return done.returncode, done.stdout, OWN_FRAME.sub("", done.stderr)
 
 
 @pytest.mark.parametrize("start", STARTS)
@@ -146,10 +134,24 @@ def test_code_has_the_streams_and_the_end_that_python_gives_it(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     env = clean_environment(A_VARIABLE="1")
-    started = run_code(None, start, env)
-    assert started[0] == STARTS[start][3]
-    assert "and ended" in started[1] + started[2]
-    assert run_code(host, start, env) == started
+    monkeypatch.delenv(ADDRESS, raising=False)
+    started = run_code(start, env)
+    assert started[0] == STARTS[start][2]
+    assert ("and ended" in started[1] + started[2]) is (start != "a signal")
+    monkeypatch.setenv(ADDRESS, host.address)
+    assert run_code(start, env) == started
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 5), (signal.SIGTERM, -signal.SIGTERM)])
+def test_code_gets_the_signals_of_its_command(
+    host: Host, number: int, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(ADDRESS, host.address)
+    with subprocess.Popen([*python(), SLEEPS], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "up\n"
+        process.send_signal(number)
+        assert process.wait(20) == code
 
 
 @pytest.mark.parametrize("ended", ["stop", "program", "guard"])
