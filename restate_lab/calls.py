@@ -79,7 +79,7 @@ class Step:
 
     @property
     def python(self) -> str:
-        """Return the calls as Python; "" if there is none."""
+        """Return the calls as Python, or an empty text without calls."""
         return "" if self.rows else self.code or python_code(self.calls)
 
 

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from restate_lab._public import did_you_mean, nearest_names
+from restate_lab.tokens import MARKS, STATUSES as _COLOURS
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,26 +24,8 @@ class Status:
     ended: bool = False
 
 
-_GREY = "#8a8f98"
-STATUSES: dict[str, Status] = {
-    status.name: status
-    for status in (
-        Status("scheduled", "#b6bac2"),
-        Status("pending", "#d9a400"),
-        Status("ready", "#a5aab3"),
-        Status("backing-off", "#e8710a"),
-        Status("yielded", "#c9b458"),
-        Status("running", "#2f6fde"),
-        Status("in-progress", "#5b8def"),
-        Status("suspended", _GREY),
-        Status("paused", "#c98500"),
-        Status("unknown", "#9aa0a6"),
-        Status("succeeded", "#2f9e55", ended=True),
-        Status("failed", "#d93025", ended=True),
-        Status("cancelled", "#6d727b", ended=True),
-        Status("killed", "#53575e", ended=True),
-    )
-}
+_ENDED = ("succeeded", "failed", "cancelled", "killed")
+STATUSES = {name: Status(name, colour, ended=name in _ENDED) for name, colour in _COLOURS.items()}
 PAST_ONLY = IN_PROGRESS, UNKNOWN = "in-progress", "unknown"
 """Statuses that only an earlier time has: running, ready or backing off; and one that its records do not prove."""
 ENDED = tuple(name for name, status in STATUSES.items() if status.ended)
@@ -60,8 +43,8 @@ class OutcomeStyle:
 
 OUTCOMES: dict[str, OutcomeStyle] = {
     "done": OutcomeStyle("done", STATUSES["succeeded"].colour, "✓"),
-    "pending": OutcomeStyle("no result", _GREY, "·"),
-    "waiting": OutcomeStyle("waiting", "#6b84a3", "…"),
+    "pending": OutcomeStyle("no result", MARKS["no result"], "·"),
+    "waiting": OutcomeStyle("waiting", MARKS["waiting"], "…"),
     "retrying": OutcomeStyle("failing", STATUSES["backing-off"].colour, "↻"),
     "failed": OutcomeStyle("failed", STATUSES["failed"].colour, "✖"),
 }
@@ -78,10 +61,7 @@ _SAME = {
     "quiet": "suspended",
 }
 COLOURS: Mapping[str, str] = MappingProxyType(
-    {name: status.colour for name, status in STATUSES.items()}
-    | {tone: STATUSES[name].colour for tone, name in _SAME.items()}
-    | {"waiting": OUTCOMES["waiting"].colour}
-    | {"created": "#4f7fd6", "neutral": "#5b8db8", "evidence": "#3c7d8c", "archive": "#7a5c99"}
+    {**MARKS, **_COLOURS, **{tone: _COLOURS[name] for tone, name in _SAME.items()}}
 )
 """A tone → its color: a status, a severity, a verdict, and others."""
 

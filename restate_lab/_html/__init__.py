@@ -19,6 +19,7 @@ from markupsafe import Markup
 from restate_lab._text import escape_invisible, split_ids
 from restate_lab.calls import Step
 from restate_lab.status import COLOURS, SIGNS
+from restate_lab.tokens import INLINE, page_css
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -54,9 +55,9 @@ def render(template: str, **values: Any) -> str:
 
 @cache
 def stylesheet(name: str) -> Markup:
-    """Return the colors of pages and a style sheet of this package, such as "serve/page.css"."""
-    texts = (files("restate_lab").joinpath(each).read_text("utf-8") for each in ("_html/colours.css", name))
-    return Markup("".join(texts))  # noqa: S704 - files of this package
+    """Return the design tokens of pages and a style sheet of this package, such as "serve/page.css"."""
+    text = files("restate_lab").joinpath(name).read_text("utf-8")
+    return Markup(f"{page_css()}{text}")  # noqa: S704 - a file of this package
 
 
 def _address_of(id_: str) -> str:
@@ -80,7 +81,13 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals |= {"address_of": _address_of, "page_of": _page_of, "colours": COLOURS, "signs": SIGNS}
+    environment.globals |= {
+        "address_of": _address_of,
+        "page_of": _page_of,
+        "colours": COLOURS,
+        "signs": SIGNS,
+        "token": {name.replace("-", "_"): value for name, value in INLINE.items()},
+    }
     environment.filters["thousands"] = "{:,}".format
     environment.filters["split_ids"] = split_ids
     environment.filters["visible"] = escape_invisible

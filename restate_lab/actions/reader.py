@@ -22,6 +22,7 @@ from restate_lab.client.schema import translate_errors
 from restate_lab.client.sql.bind import chunks
 from restate_lab.errors import QueryInterrupted, RateLimited, Unreachable
 from restate_lab.reads import Reads, Row
+from restate_lab.source import Source
 from restate_lab.status import LONG_BACK_OFFS_SQL, STATUS_SQL, status_of
 
 T = TypeVar("T")
@@ -66,6 +67,9 @@ _NAMED = """
 SELECT id, services, min_service_protocol_version AS oldest, max_service_protocol_version AS newest
 FROM sys_deployment WHERE id = :id"""
 # A valid id that no invocation has, for an empty list: IN () is not valid SQL.
+_BY_IDEMPOTENCY_KEY = """
+SELECT id FROM sys_invocation_status
+WHERE idempotency_key = :key AND target_service_name = :service AND target_handler_name = :handler"""
 _UNKNOWN_ID = "inv_1" + "0" * 33
 _OTHER_TYPES = {"created_at", "modified_at", "completed_at", "protocol", "journal_size", "in_vqueue"}
 
@@ -290,3 +294,10 @@ def _objects(texts: pa.ChunkedArray[Any]) -> Any:
     encoded: Any = texts.dictionary_encode().combine_chunks()
     objects = np.array([*encoded.dictionary.to_pylist(), None], dtype="object")
     return objects[encoded.indices.fill_null(-1).to_numpy()]
+
+
+def find_by_idempotency_key(source: Source, service: str, handler: str, key: str, *, timeout: float) -> str | None:
+    """Return the id of the invocation of a handler with an idempotency key; None if there is none."""
+    names = {"service": service, "handler": handler, "key": key}
+    rows = source.sql(_BY_IDEMPOTENCY_KEY, params=names, timeout=timeout, progress=False)
+    return str(rows["id"].iloc[0]) if len(rows) else None

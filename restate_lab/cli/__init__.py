@@ -14,10 +14,12 @@ from restate_lab import __version__
 from restate_lab._public import did_you_mean, nearest_names
 from restate_lab.cli import (
     act,
+    call,
     copies,
     debug,
     demo,
     diagnose,
+    find,
     mcp,
     note,
     query,
@@ -43,6 +45,7 @@ ELSEWHERE: Mapping[str, str] = MappingProxyType(
         "deployments": "Use: restate deployments list, or restate-lab ask deployment_pins.",
         "forecast": "Use: restate-lab ask draining, or restate-lab ask stuck_without -p deployment=ID.",
         "invocations": "Use: restate-lab ask overview, or restate invocations list.",
+        "invoke": "Use: restate-lab call SERVICE/HANDLER, with a reason for the audit log.",
         "list": "Use: restate-lab ask overview, or restate invocations list.",
         "register": "Use: restate deployments register ADDRESS.",
         "services": "Use: restate services list, or restate-lab ask overview.",
@@ -68,13 +71,29 @@ class _Commands(TyperGroup):
 app = typer.Typer(
     cls=_Commands,
     help="See, explain and repair what a Restate cluster is doing.",
-    epilog="Only execute and demo, and mcp with --allow-changes, change a cluster. Exit codes: 0 success, "
-    "1 error, 2 invalid usage; doctor, waits, execute, watch, report and replay have more.",
+    epilog="Only execute, call and demo, and mcp with --allow-changes, change a cluster. Exit codes: 0 success, "
+    "1 error, 2 invalid usage; doctor, waits, execute, call, watch, report and replay have more.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for module in (demo, query, diagnose, story, act, note, debug, replay, to_test, copies, watch, report, serve):
+for module in (
+    demo,
+    query,
+    diagnose,
+    find,
+    story,
+    act,
+    call,
+    note,
+    debug,
+    replay,
+    to_test,
+    copies,
+    watch,
+    report,
+    serve,
+):
     app.add_typer(module.app)
 app.add_typer(mcp.app, name="mcp", short_help="Serve tools for an AI assistant.")
 

@@ -11,8 +11,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterable, Mapping
-from types import MappingProxyType
+from collections.abc import Iterable
 from typing import Any, TextIO, TypeAlias
 
 from rich.cells import cell_len
@@ -23,6 +22,7 @@ from restate_lab._text import escape_invisible
 from restate_lab.cli._in_a_shell import in_a_shell
 from restate_lab.document import Document
 from restate_lab.document.text import COLUMNS, TextLayout, TextRow, Write, python_of
+from restate_lab.tokens import TERMINAL
 
 Part: TypeAlias = "str | tuple[str, str]"  # a text, or a text and its style
 
@@ -31,31 +31,6 @@ _OFF = frozenset({"0", "false"})  # of FORCE_COLOR, as in other tools
 IN_PYTHON = "in Python:"  # before calls that no command makes
 _PIPE = 100  # columns without a terminal
 _NARROWEST = 24  # minimum width of a paragraph beside its indent
-ORANGE, GRAY_BLUE = "color(166)", "color(67)"  # readable on light and dark backgrounds
-STATUS_STYLES: Mapping[str, str] = MappingProxyType(
-    {
-        "scheduled": "dim",
-        "pending": "yellow",
-        "ready": "",
-        "backing-off": ORANGE,
-        "yielded": "yellow",
-        "running": "color(33)",
-        "in-progress": "color(33)",
-        "suspended": "",
-        "paused": "yellow",
-        "unknown": "dim",
-        "succeeded": "green",
-        "failed": "red",
-        "cancelled": "dim",
-        "killed": "dim",
-    }
-)
-"""Status → its style in a terminal; the user's theme defines the colors."""
-SEVERITY_STYLES: Mapping[str, str] = MappingProxyType(
-    {"critical": "red", "warning": "yellow", "note": "dim", "incomplete": "yellow", "healthy": "green"}
-)
-_STYLES = {**STATUS_STYLES, **SEVERITY_STYLES, "strong": "bold", "quiet": _DIM, "waiting": GRAY_BLUE}
-"""Tone → its style."""
 _LONG = 24  # rows; below a longer document its title is repeated
 _WORD = r"""(?:'[^']*'|"[^"]*"|\\.|[^\s'"\\])+"""
 _PART_OF_COMMAND = re.compile(rf"(?:-\w|--[a-z-]+) (?!-){_WORD}|{_WORD}")
@@ -103,8 +78,8 @@ class TextPage:
         if row.is_code:
             self.commands(row.parts[0].text, first=row.first.text)
             return
-        parts = [(in_a_shell(each.text), weight + _STYLES.get(each.tone, "")) for each in row.parts]
-        self.paragraph(*parts, first=row.first.text, style=_STYLES.get(row.first.tone, ""))
+        parts = [(in_a_shell(each.text), weight + TERMINAL.get(each.tone, "")) for each in row.parts]
+        self.paragraph(*parts, first=row.first.text, style=TERMINAL.get(row.first.tone, ""))
 
     def blank(self) -> None:
         self._print(Text())

@@ -8,7 +8,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -109,6 +109,12 @@ FromIndex = Annotated[
 Callees = Annotated[
     bool, typer.Option("--include-callees", help="Also those that they called: for cancel, kill, pause and resume.")
 ]
+First = Annotated[
+    int | None,
+    typer.Option(
+        "--first", metavar="N", min=1, help="Plan the first N of them, to try, and the others as a second plan."
+    ),
+]
 PlanName = Annotated[str, typer.Argument(metavar="PLAN", help="The name that restate-lab plan printed (plan-…).")]
 Reason = Annotated[
     str, typer.Option("--reason", metavar="TEXT", help="The reason for the audit log: INC-42: the API is back.")
@@ -152,6 +158,7 @@ app = typer.Typer(rich_markup_mode=None)
         "restate-lab plan cancel inv_1aBc…",
         "restate-lab plan kill - < ids.txt",
         "restate-lab plan resume --question retry_storm_ids -p service=Payments",
+        "restate-lab plan resume --service Payments --status retrying --first 5",
     ),
 )
 @with_output
@@ -172,6 +179,7 @@ def plan(
     deployment: Deployment = None,
     from_index: FromIndex = None,
     include_callees: Callees = False,
+    first: First = None,
     cluster: Cluster = None,
     timeout: Timeout = SCAN_LIMIT,
     form: OutputFormat,
@@ -179,7 +187,8 @@ def plan(
     """Plan an action on invocations: print its effect on each, whether it can be undone, and the name of the plan.
 
     Nothing is sent. The plan is valid for 15 minutes; restate-lab execute acts on exactly its invocations, once. If it
-    cannot be stored, it is printed without a name, and the exit code is 1.
+    cannot be stored, it is printed without a name, and the exit code is 1. With --first, execute the plan of the first
+    ones, look at them, and then execute the plan of the others.
     """
     from restate_lab.actions.plan.model import MOST
     from restate_lab.cli._output import write_result
@@ -193,19 +202,28 @@ def plan(
     with open_source(cluster, None) as lab:
         made = _make_plan(lab, action.replace("-", "_"), selection, options, timeout)
         identity = read_identity(lab)
-    stored = _store(made, identity) if made.targets else None
-    name, command = (None, None) if stored is None else (stored.name, _command(made, stored, cluster))
+    others = made.only(made.targets[first:]) if first is not None and first < len(made.targets) else None
+    made = made if others is None else made.first(len(made.targets) - len(others.targets))
+    name, command = _keep(made, identity, cluster)
+    names: dict[str, Any] = {"plan": name, "command": command}
+    further = None
+    if others is not None and command is not None:
+        later, further = _keep(others, identity, cluster)
+        names["others"] = {"plan": later, "command": further, "targets": len(others.targets)}
     write_result(
         form,
         made.frame,
-        lambda: _review(made, command),
-        lambda: {"plan": name, "command": command, **made.to_json()},
+        lambda: _review(made, command, others, further),
+        lambda: {**names, **made.to_json()},
         most=MOST,
         more="… and {more:,} more; --json lists them",
     )
-    if command is not None and form.kind in {"csv", "parquet"}:  # the rows do not have it
-        TextPage(sys.stderr).commands(command, first="execute: ")
-    return ERROR if made.targets and stored is None else 0
+    if form.kind in {"csv", "parquet"}:  # the rows do not have the commands
+        for each, label in ((command, "execute: "), (further, "then:    ")):
+            if each is not None:
+                TextPage(sys.stderr).commands(each, first=label)
+    is_stored = command is not None and (others is None or further is not None)
+    return ERROR if made.targets and not is_stored else 0
 
 
 @app.command(
@@ -391,6 +409,12 @@ def _store(made: Plan, identity: ClusterIdentity) -> StoredPlan | None:
     return stored
 
 
+def _keep(made: Plan, identity: ClusterIdentity, cluster: str | None) -> tuple[str | None, str | None]:
+    """Store a plan with targets, and return its name and the command that executes it; None if it is not stored."""
+    stored = _store(made, identity) if made.targets else None
+    return (None, None) if stored is None else (stored.name, _command(made, stored, cluster))
+
+
 def _command(made: Plan, stored: StoredPlan, cluster: str | None) -> str:
     """Return the command that executes a stored plan."""
     expect = f" --expect {len(made.targets)}" if len(made.targets) > made.action.rule.expect_above else ""
@@ -420,12 +444,19 @@ def _exit_code(outcome: pd.DataFrame) -> int:
     return 0 if is_complete and outcomes & _ACTED else BAD
 
 
-def _review(made: Plan, command: str | None) -> Document:
+def _review(made: Plan, command: str | None, others: Plan | None, further: str | None) -> Document:
+    from restate_lab.calls import Step
+    from restate_lab.document import Calls
+
     if not made.targets:
         return made.review("There is nothing to do.")
     if command is None:
         return made.review("Nothing was sent, and the plan was not stored.")
-    return made.review(f"Nothing was sent. To execute the plan once, before {format_time(made.expires_at)}", command)
+    review = made.review(f"Nothing was sent. To execute the plan once, before {format_time(made.expires_at)}", command)
+    if others is None or further is None:
+        return review
+    then = Calls(Step((), f"Then the other {len(others.targets):,}, if these have succeeded", further))
+    return replace(review, blocks=(*review.blocks, then))
 
 
 def _print_outcome(outcome: pd.DataFrame, form: OutputFormat) -> None:

@@ -221,9 +221,9 @@ def doctor(
 
     --csv and --parquet write only the findings; --json also lists the checks.
     """
-    from restate_lab.analysis.doctor import doctor as diagnose
+    from restate_lab.analysis.doctor import diagnose
+    from restate_lab.cli._exit_codes import doctor_exit_code
     from restate_lab.cli._output import write_result
-    from restate_lab.cli._result_pages import doctor_exit_code
     from restate_lab.cli.shell_code import writer
 
     with open_with_options(cluster, evidence, live, at) as (source, where):
@@ -335,8 +335,8 @@ def waits(
     --json contains all frames; --csv and --parquet write one --part.
     """
     from restate_lab.analysis.waits import find_waits
+    from restate_lab.cli._exit_codes import waits_exit_code
     from restate_lab.cli._output import write_result
-    from restate_lab.cli._result_pages import waits_exit_code
     from restate_lab.cli.shell_code import writer
 
     with open_with_options(cluster, evidence, live, at) as (source, where):

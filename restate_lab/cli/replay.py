@@ -119,8 +119,8 @@ def replay(
     """
     from restate_lab.analysis.replay import replay as check
     from restate_lab.analysis.replay.check import deployment_address
+    from restate_lab.cli._exit_codes import replay_exit_code
     from restate_lab.cli._output import write_result
-    from restate_lab.cli._result_pages import replay_exit_code
 
     filters = {"id": id_, "service": service, "handler": handler, "deployment": pinned}
     targets = {name: value for name, value in filters.items() if value} | ({"status": "all"} if ended or id_ else {})
@@ -133,12 +133,7 @@ def replay(
             raise ArgumentError(f"not confirmed; nothing was sent to {address}.")
         options: dict[str, Any] = {"allow": allow or [], "headers": headers, "timeout": timeout}
         result = check(source, targets, deployment, sample=sample, confirm=address, **options)
-    write_result(
-        form,
-        result.rows,
-        result.document,
-        result.to_json,
-    )
+    write_result(form, result.rows, result.document, result.to_json)
     return replay_exit_code(result)
 
 

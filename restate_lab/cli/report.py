@@ -119,8 +119,9 @@ def report(
 
 def _write_incident(source: Source, output: Path, **options: Any) -> int:
     """Write the report, print its path and the verdict, and return the exit code."""
-    from restate_lab.cli._page import SEVERITY_STYLES, TextPage
+    from restate_lab.cli._page import TextPage
     from restate_lab.reports.incident import incident_report
+    from restate_lab.tokens import TERMINAL
 
     written = incident_report(source, output, **options)
     diagnosis = written.diagnosis
@@ -130,9 +131,9 @@ def _write_incident(source: Source, output: Path, **options: Any) -> int:
     page = TextPage()
     typer.echo(written)
     if diagnosis is None:
-        page.paragraph((written.lead[0], f"bold {SEVERITY_STYLES['incomplete']}"))
+        page.paragraph((written.lead[0], f"bold {TERMINAL['incomplete']}"))
         return code
-    page.paragraph((diagnosis.summary, f"bold {SEVERITY_STYLES[diagnosis.worst or diagnosis.verdict]}"))
+    page.paragraph((diagnosis.summary, f"bold {TERMINAL[diagnosis.worst or diagnosis.verdict]}"))
     for title in diagnosis.findings["title"].head(1):
         page.paragraph(title)
     return code
@@ -166,9 +167,4 @@ def compare(
         raise ArgumentError("AFTER and --cluster cannot be combined; compare with one of them.")
     with open_source(None, before) as first, open_source(cluster, after) as second:
         comparison = compare_sources(first, second, timeout=timeout)
-    write_result(
-        form,
-        getattr(comparison, part),
-        comparison.document,
-        comparison.to_json,
-    )
+    write_result(form, getattr(comparison, part), comparison.document, comparison.to_json)

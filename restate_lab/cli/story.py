@@ -103,14 +103,7 @@ def story(
     if form.kind in {"csv", "parquet"}:
         for each in result.reasons:
             warn(each)
-    write_result(
-        form,
-        getattr(result, part),
-        result.document,
-        result.to_json,
-        writer(where),
-        pictured=MOST_ROWS,
-    )
+    write_result(form, getattr(result, part), result.document, result.to_json, writer(where), pictured=MOST_ROWS)
 
 
 def _ids_of(texts: Sequence[str] | None) -> str | list[str] | None:

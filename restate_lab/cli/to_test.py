@@ -98,9 +98,4 @@ def to_test(
         with open_source(cluster, evidence, live) as source:
             result = write(source, invocation_id, folder, timeout=timeout, **options)
     note_change(f"the test was written to {folder}")
-    write_result(
-        form,
-        result.files,
-        result.document,
-        result.to_json,
-    )
+    write_result(form, result.files, result.document, result.to_json)

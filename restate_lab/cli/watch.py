@@ -253,11 +253,12 @@ def _report(event: Event, alert: Alert) -> None:
 
 
 def _print_alert(event: Event, alert: Alert) -> None:
-    from restate_lab.cli._page import SEVERITY_STYLES, TextPage
+    from restate_lab.cli._page import TextPage
+    from restate_lab.tokens import TERMINAL
 
     page = TextPage()
     is_over = event in {"resolved", "acknowledged"}
-    style = SEVERITY_STYLES["healthy" if event == "resolved" else alert.severity]
+    style = TERMINAL["healthy" if event == "resolved" else alert.severity]
     page.paragraph(f"{alert.title} ({alert.cluster})", first=f"{event.upper()} {alert.severity}: ", style=style)
     page.paragraph((f"{alert.rule} {alert.fingerprint}", "dim"), first="  ")
     if alert.note and event != "resolved":

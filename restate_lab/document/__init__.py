@@ -106,10 +106,10 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class BarRow:
-    """A row with a bar on a time axis: the positions are from 0 to 1, None without a known time.
+    """A row with a bar on a time axis. Positions are from 0 to 1, and None without a known time.
 
     ``outcome`` is a key of ``status.OUTCOMES``, ``about`` the times as text. ``marks`` are the positions of failed
-    attempts, ``later`` is that of the next event. A page folds a row below the one with the key ``parent``.
+    attempts, and ``later`` is the position of the next event. A page folds the row below its ``parent``, a key.
     """
 
     key: str

@@ -52,7 +52,7 @@ def is_short_cell(line: Line) -> bool:
 
 
 def draw(picture: Picture) -> Markup:
-    """Return a picture as HTML; nothing if there is none."""
+    """Return a picture as HTML, or an empty text without a picture."""
     values = picture.draw()
     return Markup("" if values is None else render(picture.template, **values))  # noqa: S704 - our template escapes
 

@@ -93,7 +93,9 @@ class TextLayout:
         yield TextRow(self._words(document.title, document.tone))
         yield TextRow(self._words("; ".join(filter(None, (document.place, *document.foot))), "quiet"))
         numbers = count()
-        whole = replace(self, most=max(self.most, _WHOLE), full=_ALL, longest=_ALL)
+        whole = self
+        if document.whole:
+            whole = replace(self, most=max(self.most, _WHOLE), full=_ALL, longest=_ALL)
         for at, block in enumerate(document.blocks):
             layout = whole if at < document.whole else self
             yield from layout._block(block, numbers, TextRow())  # noqa: SLF001 - a layout

@@ -1,4 +1,4 @@
-"""Completion after ``%restate``, in ``%%restate`` cells, and for the question name in ``rl.ask(lab, "``.
+"""Completion after ``%restate``, in ``%%restate`` cells, and for the names in calls: ``rl.ask(lab, "``, ``view="``.
 
 IPython completes everything else. Table and column names come from a catalog of the source, read in a thread.
 """
@@ -11,13 +11,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import FunctionType, MappingProxyType, ModuleType
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult, context_matcher
 from IPython.core.interactiveshell import InteractiveShell
 
 from restate_lab.analysis.questions.catalog import names as question_names
 from restate_lab.analysis.questions.parameters import parameters_of
+from restate_lab.choices import ActionName, CheckName, StatusName, ViewName
 from restate_lab.client.cli_config import environment_names
 from restate_lab.errors import RestateLabError
 from restate_lab.magics.sql_context import KEYWORDS, context_at, tables_in
@@ -29,7 +30,6 @@ TableColumns = Mapping[str, tuple[str, ...]]
 MAX_WAIT = 0.5  # maximum delay of a completion in seconds
 RETRY_AFTER = 30.0  # seconds before a failed read is repeated
 _NOTHING: TableColumns = MappingProxyType({})
-_ASK = re.compile(r"\bask\(\s*[\w.]+\s*,\s*(?:name\s*=\s*)?([\"'])(?P<typed>\w*)\Z")
 _LINE = re.compile(r"\s*+(?:[^%\"'#]*=\s*+)?%restate\s")
 _CELL = re.compile(r"\s*%%restate\b")
 _LEADING_OPTIONS = re.compile(r"\s*(?:(?:-o|--out|--timeout)[\s=]+[^\s-]\S*\s+)*")
@@ -66,8 +66,9 @@ class MagicCompleter:
 
     def complete(self, text: str, at: int) -> tuple[str, list[CompletionItem]]:
         """Return the incomplete text before the position and its possible completions, most likely first."""
-        if call := _ASK.search(text, 0, at):
-            return call["typed"], _items(question_names(), "question")
+        for name in _NAMES_IN_CALLS:
+            if call := name.pattern.search(text, 0, at):
+                return call["typed"], _items(name.names(self, call), name.kind)
         begins, ends = _argument_span(text, at)
         if begins is None:
             return "", []
@@ -167,6 +168,24 @@ class _ArgumentPattern:
     is_for_lines: bool = False
 
 
+def _in_call(before: str, kind: str, names: Iterable[str]) -> _ArgumentPattern:
+    """Return the pattern of a name in quotes after this text, also of a further one in a list."""
+    typed = r"\s*\[?(?:\s*([\"'])[\w-]*\1\s*,)*\s*[\"'](?P<typed>[\w-]*)\Z"
+    return _ArgumentPattern(re.compile(before + typed), kind, lambda _, __: names)
+
+
+_SOURCE = r"\(\s*[\w.]+\s*,"
+_NAMES_IN_CALLS = (
+    _ArgumentPattern(
+        re.compile(rf"\bask{_SOURCE}\s*(?:name\s*=\s*)?([\"'])(?P<typed>\w*)\Z"),
+        "question",
+        lambda _, __: question_names(),
+    ),
+    _in_call(rf"\bplan{_SOURCE}", "action", get_args(ActionName)),
+    _in_call(r"\bPanel\([^()\n]*\bview\s*=", "view", get_args(ViewName)),
+    _in_call(r"\bPanel\([^()\n]*\bstatus\s*=", "status", get_args(StatusName)),
+    _in_call(r"\bdoctor\([^()\n]*\bchecks\s*=", "check", get_args(CheckName)),
+)
 _ARGUMENT_PATTERNS = (
     _ArgumentPattern(re.compile(r"(?:.*\s)?--ask[\s=]+(?P<typed>\w*)\Z"), "question", lambda _, __: question_names()),
     _ArgumentPattern(

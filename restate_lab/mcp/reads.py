@@ -23,7 +23,7 @@ from restate_lab.analysis.agents.result import Conversation
 from restate_lab.analysis.ask import run_any_question
 from restate_lab.analysis.before_after import before_after as compare_blocks
 from restate_lab.analysis.contrast import compare_sides
-from restate_lab.analysis.doctor import doctor as diagnose
+from restate_lab.analysis.doctor import diagnose
 from restate_lab.analysis.journal import read_journal
 from restate_lab.analysis.questions import questions as list_questions
 from restate_lab.analysis.story import Story, story as read_story

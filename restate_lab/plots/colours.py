@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 from matplotlib.colors import to_hex, to_rgb
 
-from restate_lab.status import COLOURS, OUTCOMES, STATUSES
+from restate_lab.status import OUTCOMES, STATUSES
+from restate_lab.tokens import INKS, LINES, MARKS
 
-DARK_INK, LIGHT_INK = "#1b1e23", "#f1f3f5"  # text on the background, which a notebook replaces by its text color
-_DARK_LABEL, _LIGHT_LABEL = "#14161a", "#fbfcfd"  # text on a bar, which is the same in each theme
+DARK_INK, LIGHT_INK = INKS["dark"], INKS["light"]  # text on the background, which a notebook replaces by its own
+_DARK_LABEL, _LIGHT_LABEL = INKS["dark on a bar"], INKS["light on a bar"]  # which is the same in each theme
 LARGEST_TINT = 0.55
 """Share of a color in a tint of white up to which a notebook shows it transparent, with text in its text color."""
 
@@ -22,16 +23,13 @@ class FillStyle:
     hatch: str = ""
 
 
-NEUTRAL = FillStyle(COLOURS["neutral"])
+NEUTRAL = FillStyle(MARKS["neutral"])
 """The style of values without a status, such as sizes."""
-REST = FillStyle("#9aa0a8", "..")
+REST = FillStyle(MARKS["others"], "..")
 """The style of combined others."""
-PALETTE = (
-    *(FillStyle("#0072b2"), FillStyle("#e69f00"), FillStyle("#009e73"), FillStyle("#cc79a7")),
-    *(FillStyle("#56b4e9"), FillStyle("#8c7a3d"), FillStyle("#7a5195")),
-)
-"""Colors of lines with names: the palette of Okabe and Ito without its red, which means failed."""
-_UNKNOWN = FillStyle("#b0a8c0", "**")
+PALETTE = tuple(FillStyle(colour) for colour in LINES)
+"""Colors of lines with names."""
+_UNKNOWN = FillStyle(MARKS["new status"], "**")
 FIXED_COLOURS = frozenset(
     {_DARK_LABEL, _LIGHT_LABEL, NEUTRAL.colour, REST.colour, _UNKNOWN.colour}
     | {each.colour for each in PALETTE}

@@ -24,6 +24,7 @@ from restate_lab.errors import ArgumentError
 from restate_lab.plots.colours import DARK_INK, LARGEST_TINT, LIGHT_INK, FillStyle, ink_on, is_light, mix_colours
 from restate_lab.plots.theme import NotebookFigure
 from restate_lab.plots.units import parse_timestamp
+from restate_lab.tokens import DARK, LIGHT, POINTS
 
 # Fonts to try after those of the style sheet, in this order; the last one is part of matplotlib.
 _MORE = (
@@ -34,7 +35,7 @@ _MORE = (
 _FROM_RIGHT = {"R", "AL", "AN"}
 _MARK = "\N{LEFT-TO-RIGHT MARK}"
 NOTHING = "–"
-_LARGE, _SMALL, _LEAST = 11.0, 8.0, 6.0  # points: titles, other text, other text on small Axes
+_LARGE, _SMALL, _LEAST = POINTS
 _FULL = 8.0  # inches; on narrower Axes, text is shortened more
 _NARROW = 5.0  # inches
 _SHARE = 0.775  # matplotlib's default width of the only Axes, as a share of the figure
@@ -241,7 +242,7 @@ def canvas_on(ax: Axes | None, *, width: float = 9.0, height: float = 4.0) -> Ca
         from matplotlib import pyplot as plt  # noqa: PLC0415
 
         # A style sheet that the user has chosen is not replaced by the colors of the notebook.
-        is_plain = to_hex(rcParams["figure.facecolor"]) == to_hex(rcParams["axes.facecolor"]) == "#ffffff"
+        is_plain = to_hex(rcParams["figure.facecolor"]) == to_hex(rcParams["axes.facecolor"]) == LIGHT["paper"]
         options: dict[str, Any] = {"FigureClass": NotebookFigure} if is_plain else {}
         figure, ax = plt.subplots(figsize=(width, height), layout="constrained", **options)
         # An opaque background, so the figure is readable on every page.
@@ -270,7 +271,7 @@ def _take_within(pieces: list[str], width: int) -> list[str]:
 
 def _background(figure: Any) -> str:
     """Return the background color of a figure; behind a transparent one, the color that fits the style sheet's text."""
-    behind = "#111111" if is_light(to_hex(rcParams["text.color"])) else "#ffffff"
+    behind = DARK["ground"] if is_light(to_hex(rcParams["text.color"])) else LIGHT["paper"]
     # for a subfigure, first the figure that contains it
     for each in (figure.figure, figure):
         behind = _composite(each.get_facecolor(), behind)

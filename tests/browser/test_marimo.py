@@ -81,7 +81,7 @@ def test_cards_frames_and_plots_work_and_a_panel_is_a_copy(
         expect(page.locator("img, svg").filter(visible=True).first).to_be_visible()
         page.wait_for_timeout(1_000)
         page.screenshot(path=screenshots / f"marimo-{scheme}.png")
-        for card in page.locator("div[style*='border-left:4px solid']").all():
+        for card in page.locator("div[style*='border-left:3px solid'][style*='max-width:1080px']").all():
             assert faint_texts(card) == []
         context.close()
     assert outside == []

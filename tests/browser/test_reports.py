@@ -63,7 +63,7 @@ def test_light_and_dark_wide_and_narrow(browser: Browser, report: Path, width: i
             assert page.evaluate(SEEN)
             page.screenshot(path=screenshots / f"report-{scheme}-{width}.png", full_page=True)
             page.screenshot(path=screenshots / f"report-first-page-{scheme}-{width}.png")
-    assert grounds == {"light": "rgb(255, 255, 255)", "dark": "rgb(21, 24, 28)"}
+    assert grounds == {"light": "rgb(246, 247, 249)", "dark": "rgb(21, 23, 25)"}
 
 
 @pytest.mark.parametrize("width", [WIDE, NARROW])

@@ -395,6 +395,18 @@ COMMAND_LINES: dict[str, Callable[[Vandalised, Path], list[list[str]]]] = {
     ],
     "journal": lambda all_, _: [["journal", all_.retrying[name], "--depth", "2"] for name in HALF],
     "waits": lambda _, __: [["waits"], ["waits", "--json"]],
+    "call": lambda _, __: [
+        ["call", target, body, "--reason", HOSTILE["ansi"]]
+        for target, body in (
+            (f"Victim/{HOSTILE['ansi']}", "1"),
+            (HOSTILE["ansi"], "1"),
+            ("Victim/x/y", HOSTILE["ansi"]),
+        )
+    ],
+    "find": lambda _, __: [
+        *(["find", HOSTILE[name], *form] for name in OPENED for form in (["--payloads"], ["--payloads", "--json"])),
+        ["find", HOSTILE["ansi"], "--service", HOSTILE["ansi"], "--since", HOSTILE["ansi"]],
+    ],
     "story": lambda all_, _: [
         *(["story", all_.retrying[name]] for name in OTHER_HALF),
         *(["story", all_.failed[name], "--search", *form] for name in OPENED[:1] for form in ([], ["--json"])),

@@ -120,6 +120,23 @@ def test_a_plan_that_sent_no_request_is_executed_again(
     assert restarts(bench, ids) == ids
 
 
+def test_the_first_are_tried_and_then_the_others(bench: FaultBench, url: str) -> None:
+    """Both plans are made from one read: each has its own targets, and the second one is printed after the first."""
+    ids = take(bench, 5)
+    made = plan_of(url, "restart-as-new", *ids, "--first", "2")
+    assert (made["targets"], made["others"]["targets"]) == (2, 3)
+    assert made["others"]["command"].startswith(f"restate-lab execute {made['others']['plan']} --reason")
+    tried = {row["id"] for row in made["invocations"]}
+    for plan, expected in ((made["plan"], tried), (made["others"]["plan"], set(ids))):
+        assert execute(url, plan).exit_code == 0
+        assert set(restarts(bench, ids)) == expected
+    shown = " ".join(call(url, "plan", "kill", *ids, bench.holder, "--first", "1").stdout.split())
+    assert "others" not in plan_of(url, "kill", bench.holder, "--first", "3")
+    assert "Then the other" not in shown, "only one of them can be killed"
+    shown = " ".join(call(url, "plan", "purge", *ids, "--first", "1").stdout.split())
+    assert re.search(r"Then the other 4, if these have succeeded: restate-lab execute plan-\w{16} ", shown)
+
+
 def _read_only(url: str, plan: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     with monkeypatch.context() as patch:
         patch.setenv("RESTATE_LAB_READ_ONLY", "1")
@@ -262,3 +279,86 @@ def test_kills_at_random_times_never_act_twice(bench: FaultBench, url: str) -> N
         assert there.count(id_) <= 1
         assert there.count(id_) <= (intents == id_).sum() <= 2
         assert code == 1 or there.count(id_) == 1
+
+
+def handler_call(url: str, target: str, *arguments: str, text: str | None = None) -> Any:
+    return call(url, "call", target, *arguments, "--reason", REASON, text=text)
+
+
+def called_through(ingress: str, url: str, monkeypatch: pytest.MonkeyPatch, body: str) -> Any:
+    monkeypatch.setenv("RESTATE_ADMIN_URL", url)
+    monkeypatch.setenv("RESTATE_INGRESS_URL", ingress)
+    return CliRunner().invoke(app, ["call", "Bulk/answer", body, "--reason", REASON])
+
+
+def calls_of(bench: FaultBench, handler: str) -> int:
+    statement = "SELECT count(*) AS n FROM sys_invocation_status WHERE target_handler_name = :handler"
+    return int(bench.lab.sql(statement, handler=handler, progress=False)["n"].iloc[0])
+
+
+def test_a_handler_is_called_in_a_shell(
+    bench: FaultBench, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The result, the failure, the id and the wait that ends; what is wrong is found before anything is sent."""
+    file = tmp_path / "body.json"
+    file.write_text("41")
+    before = calls_of(bench, "answer")
+    for arguments, text, printed in ((("42",), None, "42\n"), ((f"@{file}",), None, "41\n"), (("-",), "40", "40\n")):
+        done = handler_call(url, "Bulk/answer", *arguments, text=text)
+        assert (done.exit_code, done.stdout) == (0, printed), done.output
+    told = json.loads(handler_call(url, "Bulk/answer", "39", "--json").stdout)
+    assert (told["status"], told["result"], told["invocation"][:5]) == ("succeeded", 39, "inv_1")
+    key = f"INC-42-{before}"
+    sent = handler_call(url, "Bulk/answer", "38", "--send", "--delay", "1h", "--idempotency-key", key)
+    again = handler_call(url, "Bulk/answer", "38", "--send", "--idempotency-key", key)
+    assert (sent.stdout, sent.exit_code, again.stdout) == (again.stdout, 0, sent.stdout)
+    assert "nothing new was started" in again.stderr
+    assert wait_for(lambda: calls_of(bench, "answer") == before + 5)
+    late = handler_call(url, "Bulk/wait", "1", "--timeout", "1s")
+    assert (late.exit_code, "The invocation continues" in " ".join(late.stderr.split())) == (3, True), late.output
+    killed = handler_call(url, "Bulk/wait", "2", "--send", "--idempotency-key", key).stdout.strip()
+    bench.lab.admin.kill_invocation(killed, reason=REASON)
+    failed = handler_call(url, "Bulk/wait", "2", "--json", "--idempotency-key", key)
+    assert (failed.exit_code, json.loads(failed.stdout)["status"]) == (3, "failed"), failed.output
+    changes = json.loads(CliRunner().invoke(app, ["audit", "--json"]).stdout)
+    assert {(each["action"], each["reason"]) for each in changes} == {("send", REASON)}
+    before, sent_before = calls_of(bench, "answer"), len(changes)
+    for target, arguments, code, message in (
+        ("Bulk/answer", ("4 2",), 2, "BODY is not JSON"),
+        ("Bulk/key/answer", ("42",), 2, "the target is Bulk/answer"),
+        ("Bulk", ("42",), 2, "is not Service/handler"),
+        ("Bluk/answer", ("42",), 1, "Did you mean 'Bulk'"),
+        ("Bulk/anwser", ("42",), 1, "Did you mean 'answer'"),
+        ("Bulk/answer", ("42", "--delay", "1h"), 2, "--delay needs --send"),
+        ("Bulk/answer", (f"@{tmp_path / 'nope'}",), 1, "No such file"),
+    ):
+        refused = handler_call(url, target, *arguments)
+        assert refused.exit_code == code, refused.output
+        assert message in " ".join(refused.output.split())
+    monkeypatch.setenv("RESTATE_LAB_READ_ONLY", "1")
+    assert "read-only" in handler_call(url, "Bulk/answer", "42").output
+    assert calls_of(bench, "answer") == before
+    assert len(rl.audit_log()) == sent_before
+
+
+@pytest.mark.parametrize("when", ["within", "after"])
+def test_a_call_whose_response_is_lost_is_found_and_not_repeated(
+    bench: FaultBench, url: str, monkeypatch: pytest.MonkeyPatch, when: Any
+) -> None:
+    before = calls_of(bench, "answer")
+    cut = Cut(b"/answer/send", when=when)
+    with tcp_relay(str(bench.lab.settings.ingress_url), cut=cut) as relay:
+        done = called_through(relay.url, url, monkeypatch, "37")
+    assert cut.happened
+    assert (done.exit_code, done.stdout) == (0, "37\n"), done.output
+    assert calls_of(bench, "answer") == before + 1
+
+
+def test_a_call_that_never_arrived_is_unknown(bench: FaultBench, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("restate_lab.actions.call._LOOKED_FOR", 0.5)
+    before = calls_of(bench, "answer")
+    with tcp_relay(str(bench.lab.settings.ingress_url), cut=Cut(b"/answer/send", when="before")) as relay:
+        lost = called_through(relay.url, url, monkeypatch, "36")
+    assert (lost.exit_code, lost.stdout) == (3, "")
+    assert "No invocation has its idempotency key restate-lab-" in " ".join(lost.stderr.split())
+    assert calls_of(bench, "answer") == before

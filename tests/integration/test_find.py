@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 import restate_lab as rl
+from restate_lab.cli import app
 from restate_lab.client.lab import Lab
 from support.bulk import Bulk, running_bulk
 from support.clusters import NEWEST, Cluster
@@ -39,6 +41,10 @@ def with_text(lab: Lab, text: str) -> set[str]:
     return {id_ for id_, payload in payloads.items() if text.encode() in payload}
 
 
+def find_in_a_shell(incident: Cluster, *arguments: str, text: str = "") -> Any:
+    return CliRunner().invoke(app, ["find", *arguments, "-e", incident.admin_url], input=text)
+
+
 def test_an_order_is_found_by_a_field_of_its_input(
     lab: Lab, incident: Cluster, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -57,6 +63,10 @@ def test_an_order_is_found_by_a_field_of_its_input(
     assert rl.find(lab, "ord-nowhere").ids == []
     plan = rl.plan(lab, "cancel", found.frame)
     assert {*plan.frame["id"]} == set(found.ids)
+    told = find_in_a_shell(incident, "-", "--json", text=f"{ORDER}\n")
+    assert ([row["id"] for row in json.loads(told.stdout)["frame"]], told.exit_code) == (found.ids, 0)
+    shown = find_in_a_shell(incident, "ord-1", "--max-bytes", "1kB")
+    assert (shown.exit_code, "Not searched" in shown.stdout) == (4, True), "a limit ended the search"
     report = Path(rl.Report("INC-42", source=lab).add(found).write(tmp_path / "x.html")).read_text()
     assert "input.order" in report
     records = "".join(file.read_text() for file in (tmp_path / "audit").rglob("*.jsonl"))

@@ -386,6 +386,12 @@ def test_datasets_archives_and_the_command_line(guarded: Guarded, tmp_path: Path
     )
     assert "x-api-key" in compared.output, compared.output
     check(compared.output, "contrast")
+    for text in ("answer", MARK):
+        found = CliRunner().invoke(
+            app, ["find", "-", "--payloads", "--json", "-e", guarded.url], input=text, env={"RESTATE_AUTH_TOKEN": TOKEN}
+        )
+        assert found.exit_code == 0, found.output
+        check(found.output, "find")
     for id_ in (guarded.held, guarded.errand):
         journal, told = ["journal", id_, "--payloads"], ["story", id_, "--search"]
         for arguments in (journal, [*journal, "--json"], ["agents", id_], told, [*told, "--json"]):

@@ -1,7 +1,7 @@
 """``python -I -S forked_python.py ADDRESS CODE ARGUMENTS…`` is ``python -c CODE ARGUMENTS…``, forked by a host.
 
 Its streams, environment, folder, size of files and signals are those of this process, which ends with its exit code.
-This process imports only what starts in milliseconds. If it is killed, the code gets SIGTERM.
+This process imports only what starts in milliseconds, so not pathlib. If it is killed, the code gets SIGTERM.
 """
 
 import contextlib
@@ -18,22 +18,12 @@ KILLED = bytes([256 - signal.SIGKILL])
 SIGNALED = 192  # exit codes from here on are 256 less the number of a signal
 
 
-def open_streams() -> list[int]:
-    """Return the numbers of the standard streams that are open."""
-    numbers = []
-    for number in range(3):
-        with contextlib.suppress(OSError):
-            os.fstat(number)
-            numbers.append(number)
-    return numbers
-
-
 def main(address: str, *program: str) -> None:
     """Let the host run the program, forward signals to it, and end as it ends."""
-    streams = open_streams()
+    streams = [number for number in range(3) if os.path.exists(f"/proc/self/fd/{number}")]  # noqa: PTH110
     signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)  # until there is a program
     options = {"streams": streams, "file_size": resource.getrlimit(resource.RLIMIT_FSIZE)[0]}
-    where = {"cwd": os.getcwd(), "env": dict(os.environ)}  # noqa: PTH109 - pathlib is slow to import
+    where = {"cwd": os.getcwd(), "env": dict(os.environ)}  # noqa: PTH109
     request = json.dumps({"program": ["-c", *program], **options, **where}).encode()
     watched, _ = os.pipe()  # it closes with this process
     connection = socket.socket(socket.AF_UNIX)

@@ -31,10 +31,10 @@ from restate_lab.analysis.doctor.model import Blocked, Finding, Severity, finger
 from restate_lab.analysis.suggestions import ask_call
 from restate_lab.cli import ELSEWHERE, app
 from restate_lab.cli._errors import exit_on_error
+from restate_lab.cli._exit_codes import doctor_exit_code, waits_exit_code
 from restate_lab.cli._in_a_shell import in_a_shell
 from restate_lab.cli._options import OutputFormat, SourceOptions, output_format, parse_seconds, parse_value, with_output
 from restate_lab.cli._page import Part, TextPage
-from restate_lab.cli._result_pages import doctor_exit_code, waits_exit_code
 from restate_lab.cli._streams import print_line
 from restate_lab.cli._table import TableView, TerminalTable, plain_lines
 from restate_lab.cli.diagnose import FailingStatus, _parse_prices
@@ -127,8 +127,8 @@ def _ends_with_3(*, form: OutputFormat) -> int:
 
 
 COMMANDS = (
-    *("demo", "sql", "ask", "questions", "doctor", "contrast", "why", "waits", "journal", "agents", "story"),
-    *("plan", "execute", "audit", "note"),
+    *("demo", "sql", "ask", "questions", "doctor", "contrast", "why", "waits", "journal", "agents", "find", "story"),
+    *("plan", "execute", "audit", "call", "note"),
     *("debug", "replay", "to-test", "freeze", "archive", "watch", "report", "compare", "serve", "mcp"),
 )
 

@@ -214,12 +214,18 @@ def test_unloading_removes_magic_matcher_and_connection(ip: Shell) -> None:
         ("%%restate --a|", ["--ask option"]),
         ("import restate_lab as rl\nrl.ask(lab, 'wak|')", ["wakes_next question"]),
         ('frame = ask(labs[0], "wak|', []),
+        ('rl.plan(lab, "res|', ["resume action", "restart_as_new action"]),
+        ("rl.Panel(lab, status=['paused', 'retr|", ["retrying status"]),
+        ('rl.Panel(lab, service="Payments", view="wai|', ["waits view"]),
+        ('rl.doctor(lab, checks=["deadlocks", "retry_st|', ["retry_storm check"]),
+        ('print("view=", "wai|', []),
     ],
 )
 def test_what_is_completed(ip: Shell, text: str, expected: list[str]) -> None:
     """Tables, columns (also after an alias), keywords in the typed case, questions, parameters, environments."""
     ip.run("mine = 1")
     kinds = ("table", "column", "keyword", "function", "question", "parameter", "environment", "option", "variable")
+    kinds += ("action", "view", "status", "check")
     assert [each for each in ip.complete(text) if each.endswith(kinds)] == expected
 
 

@@ -16,16 +16,29 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 import restate_lab as rl
+from restate_lab import choices
 from restate_lab._public import EXAMPLES, SOURCES
+from restate_lab.actions.rules import ACTIONS
+from restate_lab.analysis.doctor.checks import CHECKS, UPGRADE_GROUP
+from restate_lab.analysis.doctor.upgrade import UPGRADE
+from restate_lab.analysis.invocations.filters import PRESETS, RETRYING
 from restate_lab.errors import ArgumentError
+from restate_lab.panels.panel.state import VIEWS
+from restate_lab.status import STATUSES
 from support.sample_rows import SampleRows
 from support.tracebacks import our_locals
 
+CHOICES = {
+    choices.ActionName: list(ACTIONS),
+    choices.ViewName: list(VIEWS),
+    choices.StatusName: [*STATUSES, RETRYING, *PRESETS],
+    choices.CheckName: [*CHECKS, UPGRADE_GROUP, *UPGRADE],
+}
 ID = "inv_1lIyp2ByO1ey35cGbU0hywb06imDxMEZvH"
 SECRET = "s3cret-in-a-wrong-keyword"
 PROGRESS = (
@@ -315,3 +328,9 @@ def test_no_module_has_the_name_of_a_function() -> None:
     """A submodule, once imported, would replace the function that loads lazily."""
     modules = {module.name for module in pkgutil.iter_modules(rl.__path__)}
     assert modules.isdisjoint(name for name, thing in PUBLIC.items() if not inspect.ismodule(thing))
+
+
+def test_the_types_of_names_have_all_names() -> None:
+    """A type checker and an editor know the actions, views, statuses and checks that there are, in their order."""
+    for type_, names in CHOICES.items():
+        assert list(get_args(type_)) == names

@@ -14,7 +14,7 @@ import pandas as pd
 
 from restate_lab._text import join
 from restate_lab.actions.note.model import Note
-from restate_lab.analysis.doctor import doctor
+from restate_lab.analysis.doctor import diagnose
 from restate_lab.analysis.doctor.diagnosis import Diagnosis, unread_checks
 from restate_lab.analysis.doctor.known import NotedFinding, notes_about, sum_covered, why_ended
 from restate_lab.analysis.doctor.model import SEVERITY_RANKS, fingerprint_of
@@ -181,7 +181,7 @@ def _row_with(lab: Lab, fingerprint: str, seconds: float) -> Mapping[Any, Any]:
         raise ArgumentError(f"{fingerprint[:40]!r} is not a fingerprint: 16 digits or letters a to f, from the doctor.")
     gaps: list[str] = []
     for checks in _CHECKS:
-        diagnosis = doctor(lab, checks=checks, timeout=seconds)
+        diagnosis = diagnose(lab, checks=checks, timeout=seconds)
         alike = [
             row
             for row, subject in zip(records(diagnosis.findings), diagnosis.subjects, strict=True)

@@ -24,6 +24,7 @@ from restate_lab.actions.reader import SCAN_TIMEOUT, read_any_restarts
 from restate_lab.actions.rules import ACTIONS, NOT_BEGUN, RETENTION
 from restate_lab.analysis.ids import Targets, parse_created, parse_ids
 from restate_lab.analysis.suggestions import unknown_names
+from restate_lab.choices import ActionName
 from restate_lab.client.lab import Lab
 from restate_lab.client.schema import translate_errors
 from restate_lab.durations import DurationInput
@@ -54,7 +55,7 @@ class Refinement(Protocol):
 @translate_errors
 def plan(
     lab: Lab,
-    action: str,
+    action: ActionName | ACTIONS,
     targets: Targets,
     /,
     *,

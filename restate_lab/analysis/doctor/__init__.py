@@ -30,6 +30,7 @@ from restate_lab.analysis.doctor.thresholds import thresholds_of
 from restate_lab.analysis.doctor.upgrade import UPGRADE
 from restate_lab.analysis.journal.encoding import content_column
 from restate_lab.analysis.times import to_datetime
+from restate_lab.choices import CheckName
 from restate_lab.client.arguments import check_count, check_seconds, time_limit
 from restate_lab.client.lab import is_lab
 from restate_lab.client.schema import translate_errors
@@ -51,7 +52,7 @@ def doctor(
     /,
     *,
     timeout: DurationInput = "2m",
-    checks: str | Iterable[str] | None = None,
+    checks: CheckName | Iterable[CheckName] | None = None,
     now: str | datetime | timedelta | None = None,
     thresholds: Mapping[str, Any] | None = None,
     partitions: int | None = None,

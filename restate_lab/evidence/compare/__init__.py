@@ -121,8 +121,8 @@ def _most_frequent(values: pd.Series) -> str:
 
 def _table(part: str, frame: pd.DataFrame) -> Iterator[Fold]:
     """Yield the rows of a frame as a block of pages; a report has all rows of it, and a text only counts them."""
-    rows = frame.head(_CARD_ROWS)
-    columns = [name for name in _CARD_COLUMNS[part] if rows[name].notna().any()]
+    filled = frame.head(_CARD_ROWS).dropna(axis="columns", how="all")
+    columns = [name for name in _CARD_COLUMNS[part] if name in filled]
     if columns:
         cells = BuiltRows(frame, lambda row: Row(tuple(_cell_text(row[name]) for name in columns)))
         heads = tuple(name.replace("_", " ") for name in columns)

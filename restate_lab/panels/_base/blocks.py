@@ -12,8 +12,9 @@ import traitlets
 from restate_lab._cells import FULL
 from restate_lab._text import escape_invisible, truncate
 from restate_lab.panels._assets import read_assets
+from restate_lab.tokens import INLINE
 
-_TEXT = "font:12px/1.5 var(--jp-ui-font-family,system-ui,sans-serif);margin:4px 0"
+_TEXT = f"font:{INLINE['f3']}/1.5 {INLINE['sans']};margin:4px 0"
 _PRE = "white-space:pre-wrap;overflow-wrap:anywhere;max-height:260px;overflow:auto;margin:2px 0"
 
 _LONGEST_TITLE = 1_000

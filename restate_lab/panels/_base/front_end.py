@@ -14,6 +14,9 @@ from typing import Any
 
 from IPython import get_ipython
 
+from restate_lab.status import COLOURS
+from restate_lab.tokens import INLINE
+
 SECONDS = 5
 _STEP = 1.0  # second
 _LATE = 0.5  # seconds; a step that is later was delayed by a cell
@@ -24,8 +27,8 @@ _WITHOUT_CONTROLS = (
 
 
 def _message(reason: str) -> str:
-    style = "border-left:3px solid #b8860b;padding:2px 8px;margin:4px 0;max-width:100ch"
-    font = "font:13px/1.5 var(--jp-ui-font-family,system-ui,sans-serif)"
+    style = f"border-left:3px solid {COLOURS['warning']};padding:2px 8px;margin:4px 0;max-width:100ch"
+    font = f"font:{INLINE['f3']}/1.5 {INLINE['sans']}"
     text = escape(f"{reason} {_WITHOUT_CONTROLS}")
     return f'<div class="rl-unanswered" role="status" style="{style};{font}">{text}</div>'
 

@@ -21,6 +21,7 @@ from restate_lab._text import escape_invisible
 from restate_lab.panels._assets import read_assets
 from restate_lab.panels._base.content import MessageWidget, ViewMessage, Views
 from restate_lab.panels._base.problem import ReadFailure
+from restate_lab.tokens import panel_css
 
 _View = Annotated[str, Field(min_length=1, max_length=40)]
 
@@ -71,7 +72,7 @@ class Head(MessageWidget):
     """
 
     _esm = read_assets("_assets/elements.js", "_assets/roving.js", "_base/focus.js", "_base/head.js")
-    _css = read_assets("_assets/colours.css", "_base/panel.css")
+    _css = panel_css() + read_assets("_assets/controls.css", "_base/panel.css")  # also for the other widgets
     messages = TypeAdapter(Annotated[_Said, Field(discriminator="type")])
 
     copy = traitlets.Unicode("").tag(sync=True)

@@ -36,8 +36,9 @@ from restate_lab.panels._base.source import PanelSource
 from restate_lab.progress import redirect_messages
 from restate_lab.reads import Stopped
 from restate_lab.source import Source, check_supported
+from restate_lab.tokens import INLINE
 
-_LINE = "font:12px/1.6 var(--jp-ui-font-family,system-ui,sans-serif);margin:4px 0"
+_LINE = f"font:{INLINE['f3']}/1.6 {INLINE['sans']};margin:4px 0"
 _DRAWING = 0.3  # seconds
 _KEPT_FOR = 60.0  # seconds between two copies of the same content in the notebook: each one is a change of the file
 # Without a kernel, JupyterLab shows "model not found" in place of the widget below the copy.

@@ -68,7 +68,7 @@ class Grid(anywidget.AnyWidget):
         "grid/interactions.js",
         "grid/grid.js",
     )
-    _css = read_assets("_assets/colours.css", "_assets/bones.css", "_assets/menu.css", "grid/grid.css")
+    _css = read_assets("grid/grid.css")
 
     def __init__(
         self,

@@ -13,7 +13,7 @@ class Filter {
     this.typing = 0;
     this.sentAt = null;
     this.waiting = null; // an action to run after the filter is applied
-    this.search = make("input", "rl-search", { type: "search", maxlength: "1000", "aria-label": "Filter", "data-focus": "search" });
+    this.search = make("input", "rl-field rl-search", { type: "search", maxlength: "1000", "aria-label": "Filter", "data-focus": "search" });
     this.further = make("button", "rl-button rl-further", { type: "button", hidden: "" });
     this.search.addEventListener("input", () => this.type(), { signal });
     this.search.addEventListener("keydown", (event) => this.press(event), { signal });

@@ -1,7 +1,7 @@
 // The lines of the table: which of them are visible, and their elements.
 
-const ROW = 26; // pixels of a line
-const TALL = 42; // pixels of a line with a second text below the first one
+const ROW = 28; // pixels of a line
+const TALL = 46; // pixels of a line with a second text below the first one
 const HEAD = 28;
 const TALLEST = 15_000_000; // browsers cut off taller elements
 

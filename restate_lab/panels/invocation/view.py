@@ -70,7 +70,7 @@ class JournalView(MessageWidget):
     """
 
     _esm = read_assets("_assets/elements.js", "_assets/roving.js", "_assets/menu.js", "invocation/journal.js")
-    _css = read_assets("_assets/colours.css", "_assets/bones.css", "_assets/menu.css", "invocation/journal.css")
+    _css = read_assets("invocation/journal.css")
     messages = TypeAdapter(Annotated[_JournalMessage, Field(discriminator="type")])
 
     content = traitlets.Dict().tag(sync=True)
@@ -131,7 +131,7 @@ class DeadlockLine(ContentWidget):
     """
 
     _esm = read_assets("_assets/elements.js", "_assets/roving.js", "invocation/deadlock.js")
-    _css = read_assets("_assets/colours.css", "invocation/journal.css")
+    _css = read_assets("invocation/journal.css")
     messages = TypeAdapter(Annotated[_DeadlockMessage, Field(discriminator="type")])
 
     def __init__(
@@ -175,7 +175,7 @@ class Folds(MessageWidget):
     """
 
     _esm = read_assets("_assets/elements.js", "_assets/roving.js", "invocation/folds.js")
-    _css = read_assets("_assets/colours.css", "invocation/journal.css")
+    _css = read_assets("invocation/journal.css")
     messages = TypeAdapter(_Toggle)
 
     sections = traitlets.List(traitlets.Dict()).tag(sync=True)

@@ -100,7 +100,7 @@ class FilterStrip(ContentWidget):
     """
 
     _esm = read_assets("_assets/elements.js", "_assets/roving.js", "invocations/strip.js")
-    _css = read_assets("_assets/colours.css", "invocations/strip.css")
+    _css = read_assets("invocations/strip.css")
     messages = TypeAdapter(Annotated[_Message, Field(discriminator="type")])
 
     def __init__(

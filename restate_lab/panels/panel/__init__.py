@@ -23,6 +23,7 @@ from restate_lab.analysis.ids import check_invocation_id
 from restate_lab.analysis.invocations.filters import ALL, MOST
 from restate_lab.analysis.story import Story
 from restate_lab.analysis.times import TimeInput
+from restate_lab.choices import StatusName, ViewName
 from restate_lab.client.arguments import check_seconds
 from restate_lab.durations import DurationInput
 from restate_lab.errors import ArgumentError, RestateLabError, TimedOut
@@ -90,9 +91,9 @@ class Panel(LivePanel):
         source: Source,
         /,
         *,
-        view: str | None = None,
+        view: ViewName | None = None,
         open: str | None = None,  # noqa: A002 - describes its effect
-        status: str | Sequence[str] | None = None,
+        status: StatusName | Sequence[StatusName] | None = None,
         service: str | Sequence[str] | None = None,
         handler: str | None = None,
         key: str | None = None,

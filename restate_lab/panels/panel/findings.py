@@ -72,7 +72,7 @@ class FindingsView(ContentWidget):
     labels: Mapping[str, str] = MappingProxyType({"note": "text", "until": "until"})
 
     _esm = read_assets("_assets/elements.js", "_assets/roving.js", "panel/findings.js")
-    _css = read_assets("_assets/colours.css", "panel/findings.css")
+    _css = read_assets("panel/findings.css")
     messages = TypeAdapter(Annotated[_Message, Field(discriminator="type")])
 
     def __init__(

@@ -47,7 +47,7 @@ class StoryPicture(ContentWidget):
     """
 
     _esm = read_assets("_assets/elements.js", "_assets/roving.js", "story/story.js")
-    _css = read_assets("_assets/colours.css", "story/story.css")
+    _css = read_assets("story/story.css")
     messages = TypeAdapter(_MemberPress)
 
     def __init__(

@@ -52,7 +52,7 @@ class WaitsPicture(ContentWidget):
     """Show a picture whose boxes are buttons; ``deliver`` gets the messages about boxes that are in the picture."""
 
     _esm = read_assets("_assets/elements.js", "_assets/roving.js", "waits/waits.js")
-    _css = read_assets("_assets/colours.css", "waits/waits.css")
+    _css = read_assets("waits/waits.css")
     messages = TypeAdapter(Annotated[_PictureMessage, Field(discriminator="type")])
 
     def __init__(self, deliver: Callable[[_PictureMessage], object]) -> None:

@@ -19,7 +19,7 @@ from restate_lab.analysis.doctor.model import Finding, Severity
 from restate_lab.analysis.doctor.thresholds import Thresholds
 from restate_lab.analysis.draining.model import Group
 from restate_lab.analysis.suggestions import ask_call
-from restate_lab.cli._result_pages import doctor_exit_code
+from restate_lab.cli._exit_codes import doctor_exit_code
 from restate_lab.errors import QueryRefused
 from restate_lab.reads import Reads
 from restate_lab.source import SourceWrapper

@@ -16,7 +16,7 @@ from restate_lab.analysis.doctor.diagnosis import Diagnosis, footer_of
 from restate_lab.analysis.doctor.thresholds import Thresholds
 from restate_lab.analysis.questions import get_question
 from restate_lab.cli._errors import INCOMPLETE
-from restate_lab.cli._result_pages import doctor_exit_code
+from restate_lab.cli._exit_codes import doctor_exit_code
 from restate_lab.errors import ArgumentError, QueryRefused, TimedOut
 from restate_lab.source import Coverage, SourceWrapper
 from support.sample_rows import BEFORE, NOW, LiveRows, SampleRows, command, invocation, sample_id, waiting_columns

@@ -14,7 +14,7 @@ from restate_lab.analysis.doctor import doctor
 from restate_lab.analysis.doctor.checks import CHECKS
 from restate_lab.analysis.doctor.diagnosis import Diagnosis
 from restate_lab.analysis.doctor.upgrade import UPGRADE, _time_range
-from restate_lab.cli._result_pages import doctor_exit_code
+from restate_lab.cli._exit_codes import doctor_exit_code
 from restate_lab.errors import ArgumentError
 from restate_lab.source import Coverage, SourceWrapper
 from support.sample_rows import NOW, SampleRows, invocation, sample_id

@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import pytest
 
 from restate_lab.demo.process import Process
 from restate_lab.environment import clean_environment
+from support.bench import wait_for
 from support.forked import ADDRESS, Forked, Host, python
 from support.starts import wait_until_ended
 
@@ -100,11 +100,7 @@ def log(tmp_path: Path) -> Path:
 
 
 def wait_for_output(log: Path) -> str:
-    deadline = time.monotonic() + 20
-    while not (log.is_file() and log.read_text()):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    return log.read_text()
+    return str(wait_for(lambda: log.is_file() and log.read_text()))
 
 
 def test_a_program_has_what_python_gives_it(host: Host, program: Path, log: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The results of the commands that diagnose as pages of text, and their exit codes."""
+"""The exit codes of the commands that diagnose."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from restate_lab.analysis.replay.result import Replay
 from restate_lab.analysis.replay.verdict import DIVERGES, FAILS, OTHER_RESULT
 from restate_lab.analysis.waits import Waits
 from restate_lab.cli._errors import BAD, INCOMPLETE
-
-PIPE_WIDTH = 100  # columns per line without a terminal
 
 
 def doctor_exit_code(diagnosis: Diagnosis, *, strict: bool) -> int:
