@@ -26,8 +26,8 @@ from _pytest.unraisableexception import gc_collect_iterations_key
 from restate_lab.demo import embedded
 from restate_lab.demo.install import install_cli
 from restate_lab.errors import RestateLabError
+from support import forked
 from support.clusters import KINDS, NEWEST, OLD, Cluster, Clusters, server_binary
-from support.forked import Host, process_starter
 from support.isolation import allow_only_loopback, original_environment, private_environment
 from support.kinds import mark_kinds
 from support.placement import GroupScheduling, place
@@ -76,7 +76,7 @@ def _begin_run(config: pytest.Config) -> None:
     config.add_cleanup(lambda: shutil.rmtree(folder))
     config.add_cleanup(RunPrograms(Path(folder)).stop)
     if sys.platform == "linux" and not config.option.collectonly:
-        host = Host()
+        host = forked.Host()
         config.stash[_HOST] = host.address
         config.add_cleanup(host.stop)
 
@@ -128,7 +128,8 @@ def started_programs(request: pytest.FixtureRequest) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         record_starts(patch, request.config.stash[_RUN])
         if host := request.config.stash.get(_HOST, None):
-            patch.setattr(embedded, "Process", process_starter(host))
+            patch.setattr(embedded, "Process", forked.process_starter(host))
+            patch.setenv(forked.ADDRESS, host)
         yield
 
 

@@ -11,7 +11,6 @@ import re
 import select
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -33,6 +32,8 @@ from support.archives import DAY, SampleArchive, run as ended_run
 from support.bench import wait_for
 from support.demos import processes_in
 from support.fault_verbs import FaultBench
+from support.faults import reads_give_up_after
+from support.forked import python
 from support.plan_racers import REASON
 from support.tcp_relay import Fault, tcp_relay
 
@@ -99,7 +100,7 @@ def start(folder: Path, arguments: Sequence[str], state: str = "normal", program
 
 
 def _in_state(state: str, program: str, arguments: Sequence[str]) -> list[str]:
-    return ["sh", "-c", SHELL[state], "sh", sys.executable, "-c", program, *arguments]
+    return ["sh", "-c", SHELL[state], "sh", *python(), program, *arguments]
 
 
 def _environment(folder: Path) -> dict[str, str]:
@@ -483,6 +484,7 @@ def test_a_connection_that_fails_before_the_first_request_gives_the_plan_back(
     bench: FaultBench, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("restate_lab.actions.reader.RETRY_WITHIN", 0.2)
+    reads_give_up_after(1.0, monkeypatch)
     ids = take(bench, 1)
     fault = Fault(b"/query", number=1, times=1000, passes=0, end="reset", armed=False)  # after the identity
     with state_in(tmp_path), tcp_relay(url, fault=fault) as relay:

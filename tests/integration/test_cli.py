@@ -11,7 +11,6 @@ import re
 import shlex
 import struct
 import subprocess
-import sys
 import termios
 from pathlib import Path
 from typing import Any
@@ -28,9 +27,9 @@ from restate_lab.cli._page import IN_PYTHON, TextPage
 from restate_lab.cli.shell_code import writer
 from support.bench import wait_for
 from support.clusters import NEWEST, Cluster, Clusters
+from support.forked import restate_lab
 from support.surfaces import foreign_texts
 
-RESTATE_LAB = [sys.executable, "-c", "from restate_lab.cli import main; main()"]
 NOBODY = "inv_1" + "0" * 33
 PYTHON = re.compile(r"\brl\.|\blab\.|in Python")
 SECTIONS = ["Deadlocks", "Root blockers", "Awakeables that are not resolved", "Promises that are not completed"]
@@ -251,7 +250,7 @@ def test_the_overview_of_the_incident_fits_a_screen(clusters: Clusters) -> None:
 @pytest.mark.server
 def test_a_pipe_that_closes_is_no_error(newest: Cluster) -> None:
     statement = "SELECT repeat('x', 300) AS text FROM generate_series(1, 20000)"
-    command = [*RESTATE_LAB, "sql", statement, "-e", newest.admin_url]
+    command = [*restate_lab(), "sql", statement, "-e", newest.admin_url]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
         assert running.stdout is not None
         assert running.stderr is not None
@@ -268,7 +267,7 @@ def at_a_terminal(width: int, *arguments: str) -> str:
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
     env = {name: value for name, value in os.environ.items() if name not in {"COLUMNS", "LINES", "NO_COLOR"}}
     env["TERM"] = "xterm-256color"
-    with subprocess.Popen([*RESTATE_LAB, *arguments], stdin=theirs, stdout=theirs, stderr=theirs, env=env) as running:
+    with subprocess.Popen([*restate_lab(), *arguments], stdin=theirs, stdout=theirs, stderr=theirs, env=env) as running:
         os.close(theirs)
         shown = b""
         try:

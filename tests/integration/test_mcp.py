@@ -27,7 +27,8 @@ from restate_lab.export.json_text import journal_json, rows_of
 from restate_lab.mcp.approvals import ApprovalStore
 from support.bench import wait_for
 from support.clusters import Cluster
-from support.mcp_sessions import COMMAND, Assistant, RawClient, mcp_session, text_of
+from support.forked import restate_lab
+from support.mcp_sessions import Assistant, RawClient, mcp_session, text_of
 from support.tcp_relay import Fault, TcpRelay, tcp_relay
 
 pytestmark = pytest.mark.server
@@ -262,7 +263,7 @@ def approvals() -> Path:
 
 def approve(plan: str, answer: Any) -> tuple[int, str]:
     ours, theirs = pty.openpty()
-    process = subprocess.Popen([*COMMAND, "mcp", "approve", plan], stdin=theirs, stdout=theirs, stderr=theirs)
+    process = subprocess.Popen([*restate_lab(), "mcp", "approve", plan], stdin=theirs, stdout=theirs, stderr=theirs)
     os.close(theirs)
     shown, answered = "", False
     while True:
@@ -296,7 +297,7 @@ def test_a_person_approves_in_a_terminal(relay: TcpRelay, incident: Cluster, aud
         assert "has the placeholder" in assistant.error("execute_plan", plan=plan, reason="...")
         waiting = assistant.call("execute_plan", plan=plan, reason="INC-42: the API is back")["data"]
         assert waiting["command"] == f"restate-lab mcp approve {plan}"
-        piped = subprocess.run([*COMMAND, "mcp", "approve", plan], input=b"1\n", capture_output=True, check=False)
+        piped = subprocess.run([*restate_lab(), "mcp", "approve", plan], input=b"1\n", capture_output=True, check=False)
         assert piped.returncode == 2
         assert b"terminal only" in piped.stderr
         code, shown = approve(plan, lambda _: "1")
@@ -392,7 +393,7 @@ def test_no_line_ends_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     )
     first, last = (json.dumps({"jsonrpc": "2.0", **each}).encode() for each in calls)
     done = b'{"jsonrpc":"2.0","method":"notifications/initialized"}'
-    command = [*COMMAND, "mcp", "-e", "http://127.0.0.1:9"]
+    command = [*restate_lab(), "mcp", "-e", "http://127.0.0.1:9"]
     with subprocess.Popen(command, stdin=PIPE, stdout=PIPE, stderr=PIPE) as process:
         assert process.stdin is not None
         assert process.stdout is not None

@@ -13,6 +13,8 @@ from typing import Self
 
 import psutil
 
+from support.starts import wait_until_ended
+
 READY_WITHIN = 130.0
 GONE_WITHIN = 30.0
 
@@ -58,8 +60,7 @@ class RunningDemo:
         return processes_in(self.tmp)
 
     def wait_until_gone(self) -> None:
-        _, alive = psutil.wait_procs(self.processes(), timeout=GONE_WITHIN)
-        assert not alive, [command_of(each) for each in alive]
+        wait_until_ended(self.processes(), within=GONE_WITHIN)
 
     def __enter__(self) -> Self:
         return self

@@ -3,18 +3,21 @@
 The SDK takes half a second of processor time to import, the libraries of agents more than two seconds, and a complete
 run starts about a hundred programs with services. `Host` is that process, one per run: ``python forked.py SOCKET``. It
 imports the libraries with the first program. A program gets its own environment, log and group of processes with a
-guard, as from `demo.process.Process`, and ends with the process that requested it.
+guard, as from `demo.process.Process`, and ends with the process that requested it. A command of the command line takes
+a second of processor time to import: `restate_lab` returns one that the host starts.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import gc
 import importlib
 import json
 import multiprocessing
 import multiprocessing.connection
 import os
+import resource
 import runpy
 import select
 import shutil
@@ -36,10 +39,17 @@ from restate_lab.demo.process_guard import GRACE
 from restate_lab.environment import python_environment
 
 SDK = ("restate", "hypercorn.asyncio", "restate_lab.demo.services_host")
+COMMANDS = tuple(
+    f"restate_lab.{name}"
+    for name in ("cli._output", "cli._page", "analysis.waits", "analysis.doctor", "history.opening", "history.archive")
+)
 AGENTS = ("agents", "openai.resources", "restate.ext.openai")
 READY_WITHIN = 20.0  # seconds; a tenth is usual
 ENV = {"NO_PROXY": "127.0.0.1", "OPENAI_AGENTS_DISABLE_TRACING": "1"}
 """What the libraries of the agents read when they are imported, as in `demo.embedded.model_settings`."""
+ADDRESS = "TESTS_HOST"
+"""The variable with the address of the host of the run."""
+_STDERR = 2
 _NUMBER = 4  # bytes of each number on the socket: a length, an ID of a process, an exit code
 _FORK = multiprocessing.get_context("fork")
 
@@ -125,6 +135,19 @@ def process_starter(address: str) -> Callable[..., Process]:
     return start
 
 
+def restate_lab() -> list[str]:
+    """Return the command ``restate-lab``, forked by the host of the run if there is one."""
+    return [*python(), "from restate_lab.cli import main; main()"]
+
+
+def python() -> list[str]:
+    """Return the command ``python -c``, forked by the host of the run if there is one."""
+    if address := os.environ.get(ADDRESS):
+        _connect(address).close()  # once the host has started
+        return [sys.executable, "-I", "-S", str(Path(__file__).with_name("forked_python.py")), address]
+    return [sys.executable, "-c"]
+
+
 def _connect(address: str) -> socket.socket:
     deadline = time.monotonic() + READY_WITHIN
     while True:
@@ -149,7 +172,9 @@ def main(address: str) -> None:
         while True:
             connection, _ = listening.accept()
             with connection:
-                length, fds, _, _ = socket.recv_fds(connection, _NUMBER, 3)
+                length, fds, _, _ = socket.recv_fds(connection, _NUMBER, 4)
+                if not length:  # it was only tried whether this process has started
+                    continue
                 request = json.loads(connection.recv(int.from_bytes(length), socket.MSG_WAITALL))
                 _import_libraries(request["program"])
                 _FORK.Process(target=_guard, args=(connection, listening, fds, request)).start()
@@ -159,7 +184,7 @@ def main(address: str) -> None:
 
 def _import_libraries(program: Sequence[str]) -> None:
     has_agents = program[-1] == DEMO_SERVICES[-1] or "agent_services" in program[0]
-    for name in (*SDK, *(AGENTS if has_agents else ())):
+    for name in COMMANDS if program[0] == "-c" else (*SDK, *(AGENTS if has_agents else ())):
         importlib.import_module(name)
     gc.freeze()  # a collection in a fork would copy each page of these objects
 
@@ -170,38 +195,70 @@ def _guard(connection: socket.socket, listening: socket.socket, fds: Sequence[in
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     listening.close()
     watched, *others = fds
-    program = _FORK.Process(target=_run, args=(connection, watched, *others, request))
+    with contextlib.suppress(OSError):  # the process that requested the program may have ended
+        connection.sendall(os.getpid().to_bytes(_NUMBER))
+    program = _FORK.Process(target=_run, args=(connection, watched, others, request))
     program.start()
     for fd in others:
         os.close(fd)
-    # SIGTERM goes to the whole group of processes. It ends the program, and then this process ends, too.
-    signal.signal(signal.SIGTERM, lambda *_: None)
-    connection.sendall(os.getpid().to_bytes(_NUMBER))
+    # SIGTERM and Ctrl-C go to the whole group of processes. They end the program, and then this process ends, too.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
     if watched in multiprocessing.connection.wait([watched, program.sentinel]):
         program.terminate()
         program.join(GRACE)
         program.kill()
     program.join()
-    with contextlib.suppress(OSError):  # the process that requested the program may have ended
+    with contextlib.suppress(OSError):
         connection.sendall(((program.exitcode or 0) & 255).to_bytes(_NUMBER))
 
 
-def _run(connection: socket.socket, watched: int, log: int, served: int, request: dict[str, Any]) -> None:
-    """Run a program as Python does, with the arguments, environment, folder and log of the request."""
+def _run(connection: socket.socket, watched: int, fds: Sequence[int], request: dict[str, Any]) -> None:
+    """Run a program as Python does, with the arguments, environment and folder of the request."""
     connection.close()
     os.close(watched)
-    for fd in (1, 2):
-        os.dup2(log, fd)
     os.environ.clear()
     os.environ.update(request["env"])
     os.chdir(request["cwd"])
-    program = [*request["program"], "--fd", str(served)]
+    if request["program"][0] == "-c":
+        _run_code(dict(zip(request["streams"], fds, strict=True)), request)
+    else:
+        _run_program(*fds, request["program"])
+
+
+def _run_program(log: int, served: int, program: Sequence[str]) -> None:
+    for fd in (1, 2):
+        os.dup2(log, fd)
+    program = [*program, "--fd", str(served)]
     if program[0] == "-m":
-        sys.path[0], sys.argv = request["cwd"], program[1:]
+        sys.path[0], sys.argv = str(Path.cwd()), program[1:]
         runpy.run_module(program[1], run_name="__main__", alter_sys=True)
     else:
         sys.path[0], sys.argv = str(Path(program[0]).parent), program
         runpy.run_path(program[0], run_name="__main__")
+
+
+def _run_code(streams: Mapping[int, int], request: dict[str, Any]) -> None:
+    """Run code with these standard streams, and end, with the functions that Python calls for ``python -c``."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        before = getattr(sys, f"__{name}__")
+        stream = None
+        if number in streams:
+            os.dup2(streams[number], number)
+            form = {"encoding": before.encoding, "errors": before.errors, "closefd": False}
+            stream = os.fdopen(number, "w" if number else "r", 1 if number == _STDERR else -1, **form)
+            stream.buffer.raw.name = f"<{name}>"
+        else:
+            os.close(number)
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
+    os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (request["file_size"], request["file_size"]))
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    _, code, *arguments = request["program"]
+    sys.path[0], sys.argv = "", ["-c", *arguments]
+    python = ctypes.pythonapi
+    python.Py_Exit(-python.PyRun_SimpleString(code.encode()))
 
 
 if __name__ == "__main__":

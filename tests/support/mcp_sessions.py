@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from subprocess import PIPE
@@ -14,11 +13,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
+from support.forked import restate_lab
+
 if TYPE_CHECKING:
     from mcp import Client
     from mcp_types import CallToolResult, ElicitResult
 
-COMMAND = [sys.executable, "-c", "from restate_lab.cli import main; main()"]
 Answer = Callable[[str], "ElicitResult"]
 """The answer of a person to a question that the client shows."""
 
@@ -68,7 +68,7 @@ def text_of(result: CallToolResult) -> str:
 
 @contextlib.contextmanager
 def mcp_session(
-    *options: str, mode: str = "auto", person: Answer | None = None, command: Sequence[str] = COMMAND
+    *options: str, mode: str = "auto", person: Answer | None = None, command: Sequence[str] = ()
 ) -> Iterator[Assistant]:
     """Start ``restate-lab mcp`` with the options and connect to it; with ``person``, the client can show questions."""
     from mcp import Client, Implementation, StdioServerParameters
@@ -77,6 +77,7 @@ def mcp_session(
         assert person is not None
         return person(params.message)
 
+    command = command or restate_lab()
     client = Client(
         StdioServerParameters(command=command[0], args=[*command[1:], "mcp", *options], env=dict(os.environ)),
         client_info=Implementation(name="scripted", version="1.0"),
@@ -91,7 +92,7 @@ class RawClient:
     """A client that writes and reads lines of JSON itself, and may cancel a call or leave at any time."""
 
     def __init__(self, *options: str) -> None:
-        self.process = subprocess.Popen([*COMMAND, "mcp", *options], stdin=PIPE, stdout=PIPE, stderr=PIPE)
+        self.process = subprocess.Popen([*restate_lab(), "mcp", *options], stdin=PIPE, stdout=PIPE, stderr=PIPE)
         hello = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "raw", "version": "1"}}
         self.send(id=0, method="initialize", params=hello)
         self.receive(0)

@@ -54,11 +54,12 @@ class RecordingEngine:
         self.name = ""
         self.statements: dict[str, str] = {}
         self._read = cache(partial(read_all, history._context))
+        self._is_over_runs = cache(is_over_runs)
         history._engine = self
 
     def answers(self, query: str) -> bool:
         """Return True, after a statement for Spark is recorded."""
-        if query not in self.statements and is_over_runs(query):
+        if query not in self.statements and self._is_over_runs(query):
             self.statements[query] = self.name
         return True
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -77,6 +78,22 @@ def describe_starts(starts: Starts) -> list[str]:
     return lines
 
 
+def runs(process: psutil.Process) -> bool:
+    """Return whether a process has not ended; one whose parent has ended may be listed for seconds after its end."""
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def wait_until_ended(processes: Sequence[psutil.Process], *, within: float) -> None:
+    """Wait until none of the processes runs; ``within`` is in seconds."""
+    deadline = time.monotonic() + within
+    while running := [process for process in processes if runs(process)]:
+        assert time.monotonic() < deadline, running
+        time.sleep(0.02)
+
+
 class RunPrograms(Stoppable):
     """Ends the programs of a run with the process that has this object."""
 
@@ -90,8 +107,7 @@ class RunPrograms(Stoppable):
         os.close(self._lifeline)
         pids = [int(path.read_text()) for path in self._folder.glob("*.pid")]
         guards = [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)]
-        _, alive = psutil.wait_procs(guards, timeout=_ENDS_WITHIN)
-        assert not alive, [process.as_dict(["pid", "cmdline"]) for process in alive]
+        wait_until_ended(guards, within=_ENDS_WITHIN)
 
 
 def start_for_run(folder: Path, name: str, command: Sequence[str]) -> Path:

@@ -33,6 +33,7 @@ from restate_lab.alerts.delivery import (
 from restate_lab.alerts.store import OpenAlert
 from restate_lab.errors import ArgumentError
 from support.alert_receiver import alert_receiver
+from support.starts import runs
 
 AT = datetime(2026, 11, 28, 3, tzinfo=UTC)
 KEEP = timedelta(minutes=5)
@@ -349,7 +350,7 @@ def test_the_process_ends_with_its_parent_and_a_delivery_without_it_is_a_failure
         process, pipe = process_of(own), own.get()._process.stdin
         threading.Timer(0.1, pipe.close).start()  # as the end of the parent does
         assert send(own, service) == "its process ended before there was a response"
-        assert not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+        assert not runs(process)
         receiver.received.drips = ""
         assert send(own, service) == ""
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +17,9 @@ import pytest
 
 from restate_lab.demo.process import Process
 from restate_lab.environment import clean_environment
-from support.forked import Forked, Host
+from support.bench import wait_for
+from support.forked import ADDRESS, Forked, Host, python
+from support.starts import wait_until_ended
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="other systems start Python for each program")
 PROGRAM = """
@@ -28,6 +30,48 @@ print(__name__, sys.argv[:-1], sys.path[0], os.getcwd(), names, os.isatty(0), os
 time.sleep(60 if 'waits' in os.environ else 0)
 raise SystemExit(7)
 """
+CODE = """
+import atexit, json, os, resource, signal, sys
+
+def is_open(fd):
+    try:
+        return bool(os.fstat(fd))
+    except OSError:
+        return False
+
+streams = [sys.stdin, sys.stdout, sys.stderr]
+forms = [each and (each.encoding, each.errors, each.line_buffering, each.isatty(), each.name) for each in streams]
+limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE, signal.SIGCHLD)
+state = [*map(is_open, range(100)), *limits, *map(str, map(signal.getsignal, numbers))]
+variables = sorted(os.environ.keys() - {'LC_CTYPE', 'PWD', 'OLDPWD', 'SHLVL', '_'})
+seen = [forms, state, variables, __name__, sys.argv, sys.path[0], os.getcwd(), sys.stdin and sys.stdin.read()]
+stream = int(sys.argv[1])
+os.write(stream, json.dumps(seen).encode())
+atexit.register(os.write, stream, b' and ended')
+print('x', end='')
+exec(sys.argv[2])
+"""
+SLEEPS = """
+import time
+try:
+    print('up', flush=True)
+    time.sleep(20)
+except KeyboardInterrupt:
+    raise SystemExit(5)
+"""
+STARTS = {
+    "normal": ('exec "$@"', "pass", 0),
+    "no stdin": ('exec "$@" <&-', "raise SystemExit('a message')", 1),
+    "no stdout": ('exec "$@" >&-', "raise SystemExit(7)", 7),
+    "no stderr": ('exec "$@" 2>&-', "1 / 0", 1),
+    "a full stdout": ('exec "$@" >/dev/full', "pass", 120),
+    "no file": ('ulimit -f 0; exec "$@"', "open('file', 'w', 1).write('x\\n')", 1),
+    "a signal": ('exec "$@"', "os.kill(os.getpid(), signal.SIGKILL)", -signal.SIGKILL),
+}
+"""How a shell starts Python, the end of the code, and the exit code."""
+OWN_FRAME = re.compile(r'Traceback .*\n  File ".*/forked\.py", .*\n.*\n')
+"""The only difference: if stdout cannot be flushed, Python reports where it was called from."""
 IN_A_PARENT = """
 import sys, time
 from pathlib import Path
@@ -56,11 +100,7 @@ def log(tmp_path: Path) -> Path:
 
 
 def wait_for_output(log: Path) -> str:
-    deadline = time.monotonic() + 20
-    while not (log.is_file() and log.read_text()):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    return log.read_text()
+    return str(wait_for(lambda: log.is_file() and log.read_text()))
 
 
 def test_a_program_has_what_python_gives_it(host: Host, program: Path, log: Path, tmp_path: Path) -> None:
@@ -76,6 +116,40 @@ def test_a_program_has_what_python_gives_it(host: Host, program: Path, log: Path
     assert log.read_text().replace(str(log), "") == other.read_text()
 
 
+def run_code(start: str, env: dict[str, str]) -> tuple[int, str, str]:
+    """Return the exit code and the output of the code."""
+    shell, end, _ = STARTS[start]
+    command = ["sh", "-c", shell, "sh", *python(), CODE, "1" if start == "no stderr" else "2", end]
+    done = subprocess.run(command, input="a line", capture_output=True, env=env, text=True, timeout=20, check=False)
+    return done.returncode, done.stdout, OWN_FRAME.sub("", done.stderr)
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_code_has_the_streams_and_the_end_that_python_gives_it(
+    host: Host, start: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    env = clean_environment(A_VARIABLE="1")
+    monkeypatch.delenv(ADDRESS, raising=False)
+    started = run_code(start, env)
+    assert started[0] == STARTS[start][2]
+    assert ("and ended" in started[1] + started[2]) is (start != "a signal")
+    monkeypatch.setenv(ADDRESS, host.address)
+    assert run_code(start, env) == started
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 5), (signal.SIGTERM, -signal.SIGTERM)])
+def test_code_gets_the_signals_of_its_command(
+    host: Host, number: int, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(ADDRESS, host.address)
+    with subprocess.Popen([*python(), SLEEPS], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "up\n"
+        process.send_signal(number)
+        assert process.wait(20) == code
+
+
 @pytest.mark.parametrize("ended", ["stop", "program", "guard"])
 def test_a_program_ends(host: Host, program: Path, log: Path, ended: str) -> None:
     """It ends with ``stop()``; if it was killed, or its guard, ``exit_code`` and ``stop()`` are those of a process."""
@@ -89,7 +163,7 @@ def test_a_program_ends(host: Host, program: Path, log: Path, ended: str) -> Non
         if ended != "stop":
             (waiting if ended == "program" else guard).kill()
             assert forked.wait(20) == {"program": 256 - signal.SIGKILL, "guard": -signal.SIGKILL}[ended]
-    assert not psutil.wait_procs([guard, waiting], timeout=5)[1]
+    wait_until_ended([guard, waiting], within=5)
 
 
 def test_nothing_outlives_a_killed_run(program: Path, log: Path) -> None:
@@ -98,7 +172,7 @@ def test_nothing_outlives_a_killed_run(program: Path, log: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:  # not tmp_path: a unix socket's path must be short
         env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "TMPDIR": folder}
         orphans = _orphans(command, env, log)
-    assert not psutil.wait_procs(orphans, timeout=10)[1]
+    wait_until_ended(orphans, within=10)
 
 
 def _orphans(command: list[str], env: dict[str, str], log: Path) -> list[psutil.Process]:

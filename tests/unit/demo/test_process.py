@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
@@ -14,6 +13,8 @@ import pytest
 from restate_lab.demo import process
 from restate_lab.demo.process import Process
 from restate_lab.environment import clean_environment
+from support.bench import wait_for
+from support.starts import wait_until_ended
 
 SLEEP = "import time; print('up', flush=True); time.sleep(60)"
 STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN);" + SLEEP
@@ -21,15 +22,8 @@ STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN);" + SLE
 
 def start(tmp_path: Path, code: str) -> Process:
     running = Process([sys.executable, "-c", code], env=clean_environment(), log=tmp_path / "log")
-    wait_for(tmp_path / "log", "up")
+    wait_for(lambda: "up" in running.log.read_text())
     return running
-
-
-def wait_for(log: Path, word: str) -> None:
-    deadline = time.monotonic() + 20
-    while not (log.is_file() and word in log.read_text()):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("code", [SLEEP, STUBBORN], ids=["obedient", "stubborn"])
@@ -57,7 +51,7 @@ def test_stop_ends_the_program_of_a_killed_guard(tmp_path: Path) -> None:
     psutil.Process(running.pid).kill()
     running.wait(5)
     running.stop()
-    assert not psutil.wait_procs([program], timeout=5)[1]
+    wait_until_ended([program], within=5)
 
 
 def test_a_program_does_not_outlive_a_killed_parent(tmp_path: Path) -> None:
@@ -67,12 +61,13 @@ def test_a_program_does_not_outlive_a_killed_parent(tmp_path: Path) -> None:
         f"Process([sys.executable, '-c', {SLEEP!r}], env=clean_environment(), log=pathlib.Path(sys.argv[1]));"
         "time.sleep(60)"
     )
-    with subprocess.Popen([sys.executable, "-c", parent_code, str(tmp_path / "log")]) as parent:
-        wait_for(tmp_path / "log", "up")
+    (log := tmp_path / "log").touch()
+    with subprocess.Popen([sys.executable, "-c", parent_code, str(log)]) as parent:
+        wait_for(lambda: "up" in log.read_text())
         orphans = psutil.Process(parent.pid).children(recursive=True)
         assert len(orphans) == 2
         parent.send_signal(signal.SIGKILL)
-    assert not psutil.wait_procs(orphans, timeout=10)[1]
+    wait_until_ended(orphans, within=10)
 
 
 def test_environment_is_clean(monkeypatch: pytest.MonkeyPatch) -> None:
