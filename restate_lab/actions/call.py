@@ -22,7 +22,7 @@ _PAUSE = 0.5  # second
 class HandlerCall:
     """A call of a handler that exists; ``body`` is the request as it is sent, and ``is_json`` its type.
 
-    ``idempotency_key`` is None for the handler ``run`` of a workflow, which the server runs once for each key.
+    ``idempotency_key`` is missing for the handler ``run`` of a workflow, which the server runs once for each key.
     """
 
     service: str

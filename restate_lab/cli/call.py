@@ -51,7 +51,7 @@ Exit codes:
   2  invalid usage: nothing was sent
   3  it was sent, and it failed, has not ended in time, or its outcome is
      unknown
-  130  interrupted; what was sent continues
+  130  interrupted; an invocation that has begun continues
 
 """
 

@@ -11,6 +11,7 @@ import re
 import select
 import signal
 import subprocess
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -169,6 +170,16 @@ def noting(_: FaultBench, url: str, __: Path) -> Command:
     return Command(["note", "INC-42: called the provider", "-e", url], lambda: len(rl.audit_log(notes=True)), 1)
 
 
+def calling(bench: FaultBench, url: str, _: Path) -> Command:
+    key = f"INC-42-{uuid.uuid4()}"
+    statement = "SELECT count(*) AS n FROM sys_invocation_status WHERE idempotency_key = :key"
+    return Command(
+        ["call", "Bulk/answer", "42", "--reason", REASON, "--idempotency-key", key, "-e", url],
+        lambda: int(bench.lab.sql(statement, key=key, progress=False)["n"].iloc[0]),
+        1,
+    )
+
+
 def archiving(_: FaultBench, url: str, folder: Path) -> Command:
     where = folder / "archive"
     arguments = [
@@ -236,6 +247,7 @@ COMMANDS = {
     "execute": execution,
     "plan": planning,
     "note": noting,
+    "call": calling,
     "archive": archiving,
     "freeze": freezing,
     "history compact": compacting,
@@ -250,6 +262,8 @@ DAILY = [
     ("execute", "stdout has no reader"),
     ("plan", "stdout is full"),
     ("note", "stdout is closed"),
+    ("call", "stdout has no reader"),
+    ("call", "no file can be written"),
     ("archive", "stdout has no reader"),
     ("freeze", "stdin is closed"),
     ("history compact", "stdin is closed"),

@@ -1,8 +1,8 @@
 """The base of the panel: it reads in a thread, shows errors, reports the cost of reading, and ends with close().
 
 A subclass implements ``_read`` (returns the content), ``_show`` (shows it) and ``code``. ``_read`` runs in the thread
-of the panel or of the caller, one at a time, and must not touch widgets. ``_show`` runs right after it in the same
-thread. It can set traits, because they can be set from any thread, but must not print.
+of the panel or of the caller, one at a time, and must not touch widgets. ``_show`` runs after it in the same thread: it
+can set traits from any thread, and must not print.
 """
 
 from __future__ import annotations
