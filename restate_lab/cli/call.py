@@ -107,7 +107,9 @@ def call(
                 shown_by=f"restate-lab why {sent.invocation_id}",
                 code=0 if send else BAD,
             )
-            raise typer.Exit(_print_sent(sent, as_json=as_json) if send else _wait(lab, sent, timeout, as_json=as_json))
+            code = _print_sent(sent, as_json=as_json) if send else _wait(lab, sent, timeout, as_json=as_json)
+            sys.stdout.flush()
+            raise typer.Exit(code)
 
 
 def _read_body(body: str | None) -> tuple[bytes | None, bool]:

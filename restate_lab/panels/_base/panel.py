@@ -45,9 +45,8 @@ _DRAWING = 0.3  # seconds
 _KEPT_FOR = 60.0  # seconds between two copies of the same content in the notebook: each one is a change of the file
 # Without a kernel, JupyterLab shows "model not found" in place of the widget below the copy.
 _SAVED = f'<div style="{_LINE}">A saved copy of the panel. To use the panel, run the cell.</div>'
-_COPY_STYLE = """.jp-WindowedPanel-viewport .rl-saved {{ max-height: 640px; overflow: auto }}
-.jp-OutputArea-child:has(.rl-saved[data-panel="{copy}"]) + .jp-OutputArea-child:not(:has(.rl-panel)) {{
-display: none }}"""
+_COPY_STYLE = """.jp-WindowedPanel-viewport .rl-saved {{max-height:640px;overflow:auto}}
+.jp-OutputArea-child:has(.rl-saved[data-panel="{copy}"]) + .jp-OutputArea-child:not(:has(.rl-panel)) {{display:none}}"""
 
 
 class LivePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
