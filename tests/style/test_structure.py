@@ -25,7 +25,7 @@ THRESHOLDS = {
     "lines of a function, 99th percentile": 45,
 }
 """The maximum of each figure. No limit is so tight that it invites dense lines."""
-CEILINGS = {"package": Weight(58_585, 365_510), "tests": Weight(56_797, 416_213)}
+CEILINGS = {"package": Weight(58_585, 365_510), "tests": Weight(56_798, 416_211)}
 """The most statements and expressions. Lower them with the change that makes the code smaller."""
 LEAST_MEDIAN = 130
 SMALL_FOR_A_REASON = {
