@@ -37,6 +37,7 @@ from restate_lab.history.visit import WrongClock
 from support.archive_bench import KEPT_LONG, check_archive, running_archive_bench, tables_of
 from support.bench import wait_for
 from support.clusters import KINDS, NEWEST, PLAIN, Cluster
+from support.forked import restate_lab
 from support.proxy import Proxy, connect_through
 from support.stored_formats import CLUSTER, unpack
 from support.tcp_relay import Fault, tcp_relay
@@ -581,7 +582,7 @@ def test_no_incomplete_run_is_archived_from_a_response_that_is_cut_off(lab: Lab,
 
 def test_the_command_ends_at_sigterm_with_exit_code_0(lab: Lab, tmp_path: Path) -> None:
     where = tmp_path / "archive"
-    program = [sys.executable, "-c", "from restate_lab.cli import main; main()", "archive", str(where)]
+    program = [*restate_lab(), "archive", str(where)]
     options = ["--every", "100ms", "--cluster-name", "c", "-e", lab.settings.admin_url]
     with subprocess.Popen([*program, *options], stdout=subprocess.PIPE, text=True) as process:
         try:

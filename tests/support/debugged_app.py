@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from restate_lab.testing import Record
 from restate_lab.testing.journal import Failure, Journal
+from support.forked import restate_lab
 
 CODE = """\
 import logging
@@ -85,7 +85,7 @@ def write_app(folder: Path, code: str = CODE) -> Path:
     return folder
 
 
-COMMAND = (sys.executable, "-c", "from restate_lab.cli import main; main()", "debug", "shop", "record.json")
+ARGUMENTS = ("debug", "shop", "record.json")
 
 
 def environment() -> dict[str, str]:
@@ -95,4 +95,6 @@ def environment() -> dict[str, str]:
 def start_session(folder: Path, *options: str, **settings: Any) -> subprocess.Popen[str]:
     """Start ``restate-lab debug`` in a folder with its app and its record."""
     streams: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    return subprocess.Popen([*COMMAND, *options], cwd=folder, env=environment(), text=True, **{**streams, **settings})
+    return subprocess.Popen(
+        [*restate_lab(), *ARGUMENTS, *options], cwd=folder, env=environment(), text=True, **{**streams, **settings}
+    )

@@ -7,7 +7,6 @@ import itertools
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pexpect
@@ -25,8 +24,8 @@ from restate_lab.testing import Record
 from restate_lab.testing.journal import Failure
 from support.debug_clients import connected
 from support.debugged_app import (
+    ARGUMENTS,
     CODE,
-    COMMAND,
     ENTRIES,
     FAILING_LINE,
     HOSTILE,
@@ -36,6 +35,7 @@ from support.debugged_app import (
     start_session,
     write_app,
 )
+from support.forked import restate_lab
 from support.sample_rows import SampleRows
 
 NUMBERS = itertools.count()
@@ -113,7 +113,8 @@ def test_rl_debug_prints_the_entries_once(
 
 def test_pdb_stops_at_the_first_line_of_the_handler(folder: Path) -> None:
     """It is the standard pdb in the terminal: its commands, breakpoints and stack; each entry is shown as it comes."""
-    session = pexpect.spawn(COMMAND[0], [*COMMAND[1:], "--pdb"], cwd=folder, env=environment(), encoding="utf-8")
+    command, *arguments = restate_lab()
+    session = pexpect.spawn(command, [*arguments, *ARGUMENTS, "--pdb"], cwd=folder, env=environment(), encoding="utf-8")
     answers = (
         ("p order", "{'sku': 'A'}"),
         ("n", f"shop.py({line_of('for i in')})place()"),
@@ -265,11 +266,10 @@ def test_a_closed_stdout_is_not_an_error_of_the_code(folder: Path) -> None:
 
 
 def test_a_written_test_is_named_on_stderr_if_stdout_is_full(folder: Path) -> None:
-    command = "from restate_lab.cli import main; main()"
     arguments = ["to-test", "record.json", "--app", "shop", "--folder", "."]
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
-            [sys.executable, "-c", command, *arguments], cwd=folder, stdout=full, stderr=subprocess.PIPE, check=False
+            [*restate_lab(), *arguments], cwd=folder, stdout=full, stderr=subprocess.PIPE, check=False
         )
     assert done.returncode == 0
     assert b"the test was written to .; the result could not be printed (No space left" in done.stderr
