@@ -124,12 +124,14 @@ def _is_until(value: object) -> bool:
     return callable(value) or _is_list(value)
 
 
+_NAMES = ("ACTIONS", "ActionName", "CheckName")
 _CHOICES = ("Literal", "DtypeBackend", "Length", "Paper", "PlotKind")
 _TYPES: Mapping[str, _Type] = MappingProxyType(
     {
         "bool": _Type("True or False", _is_flag),
         "Payloads": _Type("True, False or 'shape'", lambda value: _is_flag(value) or isinstance(value, str)),
         "str": _of("a text", str),
+        **dict.fromkeys(_NAMES, _of("a text", str)),
         "Secret": _of("a text", Secret),
         "int": _of("a whole number", Integral),
         "float": _of("a number", Real),

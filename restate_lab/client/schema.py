@@ -42,7 +42,7 @@ _FAMILY_NAMES = {
         cause paused_vqueue_id shard created_using_restate_version invoked_by_service_name
         invoked_by_subscription_id""",
     "number": """n steps attempted waiting num_inbox depth pinned pinned_running pinned_backing_off pinned_suspended
-        pinned_paused would_land recent overdue expiring outlived refused slow keyed restarted journal_entries
+        backing_off pinned_paused would_land recent overdue expiring outlived refused slow keyed restarted journal_entries
         longest_journal busy bytes entries median_ms ms new_invocations attempts retry_count failed_attempts worst
         http_code journal_size journal_commands_size size index entry_index command_index after_journal_entry_index
         completion_id signal open_invocations largest_entry_bytes largest_value_bytes service_bytes service_keys
@@ -62,6 +62,7 @@ _FAMILY_NAMES = {
     "flag": """is_known can_be_removed is_latest is_paused in_flight public ended sent holds nullable
         came_back is_open is_wasteful in_vqueue is_pinned legacy disabled is_null""",
     "time": """now created_at modified_at completed_at inboxed_at running_at scheduled_at scheduled_start_at
+        next_attempt_at
         next_retry_at last_start_at appended_at deployed_at paused_at waiting_since held_since since wakes_at expires_at
         journal_expires_at starts_first expires_first kept_first first_at last_at first_created_at
         last_created_at first_completed_at last_completed_at last_expires_at oldest_created_at oldest_inboxed_at

@@ -168,23 +168,21 @@ class _ArgumentPattern:
     is_for_lines: bool = False
 
 
-def _in_call(before: str, kind: str, names: Iterable[str]) -> _ArgumentPattern:
-    """Return the pattern of a name in quotes after this text, also of a further one in a list."""
-    typed = r"\s*\[?(?:\s*([\"'])[\w-]*\1\s*,)*\s*[\"'](?P<typed>[\w-]*)\Z"
-    return _ArgumentPattern(re.compile(before + typed), kind, lambda _, __: names)
+def _in_call(pattern: re.Pattern[str], kind: str, names: Iterable[str]) -> _ArgumentPattern:
+    return _ArgumentPattern(pattern, kind, lambda _, __: names)
 
 
-_SOURCE = r"\(\s*[\w.]+\s*,"
+_SOURCE = r"\(\s?[\w.]{1,80},\s?"
+_ARGUMENTS = r"\([^()\n]{0,200}\b"
+_NAME = r"\s?=\s?\[?(?:[\"'][\w-]{1,40}[\"'],\s?){0,20}[\"'](?P<typed>[\w-]{0,40})\Z"  # also a further one of a list
 _NAMES_IN_CALLS = (
     _ArgumentPattern(
-        re.compile(rf"\bask{_SOURCE}\s*(?:name\s*=\s*)?([\"'])(?P<typed>\w*)\Z"),
-        "question",
-        lambda _, __: question_names(),
+        re.compile(rf"\bask{_SOURCE}(?:name\s?=\s?)?[\"'](?P<typed>\w*)\Z"), "question", lambda _, __: question_names()
     ),
-    _in_call(rf"\bplan{_SOURCE}", "action", get_args(ActionName)),
-    _in_call(r"\bPanel\([^()\n]*\bview\s*=", "view", get_args(ViewName)),
-    _in_call(r"\bPanel\([^()\n]*\bstatus\s*=", "status", get_args(StatusName)),
-    _in_call(r"\bdoctor\([^()\n]*\bchecks\s*=", "check", get_args(CheckName)),
+    _in_call(re.compile(rf"\bplan{_SOURCE}[\"'](?P<typed>\w*)\Z"), "action", get_args(ActionName)),
+    _in_call(re.compile(rf"\bPanel{_ARGUMENTS}view{_NAME}"), "view", get_args(ViewName)),
+    _in_call(re.compile(rf"\bPanel{_ARGUMENTS}status{_NAME}"), "status", get_args(StatusName)),
+    _in_call(re.compile(rf"\bdoctor{_ARGUMENTS}checks{_NAME}"), "check", get_args(CheckName)),
 )
 _ARGUMENT_PATTERNS = (
     _ArgumentPattern(re.compile(r"(?:.*\s)?--ask[\s=]+(?P<typed>\w*)\Z"), "question", lambda _, __: question_names()),

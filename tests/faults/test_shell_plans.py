@@ -75,7 +75,7 @@ def test_an_incident_is_ended_in_a_shell(
     """A plan sends nothing, an execution that is refused leaves it valid, and the audit log has the one that is not."""
     ids = list(bench.bulk.fill("wait", 3))
     shown = call(url, "plan", "cancel", "-", text="\n".join(ids)).stdout
-    assert "Cannot be undone" in shown
+    assert "Undo: no." in shown
     assert "cancel 3 of 3 invocations" in shown
     name = re.search(r"restate-lab execute (plan-[0-9a-f]{16}) ", shown)
     assert name is not None

@@ -12,6 +12,7 @@ import pytest
 
 import restate_lab as rl
 from restate_lab.document.text import ROWS, count_rows
+from restate_lab.panels.panel.findings import details_html
 from restate_lab.panels.panel.state import VIEWS
 from support.clusters import Cluster
 from support.surfaces import foreign_texts, text_of_page
@@ -105,7 +106,9 @@ def test_a_panel_shows_no_python_and_no_command(lab: rl.Lab) -> None:
             assert (state, panel.error, foreign) == (state, "", [])
         rows = panel.findings.content["rows"]
         assert rows
-        assert [foreign_texts(text_of_page(row["html"])) for row in rows] == [[]] * len(rows)
+        assert panel.diagnosis is not None
+        details = [details_html(panel.diagnosis, number) for number in range(len(rows))]
+        assert [foreign_texts(text_of_page(each)) for each in details] == [[]] * len(rows)
 
 
 _ONE_OF_EACH = "SELECT min(id) AS id FROM sys_invocation GROUP BY status, target_handler_name"

@@ -201,8 +201,11 @@ def payload_blocks(frame: pd.DataFrame, /, *, is_open: bool = False) -> tuple[Bl
         if (texts := payload_texts(entry))
     )
     every = SuggestedCall("journal", (str(frame.attrs["id"]),), {"payloads": True})
-    rest = Step((), f"The first {_PAYLOADS} of {len(frame):,} entries; all of them", python_code((every,)))
-    return (*(folds or (Text("No entry has a payload."),)), *((Calls(rest),) if len(frame) > _PAYLOADS else ()))
+    rest: tuple[Block, ...] = ()
+    if len(frame) > _PAYLOADS:
+        every_call = Calls(Step((), "all of them", python_code((every,))))
+        rest = (Text(f"The first {_PAYLOADS} of {len(frame):,} entries."), every_call)
+    return (*(folds or (Text("No entry has a payload."),)), *rest)
 
 
 def _head_of(entry: Mapping[Any, Any]) -> str:

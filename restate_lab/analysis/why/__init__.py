@@ -29,7 +29,7 @@ from restate_lab.source import Source
 Facts: TypeAlias = tuple[tuple[str, str], ...]
 DEADLOCK = "a deadlock"
 """The fact "root blocker" of an invocation that waits for a certain deadlock."""
-_OVER = "the timeout of {limit} is over"
+_OVER = "the timeout of {limit} is over; set a longer one with timeout="
 
 
 @translate_errors
