@@ -166,8 +166,9 @@ class Watcher:
     def _run(self, reader: ClusterReader, kind: str, known: Mapping[str, KnownAlert]) -> None:
         archiver = self.archiver
         visit = archiver.visit(reader) if kind == _ARCHIVE and archiver is not None else reader.visit(known)
-        self._results.put(visit)
-        _return_memory()
+        if not self._is_once:
+            _return_memory()
+        self._results.put(visit)  # at last: the process can end as soon as it has the result
 
     def _handle(self, result: ClusterVisit | DeliveryResult) -> None:
         if isinstance(result, DeliveryResult):

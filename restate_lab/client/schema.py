@@ -42,10 +42,10 @@ _FAMILY_NAMES = {
         cause paused_vqueue_id shard created_using_restate_version invoked_by_service_name
         invoked_by_subscription_id""",
     "number": """n steps attempted waiting num_inbox depth pinned pinned_running pinned_backing_off pinned_suspended
-        backing_off pinned_paused would_land recent overdue expiring outlived refused slow keyed restarted journal_entries
-        longest_journal busy bytes entries median_ms ms new_invocations attempts retry_count failed_attempts worst
-        http_code journal_size journal_commands_size size index entry_index command_index after_journal_entry_index
-        completion_id signal open_invocations largest_entry_bytes largest_value_bytes service_bytes service_keys
+        backing_off pinned_paused would_land recent overdue expiring outlived refused slow keyed restarted
+        journal_entries longest_journal busy bytes entries median_ms ms new_invocations attempts retry_count
+        failed_attempts worst http_code journal_size journal_commands_size size index entry_index command_index
+        after_journal_entry_index completion_id signal open_invocations largest_entry_bytes largest_value_bytes service_bytes service_keys
         targets suspended pending p50_ms p90_ms p99_ms max_ms queued_p50_ms queued_p90_ms queued_p99_ms running_p50_ms
         running_p90_ms running_p99_ms blocked_on_lock_ms blocked_on_concurrency_rules_ms
         blocked_on_deployment_concurrency_ms blocked_on_invoker_concurrency_ms blocked_on_invoker_throttling_ms
