@@ -45,20 +45,19 @@ _FAMILY_NAMES = {
         backing_off pinned_paused would_land recent overdue expiring outlived refused slow keyed restarted
         journal_entries longest_journal busy bytes entries median_ms ms new_invocations attempts retry_count
         failed_attempts worst http_code journal_size journal_commands_size size index entry_index command_index
-        after_journal_entry_index completion_id signal open_invocations largest_entry_bytes largest_value_bytes service_bytes service_keys
-        targets suspended pending p50_ms p90_ms p99_ms max_ms queued_p50_ms queued_p90_ms queued_p99_ms running_p50_ms
-        running_p90_ms running_p99_ms blocked_on_lock_ms blocked_on_concurrency_rules_ms
+        after_journal_entry_index completion_id signal open_invocations largest_entry_bytes largest_value_bytes
+        service_bytes service_keys targets suspended pending p50_ms p90_ms p99_ms max_ms queued_p50_ms queued_p90_ms
+        queued_p99_ms running_p50_ms running_p90_ms running_p99_ms blocked_on_lock_ms blocked_on_concurrency_rules_ms
         blocked_on_deployment_concurrency_ms blocked_on_invoker_concurrency_ms blocked_on_invoker_throttling_ms
-        blocked_on_invoker_memory_ms blocked_on_throttling_rules_ms succeeded failed cancelled killed
-        sequence_number partition_key min_service_protocol_version max_service_protocol_version
-        pinned_service_protocol_version protocol oldest newest revision open invocations commands journal_bytes
-        input_tokens output_tokens cached_tokens reasoning_tokens tool_calls failed_percent success_percent stopped
-        budget budget_left_percent burn_rate
-        burn_rate_1d burn_rate_1h total_ms days longest_pause invocations_7d invocations_before block bin
+        blocked_on_invoker_memory_ms blocked_on_throttling_rules_ms succeeded failed cancelled killed sequence_number
+        partition_key min_service_protocol_version max_service_protocol_version pinned_service_protocol_version
+        protocol oldest newest revision open invocations commands journal_bytes input_tokens output_tokens
+        cached_tokens reasoning_tokens tool_calls failed_percent success_percent stopped budget budget_left_percent
+        burn_rate burn_rate_1d burn_rate_1h total_ms days longest_pause invocations_7d invocations_before block bin
         completion_ms journal_ms partition changes timers vqueues value_length scheduled running paused usage
         concurrency_limit usage_share waiting_queues position num_attempts lock_share rules_share slots_share
-        memory_share deployment_share throttling_share arrivals stuck_arrivals ends behind_keys in_paused
-        under_limits retrying total rule_version""",
+        memory_share deployment_share throttling_share arrivals stuck_arrivals ends behind_keys in_paused under_limits
+        retrying total rule_version""",
     "flag": """is_known can_be_removed is_latest is_paused in_flight public ended sent holds nullable
         came_back is_open is_wasteful in_vqueue is_pinned legacy disabled is_null""",
     "time": """now created_at modified_at completed_at inboxed_at running_at scheduled_at scheduled_start_at
