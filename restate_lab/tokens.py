@@ -51,6 +51,7 @@ _MIXED = {
     "line": "color-mix(in srgb, var(--rl-text) 9%, transparent)",
     "over": "color-mix(in srgb, var(--rl-text) 7%, transparent)",
     "open": "color-mix(in srgb, var(--rl-text) 13%, transparent)",
+    "link": "color-mix(in srgb, var(--rl-accent) 80%, var(--rl-text))",
     "chosen": "color-mix(in srgb, var(--rl-accent) 16%, transparent)",
     "tinted": "color-mix(in srgb, var(--rl-accent) 9%, transparent)",
     "red-tint": "color-mix(in srgb, var(--rl-red) 12%, transparent)",
