@@ -166,6 +166,7 @@ def _wait(lab: Lab, sent: SentInvocation, timeout: float, *, as_json: bool) -> i
     except RestateLabError as error:
         warn(f"{error} The invocation continues, or its result was not kept: {shown}.")
         return BAD
+    note_change(f"the invocation {id_} succeeded", shown_by=f"restate-lab why {id_}", code=0)
     if as_json:
         print_json({"invocation": id_, "status": "succeeded", "result": _for_json(value)})
     elif isinstance(value, bytes):

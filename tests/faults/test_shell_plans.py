@@ -350,8 +350,11 @@ def test_a_call_whose_response_is_lost_is_found_and_not_repeated(
     with tcp_relay(str(bench.lab.settings.ingress_url), cut=cut) as relay:
         done = called_through(relay.url, url, monkeypatch, "37")
     assert cut.happened
-    assert (done.exit_code, done.stdout) == (0, "37\n"), done.output
-    assert calls_of(bench, "answer") == before + 1
+    outcome = done.exit_code, done.stdout, calls_of(bench, "answer") - before
+    allowed = [(0, "37\n", 1)]
+    if when == "within":  # the server may not execute a request whose sender is gone
+        allowed.append((3, "", 0))
+    assert outcome in allowed, done.output
 
 
 def test_a_call_that_never_arrived_is_unknown(bench: FaultBench, url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ from restate_lab.alerts.watcher import Archiver, Watcher
 from restate_lab.calls import SuggestedCall
 from restate_lab.errors import ArchiveBroken
 from support.alert_receiver import Receiver, alert_receiver
+from support.bench import wait_for
 from support.compared_rows import charges
 from support.sample_rows import SampleRows, sample_id
 
@@ -127,7 +128,7 @@ def test_one_process_sends_everything_and_ends_when_nothing_is_to_send(
     assert len(receiver.received.firing) == 3
     monkeypatch.setattr("restate_lab.alerts.delivery._IDLE", 0.0)
     watch.once()
-    assert process.is_over
+    assert wait_for(lambda: process.is_over)
 
 
 def test_a_delivery_that_takes_too_long_is_a_reason_and_a_metric(store: AlertStore, receiver: Receiver) -> None:
