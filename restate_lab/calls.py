@@ -21,7 +21,7 @@ _READS = frozenset(
     }
 )
 _OPTIONS = "decode|ids|limit|max_bytes|payloads|prices|samples|search|service|shapes|since|timeout"
-_OPTION = re.compile(rf"\b(?:[Pp]ass|[Ww]ith|set|select|more|connect\()[^.;]{0, 200}?\b(?:{_OPTIONS})=")
+_OPTION = re.compile(rf"\b(?:[Pp]ass|[Ww]ith|set|select|more|connect\()[^.;]{{0,200}}?\b(?:{_OPTIONS})=")
 _EXECUTE = '.execute(reason="…"), and then'
 
 

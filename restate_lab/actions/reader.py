@@ -66,10 +66,10 @@ FROM sys_service s JOIN sys_deployment d ON d.id = s.deployment_id"""
 _NAMED = """
 SELECT id, services, min_service_protocol_version AS oldest, max_service_protocol_version AS newest
 FROM sys_deployment WHERE id = :id"""
-# A valid id that no invocation has, for an empty list: IN () is not valid SQL.
 _BY_IDEMPOTENCY_KEY = """
 SELECT id FROM sys_invocation_status
 WHERE idempotency_key = :key AND target_service_name = :service AND target_handler_name = :handler"""
+# A valid id that no invocation has, for an empty list: IN () is not valid SQL.
 _UNKNOWN_ID = "inv_1" + "0" * 33
 _OTHER_TYPES = {"created_at", "modified_at", "completed_at", "protocol", "journal_size", "in_vqueue"}
 
@@ -297,7 +297,7 @@ def _objects(texts: pa.ChunkedArray[Any]) -> Any:
 
 
 def find_by_idempotency_key(source: Source, service: str, handler: str, key: str, *, timeout: float) -> str | None:
-    """Return the id of the invocation of a handler with an idempotency key; None if there is none."""
+    """Return the id of the invocation of a handler with this idempotency key, or None."""
     names = {"service": service, "handler": handler, "key": key}
     rows = source.sql(_BY_IDEMPOTENCY_KEY, params=names, timeout=timeout, progress=False)
     return str(rows["id"].iloc[0]) if len(rows) else None

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import restate_lab
+from restate_lab.calls import without_options
 from support.suggested import calls_in, check, texts_of
 
 PACKAGE = Path(restate_lab.__file__).parent
@@ -43,3 +44,16 @@ def test_names_and_arguments_exist(name: str) -> None:
 def test_a_call_that_would_fail_is_found(code: str) -> None:
     with pytest.raises((AssertionError, AttributeError)):
         check(code)
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("the timeout of 300ms is over; set a longer one with timeout=", "the timeout of 300ms is over"),
+        ("It did not finish; pass a longer timeout=, or request less data", "It did not finish"),
+        ("A payload is encrypted. Connect with connect(decode=f) to read it.", "A payload is encrypted."),
+        ("No service has this name. Did you mean Payments?", "No service has this name. Did you mean Payments?"),
+    ],
+)
+def test_a_surface_without_code_names_no_argument(message: str, shown: str) -> None:
+    assert without_options(message) == shown

@@ -260,6 +260,7 @@ def read_targets(source: Source, ids: Sequence[str], *, timeout: float) -> dict[
     return dict(zip(answer["id"], answer["target"], strict=True))
 
 
+@translate_errors
 def count_by_status(source: Source, filters: Filters) -> pd.DataFrame:
     """Count invocations by service and status; the filters on service, status, failures and attempts are ignored.
 
