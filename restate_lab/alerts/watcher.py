@@ -36,7 +36,7 @@ _WATCH, _ARCHIVE = "watch", "archive"
 _SLICE = 0.5  # seconds between two checks for messages that are due, and for deliveries that take too long
 _PAUSE = 1.0  # seconds between a failed delivery and the next message to the receiver
 _LAST_WAIT = 10.0  # seconds at the end for visits and deliveries that have begun
-_ARENAS = 2  # of malloc; each of them keeps what its threads needed at most
+_ARENAS = 2  # of malloc; each keeps the most memory that its threads have needed
 _M_ARENA_MAX = -8  # its number in malloc.h
 
 

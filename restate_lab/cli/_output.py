@@ -14,6 +14,7 @@ import pandas as pd
 
 from restate_lab._cells import read_at
 from restate_lab._text import plural
+from restate_lab.cli._errors import warn
 from restate_lab.cli._options import ENDINGS, OutputFormat
 from restate_lab.cli._page import TextPage
 from restate_lab.cli._table import TableView, TerminalTable, plain_lines
@@ -56,14 +57,21 @@ def write_result(
     document: Callable[[], Document],
     to_json: Callable[[], Any],
     write: Write = python_of,
+    *,
+    reasons: Iterable[str] = (),
     **limits: Any,
 ) -> None:
-    """Write a result in the requested format; the arguments after ``to_json`` are those of `TextPage.document`."""
+    """Write a result in the requested format; ``write`` and ``limits`` are those of `TextPage.document`.
+
+    A file of rows does not have the ``reasons`` why something is missing, so they are warnings beside it.
+    """
     if form.is_table:
         TextPage().document(document(), write, **limits)
     elif form.kind == "json":
         print_json(to_json())
     else:
+        for each in reasons:
+            warn(each)
         write_frame(rows, form)
 
 

@@ -341,10 +341,16 @@ def waits(
 
     with open_with_options(cluster, evidence, live, at) as (source, where):
         graph = find_waits(source, timeout=timeout)
-    if form.kind in {"csv", "parquet"}:
-        for each in graph.reasons:
-            warn(each)
-    write_result(form, getattr(graph, part), graph.document, graph.to_json, writer(where), most=top, more=_MORE)
+    write_result(
+        form,
+        getattr(graph, part),
+        graph.document,
+        graph.to_json,
+        writer(where),
+        reasons=graph.reasons,
+        most=top,
+        more=_MORE,
+    )
     return waits_exit_code(graph)
 
 

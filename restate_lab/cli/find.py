@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from restate_lab.cli._errors import INCOMPLETE, warn
+from restate_lab.cli._errors import INCOMPLETE
 from restate_lab.cli._options import (
     POINT_LIMIT,
     At,
@@ -92,8 +92,5 @@ def find(
         result = search(
             source, wanted, service=service, since=since, timeout=timeout, max_bytes=max_bytes, payloads=payloads
         )
-    if form.kind in {"csv", "parquet"}:
-        for each in result.reasons:
-            warn(each)
-    write_result(form, result.frame, result.document, result.to_json, writer(where))
+    write_result(form, result.frame, result.document, result.to_json, writer(where), reasons=result.reasons)
     return INCOMPLETE if result.ended_by else 0

@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from restate_lab.cli._errors import warn
 from restate_lab.cli._options import (
     POINT_LIMIT,
     At,
@@ -100,10 +99,15 @@ def story(
     options: dict[str, Any] = {"key": key, "trace": trace, "since": since or _SINCE, "search": search}
     with open_with_options(cluster, evidence, live, at) as (source, where):
         result = read_story(source, _ids_of(invocations), **options, timeout=timeout)
-    if form.kind in {"csv", "parquet"}:
-        for each in result.reasons:
-            warn(each)
-    write_result(form, getattr(result, part), result.document, result.to_json, writer(where), pictured=MOST_ROWS)
+    write_result(
+        form,
+        getattr(result, part),
+        result.document,
+        result.to_json,
+        writer(where),
+        reasons=result.reasons,
+        pictured=MOST_ROWS,
+    )
 
 
 def _ids_of(texts: Sequence[str] | None) -> str | list[str] | None:
