@@ -110,6 +110,13 @@ def test_why_raises_where_it_cannot_read_the_invocation(silent: TimeoutBench) ->
         rl.why(silent.lab, silent.ids[0], timeout="300ms")
 
 
+def test_the_doctor_waits_for_a_silent_server_as_long_as_it_may(silent: TimeoutBench) -> None:
+    started = time.monotonic()
+    with pytest.raises(TimedOut, match="no response within"):
+        rl.doctor(silent.lab, timeout="3s")
+    assert time.monotonic() - started < 2 * 3
+
+
 def test_the_doctor_and_the_report_name_the_reads_that_failed(slow: TimeoutBench) -> None:
     assert rl.doctor(slow.lab, timeout=1.5).verdict == "incomplete"
     page = rl.incident_report(slow.lab, slow.folder / "report.html", timeout="3s").read_text()

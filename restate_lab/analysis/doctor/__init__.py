@@ -43,7 +43,7 @@ from restate_lab.source import Source, check_supported
 
 __all__ = ["Diagnosis", "doctor"]
 
-_CLOCK_WITHIN = 10.0  # seconds to read the time even if ``timeout`` is shorter: a diagnosis needs a time
+_CLOCK_WITHIN = 2.0  # seconds to read the time even if ``timeout`` is shorter: a diagnosis needs a time
 
 
 @translate_errors
