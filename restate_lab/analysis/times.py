@@ -14,7 +14,10 @@ from restate_lab.errors import ArgumentError
 
 TimeInput: TypeAlias = str | datetime | timedelta
 
-_FORMATS = "a duration such as '30s', '2h' or '1d 12h', or a timestamp with its zone such as '2026-11-25T03:00:00Z'"
+_FORMATS = (
+    "a duration such as '30s', '2h' or '1d 12h', a time of day with its zone such as '14:05Z', or a timestamp with its "
+    "zone such as '2026-11-25T03:00:00Z'"
+)
 _TIMESTAMP = re.compile(r"\s*\d{4}-\d")
 _CLOCK = re.compile(r"\s*\d\d:\d\d")
 _DAY = timedelta(days=1)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -25,7 +25,7 @@ from restate_lab.client.arguments import (
     format_value,
     path_segment,
 )
-from restate_lab.client.responses import SUCCESS, Success, mask_request_secrets, read_error_response
+from restate_lab.client.responses import SUCCESS, Success, mask_request_secrets, read_error_response, suggesting
 from restate_lab.client.transport import Transport
 from restate_lab.durations import DurationInput
 from restate_lab.errors import (
@@ -134,8 +134,9 @@ class IngressClient:
     invocation continues: attach to it with its idempotency key.
     """
 
-    def __init__(self, transport: IngressTransport) -> None:
+    def __init__(self, transport: IngressTransport, services: Callable[[], Iterable[Any]] = tuple) -> None:
         self._transport = transport
+        self._services = services
 
     @property
     def address(self) -> str:
@@ -167,7 +168,8 @@ class IngressClient:
         """
         target = _handler_path(service, handler, key)
         request = _request(body, headers, idempotency_key)
-        answer = self._change("call", f"/{target.path}", target.name, reason, timeout=timeout, **request)
+        with suggesting(self._services, service, handler):
+            answer = self._change("call", f"/{target.path}", target.name, reason, timeout=timeout, **request)
         return _response_value(answer, raw=raw)
 
     def send(
@@ -195,9 +197,9 @@ class IngressClient:
         request = _request(body, headers, idempotency_key)
         if delay is not None:
             request["params"] = {"delay": check_duration("delay", delay)}
-        return _sent_invocation(
-            self._change("send", f"/{target.path}/send", target.name, reason, timeout=timeout, **request)
-        )
+        path = f"/{target.path}/send"
+        with suggesting(self._services, service, handler):
+            return _sent_invocation(self._change("send", path, target.name, reason, timeout=timeout, **request))
 
     def attach(
         self,

@@ -248,7 +248,7 @@ class Lab(Source):
                 ca=self._ca,
                 transport=self._network,
             )
-        return IngressClient(self._ingress)
+        return IngressClient(self._ingress, lambda: self.admin.list_services())  # noqa: PLW0108 - loads pydantic
 
     def at(self, time: str | datetime | timedelta, /) -> Source:
         """Return the cluster as it was at an earlier time, as a source: with the invocations that were open then.

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal
 
 import httpx
 
+from restate_lab._public import did_you_mean, nearest_names
 from restate_lab._text import format_duration, truncate
 from restate_lab.client.settings import Settings
 from restate_lab.errors import (
@@ -411,3 +413,22 @@ def is_page(response: httpx.Response) -> bool:
 
 def _kind(response: httpx.Response) -> str:
     return str(response.headers.get("content-type", "without a content type" if response.content else "without a body"))
+
+
+@contextmanager
+def suggesting(services: Callable[[], Iterable[Any]], service: str, handler: str = "") -> Iterator[None]:
+    """Add the most similar service, or handler of the service, to a NotFound of this block.
+
+    ``services`` reads the services, each with its name and handlers.
+    """
+    try:
+        yield
+    except NotFound as error:
+        with suppress(RestateLabError):  # if the names cannot be read, the first error is enough
+            handlers = {each.name: each.handlers or () for each in services()}
+            if service in handlers:
+                near = nearest_names(handler, (each.name for each in handlers[service]))
+            else:
+                near = nearest_names(service, handlers)
+            error.args = (f"{error.args[0].rstrip('.')}. {did_you_mean(near)}".removesuffix(". "),)
+        raise

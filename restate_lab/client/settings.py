@@ -267,7 +267,7 @@ def _no_address_message(name: str, chosen_by: str, config: CliConfig) -> str:
     seen = f"{config.file} has" if config.exists else f"{config.file} does not exist, so there is only"
     return (
         f"Unknown environment {name!r}{choice}: {seen} {', '.join(config.names)}. {hint}"
-        f"Choose one of these, add it {remedy}"
+        f"Choose {'one of these' if len(config.names) > 1 else 'it'}, add {name!r} {remedy}"
     )
 
 

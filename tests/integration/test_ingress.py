@@ -117,6 +117,8 @@ def test_what_the_ingress_refuses_is_not_the_handlers(bench: Bench) -> None:
     refused: list[tuple[type[errors.RequestRefused], str, Callable[[], Any]]] = [
         (errors.NotFound, "Nope", lambda: bench.ingress.call("Nope", "say", "x")),
         (errors.NotFound, "nope", lambda: bench.ingress.send("Echo", "nope")),
+        (errors.NotFound, r"it\. Did you mean 'Echo'\?$", lambda: bench.ingress.call("Ecko", "say", "x")),
+        (errors.NotFound, r"version\. Did you mean 'say'\?$", lambda: bench.ingress.send("Echo", "sayy", "x")),
         (errors.RequestRefused, "needs key=", lambda: bench.ingress.call("Counter", "add", 1)),
         (errors.RequestRefused, "a service must not have it", lambda: bench.ingress.send("Echo", "say", "x", key="k")),
         (errors.RequestRefused, "400", lambda: bench.ingress.call("Echo", "say", b"x")),

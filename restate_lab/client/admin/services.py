@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from typing import Any
 
-from restate_lab._public import did_you_mean, nearest_names
 from restate_lab.client.admin.operations import Operations, drop_none
 from restate_lab.client.arguments import check_duration, check_flag, check_name, path_segment
 from restate_lab.client.models import Handler, Service
 from restate_lab.client.models.base import ModelList
+from restate_lab.client.responses import suggesting
 from restate_lab.durations import DurationInput
-from restate_lab.errors import ArgumentError, NotFound, RestateLabError
+from restate_lab.errors import ArgumentError
 
 
 class Services(Operations):
@@ -29,7 +27,7 @@ class Services(Operations):
         Raises:
             NotFound: there is no service with this name.
         """
-        with self._suggesting(service):
+        with suggesting(self.list_services, service):
             return self._model(Service, "get_service", self._read("get_service", _path(service)))
 
     def get_service_openapi(self, service: str, /) -> dict[str, Any]:
@@ -38,7 +36,7 @@ class Services(Operations):
         Raises:
             NotFound: there is no service with this name.
         """
-        with self._suggesting(service):
+        with suggesting(self.list_services, service):
             document: dict[str, Any] = self._read("get_service_openapi", f"{_path(service)}/openapi")
         return document
 
@@ -48,7 +46,7 @@ class Services(Operations):
         Raises:
             NotFound: there is no service with this name.
         """
-        with self._suggesting(service):
+        with suggesting(self.list_services, service):
             answer = self._read("list_service_handlers", f"{_path(service)}/handlers")
         models = self._models(Handler, "list_service_handlers", answer, "handlers")
         return ModelList(Handler, models, by=lambda each: each.name)
@@ -60,7 +58,7 @@ class Services(Operations):
             NotFound: there is no service or handler with this name.
         """
         path = f"{_path(service)}/handlers/{path_segment(check_name('handler', handler))}"
-        with self._suggesting(service, handler):
+        with suggesting(self.list_services, service, handler):
             return self._model(Handler, "get_service_handler", self._read("get_service_handler", path))
 
     def modify_service(
@@ -96,26 +94,11 @@ class Services(Operations):
         body |= {} if public is None else {"public": check_flag("public", public)}
         if not body:
             raise ArgumentError(f"modify_service needs at least one of: public, {', '.join(values)}.")
-        with self._suggesting(service):
+        with suggesting(self.list_services, service):
             answer = self._change(
                 "modify_service", "PATCH", _path(service), targets=[service, *body], reason=reason, json=body
             )
         return self._model(Service, "modify_service", answer)
-
-    @contextmanager
-    def _suggesting(self, service: str, handler: str = "") -> Iterator[None]:
-        """Add the most similar service, or handler of the service, to a NotFound of this block."""
-        try:
-            yield
-        except NotFound as error:
-            with suppress(RestateLabError):  # if the names cannot be read, the first error is enough
-                handlers = {each.name: each.handlers or () for each in self.list_services()}
-                if service in handlers:
-                    near = nearest_names(handler, (each.name for each in handlers[service]))
-                else:
-                    near = nearest_names(service, handlers)
-                error.args = (f"{error.args[0]}. {did_you_mean(near)}".removesuffix(". "),)
-            raise
 
 
 def _path(service: str) -> str:

@@ -87,12 +87,20 @@ def test_the_only_id_of_a_text_is_found(text: str) -> None:
 def test_a_text_with_several_ids_or_none_is_refused_with_its_ids() -> None:
     with pytest.raises(ArgumentError, match=rf"id has 2 invocation ids; pass one of them: {A}, {B}\."):
         invocation_id_in(f"{A} called {B}")
-    for value in ("Payments/charge", "", "x" * 5_000):
+    for value in ("Payments", "", "x" * 5_000):
         with pytest.raises(ArgumentError, match="which is not an invocation id") as caught:
             invocation_id_in(value)
         assert len(str(caught.value)) < 200
     with pytest.raises(ArgumentError, match=r"id is a DataFrame: .*frame\.id\[0\]"):
         invocation_id_in(pd.DataFrame({"id": [A]}))
+
+
+def test_a_cut_id_and_a_target_are_told_apart() -> None:
+    with pytest.raises(ArgumentError, match=r"33 letters and digits \(case-sensitive\); this one has 30\.$"):
+        invocation_id_in(A[:-3])
+    for target in ("Payments/charge", "Orders/4711/place"):
+        with pytest.raises(ArgumentError, match=r"is the target of invocations; .*; pass the id of one of them\.$"):
+            invocation_id_in(target)
 
 
 def test_a_short_id_is_refused_with_the_way_to_the_whole_one() -> None:
