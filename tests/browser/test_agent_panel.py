@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Locator, expect
 
-from restate_lab.panels.invocation.conversation import FoldMemory
+from restate_lab.panels.invocation.view import FoldMemory
 from support.accessibility import faint_texts, overflowing_parts, unnamed_roles
 from support.agent_bench import AgentBench, running_agent_bench
 from support.clusters import NEWEST
@@ -20,7 +20,9 @@ TOP = "e => e.getBoundingClientRect().top - e.closest('.rl-conversation').getBou
 CHANGED = "before => document.querySelector('.rl-conversation').innerText !== before"
 RENDER = """async code => {
     const module = await import(`data:text/javascript,${encodeURIComponent(code)}`);
-    module.default.render({ el: document.querySelector("#memory") }); }"""
+    const model = { on: (_, show) => { window.show = show; } };
+    module.default.render({ model, el: document.querySelector("#memory") }); }"""
+AS_TEXT = "<details><summary>As text</summary>z</details>"
 ENDED = "() => document.querySelector('.rl-conversation').innerText.includes('succeeded')"
 
 
@@ -110,18 +112,26 @@ def _looks(page: LabPage, panel: PanelOnPage, screenshots: Path, name: str) -> N
 
 
 def test_folds_stay_as_the_user_left_them(browser: Browser) -> None:
-    """A card that is replaced keeps the folds and the focus of the user, and opens no other fold."""
+    """A text that is replaced keeps the folds and the focus of the user, and opens no other fold."""
     page = browser.new_page()
-    page.set_content(f"<div class='rl-conversation'><div id='card'>{_card(1)}</div><i id='memory'></i></div>")
+    texts = f"<div id='card' class='widget-html'>{_card(1)}</div><div id='why' class='widget-html'>{AS_TEXT}</div>"
+    page.set_content(f"<div class='rl-onedetail'>{texts}<i id='memory'></i></div>")
     page.evaluate(RENDER, FoldMemory._esm)
     first, second, third = (page.locator("details").nth(at) for at in (0, 1, 3))
     first.locator("summary").press("Enter")
     second.locator("summary").click()  # the page opened it
+    why = page.locator("#why details")
+    why.locator("summary").click()
     first.locator("summary").focus()
     for turns in (2, 3):
         page.evaluate("html => { document.querySelector('#card').innerHTML = html; }", _card(turns))
+        page.evaluate("html => { document.querySelector('#why').innerHTML = html; }", AS_TEXT)
+        assert why.get_attribute("open") == ""
         assert [each.get_attribute("open") for each in (first, second, third)] == ["", None, ""]
         assert first.locator("summary").evaluate("e => e === document.activeElement")
+    page.evaluate("window.show()")
+    page.evaluate("html => { document.querySelector('#why').innerHTML = html; }", AS_TEXT)
+    assert why.get_attribute("open") is None
     page.close()
 
 

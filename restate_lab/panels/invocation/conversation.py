@@ -10,7 +10,6 @@ import threading
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-import anywidget
 import ipywidgets as widgets
 
 from restate_lab._cells import is_missing
@@ -22,7 +21,6 @@ from restate_lab.analysis.agents.result import Conversation
 from restate_lab.document import Text
 from restate_lab.document.html import blocks_html, panel_html
 from restate_lab.errors import RestateLabError
-from restate_lab.panels._assets import read_assets
 from restate_lab.panels.invocation.reader import AgentContent, InvocationContent
 from restate_lab.reads import Reads, Stopped
 from restate_lab.source import Source, decoding_of
@@ -51,7 +49,7 @@ class ConversationSection(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
         self._known: tuple[object, Conversation] | None = None
         self._drawing = threading.RLock()  # a click can come during a read
         self._html = widgets.HTML()
-        super().__init__([self._html, FoldMemory()])
+        super().__init__([self._html])
         self.add_class("rl-conversation")
 
     def request(self, run: Run | None) -> None:
@@ -116,18 +114,6 @@ class ConversationSection(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
             self._html.value = blocks_html(Text(problem))
         else:
             self._html.value = panel_html(found.document()) if found is not None else ""
-
-
-class FoldMemory(anywidget.AnyWidget):
-    """Keeps the folds of the card next to it as the user left them, because a refresh replaces the card."""
-
-    _esm = read_assets("invocation/fold_memory.js")
-
-    def set_state(self, sync_data: dict[str, Any]) -> None:
-        """Ignore the data: a view sends nothing."""
-
-    def __repr__(self) -> str:
-        return "<FoldMemory>"
 
 
 def run_of(row: Mapping[str, Any]) -> Run:

@@ -28,7 +28,7 @@ from restate_lab.panels.grid import Grid
 from restate_lab.panels.grid.controller import cut_off
 from restate_lab.panels.invocation.conversation import ConversationSection, run_of
 from restate_lab.panels.invocation.reader import InvocationContent, is_same_run, read_invocation, text_or_none
-from restate_lab.panels.invocation.view import DeadlockLine, Folds, Guard, JournalView
+from restate_lab.panels.invocation.view import DeadlockLine, FoldMemory, Folds, Guard, JournalView
 from restate_lab.panels.story import STORY, StoryForm
 from restate_lab.source import Source
 from restate_lab.status import COLOURS, ENDED
@@ -120,8 +120,9 @@ class InvocationDetail(widgets.VBox):  # type: ignore[misc] # ipywidgets has no 
         self._make_sections(guard, tz)
         self.folds = Folds(_TITLES, guard(self._toggle))
         self.folds.offer(_CONVERSATION, on=False)
+        self._memory = FoldMemory()
         above = (*filter(None, (actions,)), self._failure, self.deadlock)
-        super().__init__([*above, self.journal, self._facts, self.folds, *self._sections.values()])
+        super().__init__([*above, self.journal, self._facts, self.folds, *self._sections.values(), self._memory])
         self.add_class("rl-onedetail")
 
     def _make_sections(self, guard: Guard, tz: str) -> None:
@@ -194,6 +195,7 @@ class InvocationDetail(widgets.VBox):  # type: ignore[misc] # ipywidgets has no 
         if content.has_new_conversation_only:
             self._show_conversation(content)
             return
+        self._memory.about = self._id
         bars = journal_bars(content.journal, self._limit)
         self.title.value = self._title_html(content.row)
         failure = (*_new_run(content.row["created_at"], reviewed), *_failure_blocks(content))

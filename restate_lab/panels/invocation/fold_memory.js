@@ -1,9 +1,14 @@
-// Keeps the folds of a card as the user left them: the card is replaced whenever its invocation makes progress.
-// It draws nothing. A fold is identified by the turn that it belongs to and by its position in it.
+// Keeps the folds of an invocation's texts as the user left them: each refresh replaces the texts.
+// It draws nothing. A fold is identified by the turn or text that it belongs to, its position there, and its title.
 
-function keyOf(summary) {
+const FOLDS = ".widget-html summary";
+
+function keyOf(summary, part) {
+  const text = summary.closest(".widget-html");
+  if (!text) return null; // a menu
   const turn = summary.closest("[data-turn]");
-  return turn ? `${turn.dataset.turn} ${[...turn.querySelectorAll("summary")].indexOf(summary)}` : null;
+  const place = turn ? `turn ${turn.dataset.turn}` : [...part.querySelectorAll(".widget-html")].indexOf(text);
+  return [place, [...(turn ?? text).querySelectorAll("summary")].indexOf(summary), turn ? "" : summary.textContent].join(" ");
 }
 
 class FoldMemory {
@@ -27,7 +32,7 @@ class FoldMemory {
 
   keyAt(element) {
     const summary = element.closest("summary");
-    return summary && keyOf(summary);
+    return summary && keyOf(summary, this.part);
   }
 
   /** Remember a click on a fold, which has not changed it yet; the keyboard also clicks. */
@@ -36,33 +41,41 @@ class FoldMemory {
     if (key !== null) this.open.set(key, !element.closest("details").open);
   }
 
-  /** Forget the focus if the user moved it; a replaced card takes it away without the user. */
+  /** Forget the focus if the user moved it; a replaced text takes it away without the user. */
   leave(element) {
     const key = this.keyAt(element);
     queueMicrotask(() => { if (element.isConnected && this.focused === key) this.focused = null; });
   }
 
-  /** Runs after the card was replaced and before the page is drawn, so nothing moves. */
+  /** Forget the folds: another invocation is shown. */
+  forget() {
+    this.open.clear();
+  }
+
+  /** Runs after a text was replaced and before the page is drawn, so nothing moves. */
   restore() {
-    for (const summary of this.part.querySelectorAll("[data-turn] summary")) {
-      const key = keyOf(summary), wanted = this.open.get(key), fold = summary.parentElement;
+    for (const summary of this.part.querySelectorAll(FOLDS)) {
+      const key = keyOf(summary, this.part), wanted = this.open.get(key), fold = summary.parentElement;
       if (wanted !== undefined && fold.open !== wanted) fold.open = wanted;
       if (key === this.focused && document.activeElement === document.body) summary.focus({ preventScroll: true });
     }
   }
 }
 
-function render({ el }) {
+function render({ model, el }) {
   let memory = null, isEnded = false;
   const start = () => {
-    const part = el.closest(".rl-conversation");
+    const part = el.closest(".rl-onedetail");
     if (isEnded) return;
     if (part) memory = new FoldMemory(part);
     else requestAnimationFrame(start); // the view is not in the page yet
   };
+  const forget = () => memory?.forget();
   start();
+  model.on("change:about", forget);
   return () => {
     isEnded = true;
+    model.off("change:about", forget);
     memory?.stop();
   };
 }

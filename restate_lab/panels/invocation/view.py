@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, tzinfo
 from typing import Annotated, Any, Literal, TypeAlias
 
+import anywidget
 import traitlets
 from pydantic import Field, TypeAdapter
 
@@ -166,6 +167,23 @@ class DeadlockLine(ContentWidget):
             self._show_picture()
         elif message.id in self._ids():
             self._open(message.id)
+
+
+class FoldMemory(anywidget.AnyWidget):
+    """Keeps the folds of the texts next to it as the user left them, because a refresh replaces the texts.
+
+    ``about`` is the id of the invocation; for another one, the folds are as new.
+    """
+
+    _esm = read_assets("invocation/fold_memory.js")
+
+    about = traitlets.Unicode().tag(sync=True)
+
+    def set_state(self, sync_data: dict[str, Any]) -> None:
+        """Ignore the data: a view sends nothing."""
+
+    def __repr__(self) -> str:
+        return "<FoldMemory>"
 
 
 class Folds(MessageWidget):
