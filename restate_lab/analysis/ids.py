@@ -41,7 +41,7 @@ _SEPARATORS = re.compile(r"[\s,;|'\"\[\](){}]+")
 _PREFIX = "sign_1"
 _KEY_BYTES, _ID_BYTES, _INDEX_BYTES = 8, 16, 4
 _KEY_CHARACTERS, _ID_CHARACTERS = 11, 22
-_LENGTH = len("inv_1") + _KEY_CHARACTERS + _ID_CHARACTERS
+_CHARACTERS = _KEY_CHARACTERS + _ID_CHARACTERS
 Targets: TypeAlias = Any
 """The targets of a verb, as ``parse_ids`` takes them; some verbs also take a finding or a result."""
 NEW_RUN = "a new run with the same id"
@@ -59,16 +59,17 @@ def check_invocation_id(value: object, *, name: str = "id") -> str:
         )
     if not is_invocation_id(value):
         what, note = "not an invocation id", ""
-        if value.startswith("inv_1") and len(value) != _LENGTH:
-            note = f"; this one has {len(value) - len('inv_1')}"
-        elif value.count("/") in {1, 2} and ":" not in value:
-            what, note = "the target of invocations", "; pass the id of one of them"
+        characters = len(value.removeprefix("inv_1"))
         if "…" in value:
             what = "the short form of an invocation id"
             note = "; a copy of it is whole in a notebook, and --full-ids shows it in a terminal"
+        elif value.startswith("inv_1") and characters != _CHARACTERS:
+            note = f"; this one has {characters}"
+        elif value.count("/") in {1, 2} and ":" not in value:
+            what, note = "the target of invocations", "; pass the id of one of them"
         raise ArgumentError(
-            f"{name} is {truncate(repr(value), 60)}, which is {what}; an id is inv_1 followed by 33 letters and digits "
-            f"(case-sensitive){note}."
+            f"{name} is {truncate(repr(value), 60)}, which is {what}; an id is inv_1 followed by {_CHARACTERS} "
+            f"letters and digits (case-sensitive){note}."
         )
     return value
 

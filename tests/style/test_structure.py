@@ -25,7 +25,7 @@ THRESHOLDS = {
     "lines of a function, 99th percentile": 45,
 }
 """The maximum of each figure. No limit is so tight that it invites dense lines."""
-CEILINGS = {"package": Weight(58_903, 367_705), "tests": Weight(57_211, 419_140)}
+CEILINGS = {"package": Weight(58_905, 367_706), "tests": Weight(57_212, 419_144)}
 """The most statements and expressions. Lower them with the change that makes the code smaller."""
 LEAST_MEDIAN = 130
 SMALL_FOR_A_REASON = {

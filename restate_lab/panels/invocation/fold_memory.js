@@ -1,8 +1,6 @@
 // Keeps the folds of an invocation's texts as the user left them: each refresh replaces the texts.
 // It draws nothing. A fold is identified by the turn or text that it belongs to, its position there, and its title.
 
-const FOLDS = ".widget-html summary";
-
 function keyOf(summary, part) {
   const text = summary.closest(".widget-html");
   if (!text) return null; // a menu
@@ -47,14 +45,9 @@ class FoldMemory {
     queueMicrotask(() => { if (element.isConnected && this.focused === key) this.focused = null; });
   }
 
-  /** Forget the folds: another invocation is shown. */
-  forget() {
-    this.open.clear();
-  }
-
   /** Runs after a text was replaced and before the page is drawn, so nothing moves. */
   restore() {
-    for (const summary of this.part.querySelectorAll(FOLDS)) {
+    for (const summary of this.part.querySelectorAll(".widget-html summary")) {
       const key = keyOf(summary, this.part), wanted = this.open.get(key), fold = summary.parentElement;
       if (wanted !== undefined && fold.open !== wanted) fold.open = wanted;
       if (key === this.focused && document.activeElement === document.body) summary.focus({ preventScroll: true });
@@ -70,7 +63,7 @@ function render({ model, el }) {
     if (part) memory = new FoldMemory(part);
     else requestAnimationFrame(start); // the view is not in the page yet
   };
-  const forget = () => memory?.forget();
+  const forget = () => memory?.open.clear(); // another invocation is shown
   start();
   model.on("change:about", forget);
   return () => {
