@@ -66,10 +66,10 @@ def table(answer: pd.DataFrame, columns: Columns) -> pd.DataFrame:
 
 
 def worst_first(answer: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of the question ``overview`` by severity of the status, then by count."""
+    """Return the rows of the question ``overview``: those paused or retried first, and then the largest first."""
     if answer.empty:
         return answer
-    ranks = answer["status"].map(status_rank)
+    ranks = answer["status"].map(status_rank).clip(lower=status_rank("backing-off"))
     order = answer.assign(rank=ranks).sort_values(["rank", "invocations"], ascending=[True, False], kind="stable").index
     return answer.loc[order].reset_index(drop=True)
 
@@ -134,7 +134,7 @@ class OverviewView(View):
         tables = [_titled(_BY_HANDLER, self.handler_grid, "3 1 540px"), _titled(_BY_KEY, self.key_grid, "2 1 360px")]
         self.children = (
             self.chips,
-            widgets.Box(tables, layout={"flex_flow": "row wrap", "grid_gap": "8px 14px"}),
+            widgets.Box(tables, layout={"flex_flow": "row wrap", "grid_gap": "16px"}),
         )
 
     @property
@@ -201,7 +201,9 @@ class OverviewView(View):
 
 
 def _titled(title: str, grid: Grid, share: str) -> Any:
-    return widgets.VBox([Blocks(Block(title, "")), grid], layout={"flex": share, "min_width": "0"})
+    box = widgets.VBox([Blocks(Block(title, "")), grid], layout={"flex": share, "min_width": "0"})
+    box.add_class("rl-titled")
+    return box
 
 
 def _grid(columns: Columns, tz: str, empty: str, *, flex: str) -> Grid:

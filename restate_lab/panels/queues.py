@@ -47,7 +47,7 @@ _HEADS = {
     "draining": "does it drain?", "counted": "counts", "used": "use", "mark": "full?",
 }  # fmt: skip
 _RULE_COLUMNS = ("rule", "counted", "used", "mark", "waiting", "description")
-_ABOUT_LIMITS = Block("Limits", "A click on a rule shows the call that would change it.")
+_ABOUT_LIMITS = "A click on a rule shows the call that would change it."
 _PLACE = ("target_service_name", "scope", "limit_key", "lock_name")
 
 
@@ -79,7 +79,7 @@ class QueuesView(View):
         self._list_ids = list_ids
         self.draining: pd.DataFrame | None = None
         self._background = BackgroundAction()
-        self.summary, self.detail, self.rule, self.about = Blocks(), Blocks(), Blocks(), Blocks(_ABOUT_LIMITS)
+        self.summary, self.detail, self.rule, self.about = Blocks(), Blocks(), Blocks(), Blocks()
         self.drain = widgets.Button(description=_DRAIN, tooltip="The rates of the last 30 minutes; only reads")
         self.drain.on_click(host.guard(lambda _: self._start_draining()))
         options: dict[str, Any] = {
@@ -145,6 +145,7 @@ class QueuesView(View):
         self.grid.refresh(self._table())
         counters = records(content.limits)
         self.limit_grid.refresh(_limit_table(counters))
+        self.about.show(Block("Limits", _ABOUT_LIMITS if counters else ""))
         if is_first:
             self.grid.columns, self.limit_grid.columns = _COLUMNS, _RULE_COLUMNS
         self._show_detail()

@@ -188,7 +188,7 @@ def test_rows_have_room_on_pages_of_each_width(
         assert [page.page.evaluate(each) for each in (BUTTONS_FIT, LEVEL)] == [True, True]
         assert min(page.page.evaluate(READABLE)) > 0.4
         assert page.page.evaluate(ROOM) < room
-    expect(panel.grid.root.locator(".rl-below").first).to_have_text("send transfer")
+    expect(panel.grid.root.locator(".rl-below").first).to_have_text("charge card")
     expect(panel.chip("paused")).to_be_hidden()
     panel.button("Filter").click()
     panel.chip("paused").click()
@@ -383,7 +383,7 @@ def _copies_a_link(page: LabPage, panel: PanelOnPage, cluster: Cluster) -> None:
 
 
 def _looks(page: LabPage, panel: PanelOnPage, screenshots: Path) -> None:
-    panel.button("Pause 1", within=panel.detail).click()
+    panel.button("Pause", within=panel.detail).click()
     panel.expect_text(re.compile("^Pause 1 of 1 · "), within=panel.detail)
     expect(panel.button("Pause 1 invocation", within=panel.detail)).to_be_visible(timeout=90_000)
     assert unnamed_roles(panel.root) == []
@@ -555,7 +555,7 @@ def _holds_a_long_word(page: LabPage, panel: PanelOnPage, screenshots: Path) -> 
     panel.grid.cell(0, "target").click()
     expect(panel.detail.locator(".rl-failure")).to_contain_text(WORD[:100])
     panel.read_payloads()
-    panel.button("Cancel 1", within=panel.detail).click()
+    panel.button("Cancel", within=panel.detail).click()
     panel.expect_text(re.compile("^Cancel 1 of 1 · "), within=panel.detail)
     page.command("application:toggle-left-area")
     for width in (1400, 500):

@@ -28,7 +28,8 @@ _SHARES = {
     "throttling_share": "throttling",
 }
 LEGEND = (
-    "Bars: solid is running, gray is other use of the rule, striped is waiting, striped in orange is between attempts. "
+    "Bars: solid is running (also between quick attempts), gray is other use of the rule, striped is waiting, striped "
+    "in orange is between attempts. "
     "The line is the limit; without one, a bar ends at the largest queue."
 )
 _UPSERT = """from restate_lab.client.models import UpsertRule

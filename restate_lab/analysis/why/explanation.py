@@ -118,5 +118,6 @@ def _chain_item(row: Mapping[Any, Any], now: datetime) -> Item:
 
 
 def _option_item(option: Option, id_: str) -> Item:
-    about = "" if option.id == id_ else f" {option.target}"
-    return Item((Word(f"{option.action}{about}"), f": {option.effect}"), steps=(Step(option.calls, ""),))
+    action = option.action.replace("_", " ")
+    title = Word(action if option.id == id_ else f"{action} {option.target}")
+    return Item((title, f": {option.effect}"), steps=(Step(option.calls, ""),))

@@ -184,7 +184,8 @@ class ActionBar(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
             number = _number_of(action, counts)
             button.disabled, button.layout.display = not number, "" if number else "none"
             verb = name_of(action) if self._why_not is None else f"Check {name_of(action).lower()}"
-            button.description = f"{verb} {number:,}{'…' if action is ACTIONS.MOVE_TO else ''}"
+            count = f" {number:,}" if len(targets) > 1 else ""
+            button.description = f"{verb}{count}{'…' if action is ACTIONS.MOVE_TO else ''}"
             button.tooltip = f"Create a plan; nothing is sent yet. Requirement: {action.rule.needs}."
 
     def make_plan(self, action: ACTIONS | str, targets: Sequence[str] | pd.DataFrame | None = None) -> None:

@@ -17,7 +17,7 @@ from restate_lab.panels.grid.table import GridTable
 Form: TypeAlias = Kind | Literal["age", "countdown", "id"]
 
 _SAMPLE = 50  # rows that determine the initial width of a column
-_PER_CHARACTER, _PER_HEAD_CHARACTER, _AROUND, _DOT, _COPY = 7.6, 7.6, 19, 16, 18  # pixels
+_PER_CHARACTER, _PER_HEAD_CHARACTER, _AROUND, _DOT, _COPY = 8.2, 7.6, 19, 16, 18  # pixels, in a wide font
 _NARROWEST, _WIDEST = 48, 460
 _DRAWING = 82  # pixels of a bar or a line with its margin
 _RELATIVE = {"age": 58, "countdown": 74}  # pixels of "2h 13m" and of "in 2h 13m"

@@ -103,7 +103,7 @@ class JournalPage {
     const names = ["#", "Entry", "Result or error"].map((name) => make("div", "", { role: "columnheader" }, name));
     const head = make("div", "rl-jrow rl-jhead", { role: "row" }, ...names, this.axis, make("div", "rl-jtime", { role: "columnheader" }, "Took"));
     this.body = make("div", "rl-jbody", { role: "rowgroup" });
-    const headGroup = make("div", "", { role: "rowgroup" }, head);
+    const headGroup = make("div", "rl-jheadgroup", { role: "rowgroup" }, head);
     this.table = make("div", "rl-jtable", { role: "treegrid", "aria-label": `Journal. ${HELP}.` }, headGroup, this.body);
     this.more = make("button", "rl-button rl-jbutton", { type: "button" });
     this.more.addEventListener("click", () => this.model.send({ type: "more" }), { signal });

@@ -189,7 +189,7 @@ class FoldMemory(anywidget.AnyWidget):
 class Folds(MessageWidget):
     """Buttons that show and hide sections; ``on_toggle`` is called with the key and whether the section is open.
 
-    A section that is not ``offered`` has no button, and is closed.
+    A section that is not ``offered`` has no button, and is not shown.
     """
 
     _esm = read_assets("_assets/elements.js", "_assets/roving.js", "invocation/folds.js")
@@ -206,8 +206,8 @@ class Folds(MessageWidget):
 
     @property
     def opened(self) -> set[str]:
-        """Return the keys of the open sections."""
-        return {section["key"] for section in self.sections if section["open"]}
+        """Return the keys of the open sections; one without a button stays closed until it is offered again."""
+        return {section["key"] for section in self.sections if section["open"] and section["offered"]}
 
     def name(self, **titles: str) -> None:
         """Change the titles of these sections."""

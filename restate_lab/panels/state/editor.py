@@ -215,7 +215,7 @@ class StateEditor:
         self.back_button = self._button("Back to the text", self.back)
         self.edit_buttons = fields_row(
             Submit("Review", self._guard(self.review), fields=[self.text], button_style="primary"),
-            self._button("Delete this key …", self.review_deletion),
+            self._button("Delete this key…", self.review_deletion),
             self._button("Close", self.cancel),
         )
         self.send_row = fields_row(self.reason, self.set_button, self.back_button)

@@ -141,7 +141,7 @@ def test_each_row_decides_which_actions_it_has(plans: Plans, make: Callable[...,
     source = LiveSource(rows)
     source.features = {"vqueues": flag}
     panel = make(source, status="all", refresh=None)
-    for selected, number in ((rows["id"], "Pause 2"), (rows["id"][:1], "Pause 1"), (rows["id"][2:], "Pause 0")):
+    for selected, number in ((rows["id"], "Pause 2"), (rows["id"][1:], "Pause 1"), (rows["id"][2:], "Pause")):
         panel.selected = list(selected)
         assert panel.view.actions.buttons[ACTIONS.PAUSE].description == number
     assert panel.view.actions.buttons[ACTIONS.PAUSE].disabled

@@ -184,6 +184,7 @@ class Detail:
             write=print,
             ask=self._ask,
         )
+        self.detail.folds.offer("conversation", on=True)
         self.detail.conversation.read = lambda *_, **__: AgentContent(is_agent=True)  # type: ignore[method-assign]
 
     def read(self, id_: str = AGENT) -> InvocationContent:
