@@ -70,7 +70,7 @@ EXAMPLES = {
     "statement": ("a statement", '"SHOW TABLES"'),
     "subscription": ("the id of a subscription", '"sub_1…"'),
     "targets": ("the ids of invocations", "ids"),
-    "text": ("a text", '"order 4711: the API is back"'),
+    "text": ("a text", '"order 4711"'),
     "title": ("a title", '"INC-42"'),
     "vqueue_id": ("the id of a queue", '"vq_1…"'),
     "where": ("a folder", '"archive"'),

@@ -140,7 +140,7 @@ IN_WRONG_ORDER: Mapping[str, Callable[[Any], object]] = {
         "resume", lab, [ID]
     ),
     'why() needs a connection first: rl.why(lab, "inv_1…"), with lab = rl.connect().': lambda lab: rl.why(ID, lab),
-    'find() needs a connection first: rl.find(lab, "order 4711: the API is back"), with lab = rl.connect().': (
+    'find() needs a connection first: rl.find(lab, "order 4711"), with lab = rl.connect().': (
         lambda lab: rl.find(NEEDLE, lab)
     ),
     "path must be a text or a path; got a DataFrame: rl.save(frame, path).": lambda _: rl.save("a.csv", FRAME),

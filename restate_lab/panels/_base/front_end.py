@@ -86,18 +86,19 @@ class CellWatch:
     def __init__(self, look: Callable[[], object]) -> None:
         self._look = look
         self._shell: Any = None
-        self._runs: dict[str, int] = {}  # the number of the run in which a cell showed the object
+        self._cells: set[str] = set()  # the ids of those that showed it in their last run
+        self._running: set[str] = set()  # the id of one that has shown it and still runs
 
     def note_shown(self) -> None:
         """Note that the cell that runs now shows the object."""
-        shell: Any = get_ipython()
         cell = _request().get("metadata", {}).get("cellId")
         if cell is None:
             return
-        self._runs[cell] = shell.execution_count
+        self._cells.add(cell)
+        self._running.add(cell)
         if self._shell is None:
-            self._shell = shell
-            shell.events.register("post_run_cell", self._note_run)
+            self._shell = get_ipython()
+            self._shell.events.register("post_run_cell", self._note_run)
 
     def stop(self) -> None:
         """End the calls of ``look``."""
@@ -110,7 +111,7 @@ class CellWatch:
 
         A list, a dict or an attribute of a variable counts, too. The outputs that IPython keeps do not.
         """
-        if self._shell is None or self._runs:
+        if self._shell is None or self._cells:
             return False
         variables = [value for name, value in list(self._shell.user_ns.items()) if name != "Out" and name[:1] != "_"]
         return not any(shown is each for value in variables for each in (value, *gc.get_referents(value)))
@@ -125,8 +126,9 @@ class CellWatch:
     def _note_run(self, result: Any) -> None:
         if result is not None and result.execution_count is not None:  # otherwise the run has no number
             cell = result.info.cell_id
-            if self._runs.get(cell) != result.execution_count:
-                self._runs.pop(cell, None)
+            if cell not in self._running:
+                self._cells.discard(cell)
+            self._running.discard(cell)
         self._look()
 
 

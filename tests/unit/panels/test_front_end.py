@@ -120,18 +120,21 @@ def test_without_a_front_end_the_cell_says_so_until_one_answers(cells: Cells, ev
 def test_a_panel_that_its_cell_has_replaced_is_closed(cells: Cells, evidence: Path) -> None:
     """The others stay: those with a view, in a variable or a list of one, and in a cell that only shows them again."""
     cells.run(f"import restate_lab as rl; evidence = rl.open_evidence({str(evidence)!r})")
+    cells.run_cell("zero", "rl.Panel(evidence, refresh=None)")
+    assert cells.evaluate("_.closed.is_set()") == "False", "without a variable"
+    cells.run_cell("zero", "1")
     cells.run_cell("one", "first = panel = rl.Panel(evidence, refresh=None)\npanel")
     listed = "panels = [rl.Panel(evidence, refresh=None)]\npanels[0]"
     for cell, code in (("two", listed), ("two", "1"), ("three", "panel"), ("three", "panel")):
         cells.run_cell(cell, code)
     cells.run_cell("one", "panel = rl.Panel(evidence, refresh=None)\npanel")
     assert cells.evaluate("[each.closed.is_set() for each in (first, panels[0], panel)]") == "[False, False, False]"
-    cells.answer(cells.heads[0], type="alive", view="v", in_sight=False)
+    cells.answer(cells.heads[1], type="alive", view="v", in_sight=False)
     cells.run("del first, panels")
     cells.run_cell("three", "1")
     kept = "len({id(each) for each in Out.values() if isinstance(each, rl.Panel)})"
     assert cells.evaluate(kept) == "2", "with the one that has a view"
-    cells.answer(cells.heads[0], type="close", view="v")
+    cells.answer(cells.heads[1], type="close", view="v")
     assert cells.evaluate(kept) == "1"
     for _ in range(5):
         cells.run_cell("one", "panel = rl.Panel(evidence, refresh=None)\npanel")
