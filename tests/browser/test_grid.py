@@ -52,7 +52,8 @@ grouped.on_search(searched.append)
 grouped.name_search("search all 129 on the server")
 short = Grid(failures(3).drop(columns=["group", "why"]), compact=True, **looks)
 import ipywidgets
-ipywidgets.VBox([grouped, short])
+from restate_lab.panels._base.head import Head
+ipywidgets.VBox([ipywidgets.HTML(f"<style>{Head._css}</style>"), grouped, short])
 """
 HOSTILE = """
 import pandas as pd
