@@ -25,7 +25,7 @@ THRESHOLDS = {
     "lines of a function, 99th percentile": 45,
 }
 """The maximum of each figure. No limit is so tight that it invites dense lines."""
-CEILINGS = {"package": Weight(58_912, 367_751), "tests": Weight(57_226, 419_202)}
+CEILINGS = {"package": Weight(58_912, 367_751), "tests": Weight(57_227, 419_206)}
 """The most statements and expressions. Lower them with the change that makes the code smaller."""
 LEAST_MEDIAN = 130
 SMALL_FOR_A_REASON = {
