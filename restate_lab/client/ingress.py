@@ -161,8 +161,8 @@ class IngressClient:
 
         Raises:
             InvocationFailed: the invocation failed, or was killed or cancelled; see ``status`` and ``reason``.
-            NotFound: there is no such service or handler.
-            RequestRefused: it is not public, it does not accept the body, or a required ``key`` is missing.
+            NotFound: the service or the handler does not exist.
+            RequestRefused: the handler is private or does not accept the body, or a required ``key`` is missing.
             Conflict: a workflow was already started with this key.
             OutcomeUnknown: no response arrived within the time limit; the invocation may continue.
         """
@@ -189,8 +189,8 @@ class IngressClient:
         """Invoke a handler and return at once; with ``delay`` ("30s", seconds, a timedelta) it starts later.
 
         Raises:
-            NotFound: there is no such service or handler.
-            RequestRefused: it is not public, it does not accept the body, or a required ``key`` is missing.
+            NotFound: the service or the handler does not exist.
+            RequestRefused: the handler is private or does not accept the body, or a required ``key`` is missing.
             OutcomeUnknown: no response arrived; the server may have accepted the message.
         """
         target = _handler_path(service, handler, key)

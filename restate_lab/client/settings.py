@@ -265,10 +265,10 @@ def _no_address_message(name: str, chosen_by: str, config: CliConfig) -> str:
     hint = f"{did_you_mean(nearest_names(name, config.names))} ".lstrip()
     choice = "" if is_asked else f" (chosen by {chosen_by})"
     seen = f"{config.file} has" if config.exists else f"{config.file} does not exist, so there is only"
-    known = "one of these" if len(config.names) > 1 else config.names[0]
+    existing = "one of these" if len(config.names) > 1 else config.names[0]
     return (
         f"Unknown environment {name!r}{choice}: {seen} {', '.join(config.names)}. {hint}"
-        f"Choose {known}, add {name!r} {remedy}"
+        f"Choose {existing}, add {name!r} {remedy}"
     )
 
 

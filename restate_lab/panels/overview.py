@@ -12,7 +12,7 @@ import pandas as pd
 
 from restate_lab._html import render
 from restate_lab.analysis.invocations.filters import Filters
-from restate_lab.analysis.invocations.groups import status_rank
+from restate_lab.analysis.invocations.groups import STUCK, status_rank
 from restate_lab.analysis.questions import run_question
 from restate_lab.errors import NotOnThisServer
 from restate_lab.panels._base.blocks import Block, Blocks
@@ -66,10 +66,10 @@ def table(answer: pd.DataFrame, columns: Columns) -> pd.DataFrame:
 
 
 def worst_first(answer: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of the question ``overview``: those paused or retried first, and then the largest first."""
+    """Return the rows of the question ``overview`` in the order of a list, and the largest first in each place."""
     if answer.empty:
         return answer
-    ranks = answer["status"].map(status_rank).clip(lower=status_rank("backing-off"))
+    ranks = answer["status"].map(status_rank).clip(lower=STUCK)
     order = answer.assign(rank=ranks).sort_values(["rank", "invocations"], ascending=[True, False], kind="stable").index
     return answer.loc[order].reset_index(drop=True)
 

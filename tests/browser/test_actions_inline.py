@@ -56,7 +56,7 @@ def test_from_the_finding_to_the_report_in_four_clicks(
     expect(finding).to_contain_text("Orders/place")  # the blocked handler
     panel.root.evaluate("e => { e.closest('.jp-WindowedPanel-outer').scrollTop = 0; }")
     panel.picture(screenshots / "panels.png")
-    finding.hover()  # it is below the pointer only then
+    finding.hover()  # the button is there only while the pointer is over its finding
     panel.click(panel.button(re.compile("^Show 15"), within=finding))
     panel.expect_text("15 selected")
     panel.click(panel.button("Resume 15"))
@@ -153,7 +153,7 @@ def test_a_check_by_replay_before_a_move(
         assert bench.new.outside == []
         run.click()
         panel.expect_text(re.compile(r"^1 diverges, 1 fits\."))
-        panel.expect_text(re.compile("^1 suspended: replay diverges: the journal has Run 'reserve stock'"))
+        panel.expect_text(re.compile("^1 suspended: replay diverges: the journal has Run 'reserve stock' as command 1"))
         assert page.value("panel.plan.targets") == [fits]
         panel.picture(screenshots / "check-result.png")
         panel.root.get_by_text(re.compile("^1 suspended: replay diverges: ")).scroll_into_view_if_needed()

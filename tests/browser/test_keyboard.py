@@ -58,7 +58,7 @@ def test_ten_tabs_lead_to_the_first_row_and_the_focus_is_never_lost(
     before = page.value("panel.head.read_at")
     page.wait_for_value(f"panel.head.read_at != {before!r}", expected=True)
     expect(heading).to_be_focused()
-    panel.reach(panel.detail.get_by_role("button", name=re.compile("^Cancel")))
+    panel.reach(panel.button("Cancel", within=panel.detail))
     keys.press("Enter")
     expect(panel.detail.get_by_label("reason")).to_be_focused(timeout=90_000)
     panel.reach(panel.button("Back", within=panel.detail))

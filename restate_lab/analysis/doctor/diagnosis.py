@@ -416,7 +416,7 @@ def _finding_item(row: Mapping[Any, Any], steps: tuple[Step, ...], now: datetime
         age=format_age(row["since"], now),
         since=format_timestamp(row["since"], zone=zone),
         steps=steps,
-        more=f"More, and {plural(row['count'], 'ID')}" if count else "More",
+        more=f"More ({plural(row['count'], 'ID')})" if count else "More",
         about=(("check", row["check"]), ("fingerprint", row["fingerprint"])),
         ids=row["ids"][:_MAX_SHOWN_IDS],
         count=row["count"] if count else 0,

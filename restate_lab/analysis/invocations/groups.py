@@ -19,7 +19,7 @@ _COLUMNS = (
 )  # fmt: skip
 _RANKS = {"paused": 0, "backing-off": 1, "running": 4, "pending": 2, "suspended": 3, "scheduled": 6, "failed": 7}
 _ENDED_RANK, _OTHER_RANK = 8, 5
-_STUCK = _RANKS["backing-off"]  # what is paused shares this place in a list
+STUCK = _RANKS["backing-off"]  # what is paused shares this place in a list
 _Row = Mapping[str, Any]
 
 
@@ -43,7 +43,7 @@ def group_invocations(frame: pd.DataFrame, *, is_sorted: bool = False) -> pd.Dat
     )
     if is_sorted:
         return grouped
-    ranks = [max(_STUCK, status_rank(row["status"], row["retry_count"])) for row in rows]
+    ranks = [max(STUCK, status_rank(row["status"], row["retry_count"])) for row in rows]
     best: dict[tuple[Any, ...] | None, int] = {}
     for key, rank in zip(groups, ranks, strict=True):
         if key is not None:

@@ -86,8 +86,8 @@ class CellWatch:
     def __init__(self, look: Callable[[], object]) -> None:
         self._look = look
         self._shell: Any = None
-        self._cells: set[str] = set()  # the ids of those that showed it in their last run
-        self._running: set[str] = set()  # the id of one that has shown it and still runs
+        self._cells: set[str] = set()  # the cells that showed the object in their last run
+        self._running: set[str] = set()  # the cell that has shown it and still runs
 
     def note_shown(self) -> None:
         """Note that the cell that runs now shows the object."""

@@ -141,9 +141,9 @@ def test_each_row_decides_which_actions_it_has(plans: Plans, make: Callable[...,
     source = LiveSource(rows)
     source.features = {"vqueues": flag}
     panel = make(source, status="all", refresh=None)
-    for selected, number in ((rows["id"], "Pause 2"), (rows["id"][1:], "Pause 1"), (rows["id"][2:], "Pause")):
-        panel.selected = list(selected)
-        assert panel.view.actions.buttons[ACTIONS.PAUSE].description == number
+    for first, end, label in ((0, 3, "Pause 2"), (1, 3, "Pause 1"), (0, 1, "Pause"), (2, 3, "Pause")):
+        panel.selected = list(rows["id"][first:end])
+        assert panel.view.actions.buttons[ACTIONS.PAUSE].description == label
     assert panel.view.actions.buttons[ACTIONS.PAUSE].disabled
 
 

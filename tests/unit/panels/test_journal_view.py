@@ -87,7 +87,7 @@ def test_folds_open_and_close() -> None:
 
 def test_an_open_section_without_a_button_is_closed_until_it_has_one_again() -> None:
     """Another invocation may have no errors: their empty table, which nothing could close, is not shown."""
-    folds = Folds({"errors": "Errors"}, lambda _key, _is_open: None)
+    folds = Folds({"errors": "Errors"}, print)
     folds.toggle("errors")
     folds.offer("errors", on=False)
     assert folds.opened == set()
